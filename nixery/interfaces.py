@@ -1,0 +1,158 @@
+"""What the floors promise to each other."""
+
+from collections.abc import Sequence
+
+import attrs
+from zope.interface import Attribute, Interface
+
+from nixery.model.closure import Realisation
+from nixery.model.digest import Digest
+from nixery.model.events import Emit
+from nixery.model.image import Image
+from nixery.model.manifest import Descriptor, Manifest
+from nixery.model.source import PinnedSource
+
+
+@attrs.frozen
+class Value:
+    """A blob's bytes, verified."""
+
+    content: bytes
+
+
+@attrs.frozen
+class File:
+    """A blob as a file of this machine, verified.
+
+    :param size: bytes.
+    """
+
+    path: str
+    size: int
+
+
+@attrs.frozen
+class Redirect:
+    """A blob that clients load from another place."""
+
+    url: str
+
+
+Location = Value | File | Redirect
+
+
+class IUpload(Interface):
+    """A blob in the making: invisible until it is committed."""
+
+    sink: str = Attribute("A path that the blob's bytes are written to, once, from the start.")
+
+    async def commit(digest: Digest, size: int) -> None:
+        """Make the blob known under its digest, safe against a power cut from then on.
+
+        It is no error if the blob is known already. The upload is over either way.
+
+        :param size: the bytes that were written to the sink; what arrived is checked against it.
+        :raises StorageFull: if there was no room.
+        :raises StorageUnavailable: if the storage failed, or holds other bytes than were written.
+        """
+
+    async def discard() -> None:
+        """Forget what was written; harmless after :meth:`commit`."""
+
+
+class IStorage(Interface):
+    """Where blobs and small records live.
+
+    Blobs are known by their digest. Records are small and have keys of the form
+    ``builds/<hex>`` or ``manifests/<hex>``. Every method may raise ``StorageUnavailable``.
+    """
+
+    async def start() -> None:
+        """Make the storage ready and clear away what an earlier process left unfinished."""
+
+    async def read_record(key: str) -> bytes | None:
+        """A record's bytes, or nothing if there is none."""
+
+    async def write_record(key: str, content: bytes) -> None:
+        """Write a record whole, over an older one if there is one.
+
+        :raises StorageFull: if there was no room; the older one is still there then.
+        """
+
+    async def delete_record(key: str) -> None:
+        """Delete a record if there is one."""
+
+    async def write_blob(content: bytes) -> Digest:
+        """Store a small blob.
+
+        :raises StorageFull: if there was no room.
+        """
+
+    async def read_blob(digest: Digest, limit: int) -> bytes:
+        """The bytes of a small blob, verified.
+
+        :param limit: a blob of more bytes than that counts as unknown.
+        :raises BlobUnknown: if there is no such blob, or only a damaged one, which is dropped.
+        """
+
+    async def missing_blobs(blobs: Sequence[Descriptor]) -> list[Digest]:
+        """Which of some blobs are not there in their full size: a cheap look."""
+
+    async def locate(digest: Digest) -> Location:
+        """Where a blob's bytes are to be had, after they were verified.
+
+        :raises BlobUnknown: if there is no such blob, or only a damaged one, which is dropped.
+        """
+
+    async def receive() -> IUpload:
+        """Begin a blob whose digest is not known yet.
+
+        :raises StorageFull: if there is no room.
+        """
+
+
+class INix(Interface):
+    """Nix, as far as an image needs it."""
+
+    async def realise(image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
+        """Find an image's packages in a package set, and build or fetch them with their closure.
+
+        :param emit: is told what happens.
+        :raises NixeryError: one of those for packages, evaluation, building, source and Nix.
+        """
+
+    async def release(realisation: Realisation) -> None:
+        """Let the garbage collector have a realisation's store paths."""
+
+    def physical(path: str) -> str:
+        """Where the files of a store path lie on this machine."""
+
+
+class IResolver(Interface):
+    """The package source's names of revisions."""
+
+    async def resolve(tag: str) -> PinnedSource:
+        """The immutable revision that a tag stands for at the moment.
+
+        :raises UnknownTag: if the source has none of that name.
+        :raises SourceUnavailable: if the source can't be asked.
+        """
+
+
+class IBuilder(Interface):
+    """Images by name, made when they are not known yet."""
+
+    async def manifest(image: Image) -> Manifest:
+        """The manifest of an image whose blobs are all stored.
+
+        One build runs however many ask; cancelling one caller's wait stops nobody else's, and
+        not the build.
+
+        :raises NixeryError: what kept the image from being made.
+        """
+
+    async def stored_manifest(digest: Digest) -> Manifest:
+        """A manifest that was served before.
+
+        :raises ManifestUnknown: if no manifest of that digest is stored.
+        """

@@ -1,0 +1,100 @@
+"""Store paths and the graph of their references."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import attrs
+
+STORE = "/nix/store"
+# https://nix.dev/manual/nix/latest/protocols/store-path
+_STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[0-9a-zA-Z+\-._?=]{1,211}")
+
+
+class Node(TypedDict):
+    """A store path's facts in a :data:`Graph`.
+
+    ``size`` is the path's NAR size in bytes, ``references`` are store paths, never its own.
+    """
+
+    size: int
+    references: Sequence[str]
+
+
+Graph = Mapping[str, Node]
+"""Store path → node; closed (every reference is a key) and acyclic."""
+
+
+@attrs.frozen
+class Root:
+    """A package of an image and the store path it was realised to.
+
+    :param package: the name as the image asks for it.
+    :param attribute: the attribute path that it was found at.
+    :param path: its store path.
+    """
+
+    package: str
+    attribute: str
+    path: str
+
+
+@attrs.frozen
+class Realisation:
+    """Packages that are built and lie in the store.
+
+    :param roots: one for each package, in the order of their names.
+    :param graph: the closure of all roots.
+    :param guard: what keeps the store paths from garbage collection until it is released.
+    """
+
+    roots: tuple[Root, ...]
+    graph: Graph
+    guard: str
+
+
+def is_store_path(text: str) -> bool:
+    """Whether a text is a whole store path, and no file within one."""
+    return _STORE_PATH.fullmatch(text) is not None
+
+
+def store_name(path: str) -> str:
+    """The name of a store path or derivation: without store folder, hash and ``.drv``."""
+    return path.removeprefix(STORE + "/")[33:].removesuffix(".drv")
+
+
+def parse_path_info(text: str) -> Graph:
+    """Read what ``nix path-info --json --recursive`` prints, in any of its versions' forms.
+
+    Nix 2.8 prints a list of objects, 2.19 and later an object keyed by store path, and format 2
+    nests that under ``info`` with base names for paths.
+
+    :raises ValueError: if the text has another form, or a reference leads out of the closure.
+    """
+    entries = _entries(json.loads(text))
+    graph: dict[str, Node] = {}
+    for path, info in entries.items():
+        references = sorted({_absolute(r) for r in info["references"]} - {path})
+        graph[path] = {"size": int(info["narSize"]), "references": references}
+    for path, node in graph.items():
+        for reference in node["references"]:
+            if reference not in graph:
+                raise ValueError(f"{path} refers to {reference}, which the closure lacks")
+    return graph
+
+
+def _entries(document: Any) -> dict[str, Any]:
+    if isinstance(document, list):
+        return {_absolute(info["path"]): info for info in document}
+    if isinstance(document, dict):
+        inner = document["info"] if isinstance(document.get("info"), dict) else document
+        return {_absolute(path): info for path, info in inner.items()}
+    raise ValueError("path information is neither a list nor an object")
+
+
+def _absolute(path: str) -> str:
+    full = path if path.startswith("/") else f"{STORE}/{path}"
+    if not is_store_path(full):
+        raise ValueError(f"{path[:300]!r} is not a store path")
+    return full

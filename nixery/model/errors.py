@@ -1,0 +1,277 @@
+"""What can go wrong on an image's way, as exceptions that carry the facts.
+
+``str(error)`` is a complete sentence for the person who asked; which status and code the
+registry protocol gives it is decided in :mod:`nixery.web.answers` alone.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+
+class NixeryError(Exception):
+    """Anything that Nixery itself has to say about a request that can't be met."""
+
+
+def _either(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " or " + names[-1] if len(names) > 1 else "".join(names)
+
+
+# --- what was asked for -------------------------------------------------------------------
+
+
+@attrs.define
+class NameInvalid(NixeryError):
+    """The image name is outside the grammar or its limits."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the image name {self.name[:80]!r} is not valid: {self.reason}"
+
+
+@attrs.define
+class TagInvalid(NixeryError):
+    """The tag is outside the registry's grammar."""
+
+    tag: str
+
+    def __str__(self) -> str:
+        return (
+            f"the tag {self.tag[:80]!r} is not valid: a tag has up to 128 letters, digits, "
+            "'_', '.' and '-', and starts with none of the last two"
+        )
+
+
+@attrs.define
+class DigestInvalid(NixeryError):
+    """A digest is not of the form ``sha256:<64 hexadecimal digits>``."""
+
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.digest[:90]!r} is not a digest: sha256: and 64 lower-case digits are"
+
+
+@attrs.define
+class RangeInvalid(NixeryError):
+    """A byte range starts behind the end of the blob.
+
+    :param size: the blob's size in bytes.
+    """
+
+    size: int
+
+    def __str__(self) -> str:
+        return f"the blob has {self.size} bytes, the range asked for begins behind them"
+
+
+@attrs.define
+class UnknownTag(NixeryError):
+    """The package source has no revision of that name."""
+
+    tag: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"there is no revision {self.tag!r} in {self.source}"
+
+
+@attrs.define
+class ManifestUnknown(NixeryError):
+    """No manifest of that digest is stored."""
+
+    reference: str
+
+    def __str__(self) -> str:
+        return f"no manifest {self.reference} is known here"
+
+
+@attrs.define
+class BlobUnknown(NixeryError):
+    """No blob of that digest is stored, or what was stored turned out to be damaged."""
+
+    digest: str
+
+    def __str__(self) -> str:
+        return f"no blob {self.digest} is known here; pull the image by its tag to make it anew"
+
+
+# --- what the package set says ------------------------------------------------------------
+
+
+@attrs.define
+class UnknownPackage(NixeryError):
+    """A named package is not in the set.
+
+    :param package: the attribute path as it was asked for.
+    :param nearest: names of the set that are most like it, the likeliest first.
+    :param meta: the meta-package that brought it in, if one did.
+    """
+
+    package: str
+    nearest: Sequence[str] = ()
+    meta: str | None = None
+
+    def __str__(self) -> str:
+        origin = f" (it is part of {self.meta!r})" if self.meta else ""
+        hint = f"; did you mean {_either(self.nearest)}?" if self.nearest else ""
+        return f"there is no package {self.package!r} in this package set{origin}{hint}"
+
+
+@attrs.define
+class AmbiguousPackage(NixeryError):
+    """A name matches several attributes that differ only in case."""
+
+    package: str
+    matches: Sequence[str]
+
+    def __str__(self) -> str:
+        return (
+            f"the package name {self.package!r} is ambiguous: it matches {_either(self.matches)}, "
+            "and image names have no upper case to tell them apart"
+        )
+
+
+@attrs.define
+class NotAPackage(NixeryError):
+    """A name leads to something that is no derivation.
+
+    :param kind: what it is, with its article: ``a string``, ``a set of packages``.
+    :param inside: packages to be found in it, if it is a set.
+    """
+
+    package: str
+    kind: str
+    inside: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        hint = f"; it holds {', '.join(self.inside)}" if self.inside else ""
+        return f"{self.package!r} is not a package but {self.kind}{hint}"
+
+
+@attrs.define
+class EvaluationFailed(NixeryError):
+    """The package set refused, or failed, to evaluate.
+
+    :param message: the set's own words, without colours and without a trace.
+    :param trace: the whole of what Nix said.
+    """
+
+    message: str
+    trace: str = ""
+
+    def __str__(self) -> str:
+        return f"the package set could not be evaluated: {self.message}"
+
+
+@attrs.define
+class SystemUnsupported(NixeryError):
+    """The package set can't be asked for another architecture."""
+
+    system: str
+
+    def __str__(self) -> str:
+        return f"this package set has no packages for {self.system}"
+
+
+# --- what building says -------------------------------------------------------------------
+
+
+@attrs.define
+class BuildFailed(NixeryError):
+    """A derivation failed to build.
+
+    :param derivation: its name without the store folder and hash, such as ``broken-1.0``.
+    :param reason: Nix's words for it.
+    :param log: the last lines of its build log.
+    """
+
+    derivation: str
+    reason: str
+    log: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        tail = "; the end of its log:\n" + "\n".join(self.log) if self.log else ""
+        return f"{self.derivation} failed to build: {self.reason}{tail}"
+
+
+@attrs.define
+class BuildTimedOut(NixeryError):
+    """A derivation took longer than ``NIX_TIMEOUT`` seconds."""
+
+    derivation: str
+    seconds: int
+    log: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        tail = "; the end of its log:\n" + "\n".join(self.log) if self.log else ""
+        return f"{self.derivation} did not finish within {self.seconds} s and was stopped{tail}"
+
+
+# --- what the service itself says ---------------------------------------------------------
+
+
+@attrs.define
+class SourceUnavailable(NixeryError):
+    """The package source can't be reached or read at the moment."""
+
+    source: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the package source {self.source} can't be read: {self.reason}"
+
+
+@attrs.define
+class NixUnavailable(NixeryError):
+    """Nix itself could not do its work: not installed, killed, its store unusable."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Nix could not do its work: {self.reason}"
+
+
+@attrs.define
+class PackingFailed(NixeryError):
+    """A layer could not be made.
+
+    :param path: the store path or file that it failed on, where there is one.
+    """
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        where = f" at {self.path}" if self.path else ""
+        return f"a layer could not be packed{where}: {self.reason}"
+
+
+@attrs.define
+class StorageFull(NixeryError):
+    """There is no room left for what is to be stored."""
+
+    where: str = "the storage"
+
+    def __str__(self) -> str:
+        return f"{self.where} is full: the image can't be kept; try again when there is room"
+
+
+@attrs.define
+class StorageUnavailable(NixeryError):
+    """The storage can't be reached, or refuses its work."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the storage does not answer as it should: {self.reason}"
+
+
+@attrs.define
+class ShuttingDown(NixeryError):
+    """The daemon is stopping; what was asked for was not finished."""
+
+    def __str__(self) -> str:
+        return "this registry is stopping; ask again in a moment"

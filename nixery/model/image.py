@@ -1,0 +1,108 @@
+"""From a repository name and a tag to an image: the grammar, meta-packages, architecture.
+
+Names follow the distribution specification; the path components of a name are package names
+of the set (``shell/git/python3packages.six``), meta-packages first.
+"""
+
+import re
+from collections.abc import Iterator
+
+import attrs
+
+from nixery.model.errors import NameInvalid, TagInvalid
+
+# https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+
+MAX_NAME_LENGTH = 255
+"""Characters of a name: clients refuse longer ones, counted with the registry's host."""
+MAX_PACKAGES = 64
+"""Packages that one name may list."""
+
+SHELL = ("bashInteractive", "coreutils", "moreutils", "nano")
+"""What the meta-package ``shell`` stands for."""
+ALWAYS = ("cacert", "iana-etc")
+"""Packages that come with every image if the set has them."""
+
+AMD64 = "x86_64-linux"
+ARM64 = "aarch64-linux"
+_META = ("shell", "arm64")
+
+
+@attrs.frozen
+class Image:
+    """What a pull asks for: the same for every way of writing it.
+
+    :param packages: attribute paths as the set is asked for them, sorted, without repeats;
+        those of ``shell`` included, those of :data:`ALWAYS` not.
+    :param shell: whether the meta-package ``shell`` was named.
+    :param system: the Nix system that the image is for.
+    :param tag: which revision of the package source.
+    """
+
+    packages: tuple[str, ...]
+    tag: str = "latest"
+    shell: bool = False
+    system: str = AMD64
+
+    @property
+    def name(self) -> str:
+        """A repository name that asks for this image: the shortest one, in sorted order."""
+        meta = [m for m, on in (("shell", self.shell), ("arm64", self.system == ARM64)) if on]
+        own = [p for p in self.packages if not (self.shell and p in SHELL)]
+        return "/".join([*meta, *own])
+
+    @property
+    def architecture(self) -> str:
+        """The architecture as image configs write it (GOARCH)."""
+        return {AMD64: "amd64", ARM64: "arm64"}[self.system]
+
+
+def parse_image(name: str, tag: str) -> Image:
+    """Read the name and the tag of a manifest request.
+
+    :raises NameInvalid: if the name is outside the grammar, too long, names too many packages
+        or none at all.
+    :raises TagInvalid: if the tag is outside the grammar.
+    """
+    if not _TAG.fullmatch(tag):
+        raise TagInvalid(tag=tag)
+    components = parse_name(name)
+    meta = set(_leading_meta(components))
+    named = [c for c in components if c not in meta]
+    if misplaced := [c for c in named if c in _META]:
+        raise NameInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
+    if len(named) > MAX_PACKAGES:
+        raise NameInvalid(name, f"it names {len(named)} packages, {MAX_PACKAGES} are allowed")
+    shell = "shell" in meta
+    packages = sorted({*named, *(SHELL if shell else ())})
+    if not packages:
+        raise NameInvalid(name, "it names no package")
+    system = ARM64 if "arm64" in meta else AMD64
+    return Image(packages=tuple(packages), tag=tag, shell=shell, system=system)
+
+
+def parse_name(name: str) -> list[str]:
+    """Split a repository name into its path components.
+
+    :raises NameInvalid: if it is outside the grammar of names, or longer than 255 characters.
+    """
+    if len(name) > MAX_NAME_LENGTH:
+        raise NameInvalid(name, f"it has {len(name)} characters, {MAX_NAME_LENGTH} are allowed")
+    components = name.split("/")
+    for component in components:
+        if not _COMPONENT.fullmatch(component):
+            raise NameInvalid(
+                name,
+                f"{component!r} is not a package name as registries allow them (lower-case "
+                "letters and digits, with '.', '_', '__' or '-' between them)",
+            )
+    return components
+
+
+def _leading_meta(components: list[str]) -> Iterator[str]:
+    for component in components:
+        if component not in _META:
+            return
+        yield component

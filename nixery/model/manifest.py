@@ -1,0 +1,133 @@
+"""Descriptors, image config and manifest: the documents of the OCI image specification.
+
+https://github.com/opencontainers/image-spec (v1.1): manifest.md, config.md, descriptor.md.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from nixery.model.closure import store_name
+from nixery.model.digest import Digest
+from nixery.model.errors import DigestInvalid
+from nixery.model.image import Image
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+
+MAX_MANIFEST_SIZE = 4 * 1024 * 1024
+"""Bytes: what the distribution specification obliges registries to take."""
+
+# A second after the epoch, as the layers' files: tools take 0 for "unknown".
+_CREATED = "1970-01-01T00:00:01Z"
+_PATH = "PATH=/bin:/sbin:/usr/bin"
+CERTIFICATES = "etc/ssl/certs/ca-bundle.crt"
+_NAMES_IN_HISTORY = 8
+
+
+@attrs.frozen
+class Descriptor:
+    """What a manifest says of a blob.
+
+    :param size: bytes.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in a manifest."""
+        return {"mediaType": self.media_type, "size": self.size, "digest": str(self.digest)}
+
+
+@attrs.frozen
+class Layer:
+    """A packed layer.
+
+    :param descriptor: of its compressed bytes.
+    :param diff_id: the digest of its tar stream.
+    :param paths: the store paths in it; none for the root file system.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest
+    paths: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Manifest:
+    """A manifest's bytes and what is known of them.
+
+    :param blobs: descriptors of the config and the layers, in that order.
+    """
+
+    content: bytes
+    media_type: str
+    digest: Digest
+    blobs: tuple[Descriptor, ...]
+
+
+def config_bytes(image: Image, layers: Sequence[Layer], certificates: bool) -> bytes:
+    """The image config, the same bytes for the same contents.
+
+    :param certificates: whether the root file system holds :data:`CERTIFICATES`.
+    """
+    environment = [_PATH, *([f"SSL_CERT_FILE=/{CERTIFICATES}"] if certificates else [])]
+    return _json(
+        {
+            "created": _CREATED,
+            "architecture": image.architecture,
+            "os": "linux",
+            "config": {"Env": environment, **({"Cmd": ["bash"]} if image.shell else {})},
+            "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers]},
+            "history": [_history(layer) for layer in layers],
+        }
+    )
+
+
+def make_manifest(config: Descriptor, layers: Sequence[Layer]) -> Manifest:
+    """Put an image's manifest together."""
+    blobs = (config, *(layer.descriptor for layer in layers))
+    content = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": config.document(),
+            "layers": [blob.document() for blob in blobs[1:]],
+        }
+    )
+    return Manifest(content, MANIFEST_TYPE, Digest.of(content), blobs)
+
+
+def parse_manifest(content: bytes) -> Manifest | None:
+    """Read stored bytes that may be a manifest of ours.
+
+    :return: nothing if they are something else (a config, say).
+    """
+    try:
+        document = json.loads(content)
+        if document["mediaType"] != MANIFEST_TYPE:
+            return None
+        blobs = tuple(_descriptor(d) for d in (document["config"], *document["layers"]))
+    except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
+        return None
+    return Manifest(content, MANIFEST_TYPE, Digest.of(content), blobs)
+
+
+def _descriptor(document: Any) -> Descriptor:
+    return Descriptor(document["mediaType"], Digest.parse(document["digest"]), document["size"])
+
+
+def _history(layer: Layer) -> dict[str, str]:
+    names = sorted(store_name(path) for path in layer.paths)
+    shown = ", ".join(names[:_NAMES_IN_HISTORY])
+    more = f" and {len(names) - _NAMES_IN_HISTORY} more" if len(names) > _NAMES_IN_HISTORY else ""
+    return {"created": _CREATED, "created_by": f"nixery: {shown or 'root file system'}{more}"}
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("utf-8")

@@ -101,6 +101,17 @@ def parse_name(name: str) -> list[str]:
     return components
 
 
+def image_name(attribute: str) -> str:
+    """How an attribute is asked for in an image's name.
+
+    :return: nothing (the empty text) if no name can ask for it.
+    """
+    name = attribute.lower()
+    if name[:1] == "_" and name[1:2].isdigit():
+        name = name[1:]
+    return name if _COMPONENT.fullmatch(name) else ""
+
+
 def _leading_meta(components: list[str]) -> Iterator[str]:
     for component in components:
         if component not in _META:

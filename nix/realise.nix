@@ -1,0 +1,122 @@
+# Finds packages in any attribute set of derivations, for nix-build to build: a list with the
+# derivation of each package. What was found, and what is wrong with a name, is said as JSON
+# between two marks on standard error, where nixery/nix/answers.py reads it.
+#
+# `request` is JSON, and data whatever it holds. Nothing of nixpkgs is needed: any attribute set,
+# or function to one, serves. It works with Nix 2.8 and later.
+{ request }:
+let
+  inherit (builtins)
+    addErrorContext attrNames concatMap deepSeq filter functionArgs hasAttr head intersectAttrs
+    isAttrs isFunction isString match replaceStrings seq split stringLength tail toJSON typeOf
+    unsafeDiscardStringContext;
+
+  asked = builtins.fromJSON request;
+
+  say = value: "@nixery@${toJSON value}@nixery@";
+  refuse = value: throw (say value);
+
+  # --- the package set ---
+
+  # The contexts tell faults apart: of the source, of the set as a whole, of one package.
+  within = stage: value: addErrorContext (say { inherit stage; }) value;
+
+  source = within "fetch" ({
+    folder = asked.source.path;
+    git = "${builtins.fetchGit {
+      inherit (asked.source) url rev;
+      allRefs = true;
+    }}";
+    tarball = "${builtins.fetchTarball asked.source.url}";
+  }.${asked.source.type});
+
+  expression = import source;
+
+  # What a set is told, as far as it takes it; never the configuration of the daemon's user.
+  arguments = { inherit (asked) system; config = { }; overlays = [ ]; };
+  native = asked.system == builtins.currentSystem;
+
+  set =
+    if isFunction expression then
+      let taken = functionArgs expression; in
+      if taken == { } then expression { inherit (asked) system; }
+      else if taken ? system || native then expression (intersectAttrs taken arguments)
+      else refuse { error = "system"; }
+    else if native then expression
+    else refuse { error = "system"; };
+
+  # --- names ---
+
+  lower = replaceStrings
+    [ "A" "B" "C" "D" "E" "F" "G" "H" "I" "J" "K" "L" "M" "N" "O" "P" "Q" "R" "S" "T" "U" "V" "W" "X" "Y" "Z" ]
+    [ "a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m" "n" "o" "p" "q" "r" "s" "t" "u" "v" "w" "x" "y" "z" ];
+
+  # The attributes that a step of a path may mean: exactly it, or it with a "_" before a leading
+  # digit, or, if there is neither, those that differ from these in case alone.
+  candidates = attrs: step:
+    let
+      spellings = [ step ] ++ (if match "[0-9].*" step == null then [ ] else [ "_${step}" ]);
+      exact = filter (s: hasAttr s attrs) spellings;
+      # Lengths first: lowering every name of a large set takes longer than all else here.
+      alike = spelling: filter
+        (n: stringLength n == stringLength spelling && lower n == lower spelling)
+        (attrNames attrs);
+    in
+    if exact != [ ] then [ (head exact) ] else concatMap alike spellings;
+
+  steps = package: filter isString (split "\\." package);
+
+  # --- what is found there ---
+
+  article = {
+    int = "a number"; float = "a number"; bool = "a boolean"; string = "a string"; path = "a path";
+    null = "null"; list = "a list"; lambda = "a function"; set = "a set of other things";
+  };
+
+  notAPackage = package: value: refuse {
+    error = "kind";
+    inherit package;
+    kind = article.${typeOf value};
+    inside = if isAttrs value then attrNames value else [ ];
+  };
+
+  isDerivation = value: isAttrs value && (value.type or null) == "derivation";
+
+  # Follows the steps of a package's path from a value that lies at `path` of the set.
+  find = package: path: value: rest:
+    let names = candidates value (head rest); in
+    if rest == [ ] then { inherit path value; found = true; }
+    else if !isAttrs value then notAPackage package value
+    else if names == [ ] then { inherit path value; found = false; }
+    else if tail names != [ ] then
+      refuse { error = "ambiguous"; inherit package; matches = map (n: path ++ [ n ]) names; }
+    else find package (path ++ names) value.${head names} (tail rest);
+
+  entry = package: hit: {
+    inherit package;
+    derivation = hit.value;
+    said = {
+      inherit package;
+      attribute = hit.path;
+      inherit (hit.value) name;
+      path = unsafeDiscardStringContext hit.value.outPath;
+    };
+  };
+
+  lookup = { name, optional }:
+    let hit = find name [ ] set (steps name); in
+    if hit.found then [ (if isDerivation hit.value then entry name hit else notAPackage name hit.value) ]
+    else if optional then [ ]
+    else refuse { error = "missing"; package = name; at = hit.path; names = attrNames hit.value; };
+
+  # Evaluated whole within the context, so that a failure names the package it came from.
+  evaluated = package:
+    addErrorContext (say { stage = "evaluate"; package = package.name; })
+      (let hits = lookup package; in deepSeq (map (hit: hit.said) hits) hits);
+
+  hits =
+    if within "evaluate" (isAttrs set) then concatMap evaluated asked.packages
+    else refuse { error = "set"; kind = article.${typeOf set}; };
+in
+# seq: all names are looked up before the first derivation is written to the store.
+seq hits (builtins.trace (say { found = map (hit: hit.said) hits; }) (map (hit: hit.derivation) hits))

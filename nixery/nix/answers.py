@@ -1,0 +1,217 @@
+"""What Nix and ``nix/realise.nix`` said, as values and errors: pure.
+
+The expression says JSON between two marks; everything else is Nix's own text, of which only
+what names a derivation or a known fault of the machine is understood.
+"""
+
+import json
+import re
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from nixery.model.closure import Root, is_store_path, store_name
+from nixery.model.errors import (
+    AmbiguousPackage,
+    BuildFailed,
+    BuildTimedOut,
+    EvaluationFailed,
+    NixeryError,
+    NixUnavailable,
+    NotAPackage,
+    SourceUnavailable,
+    StorageFull,
+    SystemUnsupported,
+    UnknownPackage,
+)
+from nixery.model.events import Event, Found, LogLine, Said
+from nixery.model.image import SHELL, Image, image_name
+from nixery.model.source import PinnedSource
+from nixery.model.suggestions import nearest_names
+
+TAIL = 20
+"""Lines of a failed derivation's log that its error quotes."""
+_LINE = 400
+_INSIDE = 5
+_ERRORS_KEPT = 50
+_MARK = re.compile(r"@nixery@(\{.*?\})@nixery@", re.DOTALL)
+# With the output that was wanted of it: X.drv!out, and since 2.15 X.drv^out.
+_DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^']+\.drv)(?:[!^][^']*)?'")
+_TIMED_OUT, _BUILD_FAILED = 101, 100
+_USE_TRACE = "(use '--show-trace' to show detailed location information)"
+
+
+@attrs.define
+class Account:
+    """What is to be remembered of a run of Nix: packages, errors, ends of build logs.
+
+    It is bounded, whatever a package prints.
+    """
+
+    found: list[dict[str, Any]] | None = None
+    refused: dict[str, Any] | None = None
+    errors: list[str] = attrs.Factory(list)
+    tails: dict[str, deque[str]] = attrs.Factory(dict)
+
+    def note(self, event: Event) -> list[Event]:
+        """Take an event.
+
+        :return: the events that others should see instead of it.
+        """
+        match event:
+            case LogLine(derivation=derivation, line=line):
+                tail = self.tails.setdefault(derivation, deque(maxlen=TAIL))
+                tail.append(_printable(line)[:_LINE])
+            case Said(text=text):
+                return self._said(event, text)
+        return [event]
+
+    def _said(self, event: Said, text: str) -> list[Event]:
+        for document in _marked(text):
+            if "found" in document:
+                self.found = document["found"]
+                return [
+                    Found(f["package"], ".".join(f["attribute"]), f["name"]) for f in self.found
+                ]
+            if "error" in document:
+                self.refused = document
+                return []
+        if event.level == 0 and len(self.errors) < _ERRORS_KEPT and text != _USE_TRACE:
+            self.errors.append(text)
+        return [event]
+
+    def roots(self) -> tuple[Root, ...]:
+        """The packages that evaluation found, in the order of their names.
+
+        :raises NixUnavailable: if one has no store path before it is built.
+        """
+        roots = []
+        for document in self.found or ():
+            attribute, path = ".".join(document["attribute"]), document["path"]
+            if not is_store_path(path):
+                raise NixUnavailable(f"{attribute} is content-addressed, which is not supported")
+            roots.append(Root(document["package"], attribute, path))
+        return tuple(sorted(roots, key=lambda root: root.package))
+
+
+def failure(
+    account: Account, code: int | None, image: Image, pinned: PinnedSource, time_limit: int
+) -> NixeryError:
+    """Why Nix failed.
+
+    It may take a second where it looks for names: not for the reactor's thread.
+
+    :param code: the exit code of ``nix-build``, or nothing if it was killed.
+    :param time_limit: the seconds that a builder may run.
+    """
+    text = "\n".join(account.errors)
+    if account.refused is not None:
+        return _refusal(account.refused, image)
+    if code is None:
+        return NixUnavailable("it was killed")
+    if account.found is None:
+        return _not_evaluated(text, pinned)
+    return _not_built(account, code, text, time_limit)
+
+
+def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
+    package = document.get("package", "")
+    match document["error"]:
+        case "missing":
+            at = "".join(f"{image_name(step)}." for step in document["at"])
+            missing = package.split(".")[len(document["at"])]
+            known = [name for name in map(image_name, document["names"]) if name]
+            nearest = [at + name for name in nearest_names(missing, known)]
+            meta = "shell" if image.shell and package in SHELL else None
+            return UnknownPackage(package, nearest, meta)
+        case "ambiguous":
+            return AmbiguousPackage(package, [".".join(path) for path in document["matches"]])
+        case "kind":
+            names = [image_name(n) for n in document["inside"] if n != "recurseForDerivations"]
+            inside = [f"{package}.{name}" for name in names if name][:_INSIDE]
+            return NotAPackage(package, document["kind"], inside)
+        case "system":
+            return SystemUnsupported(image.system)
+        case _:
+            return EvaluationFailed(f"it is {document.get('kind')} and not an attribute set")
+
+
+def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
+    stages = [document for document in _marked(text) if "stage" in document]
+    message = _first_words(text)
+    if full := _full_disk(text):
+        return full
+    if any(document["stage"] == "fetch" for document in stages):
+        return SourceUnavailable(str(pinned.source), message)
+    if not stages:
+        return NixUnavailable(message or "it gave no reason")
+    package = next((d["package"] for d in stages if "package" in d), None)
+    where = f"{package}: " if package and package not in message else ""
+    return EvaluationFailed(where + message, _MARK.sub("", text))
+
+
+def _not_built(account: Account, code: int, text: str, time_limit: int) -> NixeryError:
+    if full := _full_disk(text):
+        return full
+    path, said = _failed_derivation(account.errors)
+    if path is None:
+        return NixUnavailable(_first_words(text) or f"it ended with exit code {code}")
+    derivation = store_name(path)
+    log = list(account.tails.get(derivation, ()))
+    if code == _TIMED_OUT or "timed out after" in said:
+        return BuildTimedOut(derivation, time_limit, log)
+    return BuildFailed(derivation, _reason(said), log)
+
+
+def _failed_derivation(errors: Sequence[str]) -> tuple[str | None, str]:
+    """The derivation that failed by itself, rather than for another one's sake."""
+    for text in errors:
+        match = _DERIVATION.search(text)
+        if match and "dependencies of derivation" not in text and "dependency" not in text:
+            return match[1], text
+    for text in errors:
+        if match := _DERIVATION.search(text):
+            return match[1], text
+    return None, ""
+
+
+def _reason(text: str) -> str:
+    """Nix's words for a failure, without the log that newer versions quote."""
+    words = _DERIVATION.sub(lambda m: store_name(m[1]), _first_words(text))
+    words = re.sub(r"^builder for \S+ ", "its builder ", words)
+    words = re.sub(r" at '/[^']*'$", "", words)  # where on this machine: nobody else's business
+    return words.removesuffix(";").strip()
+
+
+def _first_words(text: str) -> str:
+    """The message of an error: without its mark, its trace and its source excerpts."""
+    lines: list[str] = []
+    for line in text.removeprefix("error:").splitlines():
+        stripped = line.strip()
+        if stripped.startswith(("… ", "at ", "(use '--show-trace'", "@nixery@")) and lines:
+            break
+        if stripped in ("error:", "error", "") and not lines:
+            continue
+        lines.append(stripped.removeprefix("error: "))
+    return _printable("\n".join(lines).strip())
+
+
+def _full_disk(text: str) -> StorageFull | None:
+    full = "No space left on device" in text or "Disk quota exceeded" in text
+    return StorageFull("the Nix store's disk") if full else None
+
+
+def _marked(text: str) -> list[dict[str, Any]]:
+    documents = []
+    for match in _MARK.finditer(text):
+        try:
+            documents.append(json.loads(match[1]))
+        except ValueError:  # a package set's own text that looks like ours
+            continue
+    return documents
+
+
+def _printable(text: str) -> str:
+    return "".join(c for c in text if c.isprintable() or c in "\n\t")

@@ -1,0 +1,210 @@
+"""One child process at a time: its lines out, a time limit, and an end that leaves nobody behind.
+
+Children run in a session of their own, so that a whole group can be signalled, and ask the
+kernel for a TERM when this process dies, however it dies: Nix ends its builders on TERM, but
+Nix before 2.19 leaves them running on KILL.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import cast
+
+import attrs
+import psutil
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+MAX_LINE = 4 * 1024 * 1024
+"""Bytes of a line that are kept; what is behind them is dropped."""
+GRACE = 5.0
+"""Seconds between TERM and KILL."""
+
+OnLines = Callable[[list[bytes]], None]
+
+
+class IProcessReactor(IReactorProcess, IReactorTime):
+    """What is needed of a reactor here."""
+
+
+@attrs.frozen
+class Ended:
+    """How a child ended.
+
+    :param code: its exit code, or nothing if a signal ended it.
+    :param signal: the number of that signal.
+    :param timed_out: whether it was stopped for its time limit.
+    :param output: its standard output.
+    """
+
+    code: int | None
+    signal: int | None
+    timed_out: bool
+    output: bytes
+
+
+class LineSplitter:
+    """Cuts a stream into lines, whatever its pieces are, and passes them on in batches."""
+
+    def __init__(self, on_lines: OnLines) -> None:
+        self._on_lines = on_lines
+        self._rest = b""
+        self._skipping = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece."""
+        *whole, rest = data.split(b"\n")
+        if whole:
+            whole[0] = self._rest + whole[0]
+            self._rest = b""
+            if self._skipping:
+                whole.pop(0)
+                self._skipping = False
+            if whole:
+                self._on_lines(whole)
+        if self._skipping:
+            return
+        self._rest += rest
+        if len(self._rest) > MAX_LINE:
+            self._on_lines([self._rest[:MAX_LINE]])
+            self._rest = b""
+            self._skipping = True
+
+    def finish(self) -> None:
+        """Pass on what stands after the last line's end."""
+        if self._rest:
+            self._on_lines([self._rest])
+            self._rest = b""
+
+
+@attrs.define(eq=False)
+class _Forwarder(ProcessProtocol):
+    """Tells a :class:`_Child` what Twisted tells."""
+
+    child: "_Child"
+
+    def outReceived(self, data: bytes) -> None:
+        self.child.output.append(data)
+
+    def errReceived(self, data: bytes) -> None:
+        self.child.errors.feed(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        self.child.ended(reason)
+
+
+class _Child:
+    def __init__(self, reactor: IProcessReactor, errors: LineSplitter) -> None:
+        self.output: list[bytes] = []
+        self.errors = errors
+        self.gone: Deferred[None] = Deferred()
+        self.result: Deferred[Ended] = Deferred(lambda _: self.stop())
+        self._reactor = reactor
+        self._timed_out = False
+        self._timers: list[IDelayedCall] = []
+        self._pid: int | None = None
+
+    def start(self, argv: Sequence[str], environ: Mapping[str, str], limit: float | None) -> None:
+        command = ["setpriv", "--pdeathsig", "TERM", "setsid", *argv]
+        transport = self._reactor.spawnProcess(
+            _Forwarder(self), command[0], command, env=environ, childFDs={0: "w", 1: "r", 2: "r"}
+        )
+        transport.closeStdin()
+        self._pid = transport.pid
+        if limit is not None:
+            self._timers.append(self._reactor.callLater(limit, self._time_is_up))
+
+    def stop(self) -> None:
+        """TERM now, KILL for whatever of it is there after the grace."""
+        if self._pid is None or self.gone.called:
+            return
+        self._signal(signal.SIGTERM)
+        self._timers.append(self._reactor.callLater(GRACE, self._kill))
+
+    def ended(self, reason: Failure) -> None:
+        for timer in self._timers:
+            if timer.active():
+                timer.cancel()
+        self._pid = None
+        self.errors.finish()
+        result, self.result = self.result, Deferred()
+        if not result.called:
+            result.callback(self._outcome(reason))
+        self.gone.callback(None)
+
+    def _outcome(self, reason: Failure) -> Ended:
+        # ProcessDone is a ProcessTerminated with exit code 0 in all but name.
+        value = cast(ProcessTerminated, reason.value)
+        return Ended(value.exitCode, value.signal, self._timed_out, b"".join(self.output))
+
+    def _time_is_up(self) -> None:
+        self._timed_out = True
+        self.stop()
+
+    def _kill(self) -> None:
+        # Builders have sessions, and so groups, of their own: the group alone is not all.
+        for pid in _descendants(cast(int, self._pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        pid = cast(int, self._pid)
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:  # setsid did not come to run yet
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+class Processes:
+    """The children of the daemon: started here, and ended here when it stops."""
+
+    def __init__(self, reactor: IProcessReactor, environ: Mapping[str, str]) -> None:
+        self._reactor = reactor
+        self._environ = environ
+        self._children: set[_Child] = set()
+
+    def run(
+        self, argv: Sequence[str], on_lines: OnLines, limit: float | None = None
+    ) -> Deferred[Ended]:
+        """Run a program until it ends.
+
+        Cancelling the result ends it: TERM to its group, and KILL after :data:`GRACE`.
+
+        :param argv: the program, looked up in ``PATH``, and its arguments.
+        :param on_lines: gets batches of the lines of its standard error, without their ends.
+        :param limit: seconds after which it is ended.
+        """
+        child = _Child(self._reactor, LineSplitter(on_lines))
+        result = child.result
+        self._children.add(child)
+        child.gone.addCallback(lambda _: self._children.discard(child))
+        child.start(argv, self._environ, limit)
+        return result
+
+    def stop(self) -> Deferred[None]:
+        """End all children; fires when none is left."""
+        children = list(self._children)
+        gone = [_when(child.gone) for child in children]
+        for child in children:
+            child.stop()
+        return DeferredList(gone).addCallback(lambda _: None)
+
+
+def _when(shared: Deferred[None]) -> Deferred[None]:
+    """A Deferred of the caller's own that fires with a shared one."""
+    own: Deferred[None] = Deferred()
+    shared.addCallback(lambda _: own.callback(None))
+    return own
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

@@ -1,0 +1,147 @@
+"""One image's way from its name to its manifest."""
+
+from collections.abc import Mapping
+
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from nixery.builds.cache import Cache
+from nixery.builds.coalesce import Coalescer
+from nixery.builds.events import Journal
+from nixery.builds.gather import gather
+from nixery.builds.layers import Contents, LayerMaker
+from nixery.interfaces import IBuilder, INix, IResolver, IStorage
+from nixery.model.closure import Realisation
+from nixery.model.digest import Digest
+from nixery.model.errors import PackingFailed
+from nixery.model.events import Emit, Grouped, Resolved
+from nixery.model.image import Image
+from nixery.model.layers import group_layers
+from nixery.model.manifest import (
+    CONFIG_TYPE,
+    Descriptor,
+    Layer,
+    Manifest,
+    config_bytes,
+    make_manifest,
+)
+from nixery.model.rootfs import Output, RootFs, make_rootfs
+from nixery.model.source import PinnedSource, image_key
+from nixery.packing.listing import list_output
+
+
+class IBuilderReactor(IReactorThreads, IReactorTime):
+    """What the builder needs of a reactor."""
+
+
+@implementer(IBuilder)
+class Builder:
+    """Makes images and remembers them."""
+
+    def __init__(
+        self,
+        reactor: IBuilderReactor,
+        resolver: IResolver,
+        nix: INix,
+        storage: IStorage,
+        cache: Cache,
+        layers: LayerMaker,
+        budget: int,
+        popularity: Mapping[str, int],
+    ) -> None:
+        """
+        :param budget: the most layers that an image may have, the root file system among them.
+        :param popularity: package name-version → how many packages refer to it directly.
+        """
+        self._reactor = reactor
+        self._resolver = resolver
+        self._nix = nix
+        self._storage = storage
+        self._cache = cache
+        self._layers = layers
+        self._budget = budget
+        self._popularity = popularity
+        self._running: Coalescer[str, Manifest] = Coalescer()
+
+    async def manifest(self, image: Image) -> Manifest:
+        pinned = await self._resolver.resolve(image.tag)
+        key = image_key(image, pinned, self._budget, self._layers.packer)
+        return await self._cache.manifest(key) or await self._running.join(
+            key, lambda: self._make(key, image, pinned)
+        )
+
+    async def stored_manifest(self, digest: Digest) -> Manifest:
+        return await self._cache.manifest_of(digest)
+
+    async def stop(self) -> None:
+        """Give up all builds, and wait until none is left."""
+        await self._running.stop()
+        await self._layers.stop()
+
+    async def _make(self, key: str, image: Image, pinned: PinnedSource) -> Manifest:
+        journal = Journal(self._reactor, image)
+        try:
+            manifest = await self._build(image, pinned, journal.emit)
+            await self._cache.remember_manifest(key, manifest)
+        except BaseException as error:
+            journal.failed(str(error) or type(error).__name__)
+            raise
+        journal.done(str(manifest.digest))
+        return manifest
+
+    async def _build(self, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
+        emit(Resolved(str(pinned.source), pinned.revision))
+        realisation = await self._nix.realise(image, pinned, emit)
+        try:
+            rootfs = await self._rootfs(realisation, emit)
+            layers = await self._make_layers(realisation, rootfs, emit)
+        finally:
+            await self._nix.release(realisation)
+        content = config_bytes(image, layers, rootfs.has_certificates)
+        digest = await self._storage.write_blob(content)
+        return make_manifest(Descriptor(CONFIG_TYPE, digest, len(content)), layers)
+
+    async def _rootfs(self, realisation: Realisation, emit: Emit) -> RootFs:
+        def look() -> RootFs:
+            # Two names of one output are one package: the first of them.
+            packages: dict[str, str] = {}
+            for root in realisation.roots:
+                packages.setdefault(root.path, root.package)
+            outputs = [
+                Output(package, path, list_output(path, self._nix.physical))
+                for path, package in packages.items()
+            ]
+            return make_rootfs(outputs)
+
+        try:
+            rootfs = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), look)
+        except OSError as error:
+            raise PackingFailed(str(error.filename), error.strerror or str(error)) from error
+        for collision in rootfs.collisions:
+            emit(collision)
+        return rootfs
+
+    async def _make_layers(
+        self, realisation: Realisation, rootfs: RootFs, emit: Emit
+    ) -> list[Layer]:
+        contents = await self._contents(realisation, rootfs)
+        known = await self._layers.known(contents)
+        emit(Grouped(len(contents), sum(layer is not None for layer in known)))
+
+        async def layer(number: int) -> Layer:
+            return known[number] or await self._layers.make(contents[number], emit)
+
+        return await gather(layer(number) for number in range(len(contents)))
+
+    async def _contents(self, realisation: Realisation, rootfs: RootFs) -> list[Contents]:
+        """What goes into which layer, the lowest first, the root file system on top."""
+        paths = [root.path for root in realisation.roots]
+
+        def group() -> list[list[str]]:
+            return group_layers(realisation.graph, paths, self._popularity, self._budget - 1)
+
+        pool = self._reactor.getThreadPool()
+        groups = await deferToThreadPool(self._reactor, pool, group)
+        below = [Contents(paths=tuple(sorted(group))) for group in groups]
+        return [*below, Contents(entries=tuple(rootfs.entries.items()))]

@@ -1,0 +1,137 @@
+"""What is remembered of images and layers that were made: image key → manifest, layer key →
+layer."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from nixery.interfaces import IStorage
+from nixery.model.digest import Digest
+from nixery.model.errors import BlobUnknown, DigestInvalid, ManifestUnknown
+from nixery.model.manifest import (
+    MAX_MANIFEST_SIZE,
+    Descriptor,
+    Layer,
+    Manifest,
+    parse_manifest,
+)
+from nixery.model.source import canonical_sha256
+
+_REMEMBERED = 512
+
+V = TypeVar("V")
+
+
+class Cache:
+    """Records in the storage, with the latest of them in memory.
+
+    A record carries a digest of itself: one that was cut or altered counts as missing.
+    """
+
+    def __init__(self, storage: IStorage) -> None:
+        self._storage = storage
+        self._by_key: _Recent[Digest] = _Recent(_REMEMBERED)
+        self._by_digest: _Recent[Manifest] = _Recent(_REMEMBERED)
+
+    async def manifest(self, image_key: str) -> Manifest | None:
+        """The manifest of an image key, if all that it names is stored; it is looked every time."""
+        digest = self._by_key.get(image_key)
+        if digest is None:
+            digest = await self._read(f"manifests/{image_key}", _digest)
+        if digest is None:
+            return None
+        try:
+            manifest = await self.manifest_of(digest)
+        except ManifestUnknown:
+            return None
+        own = Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
+        if await self._storage.missing_blobs([own, *manifest.blobs]):
+            return None
+        self._by_key.put(image_key, digest)
+        return manifest
+
+    async def manifest_of(self, digest: Digest) -> Manifest:
+        """A stored manifest.
+
+        :raises ManifestUnknown: if there is none of that digest.
+        """
+        manifest = self._by_digest.get(str(digest))
+        if manifest is not None:
+            return manifest
+        try:
+            content = await self._storage.read_blob(digest, MAX_MANIFEST_SIZE)
+        except BlobUnknown:
+            raise ManifestUnknown(str(digest)) from None
+        manifest = parse_manifest(content)
+        if manifest is None:
+            raise ManifestUnknown(str(digest))
+        self._by_digest.put(str(digest), manifest)
+        return manifest
+
+    async def remember_manifest(self, image_key: str, manifest: Manifest) -> None:
+        """Store a manifest whose blobs are stored, and know it by the image key from then on."""
+        await self._storage.write_blob(manifest.content)
+        await self._write(f"manifests/{image_key}", {"digest": str(manifest.digest)})
+        self._by_digest.put(str(manifest.digest), manifest)
+        self._by_key.put(image_key, manifest.digest)
+
+    async def layer(self, layer_key: str) -> Layer | None:
+        """The layer of a layer key, if its blob is stored."""
+        layer = await self._read(f"builds/{layer_key}", _layer)
+        if layer is None or await self._storage.missing_blobs([layer.descriptor]):
+            return None
+        return layer
+
+    async def remember_layer(self, layer_key: str, layer: Layer) -> None:
+        """Know a layer whose blob is stored by its key from then on."""
+        record = {
+            **layer.descriptor.document(),
+            "diffId": str(layer.diff_id),
+            "paths": list(layer.paths),
+        }
+        await self._write(f"builds/{layer_key}", record)
+
+    async def _write(self, key: str, record: dict[str, Any]) -> None:
+        document = {"record": record, "sha256": canonical_sha256(record)}
+        await self._storage.write_record(key, json.dumps(document).encode("ascii"))
+
+    async def _read(self, key: str, parse: Callable[[dict[str, Any]], V]) -> V | None:
+        content = await self._storage.read_record(key)
+        if content is None:
+            return None
+        try:
+            document = json.loads(content)
+            if document["sha256"] != canonical_sha256(document["record"]):
+                return None
+            return parse(document["record"])
+        except (ValueError, KeyError, TypeError, DigestInvalid):
+            return None
+
+
+class _Recent(Generic[V]):
+    """The values that were used last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[str, V] = OrderedDict()
+
+    def get(self, key: str) -> V | None:
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
+
+    def put(self, key: str, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._most:
+            self._values.popitem(last=False)
+
+
+def _digest(record: dict[str, Any]) -> Digest:
+    return Digest.parse(record["digest"])
+
+
+def _layer(record: dict[str, Any]) -> Layer:
+    descriptor = Descriptor(record["mediaType"], Digest.parse(record["digest"]), record["size"])
+    return Layer(descriptor, Digest.parse(record["diffId"]), tuple(record["paths"]))

@@ -1,0 +1,74 @@
+"""One running task for each key, however many wait for it."""
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from nixery.model.errors import ShuttingDown
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class Coalescer(Generic[K, T]):
+    """Runs tasks that belong to nobody.
+
+    A waiter who leaves hurts neither the task nor the others who wait for it; a task that
+    everybody has left goes on.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[K, Deferred[T]] = {}
+        self._waiting: dict[K, list[Deferred[T]]] = {}
+        self._stopping = False
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def join(self, key: K, start: Callable[[], Awaitable[T]]) -> Deferred[T]:
+        """Wait for the task of a key, which is started if none is running.
+
+        :param start: makes the task.
+        :return: the caller's own: it may be cancelled.
+        """
+        if self._stopping:
+            raise ShuttingDown()
+        waiter: Deferred[T] = Deferred(lambda left: self._waiting[key].remove(left))
+        self._waiting.setdefault(key, []).append(waiter)
+        if key not in self._tasks:
+            self._start(key, start)
+        return waiter
+
+    def stop(self) -> Deferred[None]:
+        """Cancel all tasks; fires when the last one has ended."""
+        self._stopping = True
+        tasks = list(self._tasks.values())
+        ended = DeferredList([_following(task) for task in tasks])
+        for task in tasks:
+            task.cancel()
+        return ended.addCallback(lambda _: None)
+
+    def _start(self, key: K, start: Callable[[], Awaitable[T]]) -> None:
+        async def run() -> T:
+            return await start()
+
+        task = Deferred.fromCoroutine(run())
+        self._tasks[key] = task
+        task.addBoth(self._finish, key)
+
+    def _finish(self, result: T | Failure, key: K) -> None:
+        waiting = self._waiting.pop(key)
+        del self._tasks[key]
+        if isinstance(result, Failure) and isinstance(result.value, CancelledError):
+            result = Failure(ShuttingDown())  # type: ignore[no-untyped-call]
+        for waiter in waiting:
+            # A Failure is as good as a value here: callback() turns to the errbacks for one.
+            waiter.callback(result)
+
+
+def _following(task: Deferred[T]) -> Deferred[None]:
+    own: Deferred[None] = Deferred()
+    task.addBoth(lambda _: own.callback(None))
+    return own

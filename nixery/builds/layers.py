@@ -1,0 +1,108 @@
+"""Layers made and kept: what is known is never packed again, and nothing twice at a time."""
+
+from collections.abc import Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from nixery.builds.cache import Cache
+from nixery.builds.coalesce import Coalescer
+from nixery.builds.gather import gather
+from nixery.interfaces import INix, IStorage
+from nixery.model.events import Emit, Packed
+from nixery.model.manifest import Descriptor, Layer
+from nixery.model.rootfs import Entry, File, Folder, Link
+from nixery.model.source import canonical_sha256
+from nixery.packing import tar
+from nixery.packing.compress import media_type, packer_version
+from nixery.packing.job import PackJob
+from nixery.packing.workers import Packers
+
+
+@attrs.frozen
+class Contents:
+    """What a layer is to hold: store paths, or the entries of a root file system."""
+
+    paths: tuple[str, ...] = ()
+    entries: tuple[tuple[str, Entry], ...] = ()
+
+    def key(self, packer: str) -> str:
+        """The layer key: 64 hexadecimal digits that stand for the layer's bytes.
+
+        :param packer: the packer's version.
+        """
+        return canonical_sha256(
+            {
+                "paths": sorted(self.paths),
+                "entries": [
+                    [name, type(entry).__name__, attrs.asdict(entry)]
+                    for name, entry in self.entries
+                ],
+                "packer": packer,
+            }
+        )
+
+
+class LayerMaker:
+    """Packs layers into the storage."""
+
+    def __init__(
+        self, storage: IStorage, cache: Cache, nix: INix, packers: Packers, compression: str
+    ) -> None:
+        """
+        :param compression: one of :data:`nixery.packing.compress.COMPRESSIONS`.
+        """
+        self.packer = packer_version(compression)
+        self._storage = storage
+        self._cache = cache
+        self._nix = nix
+        self._packers = packers
+        self._compression = compression
+        self._packing: Coalescer[str, Layer] = Coalescer()
+
+    async def known(self, contents: Sequence[Contents]) -> list[Layer | None]:
+        """Those of some layers that are stored, each at its place."""
+        return await gather([self._cache.layer(c.key(self.packer)) for c in contents])
+
+    async def make(self, contents: Contents, emit: Emit) -> Layer:
+        """Pack and store a layer, or wait for another image's build that is just doing so.
+
+        :raises PackingFailed: if it can't be packed.
+        :raises StorageFull: if there is no room for it.
+        """
+        key = contents.key(self.packer)
+        return await self._packing.join(key, lambda: self._make(key, contents, emit))
+
+    def stop(self) -> Deferred[None]:
+        """Give up what is being packed; fires when nothing is any more."""
+        return self._packing.stop()
+
+    async def _make(self, key: str, contents: Contents, emit: Emit) -> Layer:
+        upload = await self._storage.receive()
+        try:
+            packed = await self._packers.pack(self._job(contents, upload.sink))
+            await upload.commit(packed.digest, packed.size)
+        finally:
+            await upload.discard()
+        descriptor = Descriptor(media_type(self._compression), packed.digest, packed.size)
+        layer = Layer(descriptor, packed.diff_id, tuple(sorted(contents.paths)))
+        await self._cache.remember_layer(key, layer)
+        emit(Packed(str(packed.digest), packed.size, packed.uncompressed, layer.paths))
+        return layer
+
+    def _job(self, contents: Contents, sink: str) -> PackJob:
+        if contents.entries:
+            entries = [_tar_entry(name, entry) for name, entry in contents.entries]
+            return PackJob(sink, self._compression, entries=entries)
+        paths = [(path, self._nix.physical(path)) for path in contents.paths]
+        return PackJob(sink, self._compression, paths=paths)
+
+
+def _tar_entry(name: str, entry: Entry) -> tar.Entry:
+    match entry:
+        case Folder(mode=mode):
+            return tar.Entry(name, "dir", mode)
+        case Link(target=target):
+            return tar.Entry(name, "link", target=target)
+        case File(content=content, mode=mode):
+            return tar.Entry(name, "file", mode, content.encode("utf-8"))

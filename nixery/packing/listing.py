@@ -1,0 +1,60 @@
+"""What is in a package's output, for the root file system to be made from."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from nixery.model.rootfs import Item, Kind, Listing
+
+_MOST_LINKS = 40  # as many as Linux follows
+
+
+def list_output(path: str, physical: Callable[[str], str]) -> Listing:
+    """List all that is below a store path: a walk over files, not for the reactor's thread.
+
+    :param path: the output's store path.
+    :param physical: where a store path's files lie on this machine.
+    :return: nothing if the output is a file.
+    :raises OSError: if something can't be read.
+    """
+    return dict(_walk(path, "", physical))
+
+
+def _walk(top: str, below: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:
+    folder = physical(os.path.join(top, below))
+    if not stat.S_ISDIR(os.lstat(folder).st_mode):
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = os.path.join(below, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                yield name, Item(Kind.FOLDER)
+                yield from _walk(top, name, physical)
+            elif entry.is_symlink():
+                yield name, _link(top, name, os.readlink(entry.path), physical)
+            else:
+                yield name, Item(Kind.OTHER)
+
+
+def _link(top: str, name: str, target: str, physical: Callable[[str], str]) -> Item:
+    end = _follow(os.path.join(top, name), physical)
+    if end is None:
+        return Item(Kind.DANGLING)
+    inside = os.path.normpath(os.path.join(top, os.path.dirname(name), target))
+    is_folder = os.path.isdir(physical(end))
+    if is_folder and not target.startswith("/") and inside.startswith(top + "/"):
+        return Item(Kind.ALIAS, target)
+    return Item(Kind.OTHER)
+
+
+def _follow(path: str, physical: Callable[[str], str]) -> str | None:
+    """Where a link ends, in the container's terms; nothing if it leads nowhere in the store."""
+    for _ in range(_MOST_LINKS):
+        try:
+            target = os.readlink(physical(path))
+        except FileNotFoundError:
+            return None
+        except OSError:  # no link
+            return path
+        path = os.path.normpath(os.path.join(os.path.dirname(path), target))
+    return None

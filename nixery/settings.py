@@ -1,0 +1,200 @@
+"""What an operator may set, read from environment variables and checked as a whole."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from nixery.model.source import Channel, Folder, GitRepository, Source
+from nixery.packing.compress import COMPRESSIONS
+
+DEFAULT_CHANNEL = "nixos-unstable"
+
+
+class SettingsInvalid(Exception):
+    """Some settings can't be used.
+
+    :param faults: a sentence for each.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join(self.faults)
+
+
+@attrs.frozen
+class Variable:
+    """One environment variable.
+
+    :param read: from its text to its value; a ``ValueError`` says what is expected.
+    :param default: its text if it is not set.
+    """
+
+    name: str
+    help: str
+    read: Callable[[str], Any] = str
+    default: str = ""
+
+    @property
+    def option(self) -> str:
+        """The command line option of the same meaning."""
+        return self.name.removeprefix("NIXERY_").lower().replace("_", "-")
+
+
+def _number(least: float, most: float, kind: type = int) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            word = "whole number" if kind is int else "number"
+            raise ValueError(f"a {word} from {least} to {most}")
+        return value
+
+    return read
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(" or ".join(choices))
+        return text
+
+    return read
+
+
+def _absolute(text: str) -> str:
+    if not os.path.isabs(text):
+        raise ValueError("an absolute path")
+    return text
+
+
+VARIABLES = (
+    Variable("PORT", "Port to listen on.", _number(0, 65535), "8080"),
+    Variable("NIXERY_LISTEN", "Any Twisted endpoint string to listen on instead of PORT."),
+    Variable("NIXERY_CHANNEL", f"Package set: a channel ({DEFAULT_CHANNEL} if no set is named)."),
+    Variable("NIXERY_PKGS_REPO", "Package set: the URL of a git repository with a default.nix."),
+    Variable("NIXERY_PKGS_PATH", "Package set: a folder of Nix expressions.", _absolute),
+    Variable("NIXERY_STORAGE_BACKEND", "Where images are kept.", _one_of("filesystem")),
+    Variable("STORAGE_PATH", "Folder of the filesystem storage (in the state folder).", _absolute),
+    Variable("NIX_TIMEOUT", "Seconds that a Nix builder may run.", _number(1, 604800), "600"),
+    Variable(
+        "NIXERY_NIX_STORE",
+        "Folder for a Nix store of Nixery's own (the machine's store if there is one).",
+        _absolute,
+    ),
+    Variable("NIXERY_LAYER_BUDGET", "Most layers that an image may have.", _number(1, 120), "94"),
+    Variable(
+        "NIXERY_COMPRESSION",
+        f"How layers are compressed: {', '.join(COMPRESSIONS)}.",
+        _one_of(*COMPRESSIONS),
+        "fast",
+    ),
+    Variable(
+        "NIXERY_HOLD",
+        "Seconds that a request waits for a build before it is redirected to itself.",
+        _number(0.1, 3600, float),
+        "25",
+    ),
+    Variable(
+        "NIXERY_REVISION_TTL",
+        "Seconds that a git source's branches and tags are remembered.",
+        _number(0, 86400, float),
+        "30",
+    ),
+)
+
+_SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
+
+
+@attrs.frozen
+class Settings:
+    """All settings, valid together.
+
+    :param endpoint: a Twisted server endpoint string.
+    :param state: the state folder: what the daemon writes lies in it.
+    :param storage_path: folder of the filesystem storage.
+    :param nix_store: folder for ``nix --store``; none for the machine's own.
+    :param nix_timeout: seconds.
+    :param layer_budget: layers.
+    :param hold: seconds.
+    :param revision_ttl: seconds.
+    """
+
+    endpoint: str
+    source: Source
+    state: str
+    storage_path: str
+    nix_store: str | None
+    nix_timeout: int
+    layer_budget: int
+    compression: str
+    hold: float
+    revision_ttl: float
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read and check all settings.
+
+        :raises SettingsInvalid: naming every fault.
+        """
+        faults: list[str] = []
+        values = {v.name: _value(v, environ, faults) for v in VARIABLES}
+        source = _source(values, faults)
+        if environ.get("BUCKET") or environ.get("GCS_BUCKET"):
+            faults.append("BUCKET is set; this version keeps images in a folder (STORAGE_PATH)")
+        if faults or source is None:
+            raise SettingsInvalid(faults)
+        state = _state_folder(environ)
+        return cls(
+            endpoint=values["NIXERY_LISTEN"] or f"tcp:{values['PORT']}",
+            source=source,
+            state=state,
+            storage_path=values["STORAGE_PATH"] or os.path.join(state, "storage"),
+            nix_store=values["NIXERY_NIX_STORE"],
+            nix_timeout=values["NIX_TIMEOUT"],
+            layer_budget=values["NIXERY_LAYER_BUDGET"],
+            compression=values["NIXERY_COMPRESSION"],
+            hold=values["NIXERY_HOLD"],
+            revision_ttl=values["NIXERY_REVISION_TTL"],
+        )
+
+
+def _value(variable: Variable, environ: Mapping[str, str], faults: list[str]) -> Any:
+    text = environ.get(variable.name) or variable.default
+    if not text:
+        return None
+    try:
+        return variable.read(text)
+    except ValueError as error:
+        faults.append(f"{variable.name} is {text!r}; it must be {error}")
+        return None
+
+
+def _source(values: Mapping[str, Any], faults: list[str]) -> Source | None:
+    named = [name for name in _SOURCES if values[name]]
+    if len(named) > 1:
+        faults.append(f"{' and '.join(named)} are set; a registry has one package set")
+        return None
+    if values["NIXERY_PKGS_REPO"]:
+        return GitRepository(values["NIXERY_PKGS_REPO"])
+    path = values["NIXERY_PKGS_PATH"]
+    if path:
+        if not os.path.exists(path):
+            faults.append(f"NIXERY_PKGS_PATH is {path!r}; there is nothing of that name")
+        return Folder(path)
+    return Channel(values["NIXERY_CHANNEL"] or DEFAULT_CHANNEL)
+
+
+def _state_folder(environ: Mapping[str, str]) -> str:
+    """systemd's state folder, else the user's by the XDG base directory specification."""
+    if environ.get("STATE_DIRECTORY"):
+        return environ["STATE_DIRECTORY"].split(":")[0]
+    home = environ.get("HOME") or os.path.expanduser("~")
+    base = environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
+    return os.path.join(base, "nixery")

@@ -1,0 +1,225 @@
+"""``twistd nixery``: its options, and the service put together of all parts."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.usage import Options as UsageOptions
+from twisted.web.server import Site
+
+import nixery
+from nixery.builds.builder import Builder
+from nixery.builds.cache import Cache
+from nixery.builds.layers import LayerMaker
+from nixery.interfaces import IResolver
+from nixery.model.source import Folder
+from nixery.nix.process import Processes
+from nixery.nix.realise import Nix
+from nixery.nix.resolve import FolderResolver, GitResolver
+from nixery.nix.store import find_expressions, find_store
+from nixery.packing.workers import Packers
+from nixery.settings import VARIABLES, Settings, SettingsInvalid, Variable
+from nixery.storage.filesystem import FilesystemStorage
+from nixery.web.site import make_site
+
+PROGRAMS = {
+    "nix-build": "Nix",
+    "nix": "Nix",
+    "git": "git",
+    "setsid": "util-linux",
+    "setpriv": "util-linux",
+}
+"""The programs that are run, and what they belong to."""
+
+_LAST_WORDS = 0.25  # seconds
+_PRIVATE = ("NIXERY_", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
+
+
+def _parameter(variable: Variable) -> list[Any]:
+    default = f" [default: {variable.default}]" if variable.default else ""
+    return [variable.option, None, None, f"{variable.help} (${variable.name}){default}"]
+
+
+class Options(UsageOptions):
+    """One option for every environment variable; options win."""
+
+    longdesc = "Every option may be given as the environment variable in brackets instead."
+    optParameters = [_parameter(variable) for variable in VARIABLES]
+    optFlags = [["check", None, "Check the settings, print what would run, and stop."]]
+
+    settings: Settings
+
+    def postOptions(self) -> None:
+        environ = dict(os.environ)
+        for variable in VARIABLES:
+            if self[variable.option] is not None:
+                environ[variable.name] = self[variable.option]
+        try:
+            self.settings = Settings.from_environ(environ)
+        except SettingsInvalid as invalid:
+            _give_up(invalid.faults)
+        if missing := missing_programs():
+            _give_up(missing)
+        if self["check"]:
+            print(describe(self.settings))
+            raise SystemExit(0)
+
+
+def _give_up(faults: list[str]) -> NoReturn:
+    """End with every fault named; twistd's own way prints the whole help and exits with 0."""
+    for fault in faults:
+        print(f"nixery: {fault}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def missing_programs() -> list[str]:
+    """A sentence for each program that is needed and not there."""
+    return [
+        f"the program {program!r} is not in PATH: install {package}"
+        for program, package in PROGRAMS.items()
+        if shutil.which(program) is None
+    ]
+
+
+def describe(settings: Settings) -> str:
+    """What would run, for an operator to read."""
+    store = find_store(settings.nix_store, settings.state, os.environ)
+    return "\n".join(
+        [
+            f"listens on   {settings.endpoint}",
+            f"packages     {settings.source}",
+            f"storage      {settings.storage_path}",
+            f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
+            f"state        {settings.state}",
+            f"layers       at most {settings.layer_budget}, compressed {settings.compression}",
+            f"time limits  {settings.nix_timeout} s for a builder, {settings.hold:g} s for a request",
+        ]
+    )
+
+
+def makeService(options: Options) -> IService:
+    """Put the daemon together. The only place that knows the global reactor."""
+    from twisted.internet import reactor
+
+    settings = options.settings
+    endpoint = serverFromString(reactor, settings.endpoint)
+    return make_registry(reactor, settings, os.environ, endpoint)
+
+
+def make_registry(
+    reactor: Any, settings: Settings, environ: Mapping[str, str], endpoint: IStreamServerEndpoint
+) -> "RegistryService":
+    """Put the daemon together.
+
+    :param reactor: provides what all parts need of one.
+    :param environ: the daemon's environment: children get what is not private of it.
+    """
+    store = find_store(settings.nix_store, settings.state, environ)
+    processes = Processes(reactor, child_environment(environ, settings.state))
+    expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
+    nix = Nix(reactor, processes, expressions, settings.state, store, settings.nix_timeout)
+    storage = FilesystemStorage(reactor, settings.storage_path)
+    packers = Packers(reactor, reactor)
+    cache = Cache(storage)
+    layers = LayerMaker(storage, cache, nix, packers, settings.compression)
+    resolver = _resolver(reactor, settings, processes)
+    builder = Builder(
+        reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity={}
+    )
+    site = make_site(reactor, builder, storage, settings.hold)
+    return RegistryService(reactor, endpoint, site, nix, storage, builder, processes, packers)
+
+
+def _resolver(reactor: Any, settings: Settings, processes: Processes) -> IResolver:
+    if isinstance(settings.source, Folder):
+        return FolderResolver(reactor, settings.source)
+    return GitResolver(reactor, processes, settings.source, settings.revision_ttl)
+
+
+def child_environment(environ: Mapping[str, str], state: str) -> dict[str, str]:
+    """What Nix and git see of the daemon's environment.
+
+    Its own secrets are left out, since a package set can read environment variables; what they
+    need and may lack under a service manager is added.
+    """
+    kept = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
+    defaults = {
+        "HOME": state,
+        "USER": str(os.getuid()),  # Nix wants either this or an entry in passwd
+        "XDG_CACHE_HOME": os.path.join(state, "cache"),
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+    }
+    # A prompt would wait for ever; ext:: and the like would run what a URL says.
+    forced = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
+    return {**defaults, **kept, **forced}
+
+
+class RegistryService(Service):
+    """Starts the parts before the first request is taken, and ends them after the last."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        endpoint: IStreamServerEndpoint,
+        site: Site,
+        nix: Nix,
+        storage: FilesystemStorage,
+        builder: Builder,
+        processes: Processes,
+        packers: Packers,
+    ) -> None:
+        self.setName("nixery")  # type: ignore[no-untyped-call]
+        self.started: Deferred[None] | None = None
+        self._port: IListeningPort | None = None
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._site = site
+        self._nix = nix
+        self._storage = storage
+        self._builder = builder
+        self._processes = processes
+        self._packers = packers
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self.started = Deferred.fromCoroutine(self._start())
+        self.started.addErrback(self._failed)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        await self._storage.start()
+        self._nix.start()
+        self._port = await self._endpoint.listen(self._site)
+        address = self._port.getHost()
+        where = f"localhost:{address.port}" if hasattr(address, "port") else "HOST"
+        self._log.info("ready; try: docker pull {where}/shell/git/htop", where=where)
+
+    async def _stop(self) -> None:
+        if self._port is not None:
+            await self._port.stopListening()
+        await self._builder.stop()
+        await self._processes.stop()
+        await self._packers.stop()
+        # Those who waited were just answered; an answer takes a moment to leave.
+        await deferLater(self._reactor, _LAST_WORDS, lambda: None)
+
+    def _failed(self, failure: Failure) -> None:
+        """Say why the daemon can't run, and end it with an exit code that says so too."""
+        self._log.critical("cannot start: {reason}", reason=failure.getErrorMessage())
+        # twistd itself knows no way to exit with anything but 0 once the reactor runs.
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.stop()

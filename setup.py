@@ -1,0 +1,59 @@
+"""Packaging: the library, the twistd plugin, and the Nix expressions that go with them."""
+
+from setuptools import setup
+
+PACKAGES = [
+    "nixery",
+    "nixery.builds",
+    "nixery.model",
+    "nixery.nix",
+    "nixery.packing",
+    "nixery.storage",
+    "nixery.web",
+    # Listed, not found: there is, and must be, no __init__.py beside the plugin, since it would
+    # overwrite Twisted's own.
+    "twisted.plugins",
+]
+
+setup(
+    name="nixery",
+    version="0.1.0",
+    description="A container registry whose images are made on demand, by Nix",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    # "nixery.expressions" is the folder nix/: in a wheel it lies inside the package.
+    packages=[*PACKAGES, "nixery.expressions", "nixery.expressions.debian"],
+    package_dir={
+        "": ".",
+        "nixery.expressions": "nix",
+        "nixery.expressions.debian": "nix/debian",
+    },
+    package_data={
+        "nixery.expressions": ["*.nix"],
+        "nixery.expressions.debian": ["*.nix", "*.json"],
+    },
+    include_package_data=False,
+    install_requires=[
+        "attrs>=23.1",
+        # The bytes of layers depend on these two: exact versions.
+        "isal==1.9.1",
+        "klein>=24.8",
+        "psutil>=5.9",
+        "treq>=24.9",
+        "twisted[tls]>=24.11",
+        "zope.interface>=6.0",
+        "zstandard==0.25.0",
+    ],
+    extras_require={
+        "test": [
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "mypy-zope>=1.0.7",
+            "pytest>=8.0",
+            "pytest-twisted>=1.14",
+            "ruff>=0.6",
+            "types-psutil>=5.9",
+        ],
+    },
+)

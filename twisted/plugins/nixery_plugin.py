@@ -1,0 +1,10 @@
+"""``twistd nixery``."""
+
+from twisted.application.service import ServiceMaker
+
+nixery = ServiceMaker(
+    "Nixery",
+    "nixery.tap",
+    "A container registry whose images are made on demand, by Nix.",
+    "nixery",
+)

@@ -1,5 +1,7 @@
 """Packaging: the library, the twistd plugin, and the Nix expressions that go with them."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 PACKAGES = [
@@ -19,7 +21,7 @@ setup(
     name="nixery",
     version="0.1.0",
     description="A container registry whose images are made on demand, by Nix",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     # "nixery.expressions" is the folder nix/: in a wheel it lies inside the package.

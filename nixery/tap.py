@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
@@ -53,8 +53,8 @@ class Options(UsageOptions):
     """One option for every environment variable; options win."""
 
     longdesc = "Every option may be given as the environment variable in brackets instead."
-    optParameters = [_parameter(variable) for variable in VARIABLES]
-    optFlags = [["check", None, "Check the settings, print what would run, and stop."]]
+    optParameters: ClassVar = [_parameter(variable) for variable in VARIABLES]
+    optFlags: ClassVar = [["check", None, "Check the settings, print what would run, and stop."]]
 
     settings: Settings
 
@@ -101,7 +101,8 @@ def describe(settings: Settings) -> str:
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
             f"state        {settings.state}",
             f"layers       at most {settings.layer_budget}, compressed {settings.compression}",
-            f"time limits  {settings.nix_timeout} s for a builder, {settings.hold:g} s for a request",
+            f"builders     at most {settings.nix_timeout} s each",
+            f"requests     held for {settings.hold:g} s, then redirected to themselves",
         ]
     )
 
@@ -111,7 +112,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = options.settings
-    endpoint = serverFromString(reactor, settings.endpoint)
+    endpoint = serverFromString(reactor, settings.endpoint)  # type: ignore[no-untyped-call]
     return make_registry(reactor, settings, os.environ, endpoint)
 
 

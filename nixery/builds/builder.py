@@ -15,7 +15,7 @@ from nixery.interfaces import IBuilder, INix, IResolver, IStorage
 from nixery.model.closure import Realisation
 from nixery.model.digest import Digest
 from nixery.model.errors import PackingFailed
-from nixery.model.events import Emit, Grouped, Resolved
+from nixery.model.events import Emit, Grouped, Realised, Resolved
 from nixery.model.image import Image
 from nixery.model.layers import group_layers
 from nixery.model.manifest import (
@@ -93,6 +93,8 @@ class Builder:
     async def _build(self, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
         emit(Resolved(str(pinned.source), pinned.revision))
         realisation = await self._nix.realise(image, pinned, emit)
+        graph = realisation.graph
+        emit(Realised(len(graph), sum(node["size"] for node in graph.values())))
         try:
             rootfs = await self._rootfs(realisation, emit)
             layers = await self._make_layers(realisation, rootfs, emit)

@@ -13,6 +13,7 @@ from nixery.model.events import (
     LogLine,
     Packed,
     Planned,
+    Realised,
     Resolved,
     Said,
 )
@@ -36,10 +37,17 @@ class Journal:
     def emit(self, event: Event) -> None:
         """Take an event."""
         match event:
-            case Resolved() | Found() | BuildStarted() | Collided() | Grouped() | Packed():
-                self._tell("{image}: {event}", event=event)
-            case Said(level=level) if level <= 1:
-                self._tell("{image}: {event}", event=event)
+            case (
+                Resolved()
+                | Found()
+                | BuildStarted()
+                | Realised()
+                | Collided()
+                | Grouped()
+                | Packed()
+                | Said(level=0 | 1)
+            ):
+                self._tell("{image} +{seconds:.3f} s: {event}", event=event)
             case LogLine() | Said() | Planned() | FetchStarted() | _:
                 self._log.debug("{image}: {event}", image=self._image, event=event)
 

@@ -83,6 +83,18 @@ class Said:
 
 
 @attrs.frozen
+class Realised:
+    """All packages are built, or fetched, with their closure.
+
+    :param paths: how many store paths that is.
+    :param size: their NAR sizes together, in bytes.
+    """
+
+    paths: int
+    size: int
+
+
+@attrs.frozen
 class Collided:
     """Two packages have a file at the same place of the root file system.
 
@@ -132,6 +144,7 @@ Event = (
     | BuildStopped
     | FetchStarted
     | Said
+    | Realised
     | Collided
     | Grouped
     | Packed

@@ -1,0 +1,35 @@
+# Two commands for a fresh Debian machine: `make run` and `make test`.
+
+VENV := .venv
+PROGRAMS := nix-build=nix-bin git=git setpriv=util-linux venv=python3-venv
+TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd=containerd \
+	podman=podman skopeo=skopeo zstd=zstd pigz=pigz
+
+.PHONY: run test bench lint clean
+
+run: $(VENV)/.installed  ## start the daemon on port 8080
+	@exec scripts/run $(OPTIONS)
+
+test: $(VENV)/.installed-test  ## all tests, with real Nix and real clients
+	@scripts/require $(TEST_PROGRAMS)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/python -m pytest $(PYTEST)
+
+bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
+	@scripts/require $(TEST_PROGRAMS)
+	@$(VENV)/bin/python benchmarks/packing.py
+
+$(VENV)/.installed: setup.py
+	@scripts/require $(PROGRAMS)
+	@test -x $(VENV)/bin/pip || python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(VENV)/bin/pip install --quiet --editable '.[test]'
+	@touch $@
+
+clean:  ## remove what was made here; the state folder stays
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,138 @@
+"""How fast a pull is, and how much memory the daemon takes.
+
+Run by ``make bench``. It uses the tests' package set and daemon. Absolute numbers depend on the
+machine; the ratios, taken in one run, are what to compare.
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.e2e.daemon import Daemon, running
+from tests.e2e.packages import PackageSet, make_package_set
+
+REQUESTS = 500
+NEW_IMAGE = "shell/git/python3/curl/jq"
+HUGE = "hugefile"
+CLIENTS = 8
+MEMORY_GOAL = 150  # MB, of the daemon and its packers
+EVENT = re.compile(r" \+(\d+\.\d+) s: (\w+)\(")
+
+
+def milliseconds(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return 1000 * (time.perf_counter() - began)
+
+
+def known_image(daemon: Daemon) -> None:
+    """A known image's manifest, beside the cheapest answer that there is."""
+    daemon.pull("hello")
+    children = {child.pid for child in daemon.children()}
+    base = [milliseconds(lambda: daemon.get("/v2/")) for _ in range(REQUESTS)]
+    known = [milliseconds(lambda: daemon.pull("hello")) for _ in range(REQUESTS)]
+    started = {child.pid for child in daemon.children()} - children
+    print(f"known image, {REQUESTS} requests one after another, each on a new connection")
+    for name, times in (("GET /v2/", base), ("manifest", known)):
+        p99 = statistics.quantiles(times, n=100)[98]
+        print(f"  {name:10} median {statistics.median(times):6.2f} ms   p99 {p99:6.2f} ms")
+    ratio = statistics.median(known) / statistics.median(base)
+    print(f"  ratio of the medians {ratio:.2f}; processes started: {len(started)}")
+
+
+def new_image(package_set: PackageSet, folder: Path) -> None:
+    """A new image of built packages: where its time goes."""
+    with running(folder / "warm", package_set.environ) as daemon:
+        assert daemon.pull(NEW_IMAGE).status == 200
+    with running(folder / "new", package_set.environ) as daemon:
+        daemon.pull("hello")  # the packers are running
+        total = milliseconds(lambda: daemon.pull(NEW_IMAGE))
+        steps = _steps(daemon.log, NEW_IMAGE)
+    evaluation, packing = steps["Realised"], steps["Packed"] - steps["Grouped"]
+    rest = total - 1000 * (evaluation + packing)
+    print(f"new image of built packages: {NEW_IMAGE}")
+    print(f"  total {total:.0f} ms: Nix {1000 * evaluation:.0f}, packing {1000 * packing:.0f},")
+    print(f"  all else {rest:.0f} (goal: 200); all else / total {rest / total:.2f}")
+
+
+def _steps(log: str, name: str) -> dict[str, float]:
+    """Event → seconds since the build began, of the last event of that name."""
+    first = name.split("/")[-1]
+    lines = (line for line in log.splitlines() if first in line)
+    return {match[2]: float(match[1]) for line in lines for match in EVENT.finditer(line)}
+
+
+@contextmanager
+def memory_of(daemon: Daemon) -> Iterator[list[float]]:
+    """Collect the memory of the daemon and its packers, in MB, while the block runs."""
+    samples: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            samples.append(_resident(daemon) / 1e6)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        thread.join()
+
+
+def _resident(daemon: Daemon) -> float:
+    """Proportional memory: pages that processes share count once."""
+    family = [psutil.Process(daemon.process.pid), *daemon.children()]
+    total = 0.0
+    for process in family:
+        try:
+            if process.pid == daemon.process.pid or "nixery.packing" in " ".join(process.cmdline()):
+                total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total
+
+
+def memory(package_set: PackageSet, folder: Path) -> None:
+    """A 500 MB layer is made, and eight clients load it."""
+    with running(folder / "memory", package_set.environ) as daemon:
+        idle = _resident(daemon) / 1e6
+        with memory_of(daemon) as samples:
+            answer = daemon.pull(HUGE)
+            layers = answer.json()["layers"]
+            largest = max(layers, key=lambda layer: layer["size"])
+            url = f"http://{daemon.host}/v2/{HUGE}/blobs/{largest['digest']}"
+
+            def load(_: int) -> None:
+                subprocess.run(["curl", "-sf", "-o", "/dev/null", url], check=True)
+
+            with ThreadPoolExecutor(CLIENTS) as clients:
+                list(clients.map(load, range(CLIENTS)))
+        peak = max(samples)
+    print(f"memory: a layer of {largest['size'] / 1e6:.0f} MB made, {CLIENTS} clients load it")
+    print(f"  idle {idle:.0f} MB, peak {peak:.0f} MB; peak / goal {peak / MEMORY_GOAL:.2f}")
+
+
+def main() -> None:
+    package_set = make_package_set()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with running(folder / "known", package_set.environ) as daemon:
+            known_image(daemon)
+        new_image(package_set, folder)
+        memory(package_set, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The real parts: a package set made of Debian packages, a Nix store, the daemon, clients."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import Daemon, running
+from tests.e2e.docker import Docker, engine
+from tests.e2e.packages import PackageSet, make_package_set
+
+StartDaemon = Callable[..., Daemon]
+
+
+@pytest.fixture(scope="session")
+def package_set() -> PackageSet:
+    """The tests' package set."""
+    return make_package_set()
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """A Docker engine."""
+    with engine() as docker:
+        yield docker
+
+
+@pytest.fixture
+def start_daemon(package_set: PackageSet, tmp_path: Path) -> Iterator[StartDaemon]:
+    """Starts daemons: ``start_daemon(state=FOLDER, packages=PACKAGE_SET, NAME=value…)``."""
+    with ExitStack() as stack:
+
+        def start(
+            state: Path | None = None, packages: PackageSet = package_set, **environ: str
+        ) -> Daemon:
+            where = state or tmp_path / "state"
+            return stack.enter_context(running(where, {**packages.environ, **environ}))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def daemon(package_set: PackageSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that the tests of a module share."""
+    with running(tmp_path_factory.mktemp("state"), package_set.environ) as daemon:
+        yield daemon

@@ -1,0 +1,154 @@
+"""The daemon as a process of its own, as operators run it."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psutil
+
+TWISTD = str(Path(sys.executable).with_name("twistd"))
+READY = re.compile(r"ready; try: docker pull localhost:(\d+)/")
+START_LIMIT = 30
+
+ACCEPT = "application/vnd.oci.image.manifest.v1+json"
+
+
+@attrs.frozen
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@attrs.define
+class Daemon:
+    """A running ``twistd nixery``.
+
+    :param state: its state folder.
+    :param shims: a folder in front of its ``PATH`` whose ``nix-build`` counts and goes on.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+    state: Path
+    shims: Path
+    log_file: Path
+
+    @property
+    def host(self) -> str:
+        return f"localhost:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    @property
+    def nix_builds(self) -> int:
+        """How often Nix was started to make something."""
+        counter = self.shims / "count"
+        return len(counter.read_text().splitlines()) if counter.exists() else 0
+
+    @property
+    def storage(self) -> Path:
+        return self.state / "storage"
+
+    def get(self, path: str, method: str = "GET", timeout: float = 300, **headers: str) -> Answer:
+        """Ask, without following redirects."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, headers={"Accept": ACCEPT, **headers})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.reason, dict(answer.headers), answer.read())
+        finally:
+            connection.close()
+
+    def pull(self, name: str, tag: str = "latest", timeout: float = 300) -> Answer:
+        """Ask for a manifest as clients do, following redirects."""
+        path = f"/v2/{name}/manifests/{tag}"
+        for _ in range(10):
+            answer = self.get(path, timeout=timeout)
+            if answer.status != 307:
+                return answer
+            path = answer.headers["Location"]
+        raise AssertionError("more redirects than clients follow")
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it and say with which exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+def _count_nix_builds(shims: Path) -> None:
+    shims.mkdir(exist_ok=True)
+    real = subprocess.check_output(["sh", "-c", "command -v nix-build"], text=True).strip()
+    shim = shims / "nix-build"
+    shim.write_text(f'#!/bin/sh\necho >> {shims}/count\nexec {real} "$@"\n')
+    shim.chmod(0o755)
+
+
+@contextmanager
+def running(state: Path, environ: Mapping[str, str]) -> Iterator[Daemon]:
+    """Run the daemon on a free port until the block ends."""
+    state.mkdir(parents=True, exist_ok=True)
+    shims = state / "shims"
+    _count_nix_builds(shims)
+    log_file = state / f"daemon-{time.monotonic_ns()}.log"
+    environment = {
+        **os.environ,
+        "STATE_DIRECTORY": str(state),
+        "PORT": "0",
+        **environ,
+        "PATH": f"{shims}:{os.environ['PATH']}",
+    }
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [TWISTD, "--nodaemon", "--pidfile=", "nixery"],
+            cwd="/",
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    daemon = Daemon(process, 0, state, shims, log_file)
+    try:
+        daemon.port = _wait_for_port(daemon)
+        yield daemon
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _wait_for_port(daemon: Daemon) -> int:
+    deadline = time.monotonic() + START_LIMIT
+    while time.monotonic() < deadline:
+        if match := READY.search(daemon.log):
+            return int(match[1])
+        if daemon.process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise AssertionError(f"the daemon did not start:\n{daemon.log}")

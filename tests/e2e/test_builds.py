@@ -1,0 +1,186 @@
+"""One build per image: shared, patient, reproducible, and ended with the daemon."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import StartDaemon
+from tests.e2e.daemon import Daemon
+from tests.e2e.docker import Docker, run
+from tests.e2e.packages import PackageSet
+
+pytestmark = pytest.mark.real_nix
+
+GONE_WITHIN = 10
+
+
+def digest(daemon: Daemon, name: str) -> str:
+    answer = daemon.pull(name)
+    assert answer.status == 200, answer.body
+    return answer.headers["Docker-Content-Digest"]
+
+
+def wait_until(happened: Callable[[], object], limit: float = 60) -> None:
+    """Poll until something is so, and fail after a generous limit."""
+    deadline = time.monotonic() + limit
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_many_ask_one_builds(start_daemon: StartDaemon) -> None:
+    """Eight clients that ask for a new image at once start Nix once and get one digest."""
+    daemon = start_daemon()
+    with ThreadPoolExecutor(8) as clients:
+        digests = set(clients.map(lambda _: digest(daemon, "shell/git"), range(8)))
+    assert len(digests) == 1
+    assert daemon.nix_builds == 1
+
+
+def test_a_known_image_starts_nothing(start_daemon: StartDaemon) -> None:
+    """The second pull of an image starts no process."""
+    daemon = start_daemon()
+    digest(daemon, "hello")
+    before = {child.pid for child in daemon.children()}
+    digest(daemon, "hello")
+    assert daemon.nix_builds == 1
+    assert {child.pid for child in daemon.children()} <= before
+
+
+def test_contents_decide_the_digest(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """A restart, a fresh storage, and another order of the packages give the same digest."""
+    first = start_daemon()
+    expected = digest(first, "git/jq/hello")
+    first.stop()
+    again = start_daemon()
+    assert digest(again, "git/jq/hello") == expected
+    assert again.nix_builds == first.nix_builds == 1
+    fresh = start_daemon(state=tmp_path / "another")
+    assert digest(fresh, "hello/git/jq/git") == expected
+
+
+def test_damage_is_noticed_and_mended(start_daemon: StartDaemon) -> None:
+    """A blob that is missing, cut or altered is never served, and the next pull makes it anew."""
+    daemon = start_daemon()
+    expected = digest(daemon, "hello")
+    config, *layers = _blobs(daemon, "hello")
+    for damage in (_delete, _cut, _flip):
+        for blob in (config, layers[0], layers[-1]):
+            damage(daemon.storage / "layers" / blob.removeprefix("sha256:"))
+            refused = daemon.get(f"/v2/hello/blobs/{blob}")
+            assert refused.status == 404, (damage, refused)
+            assert refused.json()["errors"][0]["code"] == "BLOB_UNKNOWN"
+            assert digest(daemon, "hello") == expected
+            assert daemon.get(f"/v2/hello/blobs/{blob}").status == 200
+
+
+def _blobs(daemon: Daemon, name: str) -> list[str]:
+    manifest = daemon.pull(name).json()
+    return [blob["digest"] for blob in (manifest["config"], *manifest["layers"])]
+
+
+def _delete(path: Path) -> None:
+    path.unlink()
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_clients_may_leave(start_daemon: StartDaemon, package_set: PackageSet) -> None:
+    """A client that leaves does not stop the build: the next one finds it done."""
+    daemon = start_daemon(packages=package_set.with_slow(4))
+    with pytest.raises(TimeoutError):
+        daemon.get("/v2/slow/manifests/latest", timeout=1)
+    wait_until(lambda: "built slow:latest" in daemon.log)
+    assert digest(daemon, "slow")
+    assert daemon.nix_builds == 1
+
+
+@pytest.mark.real_client
+def test_long_builds_reach_every_client(
+    start_daemon: StartDaemon, package_set: PackageSet, docker: Docker, tmp_path: Path
+) -> None:
+    """A build of more than a minute reaches docker, skopeo, and a client that gives up on any
+    request without response headers for 30 s."""
+    daemon = start_daemon(packages=package_set.with_slow(70))
+    image = f"{daemon.host}/slow"
+
+    def impatient() -> int:
+        return daemon.pull("slow", timeout=30).status
+
+    with ThreadPoolExecutor(3) as clients:
+        statuses = clients.submit(impatient)
+        pulled = clients.submit(docker, "pull", image)
+        copied = clients.submit(
+            run,
+            ["skopeo", "copy", "--src-tls-verify=false", f"docker://{image}", f"dir:{tmp_path}"],
+        )
+        assert statuses.result() == 200
+        assert pulled.result().code == 0, pulled.result().output
+        assert copied.result().code == 0, copied.result().output
+    assert daemon.nix_builds == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_leaves_nothing(
+    start_daemon: StartDaemon, package_set: PackageSet, number: signal.Signals
+) -> None:
+    """When the daemon is ended in the middle of a build, no process of it is left within 10 s,
+    and its storage holds whole objects alone, if need be after the next start."""
+    daemon = start_daemon(packages=package_set.with_slow(600))
+    digest(daemon, "hello")
+    with ThreadPoolExecutor(1) as client:
+        asking = client.submit(_status, daemon, "slow")
+        wait_until(lambda: "BuildStarted" in daemon.log and len(daemon.children()) > 2)
+        family = daemon.children()
+        began = time.monotonic()
+        daemon.stop(number)
+        _, left = psutil.wait_procs(family, timeout=GONE_WITHIN - (time.monotonic() - began))
+        assert not left
+        assert asking.result() in (503, None)
+    again = start_daemon()
+    assert not list((again.storage / "staging").glob("*/*"))
+    assert not list((again.state / "roots").iterdir())
+    _assert_whole(again.storage / "layers")
+    assert digest(again, "hello")
+
+
+def _status(daemon: Daemon, name: str) -> int | None:
+    try:
+        return daemon.pull(name).status
+    except OSError:
+        return None
+
+
+def _assert_whole(folder: Path) -> None:
+    for blob in folder.iterdir():
+        summed = run(["sha256sum", str(blob)]).output.split()[0]
+        assert summed == blob.name
+
+
+def test_term_while_packing(start_daemon: StartDaemon) -> None:
+    """A daemon that is stopped while it packs leaves no half-written object and no process."""
+    daemon = start_daemon()
+    with ThreadPoolExecutor(1) as client:
+        asking = client.submit(_status, daemon, "hugefile")
+        wait_until(lambda: "Grouped" in daemon.log)
+        family = daemon.children()
+        assert daemon.stop() == 0
+        assert asking.result() in (503, None)
+    _, left = psutil.wait_procs(family, timeout=GONE_WITHIN)
+    assert not left
+    _assert_whole(daemon.storage / "layers")
+    assert not [path for path in (daemon.storage / "staging").rglob("*") if path.is_file()]

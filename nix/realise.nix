@@ -7,43 +7,18 @@
 { request }:
 let
   inherit (builtins)
-    addErrorContext attrNames concatMap deepSeq filter functionArgs hasAttr head intersectAttrs
-    isAttrs isFunction isString match replaceStrings seq split stringLength tail toJSON typeOf
-    unsafeDiscardStringContext;
+    addErrorContext attrNames concatMap deepSeq filter hasAttr head isAttrs isString match
+    replaceStrings seq split stringLength tail toJSON typeOf unsafeDiscardStringContext;
 
   asked = builtins.fromJSON request;
 
   say = value: "@nixery@${toJSON value}@nixery@";
   refuse = value: throw (say value);
 
-  # --- the package set ---
-
   # The contexts tell faults apart: of the source, of the set as a whole, of one package.
   within = stage: value: addErrorContext (say { inherit stage; }) value;
 
-  source = within "fetch" ({
-    folder = asked.source.path;
-    git = "${builtins.fetchGit {
-      inherit (asked.source) url rev;
-      allRefs = true;
-    }}";
-    tarball = "${builtins.fetchTarball asked.source.url}";
-  }.${asked.source.type});
-
-  expression = import source;
-
-  # What a set is told, as far as it takes it; never the configuration of the daemon's user.
-  arguments = { inherit (asked) system; config = { }; overlays = [ ]; };
-  native = asked.system == builtins.currentSystem;
-
-  set =
-    if isFunction expression then
-      let taken = functionArgs expression; in
-      if taken == { } then expression { inherit (asked) system; }
-      else if taken ? system || native then expression (intersectAttrs taken arguments)
-      else refuse { error = "system"; }
-    else if native then expression
-    else refuse { error = "system"; };
+  set = import ./set.nix { inherit asked within refuse; };
 
   # --- names ---
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
@@ -112,7 +112,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = options.settings
-    endpoint = serverFromString(reactor, settings.endpoint)  # type: ignore[no-untyped-call]
+    endpoint = serverFromString(reactor, settings.endpoint)
     return make_registry(reactor, settings, os.environ, endpoint)
 
 
@@ -211,7 +211,7 @@ class RegistryService(Service):
 
     async def _stop(self) -> None:
         if self._port is not None:
-            await self._port.stopListening()
+            await maybeDeferred(self._port.stopListening)
         await self._builder.stop()
         await self._processes.stop()
         await self._packers.stop()

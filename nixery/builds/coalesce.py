@@ -62,7 +62,7 @@ class Coalescer(Generic[K, T]):
         waiting = self._waiting.pop(key)
         del self._tasks[key]
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
-            result = Failure(ShuttingDown())  # type: ignore[no-untyped-call]
+            result = Failure(ShuttingDown())
         for waiter in waiting:
             # A Failure is as good as a value here: callback() turns to the errbacks for one.
             waiter.callback(result)

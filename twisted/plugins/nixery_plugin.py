@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-nixery = ServiceMaker(  # type: ignore[no-untyped-call]
+nixery = ServiceMaker(
     "Nixery",
     "nixery.tap",
     "A container registry whose images are made on demand, by Nix.",

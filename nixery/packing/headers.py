@@ -1,0 +1,64 @@
+"""The headers of GNU tar's format, written for layers: owner 0 without a name, mtime 1."""
+
+from typing import Protocol
+
+FILE, LINK, FOLDER = b"0", b"2", b"5"
+END = bytes(1024)
+"""What a tar stream ends with."""
+
+_LONG_NAME, _LONG_TARGET = b"L", b"K"
+_NAME_LIMIT = 100
+_OCTAL_LIMIT = 8**11
+
+_OWNER = b"0000000\0" * 2
+_MTIME = b"00000000001\0"
+_MAGIC = b"ustar  \0".ljust(255, b"\0")
+_FIXED_SUM = sum(_OWNER) + sum(_MTIME) + sum(_MAGIC) + 8 * ord(" ")
+_ZEROS = bytes(512)
+
+
+class Output(Protocol):
+    """What takes the stream: a buffer that empties itself when it is full."""
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+
+    def space(self) -> memoryview:
+        """The rest of the buffer, never empty, to be filled from its start."""
+
+    def advance(self, count: int) -> None:
+        """Take the first ``count`` bytes of :meth:`space` as filled."""
+
+
+def header(name: bytes, kind: bytes, mode: int, size: int = 0, target: bytes = b"") -> bytes:
+    """The header of one entry, after the long-name records that it needs.
+
+    :param name: relative; that of a folder ends with a slash.
+    :param kind: :data:`FILE`, :data:`LINK` or :data:`FOLDER`.
+    :param mode: permission bits.
+    :param size: of the body that follows, in bytes.
+    """
+    before = b""
+    if len(target) > _NAME_LIMIT:
+        before = _long(_LONG_TARGET, target)
+    if len(name) > _NAME_LIMIT:
+        before += _long(_LONG_NAME, name)
+    return before + _block(name[:_NAME_LIMIT], kind, mode, size, target[:_NAME_LIMIT])
+
+
+def _long(kind: bytes, name: bytes) -> bytes:
+    size = len(name) + 1
+    return _block(b"././@LongLink", kind, 0, size, b"") + name + b"\0" + padding(size)
+
+
+def _block(name: bytes, kind: bytes, mode: int, size: int, target: bytes) -> bytes:
+    modes = b"%07o\0" % mode
+    sizes = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")
+    total = _FIXED_SUM + sum(name) + sum(modes) + sum(sizes) + kind[0] + sum(target)
+    head = name.ljust(_NAME_LIMIT, b"\0") + modes + _OWNER + sizes + _MTIME
+    return head + b"%06o\0 " % total + kind + target.ljust(_NAME_LIMIT, b"\0") + _MAGIC
+
+
+def padding(size: int) -> bytes:
+    """What fills up a body of so many bytes."""
+    return _ZEROS[: -size % 512]

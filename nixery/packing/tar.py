@@ -1,0 +1,118 @@
+"""Store paths, or a list of entries, as one deterministic tar stream.
+
+The stream is a function of what is packed alone: relative names in the order of their bytes,
+mtime 1, owner 0 without a name. The format is GNU's (long names as ``L`` and ``K`` records,
+sizes from 8 GiB on in base 256), which unlike PAX takes names of any bytes as they are.
+"""
+
+import stat
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from nixery.packing.faults import PackError, fault
+from nixery.packing.headers import END, FILE, FOLDER, LINK, Output, header, padding
+from nixery.packing.walk import Walk, status_of
+
+FORMAT = "tar-1"
+"""The name of this format; to be changed with anything that changes the bytes."""
+
+
+class Entry(NamedTuple):
+    """One file, folder or symbolic link that is made up and not read from a disk.
+
+    :param name: relative, as in ``etc/passwd``; bytes that are not UTF-8 as surrogate escapes.
+    :param mode: permission bits, with set-uid, set-gid and sticky; links have none of their own.
+    :param content: of a file.
+    :param target: of a link, in the form of ``name``.
+    """
+
+    name: str
+    kind: Literal["dir", "file", "link"]
+    mode: int = 0o777
+    content: bytes = b""
+    target: str = ""
+
+    def to_json(self) -> list[str | int]:
+        """The entry as values that JSON can hold."""
+        return [self.name, self.kind, self.mode, self.content.decode("latin-1"), self.target]
+
+    @classmethod
+    def from_json(cls, values: Sequence[object]) -> "Entry":
+        """The entry that :meth:`to_json` wrote."""
+        name, kind, mode, content, target = values
+        return cls(name, kind, mode, content.encode("latin-1"), target)  # type: ignore[arg-type, attr-defined]
+
+
+def pack_paths(paths: Iterable[tuple[str, str]], out: Output) -> None:
+    """Write the tar stream of store paths and of the folders above them.
+
+    :param paths: pairs of a path in the image (``/nix/store/…``) and where it is on this
+        machine; both absolute, bytes that are not UTF-8 as surrogate escapes.
+    :raises PackError: if something can't be read, changes meanwhile, or is no file, folder or
+        symbolic link.
+    """
+    walk = Walk(out)
+    sources = {_relative(logical): _raw(physical) for logical, physical in paths}
+    folders = {parent for name in sources for parent in _parents(name)}
+    for name in folders & sources.keys():
+        raise fault("unsupported", name, "another path to be packed is inside it")
+    tops = {_sort_name(name, physical): physical for name, physical in sources.items()}
+    for name in sorted([*tops, *(folder + b"/" for folder in folders)]):
+        if name in tops:
+            walk.pack(name, tops[name])
+        else:
+            out.write(header(name, FOLDER, 0o755))
+    out.write(END)
+
+
+def pack_entries(entries: Iterable[Entry], out: Output) -> None:
+    """Write the tar stream of entries that are made up, in whatever order they come.
+
+    :raises PackError: for a name that occurs twice, is not relative and plain, or whose folder
+        is not among the entries.
+    """
+    table: dict[bytes, Entry] = {}
+    for entry in entries:
+        name = _relative("/" + entry.name)
+        if table.setdefault(name, entry) is not entry:
+            raise fault("unsupported", name, "it occurs twice among the entries")
+    for name in table:
+        parents = _parents(name)
+        if parents and (parents[-1] not in table or table[parents[-1]].kind != "dir"):
+            raise fault("unsupported", name, "its folder is not among the entries")
+    named = {name + b"/" * (entry.kind == "dir"): entry for name, entry in table.items()}
+    for name in sorted(named):
+        _pack_entry(name, named[name], out)
+    out.write(END)
+
+
+def _pack_entry(name: bytes, entry: Entry, out: Output) -> None:
+    if entry.kind == "link":
+        out.write(header(name, LINK, 0o777, 0, _raw(entry.target)))
+        return
+    kind, content = (FILE, entry.content) if entry.kind == "file" else (FOLDER, b"")
+    out.write(header(name, kind, entry.mode & 0o7777, len(content)))
+    out.write(content)
+    out.write(padding(len(content)))
+
+
+def _raw(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _relative(path: str) -> bytes:
+    raw = _raw(path)
+    top, *steps = raw.split(b"/")
+    if top or not steps or b"\0" in raw or any(step in (b"", b".", b"..") for step in steps):
+        raise PackError("unsupported", raw, "it is not a plain absolute path")
+    return raw[1:]
+
+
+def _parents(name: bytes) -> list[bytes]:
+    steps = name.split(b"/")
+    return [b"/".join(steps[:count]) for count in range(1, len(steps))]
+
+
+def _sort_name(name: bytes, physical: bytes) -> bytes:
+    mode = status_of(name, physical, None).st_mode
+    return name + b"/" if stat.S_ISDIR(mode) else name

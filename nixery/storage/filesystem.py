@@ -1,0 +1,261 @@
+"""Blobs and records in a folder.
+
+Its layout::
+
+    layers/<sha256>        every blob: layers, configs, manifests
+    builds/<layer key>     records
+    manifests/<image key>  records
+    staging/<process>/…    what is not whole yet
+
+Several processes may share one folder. All that touches files runs in the reactor's threads.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from nixery.interfaces import File, IStorage, IUpload
+from nixery.model.digest import Digest
+from nixery.model.errors import BlobUnknown, StorageUnavailable
+from nixery.model.manifest import Descriptor
+from nixery.storage.faults import is_full, storage_faults
+from nixery.storage.files import (
+    Identity,
+    identify,
+    place,
+    read_file,
+    remove,
+    sealed,
+    settle,
+    sync_folder,
+    write_file,
+)
+from nixery.storage.keys import check_record_key
+from nixery.storage.staging import Staging
+from nixery.storage.verification import Verdict, Verifier, verify_file
+
+_FOLDERS = ("staging", "layers", "builds", "manifests")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@implementer(IUpload)
+class FileUpload:
+    """A blob in the making, as a file in the staging folder."""
+
+    def __init__(self, storage: "FilesystemStorage", sink: str) -> None:
+        self.sink = sink
+        self._storage = storage
+        # A commit whose caller left goes on in its thread: discarding waits for it to end.
+        self._lock = threading.Lock()
+
+    async def commit(self, digest: Digest, size: int) -> None:
+        await self._storage.keep(self.sink, digest, size, self._lock)
+
+    async def discard(self) -> None:
+        await self._storage.forget(self.sink, self._lock)
+
+
+@implementer(IStorage)
+class FilesystemStorage:
+    """A storage that trusts no file that may have changed since it was verified."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorThreads, folder: str) -> None:
+        """
+        :param reactor: whose threads do the work.
+        :param folder: is made if it is not there.
+        """
+        self._reactor = reactor
+        self._folder = os.path.abspath(folder)
+        self._staging = Staging(self._path("staging"))
+        self._verifier = Verifier(self._verify)
+
+    async def start(self) -> None:
+        await self._in_thread(self._prepare)
+
+    async def read_record(self, key: str) -> bytes | None:
+        return await self._in_thread(read_file, self._path(check_record_key(key)))
+
+    async def write_record(self, key: str, content: bytes) -> None:
+        path = self._path(check_record_key(key))
+        await self._in_thread(self._write_record, path, content)
+
+    async def delete_record(self, key: str) -> None:
+        await self._in_thread(self._delete, self._path(check_record_key(key)))
+
+    async def write_blob(self, content: bytes) -> Digest:
+        digest = await self._in_thread(Digest.of, content)
+        known = self._verifier.known(digest)
+        identity = await self._in_thread(self._write_blob, content, digest, known)
+        self._verifier.remember(digest, identity)
+        return digest
+
+    async def read_blob(self, digest: Digest, limit: int) -> bytes:
+        if not await self._in_thread(self._fits, digest, limit):
+            raise BlobUnknown(str(digest))
+        await self.locate(digest)
+        content = await self._in_thread(self._read_blob, digest, limit)
+        if content is None:
+            raise BlobUnknown(str(digest))
+        return content
+
+    async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
+        return await self._in_thread(self._missing, blobs)
+
+    async def locate(self, digest: Digest) -> File:
+        path = self._blob(digest)
+        found = await self._in_thread(identify, path)
+        if found is not None and found != self._verifier.known(digest):
+            found = (await self._verifier.verify(digest)).identity
+        if found is None:
+            raise BlobUnknown(str(digest))
+        return File(path, found.size)
+
+    async def receive(self) -> FileUpload:
+        return FileUpload(self, await self._in_thread(self._staging.name))
+
+    async def keep(self, staged: str, digest: Digest, size: int, lock: threading.Lock) -> None:
+        """Take a file that was written into the staging folder for a blob.
+
+        :param size: bytes.
+        :param lock: is held as long as the file is in use.
+        """
+        known = self._verifier.known(digest)
+        identity = await self._in_thread(self._keep, staged, digest, size, known, lock)
+        self._verifier.remember(digest, identity)
+
+    async def forget(self, staged: str, lock: threading.Lock) -> None:
+        """Remove a file from the staging folder, if it is still there.
+
+        :param lock: is waited for.
+        """
+
+        def work() -> None:
+            with lock:
+                remove(staged)
+
+        await self._in_thread(work)
+
+    def _verify(self, digest: Digest) -> Deferred[Verdict]:
+        path = self._blob(digest)
+
+        def report(verdict: Verdict) -> Verdict:
+            if verdict.dropped:
+                self._log.error("dropped {path}: it {damage}", path=path, damage=verdict.dropped)
+            return verdict
+
+        verdict = self._in_thread(verify_file, path, digest, self._staging.name)
+        return verdict.addCallback(report)
+
+    def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        def guarded() -> T:
+            with storage_faults(self._folder):
+                return work(*args, **kwargs)
+
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), guarded)
+
+    # --- what runs in threads -------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        for name in _FOLDERS:
+            _make_usable(self._path(name))
+        device = os.stat(self._path("staging")).st_dev
+        for name in _FOLDERS:
+            if os.stat(self._path(name)).st_dev != device:
+                raise StorageUnavailable(
+                    f"{self._path(name)} and {self._path('staging')} are on two file systems"
+                )
+        sync_folder(self._folder)
+        self._staging.clear()
+        try:
+            self._staging.name()
+        except OSError as error:
+            # What is stored can be served all the same.
+            if not is_full(error):
+                raise
+
+    def _write_record(self, path: str, content: bytes) -> None:
+        staged = self._staging.name()
+        write_file(staged, content)
+        try:
+            place(staged, path, self._staging.name())
+        finally:
+            remove(staged)
+
+    def _delete(self, path: str) -> None:
+        if identify(path) is not None:
+            remove(path)
+            sync_folder(os.path.dirname(path))
+
+    def _write_blob(self, content: bytes, digest: Digest, known: Identity | None) -> Identity:
+        staged = self._staging.name()
+        write_file(staged, content)
+        return self._keep(staged, digest, len(content), known, threading.Lock())
+
+    def _keep(
+        self, staged: str, digest: Digest, size: int, known: Identity | None, lock: threading.Lock
+    ) -> Identity:
+        """Put a staged file in a blob's place.
+
+        :param known: the file that was verified to hold the blob: it stays if it is still there.
+            Any other is replaced, which costs less than to verify it.
+        """
+        path = self._blob(digest)
+        with lock:
+            try:
+                with sealed(staged, size) as file:
+                    there = identify(path)
+                    if there is not None and there == known:
+                        sync_folder(os.path.dirname(path))
+                    else:
+                        place(staged, path, self._staging.name())
+                        there = Identity.of(os.fstat(file))
+            finally:
+                remove(staged)
+        settle(there)
+        return there
+
+    def _fits(self, digest: Digest, limit: int) -> bool:
+        """Whether there is something to look at that is not too large for a blob asked for."""
+        found = identify(self._blob(digest))
+        return found is not None and not (found.is_file and found.size > limit)
+
+    def _read_blob(self, digest: Digest, limit: int) -> bytes | None:
+        content = read_file(self._blob(digest), limit + 1)
+        return content if content is not None and Digest.of(content) == digest else None
+
+    def _missing(self, blobs: Sequence[Descriptor]) -> list[Digest]:
+        def there(blob: Descriptor) -> bool:
+            found = identify(self._blob(blob.digest))
+            return found is not None and found.is_file and found.size == blob.size
+
+        return [blob.digest for blob in blobs if not there(blob)]
+
+    def _blob(self, digest: Digest) -> str:
+        return self._path(f"layers/{digest.hex}")
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self._folder, key)
+
+
+def _make_usable(folder: str) -> None:
+    """Make a folder if it is not there.
+
+    :raises StorageUnavailable: if it can't be used.
+    """
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageUnavailable(f"{folder} is no folder") from error
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        raise StorageUnavailable(f"{folder} can't be written to")

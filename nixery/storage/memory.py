@@ -1,0 +1,121 @@
+"""A storage in memory, for tests of the floors above: nothing of it outlives the process."""
+
+import os
+import shutil
+import tempfile
+import uuid
+import weakref
+from collections.abc import Sequence
+
+from zope.interface import implementer
+
+from nixery.interfaces import IStorage, IUpload, Value
+from nixery.model.digest import Digest
+from nixery.model.errors import BlobUnknown, NixeryError, StorageFull, StorageUnavailable
+from nixery.model.manifest import Descriptor
+from nixery.storage.keys import check_record_key
+
+
+@implementer(IUpload)
+class MemoryUpload:
+    """A blob in the making, as a temporary file: child processes write into it."""
+
+    def __init__(self, storage: "MemoryStorage", sink: str) -> None:
+        self.sink = sink
+        self._storage = storage
+
+    async def commit(self, digest: Digest, size: int) -> None:
+        try:
+            with open(self.sink, "rb") as file:
+                content = file.read()
+        except FileNotFoundError:
+            raise StorageUnavailable("nothing was written to the sink") from None
+        finally:
+            await self.discard()
+        if len(content) != size or Digest.of(content) != digest:
+            raise StorageUnavailable(f"not the {size} bytes of {digest} arrived")
+        await self._storage.write_blob(content)
+
+    async def discard(self) -> None:
+        if os.path.exists(self.sink):
+            os.unlink(self.sink)
+
+
+@implementer(IStorage)
+class MemoryStorage:
+    """A storage whose insides are open to tests, which may take things out or alter them.
+
+    :ivar blobs: digest → bytes.
+    :ivar records: key → bytes.
+    :ivar full: while it is set, nothing can be stored.
+    :ivar fault: while it is set, every method raises it.
+    """
+
+    def __init__(self) -> None:
+        self.blobs: dict[Digest, bytes] = {}
+        self.records: dict[str, bytes] = {}
+        self.full = False
+        self.fault: NixeryError | None = None
+        self._folder: str | None = None
+
+    async def start(self) -> None:
+        self._check()
+
+    async def read_record(self, key: str) -> bytes | None:
+        self._check()
+        return self.records.get(check_record_key(key))
+
+    async def write_record(self, key: str, content: bytes) -> None:
+        self._check_room()
+        self.records[check_record_key(key)] = content
+
+    async def delete_record(self, key: str) -> None:
+        self._check()
+        self.records.pop(check_record_key(key), None)
+
+    async def write_blob(self, content: bytes) -> Digest:
+        self._check_room()
+        digest = Digest.of(content)
+        self.blobs[digest] = content
+        return digest
+
+    async def read_blob(self, digest: Digest, limit: int) -> bytes:
+        content = self._verified(digest)
+        if len(content) > limit:
+            raise BlobUnknown(str(digest))
+        return content
+
+    async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
+        self._check()
+        return [
+            blob.digest
+            for blob in blobs
+            if blob.digest not in self.blobs or len(self.blobs[blob.digest]) != blob.size
+        ]
+
+    async def locate(self, digest: Digest) -> Value:
+        return Value(self._verified(digest))
+
+    async def receive(self) -> MemoryUpload:
+        self._check_room()
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix="nixery-")
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return MemoryUpload(self, os.path.join(self._folder, uuid.uuid4().hex))
+
+    def _verified(self, digest: Digest) -> bytes:
+        self._check()
+        content = self.blobs.get(digest)
+        if content is None or Digest.of(content) != digest:
+            self.blobs.pop(digest, None)
+            raise BlobUnknown(str(digest))
+        return content
+
+    def _check_room(self) -> None:
+        self._check()
+        if self.full:
+            raise StorageFull()
+
+    def _check(self) -> None:
+        if self.fault is not None:
+            raise self.fault

@@ -1,0 +1,114 @@
+"""Where things lie until they are whole: a folder for each process, held by a lock.
+
+The lock is one on the folder itself and goes with the process, however that ends. So a folder
+whose lock is free is what a dead process left, in whichever container or under whichever
+process id it ran.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+import weakref
+
+from twisted.logger import Logger
+
+
+class Staging:
+    """Gives out names in a folder of this process's own. To be used in threads.
+
+    Only what is in such a folder may be removed by others, once its owner is gone.
+    """
+
+    _log = Logger()
+
+    def __init__(self, parent: str) -> None:
+        """
+        :param parent: the folder that all processes have their own in.
+        """
+        self._parent = parent
+        self._own: str | None = None
+        self._claiming = threading.Lock()
+
+    def name(self) -> str:
+        """A path that nothing else has, and nothing is at yet.
+
+        If somebody has cleared away this process's folder, there is a new one.
+        """
+        with self._claiming:
+            if self._own is None or not os.path.isdir(self._own):
+                self._own = self._claim()
+            return os.path.join(self._own, uuid.uuid4().hex)
+
+    def clear(self) -> None:
+        """Remove what processes that are no more have left."""
+        for entry in os.scandir(self._parent):
+            if entry.is_dir(follow_symlinks=False):
+                try:
+                    _remove_if_free(entry.path)
+                except FileNotFoundError:
+                    pass  # another process is clearing too
+                except OSError as error:
+                    self._log.warn("{path} is left as it is: {error}", path=entry.path, error=error)
+
+    def _claim(self) -> str:
+        os.makedirs(self._parent, exist_ok=True)
+        while True:
+            path = tempfile.mkdtemp(dir=self._parent)
+            held = self._hold(path)
+            if held is not None:
+                weakref.finalize(self, _leave, path, held)
+                return path
+
+    def _hold(self, path: str) -> int | None:
+        """Lock a new folder: its descriptor, or nothing if a process that clears took it away."""
+        try:
+            held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return None
+        try:
+            if _lock(held) and _is_at(held, path):
+                return held
+        except OSError as error:
+            # Nobody else can lock it either, hence nobody removes it, alive or dead.
+            self._log.warn("{path} can't be locked: {error}", path=path, error=error)
+            return held
+        os.close(held)
+        return None
+
+
+def _leave(path: str, held: int) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+    os.close(held)
+
+
+def _remove_if_free(path: str) -> None:
+    held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if _lock(held):
+            shutil.rmtree(path)
+    finally:
+        os.close(held)
+
+
+def _lock(held: int) -> bool:
+    """Whether the lock was free.
+
+    :raises OSError: if the file system has no locks for folders.
+    """
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(held: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(held), os.lstat(path))
+    except FileNotFoundError:
+        return False

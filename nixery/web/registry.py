@@ -1,0 +1,217 @@
+"""The registry API: the pull part of the OCI distribution specification, version 1.1.
+
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException
+
+from nixery.interfaces import File, IBuilder, IStorage, Redirect, Value
+from nixery.model.digest import Digest
+from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
+from nixery.model.image import parse_image, parse_name
+from nixery.model.manifest import INDEX_TYPE, Manifest
+from nixery.web.answers import Kind, answer, answer_error
+from nixery.web.blobs import FileCutShort, send_file
+from nixery.web.conditions import is_exactly, matches
+from nixery.web.holding import Redirected, StartOver, hold
+from nixery.web.ranges import Range, parse_range
+
+_log = Logger()
+
+# https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
+_REFERRERS_TAG = re.compile(r"sha(256|512)-[0-9a-f]{32,}")
+_NOT_FOUND = Kind(404, "NOT_FOUND")
+_START_OVER = Kind(429, "TOOMANYREQUESTS")
+_UNKNOWN = Kind(500, "UNKNOWN")
+_MOST_TAGS = 10_000
+
+
+class IWebReactor(IReactorThreads, IReactorTime):
+    """What the registry needs of a reactor."""
+
+
+class RegistryApi:
+    """Answers everything below ``/v2/``, for GET and HEAD."""
+
+    app = Klein()
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+
+    def __init__(
+        self, reactor: IWebReactor, builder: IBuilder, storage: IStorage, hold_limit: float
+    ) -> None:
+        """
+        :param hold_limit: seconds that a request waits for a build.
+        """
+        self._reactor = reactor
+        self._builder = builder
+        self._storage = storage
+        self._hold_limit = hold_limit
+
+    @app.route("/v2/")
+    def version(self, request: Request) -> bytes:
+        """Say that this is a registry."""
+        return _json(request, {})
+
+    @app.route("/v2/<path:name>/manifests/<string:reference>")
+    async def manifest(self, request: Request, name: str, reference: str) -> bytes:
+        """A manifest by tag, which may have to be built first, or by digest."""
+        if ":" in reference:
+            parse_name(name)
+            manifest = await self._builder.stored_manifest(Digest.parse(reference))
+        elif _REFERRERS_TAG.fullmatch(reference):
+            parse_name(name)
+            raise ManifestUnknown(reference)
+        else:
+            image = parse_image(name, reference)
+            work = self._builder.manifest(image)
+            manifest = await hold(self._reactor, self._hold_limit, request, work)
+        return _manifest(request, manifest)
+
+    @app.route("/v2/<path:name>/blobs/<string:digest>")
+    async def blob(self, request: Request, name: str, digest: str) -> bytes | None:
+        """A blob, or a part of one."""
+        parse_name(name)
+        parsed = Digest.parse(digest)
+        location = await self._storage.locate(parsed)
+        match location:
+            case Redirect(url=url):
+                return _redirect(request, url.encode("ascii"))
+            case Value(content=content):
+                part = _blob_headers(request, parsed, len(content))
+                return content[part.start : part.start + part.length]
+            case File():
+                await self._send(request, parsed, location)
+                return None
+
+    @app.route("/v2/<path:name>/tags/list")
+    def tags(self, request: Request, name: str) -> bytes:
+        """The tags of a name, in pages if asked for."""
+        parse_name(name)
+        query = parse_qs(urlsplit(request.uri.decode("latin-1")).query)
+        last = query.get("last", [""])[0]
+        tags = [tag for tag in sorted(["latest"]) if tag > last]
+        number = query.get("n", [""])[0]
+        count = min(int(number), _MOST_TAGS) if re.fullmatch("[0-9]{1,9}", number) else _MOST_TAGS
+        page = tags[:count]
+        if page and len(page) < len(tags):
+            link = f'</v2/{name}/tags/list?n={count}&last={quote(page[-1])}>; rel="next"'
+            request.setHeader(b"Link", link.encode("ascii"))
+        return _json(request, {"name": name, "tags": page})
+
+    @app.route("/v2/<path:name>/referrers/<string:digest>")
+    def referrers(self, request: Request, name: str, digest: str) -> bytes:
+        """What refers to a manifest: nothing, ever."""
+        parse_name(name)
+        Digest.parse(digest)
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
+        return _json(request, index, INDEX_TYPE)
+
+    # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    def failed(self, request: Request, failure: Failure) -> bytes | None:
+        """Answer a request that something was wrong with, or that must wait elsewhere."""
+        match failure.value:
+            case NixeryError() as error:
+                _log.info("{uri}: {error}", uri=request.uri, error=error)
+                return answer_error(request, error)
+            case Redirected(location=location):
+                return _redirect(request, location)
+            case StartOver():
+                request.setHeader(b"Retry-After", b"1")
+                return answer(request, _START_OVER, "the image is still being built; ask again")
+            case HTTPException():
+                return answer(request, _NOT_FOUND, "the registry API has nothing at this path")
+            case CancelledError():
+                return None  # the client has left
+            case _:
+                _log.failure("while answering {uri}", failure, uri=request.uri)
+                return answer(request, _UNKNOWN, "something went wrong here; it was logged")
+
+    async def _send(self, request: Request, digest: Digest, file: File) -> None:
+        descriptor = await self._in_thread(lambda: os.open(file.path, os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            part = _blob_headers(request, digest, file.size)
+            if request.method != b"HEAD":
+                await send_file(self._reactor, request, descriptor, part)
+        except FileCutShort:
+            _log.error("blob {digest} was cut while it was sent", digest=str(digest))
+            request.loseConnection()
+        finally:
+            os.close(descriptor)
+
+    def _in_thread(self, work: Callable[[], int]) -> Deferred[int]:
+        pool = self._reactor.getThreadPool()
+        opened = deferToThreadPool(self._reactor, pool, work)
+
+        def vanished(failure: Failure) -> int:
+            raise BlobUnknown("which was there a moment ago") from failure.value
+
+        return opened.addErrback(vanished)
+
+
+def _manifest(request: Request, manifest: Manifest) -> bytes:
+    digest = str(manifest.digest)
+    request.setHeader(b"Docker-Content-Digest", digest.encode("ascii"))
+    request.setHeader(b"ETag", f'"{digest}"'.encode("ascii"))
+    if _header(request, b"if-none-match") and matches(_header(request, b"if-none-match"), digest):
+        request.setResponseCode(304)
+        return b""
+    request.setHeader(b"Content-Type", manifest.media_type.encode("ascii"))
+    request.setHeader(b"Content-Length", b"%d" % len(manifest.content))
+    return manifest.content
+
+
+def _blob_headers(request: Request, digest: Digest, size: int) -> Range:
+    """Set the headers of a blob's answer.
+
+    :return: what of it is to be sent.
+    """
+    text = str(digest)
+    wanted, condition = _header(request, b"range"), _header(request, b"if-range")
+    part = None
+    if wanted and (not condition or is_exactly(condition, text)):
+        part = parse_range(wanted, size)
+    if part is not None:
+        end = part.start + part.length - 1
+        request.setResponseCode(206)
+        request.setHeader(b"Content-Range", b"bytes %d-%d/%d" % (part.start, end, size))
+    sent = part or Range(0, size)
+    request.setHeader(b"Docker-Content-Digest", text.encode("ascii"))
+    request.setHeader(b"ETag", f'"{text}"'.encode("ascii"))
+    request.setHeader(b"Content-Type", b"application/octet-stream")
+    request.setHeader(b"Content-Length", b"%d" % sent.length)
+    request.setHeader(b"Accept-Ranges", b"bytes")
+    return sent
+
+
+def _redirect(request: Request, location: bytes) -> bytes:
+    request.setResponseCode(307)
+    request.setHeader(b"Location", location)
+    request.setHeader(b"Content-Length", b"0")
+    return b""
+
+
+def _json(request: Request, document: Any, media_type: str = "application/json") -> bytes:
+    body = json.dumps(document).encode("ascii")
+    request.setHeader(b"Content-Type", media_type.encode("ascii"))
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body
+
+
+def _header(request: Request, name: bytes) -> str:
+    return (request.getHeader(name) or b"").decode("latin-1")

@@ -3,6 +3,7 @@
 import re
 from typing import cast
 
+from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as BaseRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
@@ -17,6 +18,7 @@ IDLE = 120
 _HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
 _ALLOWED = (b"GET", b"HEAD")
 _LONGEST_PATH = 2048
+_TLS_HANDSHAKE = b"\x16\x03"
 
 
 class RegistryRequest(Request):
@@ -72,8 +74,27 @@ def _fault(request: Request) -> str | None:
     return None if path.isprintable() else "a path holds no control characters"
 
 
+class PlainChannel(HTTPChannel):
+    """HTTP/1.1 that hangs up on a TLS handshake at once.
+
+    docker tries TLS first even with registries on localhost, and would wait ten seconds for an
+    answer to a handshake that, having no line end, is no request yet.
+    """
+
+    _fresh = True
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._fresh and data.startswith(_TLS_HANDSHAKE):
+            self.loseConnection()
+            return
+        self._fresh = False
+        super().dataReceived(data)
+
+
 class QuietSite(Site):
     """A site without an access log: pulls and builds are logged where they are understood."""
+
+    protocol = PlainChannel
 
     def log(self, request: BaseRequest) -> None:
         """Say nothing."""

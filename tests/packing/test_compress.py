@@ -1,0 +1,169 @@
+"""Compression: what comes out is the same everywhere, and others can read it."""
+
+import gzip
+import hashlib
+import itertools
+import platform
+import random
+import subprocess
+import threading
+import zlib
+
+import isal
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nixery.packing.compress import (
+    COMPRESSIONS,
+    Codec,
+    Compressor,
+    Packed,
+    codec,
+    media_type,
+    packer_version,
+)
+
+BLOCK = 4096
+CODECS = st.sampled_from(COMPRESSIONS)
+
+
+def _small_blocks(compression: str) -> Codec:
+    return codec(compression)._replace(block=BLOCK)
+
+
+def _compress(
+    codec: Codec, data: bytes, threads: int = 2, piece: int = 1000
+) -> tuple[bytes, Packed]:
+    out = bytearray()
+    with Compressor(codec, out.extend, threads) as compressor:
+        for start in range(0, len(data), piece):
+            compressor.write(data[start : start + piece])
+        packed = compressor.finish()
+    return bytes(out), packed
+
+
+def _decompress(compression: str, data: bytes) -> bytes:
+    if compression == "zstd":
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
+            return reader.read()
+    return gzip.decompress(data)
+
+
+def _text(size: int, seed: int = 1) -> bytes:
+    chance = random.Random(seed)
+    words = [chance.randbytes(chance.randrange(2, 12)) for _ in range(100)]
+    return b"".join(chance.choices(words, k=size // 2 + 1))[:size]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    compression=CODECS,
+    blocks=st.integers(0, 6),
+    more=st.sampled_from([-1, 0, 1, 7]),
+    threads=st.integers(1, 4),
+    piece=st.integers(1, 3 * BLOCK),
+)
+def test_the_same_for_any_threads_and_pieces(
+    compression: str, blocks: int, more: int, threads: int, piece: int
+) -> None:
+    """The output depends on the data alone; all that is said of it is true."""
+    data = _text(max(0, blocks * BLOCK + more))
+    out, packed = _compress(_small_blocks(compression), data, threads, piece)
+    assert _decompress(compression, out) == data
+    assert (out, packed) == _compress(_small_blocks(compression), data, 1, BLOCK)
+    digests = ["sha256:" + hashlib.sha256(part).hexdigest() for part in (out, data)]
+    assert packed == (*digests, len(out), len(data))
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_programs_read_it(compression: str) -> None:
+    """gzip(1) and zstd(1) read several real blocks without complaint."""
+    data = _text(5 << 20)
+    out, _ = _compress(codec(compression), data, piece=1 << 20)
+    program = "zstd" if compression == "zstd" else "gzip"
+    run = subprocess.run([program, "-dc"], input=out, capture_output=True, check=True)
+    assert run.stdout == data
+    assert run.stderr == b""
+
+
+@pytest.mark.parametrize("compression", ["fast", "small"])
+@pytest.mark.parametrize("size", [0, 1, 3 * BLOCK])
+def test_gzip_is_one_member_of_nothing_else(compression: str, size: int) -> None:
+    """There is one gzip member, with nothing of the time or the system in its header."""
+    out, _ = _compress(_small_blocks(compression), _text(size))
+    member = zlib.decompressobj(31)
+    assert member.decompress(out) == _text(size)
+    assert member.eof
+    assert member.unused_data == b""
+    assert out[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_what_can_not_be_compressed(compression: str) -> None:
+    """Data without any order grows by less than a thousandth."""
+    data = random.Random(3).randbytes(2 << 20)
+    out, _ = _compress(codec(compression), data, piece=1 << 20)
+    assert len(out) < len(data) * 1.001
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_stream_that_fails_leaves_no_thread(compression: str) -> None:
+    """What the sink raises reaches the writer, and no thread goes on."""
+
+    class Full(Exception):
+        pass
+
+    pieces = itertools.count()
+
+    def sink(data: bytes) -> None:
+        if next(pieces) > 1:
+            raise Full
+
+    def run() -> None:
+        with Compressor(_small_blocks(compression), sink, 3) as compressor:
+            for _ in range(100):
+                compressor.write(_text(BLOCK))
+
+    before = threading.active_count()
+    with pytest.raises(Full):
+        run()
+    assert threading.active_count() == before
+
+
+def test_a_slow_sink_holds_up_the_writer() -> None:
+    """No more blocks wait for a sink than are being compressed, and one."""
+    written = 0
+    lead: list[int] = []
+    with Compressor(_small_blocks("fast"), lambda data: lead.append(written), 2) as compressor:
+        for count in range(1, 50):
+            written = count
+            compressor.write(_text(BLOCK))
+        compressor.finish()
+    # The head comes first and the tail last; block n (from 1) is the n-th piece after the head.
+    assert all(at - block <= 4 for block, at in enumerate(lead[1:-1], 1))
+
+
+def test_versions() -> None:
+    """Each way to compress has a version of its own that names its library."""
+    versions = {name: packer_version(name) for name in COMPRESSIONS}
+    assert len(set(versions.values())) == len(COMPRESSIONS)
+    assert f"isal-{isal.__version__}" in versions["fast"]
+    assert zlib.ZLIB_RUNTIME_VERSION in versions["small"]
+
+
+def test_media_types() -> None:
+    """Layers bear the media types of the image specification."""
+    assert media_type("fast") == media_type("small")
+    assert media_type("fast") == "application/vnd.oci.image.layer.v1.tar+gzip"
+    assert media_type("zstd") == "application/vnd.oci.image.layer.v1.tar+zstd"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other machines, other bytes")
+def test_pinned_bytes() -> None:
+    """The pinned isal makes the bytes that it made when the pin was set, on x86-64-v2 and later.
+
+    When this fails after an update of isal, layers will be packed anew: their keys follow.
+    """
+    assert packer_version("fast") == "tar-1 isal-1.9.1-2 1048576 71ef6b0ba619"

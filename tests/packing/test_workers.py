@@ -1,0 +1,293 @@
+# mypy: disable-error-code="import-untyped,untyped-decorator"
+"""The pool of packing processes, with real children and with ones that misbehave."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from zope.interface import implementer
+
+from nixery.model.digest import Digest
+from nixery.model.errors import PackingFailed, ShuttingDown, StorageFull
+from nixery.packing.job import PackJob
+from nixery.packing.tar import Entry
+from nixery.packing.workers import Packers
+
+reactor: Any = _reactor
+
+
+@implementer(IReactorProcess)
+class Spawner:
+    """Starts processes and remembers them."""
+
+    def __init__(self) -> None:
+        self.started: list[IProcessTransport] = []
+
+    def spawnProcess(self, *args: Any, **kwargs: Any) -> IProcessTransport:
+        transport: IProcessTransport = reactor.spawnProcess(*args, **kwargs)
+        self.started.append(transport)
+        return transport
+
+
+@pytest.fixture
+def spawner() -> Spawner:
+    return Spawner()
+
+
+@pytest.fixture
+def pool(spawner: Spawner) -> Iterator[Callable[..., Packers]]:
+    """Makes pools, and stops them when the test is over."""
+    made: list[Packers] = []
+
+    def make(count: int = 1, **more: Any) -> Packers:
+        made.append(Packers(spawner, reactor, count=count, **more))
+        return made[-1]
+
+    yield make
+    for packers in made:
+        pytest_twisted.blockon(packers.stop())
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A named pipe to be a sink."""
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+@pytest.fixture
+def stuck(tmp_path: Path, pipe: Path) -> PackJob:
+    """A job that does not end: its sink is a pipe that nobody reads, however much it holds."""
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 1 << 36)
+    return PackJob(str(pipe), "fast", [("/nix/store/abc-x", str(tmp_path / "huge"))])
+
+
+def _job(tmp_path: Path, name: str = "sink") -> PackJob:
+    return PackJob(str(tmp_path / name), "fast", entries=[Entry("etc", "dir", 0o755)])
+
+
+def _script(tmp_path: Path, code: str) -> str:
+    """A program that is started in the place of Python."""
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\n{code}")
+    script.chmod(0o755)
+    return str(script)
+
+
+async def _moment(seconds: float = 0.01) -> None:
+    await deferLater(reactor, seconds, lambda: None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_layer(pool: Callable[..., Packers], store_path: Path, tmp_path: Path) -> None:
+    """A layer is packed, and all that is said of it is true of its sink."""
+    sink = tmp_path / "sink"
+    pairs = [("/nix/store/abc-x", str(store_path))]
+    layer = await pool().pack(PackJob(str(sink), "fast", pairs))
+    assert layer.digest == Digest.of(sink.read_bytes())
+    assert layer.size == sink.stat().st_size
+    assert layer.uncompressed % 512 == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_layers(pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path) -> None:
+    """More layers than children: each child does many, and all layers are the same."""
+    packers = pool(2)
+    jobs = [_job(tmp_path, f"sink{number}") for number in range(20)]
+    layers = await DeferredList([packers.pack(job) for job in jobs], fireOnOneErrback=True)
+    assert len({layer for _, layer in layers}) == 1
+    assert len(spawner.started) == 2
+
+
+def test_nothing_is_started_before_it_is_needed(
+    pool: Callable[..., Packers], spawner: Spawner
+) -> None:
+    """A pool without work has no children."""
+    pool(3)
+    assert spawner.started == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_after_another(pool: Callable[..., Packers], tmp_path: Path) -> None:
+    """Layers that wait are packed in the order in which they were asked for."""
+    packers, order = pool(1), list[int]()
+
+    async def pack(number: int) -> None:
+        await packers.pack(_job(tmp_path))
+        order.append(number)
+
+    tasks = [Deferred.fromCoroutine(pack(number)) for number in range(5)]
+    await DeferredList(tasks, fireOnOneErrback=True)
+    assert order == [0, 1, 2, 3, 4]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_path_at_fault(
+    pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path
+) -> None:
+    """A layer that can't be packed fails with the path's name; the child goes on."""
+    packers = pool()
+    job = PackJob(str(tmp_path / "sink"), "fast", [("/nix/store/abc-x", "/dev/null")])
+    with pytest.raises(PackingFailed) as caught:
+        await packers.pack(job)
+    assert caught.value.path == "/nix/store/abc-x"
+    assert "device" in caught.value.reason
+    await packers.pack(_job(tmp_path))
+    assert len(spawner.started) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk(pool: Callable[..., Packers]) -> None:
+    """No room is an error of its own."""
+    with pytest.raises(StorageFull):
+        await pool().pack(PackJob("/dev/full", "fast", entries=[]))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_child_that_is_killed(
+    pool: Callable[..., Packers], spawner: Spawner, stuck: PackJob, tmp_path: Path
+) -> None:
+    """A child that dies fails its own job, and the next one gets another child."""
+    packers = pool()
+    task, after = packers.pack(stuck), packers.pack(_job(tmp_path))
+    os.kill(spawner.started[0].pid, signal.SIGKILL)
+    with pytest.raises(PackingFailed, match="signal 9"):
+        await task
+    await after
+    assert len(spawner.started) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "nonsense",
+        "[]",
+        "{}",
+        '{"id": 2}',
+        '{"id": 1}',
+        '{"id": 1, "error": {}}',
+        '{"id": 1, "digest": "md5:0", "diff_id": "", "size": 1, "uncompressed": 1}',
+        "x" * 2_000_000,
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_makes_no_sense(
+    pool: Callable[..., Packers], tmp_path: Path, answer: str
+) -> None:
+    """A child that says anything but an answer is given up."""
+    code = f"input(); print({answer!r}, flush=True); input()"
+    with pytest.raises(PackingFailed, match="no sense"):
+        await pool(executable=_script(tmp_path, code)).pack(_job(tmp_path))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_child_that_can_not_run(pool: Callable[..., Packers], tmp_path: Path) -> None:
+    """What a child said last is in the error."""
+    packers = pool(executable=_script(tmp_path, "raise SystemExit('no module named isal')"))
+    for _ in range(2):
+        with pytest.raises(PackingFailed, match="status 1: no module named isal"):
+            await packers.pack(_job(tmp_path))
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_such_program(pool: Callable[..., Packers], tmp_path: Path) -> None:
+    """A Python that is not there fails the job and not the daemon."""
+    with pytest.raises(PackingFailed):
+        await pool(executable=str(tmp_path / "none")).pack(_job(tmp_path))
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_a_running_job(
+    pool: Callable[..., Packers], spawner: Spawner, stuck: PackJob, tmp_path: Path
+) -> None:
+    """Who cancels is told at once; the child is killed, and the next job gets another."""
+    packers = pool()
+    task, after = packers.pack(stuck), packers.pack(_job(tmp_path))
+    with await deferToThread(open, stuck.sink, "rb"):
+        task.cancel()
+        with pytest.raises(CancelledError):
+            await task
+    await after
+    assert len(spawner.started) == 2
+    assert spawner.started[0].pid is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_a_waiting_job(
+    pool: Callable[..., Packers], spawner: Spawner, pipe: Path, tmp_path: Path
+) -> None:
+    """A job that waits is taken from the queue; the one that runs is not touched."""
+    packers = pool()
+    running, waiting = packers.pack(_job(tmp_path, "pipe")), packers.pack(_job(tmp_path, "never"))
+    after = packers.pack(_job(tmp_path))
+    waiting.cancel()
+    with pytest.raises(CancelledError):
+        await waiting
+    await deferToThread(pipe.read_bytes)
+    await running
+    await after
+    assert not (tmp_path / "never").exists()
+    assert len(spawner.started) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopping(
+    pool: Callable[..., Packers], spawner: Spawner, stuck: PackJob, tmp_path: Path
+) -> None:
+    """When the pool stops, every job fails, and no child is left."""
+    packers = pool()
+    tasks = [packers.pack(stuck), packers.pack(_job(tmp_path))]
+    stops = [packers.stop(), packers.stop()]
+    for task in [*tasks, packers.pack(_job(tmp_path))]:
+        with pytest.raises(ShuttingDown):
+            await task
+    for stop in stops:
+        await stop
+    assert [process.pid for process in spawner.started] == [None]
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopping_a_child_that_will_not(
+    pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path
+) -> None:
+    """A child that takes no notice is killed when its time is over."""
+    code = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"open({str(tmp_path / 'ready')!r}, 'w').close()\n"
+        "time.sleep(60)"
+    )
+    packers = pool(executable=_script(tmp_path, code), grace=0.1)
+    task: Deferred[Any] = packers.pack(_job(tmp_path))
+    while not (tmp_path / "ready").exists():
+        await _moment()
+    stopped = packers.stop()
+    with pytest.raises(ShuttingDown):
+        await task
+    await stopped
+    assert spawner.started[0].pid is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_children_are_out_of_the_terminal(
+    pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path
+) -> None:
+    """A child has a session of its own, and nothing of our environment."""
+    await pool().pack(_job(tmp_path))
+    pid = spawner.started[0].pid
+    assert pid is not None
+    assert os.getsid(pid) == pid
+    environment = Path(f"/proc/{pid}/environ").read_bytes().rstrip(b"\0").split(b"\0")
+    names = {line.split(b"=")[0] for line in environment}
+    assert names <= {b"PYTHONPATH", b"LD_LIBRARY_PATH"}

@@ -17,6 +17,13 @@ PACKAGES = [
     "twisted.plugins",
 ]
 
+# The folder nix/: in a wheel it lies inside the package.
+EXPRESSIONS = {
+    "nixery.expressions": "nix",
+    "nixery.expressions.debian": "nix/debian",
+    "nixery.expressions.debian.builder": "nix/debian/builder",
+}
+
 setup(
     name="nixery",
     version="0.1.0",
@@ -24,17 +31,9 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
-    # "nixery.expressions" is the folder nix/: in a wheel it lies inside the package.
-    packages=[*PACKAGES, "nixery.expressions", "nixery.expressions.debian"],
-    package_dir={
-        "": ".",
-        "nixery.expressions": "nix",
-        "nixery.expressions.debian": "nix/debian",
-    },
-    package_data={
-        "nixery.expressions": ["*.nix"],
-        "nixery.expressions.debian": ["*.nix", "*.json"],
-    },
+    packages=[*PACKAGES, *EXPRESSIONS],
+    package_dir={"": ".", **EXPRESSIONS},
+    package_data={package: ["*.nix", "*.json"] for package in EXPRESSIONS},
     include_package_data=False,
     install_requires=[
         "attrs>=23.1",

@@ -1,0 +1,72 @@
+# A package set that looks like a small nixpkgs. Every package is real: one or several Debian
+# packages, unpacked to a store path and patched to use nothing outside the store. generate.py
+# writes the lock files and fetches the packages.
+{ system ? builtins.currentSystem, config ? { }, overlays ? [ ], ... }:
+let
+  inherit (builtins)
+    attrNames concatMap elemAt filter foldl' fromJSON groupBy isString length listToAttrs map
+    mapAttrs readFile split toJSON;
+
+  lockFile = {
+    x86_64-linux = ./packages-amd64.json;
+    aarch64-linux = ./packages-arm64.json;
+  }.${system} or (throw "this package set has no packages for ${system}");
+
+  lock = fromJSON (readFile lockFile);
+
+  debs = toString ../debs;
+
+  fetch = deb: derivation {
+    name = deb.file;
+    system = "builtin";
+    builder = "builtin:fetchurl";
+    url = "file://${debs}/${deb.file}";
+    outputHashMode = "flat";
+    outputHashAlgo = "sha256";
+    outputHash = deb.sha256;
+    executable = false;
+    unpack = false;
+    preferLocalBuild = true;
+  };
+
+  # Unpacking and patching needs no program of the package: it is done here, whatever the
+  # architecture of what is unpacked.
+  buildSystem = builtins.currentSystem;
+
+  make = pname: package:
+    derivation
+      {
+        name = "${pname}-${package.version}";
+        system = buildSystem;
+        inherit pname;
+        builder = "/usr/bin/python3";
+        args = [ "-I" "${./builder}/build.py" ];
+        debs = map fetch package.debs;
+        depends = map (name: packages.${name}) package.depends;
+        dependNames = package.depends;
+        inherit (lock) arch;
+        wrapped = toJSON package.wrapped;
+        preferLocalBuild = true;
+      } // {
+      inherit pname;
+      inherit (package) version;
+      meta = { inherit (package) description homepage; available = true; };
+    };
+
+  packages = mapAttrs make lock.packages;
+
+  steps = attribute: filter isString (split "\\." attribute);
+  isNested = attribute: length (steps attribute) == 2;
+  attributes = attrNames lock.attributes;
+  value = attribute: packages.${lock.attributes.${attribute}};
+
+  top = listToAttrs (map (name: { inherit name; value = value name; })
+    (filter (name: !isNested name) attributes));
+
+  # haskellPackages.ShellCheck → haskellPackages = { ShellCheck = …; }
+  nested = mapAttrs
+    (_: members: { recurseForDerivations = true; } // listToAttrs
+      (map (name: { name = elemAt (steps name) 1; value = value name; }) members))
+    (groupBy (name: elemAt (steps name) 0) (filter isNested attributes));
+in
+foldl' (set: overlay: set // overlay set set) (top // nested) overlays

@@ -1,0 +1,111 @@
+# The tests' package set: the Debian-based one, which lies beside this folder as `pkgs`, and
+# packages that are odd, slow, broken or hostile.
+{ system ? builtins.currentSystem, config ? { }, overlays ? [ ], slowSeconds ? 5 }:
+let
+  real = import ../pkgs { inherit system; };
+  inherit (real) bash hello;
+
+  # Scripts end with `exit 0`: a shell whose last command is not a builtin replaces itself by it,
+  # and such builders have now and then been killed.
+  build = name: attributes: script: derivation
+    ({
+      inherit name;
+      system = builtins.currentSystem;
+      builder = "/bin/sh";
+      PATH = "/usr/bin:/bin";
+      args = [ "-euc" "${script}\nexit 0" ];
+      preferLocalBuild = true;
+    } // attributes) // { meta.description = "a package for tests"; };
+
+  slow = name: seconds: build "${name}-1.0" { } ''
+    i=0
+    while [ $i -lt ${toString seconds} ]; do i=$((i+1)); echo "step $i of ${toString seconds}"; sleep 1; done
+    mkdir -p $out/bin
+    printf '#!%s\necho done\n' ${bash}/bin/bash > $out/bin/${name}
+    chmod +x $out/bin/${name}
+  '';
+
+  collide = name: script: build "${name}-1.0" { } "mkdir -p $out/bin; ${script}";
+
+  broken = build "broken-1.0" { } ''
+    echo "unpacking sources"
+    echo "building"
+    echo "error: undeclared identifier 'frobnicate'" >&2
+    sleep 1
+    exit 2
+  '';
+
+  hostile = "<script>alert(1)</script>\\033]0;title\\007\\033[31mred\\033[0m\\r";
+in
+real // {
+  # --- that fail ---
+  inherit broken;
+  dependsOnBroken = build "depends-on-broken-1.0" { } "ln -s ${broken} $out";
+  noOutput = build "no-output-1.0" { } "echo nothing is made";
+  brokenEval = throw "Package ‘broken-eval-1.0’ is marked as broken, refusing to evaluate.";
+  unfreeEval = throw "Package ‘unfree-1.0’ has an unfree license (‘unfree’), refusing to evaluate.";
+  abortEval = builtins.abort "this package gives up";
+  typeErrorEval = 1 + "x";
+  infiniteRecursion = let x = x; in x;
+  hostileText = build "hostile-text-1.0" { } "printf '${hostile}\\n'; printf 'error: ${hostile}\\n' >&2; exit 1";
+
+  # --- that take long, or print much ---
+  slow = slow "slow" slowSeconds;
+  timeout = build "timeout-1.0" { } "echo waiting; sleep 100000";
+  stubborn = build "stubborn-1.0" { } "trap '' TERM; echo staying; sleep 100000 & sleep 100000; wait";
+  noisy = build "noisy-1.0" { } ''
+    seq -f 'line %g: lorem ipsum dolor sit amet, consectetur adipisici elit' 1 150000
+    printf '\033[31mred\033[0m\r\n\377\376 is no UTF-8\n' >&2
+    printf 'no newline at the end'
+    mkdir -p $out/share; echo noisy > $out/share/noisy
+  '';
+
+  # --- that are no packages ---
+  notADerivation = "just a string";
+  aFunction = x: x;
+  aNumber = 42;
+  aList = [ hello ];
+  anEmptySet = { };
+
+  # --- names ---
+  ambiguousPkg = hello;
+  ambiguousPKG = hello;
+  camelCasePackage = build "camel-case-1.0" { } "mkdir -p $out/bin; ln -s ${hello}/bin/hello $out/bin/camel";
+  _1digit = hello;
+
+  # --- outputs ---
+  fileOutput = build "file-output-1.0" { } "echo a plain file > $out";
+  emptyOutput = build "empty-output-1.0" { } "mkdir $out";
+  selfReference = build "self-reference-1.0" { } "mkdir -p $out; ln -s $out $out/me";
+  multipleOutputs = build "multi-1.0" { outputs = [ "out" "dev" ]; } ''
+    mkdir -p $out/bin $dev/include; echo $out > $dev/include/ref; ln -s ${hello}/bin/hello $out/bin/multi
+  '';
+  collideA = collide "collide-a" "echo a > $out/bin/collide";
+  collideB = collide "collide-b" "echo b > $out/bin/collide";
+  collideC = collide "collide-c" "mkdir $out/bin/collide; echo c > $out/bin/collide/c";
+  danglingShell = build "dangling-shell-1.0" { } "mkdir -p $out/bin; ln -s /nowhere $out/bin/sh";
+  bringsSystemFolders = build "system-folders-1.0" { } ''
+    mkdir -p $out/nix/store $out/dev $out/etc; echo x > $out/nix/store/x; echo x > $out/dev/x; echo x > $out/tmp
+    echo 'root:x:0:0:from a package:/root:/bin/sh' > $out/etc/passwd
+  '';
+  hugeFile = build "huge-file-1.0" { } ''
+    mkdir -p $out/share
+    openssl enc -aes-128-ctr -nosalt -K 0 -iv 0 < /dev/zero 2>/dev/null | head -c 500000000 > $out/share/noise
+  '';
+  oddNames = build "odd-names-1.0" { } ''
+    mkdir -p $out/empty "$out/with space" $out/deep
+    long=$(printf 'n%.0s' $(seq 1 200))
+    mkdir -p "$out/deep/$long/$long"
+    echo long > "$out/deep/$long/$long/$long"
+    echo space > "$out/with space/a file"
+    echo newline > "$out/new
+line"
+    echo umlaut > "$out/größe"
+    echo bytes > "$out/$(printf '\377\376')"
+    echo same > $out/first; ln $out/first $out/second
+    echo run > $out/run; chmod 755 $out/run; echo read > $out/read; chmod 600 $out/read
+    ln -s first $out/relative; ln -s ${hello}/bin/hello $out/absolute
+    ln -s ../../../../etc/passwd $out/climbing; ln -s nowhere $out/dangling
+    : > $out/nothing
+  '';
+}

@@ -1,8 +1,10 @@
 """Packaging: the library, the twistd plugin, and the Nix expressions that go with them."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 PACKAGES = [
     "nixery",
@@ -17,12 +19,17 @@ PACKAGES = [
     "twisted.plugins",
 ]
 
-# The folder nix/: in a wheel it lies inside the package.
-EXPRESSIONS = {
-    "nixery.expressions": "nix",
-    "nixery.expressions.debian": "nix/debian",
-    "nixery.expressions.debian.builder": "nix/debian/builder",
-}
+
+class BuildWithExpressions(build_py):
+    """Puts the folder nix/ inside the package: in a wheel there is nothing beside it."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "nixery" / "expressions"
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree("nix", target, ignore=shutil.ignore_patterns("__pycache__"))
+
 
 setup(
     name="nixery",
@@ -31,10 +38,10 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
-    packages=[*PACKAGES, *EXPRESSIONS],
-    package_dir={"": ".", **EXPRESSIONS},
-    package_data={package: ["*.nix", "*.json"] for package in EXPRESSIONS},
-    include_package_data=False,
+    packages=PACKAGES,
+    # Without it, an editable install hides the plugin from Twisted.
+    package_dir={"": "."},
+    cmdclass={"build_py": BuildWithExpressions},
     install_requires=[
         "attrs>=23.1",
         # The bytes of layers depend on these two: exact versions.

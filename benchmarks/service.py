@@ -7,7 +7,6 @@ machine; the ratios, taken in one run, are what to compare.
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -135,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -35,7 +35,7 @@ class Coalescer(Generic[K, T]):
         """
         if self._stopping:
             raise ShuttingDown()
-        waiter: Deferred[T] = Deferred(lambda left: self._waiting[key].remove(left))
+        waiter: Deferred[T] = Deferred(lambda left: self._leave(key, left))
         self._waiting.setdefault(key, []).append(waiter)
         if key not in self._tasks:
             self._start(key, start)
@@ -49,6 +49,11 @@ class Coalescer(Generic[K, T]):
         for task in tasks:
             task.cancel()
         return ended.addCallback(lambda _: None)
+
+    def _leave(self, key: K, waiter: Deferred[T]) -> None:
+        waiting = self._waiting.get(key, [])
+        if waiter in waiting:
+            waiting.remove(waiter)
 
     def _start(self, key: K, start: Callable[[], Awaitable[T]]) -> None:
         async def run() -> T:
@@ -64,6 +69,8 @@ class Coalescer(Generic[K, T]):
         if isinstance(result, Failure) and isinstance(result.value, CancelledError):
             result = Failure(ShuttingDown())
         for waiter in waiting:
+            if waiter.called:  # cancelled by what another one's callback did
+                continue
             # A Failure is as good as a value here: callback() turns to the errbacks for one.
             waiter.callback(result)
 

@@ -22,8 +22,9 @@ def storage_faults(folder: str) -> Iterator[None]:
     except OSError as error:
         if is_full(error):
             raise StorageFull() from error
-        # Of two names, such as a rename's, the last is where something was to be.
-        path = error.filename2 or error.filename or folder
+        # A rename has two names.
+        names = [name for name in (error.filename, error.filename2) if name] or [folder]
+        path = " → ".join(map(str, names))
         raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
 
 

@@ -11,7 +11,6 @@ Several processes may share one folder. All that touches files runs in the react
 """
 
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
@@ -54,14 +53,12 @@ class FileUpload:
     def __init__(self, storage: "FilesystemStorage", sink: str) -> None:
         self.sink = sink
         self._storage = storage
-        # A commit whose caller left goes on in its thread: discarding waits for it to end.
-        self._lock = threading.Lock()
 
     async def commit(self, digest: Digest, size: int) -> None:
-        await self._storage.keep(self.sink, digest, size, self._lock)
+        await self._storage.keep(self.sink, digest, size)
 
     async def discard(self) -> None:
-        await self._storage.forget(self.sink, self._lock)
+        await self._storage.forget(self.sink)
 
 
 @implementer(IStorage)
@@ -124,27 +121,22 @@ class FilesystemStorage:
     async def receive(self) -> FileUpload:
         return FileUpload(self, await self._in_thread(self._staging.name))
 
-    async def keep(self, staged: str, digest: Digest, size: int, lock: threading.Lock) -> None:
+    async def keep(self, staged: str, digest: Digest, size: int) -> None:
         """Take a file that was written into the staging folder for a blob.
 
         :param size: bytes.
-        :param lock: is held as long as the file is in use.
         """
         known = self._verifier.known(digest)
-        identity = await self._in_thread(self._keep, staged, digest, size, known, lock)
+        identity = await self._in_thread(self._keep, staged, digest, size, known)
         self._verifier.remember(digest, identity)
 
-    async def forget(self, staged: str, lock: threading.Lock) -> None:
+    async def forget(self, staged: str) -> None:
         """Remove a file from the staging folder, if it is still there.
 
-        :param lock: is waited for.
+        That is safe while it is being kept, by a thread whose caller has left: it is in its place
+        already, or that thread finds it gone.
         """
-
-        def work() -> None:
-            with lock:
-                remove(staged)
-
-        await self._in_thread(work)
+        await self._in_thread(remove, staged)
 
     def _verify(self, digest: Digest) -> Deferred[Verdict]:
         path = self._blob(digest)
@@ -200,28 +192,25 @@ class FilesystemStorage:
     def _write_blob(self, content: bytes, digest: Digest, known: Identity | None) -> Identity:
         staged = self._staging.name()
         write_file(staged, content)
-        return self._keep(staged, digest, len(content), known, threading.Lock())
+        return self._keep(staged, digest, len(content), known)
 
-    def _keep(
-        self, staged: str, digest: Digest, size: int, known: Identity | None, lock: threading.Lock
-    ) -> Identity:
+    def _keep(self, staged: str, digest: Digest, size: int, known: Identity | None) -> Identity:
         """Put a staged file in a blob's place.
 
         :param known: the file that was verified to hold the blob: it stays if it is still there.
             Any other is replaced, which costs less than to verify it.
         """
         path = self._blob(digest)
-        with lock:
-            try:
-                with sealed(staged, size) as file:
-                    there = identify(path)
-                    if there is not None and there == known:
-                        sync_folder(os.path.dirname(path))
-                    else:
-                        place(staged, path, self._staging.name())
-                        there = Identity.of(os.fstat(file))
-            finally:
-                remove(staged)
+        try:
+            with sealed(staged, size) as file:
+                there = identify(path)
+                if there is not None and there == known:
+                    sync_folder(os.path.dirname(path))
+                else:
+                    place(staged, path, self._staging.name())
+                    there = Identity.of(os.fstat(file))
+        finally:
+            remove(staged)
         settle(there)
         return there
 

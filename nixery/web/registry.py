@@ -6,12 +6,12 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 import json
 import os
 import re
-from collections.abc import Callable
+from io import FileIO
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from klein import Klein
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException
 
 from nixery.interfaces import File, IBuilder, IStorage, Redirect, Value
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
+from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError, StorageUnavailable
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.web.answers import Kind, answer, answer_error
@@ -142,26 +142,34 @@ class RegistryApi:
                 _log.failure("while answering {uri}", failure, uri=request.uri)
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
 
-    async def _send(self, request: Request, digest: Digest, file: File) -> None:
-        descriptor = await self._in_thread(lambda: os.open(file.path, os.O_RDONLY | os.O_CLOEXEC))
-        try:
-            part = _blob_headers(request, digest, file.size)
-            if request.method != b"HEAD":
-                await send_file(self._reactor, request, descriptor, part)
-        except FileCutShort:
-            _log.error("blob {digest} was cut while it was sent", digest=str(digest))
-            request.loseConnection()
-        finally:
-            os.close(descriptor)
+    async def _send(self, request: Request, digest: Digest, location: File) -> None:
+        # A file object, not a descriptor: it is closed even if the client leaves just now.
+        file = await deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), _open, digest, location
+        )
+        with file:
+            part = _blob_headers(request, digest, location.size)
+            if request.method == b"HEAD":
+                return
+            try:
+                await send_file(self._reactor, request, file.fileno(), part)
+            except FileCutShort:
+                _log.error("blob {digest} was cut while it was sent", digest=str(digest))
+                request.loseConnection()
 
-    def _in_thread(self, work: Callable[[], int]) -> Deferred[int]:
-        pool = self._reactor.getThreadPool()
-        opened = deferToThreadPool(self._reactor, pool, work)
 
-        def vanished(failure: Failure) -> int:
-            raise BlobUnknown("which was there a moment ago") from failure.value
-
-        return opened.addErrback(vanished)
+def _open(digest: Digest, location: File) -> FileIO:
+    """Open a blob's file, unless another has taken its place since it was verified."""
+    try:
+        file = FileIO(os.open(location.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+    except FileNotFoundError:
+        raise BlobUnknown(str(digest)) from None
+    except OSError as error:
+        raise StorageUnavailable(error.strerror or str(error)) from error
+    if os.fstat(file.fileno()).st_size != location.size:
+        file.close()
+        raise BlobUnknown(str(digest))
+    return file
 
 
 def _manifest(request: Request, manifest: Manifest) -> bytes:

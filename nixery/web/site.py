@@ -85,16 +85,16 @@ class PlainChannel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         if self._fresh and data.startswith(_TLS_HANDSHAKE):
-            self.loseConnection()
+            self.loseConnection()  # type: ignore[no-untyped-call]
             return
         self._fresh = False
-        super().dataReceived(data)
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
 
 
 class QuietSite(Site):
     """A site without an access log: pulls and builds are logged where they are understood."""
 
-    protocol = PlainChannel
+    protocol = PlainChannel  # type: ignore[assignment]
 
     def log(self, request: BaseRequest) -> None:
         """Say nothing."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.clients import Docker, Podman, engine, podman_storage
 from tests.e2e.daemon import Daemon, running
-from tests.e2e.docker import Docker, engine
 from tests.e2e.packages import PackageSet, make_package_set
 
 StartDaemon = Callable[..., Daemon]
@@ -24,6 +24,13 @@ def docker() -> Iterator[Docker]:
     """A Docker engine."""
     with engine() as docker:
         yield docker
+
+
+@pytest.fixture
+def podman() -> Iterator[Podman]:
+    """podman with an empty storage."""
+    with podman_storage() as podman:
+        yield podman
 
 
 @pytest.fixture

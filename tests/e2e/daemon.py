@@ -141,6 +141,7 @@ def running(state: Path, environ: Mapping[str, str]) -> Iterator[Daemon]:
             process.kill()
             process.wait()
             raise
+    assert "Traceback" not in daemon.log, daemon.log
 
 
 def _wait_for_port(daemon: Daemon) -> int:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.clients import Docker, run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
-from tests.e2e.docker import Docker, run
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.clients import Docker, Podman, run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
-from tests.e2e.docker import Docker, run
 from tests.e2e.packages import STORE
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
@@ -19,7 +19,7 @@ PROGRAMS = [
     ("hello", ["hello"], "Hello"),
     ("python3", ["python3", "-c", "import ssl, sqlite3; print(ssl.OPENSSL_VERSION)"], "OpenSSL"),
     ("curl", ["curl", "--version"], "curl"),
-    ("jq/shell", ["sh", "-c", "echo '[1]' | jq -c ."], "[1]"),
+    ("shell/jq", ["sh", "-c", "echo '[1]' | jq -c ."], "[1]"),
     ("haskellpackages.shellcheck", ["shellcheck", "--version"], "ShellCheck"),
     ("7zz", ["7zz"], "7-Zip"),
 ]
@@ -64,17 +64,12 @@ def test_pull_by_digest(daemon: Daemon, docker: Docker) -> None:
     assert f"Digest: {digest}" in output
 
 
-def test_podman_pulls_the_same(daemon: Daemon, tmp_path: Path) -> None:
+def test_podman_pulls_the_same(daemon: Daemon, podman: Podman) -> None:
     """podman takes the image, with the digest that the registry gave."""
     digest = daemon.pull("shell/git/htop").headers["Docker-Content-Digest"]
-    store = ["--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run")]
-    podman = ["podman", *store, "--storage-driver=vfs"]
     image = f"{daemon.host}/shell/git/htop"
-    pulled = run([*podman, "pull", "--tls-verify=false", image])
-    assert pulled.code == 0, pulled.output
-    inspected = run([*podman, "inspect", image])
-    assert digest in inspected.output
-    run([*podman, "rmi", "--all", "--force"])
+    podman.ok("pull", "--tls-verify=false", image)
+    assert digest in podman.ok("inspect", image)
 
 
 def test_skopeo_copies_and_inspects(daemon: Daemon, tmp_path: Path) -> None:
@@ -86,8 +81,9 @@ def test_skopeo_copies_and_inspects(daemon: Daemon, tmp_path: Path) -> None:
     facts = json.loads(inspected.output)
     assert facts["Digest"] == digest
     assert facts["RepoTags"] == ["latest"]
+    target = f"dir:{tmp_path}/copy"
     copied = run(
-        ["skopeo", "copy", "--src-tls-verify=false", "--preserve-digests", image, f"dir:{tmp_path}"]
+        [*("skopeo", "copy", "--src-tls-verify=false", "--preserve-digests"), image, target]
     )
     assert copied.code == 0, copied.output
 
@@ -134,15 +130,20 @@ def test_extracted_layers_equal_the_store(daemon: Daemon, docker: Docker, tmp_pa
 
 @pytest.mark.parametrize("compression", ["fast", "small", "zstd"])
 def test_every_compression_is_taken(
-    start_daemon: StartDaemon, tmp_path: Path, compression: str
+    start_daemon: StartDaemon, podman: Podman, tmp_path: Path, compression: str
 ) -> None:
-    """podman and skopeo take layers of every compression, docker those that it knows."""
+    """podman and skopeo take layers of every compression."""
     daemon = start_daemon(NIXERY_COMPRESSION=compression)
-    image = f"docker://{daemon.host}/hello"
-    copied = run(["skopeo", "copy", "--src-tls-verify=false", image, f"oci:{tmp_path}/oci:x"])
+    image = f"{daemon.host}/hello"
+    copy = ["skopeo", "copy", "--src-tls-verify=false", f"docker://{image}"]
+    copied = run([*copy, f"oci:{tmp_path}/copy:latest"])
     assert copied.code == 0, copied.output
-    podman = ["podman", "--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run")]
-    pulled = run(
-        [*podman, "--storage-driver=vfs", "pull", "--tls-verify=false", f"{daemon.host}/hello"]
-    )
-    assert pulled.code == 0, pulled.output
+    podman.ok("pull", "--tls-verify=false", image)
+
+
+@pytest.mark.parametrize("compression", ["fast", "small"])
+def test_docker_takes_gzip(start_daemon: StartDaemon, docker: Docker, compression: str) -> None:
+    """docker runs images of both gzip compressions."""
+    daemon = start_daemon(NIXERY_COMPRESSION=compression)
+    docker.ok("pull", f"{daemon.host}/hello")
+    assert "Hello" in docker.run(f"{daemon.host}/hello", "hello")

@@ -1,4 +1,4 @@
-"""A Docker engine of the tests' own, with its client."""
+"""Container clients: podman, and Docker with an engine of the tests' own."""
 
 import os
 import shutil
@@ -60,6 +60,30 @@ class Docker:
     def run(self, image: str, *command: str, options: tuple[str, ...] = ()) -> str:
         """What a command in a container of an image prints."""
         return self.ok("run", "--rm", "--network=none", *options, image, *command)
+
+
+@attrs.frozen
+class Podman:
+    """podman with a storage of its own."""
+
+    home: Path
+
+    def ok(self, *arguments: str) -> str:
+        """The output of a command that must succeed."""
+        places = ["--root", str(self.home / "root"), "--runroot", str(self.home / "run")]
+        ran = run(["podman", *places, "--storage-driver=vfs", *arguments])
+        assert ran.code == 0, f"podman {' '.join(arguments)}: {ran.output}"
+        return ran.output
+
+
+@contextmanager
+def podman_storage() -> Iterator[Podman]:
+    """A podman storage for a while; podman refuses long paths."""
+    home = Path(tempfile.mkdtemp(prefix="nixery-podman-"))
+    try:
+        yield Podman(home)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager

@@ -1,0 +1,287 @@
+# mypy: disable-error-code="import-untyped,untyped-decorator"
+"""The storage in a folder: the contract, and what can befall files."""
+
+import contextlib
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, Deferred
+
+from nixery.interfaces import IStorage
+from nixery.model.digest import Digest
+from nixery.model.errors import StorageFull, StorageUnavailable
+from nixery.storage.filesystem import FilesystemStorage
+from tests.storage.backend import CONTENT, KEY, LIMIT, assert_unknown, descriptor, run, store, write
+from tests.storage.contract import StorageContract
+from tests.storage.places import FolderBackend, mounted, unprivileged
+
+reactor: Any = _reactor
+
+DIGEST = Digest.of(CONTENT)
+
+
+class TestFilesystem(StorageContract):
+    """On a small disk of its own, where one can be mounted."""
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> Iterator[FolderBackend]:
+        with mounted(tmp_path, "size=12m") if os.geteuid() == 0 else contextlib.nullcontext():
+            yield FolderBackend(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "storage"
+
+
+@pytest.fixture
+def storage(folder: Path) -> FilesystemStorage:
+    made = FilesystemStorage(reactor, str(folder))
+    run(made.start())
+    return made
+
+
+def _staged(folder: Path) -> list[str]:
+    return [path.name for path in (folder / "staging").glob("*/*")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_layout(storage: FilesystemStorage, folder: Path) -> None:
+    """Blobs and records lie where the documentation says, readable by all, and nothing else."""
+    await storage.write_blob(CONTENT)
+    await store(storage, CONTENT + CONTENT)
+    await storage.write_record(KEY, b"record")
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    assert set(found) == {f"layers/{DIGEST.hex}", f"layers/{Digest.of(CONTENT * 2).hex}", KEY}
+    assert {path.stat().st_mode & 0o777 for path in found.values()} == {0o644}
+
+
+@pytest_twisted.ensureDeferred
+async def test_full_disk(tmp_path: Path) -> None:
+    """What found no room leaves nothing behind; an upload, once it is discarded."""
+    with mounted(tmp_path, "size=1m"):
+        backend = FolderBackend(tmp_path)
+        storage = await backend.open()
+        with backend.full():
+            upload = await storage.receive()
+            with pytest.raises(OSError, match="No space left"):
+                await write(upload, CONTENT)
+            await upload.discard()
+            with pytest.raises(StorageFull):
+                await storage.write_blob(CONTENT)
+            with pytest.raises(StorageFull):
+                await storage.write_record(KEY, CONTENT)
+            assert _staged(tmp_path / "storage") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_failures_leave_nothing(storage: FilesystemStorage, folder: Path) -> None:
+    """Whatever fails, no staged file is left."""
+    upload = await storage.receive()
+    await write(upload, CONTENT)
+    with pytest.raises(StorageUnavailable, match="arrived"):
+        await upload.commit(DIGEST, 1)
+    shutil.rmtree(folder / "layers")
+    (folder / "layers").touch()
+    with pytest.raises(StorageUnavailable, match="layers"):
+        await storage.write_blob(CONTENT)
+    with pytest.raises(StorageUnavailable, match="layers"):
+        await store(storage, CONTENT)
+    with pytest.raises(StorageUnavailable, match="layers"):
+        await storage.locate(DIGEST)
+    assert _staged(folder) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_left_commit(storage: FilesystemStorage, folder: Path) -> None:
+    """A commit that its caller has left and discarded leaves no staged file."""
+    for _ in range(20):
+        upload = await storage.receive()
+        await write(upload, CONTENT)
+        commit = Deferred.fromCoroutine(upload.commit(DIGEST, len(CONTENT)))
+        commit.addErrback(lambda failure: failure.trap(CancelledError))
+        commit.cancel()
+        await upload.discard()
+        assert _staged(folder) == []
+    await store(storage, CONTENT)
+    assert await storage.read_blob(DIGEST, LIMIT) == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_trusted_without_reading(storage: FilesystemStorage, folder: Path) -> None:
+    """What was committed isn't read a second time by the process that did so, but by others."""
+    upload = await storage.receive()
+    await write(upload, CONTENT)
+    told = Digest.of(b"what the packer told, if it were wrong")
+    await upload.commit(told, len(CONTENT))
+    assert (await storage.locate(told)).size == len(CONTENT)
+    other = FilesystemStorage(reactor, str(folder))
+    await other.start()
+    await assert_unknown(other, told)
+
+
+@pytest_twisted.ensureDeferred
+async def test_kept(storage: FilesystemStorage, folder: Path) -> None:
+    """A verified blob stays the same file when it is stored again."""
+    await store(storage, CONTENT)
+    before = (folder / "layers" / DIGEST.hex).stat()
+    await store(storage, CONTENT)
+    await storage.write_blob(CONTENT)
+    assert (folder / "layers" / DIGEST.hex).stat() == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_damage_at_once(tmp_path: Path) -> None:
+    """Damage is noticed however soon after the commit it happens: here nothing takes time."""
+    with mounted(tmp_path, "size=1m"):
+        backend = FolderBackend(tmp_path)
+        storage = await backend.open()
+        for _ in range(30):
+            for mend in (storage.write_blob, lambda content: store(storage, content)):
+                await mend(CONTENT)
+                await backend.damage(DIGEST, CONTENT[::-1])
+                await assert_unknown(storage, DIGEST)
+
+
+def _folder_there(path: Path) -> None:
+    path.unlink()
+    (path / "with").mkdir(parents=True)
+    (path / "with" / "something").touch()
+
+
+def _link_there(path: Path) -> None:
+    shutil.copy(path, path.parent.parent / "elsewhere")
+    path.unlink()
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def _pipe_there(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _loop_there(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+STRANGE = [_folder_there, _link_there, _pipe_there, _loop_there]
+
+
+@pytest.mark.parametrize("replace", STRANGE)
+@pytest_twisted.ensureDeferred
+async def test_no_plain_file(
+    storage: FilesystemStorage, folder: Path, replace: Callable[[Path], None]
+) -> None:
+    """What is no plain file is no blob: it is dropped or replaced, and nothing is followed."""
+    path = folder / "layers" / DIGEST.hex
+    for mend in (storage.write_blob, lambda content: store(storage, content)):
+        for noticed in (True, False):
+            await mend(CONTENT)
+            replace(path)
+            assert await storage.missing_blobs([descriptor(CONTENT)]) == [DIGEST]
+            if noticed:
+                await assert_unknown(storage, DIGEST)
+                assert not os.path.lexists(path)
+            await mend(CONTENT)
+            assert await storage.read_blob(DIGEST, LIMIT) == CONTENT
+            assert not path.is_symlink()
+    if replace is _link_there:
+        assert (folder / "elsewhere").read_bytes() == CONTENT
+    assert _staged(folder) == []
+
+
+@pytest.mark.parametrize("replace", STRANGE)
+@pytest_twisted.ensureDeferred
+async def test_no_plain_record(
+    storage: FilesystemStorage, folder: Path, replace: Callable[[Path], None]
+) -> None:
+    """What is no plain file is no record, and can be written over and deleted."""
+    for undo in (storage.delete_record, lambda key: storage.write_record(key, b"anew")):
+        await storage.write_record(KEY, b"record")
+        replace(folder / KEY)
+        assert await storage.read_record(KEY) is None
+        await undo(KEY)
+    assert await storage.read_record(KEY) == b"anew"
+
+
+@pytest_twisted.ensureDeferred
+async def test_unreadable() -> None:
+    """A file that can't be read is as good as lost, and made anew."""
+    with unprivileged() as folder:
+        storage = await FolderBackend(folder).open()
+        await storage.write_blob(CONTENT)
+        await storage.write_record(KEY, b"record")
+        for path in (folder / "storage" / KEY, folder / "storage" / "layers" / DIGEST.hex):
+            path.chmod(0)
+        assert await storage.read_record(KEY) is None
+        await assert_unknown(storage, DIGEST)
+        await storage.write_record(KEY, b"record")
+        await storage.write_blob(CONTENT)
+        assert await storage.read_record(KEY) == b"record"
+        assert await storage.read_blob(DIGEST, LIMIT) == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_damage_that_must_stay() -> None:
+    """A damaged blob that can't be removed isn't served either."""
+    with unprivileged() as folder:
+        backend = FolderBackend(folder)
+        storage = await backend.open()
+        await storage.write_blob(CONTENT)
+        await backend.damage(DIGEST, CONTENT[::-1])
+        (folder / "storage" / "layers").chmod(0o555)
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable, match=f"{DIGEST.hex} .*: Permission denied"):
+                await storage.locate(DIGEST)
+        (folder / "storage" / "layers").chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["staging", "layers", "builds", "manifests", "."])
+@pytest_twisted.ensureDeferred
+async def test_cleared_by_hand(storage: FilesystemStorage, folder: Path, name: str) -> None:
+    """An operator may delete the folders, or all of them, while the daemon runs."""
+    await storage.write_blob(CONTENT)
+    await storage.write_record(KEY, b"record")
+    shutil.rmtree(folder / name)
+    assert await storage.read_record(KEY) == (None if name in (".", "builds") else b"record")
+    await storage.missing_blobs([descriptor(CONTENT)])
+    assert await store(storage, CONTENT) == DIGEST
+    await storage.write_record(KEY, b"again")
+    assert await storage.read_blob(DIGEST, LIMIT) == CONTENT
+    assert await storage.read_record(KEY) == b"again"
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_in_threads(tmp_path: Path) -> None:
+    """The reactor's thread opens, renames, lists and removes nothing."""
+    watching, seen = True, []
+    reactors = threading.get_ident()
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and threading.get_ident() == reactors and str(tmp_path) in str(arguments):
+            seen.append(event)
+
+    sys.addaudithook(watch)
+    storage: IStorage = await FolderBackend(tmp_path).open()
+    await store(storage, CONTENT)
+    await storage.write_blob(CONTENT)
+    await storage.write_record(KEY, b"record")
+    await storage.read_record(KEY)
+    await storage.delete_record(KEY)
+    other = await FolderBackend(tmp_path).open()
+    await other.read_blob(DIGEST, LIMIT)
+    upload = await storage.receive()
+    with pytest.raises(StorageUnavailable):
+        await upload.commit(DIGEST, 1)
+    await upload.discard()
+    watching = False
+    assert seen == []

@@ -1,0 +1,164 @@
+"""The registry on a real port, over a builder and a storage that tests look into."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import treq
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
+from twisted.web.client import Agent
+from twisted.web.http_headers import Headers
+from zope.interface import implementer
+
+from nixery.interfaces import IBuilder, IStorage, Location
+from nixery.model.digest import Digest
+from nixery.model.errors import ManifestUnknown, NixeryError
+from nixery.model.image import Image
+from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
+from nixery.storage.memory import MemoryStorage
+from nixery.web.site import make_site
+
+reactor: Any = _reactor
+
+MANIFEST = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"config"), 6), [])
+
+
+@implementer(IBuilder)
+@attrs.define
+class FakeBuilder:
+    """Answers as it is told, and remembers what it was asked.
+
+    :ivar gate: while it is set, builds wait for it.
+    :ivar error: what builds fail with.
+    """
+
+    asked: list[Image] = attrs.Factory(list)
+    gate: Deferred[None] | None = None
+    error: Exception | None = None
+    left: int = 0
+
+    async def manifest(self, image: Image) -> Manifest:
+        self.asked.append(image)
+        if self.gate is not None:
+            await self._wait(self.gate)
+        if self.error is not None:
+            raise self.error
+        return MANIFEST
+
+    async def stored_manifest(self, digest: Digest) -> Manifest:
+        if digest != MANIFEST.digest:
+            raise ManifestUnknown(str(digest))
+        return MANIFEST
+
+    def _wait(self, gate: Deferred[None]) -> Deferred[None]:
+        """A wait of the caller's own, as the interface promises."""
+
+        def leave(_: Deferred[None]) -> None:
+            self.left += 1
+
+        own: Deferred[None] = Deferred(leave)
+        gate.addCallback(lambda _: None if own.called else own.callback(None))
+        return own
+
+
+@attrs.frozen
+class Answer:
+    """An HTTP answer that was read to its end."""
+
+    status: int
+    reason: str
+    headers: dict[str, str]
+    body: bytes
+
+    def error(self) -> dict[str, Any]:
+        """The first error of the registry's error document."""
+        document = json.loads(self.body)
+        first: dict[str, Any] = document["errors"][0]
+        return first
+
+
+@attrs.define
+class Server:
+    """A registry that listens on a port of this machine."""
+
+    builder: FakeBuilder
+    storage: IStorage
+    port: int
+
+    async def ask(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None
+    ) -> Answer:
+        """Ask without following redirects; the path goes out as it is written."""
+        response = await treq.request(
+            method,
+            f"http://127.0.0.1:{self.port}{path}",
+            agent=Agent(reactor),
+            headers=Headers({name: [value] for name, value in (headers or {}).items()}),
+            allow_redirects=False,
+        )
+        body = await treq.content(response)
+        fields = {
+            name.decode().lower(): values[0].decode("latin-1")
+            for name, values in response.headers.getAllRawHeaders()
+        }
+        # Twisted keeps this one to itself.
+        if isinstance(response.length, int):
+            fields["content-length"] = str(response.length)
+        return Answer(response.code, response.phrase.decode("latin-1"), fields, body)
+
+    async def send(self, data: bytes) -> bytes:
+        """Send bytes, and say what comes until the connection is closed."""
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", self.port)
+        protocol = await connectProtocol(endpoint, Collector())
+        protocol.transport.write(data)
+        received: bytes = await protocol.closed
+        return received
+
+
+class Collector(Protocol):
+    """Collects what it is sent."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.closed: Deferred[bytes] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.closed.callback(self.received)
+
+
+@asynccontextmanager
+async def serving(hold: float = 25, storage: Any = None) -> AsyncIterator[Server]:
+    """Serve for the length of a block."""
+    builder = FakeBuilder()
+    storage = storage or MemoryStorage()
+    site = make_site(reactor, builder, storage, hold)
+    endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    port = await endpoint.listen(site)
+    try:
+        yield Server(builder, storage, port.getHost().port)
+    finally:
+        await maybeDeferred(port.stopListening)
+
+
+@attrs.define
+class Locating(MemoryStorage):
+    """A storage that says where blobs are as it is told."""
+
+    location: Location | NixeryError | None = None
+
+    def __attrs_pre_init__(self) -> None:
+        super().__init__()
+
+    async def locate(self, digest: Digest) -> Location:  # type: ignore[override]
+        if isinstance(self.location, NixeryError):
+            raise self.location
+        assert self.location is not None
+        return self.location

@@ -1,0 +1,377 @@
+"""The contract of the registry API, row by row."""
+
+from pathlib import Path
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from nixery.interfaces import File, Redirect
+from nixery.model import errors
+from nixery.model.digest import Digest
+from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
+from nixery.web.answers import TABLE
+from nixery.web.blobs import PIECE
+from tests.web.server import MANIFEST, Locating, Server, serving
+
+DIGEST = str(MANIFEST.digest)
+UNKNOWN = "sha256:" + "0" * 64
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("path", ["/v2/", "/v2", "/v2/?ns=example.com"])
+async def test_version(path: str) -> None:
+    """``/v2/`` says that this is a registry."""
+    async with serving() as server:
+        answer = await server.ask(path)
+        assert answer.status == 200
+        assert answer.headers["docker-distribution-api-version"] == "registry/2.0"
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("reference", ["latest", DIGEST, "latest?ns=docker.io"])
+async def test_manifest(reference: str) -> None:
+    """A manifest is served with its exact type, digest, length and entity tag."""
+    async with serving() as server:
+        answer = await server.ask(f"/v2/shell/git/manifests/{reference}")
+        assert answer.status == 200
+        assert answer.body == MANIFEST.content
+        assert answer.headers["content-type"] == MANIFEST_TYPE
+        assert answer.headers["docker-content-digest"] == DIGEST
+        assert answer.headers["etag"] == f'"{DIGEST}"'
+        assert int(answer.headers["content-length"]) == len(MANIFEST.content)
+        assert "content-encoding" not in answer.headers
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("accept", ["text/plain", "application/vnd.docker.*+json", "*/*"])
+async def test_accept_changes_nothing(accept: str) -> None:
+    """A manifest by digest is the same bytes and type whatever the client accepts."""
+    async with serving() as server:
+        path = f"/v2/hello/manifests/{DIGEST}"
+        answer = await server.ask(path, headers={"Accept": accept, "Accept-Encoding": "gzip"})
+        assert (answer.status, answer.body) == (200, MANIFEST.content)
+        assert answer.headers["content-type"] == MANIFEST_TYPE
+
+
+@pytest_twisted.ensureDeferred
+async def test_head_is_get_without_a_body() -> None:
+    """HEAD answers with the headers of GET, for manifests and blobs."""
+    async with serving() as server:
+        blob = await server.storage.write_blob(b"a blob")
+        for path in (f"/v2/hello/manifests/{DIGEST}", f"/v2/hello/blobs/{blob}"):
+            got, head = await server.ask(path), await server.ask(path, "HEAD")
+            assert head.status == got.status == 200
+            assert head.body == b""
+            for name in ("content-type", "content-length", "docker-content-digest", "etag"):
+                assert head.headers[name] == got.headers[name]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("condition", [f'"{DIGEST}"', f'W/"{DIGEST}"', "*", f'"x", "{DIGEST}"'])
+async def test_not_modified(condition: str) -> None:
+    """A client that has the manifest is told so, without sending it again."""
+    async with serving() as server:
+        headers = {"If-None-Match": condition}
+        answer = await server.ask("/v2/hello/manifests/latest", headers=headers)
+        assert (answer.status, answer.body) == (304, b"")
+        assert answer.headers["docker-content-digest"] == DIGEST
+
+
+@pytest_twisted.ensureDeferred
+async def test_modified() -> None:
+    """A client that has another manifest gets this one."""
+    async with serving() as server:
+        headers = {"If-None-Match": f'"{UNKNOWN}"'}
+        assert (await server.ask("/v2/a/manifests/latest", headers=headers)).status == 200
+
+
+REFUSED = [
+    ("/v2/hello/manifests/" + UNKNOWN, 404, "MANIFEST_UNKNOWN"),
+    ("/v2/hello/manifests/sha256:abc", 400, "DIGEST_INVALID"),
+    ("/v2/hello/manifests/md5:" + "0" * 32, 400, "DIGEST_INVALID"),
+    ("/v2/hello/manifests/-latest", 400, "TAG_INVALID"),
+    ("/v2/hello/manifests/" + "x" * 129, 400, "TAG_INVALID"),
+    ("/v2/hello/manifests/a%20b", 400, "TAG_INVALID"),
+    ("/v2/hello/manifests/%2D%2Dupload-pack=x", 400, "TAG_INVALID"),
+    ("/v2/Hello/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2/he..llo/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2/../hello/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2/%2e%2e/%2e%2e/etc/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2//hello/manifests/latest", 404, "NOT_FOUND"),
+    ("/v2/hello%0a/manifests/latest", 400, "UNSUPPORTED"),
+    ("/v2/hello%00/manifests/latest", 400, "UNSUPPORTED"),
+    ("/v2/%ff%fe/manifests/latest", 400, "UNSUPPORTED"),
+    ("/v2/" + "a/" * 130 + "b/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2/" + "a" * 3000 + "/manifests/latest", 400, "UNSUPPORTED"),
+    ("/v2/" + "/".join(f"p{i}" for i in range(70)) + "/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2/arm64/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2/git/shell/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2/hello/manifests/sha256-" + "0" * 64, 404, "MANIFEST_UNKNOWN"),
+    ("/v2/hello/blobs/" + UNKNOWN, 404, "BLOB_UNKNOWN"),
+    ("/v2/hello/blobs/sha256:xyz", 400, "DIGEST_INVALID"),
+    ("/v2/HELLO/blobs/" + UNKNOWN, 400, "NAME_INVALID"),
+    ("/v2/hello/referrers/nonsense", 400, "DIGEST_INVALID"),
+    ("/v2/HELLO/tags/list", 400, "NAME_INVALID"),
+    ("/v2/_catalog", 404, "NOT_FOUND"),
+    ("/v2/hello/manifests/", 404, "NOT_FOUND"),
+    ("/v2/hello/blobs/uploads/", 404, "NOT_FOUND"),
+    ("/v2/hello", 404, "NOT_FOUND"),
+    ("/nothing", 404, "NOT_FOUND"),
+]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("path", "status", "code"), REFUSED)
+async def test_refused(path: str, status: int, code: str) -> None:
+    """What is outside the rules is refused in the protocol's form, and no build is asked for."""
+    async with serving() as server:
+        answer = await server.send(
+            f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode()
+        )
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status} ".encode())
+        assert b"Content-Type: application/json" in head
+        assert f'"code": "{code}"'.encode() in body
+        assert server.builder.asked == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FROB"])
+@pytest.mark.parametrize(
+    "path", ["/v2/", "/v2/hello/blobs/uploads/", f"/v2/hello/manifests/{DIGEST}", "/"]
+)
+async def test_read_only(method: str, path: str) -> None:
+    """Every other method is refused with those that are allowed, and starts nothing."""
+    async with serving() as server:
+        answer = await server.ask(path, method)
+        assert answer.status == 405
+        assert answer.headers["allow"] == "GET, HEAD"
+        assert answer.error()["code"] == "UNSUPPORTED"
+        assert server.builder.asked == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: a b<c>\r\nConnection: close\r\n\r\n",
+        b"GET http://elsewhere/v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ],
+)
+async def test_improper_requests(head: bytes) -> None:
+    """A request with no proper host or target is refused."""
+    async with serving() as server:
+        assert (await server.send(head)).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_handshakes_are_hung_up_on() -> None:
+    """A client that tries TLS on the plain port learns at once that there is none."""
+    async with serving() as server:
+        assert await server.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_tags() -> None:
+    """A name has the tag ``latest``, and pages of tags end."""
+    async with serving() as server:
+        answer = await server.ask("/v2/shell/git/tags/list")
+        assert answer.status == 200
+        assert answer.body == b'{"name": "shell/git", "tags": ["latest"]}'
+        assert b'"tags": []' in (await server.ask("/v2/git/tags/list?n=5&last=latest")).body
+        assert b'"tags": []' in (await server.ask("/v2/git/tags/list?n=0")).body
+
+
+@pytest_twisted.ensureDeferred
+async def test_referrers() -> None:
+    """Nothing refers to an image: an empty index."""
+    async with serving() as server:
+        answer = await server.ask(f"/v2/hello/referrers/{DIGEST}?artifactType=x")
+        assert answer.status == 200
+        assert answer.headers["content-type"] == INDEX_TYPE
+        assert b'"manifests": []' in answer.body
+
+
+# --- blobs ---
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    """A blob in a file of several pieces."""
+    path = tmp_path / "blob"
+    path.write_bytes(bytes(range(256)) * (3 * PIECE // 256) + b"the end")
+    return File(str(path), path.stat().st_size)
+
+
+async def get_blob(server: Server, **headers: str) -> "tuple[int, bytes, dict[str, str]]":
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    answer = await server.ask(f"/v2/hello/blobs/{DIGEST}", headers=names)
+    return answer.status, answer.body, answer.headers
+
+
+@pytest_twisted.ensureDeferred
+async def test_blob_files(file: File) -> None:
+    """A file is sent whole, and so are its parts."""
+    content = Path(file.path).read_bytes()
+    async with serving(storage=Locating(location=file)) as server:
+        status, body, headers = await get_blob(server)
+        assert (status, body) == (200, content)
+        assert headers["content-type"] == "application/octet-stream"
+        assert headers["accept-ranges"] == "bytes"
+        assert headers["docker-content-digest"] == DIGEST
+        status, body, headers = await get_blob(server, Range="bytes=1000-2000999")
+        assert (status, body) == (206, content[1000:2001000])
+        assert headers["content-range"] == f"bytes 1000-2000999/{file.size}"
+        assert int(headers["content-length"]) == len(body)
+
+
+@pytest_twisted.ensureDeferred
+async def test_unsatisfiable_ranges(file: File) -> None:
+    """A range behind the end is refused with the blob's size."""
+    async with serving(storage=Locating(location=file)) as server:
+        for wanted in (f"bytes={file.size}-", "bytes=500-0"):
+            status, body, headers = await get_blob(server, Range=wanted)
+            assert status == 416
+            assert headers["content-range"] == f"bytes */{file.size}"
+            assert int(headers["content-length"]) == len(body)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "wanted", ["lines=1-2", "bytes=", "bytes=a-b", "bytes=0-1,3-4", ",".join(["bytes=0-"] * 1000)]
+)
+async def test_ranges_that_are_ignored(file: File, wanted: str) -> None:
+    """Another unit, no range, and several ranges give the whole, once."""
+    async with serving(storage=Locating(location=file)) as server:
+        status, body, _ = await get_blob(server, Range=wanted)
+        assert (status, len(body)) == (200, file.size)
+
+
+@pytest_twisted.ensureDeferred
+async def test_if_range(file: File) -> None:
+    """A range of another blob than the client has is the whole."""
+    async with serving(storage=Locating(location=file)) as server:
+        matching = {"Range": "bytes=0-0", "If_Range": f'"{DIGEST}"'}
+        assert (await get_blob(server, **matching))[0] == 206
+        assert (await get_blob(server, **{**matching, "If_Range": '"other"'}))[0] == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_blob_elsewhere() -> None:
+    """A blob that clients load from another place is a redirect there."""
+    location = Redirect("https://example.com/blob?signature=1")
+    async with serving(storage=Locating(location=location)) as server:
+        status, body, headers = await get_blob(server)
+        assert (status, body) == (307, b"")
+        assert headers["location"] == location.url
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_was_replaced(file: File) -> None:
+    """A file that is not of the size that was verified is not served."""
+    Path(file.path).write_bytes(b"short")
+    async with serving(storage=Locating(location=file)) as server:
+        assert (await get_blob(server))[0] == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_a_transfer(file: File) -> None:
+    """A client that closes its connection in the middle of a blob disturbs nobody."""
+    async with serving(storage=Locating(location=file)) as server:
+        request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        for _ in range(5):
+            await _read_a_little(server, request)
+        assert (await get_blob(server))[0] == 200
+
+
+async def _read_a_little(server: Server, request: bytes) -> None:
+    from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+    from twisted.internet.protocol import Protocol
+
+    from tests.web.server import reactor
+
+    first: Deferred[None] = Deferred()
+
+    class Leaver(Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            self.transport.abortConnection()  # type: ignore[union-attr]
+            if not first.called:
+                first.callback(None)
+
+    endpoint = HostnameEndpoint(reactor, "127.0.0.1", server.port)
+    protocol = await connectProtocol(endpoint, Leaver())
+    protocol.transport.write(request)
+    await first
+
+
+# --- errors ---
+
+
+def example(kind: type[errors.NixeryError]) -> errors.NixeryError:
+    """An error of a class, with something in every field."""
+    values = {"size": 5, "seconds": 5, "nearest": ["near"], "matches": ["a", "b"], "log": ["end"]}
+    names = [a.name for a in attrs.fields(kind)]  # type: ignore[arg-type]
+    fields = {name: values.get(name, f"the-{name}") for name in names}
+    return kind(**fields)
+
+
+def test_every_error_has_an_answer() -> None:
+    """The table knows every error that there is."""
+    assert set(TABLE) == set(errors.NixeryError.__subclasses__())
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kind", list(TABLE), ids=lambda kind: kind.__name__)
+async def test_errors(kind: type[errors.NixeryError]) -> None:
+    """Every error is answered by the table, with its whole message and a cause in the reason."""
+    async with serving() as server:
+        server.builder.error = example(kind)
+        answer = await server.ask("/v2/hello/manifests/latest")
+        assert answer.status == TABLE[kind].status
+        assert answer.error()["code"] == TABLE[kind].code
+        assert answer.error()["message"] == str(server.builder.error)
+        assert answer.reason == str(server.builder.error).split("\n")[0][:160]
+        assert (answer.status == 503) == ("retry-after" in answer.headers)
+
+
+@pytest_twisted.ensureDeferred
+async def test_hostile_messages() -> None:
+    """What a package set says splits no header and reaches no terminal as a command."""
+    async with serving() as server:
+        server.builder.error = errors.EvaluationFailed("a\r\nX-Evil: 1\r\n\r\n\x1b[31mé\n")
+        answer = await server.ask("/v2/hello/manifests/latest")
+        assert answer.status == 400
+        assert "x-evil" not in answer.headers
+        assert "\x1b" not in answer.reason
+        assert "\x1b" not in answer.error()["message"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_surprises() -> None:
+    """An error that nobody thought of is a 500 that reveals nothing."""
+    async with serving() as server:
+        server.builder.error = RuntimeError("secret")
+        answer = await server.ask("/v2/hello/manifests/latest")
+        assert (answer.status, answer.error()["code"]) == (500, "UNKNOWN")
+        assert b"secret" not in answer.body
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_page() -> None:
+    """The address in a browser shows the first pull to type."""
+    async with serving() as server:
+        answer = await server.ask("/")
+        assert answer.status == 200
+        assert f"docker pull 127.0.0.1:{server.port}/shell/git/htop".encode() in answer.body
+
+
+@pytest_twisted.ensureDeferred
+async def test_damaged_blobs() -> None:
+    """A blob that turns out to be damaged is not found."""
+    storage = Locating(location=errors.BlobUnknown(str(Digest.of(b""))))
+    async with serving(storage=storage) as server:
+        assert (await get_blob(server))[0] == 404

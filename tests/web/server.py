@@ -1,18 +1,17 @@
 """The registry on a real port, over a builder and a storage that tests look into."""
 
+import http.client
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
-import treq
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
-from twisted.web.client import Agent
-from twisted.web.http_headers import Headers
+from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from nixery.interfaces import IBuilder, IStorage, Location
@@ -94,22 +93,19 @@ class Server:
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> Answer:
         """Ask without following redirects; the path goes out as it is written."""
-        response = await treq.request(
-            method,
-            f"http://127.0.0.1:{self.port}{path}",
-            agent=Agent(reactor),
-            headers=Headers({name: [value] for name, value in (headers or {}).items()}),
-            allow_redirects=False,
-        )
-        body = await treq.content(response)
-        fields = {
-            name.decode().lower(): values[0].decode("latin-1")
-            for name, values in response.headers.getAllRawHeaders()
-        }
-        # Twisted keeps this one to itself.
-        if isinstance(response.length, int):
-            fields["content-length"] = str(response.length)
-        return Answer(response.code, response.phrase.decode("latin-1"), fields, body)
+
+        def talk() -> Answer:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            try:
+                connection.request(method, path, headers=headers or {})
+                answer = connection.getresponse()
+                fields = {name.lower(): value for name, value in answer.getheaders()}
+                return Answer(answer.status, answer.reason, fields, answer.read())
+            finally:
+                connection.close()
+
+        answer: Answer = await deferToThread(talk)
+        return answer
 
     async def send(self, data: bytes) -> bytes:
         """Send bytes, and say what comes until the connection is closed."""

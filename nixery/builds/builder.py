@@ -139,11 +139,13 @@ class Builder:
     async def _contents(self, realisation: Realisation, rootfs: RootFs) -> list[Contents]:
         """What goes into which layer, the lowest first, the root file system on top."""
         paths = [root.path for root in realisation.roots]
+        entries = tuple(rootfs.entries.items())
+        if self._budget == 1:
+            return [Contents(tuple(sorted(realisation.graph)), entries)]
 
         def group() -> list[list[str]]:
             return group_layers(realisation.graph, paths, self._popularity, self._budget - 1)
 
         pool = self._reactor.getThreadPool()
         groups = await deferToThreadPool(self._reactor, pool, group)
-        below = [Contents(paths=tuple(sorted(group))) for group in groups]
-        return [*below, Contents(entries=tuple(rootfs.entries.items()))]
+        return [*(Contents(tuple(sorted(group))) for group in groups), Contents(entries=entries)]

@@ -21,7 +21,7 @@ from nixery.packing.workers import Packers
 
 @attrs.frozen
 class Contents:
-    """What a layer is to hold: store paths, or the entries of a root file system."""
+    """What a layer is to hold: store paths, and the entries of a root file system."""
 
     paths: tuple[str, ...] = ()
     entries: tuple[tuple[str, Entry], ...] = ()
@@ -91,11 +91,9 @@ class LayerMaker:
         return layer
 
     def _job(self, contents: Contents, sink: str) -> PackJob:
-        if contents.entries:
-            entries = [_tar_entry(name, entry) for name, entry in contents.entries]
-            return PackJob(sink, self._compression, entries=entries)
         paths = [(path, self._nix.physical(path)) for path in contents.paths]
-        return PackJob(sink, self._compression, paths=paths)
+        entries = [_tar_entry(name, entry) for name, entry in contents.entries]
+        return PackJob(sink, self._compression, paths, entries)
 
 
 def _tar_entry(name: str, entry: Entry) -> tar.Entry:

@@ -18,20 +18,22 @@ class PackJob:
         to end, not synced; a named pipe will do. Worthless after a failure.
     :param compression: one of :data:`nixery.packing.compress.COMPRESSIONS`.
     :param paths: store paths, as pairs of the path in the image and where it is on this machine.
-    :param entries: what the layer holds instead of store paths, if it is made up.
+    :param entries: what the layer holds besides, made up.
     """
 
     sink: str
     compression: str
     paths: Sequence[tuple[str, str]] = ()
-    entries: Sequence[Entry] | None = None
+    entries: Sequence[Entry] = ()
 
     def to_json(self) -> dict[str, object]:
         """The job as values that JSON can hold, as :mod:`nixery.packing.worker` reads them."""
-        job: dict[str, object] = {"sink": self.sink, "compression": self.compression}
-        if self.entries is None:
-            return {**job, "paths": list(self.paths)}
-        return {**job, "entries": [entry.to_json() for entry in self.entries]}
+        return {
+            "sink": self.sink,
+            "compression": self.compression,
+            "paths": list(self.paths),
+            "entries": [entry.to_json() for entry in self.entries],
+        }
 
 
 @attrs.frozen

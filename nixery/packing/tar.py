@@ -6,7 +6,8 @@ sizes from 8 GiB on in base 256), which unlike PAX takes names of any bytes as t
 """
 
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 from nixery.packing.faults import PackError, fault
@@ -43,34 +44,39 @@ class Entry(NamedTuple):
         return cls(name, kind, mode, content.encode("latin-1"), target)  # type: ignore[arg-type, attr-defined]
 
 
-def pack_paths(paths: Iterable[tuple[str, str]], out: Output) -> None:
-    """Write the tar stream of store paths and of the folders above them.
+def pack(paths: Iterable[tuple[str, str]], entries: Iterable[Entry], out: Output) -> None:
+    """Write the tar stream of store paths, with the folders above them, and of entries that are
+    made up, in whatever order they come.
 
     :param paths: pairs of a path in the image (``/nix/store/…``) and where it is on this
         machine; both absolute, bytes that are not UTF-8 as surrogate escapes.
     :raises PackError: if something can't be read, changes meanwhile, or is no file, folder or
-        symbolic link.
+        symbolic link; for an entry whose name occurs twice, is not relative and plain, or whose
+        folder is not among the entries.
     """
+    parts = {**_path_parts(paths, out), **_entry_parts(entries, out)}
+    for name in sorted(parts):
+        parts[name](name)
+    out.write(END)
+
+
+_Part = Callable[[bytes], None]
+"""Writes what has the name that it is called with."""
+
+
+def _path_parts(paths: Iterable[tuple[str, str]], out: Output) -> dict[bytes, _Part]:
     walk = Walk(out)
     sources = {_relative(logical): _raw(physical) for logical, physical in paths}
     folders = {parent for name in sources for parent in _parents(name)}
     for name in folders & sources.keys():
         raise fault("unsupported", name, "another path to be packed is inside it")
-    tops = {_sort_name(name, physical): physical for name, physical in sources.items()}
-    for name in sorted([*tops, *(folder + b"/" for folder in folders)]):
-        if name in tops:
-            walk.pack(name, tops[name])
-        else:
-            out.write(header(name, FOLDER, 0o755))
-    out.write(END)
+    parts: dict[bytes, _Part] = {name + b"/": partial(_pack_folder, out) for name in folders}
+    for name, physical in sources.items():
+        parts[_sort_name(name, physical)] = partial(walk.pack, physical=physical)
+    return parts
 
 
-def pack_entries(entries: Iterable[Entry], out: Output) -> None:
-    """Write the tar stream of entries that are made up, in whatever order they come.
-
-    :raises PackError: for a name that occurs twice, is not relative and plain, or whose folder
-        is not among the entries.
-    """
+def _entry_parts(entries: Iterable[Entry], out: Output) -> dict[bytes, _Part]:
     table: dict[bytes, Entry] = {}
     for entry in entries:
         name = _relative("/" + entry.name)
@@ -80,13 +86,17 @@ def pack_entries(entries: Iterable[Entry], out: Output) -> None:
         parents = _parents(name)
         if parents and (parents[-1] not in table or table[parents[-1]].kind != "dir"):
             raise fault("unsupported", name, "its folder is not among the entries")
-    named = {name + b"/" * (entry.kind == "dir"): entry for name, entry in table.items()}
-    for name in sorted(named):
-        _pack_entry(name, named[name], out)
-    out.write(END)
+    return {
+        name + b"/" * (entry.kind == "dir"): partial(_pack_entry, entry, out)
+        for name, entry in table.items()
+    }
 
 
-def _pack_entry(name: bytes, entry: Entry, out: Output) -> None:
+def _pack_folder(out: Output, name: bytes) -> None:
+    out.write(header(name, FOLDER, 0o755))
+
+
+def _pack_entry(entry: Entry, out: Output, name: bytes) -> None:
     if entry.kind == "link":
         out.write(header(name, LINK, 0o777, 0, _raw(entry.target)))
         return

@@ -2,8 +2,8 @@
 
 It reads one JSON job a line from its standard input and answers each by one JSON line::
 
-    {"id": 1, "sink": "/file", "compression": "fast", "paths": [[logical, physical], …]}
-    {"id": 2, "sink": "/file", "compression": "fast", "entries": [[name, kind, …], …]}
+    {"id": 1, "sink": "/file", "compression": "fast",
+     "paths": [[logical, physical], …], "entries": [[name, kind, …], …]}
 
     {"id": 1, "digest": "sha256:…", "diff_id": "sha256:…", "size": 12, "uncompressed": 34}
     {"id": 2, "error": {"kind": "unsupported", "path": "/etc/x", "message": "…"}}
@@ -27,9 +27,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from nixery.packing import tar
 from nixery.packing.compress import Compressor, Packed, codec, threads_here
 from nixery.packing.faults import PackError
-from nixery.packing.tar import Entry, pack_entries, pack_paths
+from nixery.packing.tar import Entry
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -53,10 +54,7 @@ def pack(job: dict[str, Any], threads: int) -> Packed:
     :raises PackError: if the layer can't be made or the sink not be written.
     """
     with _sink(job["sink"]) as write, Compressor(codec(job["compression"]), write, threads) as out:
-        if "entries" in job:
-            pack_entries(map(Entry.from_json, job["entries"]), out)
-        else:
-            pack_paths(job["paths"], out)
+        tar.pack(job["paths"], map(Entry.from_json, job["entries"]), out)
         return out.finish()
 
 

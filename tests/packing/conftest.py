@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nixery.packing.tar import pack_paths
+from nixery.packing.tar import pack
 
 Tree = dict[bytes, tuple[str, int, bytes]]
 
@@ -61,7 +61,7 @@ def _read_one(path: bytes) -> tuple[str, int, bytes]:
 def pack_one(physical: str | Path, buffer: int = 1000) -> bytes:
     """The stream of one store path, ``/nix/store/abc-x``."""
     out = Stream(buffer)
-    pack_paths([("/nix/store/abc-x", str(physical))], out)
+    pack([("/nix/store/abc-x", str(physical))], (), out)
     return bytes(out.data)
 
 

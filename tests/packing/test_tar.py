@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nixery.packing.faults import PackError
-from nixery.packing.tar import Entry, pack_entries, pack_paths
+from nixery.packing.tar import Entry, pack
 from tests.packing.conftest import Stream, Tree, names_in, pack_one, read_stream, read_tree
 
 NAMES = (
@@ -85,8 +85,8 @@ def test_the_order_of_paths_does_not_matter(store_path: Path) -> None:
     pairs = [(f"/nix/store/{letter}-x", str(store_path)) for letter in "cab"]
     pairs.append(("/nix/store/a-x-file", str(store_path / "read me")))
     out, again = Stream(), Stream()
-    pack_paths(pairs, out)
-    pack_paths(reversed(pairs), again)
+    pack(pairs, (), out)
+    pack(reversed(pairs), (), again)
     assert out.data == again.data
     names = names_in(bytes(out.data))
     assert names == sorted(set(names))
@@ -99,14 +99,14 @@ def test_the_order_of_paths_does_not_matter(store_path: Path) -> None:
 def test_paths_that_are_not_plain(path: str, store_path: Path) -> None:
     """A path in the image that could lead elsewhere is refused."""
     with pytest.raises(PackError, match="plain"):
-        pack_paths([(path, str(store_path))], Stream())
+        pack([(path, str(store_path))], (), Stream())
 
 
 def test_paths_inside_each_other(store_path: Path) -> None:
     """A path inside another one is refused: they could contradict each other."""
     pairs = [("/nix/store/x", str(store_path)), ("/nix/store/x/y", str(store_path))]
     with pytest.raises(PackError, match="inside"):
-        pack_paths(pairs, Stream())
+        pack(pairs, (), Stream())
 
 
 ROOT = [
@@ -121,8 +121,8 @@ ROOT = [
 def test_entries() -> None:
     """Made-up entries keep their modes, and the order in which they come does not matter."""
     out, again = Stream(), Stream()
-    pack_entries(ROOT, out)
-    pack_entries(reversed(ROOT), again)
+    pack((), ROOT, out)
+    pack((), reversed(ROOT), again)
     assert out.data == again.data
     assert read_stream(bytes(out.data)) == {
         b"bin\xff": ("link", 0o777, b"nix/store/\xfe"),
@@ -148,7 +148,7 @@ def test_entries() -> None:
 def test_entries_that_make_no_sense(entry: Entry, reason: str) -> None:
     """Entries that contradict each other or lead elsewhere are refused."""
     with pytest.raises(PackError, match=reason):
-        pack_entries([*ROOT, entry], Stream())
+        pack((), [*ROOT, entry], Stream())
 
 
 @given(name=NAMES, content=st.binary(), target=NAMES)
@@ -156,3 +156,16 @@ def test_entries_as_json(name: bytes, content: bytes, target: bytes) -> None:
     """An entry survives its way through JSON, whatever bytes it holds."""
     entry = Entry(os.fsdecode(name), "file", 0o644, content, os.fsdecode(target))
     assert Entry.from_json(entry.to_json()) == entry
+
+
+def test_paths_and_entries_in_one_stream(tmp_path: Path) -> None:
+    """Store paths and made-up entries stand in one stream in the order of their names."""
+    (tmp_path / "x").mkdir()
+    out = Stream()
+    pack([("/nix/store/abc-x", str(tmp_path / "x"))], ROOT, out)
+    names = names_in(bytes(out.data))
+    assert names == sorted(names)
+    assert {name.rstrip(b"/") for name in names} == {
+        *(b"nix", b"nix/store", b"nix/store/abc-x"),
+        *(entry.name.encode("utf-8", "surrogateescape") for entry in ROOT),
+    }

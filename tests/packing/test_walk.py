@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nixery.packing.faults import PackError
-from nixery.packing.tar import pack_paths
+from nixery.packing.tar import pack
 from tests.packing.conftest import Stream, names_in, pack_one, read_stream
 
 
@@ -67,7 +67,7 @@ def test_folders_deeper_than_any_path(tmp_path: Path) -> None:
 
 def _fault(physical: Path, on_write: Callable[[bytes], object] = lambda data: None) -> PackError:
     with pytest.raises(PackError) as caught:
-        pack_paths([("/nix/store/abc-x", str(physical))], Stream(on_write=on_write))
+        pack([("/nix/store/abc-x", str(physical))], (), Stream(on_write=on_write))
     return caught.value
 
 

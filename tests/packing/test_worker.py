@@ -71,7 +71,14 @@ def _children() -> Iterator[Child]:
 
 def _job(sink: Path | str, *paths: Path, **more: Any) -> dict[str, Any]:
     pairs = [(f"/nix/store/{index}-x", str(path)) for index, path in enumerate(paths)]
-    return {"id": 7, "sink": str(sink), "compression": "fast", "paths": pairs, **more}
+    return {
+        "id": 7,
+        "sink": str(sink),
+        "compression": "fast",
+        "paths": pairs,
+        "entries": [],
+        **more,
+    }
 
 
 @pytest.fixture

@@ -178,11 +178,13 @@ def _failed_derivation(errors: Sequence[str]) -> tuple[str | None, str]:
 
 
 def _reason(text: str) -> str:
-    """Nix's words for a failure, without the log that newer versions quote."""
+    """Nix's words for a failure, without the paths and the log that some versions quote."""
     words = _DERIVATION.sub(lambda m: store_name(m[1]), _first_words(text))
-    words = re.sub(r"^builder for \S+ ", "its builder ", words)
+    if match := re.search(r"^Reason: (.+?)\.?$", words, re.MULTILINE):  # since 2.29
+        words = match[1]
+    words = re.sub(r"^builder (?:for \S+ )?failed", "its builder failed", words)
     words = re.sub(r" at '/[^']*'$", "", words)  # where on this machine: nobody else's business
-    return words.removesuffix(";").strip()
+    return words.partition("\n")[0].removesuffix(";").strip()
 
 
 def _first_words(text: str) -> str:

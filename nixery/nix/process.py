@@ -98,12 +98,13 @@ class _Forwarder(ProcessProtocol):
 
 
 class _Child:
-    def __init__(self, reactor: IProcessReactor, errors: LineSplitter) -> None:
+    def __init__(self, reactor: IProcessReactor, errors: LineSplitter, grace: float) -> None:
         self.output: list[bytes] = []
         self.errors = errors
         self.gone: Deferred[None] = Deferred()
         self.result: Deferred[Ended] = Deferred(lambda _: self.stop())
         self._reactor = reactor
+        self._grace = grace
         self._timed_out = False
         self._timers: list[IDelayedCall] = []
         self._pid: int | None = None
@@ -123,7 +124,7 @@ class _Child:
         if self._pid is None or self.gone.called:
             return
         self._signal(signal.SIGTERM)
-        self._timers.append(self._reactor.callLater(GRACE, self._kill))
+        self._timers.append(self._reactor.callLater(self._grace, self._kill))
 
     def ended(self, reason: Failure) -> None:
         for timer in self._timers:
@@ -164,8 +165,15 @@ class _Child:
 class Processes:
     """The children of the daemon: started here, and ended here when it stops."""
 
-    def __init__(self, reactor: IProcessReactor, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, reactor: IProcessReactor, environ: Mapping[str, str], grace: float = GRACE
+    ) -> None:
+        """
+        :param environ: all that the children see of one.
+        :param grace: seconds between TERM and KILL.
+        """
         self._reactor = reactor
+        self._grace = grace
         self._environ = environ
         self._children: set[_Child] = set()
 
@@ -174,13 +182,13 @@ class Processes:
     ) -> Deferred[Ended]:
         """Run a program until it ends.
 
-        Cancelling the result ends it: TERM to its group, and KILL after :data:`GRACE`.
+        Cancelling the result ends it: TERM to its group, and KILL after the grace.
 
         :param argv: the program, looked up in ``PATH``, and its arguments.
         :param on_lines: gets batches of the lines of its standard error, without their ends.
         :param limit: seconds after which it is ended.
         """
-        child = _Child(self._reactor, LineSplitter(on_lines))
+        child = _Child(self._reactor, LineSplitter(on_lines), self._grace)
         result = child.result
         self._children.add(child)
         child.gone.addCallback(lambda _: self._children.discard(child))

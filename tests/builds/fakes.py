@@ -1,0 +1,133 @@
+"""The parts below a build, as tests tell them to be."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from nixery.builds.builder import Builder
+from nixery.builds.cache import Cache
+from nixery.builds.layers import LayerMaker
+from nixery.interfaces import INix, IResolver
+from nixery.model.closure import Graph, Realisation, Root
+from nixery.model.digest import Digest
+from nixery.model.errors import NixeryError
+from nixery.model.events import Emit
+from nixery.model.image import Image
+from nixery.model.source import Folder, PinnedSource
+from nixery.packing.job import PackedLayer, PackJob
+from nixery.storage.memory import MemoryStorage
+
+reactor: Any = _reactor
+
+
+def store_path(name: str) -> str:
+    """A store path for a name."""
+    return f"/nix/store/{Digest.of(name.encode()).hex[:32]}-{name}"
+
+
+@implementer(INix)
+@attrs.define
+class FakeNix:
+    """Every package is one path that refers to ``libc``.
+
+    :ivar folder: where the files of store paths lie.
+    :ivar gate: while it is set, realising waits for it.
+    :ivar error: what realising fails with.
+    """
+
+    folder: str
+    asked: list[Image] = attrs.Factory(list)
+    released: list[str] = attrs.Factory(list)
+    gate: Deferred[None] | None = None
+    error: NixeryError | None = None
+
+    async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
+        self.asked.append(image)
+        if self.gate is not None:
+            await self.gate
+        if self.error is not None:
+            raise self.error
+        roots = tuple(Root(name, name, store_path(f"{name}-1.0")) for name in image.packages)
+        libc = store_path("libc-2.0")
+        graph: Graph = {
+            libc: {"size": 1000, "references": []},
+            **{root.path: {"size": 10, "references": [libc]} for root in roots},
+        }
+        for path in graph:
+            self._make(path)
+        return Realisation(roots, graph, f"guard of {image.name}")
+
+    async def release(self, realisation: Realisation) -> None:
+        self.released.append(realisation.guard)
+
+    def physical(self, path: str) -> str:
+        return self.folder + path
+
+    def _make(self, path: str) -> None:
+        program = Path(self.physical(path)) / "bin" / path.rpartition("-")[0][44:]
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.touch()
+
+
+@implementer(IResolver)
+@attrs.define
+class FakeResolver:
+    """One revision for every tag."""
+
+    revision: str = "1"
+
+    async def resolve(self, tag: str) -> PinnedSource:
+        return PinnedSource(Folder("/set"), self.revision)
+
+
+@attrs.define
+class FakePackers:
+    """Packs a layer as the text of its job.
+
+    :ivar error: what packing fails with.
+    """
+
+    jobs: list[PackJob] = attrs.Factory(list)
+    error: Callable[[PackJob], NixeryError | None] = lambda job: None
+
+    def pack(self, job: PackJob) -> Deferred[PackedLayer]:
+        self.jobs.append(job)
+        if error := self.error(job):
+            failed: Deferred[PackedLayer] = Deferred()
+            failed.errback(error)
+            return failed
+        content = repr(attrs.evolve(job, sink="")).encode("utf-8", "surrogateescape")
+        with open(job.sink, "wb") as sink:
+            sink.write(content)
+        digest = Digest.of(content)
+        return succeed(PackedLayer(digest, digest, len(content), len(content)))
+
+
+@attrs.define
+class Parts:
+    """A builder over fakes, and the fakes."""
+
+    nix: FakeNix
+    resolver: FakeResolver
+    packers: FakePackers
+    storage: MemoryStorage
+    builder: Builder
+
+    def again(self, budget: int = 94) -> "Parts":
+        """A new builder, as after a restart, over the same storage."""
+        return make_parts(self.nix.folder, self.storage, budget)
+
+
+def make_parts(folder: str, storage: MemoryStorage | None = None, budget: int = 94) -> Parts:
+    """Put a builder together."""
+    nix, resolver, packers = FakeNix(folder), FakeResolver(), FakePackers()
+    storage = storage or MemoryStorage()
+    cache = Cache(storage)
+    layers = LayerMaker(storage, cache, nix, packers, "fast")  # type: ignore[arg-type]
+    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, {})
+    return Parts(nix, resolver, packers, storage, builder)

@@ -1,0 +1,199 @@
+"""One image's way from its name to its manifest."""
+
+import json
+from pathlib import Path
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface.verify import verifyObject
+
+from nixery.interfaces import IBuilder, INix, IResolver
+from nixery.model.errors import BuildFailed, ManifestUnknown, PackingFailed, ShuttingDown
+from nixery.model.image import parse_image
+from nixery.model.manifest import Manifest
+from tests.builds.fakes import Parts, make_parts
+
+GIT = parse_image("git", "latest")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return make_parts(str(tmp_path))
+
+
+def build(parts: Parts, name: str = "git") -> "Deferred[Manifest]":
+    return Deferred.fromCoroutine(parts.builder.manifest(parse_image(name, "latest")))
+
+
+def layers_of(manifest: Manifest) -> list[str]:
+    return [str(blob.digest) for blob in manifest.blobs[1:]]
+
+
+def test_interfaces(parts: Parts) -> None:
+    """The builder and its fakes keep the promises of their interfaces."""
+    assert verifyObject(IBuilder, parts.builder)
+    assert verifyObject(INix, parts.nix)
+    assert verifyObject(IResolver, parts.resolver)
+
+
+@pytest_twisted.ensureDeferred
+async def test_everything_is_stored(parts: Parts) -> None:
+    """When a manifest is answered, it and all its blobs are stored, and the store is released."""
+    manifest = await build(parts)
+    assert manifest.digest in parts.storage.blobs
+    assert {blob.digest for blob in manifest.blobs} <= parts.storage.blobs.keys()
+    assert await parts.builder.stored_manifest(manifest.digest) == manifest
+    assert parts.nix.released == ["guard of git"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_known_images_do_not_start_nix(parts: Parts) -> None:
+    """A known image is answered from memory, and after a restart from the storage."""
+    manifest = await build(parts)
+    assert await build(parts) == manifest
+    assert len(parts.nix.asked) == 1
+    restarted = parts.again()
+    assert await build(restarted) == manifest
+    assert restarted.nix.asked == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_revision_is_another_image(parts: Parts) -> None:
+    """When the source moves, Nix is asked; the same contents give the same manifest."""
+    manifest = await build(parts)
+    parts.resolver.revision = "2"
+    assert await build(parts) == manifest
+    assert len(parts.nix.asked) == 2
+    assert len(parts.packers.jobs) == len(layers_of(manifest))
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_ask_one_builds(parts: Parts) -> None:
+    """However many ask for an image, one build runs, and all get its manifest."""
+    parts.nix.gate = Deferred()
+    waiting = [build(parts) for _ in range(8)]
+    parts.nix.gate.callback(None)
+    manifests = [await each for each in waiting]
+    assert len({manifest.digest for manifest in manifests}) == 1
+    assert len(parts.nix.asked) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_leaves_hurts_nobody(parts: Parts) -> None:
+    """A build goes on when one who waits leaves, and when all have left."""
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate = gate
+    staying, leaving = build(parts), build(parts)
+    alone = build(parts, "jq")
+    for each in (leaving, alone):
+        each.cancel()
+        with pytest.raises(CancelledError):
+            await each
+    gate.callback(None)
+    assert await staying
+    parts.nix.gate = None
+    await build(parts, "jq")
+    assert [image.name for image in parts.nix.asked] == ["git", "jq"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_missing_blobs_are_made_anew(parts: Parts) -> None:
+    """An image with a blob that is gone is built again, that blob alone is packed, and the
+    digest is the same."""
+    manifest = await build(parts)
+    for blob in manifest.blobs:
+        del parts.storage.blobs[blob.digest]
+        packed = len(parts.packers.jobs)
+        assert (await build(parts)).digest == manifest.digest
+        assert blob.digest in parts.storage.blobs
+        assert len(parts.packers.jobs) - packed == (blob != manifest.blobs[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_altered_records_are_not_believed(parts: Parts) -> None:
+    """A record that was cut, altered, or is nonsense counts as none."""
+    manifest = await build(parts)
+    for damage in (lambda c: c[:-3], lambda c: b"[]", lambda c: b"", _point_elsewhere):
+        for key, content in list(parts.storage.records.items()):
+            parts.storage.records[key] = damage(content)
+        assert (await build(parts.again())).digest == manifest.digest
+
+
+def _point_elsewhere(content: bytes) -> bytes:
+    """The record of another layer: well-formed, and wrong."""
+    document = json.loads(content)
+    document["record"]["digest"] = "sha256:" + "0" * 64
+    return json.dumps(document).encode()
+
+
+@pytest_twisted.ensureDeferred
+async def test_images_share_layers(parts: Parts) -> None:
+    """What another image's layer holds is not packed again."""
+    one = await build(parts)
+    two = await build(parts, "git/jq")
+    shared = set(layers_of(one)) & set(layers_of(two))
+    assert len(shared) == 2  # libc and git
+    assert len(parts.packers.jobs) == len(set(layers_of(one)) | set(layers_of(two)))
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("budget", [1, 2, 3, 94])
+async def test_budget(parts: Parts, budget: int) -> None:
+    """No image has more layers than the budget, and all of it is in them."""
+    manifest = await build(parts.again(budget), "git/jq/curl")
+    assert len(layers_of(manifest)) == min(budget, 5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_failures_reach_all_and_are_no_image(parts: Parts) -> None:
+    """All who wait for a build that fails are told why, and the next one tries again."""
+    error = BuildFailed("git-1.0", "it is broken")
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate, parts.nix.error = gate, error
+    waiting = [build(parts) for _ in range(3)]
+    gate.callback(None)
+    for each in waiting:
+        with pytest.raises(BuildFailed) as caught:
+            await each
+        assert caught.value is error
+    parts.nix.gate = parts.nix.error = None
+    assert await build(parts)
+
+
+@pytest_twisted.ensureDeferred
+async def test_failures_of_packing(parts: Parts) -> None:
+    """When one layer can't be packed, there is no image, and the store is released."""
+    parts.packers.error = lambda job: PackingFailed("/x", "no") if job.entries else None
+    with pytest.raises(PackingFailed):
+        await build(parts)
+    assert not [key for key in parts.storage.records if key.startswith("manifests/")]
+    assert parts.nix.released == ["guard of git"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop(parts: Parts) -> None:
+    """Those who wait when the daemon stops are told so, and nothing new is begun."""
+    parts.nix.gate = Deferred()
+    waiting = build(parts)
+    await parts.builder.stop()
+    with pytest.raises(ShuttingDown):
+        await waiting
+    with pytest.raises(ShuttingDown):
+        await build(parts, "jq")
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_manifests_are_manifests(parts: Parts) -> None:
+    """A config or a layer asked for as a manifest is unknown."""
+    manifest = await build(parts)
+    for blob in manifest.blobs:
+        with pytest.raises(ManifestUnknown):
+            await parts.again().builder.stored_manifest(blob.digest)
+
+
+def test_frozen() -> None:
+    """Values that are handed around can't be changed."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        GIT.tag = "other"  # type: ignore[misc]

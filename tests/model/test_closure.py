@@ -1,0 +1,60 @@
+"""Closures as Nix prints them."""
+
+import json
+
+import pytest
+
+from nixery.model.closure import is_store_path, parse_path_info, store_name
+
+A = "/nix/store/" + "a" * 32 + "-a-1.0"
+B = "/nix/store/" + "b" * 32 + "-b-2.0.drv-source"
+
+INFO = {
+    A: {"narSize": 10, "references": [A, B], "narHash": "x"},
+    B: {"narSize": 20, "references": []},
+}
+FORMS = {
+    "2.8": [{"path": path, **info} for path, info in INFO.items()],
+    "2.19": INFO,
+    "format 2": {
+        "version": 2,
+        "info": {
+            path[11:]: {**info, "references": [r[11:] for r in info["references"]]}  # type: ignore[attr-defined]
+            for path, info in INFO.items()
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_every_form_gives_the_same_graph(form: str) -> None:
+    """The closure is the same from every version's form, and without self-references."""
+    assert parse_path_info(json.dumps(FORMS[form])) == {
+        A: {"size": 10, "references": [B]},
+        B: {"size": 20, "references": []},
+    }
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "3",
+        "[]x",
+        json.dumps({A: {"narSize": 1, "references": [B]}}),
+        json.dumps({"/etc/passwd": {"narSize": 1, "references": []}}),
+        json.dumps({A + "/../x": {"narSize": 1, "references": []}}),
+    ],
+)
+def test_anything_else_is_refused(document: str) -> None:
+    """Another form, an open closure, and paths outside the store are errors."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_path_info(document)
+
+
+def test_names() -> None:
+    """A store path's name is what stands after the hash."""
+    assert store_name(A) == "a-1.0"
+    assert store_name("/nix/store/" + "c" * 32 + "-x-1.drv") == "x-1"
+    assert is_store_path(A)
+    assert not is_store_path(A + "/bin")
+    assert not is_store_path("/nix/store/short-a")

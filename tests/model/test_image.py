@@ -1,0 +1,96 @@
+"""Names and tags."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixery.model.errors import NameInvalid, TagInvalid
+from nixery.model.image import (
+    AMD64,
+    ARM64,
+    MAX_NAME_LENGTH,
+    MAX_PACKAGES,
+    SHELL,
+    image_name,
+    parse_image,
+)
+
+COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}"
+components = st.from_regex(COMPONENT, fullmatch=True).filter(lambda c: c not in ("shell", "arm64"))
+names = st.lists(components, min_size=1, max_size=6).filter(
+    lambda parts: len("/".join(parts)) <= MAX_NAME_LENGTH
+)
+
+
+@given(names, st.randoms())
+def test_order_and_repeats_do_not_matter(parts: list[str], random: object) -> None:
+    """Images are equal whatever the order of their packages, and how often one is named."""
+    shuffled = sorted(parts, key=lambda _: random.random())  # type: ignore[attr-defined]
+    image = parse_image("/".join(parts), "latest")
+    assert image.packages == tuple(sorted(set(parts)))
+    if len("/".join(shuffled + parts[:1])) <= MAX_NAME_LENGTH:
+        assert parse_image("/".join(shuffled + parts[:1]), "latest") == image
+
+
+@given(names, st.booleans(), st.booleans())
+def test_names_of_images(parts: list[str], shell: bool, arm64: bool) -> None:
+    """An image's own name asks for the same image."""
+    meta = ["shell"] * shell + ["arm64"] * arm64
+    if len("/".join([*meta, *parts])) <= MAX_NAME_LENGTH:
+        image = parse_image("/".join([*meta, *parts]), "v1")
+        assert parse_image(image.name, "v1") == image
+
+
+@pytest.mark.parametrize("name", ["shell/arm64/git", "arm64/shell/git", "arm64/arm64/shell/git"])
+def test_meta_packages_in_any_order(name: str) -> None:
+    """Meta-packages come first, in any order, and say what they stand for."""
+    image = parse_image(name, "latest")
+    assert image.system == ARM64
+    assert image.architecture == "arm64"
+    assert image.packages == tuple(sorted([*SHELL, "git"]))
+
+
+def test_default_architecture() -> None:
+    """Without ``arm64``, an image is for amd64."""
+    image = parse_image("git", "latest")
+    assert (image.system, image.architecture, image.shell) == (AMD64, "amd64", False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "/", "a//b", "/a", "a/", "A", "a/B", "-a", "a-", ".a", "a.", "a..b", "a___b", "_a"),
+        *("a b", "a\n", "a\0", "ä", "a:b", "a@b", "../a", "a/..", "--option", "$(x)", "a;b", "%2e"),
+        *("a" * 256, "/".join(f"p{i}" for i in range(MAX_PACKAGES + 1))),
+        *("arm64", "git/shell", "git/arm64", "shell/git/arm64"),
+    ],
+)
+def test_names_that_are_refused(name: str) -> None:
+    """What the grammar or its limits refuse is no name, and the error says why."""
+    with pytest.raises(NameInvalid) as caught:
+        parse_image(name, "latest")
+    assert caught.value.reason
+
+
+@given(st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", fullmatch=True))
+def test_tags(tag: str) -> None:
+    """Every tag of the specification's grammar is taken as it is."""
+    assert parse_image("git", tag).tag == tag
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "-x", ".x", "a/b", "a b", "a\n", "HEAD~1", "a" * 129, "ä", "@{1}"]
+)
+def test_tags_that_are_refused(tag: str) -> None:
+    """What is no tag is refused."""
+    with pytest.raises(TagInvalid):
+        parse_image("git", tag)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "name"),
+    [("ShellCheck", "shellcheck"), ("_7zz", "7zz"), ("gtk+", ""), ("_private", ""), ("a-b", "a-b")],
+)
+def test_names_of_attributes(attribute: str, name: str) -> None:
+    """An attribute is suggested by a name that can be asked for, or not at all."""
+    assert image_name(attribute) == name

@@ -1,0 +1,76 @@
+"""The house rules that a machine can check."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[1]
+PACKAGE = TOP / "nixery"
+
+# Floors, from the ground; a module may import what is below it, and its own floor.
+FLOORS: dict[str, set[str]] = {
+    "model": set(),
+    "interfaces": {"model"},
+    "nix": {"model", "interfaces"},
+    "packing": {"model", "interfaces"},
+    "storage": {"model", "interfaces"},
+    "builds": {"model", "interfaces", "nix", "packing", "storage"},
+    "web": {"model", "interfaces", "builds"},
+    "settings": {"model", "interfaces", "nix", "packing", "storage", "builds", "web"},
+    "tap": {
+        *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),
+        *("settings", ""),
+    },
+}
+# What rules have no use for: time, the network, processes, files, randomness.
+IMPURE = {
+    *("asyncio", "io", "pathlib", "random", "shutil", "socket", "subprocess", "tempfile"),
+    *("threading", "time", "twisted", "urllib", "uuid"),
+}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def floor_of(module: str) -> str:
+    """``nixery.builds.cache`` → ``builds``."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of all modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TOP)))
+def test_imports_go_downward(path: Path) -> None:
+    """No module imports from a floor above its own, or from a neighbour."""
+    floor = floor_of(".".join(path.relative_to(TOP).with_suffix("").parts))
+    allowed = {floor, *FLOORS.get(floor, set())}
+    ours = [name for name in imports(path) if name.split(".")[0] == "nixery"]
+    assert [name for name in ours if floor_of(name) not in allowed] == []
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "model").glob("*.py")), ids=lambda p: p.name)
+def test_rules_are_pure(path: Path) -> None:
+    """The model knows neither Twisted nor the outside world."""
+    assert {name.split(".")[0] for name in imports(path)} & IMPURE == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TOP)))
+def test_one_place_knows_the_reactor(path: Path) -> None:
+    """Nothing but ``tap.py`` imports the global reactor."""
+    if path.name != "tap.py":
+        assert "twisted.internet.reactor" not in set(imports(path))
+
+
+def test_no_code_in_package_files() -> None:
+    """``__init__.py`` files are empty, and there is none beside the plugin."""
+    assert all(path.read_bytes() == b"" for path in PACKAGE.rglob("__init__.py"))
+    assert not (TOP / "twisted" / "plugins" / "__init__.py").exists()

@@ -1,0 +1,108 @@
+"""Settings."""
+
+import pytest
+
+from nixery.model.source import Channel, Folder, GitRepository
+from nixery.settings import VARIABLES, Settings, SettingsInvalid
+from nixery.tap import Options
+
+
+def read(**environ: str) -> Settings:
+    return Settings.from_environ({"HOME": "/home/x", **environ})
+
+
+def faults(**environ: str) -> list[str]:
+    with pytest.raises(SettingsInvalid) as caught:
+        read(**environ)
+    return caught.value.faults
+
+
+def test_defaults() -> None:
+    """Without any setting, a channel is served on port 8080 from the user's state folder."""
+    settings = read()
+    assert settings.endpoint == "tcp:8080"
+    assert settings.source == Channel("nixos-unstable")
+    assert settings.storage_path == "/home/x/.local/state/nixery/storage"
+    assert (settings.nix_timeout, settings.layer_budget, settings.hold) == (600, 94, 25)
+
+
+def test_sources() -> None:
+    """Each way of naming a package set is understood."""
+    assert read(NIXERY_CHANNEL="nixos-25.11").source == Channel("nixos-25.11")
+    assert read(NIXERY_PKGS_REPO="git@x:y").source == GitRepository("git@x:y")
+    assert read(NIXERY_PKGS_PATH="/").source == Folder("/")
+
+
+def test_state_folder() -> None:
+    """systemd's folder counts before the user's."""
+    assert read(XDG_STATE_HOME="/s").state == "/s/nixery"
+    assert read(XDG_STATE_HOME="/s", STATE_DIRECTORY="/a:/b").state == "/a"
+
+
+def test_every_fault_is_named() -> None:
+    """All that is wrong is said at once, each with the variable's name and what it may be."""
+    found = faults(
+        PORT="http",
+        NIX_TIMEOUT="0",
+        NIXERY_LAYER_BUDGET="121",
+        NIXERY_HOLD="nan",
+        NIXERY_COMPRESSION="brotli",
+        STORAGE_PATH="relative",
+        NIXERY_CHANNEL="a",
+        NIXERY_PKGS_REPO="b",
+        BUCKET="c",
+    )
+    names = [
+        *("PORT", "NIXERY_COMPRESSION", "STORAGE_PATH", "NIX_TIMEOUT", "NIXERY_LAYER_BUDGET"),
+        *("NIXERY_HOLD", "NIXERY_CHANNEL", "BUCKET"),
+    ]
+    assert len(found) == len(names)
+    for name in names:
+        assert any(fault.startswith(name) for fault in found), name
+
+
+def test_a_folder_that_is_not_there() -> None:
+    """A package set that does not exist is a fault at the start, not at the first pull."""
+    assert faults(NIXERY_PKGS_PATH="/no/such") == [
+        "NIXERY_PKGS_PATH is '/no/such'; there is nothing of that name"
+    ]
+
+
+def test_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command line option counts before the environment variable of the same meaning."""
+    monkeypatch.setenv("PORT", "1234")
+    monkeypatch.setenv("NIX_TIMEOUT", "77")
+    options = Options()
+    options.parseOptions(["--port", "4321"])
+    assert options.settings.endpoint == "tcp:4321"
+    assert options.settings.nix_timeout == 77
+
+
+def test_every_variable_has_an_option() -> None:
+    """Options have names of their own, and the help names the variable of each."""
+    assert len({variable.option for variable in VARIABLES}) == len(VARIABLES)
+    usage = " ".join(str(Options()).split())
+    for variable in VARIABLES:
+        assert f"--{variable.option}=" in usage
+        assert f"(${variable.name})" in usage
+
+
+def test_broken_settings_end_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Broken settings end the program with exit code 1 and a line for each fault."""
+    monkeypatch.setenv("PORT", "x")
+    with pytest.raises(SystemExit) as caught:
+        Options().parseOptions(["--hold", "y"])
+    assert caught.value.code == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--check`` says what would run, and ends well."""
+    with pytest.raises(SystemExit) as caught:
+        Options().parseOptions(["--check", "--port", "4321", "--channel", "nixos-25.11"])
+    assert caught.value.code == 0
+    output = capsys.readouterr().out
+    assert "tcp:4321" in output
+    assert "the channel nixos-25.11" in output

@@ -26,6 +26,7 @@ def run(argv: list[str], timeout: float = 300, **environ: str) -> Ran:
     """Run a command to its end, its two outputs as one."""
     done = subprocess.run(
         argv,
+        cwd="/",  # Python finds nothing of a checkout there
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,130 @@
+"""The daemon as it is installed and started."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.clients import Ran, run
+from tests.e2e.daemon import TWISTD
+from tests.e2e.packages import TOP
+
+BUILD_NEEDS = ("setup.py", "pyproject.toml", "README.md", "nixery", "nix", "twisted")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built from a copy: building leaves things behind."""
+    source = tmp_path_factory.mktemp("source")
+    for name in BUILD_NEEDS:
+        copy = shutil.copytree if (TOP / name).is_dir() else shutil.copy
+        copy(TOP / name, source / name)
+    target = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    built = run([*pip, "--wheel-dir", str(target), str(source)])
+    assert built.code == 0, built.output
+    return next(target.glob("*.whl"))
+
+
+def test_what_is_in_the_wheel(wheel: Path) -> None:
+    """A wheel holds the plugin, without a package file beside it, and every Nix expression."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert "twisted/plugins/nixery_plugin.py" in names
+    assert "twisted/plugins/__init__.py" not in names
+    shipped = {p.relative_to(TOP / "nix") for p in (TOP / "nix").rglob("*") if p.is_file()}
+    for path in shipped:
+        if "__pycache__" not in path.parts:
+            assert f"nixery/expressions/{path}" in names
+
+
+def test_a_wheel_runs(wheel: Path, tmp_path: Path) -> None:
+    """Installed from a wheel, ``twistd nixery`` is there and finds its expressions inside."""
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
+    installed = run([*pip, str(wheel)])
+    assert installed.code == 0, installed.output
+    checked = twistd("--check", PYTHONPATH=str(site), HOME=str(tmp_path))
+    assert checked.code == 0, checked.output
+    assert "the channel nixos-unstable" in checked.output
+    script = (
+        "import nixery, os; from nixery.nix.store import find_expressions;"
+        "print(find_expressions(os.path.dirname(nixery.__file__)))"
+    )
+    found = run([sys.executable, "-c", script], PYTHONPATH=str(site))
+    assert found.output.strip() == str(site / "nixery" / "expressions")
+
+
+def twistd(*arguments: str, **environ: str) -> Ran:
+    return run([TWISTD, "--nodaemon", "--pidfile=", "nixery", *arguments], 60, **environ)
+
+
+def test_broken_settings_are_all_named() -> None:
+    """Broken settings end the start with exit code 1, a line for each, and no traceback."""
+    ran = twistd("--hold", "x", PORT="http", NIX_TIMEOUT="-1", NIXERY_PKGS_PATH="relative")
+    assert ran.code == 1
+    for name in ("PORT", "NIX_TIMEOUT", "NIXERY_HOLD", "NIXERY_PKGS_PATH"):
+        assert f"nixery: {name} is " in ran.output
+    assert "Traceback" not in ran.output
+
+
+def test_missing_programs_are_all_named(tmp_path: Path) -> None:
+    """On a machine without Nix and git, the start says what to install."""
+    ran = twistd("--check", PATH=str(tmp_path), HOME=str(tmp_path))
+    assert ran.code == 1
+    for program in ("nix-build", "git", "setsid", "setpriv"):
+        assert f"{program!r} is not in PATH" in ran.output
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    """A daemon that can't listen says so and ends with exit code 1."""
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        ran = twistd(PORT=str(taken.getsockname()[1]), STATE_DIRECTORY=str(tmp_path))
+    assert ran.code == 1
+    assert "cannot start" in ran.output
+    assert "in use" in ran.output
+
+
+def test_a_storage_that_cannot_be_made(tmp_path: Path) -> None:
+    """A daemon whose storage can't be used says so and ends with exit code 1."""
+    (tmp_path / "file").touch()
+    ran = twistd(PORT="0", STATE_DIRECTORY=str(tmp_path), STORAGE_PATH=str(tmp_path / "file" / "x"))
+    assert ran.code == 1
+    assert "cannot start" in ran.output
+
+
+def test_help_explains_every_setting() -> None:
+    """``--help`` names every setting with its variable."""
+    ran = twistd("--help")
+    assert ran.code == 0
+    for word in ("NIXERY_PKGS_REPO", "NIX_TIMEOUT", "--layer-budget", "--check", "[default: 8080]"):
+        assert word in ran.output
+
+
+def test_terminal_interrupt(tmp_path: Path) -> None:
+    """^C in a terminal ends the daemon and its children, without a traceback."""
+    environ = {**os.environ, "PORT": "0", "STATE_DIRECTORY": str(tmp_path)}
+    process = subprocess.Popen(
+        [TWISTD, "--nodaemon", "--pidfile=", "nixery"],
+        cwd="/",
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    output = ""
+    while "ready" not in output:
+        line = process.stdout.readline()
+        assert line, output
+        output += line
+    process.send_signal(signal.SIGINT)
+    output += process.communicate(timeout=20)[0]
+    assert "Traceback" not in output

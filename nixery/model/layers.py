@@ -2,12 +2,13 @@
 
 Every path has an *anchor*: the most popular path among itself and all that refer to it, however
 indirectly, in the image. References are closed, so wherever the anchor is, all of its *cluster*
-is, and a cluster that becomes a layer is the same layer in many images. What is too small for a
-layer of its own goes with others of like popularity.
+is, and a cluster that is a layer is the same layer in many images. Large paths are layers of
+their own; what is too small for a layer goes with others whose anchors are about as popular.
+``benchmarks/layering.md`` has what else was tried.
 """
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import log2, sqrt
 
 import attrs
 
@@ -15,44 +16,40 @@ from nixery.model.closure import Graph, store_name
 
 _BASE = frozenset(
     {
-        "bash",
-        "bash-interactive",
-        "ca-certificates",
-        "coreutils",
-        "iana-etc",
-        "moreutils",
-        "nano",
-        "netbase",
-        "nss-cacert",
+        *("bash", "bash-interactive", "coreutils", "moreutils", "nano"),
+        *("nss-cacert", "iana-etc", "ca-certificates", "netbase"),
     }
 )
 """Names of what comes with most images, as nixpkgs and Debian call them."""
 
-_FIRST_THRESHOLD = 64 * 1024
-_STEP = 2**0.25
 _ALONE = 0.5
 _TOGETHER = 0.8
+"""What a byte counts against the threshold, in a path by itself and in a cluster: a layer of one
+path is lost when that path changes, a cluster's when any of it does; but a cluster is shared by
+all images with its anchor, where a path of its own is one more layer."""
 _CLASSES = (6, 60, 600)
-"""Parts of the highest popularity from which on small paths are mixed with their like."""
+"""Parts of the highest popularity: anchors above the same ones of them are about as popular."""
+_LOWEST = 16  # thresholds are powers of 2 ** (1 / _STEPS) from 2 ** _LOWEST bytes on
+_STEPS = 4
+
+Layers = list[list[str]]
 
 
 @attrs.frozen
-class _Path:
-    """A store path with what grouping needs to know of it.
+class _Cluster:
+    """The paths with one anchor.
 
-    :param popularity: of itself.
-    :param anchor: the name of its cluster: a rank, the most popular cluster first.
+    :param level: how rare the anchor is: 0 for the most popular.
+    :param members: largest first.
     """
 
-    path: str
-    size: int
-    popularity: float
-    anchor: int
+    level: int
+    members: tuple[str, ...]
 
 
 def group_layers(
     graph: Graph, roots: Sequence[str], popularity: Mapping[str, int], budget: int
-) -> list[list[str]]:
+) -> Layers:
     """Group the store paths of an image into layers.
 
     :param graph: closed, acyclic, without self-references.
@@ -60,23 +57,18 @@ def group_layers(
     :param popularity: package name-version → direct reference count; without any, referrers
         inside the image are counted.
     :param budget: the most layers, at least 1.
-    :return: layers, the lowest first, none empty; within a layer paths are sorted.
+    :return: layers, the lowest first, none empty.
     """
-    if not graph:
-        return []
     counts = _popularities(graph, popularity)
-    clusters = _clusters(graph, counts)
-    layers = _fit(graph, counts, clusters, budget)
-    layers = _spread(graph, layers, budget)
-    anchors = {path: anchor for anchor, members in clusters.items() for path in members}
+    # Names before paths: no store hash decides anything but between two of the same name.
+    rank = {path: (-counts[path], store_name(path), path) for path in graph}
+    anchors = _anchors(graph, sorted(graph, key=rank.__getitem__))
+    if len(graph) <= budget:
+        layers = [[path] for path in graph]
+    else:
+        clusters = _clusters(graph, counts, anchors)
+        layers = _fit(graph, clusters, budget)
     return _ordered(graph, counts, anchors, layers)
-
-
-def _name(path: str) -> str:
-    """The package's name: what stands before the version."""
-    parts = store_name(path).split("-")
-    end = next((i for i, part in enumerate(parts) if part[:1].isdigit()), len(parts))
-    return "-".join(parts[:end])
 
 
 def _popularities(graph: Graph, table: Mapping[str, int]) -> dict[str, int]:
@@ -87,111 +79,101 @@ def _popularities(graph: Graph, table: Mapping[str, int]) -> dict[str, int]:
         for node in graph.values():
             for reference in node["references"]:
                 counts[reference] += 1
-    highest = max([*counts.values(), *table.values()]) if table else max(counts.values())
+    highest = max((table or counts).values(), default=1)
     return {path: 2 * highest if _name(path) in _BASE else n for path, n in counts.items()}
 
 
-def _rank(path: str, counts: Mapping[str, int]) -> tuple[int, str, str]:
-    """Sorts the most popular first; a store hash counts last of all."""
-    return (-counts[path], store_name(path), path)
+def _name(path: str) -> str:
+    """The package's name: what stands before the version."""
+    words = store_name(path).split("-")
+    end = next((i for i, word in enumerate(words) if word[:1].isdigit()), len(words))
+    return "-".join(words[:end])
 
 
-def _clusters(graph: Graph, counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """Anchor → its cluster."""
-    rank = {path: _rank(path, counts) for path in graph}
-    anchor: dict[str, str] = {}
-    for path in sorted(graph, key=rank.__getitem__):
-        # The most popular path takes all below it that no one before it took.
-        todo = [path]
+def _anchors(graph: Graph, ranked: Sequence[str]) -> dict[str, str]:
+    """Path → its anchor.
+
+    :param ranked: all paths, the most popular first: each takes all below it that none before
+        it took.
+    """
+    anchors: dict[str, str] = {}
+    for anchor in ranked:
+        todo = [anchor]
         while todo:
-            here = todo.pop()
-            if here not in anchor:
-                anchor[here] = path
-                todo += graph[here]["references"]
-    clusters: dict[str, list[str]] = {}
-    for path in sorted(anchor, key=rank.__getitem__):
-        clusters.setdefault(anchor[path], []).append(path)
-    return clusters
+            path = todo.pop()
+            if path not in anchors:
+                anchors[path] = anchor
+                todo += graph[path]["references"]
+    return anchors
 
 
-def _fit(
-    graph: Graph, counts: Mapping[str, int], clusters: Mapping[str, list[str]], budget: int
-) -> list[list[str]]:
-    """Layers by the lowest threshold that keeps the budget."""
-    threshold = float(_FIRST_THRESHOLD)
-    total = sum(node["size"] for node in graph.values())
-    while threshold < 2 * total + 2 * _FIRST_THRESHOLD:
-        layers = _at_threshold(graph, counts, clusters, threshold, _CLASSES)
-        if len(layers) <= budget:
-            return layers
-        threshold *= _STEP
-    # Everything is mixed now: only fewer classes can help.
-    for classes in (_CLASSES[:2], _CLASSES[:1], ()):
-        layers = _at_threshold(graph, counts, clusters, threshold, classes)
-        if len(layers) <= budget:
-            return layers
-    return [sorted(graph)]
-
-
-def _at_threshold(
-    graph: Graph,
-    counts: Mapping[str, int],
-    clusters: Mapping[str, list[str]],
-    threshold: float,
-    classes: Sequence[int],
-) -> list[list[str]]:
+def _clusters(
+    graph: Graph, counts: Mapping[str, int], anchors: Mapping[str, str]
+) -> list[_Cluster]:
     highest = max(counts.values())
-    layers: list[list[str]] = []
+    members: dict[str, list[str]] = {}
+    for path in sorted(graph, key=lambda path: _by_size(graph, path)):
+        members.setdefault(anchors[path], []).append(path)
+    return [
+        _Cluster(sum(counts[anchor] * part < highest for part in _CLASSES), tuple(paths))
+        for anchor, paths in members.items()
+    ]
+
+
+def _by_size(graph: Graph, path: str) -> tuple[int, str, str]:
+    """Sorts the largest first."""
+    return (-graph[path]["size"], store_name(path), path)
+
+
+def _fit(graph: Graph, clusters: Sequence[_Cluster], budget: int) -> Layers:
+    """Layers by the lowest threshold that keeps the budget."""
+    sizes = sorted((node["size"] for node in graph.values()), reverse=True)
+    # Below this, the paths that are layers of their own are too many already.
+    step = max(0, int(_STEPS * (log2(max(1, _ALONE * sizes[budget])) - _LOWEST)))
+    last = int(_STEPS * (log2(max(1, sum(sizes))) - _LOWEST)) + 2
+    while True:
+        own, mixed = _divide(graph, clusters, 2 ** (_LOWEST + step / _STEPS))
+        if len(own) + len(mixed) <= budget:
+            return _spread(graph, own, mixed, budget)
+        if step > last:  # nothing is left but mixed layers, and they are too many
+            return [[path for layer in (*own, *mixed) for path in layer]]
+        step += 1
+
+
+def _divide(graph: Graph, clusters: Sequence[_Cluster], threshold: float) -> tuple[Layers, Layers]:
+    """Layers that paths and clusters have for themselves, and those of the mixed rest."""
+    own: Layers = []
     mixed: dict[int, list[str]] = {}
-    for anchor, members in clusters.items():
-        large = [p for p in members if _ALONE * graph[p]["size"] >= threshold]
-        layers += [[path] for path in large]
-        rest = [p for p in members if _ALONE * graph[p]["size"] < threshold]
+    for cluster in clusters:
+        rest = [p for p in cluster.members if _ALONE * graph[p]["size"] < threshold]
+        own += [[path] for path in cluster.members[: len(cluster.members) - len(rest)]]
         if not rest:
             continue
-        if _TOGETHER * sum(graph[p]["size"] for p in rest) >= threshold:
-            layers.append(rest)
+        if _TOGETHER * sum(graph[path]["size"] for path in rest) >= threshold:
+            own.append(rest)
         else:
-            level = sum(counts[anchor] < highest / part for part in classes)
-            mixed.setdefault(level, []).extend(rest)
-    return layers + list(mixed.values())
+            mixed.setdefault(cluster.level, []).extend(rest)
+    return own, list(mixed.values())
 
 
-def _spread(graph: Graph, layers: list[list[str]], budget: int) -> list[list[str]]:
-    """While there is room, the largest paths of layers of several get layers of their own."""
-    room = budget - len(layers)
-    shared = sorted(
-        (path for layer in layers if len(layer) > 1 for path in layer),
-        key=lambda path: (-graph[path]["size"], store_name(path), path),
-    )
-    alone: set[str] = set()
-    left = {path: len(layer) for layer in layers for path in layer}
-    where = {path: number for number, layer in enumerate(layers) for path in layer}
-    remaining = [len(layer) for layer in layers]
-    for path in shared:
-        if room == 0:
-            break
-        if remaining[where[path]] > 1:
-            remaining[where[path]] -= 1
-            alone.add(path)
-            room -= 1
-    del left
-    kept = [[path for path in layer if path not in alone] for layer in layers]
-    return kept + [[path] for path in sorted(alone)]
+def _spread(graph: Graph, own: Layers, mixed: Layers, budget: int) -> Layers:
+    """Use the layers that are left for the largest paths of the mixed ones."""
+    room = budget - len(own) - len(mixed)
+    largest = sorted((p for layer in mixed for p in layer), key=lambda p: _by_size(graph, p))
+    alone = set(largest[:room])
+    rest = [[path for path in layer if path not in alone] for layer in mixed]
+    return [*own, *(layer for layer in rest if layer), *([path] for path in alone)]
 
 
 def _ordered(
-    graph: Graph,
-    counts: Mapping[str, int],
-    anchors: Mapping[str, str],
-    layers: list[list[str]],
-) -> list[list[str]]:
-    """Stable and large layers to the bottom: clients without a layer cache by digest load all
+    graph: Graph, counts: Mapping[str, int], anchors: Mapping[str, str], layers: Layers
+) -> Layers:
+    """Large and stable layers to the bottom: clients without a layer cache by digest load all
     that is above the first difference."""
 
-    def key(layer: list[str]) -> tuple[float, list[str], list[str]]:
+    def key(layer: list[str]) -> tuple[float, list[tuple[str, str]]]:
         size = sum(graph[path]["size"] for path in layer)
         least = min(counts[anchors[path]] for path in layer)
-        return (-size * sqrt(least + 1), sorted(map(store_name, layer)), layer)
+        return (-size * sqrt(least + 1), sorted((store_name(path), path) for path in layer))
 
     return sorted((sorted(layer) for layer in layers), key=key)

@@ -42,6 +42,7 @@ setup(
     # Without it, an editable install hides the plugin from Twisted.
     package_dir={"": "."},
     cmdclass={"build_py": BuildWithExpressions},
+    entry_points={"console_scripts": ["nixery-popcount = nixery.popcount:main"]},
     install_requires=[
         "attrs>=23.1",
         # The bytes of layers depend on these two: exact versions.

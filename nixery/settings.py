@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -74,6 +75,15 @@ def _absolute(text: str) -> str:
     return text
 
 
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"a URL that begins with {' or '.join(schemes)}")
+        return text
+
+    return read
+
+
 VARIABLES = (
     Variable("PORT", "Port to listen on.", _number(0, 65535), "8080"),
     Variable("NIXERY_LISTEN", "Any Twisted endpoint string to listen on instead of PORT."),
@@ -90,10 +100,21 @@ VARIABLES = (
     ),
     Variable("NIXERY_LAYER_BUDGET", "Most layers that an image may have.", _number(1, 120), "94"),
     Variable(
+        "NIX_POPULARITY_URL",
+        "Popularity counts of the package set, as nixery-popcount writes them (http, https or "
+        "file URL).",
+        _url("http", "https", "file"),
+    ),
+    Variable(
         "NIXERY_COMPRESSION",
         f"How layers are compressed: {', '.join(COMPRESSIONS)}.",
         _one_of(*COMPRESSIONS),
         "fast",
+    ),
+    Variable(
+        "NIXERY_PACKERS",
+        "Layers that are packed at once, each by a process (one for each processor).",
+        _number(1, 256),
     ),
     Variable(
         "NIXERY_HOLD",
@@ -122,6 +143,8 @@ class Settings:
     :param nix_store: folder for ``nix --store``; none for the machine's own.
     :param nix_timeout: seconds.
     :param layer_budget: layers.
+    :param popularity_url: where the popularity table is, if there is one.
+    :param packers: processes; none for one for each processor.
     :param hold: seconds.
     :param revision_ttl: seconds.
     """
@@ -133,7 +156,9 @@ class Settings:
     nix_store: str | None
     nix_timeout: int
     layer_budget: int
+    popularity_url: str | None
     compression: str
+    packers: int | None
     hold: float
     revision_ttl: float
 
@@ -159,7 +184,9 @@ class Settings:
             nix_store=values["NIXERY_NIX_STORE"],
             nix_timeout=values["NIX_TIMEOUT"],
             layer_budget=values["NIXERY_LAYER_BUDGET"],
+            popularity_url=values["NIX_POPULARITY_URL"],
             compression=values["NIXERY_COMPRESSION"],
+            packers=values["NIXERY_PACKERS"],
             hold=values["NIXERY_HOLD"],
             revision_ttl=values["NIXERY_REVISION_TTL"],
         )

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService, Service
@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
+from twisted.web.client import Agent
 from twisted.web.server import Site
 
 import nixery
@@ -22,6 +23,8 @@ from nixery.builds.cache import Cache
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import IResolver
 from nixery.model.source import Folder
+from nixery.nix.commands import Commands
+from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
 from nixery.nix.resolve import FolderResolver, GitResolver
@@ -127,20 +130,37 @@ def make_registry(
     store = find_store(settings.nix_store, settings.state, environ)
     processes = Processes(reactor, child_environment(environ, settings.state))
     expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
-    nix = Nix(reactor, processes, expressions, settings.state, store, settings.nix_timeout)
+    commands = Commands(processes, store)
+    nix = Nix(reactor, commands, expressions, settings.state, settings.nix_timeout)
     storage = FilesystemStorage(reactor, settings.storage_path)
-    packers = Packers(reactor, reactor)
+    packers = Packers(reactor, reactor, settings.packers)
     cache = Cache(storage)
     layers = LayerMaker(storage, cache, nix, packers, settings.compression)
-    resolver = _resolver(reactor, settings, processes)
+    resolver = make_resolver(reactor, settings, processes)
+    popularity: dict[str, int] = {}  # filled before the first request is taken
     builder = Builder(
-        reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity={}
+        reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity
     )
     site = make_site(reactor, builder, storage, settings.hold)
-    return RegistryService(reactor, endpoint, site, nix, storage, builder, processes, packers)
+
+    async def prepare() -> None:
+        await storage.start()
+        nix.start()
+        if settings.popularity_url is not None:
+            copy = os.path.join(settings.state, "popularity.json")
+            table = PopularityTable(reactor, Agent(reactor), settings.popularity_url, copy)
+            popularity.update(await table.load())
+
+    async def finish() -> None:
+        await builder.stop()
+        await processes.stop()
+        await packers.stop()
+
+    return RegistryService(reactor, endpoint, site, prepare, finish)
 
 
-def _resolver(reactor: Any, settings: Settings, processes: Processes) -> IResolver:
+def make_resolver(reactor: Any, settings: Settings, processes: Processes) -> IResolver:
+    """What resolves the tags of the configured package source."""
     if isinstance(settings.source, Folder):
         return FolderResolver(reactor, settings.source)
     return GitResolver(reactor, processes, settings.source, settings.revision_ttl)
@@ -165,7 +185,7 @@ def child_environment(environ: Mapping[str, str], state: str) -> dict[str, str]:
 
 
 class RegistryService(Service):
-    """Starts the parts before the first request is taken, and ends them after the last."""
+    """Listens between the parts' start and their end."""
 
     _log = Logger()
 
@@ -174,23 +194,21 @@ class RegistryService(Service):
         reactor: Any,
         endpoint: IStreamServerEndpoint,
         site: Site,
-        nix: Nix,
-        storage: FilesystemStorage,
-        builder: Builder,
-        processes: Processes,
-        packers: Packers,
+        prepare: Callable[[], Coroutine[Any, Any, None]],
+        finish: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
+        """
+        :param prepare: starts the parts, before the first request is taken.
+        :param finish: ends them, after the last.
+        """
         self.setName("nixery")  # type: ignore[no-untyped-call]
         self.started: Deferred[None] | None = None
         self._port: IListeningPort | None = None
         self._reactor = reactor
         self._endpoint = endpoint
         self._site = site
-        self._nix = nix
-        self._storage = storage
-        self._builder = builder
-        self._processes = processes
-        self._packers = packers
+        self._prepare = prepare
+        self._finish = finish
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
@@ -202,8 +220,7 @@ class RegistryService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
-        await self._storage.start()
-        self._nix.start()
+        await self._prepare()
         self._port = await self._endpoint.listen(self._site)
         address = self._port.getHost()
         where = f"localhost:{address.port}" if hasattr(address, "port") else "HOST"
@@ -212,9 +229,7 @@ class RegistryService(Service):
     async def _stop(self) -> None:
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
-        await self._builder.stop()
-        await self._processes.stop()
-        await self._packers.stop()
+        await self._finish()
         # Those who waited were just answered; an answer takes a moment to leave.
         await deferLater(self._reactor, _LAST_WORDS, lambda: None)
 

@@ -23,6 +23,10 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),
         *("settings", ""),
     },
+    "popcount": {
+        *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),
+        *("settings", "tap", ""),
+    },
 }
 # What rules have no use for: time, the network, processes, files, randomness.
 IMPURE = {

@@ -1,5 +1,7 @@
 """Settings."""
 
+from pathlib import Path
+
 import pytest
 
 from nixery.model.source import Channel, Folder, GitRepository
@@ -106,3 +108,11 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert "tcp:4321" in output
     assert "the channel nixos-25.11" in output
+
+
+def test_every_setting_is_documented() -> None:
+    """The README explains every setting, with its default, in the words of ``--help``."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    for variable in VARIABLES:
+        default = f" ({variable.default})" if variable.default else ""
+        assert f"| `{variable.name}` | {variable.help}{default} |" in readme

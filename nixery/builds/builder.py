@@ -62,10 +62,11 @@ class Builder:
         self._layers = layers
         self._budget = budget
         self._popularity = popularity
+        self._resolving: Coalescer[str, PinnedSource] = Coalescer()
         self._running: Coalescer[str, Manifest] = Coalescer()
 
     async def manifest(self, image: Image) -> Manifest:
-        pinned = await self._resolver.resolve(image.tag)
+        pinned = await self._resolving.join(image.tag, lambda: self._resolver.resolve(image.tag))
         key = image_key(image, pinned, self._budget, self._layers.packer)
         return await self._cache.manifest(key) or await self._running.join(
             key, lambda: self._make(key, image, pinned)
@@ -76,6 +77,7 @@ class Builder:
 
     async def stop(self) -> None:
         """Give up all builds, and wait until none is left."""
+        await self._resolving.stop()
         await self._running.stop()
         await self._layers.stop()
 

@@ -105,7 +105,7 @@ class Cache:
             if document["sha256"] != canonical_sha256(document["record"]):
                 return None
             return parse(document["record"])
-        except (ValueError, KeyError, TypeError, DigestInvalid):
+        except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
             return None
 
 

@@ -72,16 +72,21 @@ def parse_path_info(text: str) -> Graph:
 
     :raises ValueError: if the text has another form, or a reference leads out of the closure.
     """
-    entries = _entries(json.loads(text))
-    graph: dict[str, Node] = {}
-    for path, info in entries.items():
-        references = sorted({_absolute(r) for r in info["references"]} - {path})
-        graph[path] = {"size": int(info["narSize"]), "references": references}
+    try:
+        entries = _entries(json.loads(text))
+        graph = {path: _node(path, info) for path, info in entries.items()}
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"path information lacks something: {error!r}") from error
     for path, node in graph.items():
         for reference in node["references"]:
             if reference not in graph:
                 raise ValueError(f"{path} refers to {reference}, which the closure lacks")
     return graph
+
+
+def _node(path: str, info: Any) -> Node:
+    references = sorted({_absolute(r) for r in info["references"]} - {path})
+    return {"size": int(info["narSize"]), "references": references}
 
 
 def _entries(document: Any) -> dict[str, Any]:

@@ -69,9 +69,9 @@ def parse_image(name: str, tag: str) -> Image:
     if not _TAG.fullmatch(tag):
         raise TagInvalid(tag=tag)
     components = parse_name(name)
-    meta = set(_leading_meta(components))
-    named = [c for c in components if c not in meta]
-    if misplaced := [c for c in named if c in _META]:
+    meta = list(_leading_meta(components))
+    named = set(components[len(meta) :])
+    if misplaced := sorted(named.intersection(_META)):
         raise NameInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
     if len(named) > MAX_PACKAGES:
         raise NameInvalid(name, f"it names {len(named)} packages, {MAX_PACKAGES} are allowed")

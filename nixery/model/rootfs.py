@@ -33,6 +33,7 @@ _FILES = {
 # Where scripts expect them, and what may stand there, the best first.
 # A dangling link of a package is kept elsewhere, but never stands in for one of these.
 _LINKS = {"bin/sh": ("bin/sh", "bin/bash", "bin/dash"), "usr/bin/env": ("bin/env",)}
+_SYSTEM = "the system"
 _EXPECTED = frozenset(_LINKS).union(*_LINKS.values())
 
 
@@ -124,21 +125,23 @@ def make_rootfs(outputs: Sequence[Output]) -> RootFs:
     for output in outputs:
         tree.merge(output)
     for place, candidates in _LINKS.items():
-        if found := next((c for c in candidates if c in tree.owners), None):
+        if found := next(filter(tree.leads_to_a_package, candidates), None):
             tree.put(place, tree.entries[found])
     for name, content in _FILES.items():
         tree.put(name, File(content))
-    for name, mode in _FOLDERS.items():
-        tree.force_folder(name, mode)
     names = sorted(tree.entries, key=os.fsencode)
     return RootFs({name: tree.entries[name] for name in names}, tuple(tree.collisions))
 
 
 class _Tree:
+    """A root file system in the making: it begins with the folders that every system has."""
+
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.owners: dict[str, str] = {}
         self.collisions: list[Collided] = []
+        for name, mode in _FOLDERS.items():
+            self.put(name, Folder(mode))
 
     def merge(self, output: Output) -> None:
         lost: set[str] = set()
@@ -149,9 +152,9 @@ class _Tree:
             if name in _EXPECTED and output.listing[name].kind is Kind.DANGLING:
                 continue
             if top in _RESERVED:
-                self._lose(name, "the system", output.package, lost)
+                self._lose(name, _SYSTEM, output.package, lost)
             elif not self._add(name, output):
-                self._lose(name, self.owners[name], output.package, lost)
+                self._lose(name, self.owners.get(name, _SYSTEM), output.package, lost)
 
     def put(self, name: str, entry: Entry) -> None:
         """Add something of our own, unless a package has it, or makes it impossible."""
@@ -162,14 +165,10 @@ class _Tree:
             self.entries.setdefault(parent, Folder())
         self.entries[name] = entry
 
-    def force_folder(self, name: str, mode: int) -> None:
-        """See to it that something is a folder, whatever a package put there."""
-        for place in (*_parents(name), name):
-            if self._blocks(place):
-                self.collisions.append(Collided(place, "the system", self.owners.get(place, "")))
-                self.entries[place] = Folder()
-            self.entries.setdefault(place, Folder())
-        self.entries[name] = Folder(mode)
+    def leads_to_a_package(self, name: str) -> bool:
+        """Whether there is a link to a package's own file: no folder, no alias of one."""
+        entry = self.entries.get(name)
+        return isinstance(entry, Link) and entry.target.startswith("/")
 
     def _blocks(self, name: str) -> bool:
         return not isinstance(self.entries.get(name, Folder()), Folder)
@@ -182,7 +181,7 @@ class _Tree:
             self.owners[name] = output.package
             return True
         # Two equal aliases, or one link that two names of a package both bring, are no conflict.
-        return present == entry
+        return present == entry or (isinstance(present, Folder) and isinstance(entry, Folder))
 
     def _lose(self, name: str, kept: str, lost_by: str, lost: set[str]) -> None:
         lost.add(name)

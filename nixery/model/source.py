@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import attrs
@@ -12,6 +13,8 @@ FORMAT_VERSION = 1
 """Raised whenever the same packages would give other bytes than before."""
 
 NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"]+")
 
 
 @attrs.frozen
@@ -83,6 +86,11 @@ def without_credentials(url: str) -> str:
         return url
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def hide_credentials(text: str) -> str:
+    """A text in which every URL is as it may be shown."""
+    return _URL.sub(lambda match: without_credentials(match[0]), text)
 
 
 def image_key(image: Image, pinned: PinnedSource, budget: int, packer: str) -> str:

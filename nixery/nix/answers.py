@@ -30,6 +30,7 @@ from nixery.model.events import Event, Found, LogLine, Said
 from nixery.model.image import SHELL, Image, image_name
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
+from nixery.nix.events import plain
 
 TAIL = 20
 """Lines of a failed derivation's log that its error quotes."""
@@ -40,7 +41,20 @@ _MARK = re.compile(r"@nixery@(\{.*?\})@nixery@", re.DOTALL)
 # With the output that was wanted of it: X.drv!out, and since 2.15 X.drv^out.
 _DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^']+\.drv)(?:[!^][^']*)?'")
 _TIMED_OUT, _BUILD_FAILED = 101, 100
-_USE_TRACE = "(use '--show-trace' to show detailed location information)"
+# What is of level 0 and no error: advice, and what a set traces.
+_NO_ERROR = ("(use '--show-trace'", "trace: ")
+# Newer versions say what was wrong behind the trace; 2.8 says it in the first line.
+_BEHIND_TRACE = re.compile(r"\Aerror:[ ]*\n.*?^[ ]*(error: .*)", re.DOTALL | re.MULTILINE)
+# What the expression says. Other text between such marks is a package set's own.
+_FOUND = {"found": [{"package": str, "attribute": [str], "name": str, "path": str}]}
+_REFUSED: dict[str, Any] = {
+    "missing": {"package": str, "at": [str], "names": [str]},
+    "ambiguous": {"package": str, "matches": [[str]]},
+    "kind": {"package": str, "kind": str, "inside": [str]},
+    "system": {},
+    "set": {"kind": str},
+}
+_STAGE = {"stage": str}
 
 
 @attrs.define
@@ -63,32 +77,34 @@ class Account:
         match event:
             case LogLine(derivation=derivation, line=line):
                 tail = self.tails.setdefault(derivation, deque(maxlen=TAIL))
-                tail.append(_printable(line)[:_LINE])
+                tail.append(_printable(plain(line))[:_LINE])
             case Said(text=text):
                 return self._said(event, text)
         return [event]
 
     def _said(self, event: Said, text: str) -> list[Event]:
         for document in _marked(text):
-            if "found" in document:
+            if _fits(document, _FOUND):
                 self.found = document["found"]
                 return [
                     Found(f["package"], ".".join(f["attribute"]), f["name"]) for f in self.found
                 ]
-            if "error" in document:
+            if _fits(document, {"error": str}) and _refuses(document):
                 self.refused = document
                 return []
-        if event.level == 0 and len(self.errors) < _ERRORS_KEPT and text != _USE_TRACE:
+        if event.level == 0 and len(self.errors) < _ERRORS_KEPT and not text.startswith(_NO_ERROR):
             self.errors.append(text)
         return [event]
 
     def roots(self) -> tuple[Root, ...]:
         """The packages that evaluation found, in the order of their names.
 
-        :raises NixUnavailable: if one has no store path before it is built.
+        :raises NixUnavailable: if one has no store path before it is built, or nothing was found.
         """
+        if not self.found:
+            raise NixUnavailable("it did not say what it found")
         roots = []
-        for document in self.found or ():
+        for document in self.found:
             attribute, path = ".".join(document["attribute"]), document["path"]
             if not is_store_path(path):
                 raise NixUnavailable(f"{attribute} is content-addressed, which is not supported")
@@ -121,7 +137,7 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
     match document["error"]:
         case "missing":
             at = "".join(f"{image_name(step)}." for step in document["at"])
-            missing = package.split(".")[len(document["at"])]
+            missing = next(iter(package.split(".")[len(document["at"]) :]), "")
             known = [name for name in map(image_name, document["names"]) if name]
             nearest = [at + name for name in nearest_names(missing, known)]
             meta = "shell" if image.shell and package in SHELL else None
@@ -135,11 +151,11 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
         case "system":
             return SystemUnsupported(image.system)
         case _:
-            return EvaluationFailed(f"it is {document.get('kind')} and not an attribute set")
+            return EvaluationFailed(f"it is {document['kind']} and not an attribute set")
 
 
 def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
-    stages = [document for document in _marked(text) if "stage" in document]
+    stages = [document for document in _marked(text) if _fits(document, _STAGE)]
     message = _first_words(text)
     if full := _full_disk(text):
         return full
@@ -147,7 +163,7 @@ def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
         return SourceUnavailable(str(pinned.source), message)
     if not stages:
         return NixUnavailable(message or "it gave no reason")
-    package = next((d["package"] for d in stages if "package" in d), None)
+    package = next((d["package"] for d in stages if _fits(d, {"package": str})), None)
     where = f"{package}: " if package and package not in message else ""
     return EvaluationFailed(where + message, _MARK.sub("", text))
 
@@ -190,6 +206,8 @@ def _reason(text: str) -> str:
 def _first_words(text: str) -> str:
     """The message of an error: without its mark, its trace and its source excerpts."""
     lines: list[str] = []
+    if behind := _BEHIND_TRACE.match(text):
+        text = text[behind.start(1) :]
     for line in text.removeprefix("error:").splitlines():
         stripped = line.strip()
         if stripped.startswith(("… ", "at ", "(use '--show-trace'", "@nixery@")) and lines:
@@ -210,9 +228,27 @@ def _marked(text: str) -> list[dict[str, Any]]:
     for match in _MARK.finditer(text):
         try:
             documents.append(json.loads(match[1]))
-        except ValueError:  # a package set's own text that looks like ours
+        except (ValueError, RecursionError):  # a package set's own text that looks like ours
             continue
     return documents
+
+
+def _refuses(document: dict[str, Any]) -> bool:
+    shape = _REFUSED.get(document["error"])
+    return shape is not None and _fits(document, shape)
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    """Whether JSON has a form: of a type, a list of a form, an object with at least some keys."""
+    match shape:
+        case dict():
+            return isinstance(value, dict) and all(
+                key in value and _fits(value[key], inner) for key, inner in shape.items()
+            )
+        case [inner]:
+            return isinstance(value, list) and all(_fits(each, inner) for each in value)
+        case _:
+            return isinstance(value, shape)
 
 
 def _printable(text: str) -> str:

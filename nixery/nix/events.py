@@ -20,6 +20,7 @@ from nixery.model.events import (
     Planned,
     Said,
 )
+from nixery.model.source import hide_credentials
 
 _PREFIX = b"@nix "
 _SUBSTITUTE, _BUILD = 108, 105
@@ -68,7 +69,7 @@ class EventParser:
             yield BuildStarted(derivation)
         elif message["type"] == _SUBSTITUTE:
             path, origin = message["fields"][:2]
-            yield FetchStarted(path, origin)
+            yield FetchStarted(path, hide_credentials(origin))
 
     def _result(self, message: dict[str, Any]) -> Iterator[Event]:
         derivation = self._builds.get(message["id"])
@@ -83,11 +84,11 @@ class EventParser:
 def _message(message: dict[str, Any]) -> Iterator[Event]:
     level, text = int(message["level"]), plain(str(message["msg"]))
     if level == _INFO and text.strip():
-        yield Planned(text.strip())
+        yield Planned(hide_credentials(text.strip()))
     else:
         yield from _said(level, text)
 
 
 def _said(level: int, text: str) -> Iterator[Event]:
     if text.strip():
-        yield Said(level, text.rstrip())
+        yield Said(level, hide_credentials(text.rstrip()))

@@ -3,9 +3,18 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _PIECE = 1024 * 1024
+
+
+def sha256_of(path: str) -> str:
+    """The digest of a file's contents, as 64 hexadecimal digits."""
+    whole = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            whole.update(piece)
+    return whole.hexdigest()
 
 
 class Fingerprints:
@@ -15,15 +24,20 @@ class Fingerprints:
     fingerprint costs one ``lstat`` a file. Not safe for two threads at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[str], str] = sha256_of) -> None:
+        """
+        :param read: from a file's path to the digest of its contents.
+        """
+        self._read = read
         self._known: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def take(self, top: str) -> str:
         """The sha256, as 64 hexadecimal digits, over all names, kinds, contents and executable
-        bits below a folder, or of a file. ``.git`` is left out.
+        bits below a folder, or of a file. ``.git`` is left out. A link is followed at the top alone.
 
         :raises OSError: if something can't be read.
         """
+        top = os.path.realpath(top)
         known, self._known = self._known, {}
         whole = hashlib.sha256()
         for path in _walk(top):
@@ -43,7 +57,7 @@ class Fingerprints:
             return b"d" if stat.S_ISDIR(facts.st_mode) else b"?"
         identity = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
         before = known.get(path)
-        digest = before[1] if before and before[0] == identity else _sha256(path)
+        digest = before[1] if before and before[0] == identity else self._read(path)
         self._known[path] = (identity, digest)
         return (b"x" if facts.st_mode & stat.S_IXUSR else b"f") + digest.encode("ascii")
 
@@ -60,11 +74,3 @@ def _walk(top: str) -> Iterator[str]:
                 yield from _walk(path)
             else:
                 yield path
-
-
-def _sha256(path: str) -> str:
-    whole = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(_PIECE):
-            whole.update(piece)
-    return whole.hexdigest()

@@ -13,11 +13,18 @@ from typing import cast
 
 import attrs
 import psutil
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.error import ProcessTerminated
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProcessTransport,
+    IReactorProcess,
+    IReactorTime,
+)
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
+
+from nixery.model.errors import NixUnavailable, ShuttingDown
 
 MAX_LINE = 4 * 1024 * 1024
 """Bytes of a line that are kept; what is behind them is dropped."""
@@ -48,10 +55,14 @@ class Ended:
 
 
 class LineSplitter:
-    """Cuts a stream into lines, whatever its pieces are, and passes them on in batches."""
+    """Cuts a stream into lines, whatever its pieces are, and passes them on in batches.
 
-    def __init__(self, on_lines: OnLines) -> None:
+    :param limit: bytes of a line that are kept.
+    """
+
+    def __init__(self, on_lines: OnLines, limit: int = MAX_LINE) -> None:
         self._on_lines = on_lines
+        self._limit = limit
         self._rest = b""
         self._skipping = False
 
@@ -65,12 +76,12 @@ class LineSplitter:
                 whole.pop(0)
                 self._skipping = False
             if whole:
-                self._on_lines(whole)
+                self._on_lines([line[: self._limit] for line in whole])
         if self._skipping:
             return
         self._rest += rest
-        if len(self._rest) > MAX_LINE:
-            self._on_lines([self._rest[:MAX_LINE]])
+        if len(self._rest) > self._limit:
+            self._on_lines([self._rest[: self._limit]])
             self._rest = b""
             self._skipping = True
 
@@ -93,6 +104,9 @@ class _Forwarder(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         self.child.errors.feed(data)
 
+    def processExited(self, reason: Failure) -> None:
+        self.child.exited()
+
     def processEnded(self, reason: Failure) -> None:
         self.child.ended(reason)
 
@@ -107,13 +121,16 @@ class _Child:
         self._grace = grace
         self._timed_out = False
         self._timers: list[IDelayedCall] = []
+        self._transport: IProcessTransport | None = None
         self._pid: int | None = None
+        self._family: list[psutil.Process] = []
 
     def start(self, argv: Sequence[str], environ: Mapping[str, str], limit: float | None) -> None:
         command = ["setpriv", "--pdeathsig", "TERM", "setsid", *argv]
         transport = self._reactor.spawnProcess(
             _Forwarder(self), command[0], command, env=environ, childFDs={0: "w", 1: "r", 2: "r"}
         )
+        self._transport = transport
         transport.closeStdin()
         self._pid = transport.pid
         if limit is not None:
@@ -121,16 +138,29 @@ class _Child:
 
     def stop(self) -> None:
         """TERM now, KILL for whatever of it is there after the grace."""
-        if self._pid is None or self.gone.called:
+        if self._pid is None:
             return
+        # Whoever outlives the child is nobody's descendant any more: it is noted now.
+        self._family.extend(_descendants(self._pid))
         self._signal(signal.SIGTERM)
         self._timers.append(self._reactor.callLater(self._grace, self._kill))
+
+    def exited(self) -> None:
+        """Take note that the child itself is gone, while others may still hold its pipes.
+
+        From here on its process id may be another's.
+        """
+        self._pid = None
+        _kill_all(self._family)
+        if self._transport is not None:
+            self._timers.append(
+                self._reactor.callLater(self._grace, self._transport.loseConnection)
+            )
 
     def ended(self, reason: Failure) -> None:
         for timer in self._timers:
             if timer.active():
                 timer.cancel()
-        self._pid = None
         self.errors.finish()
         result, self.result = self.result, Deferred()
         if not result.called:
@@ -147,10 +177,10 @@ class _Child:
         self.stop()
 
     def _kill(self) -> None:
+        if self._pid is None:
+            return
         # Builders have sessions, and so groups, of their own: the group alone is not all.
-        for pid in _descendants(cast(int, self._pid)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill_all([*self._family, *_descendants(self._pid)])
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -176,6 +206,7 @@ class Processes:
         self._grace = grace
         self._environ = environ
         self._children: set[_Child] = set()
+        self._stopping = False
 
     def run(
         self, argv: Sequence[str], on_lines: OnLines, limit: float | None = None
@@ -187,16 +218,24 @@ class Processes:
         :param argv: the program, looked up in ``PATH``, and its arguments.
         :param on_lines: gets batches of the lines of its standard error, without their ends.
         :param limit: seconds after which it is ended.
+        :raises NixUnavailable: if the system has no room for another process.
+        :raises ShuttingDown: if all were stopped.
         """
+        if self._stopping:
+            return fail(ShuttingDown())
         child = _Child(self._reactor, LineSplitter(on_lines), self._grace)
         result = child.result
+        try:
+            child.start(argv, self._environ, limit)
+        except OSError as error:
+            return fail(NixUnavailable(f"{argv[0]} can't be started: {error.strerror}"))
         self._children.add(child)
         child.gone.addCallback(lambda _: self._children.discard(child))
-        child.start(argv, self._environ, limit)
         return result
 
     def stop(self) -> Deferred[None]:
-        """End all children; fires when none is left."""
+        """End all children and start no more; fires when none is left."""
+        self._stopping = True
         children = list(self._children)
         gone = [_when(child.gone) for child in children]
         for child in children:
@@ -211,8 +250,15 @@ def _when(shared: Deferred[None]) -> Deferred[None]:
     return own
 
 
-def _descendants(pid: int) -> list[int]:
+def _descendants(pid: int) -> list[psutil.Process]:
     try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+        return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _kill_all(processes: Sequence[psutil.Process]) -> None:
+    """Kill those that are still the ones that were meant."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import psutil
@@ -14,14 +14,14 @@ from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from nixery.interfaces import INix
-from nixery.model.closure import Realisation, parse_path_info
-from nixery.model.errors import NixUnavailable
+from nixery.model.closure import Realisation
 from nixery.model.events import Emit
 from nixery.model.image import ALWAYS, Image
 from nixery.model.source import PinnedSource
 from nixery.nix.answers import Account, failure
+from nixery.nix.commands import Commands
 from nixery.nix.events import EventParser
-from nixery.nix.process import Ended, OnLines, Processes
+from nixery.nix.process import Ended, OnLines
 
 T = TypeVar("T")
 
@@ -33,23 +33,20 @@ class Nix:
     def __init__(
         self,
         reactor: IReactorThreads,
-        processes: Processes,
+        commands: Commands,
         expressions: str,
         state: str,
-        store: str | None,
         time_limit: int,
     ) -> None:
         """
         :param expressions: the folder of ``realise.nix``.
         :param state: a folder for garbage collector roots.
-        :param store: a folder for ``--store``; none for the machine's own store or daemon.
         :param time_limit: seconds that a builder may run.
         """
         self._reactor = reactor
-        self._processes = processes
+        self._commands = commands
         self._expression = os.path.join(expressions, "realise.nix")
         self._roots = os.path.join(state, "roots")
-        self._store = store
         self._time_limit = time_limit
 
     def start(self) -> None:
@@ -61,7 +58,7 @@ class Nix:
                 shutil.rmtree(os.path.join(self._roots, name), ignore_errors=True)
 
     def physical(self, path: str) -> str:
-        return (self._store or "") + path
+        return (self._commands.store or "") + path
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         guard = os.path.join(self._roots, f"{os.getpid()}.{uuid.uuid4().hex}")
@@ -69,7 +66,7 @@ class Nix:
         try:
             account = await self._build(image, pinned, guard, emit)
             roots = account.roots()
-            graph = parse_path_info(await self._path_info([root.path for root in roots]))
+            graph = await self._commands.closure([root.path for root in roots])
         except BaseException:
             shutil.rmtree(guard, ignore_errors=True)
             raise
@@ -99,42 +96,17 @@ class Nix:
     async def _nix_build(
         self, image: Image, pinned: PinnedSource, guard: str, on_lines: OnLines
     ) -> Ended:
-        return await self._processes.run(
-            [
-                "nix-build",
-                *self._options(),
-                *("--log-format", "internal-json"),
-                "--show-trace",
-                *("--timeout", str(self._time_limit)),
-                *("--out-link", os.path.join(guard, "root")),
-                *("--argstr", "request", request_for(image, pinned)),
-                "--",
-                self._expression,
-            ],
-            on_lines,
+        return await self._commands.run(
+            "nix-build",
+            *("--log-format", "internal-json"),
+            "--show-trace",
+            *("--timeout", str(self._time_limit)),
+            *("--out-link", os.path.join(guard, "root")),
+            *("--argstr", "request", request_for(image, pinned)),
+            "--",
+            self._expression,
+            on_lines=on_lines,
         )
-
-    async def _path_info(self, paths: Sequence[str]) -> str:
-        errors: list[bytes] = []
-        ended = await self._processes.run(
-            [
-                "nix",
-                *("--extra-experimental-features", "nix-command"),
-                *self._options(),
-                *("path-info", "--json", "--recursive", "--"),
-                *sorted(set(paths)),
-            ],
-            errors.extend,
-        )
-        if ended.code != 0:
-            raise NixUnavailable(b"\n".join(errors).decode("utf-8", "replace")[:2000])
-        return ended.output.decode("utf-8")
-
-    def _options(self) -> list[str]:
-        if self._store is None:
-            return []
-        # Nix as root wants a group of build users, which a store of one's own has no need of.
-        return ["--store", self._store, "--option", "build-users-group", ""]
 
 
 def request_for(image: Image, pinned: PinnedSource) -> str:

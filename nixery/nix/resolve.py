@@ -16,7 +16,7 @@ from nixery.model.source import (
     Folder,
     GitRepository,
     PinnedSource,
-    without_credentials,
+    hide_credentials,
 )
 from nixery.nix.fingerprint import Fingerprints
 from nixery.nix.process import Processes
@@ -25,7 +25,6 @@ LATEST = "latest"
 LS_REMOTE_LIMIT = 30.0
 """Seconds that a remote may take to name its revisions."""
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_URL = re.compile(r"[a-z][a-z0-9+]*://[^\s'\"]+")
 _REMEMBERED = 1000
 
 
@@ -126,5 +125,4 @@ def _parse_ls_remote(output: bytes) -> dict[str, str]:
 
 def _reason(errors: list[bytes]) -> str:
     text = b"; ".join(line for line in errors if line.strip()).decode("utf-8", "replace")
-    shown = _URL.sub(lambda match: without_credentials(match[0]), text)
-    return shown.removeprefix("fatal: ")[:500] or "git gave no reason"
+    return hide_credentials(text).removeprefix("fatal: ")[:500] or "git gave no reason"

@@ -3,20 +3,22 @@
 import os
 from collections.abc import Mapping
 
-_DAEMON = "/nix/var/nix/daemon-socket/socket"
 
-
-def find_store(own: str | None, state: str, environ: Mapping[str, str]) -> str | None:
+def find_store(
+    own: str | None, state: str, environ: Mapping[str, str], machine: str = "/nix"
+) -> str | None:
     """Choose the store.
 
     :param own: a folder that the operator named.
     :param state: the state folder.
+    :param machine: where the machine's store and its daemon's socket would be.
     :return: a folder for ``nix --store``, or nothing for the machine's store: taken if there is
         one that this process may write to, or whose daemon does it.
     """
     if own is not None:
         return own
-    usable = os.path.exists(_DAEMON) or os.access("/nix/store", os.W_OK)
+    daemon = os.path.join(machine, "var/nix/daemon-socket/socket")
+    usable = os.path.exists(daemon) or os.access(os.path.join(machine, "store"), os.W_OK)
     return None if usable or environ.get("NIX_REMOTE") else os.path.join(state, "nix")
 
 

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+from nixery.model.closure import STORE
 from nixery.model.rootfs import Item, Kind, Listing
 
 _MOST_LINKS = 40  # as many as Linux follows
@@ -48,13 +49,30 @@ def _link(top: str, name: str, target: str, physical: Callable[[str], str]) -> I
 
 
 def _follow(path: str, physical: Callable[[str], str]) -> str | None:
-    """Where a link ends, in the container's terms; nothing if it leads nowhere in the store."""
-    for _ in range(_MOST_LINKS):
+    """Where a path ends, in the container's terms; nothing if it leads nowhere in the store.
+
+    Every step is looked at by itself: what a link to ``/nix/store`` or ``/etc`` means is up to
+    the container, and must not be looked up among this machine's own files.
+    """
+    here, links = "/", 0
+    rest = path.split("/")[::-1]
+    while rest:
+        here = os.path.normpath(os.path.join(here, rest.pop()))
+        if not _of_the_store(here):
+            return None
         try:
-            target = os.readlink(physical(path))
-        except FileNotFoundError:
+            target = os.readlink(physical(here))
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError:  # no link
-            return path
-        path = os.path.normpath(os.path.join(os.path.dirname(path), target))
-    return None
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            return None
+        here = os.path.dirname(here)
+        rest.extend([*(["/"] if target.startswith("/") else []), *target.split("/")][::-1])
+    return here
+
+
+def _of_the_store(path: str) -> bool:
+    return path in ("/", "/nix", STORE) or path.startswith(STORE + "/")

@@ -65,6 +65,25 @@ def test_contents_decide_the_digest(start_daemon: StartDaemon, tmp_path: Path) -
     assert digest(fresh, "hello/git/jq/git") == expected
 
 
+def test_workers_do_not_matter(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """One packer on one processor makes the same bytes as several on all of them."""
+    digests = set()
+    for packers, processors in (("1", [0]), ("3", sorted(os.sched_getaffinity(0)))):
+        daemon = start_daemon(state=tmp_path / packers, NIXERY_PACKERS=packers)
+        psutil.Process(daemon.process.pid).cpu_affinity(processors)
+        digests.add(digest(daemon, "git/python3"))
+    assert len(digests) == 1
+
+
+def test_only_what_is_new_is_packed(start_daemon: StartDaemon) -> None:
+    """An image that shares part of its closure with another packs the rest alone."""
+    daemon = start_daemon()
+    one, two = _blobs(daemon, "shell"), _blobs(daemon, "shell/jq")
+    packed = daemon.log.count("Packed(")
+    assert packed == len(set(one[1:]) | set(two[1:]))
+    assert len(set(one[1:]) & set(two[1:])) > len(one) // 2
+
+
 def test_damage_is_noticed_and_mended(start_daemon: StartDaemon) -> None:
     """A blob that is missing, cut or altered is never served, and the next pull makes it anew."""
     daemon = start_daemon()

@@ -1,0 +1,59 @@
+"""``nixery-popcount``: the popularity table of the configured package set.
+
+It evaluates the set and counts, among those of its packages that are in the Nix store, and all
+that they refer to, how many refer to each. The more of the set was built or fetched, the better
+the table. Serve it, or keep it in a file, and name it by ``NIX_POPULARITY_URL``.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+from twisted.internet.task import react
+
+import nixery
+from nixery.model.errors import NixeryError
+from nixery.model.image import AMD64
+from nixery.model.popularity import count_references
+from nixery.nix.commands import Commands
+from nixery.nix.process import Processes
+from nixery.nix.store import find_expressions, find_store
+from nixery.settings import Settings, SettingsInvalid
+from nixery.tap import child_environment, make_resolver
+
+
+async def count(reactor: Any, settings: Settings) -> dict[str, int]:
+    """Make the table of a package set.
+
+    :raises NixeryError: if the set can't be found, or Nix not do its work.
+    """
+    processes = Processes(reactor, child_environment(os.environ, settings.state))
+    pinned = await make_resolver(reactor, settings, processes).resolve("latest")
+    commands = Commands(processes, find_store(settings.nix_store, settings.state, os.environ))
+    expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
+    request = json.dumps({"system": AMD64, "source": pinned.request()})
+    paths = json.loads(
+        await commands.evaluate(os.path.join(expressions, "references.nix"), request)
+    )
+    there = await commands.valid(sorted(set(paths)))
+    print(f"{len(there)} of the set's {len(set(paths))} outputs are in the store", file=sys.stderr)
+    return count_references(await commands.closure(there))
+
+
+async def _print_table(reactor: Any) -> None:
+    try:
+        table = await count(reactor, Settings.from_environ(os.environ))
+    except (NixeryError, SettingsInvalid) as error:
+        raise SystemExit(f"nixery-popcount: {error}") from None
+    json.dump(table, sys.stdout, indent=0, sort_keys=True)
+    print()
+
+
+def main() -> None:
+    """Print the table as JSON."""
+    if len(sys.argv) > 1:
+        print((__doc__ or "").strip())
+        print("\nIt takes no options; settings come from the environment as the daemon's do.")
+        raise SystemExit(0 if sys.argv[1] in ("-h", "--help") else 2)
+    react(_print_table)

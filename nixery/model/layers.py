@@ -23,7 +23,7 @@ _BASE = frozenset(
 """Names of what comes with most images, as nixpkgs and Debian call them."""
 
 _ALONE = 0.5
-_TOGETHER = 0.8
+_TOGETHER = 0.65
 """What a byte counts against the threshold, in a path by itself and in a cluster: a layer of one
 path is lost when that path changes, a cluster's when any of it does; but a cluster is shared by
 all images with its anchor, where a path of its own is one more layer."""

@@ -33,7 +33,8 @@ class Fingerprints:
 
     def take(self, top: str) -> str:
         """The sha256, as 64 hexadecimal digits, over all names, kinds, contents and executable
-        bits below a folder, or of a file. ``.git`` is left out. A link is followed at the top alone.
+        bits below a folder, or of a file. ``.git`` is left out; a link is followed only if it is
+        the folder itself.
 
         :raises OSError: if something can't be read.
         """

@@ -58,7 +58,9 @@ def _follow(path: str, physical: Callable[[str], str]) -> str | None:
     rest = path.split("/")[::-1]
     while rest:
         here = os.path.normpath(os.path.join(here, rest.pop()))
-        if not _of_the_store(here):
+        if here in ("/", "/nix", STORE):
+            continue
+        if not here.startswith(STORE + "/"):
             return None
         try:
             target = os.readlink(physical(here))
@@ -72,7 +74,3 @@ def _follow(path: str, physical: Callable[[str], str]) -> str | None:
         here = os.path.dirname(here)
         rest.extend([*(["/"] if target.startswith("/") else []), *target.split("/")][::-1])
     return here
-
-
-def _of_the_store(path: str) -> bool:
-    return path in ("/", "/nix", STORE) or path.startswith(STORE + "/")

@@ -63,7 +63,13 @@ class Worker:
         """Pack the trees as if they were store paths."""
         pairs = [(f"/nix/store/{number}-tree", tree) for number, tree in enumerate(trees)]
         with tempfile.NamedTemporaryFile() as sink:
-            job = {"id": 1, "sink": sink.name, "compression": compression, "paths": pairs}
+            job = {
+                "id": 1,
+                "sink": sink.name,
+                "compression": compression,
+                "paths": pairs,
+                "entries": [],
+            }
             before, start = self._cpu(), time.perf_counter()
             answer = self._ask(job)
             wall = time.perf_counter() - start

@@ -25,7 +25,7 @@ NEW_IMAGE = "shell/git/python3/curl/jq"
 HUGE = "hugefile"
 CLIENTS = 8
 MEMORY_GOAL = 150  # MB, of the daemon and its packers
-EVENT = re.compile(r" \+(\d+\.\d+) s: (\w+)\(")
+EVENT = re.compile(r" \+(\d+\.\d+) s: (built|grouped|packed)")
 
 
 def milliseconds(action: Callable[[], object]) -> float:
@@ -64,8 +64,8 @@ def new_image(package_set: PackageSet, folder: Path) -> None:
             total = pull.result()
         cpu = _cpu_seconds(daemon) - before
         steps = _steps(daemon.log, NEW_IMAGE)
-    evaluation, packing = steps["Realised"], steps["Packed"] - steps["Grouped"]
-    grouping = 1000 * (steps["Grouped"] - steps["Realised"])
+    evaluation, packing = steps["built"], steps["packed"] - steps["grouped"]
+    grouping = 1000 * (steps["grouped"] - steps["built"])
     rest = total - 1000 * (evaluation + packing)
     p99 = statistics.quantiles(meanwhile, n=100)[98]
     print(f"new image of built packages: {NEW_IMAGE}")
@@ -84,7 +84,7 @@ def _cpu_seconds(daemon: Daemon) -> float:
 
 
 def _steps(log: str, name: str) -> dict[str, float]:
-    """Event → seconds since the build began, of the last event of that name."""
+    """Step → seconds from the build's beginning to its end."""
     first = name.split("/")[-1]
     lines = (line for line in log.splitlines() if first in line)
     return {match[2]: float(match[1]) for line in lines for match in EVENT.finditer(line)}

@@ -1,6 +1,7 @@
 """What an operator may set, read from environment variables and checked as a whole."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,15 +48,14 @@ class Variable:
 
 
 def _number(least: float, most: float, kind: type = int) -> Callable[[str], Any]:
+    digits = re.compile(r"[0-9]{1,9}" if kind is int else r"[0-9]{1,9}([.][0-9]{1,9})?")
+
     def read(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
+        # Digits alone: Python would take 8_080, and digits of every script, for numbers too.
+        if not digits.fullmatch(text) or not least <= kind(text) <= most:
             word = "whole number" if kind is int else "number"
             raise ValueError(f"a {word} from {least} to {most}")
-        return value
+        return kind(text)
 
     return read
 

@@ -44,7 +44,7 @@ PROGRAMS = {
 """The programs that are run, and what they belong to."""
 
 _LAST_WORDS = 0.25  # seconds
-_PRIVATE = ("NIXERY_", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
+_PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
 
 
 def _parameter(variable: Variable) -> list[Any]:
@@ -115,7 +115,10 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = options.settings
-    endpoint = serverFromString(reactor, settings.endpoint)
+    try:
+        endpoint = serverFromString(reactor, settings.endpoint)
+    except Exception as error:  # every kind of endpoint has its own way of refusing
+        _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
     return make_registry(reactor, settings, os.environ, endpoint)
 
 
@@ -217,6 +220,8 @@ class RegistryService(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
+        if self.started is not None:
+            self.started.cancel()
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
@@ -235,6 +240,8 @@ class RegistryService(Service):
 
     def _failed(self, failure: Failure) -> None:
         """Say why the daemon can't run, and end it with an exit code that says so too."""
+        if not self.running:  # it was stopped before it had started
+            return
         self._log.critical("cannot start: {reason}", reason=failure.getErrorMessage())
         # twistd itself knows no way to exit with anything but 0 once the reactor runs.
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)

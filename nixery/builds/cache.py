@@ -29,10 +29,13 @@ class Cache:
     A record carries a digest of itself: one that was cut or altered counts as missing.
     """
 
-    def __init__(self, storage: IStorage) -> None:
+    def __init__(self, storage: IStorage, remembered: int = _REMEMBERED) -> None:
+        """
+        :param remembered: manifests that are kept in memory.
+        """
         self._storage = storage
-        self._by_key: _Recent[Digest] = _Recent(_REMEMBERED)
-        self._by_digest: _Recent[Manifest] = _Recent(_REMEMBERED)
+        self._by_key: _Recent[Digest] = _Recent(remembered)
+        self._by_digest: _Recent[Manifest] = _Recent(remembered)
 
     async def manifest(self, image_key: str) -> Manifest | None:
         """The manifest of an image key, if all that it names is stored; it is looked every time."""

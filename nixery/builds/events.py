@@ -7,17 +7,16 @@ from nixery.model.events import (
     BuildStarted,
     Collided,
     Event,
-    FetchStarted,
     Found,
     Grouped,
-    LogLine,
     Packed,
-    Planned,
     Realised,
     Resolved,
     Said,
 )
 from nixery.model.image import Image
+
+_LONGEST = 1000  # characters of a line; Nix's traces have many more
 
 
 class Journal:
@@ -32,33 +31,65 @@ class Journal:
         self._clock = clock
         self._image = f"{image.name}:{image.tag}"
         self._began = clock.seconds()
-        self._tell("building {image}")
+        self._tell("asked for, and not known yet")
 
     def emit(self, event: Event) -> None:
         """Take an event."""
-        match event:
-            case (
-                Resolved()
-                | Found()
-                | BuildStarted()
-                | Realised()
-                | Collided()
-                | Grouped()
-                | Packed()
-                | Said(level=0 | 1)
-            ):
-                self._tell("{image} +{seconds:.3f} s: {event}", event=event)
-            case LogLine() | Said() | Planned() | FetchStarted() | _:
-                self._log.debug("{image}: {event}", image=self._image, event=event)
+        words = describe(event)
+        if words is None:
+            self._log.debug("{image}: {event}", image=self._image, event=event)
+        else:
+            self._tell(words)
 
     def done(self, digest: str) -> None:
         """The build succeeded."""
-        self._tell("built {image} as {digest} in {seconds:.1f} s", digest=digest)
+        self._tell(f"done, as {digest}")
 
     def failed(self, reason: str) -> None:
         """The build failed."""
-        self._tell("could not build {image} in {seconds:.1f} s: {reason}", reason=reason)
+        self._tell(f"failed: {reason}")
 
-    def _tell(self, text: str, **facts: object) -> None:
+    def _tell(self, words: str) -> None:
         seconds = self._clock.seconds() - self._began
-        self._log.info(text, image=self._image, seconds=seconds, **facts)
+        words = _one_line(words)
+        text = "{image} +{seconds:.3f} s: {words}"
+        self._log.info(text, image=self._image, seconds=seconds, words=_printable(words))
+
+
+def describe(event: Event) -> str | None:
+    """An event in a line for operators; nothing for those that are too many."""
+    match event:
+        case Resolved(source=source, revision=revision):
+            return f"from {source} at {revision}"
+        case Found(package=package, attribute=attribute, name=name):
+            return f"{package} is {attribute}, {name}"
+        case BuildStarted(derivation=derivation):
+            return f"building {derivation}"
+        case Realised(paths=paths, size=size):
+            return f"built: {paths} store paths of {_megabytes(size)}"
+        case Collided(name=name, kept=kept, lost=lost):
+            return f"/{name} is {kept}'s, not {lost}'s"
+        case Grouped(layers=layers, known=known):
+            return f"grouped into {layers} layers, {known} of them known"
+        case Packed(digest=digest, size=size, uncompressed=uncompressed, paths=paths):
+            what = f"{len(paths)} store paths" if paths else "the root file system"
+            return f"packed {what}: {_megabytes(uncompressed)} in {_megabytes(size)}, {digest}"
+        case Said(level=0 | 1, text=text):
+            return f"Nix: {text}"
+        case _:
+            return None
+
+
+def _one_line(text: str) -> str:
+    """A text that a package set had a hand in, as it may stand in a log."""
+    plain = "".join(c if c.isprintable() else " " for c in text[:_LONGEST])
+    return " ".join(plain.split())
+
+
+def _printable(text: str) -> str:
+    """A text without what a terminal would obey: file names and errors may be a package's."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

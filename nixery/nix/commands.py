@@ -38,7 +38,10 @@ class Commands:
             printed = await self._output(
                 "nix", *enabled, "path-info", "--json", "--recursive", "--", *some
             )
-            graph.update(parse_path_info(printed))
+            try:
+                graph.update(parse_path_info(printed))
+            except ValueError as error:
+                raise NixUnavailable(str(error)) from error
         return graph
 
     async def valid(self, paths: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from twisted.web.iweb import IAgent
 
 from nixery.model.errors import SourceUnavailable
 from nixery.model.popularity import Popularity, parse_popularity
+from nixery.model.source import hide_credentials
 
 _LIMIT = 64 * 1024 * 1024  # bytes; all of nixpkgs takes about two million
 _PATIENCE = 30.0  # seconds without a byte
@@ -71,7 +72,8 @@ class PopularityTable:
         try:
             return parse_popularity(_read(self._copy))
         except (OSError, ValueError):
-            raise SourceUnavailable(f"popularity table {self._url}", str(error)) from error
+            name = f"popularity table {hide_credentials(self._url)}"
+            raise SourceUnavailable(name, hide_credentials(str(error))) from error
 
     def _write_copy(self, content: bytes) -> None:
         beside = f"{self._copy}.{os.getpid()}"

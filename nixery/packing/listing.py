@@ -1,7 +1,6 @@
 """What is in a package's output, for the root file system to be made from."""
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 
 from nixery.model.closure import STORE
@@ -15,17 +14,18 @@ def list_output(path: str, physical: Callable[[str], str]) -> Listing:
 
     :param path: the output's store path.
     :param physical: where a store path's files lie on this machine.
-    :return: nothing if the output is a file.
+    :return: nothing if the output is a file. An output that is a link is what it leads to.
     :raises OSError: if something can't be read.
     """
-    return dict(_walk(path, "", physical))
+    os.lstat(physical(path))
+    end = _follow(path, physical)
+    if end is None or not os.path.isdir(physical(end)):
+        return {}
+    return dict(_walk(end, "", physical))
 
 
 def _walk(top: str, below: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:
-    folder = physical(os.path.join(top, below))
-    if not stat.S_ISDIR(os.lstat(folder).st_mode):
-        return
-    with os.scandir(folder) as entries:
+    with os.scandir(physical(os.path.join(top, below))) as entries:
         for entry in entries:
             name = os.path.join(below, entry.name)
             if entry.is_dir(follow_symlinks=False):

@@ -24,8 +24,9 @@ import resource
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from nixery.packing import tar
 from nixery.packing.compress import Compressor, Packed, codec, threads_here
@@ -115,6 +116,15 @@ def main() -> None:
     _prepare()
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
+    try:
+        _answer_all(jobs)
+    except BaseException:
+        traceback.print_exc()
+        # Not by sys.exit: the thread that waits for jobs would be in the way.
+        os._exit(1)
+
+
+def _answer_all(jobs: "queue.SimpleQueue[bytes]") -> NoReturn:
     threads = threads_here()
     while True:
         line = json.dumps(answer(json.loads(jobs.get()), threads))

@@ -128,6 +128,22 @@ def test_extracted_layers_equal_the_store(daemon: Daemon, docker: Docker, tmp_pa
     shutil.rmtree(tree, ignore_errors=True)
 
 
+def test_podman_extracts_the_same(daemon: Daemon, podman: Podman) -> None:
+    """podman's copy of a store path holds what the Nix store holds, modes and all."""
+    image = f"{daemon.host}/oddnames"
+    podman.ok("pull", "--tls-verify=false", image)
+    mounted = Path(podman.ok("image", "mount", image).strip())
+    path = next((mounted / "nix" / "store").glob("*-odd-names-*"))
+    store = STORE / "nix" / "store" / path.name
+    same = run(["diff", "--recursive", "--no-dereference", str(store), str(path)])
+    assert same.code == 0, same.output
+    assert _modes(path) == _modes(store)
+
+
+def _modes(top: Path) -> dict[str, int]:
+    return {str(path.relative_to(top)): path.lstat().st_mode for path in top.rglob("*")}
+
+
 @pytest.mark.parametrize("compression", ["fast", "small", "zstd"])
 def test_every_compression_is_taken(
     start_daemon: StartDaemon, podman: Podman, tmp_path: Path, compression: str

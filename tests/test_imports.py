@@ -1,6 +1,8 @@
 """The house rules that a machine can check."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,11 @@ IMPURE = {
     *("threading", "time", "twisted", "urllib", "uuid"),
 }
 
+# Names of modules that gather what belongs elsewhere.
+GRAB_BAGS = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "tools"}
+# All that the model may do with the operating system's module: text to bytes and names.
+OF_OS = {"fsencode", "fsdecode", "path"}
+
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -65,6 +72,35 @@ def test_imports_go_downward(path: Path) -> None:
 def test_rules_are_pure(path: Path) -> None:
     """The model knows neither Twisted nor the outside world."""
     assert {name.split(".")[0] for name in imports(path)} & IMPURE == set()
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    assert not [name for name in imports(path) if name.startswith("os.")]
+    used = {n.attr for n in nodes if isinstance(n, ast.Attribute) and is_name(n.value, "os")}
+    assert used <= OF_OS
+    assert not [n for n in nodes if isinstance(n, ast.Call) and is_name(n.func, "open")]
+
+
+def is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TOP)))
+def test_every_module_has_its_floor(path: Path) -> None:
+    """Every module lies on a floor of the house, and none is named for holding just anything."""
+    floor = floor_of(".".join(path.relative_to(TOP).with_suffix("").parts))
+    assert floor in FLOORS or path == PACKAGE / "__init__.py"
+    assert path.stem not in GRAB_BAGS
+
+
+def test_packing_processes_know_no_twisted() -> None:
+    """What a packing process imports, directly or not, is neither Twisted nor a floor above."""
+    script = "import nixery.packing.worker, sys; print(*sys.modules, sep='\\n')"
+    command = [sys.executable, "-c", script]
+    printed = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True).stdout
+    loaded = set(printed.split())
+    assert "nixery.packing.worker" in loaded
+    assert "twisted" not in loaded
+    ours = {floor_of(name) for name in loaded if name.startswith("nixery.")}
+    assert ours <= {"packing", "model"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TOP)))

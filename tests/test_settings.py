@@ -1,12 +1,18 @@
 """Settings."""
 
+import itertools
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.settings import VARIABLES, Settings, SettingsInvalid
 from nixery.tap import Options
+
+SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
 
 
 def read(**environ: str) -> Settings:
@@ -61,6 +67,72 @@ def test_every_fault_is_named() -> None:
     assert len(found) == len(names)
     for name in names:
         assert any(fault.startswith(name) for fault in found), name
+
+
+def test_more_than_one_source() -> None:
+    """However many package sets are named, one line names them all."""
+    for first, second in itertools.combinations(SOURCES, 2):
+        (fault,) = faults(**{first: "/", second: "/"})
+        assert first in fault
+        assert second in fault
+    (fault,) = faults(**dict.fromkeys(SOURCES, "/"))
+    assert all(name in fault for name in SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("PORT", text) for text in ("-1", "65536", "1.5", "8080 ", "0x50", "8_080", "٣")),
+        *(("NIXERY_HOLD", text) for text in ("0", "-1", "inf", "nan", "25s", "1e9")),
+        *(("NIX_TIMEOUT", text) for text in ("0", "-5", "604801", "ten")),
+        *(("NIXERY_LAYER_BUDGET", text) for text in ("0", "121", "many")),
+        *(("STORAGE_PATH", "x"), ("NIXERY_NIX_STORE", "../x"), ("NIXERY_STORAGE_BACKEND", "s3")),
+    ],
+)
+def test_values_that_are_refused(name: str, text: str) -> None:
+    """What is out of range or of another form is refused, and quoted."""
+    (fault,) = faults(**{name: text})
+    assert fault.startswith(f"{name} is {text!r}; it must be ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("PORT", "0"), ("PORT", "65535"), ("NIXERY_HOLD", "0.1"), ("NIXERY_HOLD", "3600")),
+        *(("NIX_TIMEOUT", "1"), ("NIXERY_LAYER_BUDGET", "1"), ("NIXERY_LAYER_BUDGET", "120")),
+    ],
+)
+def test_limits_are_within(name: str, text: str) -> None:
+    """The least and the greatest value are both allowed."""
+    assert read(**{name: text})
+
+
+def test_empty_is_unset() -> None:
+    """A variable that is set to nothing, as unit files and container platforms do, is not set."""
+    assert read(**{variable.name: "" for variable in VARIABLES}) == read()
+
+
+def test_where_to_listen() -> None:
+    """An endpoint string counts before a port."""
+    assert read(NIXERY_LISTEN="unix:/run/x", PORT="1").endpoint == "unix:/run/x"
+
+
+@given(st.dictionaries(st.sampled_from([v.name for v in VARIABLES]), st.text(max_size=5)))
+def test_any_values(environ: dict[str, str]) -> None:
+    """Whatever is set, there are settings, or a line for each fault that names a variable."""
+    outcome = settings_or_faults(environ)
+    if isinstance(outcome, Settings):
+        assert os.path.isabs(outcome.storage_path)
+    else:
+        assert outcome
+        assert {fault.split()[0] for fault in outcome} <= set(environ)
+
+
+def settings_or_faults(environ: dict[str, str]) -> Settings | list[str]:
+    try:
+        return read(**environ)
+    except SettingsInvalid as invalid:
+        return invalid.faults
 
 
 def test_a_folder_that_is_not_there() -> None:

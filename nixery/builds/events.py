@@ -53,7 +53,7 @@ class Journal:
         seconds = self._clock.seconds() - self._began
         words = _one_line(words)
         text = "{image} +{seconds:.3f} s: {words}"
-        self._log.info(text, image=self._image, seconds=seconds, words=_printable(words))
+        self._log.info(text, image=self._image, seconds=seconds, words=words)
 
 
 def describe(event: Event) -> str | None:
@@ -84,11 +84,6 @@ def _one_line(text: str) -> str:
     """A text that a package set had a hand in, as it may stand in a log."""
     plain = "".join(c if c.isprintable() else " " for c in text[:_LONGEST])
     return " ".join(plain.split())
-
-
-def _printable(text: str) -> str:
-    """A text without what a terminal would obey: file names and errors may be a package's."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _megabytes(size: int) -> str:

@@ -38,6 +38,7 @@ class FakeNix:
     :ivar folder: where the files of store paths lie.
     :ivar gate: while it is set, realising waits for it.
     :ivar error: what realising fails with.
+    :ivar empty: while it is set, store paths have no files.
     """
 
     folder: str
@@ -45,6 +46,7 @@ class FakeNix:
     released: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: NixeryError | None = None
+    empty: bool = False
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         self.asked.append(image)
@@ -58,8 +60,9 @@ class FakeNix:
             libc: {"size": 1000, "references": []},
             **{root.path: {"size": 10, "references": [libc]} for root in roots},
         }
-        for path in graph:
-            self._make(path)
+        if not self.empty:
+            for path in graph:
+                self._make(path)
         return Realisation(roots, graph, f"guard of {image.name}")
 
     async def release(self, realisation: Realisation) -> None:
@@ -77,11 +80,19 @@ class FakeNix:
 @implementer(IResolver)
 @attrs.define
 class FakeResolver:
-    """One revision for every tag."""
+    """One revision for every tag.
+
+    :ivar gate: while it is set, resolving waits for it.
+    """
 
     revision: str = "1"
+    asked: list[str] = attrs.Factory(list)
+    gate: Deferred[None] | None = None
 
     async def resolve(self, tag: str) -> PinnedSource:
+        self.asked.append(tag)
+        if self.gate is not None:
+            await self.gate
         return PinnedSource(Folder("/set"), self.revision)
 
 
@@ -90,13 +101,17 @@ class FakePackers:
     """Packs a layer as the text of its job.
 
     :ivar error: what packing fails with.
+    :ivar gate: while it is set, packing never ends, as long as it is not cancelled.
     """
 
     jobs: list[PackJob] = attrs.Factory(list)
     error: Callable[[PackJob], NixeryError | None] = lambda job: None
+    gate: Deferred[PackedLayer] | None = None
 
     def pack(self, job: PackJob) -> Deferred[PackedLayer]:
         self.jobs.append(job)
+        if self.gate is not None:
+            return self.gate
         if error := self.error(job):
             failed: Deferred[PackedLayer] = Deferred()
             failed.errback(error)

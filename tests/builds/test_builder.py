@@ -1,19 +1,29 @@
 """One image's way from its name to its manifest."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import attrs
 import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IBuilder, INix, IResolver
-from nixery.model.errors import BuildFailed, ManifestUnknown, PackingFailed, ShuttingDown
+from nixery.model.errors import (
+    BuildFailed,
+    ManifestUnknown,
+    PackingFailed,
+    ShuttingDown,
+    StorageFull,
+)
 from nixery.model.image import parse_image
 from nixery.model.manifest import Manifest
-from tests.builds.fakes import Parts, make_parts
+from nixery.packing.job import PackedLayer
+from tests.builds.fakes import Parts, make_parts, reactor, store_path
 
 GIT = parse_image("git", "latest")
 
@@ -78,6 +88,22 @@ async def test_many_ask_one_builds(parts: Parts) -> None:
     manifests = [await each for each in waiting]
     assert len({manifest.digest for manifest in manifests}) == 1
     assert len(parts.nix.asked) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_ask_one_resolves(parts: Parts) -> None:
+    """However many ask for a tag at once, its revision is looked up once; who leaves meanwhile
+    hurts nobody."""
+    gate: Deferred[None] = Deferred()
+    parts.resolver.gate = gate
+    waiting = [build(parts), build(parts, "jq"), build(parts)]
+    leaving = waiting.pop()
+    leaving.cancel()
+    with pytest.raises(CancelledError):
+        await leaving
+    gate.callback(None)
+    assert len({(await each).digest for each in waiting}) == 2
+    assert parts.resolver.asked == ["latest"]
 
 
 @pytest_twisted.ensureDeferred
@@ -182,6 +208,76 @@ async def test_stop(parts: Parts) -> None:
         await waiting
     with pytest.raises(ShuttingDown):
         await build(parts, "jq")
+    assert [image.name for image in parts.nix.asked] == ["git"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_while_packing(parts: Parts) -> None:
+    """A stop gives up what is being packed: the store is released, and nothing is left behind."""
+    parts.packers.gate = gate = Deferred[PackedLayer]()
+    waiting = build(parts)
+    while not parts.packers.jobs:
+        await deferLater(reactor, 0.01, lambda: None)
+    await parts.builder.stop()
+    with pytest.raises(ShuttingDown):
+        await waiting
+    assert gate.called
+    assert parts.nix.released == ["guard of git"]
+    assert not parts.storage.blobs
+    assert not parts.storage.records
+    assert not [job for job in parts.packers.jobs if os.path.exists(job.sink)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_full_storage(parts: Parts) -> None:
+    """Without room there is no image, that is said, and with room there is."""
+    parts.storage.full = True
+    with pytest.raises(StorageFull):
+        await build(parts)
+    parts.storage.full = False
+    assert await build(parts)
+    assert parts.nix.released == ["guard of git"] * 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_altered_blobs_are_not_served(parts: Parts) -> None:
+    """A manifest that was altered in the storage is made anew, the same."""
+    manifest = await build(parts)
+    parts.storage.blobs[manifest.digest] = manifest.content.replace(b"sha256", b"sha255", 1)
+    restarted = parts.again()
+    assert await build(restarted) == manifest
+    assert len(restarted.nix.asked) == 1
+    assert parts.storage.blobs[manifest.digest] == manifest.content
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("names", [["git/jq", "jq/git"], ["git", "git/git"]])
+async def test_order_and_repeats(parts: Parts, names: list[str]) -> None:
+    """However packages are named, one image is built, once."""
+    assert len({(await build(parts, name)).digest for name in names}) == 1
+    assert len(parts.nix.asked) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_outputs_that_are_files(parts: Parts) -> None:
+    """A package that is a plain file is in its image's closure, and adds nothing to its root."""
+    parts.nix.empty = True
+    for name in ("git-1.0", "libc-2.0"):
+        path = Path(parts.nix.physical(store_path(name)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert len(layers_of(await build(parts))) == 3
+    (root,) = (job for job in parts.packers.jobs if job.entries)
+    assert not [entry for entry in root.entries if "git" in entry.name]
+
+
+@pytest_twisted.ensureDeferred
+async def test_outputs_that_vanish(parts: Parts) -> None:
+    """A store path whose files are gone is an error that names it, and the store is released."""
+    parts.nix.empty = True
+    with pytest.raises(PackingFailed, match=re.escape(store_path("git-1.0"))):
+        await build(parts)
+    assert parts.nix.released == ["guard of git"]
 
 
 @pytest_twisted.ensureDeferred

@@ -43,6 +43,11 @@ def test_every_form_gives_the_same_graph(form: str) -> None:
         json.dumps({A: {"narSize": 1, "references": [B]}}),
         json.dumps({"/etc/passwd": {"narSize": 1, "references": []}}),
         json.dumps({A + "/../x": {"narSize": 1, "references": []}}),
+        json.dumps({A: None}),
+        json.dumps({A: {"narSize": 1}}),
+        json.dumps([{"narSize": 1, "references": []}]),
+        json.dumps([3]),
+        "[" * 100_000,
     ],
 )
 def test_anything_else_is_refused(document: str) -> None:

@@ -1,5 +1,7 @@
 """Names and tags."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from nixery.model.image import (
     SHELL,
     image_name,
     parse_image,
+    parse_name,
 )
 
 COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}"
@@ -41,6 +44,29 @@ def test_names_of_images(parts: list[str], shell: bool, arm64: bool) -> None:
         assert parse_image(image.name, "v1") == image
 
 
+# The distribution specification's grammar of names, as it stands there.
+SPECIFIED = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+
+
+@given(st.text(st.sampled_from("ab09._-/A \n"), max_size=12).filter(lambda t: "arm" not in t))
+def test_the_grammar_is_the_specification(name: str) -> None:
+    """What the specification's grammar takes is a name, and nothing else is."""
+    if SPECIFIED.fullmatch(name):
+        assert parse_name(name) == name.split("/")
+        assert parse_image(name, "latest").packages == tuple(sorted(set(name.split("/"))))
+    else:
+        with pytest.raises(NameInvalid):
+            parse_image(name, "latest")
+
+
+def test_limits() -> None:
+    """A name of the greatest length, or of the most packages, is taken; repeats do not count."""
+    assert parse_image("a" * MAX_NAME_LENGTH, "latest").packages == ("a" * MAX_NAME_LENGTH,)
+    most = [f"{n:x}" for n in range(MAX_PACKAGES)]
+    assert len(parse_image("/".join(["shell", *most]), "latest").packages) == MAX_PACKAGES + 4
+    assert parse_image("/".join(["a"] * (MAX_PACKAGES + 1)), "latest").packages == ("a",)
+
+
 @pytest.mark.parametrize("name", ["shell/arm64/git", "arm64/shell/git", "arm64/arm64/shell/git"])
 def test_meta_packages_in_any_order(name: str) -> None:
     """Meta-packages come first, in any order, and say what they stand for."""
@@ -62,7 +88,7 @@ def test_default_architecture() -> None:
         *("", "/", "a//b", "/a", "a/", "A", "a/B", "-a", "a-", ".a", "a.", "a..b", "a___b", "_a"),
         *("a b", "a\n", "a\0", "ä", "a:b", "a@b", "../a", "a/..", "--option", "$(x)", "a;b", "%2e"),
         *("a" * 256, "/".join(f"p{i}" for i in range(MAX_PACKAGES + 1))),
-        *("arm64", "git/shell", "git/arm64", "shell/git/arm64"),
+        *("arm64", "arm64/arm64", "git/shell", "git/arm64", "shell/git/arm64", "shell/git/shell"),
     ],
 )
 def test_names_that_are_refused(name: str) -> None:

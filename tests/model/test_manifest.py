@@ -50,6 +50,53 @@ def test_nothing_but_the_contents_counts() -> None:
     assert one == config_bytes(parse_image("jq/git/jq", "y"), LAYERS, True)
 
 
+def keys(document: object) -> set[str]:
+    """All keys of a JSON document, at any depth."""
+    if isinstance(document, dict):
+        return set(document).union(*map(keys, document.values()))
+    return set().union(*map(keys, document)) if isinstance(document, list) else set()
+
+
+def test_nothing_else_is_in_the_documents() -> None:
+    """Documents hold what the specification names and the contents decide: no host, no revision,
+    and no other time than a second after the epoch."""
+    content = config_bytes(parse_image("shell/git", "v7"), LAYERS, True)
+    config = json.loads(content)
+    assert keys(config) == {
+        *("created", "architecture", "os", "config", "Env", "Cmd", "rootfs", "type", "diff_ids"),
+        *("history", "created_by"),
+    }
+    assert {entry["created"] for entry in config["history"]} == {config["created"]}
+    assert b"v7" not in content
+    manifest = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1), LAYERS)
+    assert keys(json.loads(manifest.content)) == {
+        *("schemaVersion", "mediaType", "config", "layers", "size", "digest"),
+    }
+
+
+def test_bytes_are_canonical() -> None:
+    """Keys are sorted, and there is no white space: one document has one way to be written."""
+    manifest = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1), LAYERS)
+    for content in (config_bytes(parse_image("git", "x"), LAYERS, True), manifest.content):
+        again = json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"))
+        assert again.encode() == content
+
+
+def test_history_is_short() -> None:
+    """A layer of many store paths names some of them and counts the rest, in whatever order they
+    are given."""
+    one = LAYERS[0]
+    paths = [f"/nix/store/{'a' * 32}-p{n:03}" for n in range(100)]
+    shown = []
+    for order in (paths, paths[::-1]):
+        layers = [Layer(one.descriptor, one.diff_id, tuple(order))]
+        config = json.loads(config_bytes(parse_image("git", "x"), layers, True))
+        shown.append(config["history"][0]["created_by"])
+    assert shown[0] == shown[1]
+    assert "p000" in shown[0]
+    assert shown[0].endswith(" and 92 more")
+
+
 def test_manifest() -> None:
     """A manifest is read again as it was made, and is known by the digest of its bytes."""
     manifest = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1), LAYERS)

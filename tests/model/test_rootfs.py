@@ -98,6 +98,54 @@ def test_the_system_is_not_for_packages() -> None:
     assert {collision.name for collision in root.collisions} == {"nix", "dev", "tmp"}
 
 
+def test_a_file_for_a_system_folder() -> None:
+    """A package with a file, or an alias, where a folder of the system is, loses; what the system
+    and other packages have in that folder is there."""
+    for item in (OTHER, Item(Kind.ALIAS, "share/etc"), Item(Kind.DANGLING)):
+        root = merge(output("a", etc=item, var=item), output("b", etc=FOLDER, etc__x=OTHER))
+        assert isinstance(root.entries["etc/passwd"], File)
+        assert root.entries["var/tmp"] == Folder(0o1777)
+        assert root.entries["etc/x"] == Link(f"{path_of('b')}/etc/x")
+        assert [(c.name, c.lost) for c in root.collisions] == [("etc", "a"), ("var", "a")]
+
+
+def test_system_folders_merge() -> None:
+    """A package may add to the system's folders, whose modes stay, and that is no collision."""
+    root = merge(output("a", tmp=FOLDER, tmp__x=OTHER, root=FOLDER, root___dot_profile=OTHER))
+    assert root.entries["tmp"] == Folder(0o1777)
+    assert root.entries["root"] == Folder(0o700)
+    assert root.entries["tmp/x"] == Link(f"{path_of('a')}/tmp/x")
+    assert root.collisions == ()
+
+
+def test_a_file_that_collides_with_a_folder() -> None:
+    """A file where an earlier package has a folder is noted, and the folder keeps what it has."""
+    root = merge(output("a", x=FOLDER, x__y=OTHER), output("b", x=OTHER), output("c", x=FOLDER))
+    assert root.entries["x"] == Folder()
+    assert root.entries["x/y"] == Link(f"{path_of('a')}/x/y")
+    assert [(c.name, c.kept, c.lost) for c in root.collisions] == [("x", "a", "b")]
+
+
+def test_other_dangling_links_are_kept() -> None:
+    """A link that leads nowhere is a package's own affair, if nobody expects it to work."""
+    root = merge(output("a", share=FOLDER, share__x=Item(Kind.DANGLING)))
+    assert root.entries["share/x"] == Link(f"{path_of('a')}/share/x")
+
+
+def test_folders_are_no_programs() -> None:
+    """A folder, or an alias of one, where a shell might be is no shell."""
+    items = {"bin__bash": FOLDER, "bin__env": Item(Kind.ALIAS, "../x"), "x": FOLDER}
+    root = merge(output("a", bin=FOLDER, **items))
+    assert {"bin/sh", "usr/bin/env"} & root.entries.keys() == set()
+
+
+def test_what_is_for_builders_is_left_out() -> None:
+    """What Nix tells other builders of a package is in no image."""
+    root = merge(output("a", **{"nix-support": FOLDER, "nix-support__x": OTHER}))
+    assert not [name for name in root.entries if name.startswith("nix")]
+    assert root.collisions == ()
+
+
 def test_certificates() -> None:
     """The root says whether it has certificate authorities."""
     items = {"etc": FOLDER, "etc__ssl": FOLDER, "etc__ssl__certs": FOLDER}
@@ -116,6 +164,7 @@ def test_certificates() -> None:
 STEP = st.sampled_from(
     ["bin", "etc", "tmp", "var", "usr", "nix", "passwd", "sh", "env", "ä", "\udcff"]
 )
+LEAVES = [FOLDER, OTHER, Item(Kind.DANGLING), Item(Kind.ALIAS, "bin")]
 NAMES = st.lists(STEP, min_size=1, max_size=3).map("/".join)
 
 
@@ -131,7 +180,7 @@ def outputs(draw: st.DrawFn) -> list[Output]:
             for end in range(1, len(steps)):
                 listing["/".join(steps[:end])] = FOLDER
         for name in names - listing.keys():
-            listing[name] = draw(st.sampled_from([FOLDER, OTHER, Item(Kind.DANGLING)]))
+            listing[name] = draw(st.sampled_from(LEAVES))
         made.append(Output(f"p{number}", path_of(f"p{number}"), listing))
     return made
 
@@ -139,16 +188,44 @@ def outputs(draw: st.DrawFn) -> list[Output]:
 @given(outputs(), st.randoms())
 def test_any_outputs_make_a_file_system(made: list[Output], random: object) -> None:
     """Whatever packages bring, every entry lies in a folder, entries stand in the order of their
-    bytes, and the order of listings does not matter."""
+    bytes and inside the root, and the order of listings does not matter."""
     root = make_rootfs(made)
     names = list(root.entries)
     assert names == sorted(names, key=os.fsencode)
     for name in names:
         parent = name.rpartition("/")[0]
         assert not parent or isinstance(root.entries[parent], Folder)
-        assert not name.startswith(("/", "nix"))
+        assert not {"", ".", ".."} & set(name.split("/"))
+        assert name.split("/")[0] != "nix"
     shuffled = [
         Output(o.package, o.path, dict(sorted(o.listing.items(), key=lambda _: random.random())))  # type: ignore[attr-defined]
         for o in made
     ]
     assert make_rootfs(shuffled) == root
+
+
+@given(outputs())
+def test_what_every_image_has_whatever_packages_bring(made: list[Output]) -> None:
+    """Temporary folders can be written to, users are known, and a shell or ``env`` that stands
+    where scripts expect it leads to a file of a package."""
+    root = make_rootfs(made)
+    files = {f"{o.path}/{name}" for o in made for name in o.listing if o.listing[name] == OTHER}
+    assert root.entries["tmp"] == root.entries["var/tmp"] == Folder(0o1777)
+    assert {"etc/passwd", "etc/group", "etc/nsswitch.conf"} <= root.entries.keys()
+    for name in ("bin/sh", "usr/bin/env"):
+        entry = root.entries.get(name)
+        if isinstance(entry, Link) and entry.target.startswith("/"):
+            assert entry.target in files
+
+
+@given(outputs())
+def test_nothing_is_lost_unnoticed(made: list[Output]) -> None:
+    """Each file of a package is in the root file system, or it or a folder of it is noted."""
+    root = make_rootfs(made)
+    noted = {(collision.lost, collision.name) for collision in root.collisions}
+    for output in made:
+        for name, item in output.listing.items():
+            steps = name.split("/")
+            places = {(output.package, "/".join(steps[:end])) for end in range(1, len(steps) + 1)}
+            kept = root.entries.get(name) == Link(f"{output.path}/{name}")
+            assert item != OTHER or kept or places & noted

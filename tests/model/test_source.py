@@ -1,9 +1,14 @@
 """Sources and image keys."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nixery.model.image import Image, parse_image
 from nixery.model.source import (
@@ -12,6 +17,7 @@ from nixery.model.source import (
     GitRepository,
     PinnedSource,
     Source,
+    hide_credentials,
     image_key,
     without_credentials,
 )
@@ -48,6 +54,42 @@ def test_keys_differ_with_everything_that_counts() -> None:
 def test_keys_are_the_same_for_the_same_image() -> None:
     """The tag, and how the name was written, is not in the key: the revision is."""
     assert key(parse_image("bc/a/bc", "other")) == key()
+
+
+names = st.lists(st.from_regex(r"[ab]{1,2}(\.[ab])?", fullmatch=True), min_size=1, max_size=4)
+
+
+@given(names, names)
+def test_keys_are_equal_only_for_equal_images(one: list[str], other: list[str]) -> None:
+    """Two names have one key exactly if they ask for the same packages."""
+    keys = [key(parse_image("/".join(parts), "latest")) for parts in (one, other)]
+    assert (keys[0] == keys[1]) == (set(one) == set(other))
+
+
+def test_keys_are_the_same_everywhere() -> None:
+    """Another process, with another order of sets and dicts, finds the same key."""
+    script = (
+        "from nixery.model.image import *; from nixery.model.source import *;"
+        "pinned = PinnedSource(GitRepository('https://example.com/x'), '0' * 40);"
+        "print(image_key(parse_image('bc/a', 'latest'), pinned, 94, 'p'))"
+    )
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", script]
+        environ = {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        printed = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
+        assert printed.stdout.strip() == key()
+
+
+def test_credentials_within_texts() -> None:
+    """Every URL of a text is shown without its credentials, and the rest as it is."""
+    text = "a@b 'https://u:secret@h/x' (ssh://secret@h) git@h:x"
+    assert hide_credentials(text) == "a@b 'https://h/x' (ssh://h) git@h:x"
+
+
+@given(st.text())
+def test_texts_without_urls(text: str) -> None:
+    """What holds no URL is left as it is."""
+    assert hide_credentials(text.replace("://", ":")) == text.replace("://", ":")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """What Nix said, as packages and errors."""
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nixery.model import errors
 from nixery.model.events import Event, Found, LogLine, Said
@@ -22,6 +25,20 @@ FOUND = Said(
     f'"path":"{OUT}"}}]}}@nixery@',
 )
 SET = '@nixery@{"stage":"evaluate"}@nixery@'
+
+KEYS = ["error", "found", "stage", "package", "at", "names", "kind", "inside", "matches", "path"]
+FORGED = [
+    *(
+        "{nonsense}",
+        "{}",
+        '{"x":1}',
+        '{"found":3}',
+        '{"found":[{"package":"x"}]}',
+        '{"found":null}',
+    ),
+    *('{"error":"missing"}', '{"error":3}', '{"error":"kind","inside":[1]}', '{"error":"new"}'),
+    *('{"stage":3}', '{"package":4,"stage":"evaluate"}', '{"x":' + "[" * 100_000 + "}"),
+]
 
 
 def account(*events: Event) -> Account:
@@ -128,6 +145,27 @@ def test_evaluation_errors() -> None:
     assert failed.message == "pkgs.x: it is unfree"
 
 
+def test_evaluation_errors_of_newer_versions() -> None:
+    """Where the trace stands before the message, the message is told all the same."""
+    text = (
+        'error:\n       … @nixery@{"stage":"evaluate","package":"x"}@nixery@\n\n'
+        "       … while calling the 'throw' builtin\n         at /set.nix:5:1:\n"
+        "            5|  x = throw …\n             |      ^\n\n"
+        "       error: it is unfree,\n       refusing to evaluate"
+    )
+    failed = error(Said(0, text))
+    assert isinstance(failed, errors.EvaluationFailed)
+    assert failed.message == "x: it is unfree,\nrefusing to evaluate"
+
+
+def test_traces_of_the_set_are_no_errors() -> None:
+    """What a set traces while it evaluates is not taken for what was wrong."""
+    traces = [Said(0, f"trace: old alias {n}") for n in range(100)]
+    failed = error(*traces, Said(0, f"error: it is unfree\n\n       … {SET}"))
+    assert isinstance(failed, errors.EvaluationFailed)
+    assert failed.message == "it is unfree"
+
+
 def test_faults_of_the_source() -> None:
     """A source that can't be fetched is not the set's fault, and its credentials are not told."""
     failed = error(Said(0, f'error: no route\n… @nixery@{{"stage":"fetch"}}@nixery@\n… {SET}'))
@@ -153,8 +191,49 @@ def test_faults_of_nix() -> None:
 
 def test_forged_marks() -> None:
     """A set that prints our marks with something else in them confuses nobody."""
-    for text in ("@nixery@{nonsense}@nixery@", "@nixery@{}@nixery@", '@nixery@{"x":1}@nixery@'):
-        assert isinstance(error(Said(0, text + SET)), errors.EvaluationFailed)
+    for document in FORGED:
+        failed = error(Said(0, f"error: no @nixery@{document}@nixery@ {SET}"))
+        assert isinstance(failed, errors.EvaluationFailed), document
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=6,
+)
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1), max_size=3), st.booleans()
+)
+def test_any_document_between_marks(documents: list[object], found: bool) -> None:
+    """Whatever stands between our marks, the end is one of our errors, with a sentence."""
+    said = [Said(0, f"error: @nixery@{json.dumps(document)}@nixery@") for document in documents]
+    failed = error(*([FOUND] if found else []), *said)
+    assert isinstance(failed, errors.NixeryError)
+    assert str(failed)
+
+
+def test_nothing_found() -> None:
+    """Nix that ends well without saying what it found gives no image without packages."""
+    with pytest.raises(errors.NixUnavailable):
+        Account().roots()
+
+
+def test_packages_without_a_path() -> None:
+    """A package whose store path is not known before it is built is refused."""
+    text = FOUND.text.replace(OUT, "/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9")
+    with pytest.raises(errors.NixUnavailable, match=r"pkgs\.X is content-addressed"):
+        account(Said(0, text)).roots()
+
+
+@given(st.text())
+def test_any_error_text(text: str) -> None:
+    """Whatever Nix says, the error has a sentence without anything that a terminal obeys."""
+    for found in ([], [FOUND]):
+        shown = str(error(*found, Said(0, text)))
+        assert shown
+        assert all(c.isprintable() or c in "\n\t" for c in shown)
 
 
 def test_memory_is_bounded() -> None:
@@ -169,4 +248,4 @@ def test_memory_is_bounded() -> None:
 def test_what_terminals_obey_is_taken_out() -> None:
     """No control character of a log is in an error."""
     made = account(LogLine("x", "a\x1b[31mb\x07\rc"))
-    assert list(made.tails["x"]) == ["a[31mbc"]
+    assert list(made.tails["x"]) == ["abc"]

@@ -83,6 +83,20 @@ def test_plain_lines() -> None:
     assert parse(b"fatal: no such repository", b"") == [Said(1, "fatal: no such repository")]
 
 
+def test_credentials_are_not_told() -> None:
+    """No text of Nix or git, and no binary cache's address, shows what stands before a host."""
+    url = "https://user:secret@example.com/x"
+    events = parse(
+        f"fatal: unable to access '{url}/': no route".encode(),
+        message(action="msg", level=0, msg=f"error: cannot fetch '{url}'"),
+        message(action="msg", level=3, msg=f"copying from {url}"),
+        message(action="start", id=1, type=108, text="", fields=["/nix/store/x", url]),
+    )
+    assert len(events) == 4
+    assert "secret" not in repr(events)
+    assert repr(events).count("https://example.com/x") == 4
+
+
 @given(st.lists(st.binary(max_size=80)))
 def test_any_bytes(lines: list[bytes]) -> None:
     """No line, however odd, is an error."""

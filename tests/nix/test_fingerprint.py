@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nixery.nix.fingerprint import Fingerprints
+from nixery.nix.fingerprint import Fingerprints, sha256_of
 
 
 @pytest.fixture
@@ -68,10 +68,49 @@ def test_copies_are_the_same(folder: Path, tmp_path: Path) -> None:
 
 
 def test_untouched_files_are_not_read_again(folder: Path) -> None:
-    """A second fingerprint looks at files without reading them."""
-    ours = Fingerprints()
+    """A second fingerprint reads the files that were touched, and no others."""
+    read: list[str] = []
+
+    def reading(path: str) -> str:
+        read.append(os.path.basename(path))
+        return sha256_of(path)
+
+    ours = Fingerprints(reading)
     before = ours.take(str(folder))
-    accessed = (folder / "default.nix").stat().st_ctime_ns
-    os.utime(folder / "sub", None)
+    assert sorted(read) == ["default.nix", "x"]
+    read.clear()
     assert ours.take(str(folder)) == before
-    assert (folder / "default.nix").stat().st_ctime_ns == accessed
+    assert read == []
+    os.utime(folder / "sub" / "x", ns=(1, 1))
+    assert ours.take(str(folder)) == before
+    assert read == ["x"]
+
+
+def test_a_link_to_the_set_is_followed(folder: Path, tmp_path: Path) -> None:
+    """A set that is named by a link is fingerprinted by what is there, be it a folder or a file."""
+    by_link, file = tmp_path / "by-link", tmp_path / "file.nix"
+    by_link.symlink_to(folder)
+    assert take(by_link) == take(folder)
+    file.symlink_to(folder / "default.nix")
+    before = take(file)
+    (folder / "default.nix").write_text("three")
+    assert take(file) != before
+
+
+def test_names_and_contents_do_not_blur(tmp_path: Path) -> None:
+    """No way of moving bytes between names and contents gives the same fingerprint."""
+    taken = set()
+    contents: list[dict[str, str]] = [{"ab": "c"}, {"a": "bc"}, {"a": "b", "c": ""}, {"abc": ""}]
+    for number, files in enumerate(contents):
+        top = tmp_path / str(number)
+        top.mkdir()
+        for name, text in files.items():
+            (top / name).write_text(text)
+        taken.add(take(top))
+    assert len(taken) == len(contents)
+
+
+def test_what_vanished(tmp_path: Path) -> None:
+    """A folder that is not there is an error of the system, not an empty set."""
+    with pytest.raises(FileNotFoundError):
+        take(tmp_path / "none")

@@ -15,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.task import deferLater
+from zope.interface import implementer
 
+from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.nix.process import MAX_LINE, Ended, LineSplitter, Processes
 
 reactor: Any = _reactor
@@ -77,6 +80,21 @@ async def _started(pids: list[int]) -> None:
         await deferLater(reactor, 0.02, lambda: None)
 
 
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def _gone(family: list[psutil.Process]) -> None:
+    """Those who were sent a KILL take a moment to go; those who were not never do."""
+    deadline = time.monotonic() + 5
+    while left := [process for process in family if _lives(process)]:
+        assert time.monotonic() < deadline, left
+        await deferLater(reactor, 0.02, lambda: None)
+
+
 STUBBORN = "trap '' TERM; (trap '' TERM; exec setsid sleep 1000) & echo $! $$ >&2; sleep 1000; wait"
 
 
@@ -94,8 +112,72 @@ async def test_cancelling_ends_stubborn_families() -> None:
     with pytest.raises(CancelledError):
         await running
     await ours.stop()
-    _, left = psutil.wait_procs(family, timeout=5)
-    assert left == []
+    await _gone(family)
+
+
+ORPHAN = "(trap '' TERM; exec setsid sleep 1000) & echo $! >&2; sleep 1000; :"
+LEFT_BEHIND = "sleep 1000 & echo $! >&2; exit 0"
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("pipes", ["", "exec >&- 2>&-; "])
+async def test_nobody_outlives_a_child_that_was_stopped(pipes: str) -> None:
+    """A stubborn grandchild ends with a child that obeys, whether or not it holds the pipes."""
+    pids: list[int] = []
+    ours = processes()
+    script = ORPHAN.replace("exec", pipes + "exec")
+    running = ours.run(["sh", "-c", script], lambda lines: pids.extend(map(int, lines)))
+    await _started(pids)
+    orphan = psutil.Process(pids[0])
+    await deferLater(reactor, 0.1, lambda: None)
+    await ours.stop()
+    assert (await running).signal == signal.SIGTERM
+    await _gone([orphan])
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_holds_the_pipes_holds_nobody_up() -> None:
+    """A child has ended when it has, even if something that it left behind has its pipes."""
+    pids: list[int] = []
+    ended = await processes().run(
+        ["sh", "-c", LEFT_BEHIND], lambda lines: pids.extend(map(int, lines))
+    )
+    assert ended.code == 0
+    os.kill(pids[0], signal.SIGKILL)
+
+
+@implementer(IReactorProcess)
+class FullReactor:
+    """A reactor of a system without room for another process."""
+
+    def spawnProcess(self, *arguments: Any, **named: Any) -> Any:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_room_for_a_process() -> None:
+    """Where no process can be started, that is said, and there is none to wait for."""
+    ours = Processes(FullReactor(), {})  # type: ignore[arg-type]
+    with pytest.raises(NixUnavailable, match="Resource temporarily unavailable"):
+        await ours.run(["git"], lambda lines: None)
+    await ours.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_starts_after_the_stop(tmp_path: Path) -> None:
+    """Once all are stopped, no child is started any more."""
+    ours = processes()
+    await ours.stop()
+    with pytest.raises(ShuttingDown):
+        await ours.run(["touch", str(tmp_path / "x")], lambda lines: None)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_environment_is_what_was_given() -> None:
+    """A child sees the variables that it is given, and no others."""
+    ended = await processes().run(["env"], lambda lines: None)
+    assert {line.partition(b"=")[0] for line in ended.output.splitlines()} == {b"PATH"}
 
 
 @pytest_twisted.ensureDeferred
@@ -115,7 +197,7 @@ from nixery.nix.process import Processes
 def tell(lines):
     print(lines[0].decode(), flush=True)
 ours = Processes(reactor, {"PATH": os.environ["PATH"]})
-ours.run(["sh", "-c", "echo $$ >&2; sleep 1000; :"], tell)
+ours.run(["sh", "-c", "echo $$ >&2; exec sleep 1000"], tell)
 reactor.run()
 """
 
@@ -130,7 +212,7 @@ def test_children_of_the_killed() -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
     deadline = time.monotonic() + 10
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+    while _lives(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -146,6 +228,23 @@ def test_lines_do_not_depend_on_pieces(parts: list[bytes], data: st.DataObject) 
         splitter.feed(stream[start:end])
     splitter.finish()
     expected = stream.split(b"\n")
+    assert lines == (expected if expected[-1] else expected[:-1])
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"\n", b"bcd", b"efghijklm"]), max_size=12),
+    st.integers(1, 9),
+    st.integers(1, 6),
+)
+def test_long_lines_do_not_depend_on_pieces(parts: list[bytes], size: int, limit: int) -> None:
+    """However a stream is cut, its lines are the same, and none is longer than the limit."""
+    stream = b"".join(parts)
+    lines: list[bytes] = []
+    splitter = LineSplitter(lines.extend, limit)
+    for start in range(0, len(stream), size):
+        splitter.feed(stream[start : start + size])
+    splitter.finish()
+    expected = [line[:limit] for line in stream.split(b"\n")]
     assert lines == (expected if expected[-1] else expected[:-1])
 
 

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from nixery.interfaces import IResolver
 from nixery.model.errors import SourceUnavailable, UnknownTag
-from nixery.model.source import Folder, GitRepository
+from nixery.model.source import NIXPKGS_URL, Channel, Folder, GitRepository, PinnedSource
 from nixery.nix.process import Processes
 from nixery.nix.resolve import FolderResolver, GitResolver
 
@@ -60,6 +60,20 @@ def resolver(url: str, clock: Any = reactor) -> GitResolver:
     return GitResolver(clock, Processes(reactor, environ), GitRepository(url), lifetime=30)
 
 
+def fake_git(folder: Path) -> Processes:
+    """A ``git`` that notes its arguments and knows the last of them."""
+    git = folder / "git"
+    git.write_text(
+        f"""#!/bin/sh
+printf '%s\\n' "$@" > '{folder}/arguments'
+for name; do :; done
+printf '%040d\\t%s\\n' 7 "$name"
+"""
+    )
+    git.chmod(0o755)
+    return Processes(reactor, {"PATH": f"{folder}:{os.environ['PATH']}"})
+
+
 async def revision(resolver: IResolver, tag: str) -> str:
     return (await resolver.resolve(tag)).revision
 
@@ -86,6 +100,46 @@ async def test_unknown_names(repository: Repository, tag: str) -> None:
     """A name that stands for nothing is said to be unknown."""
     with pytest.raises(UnknownTag):
         await revision(resolver(f"file://{repository.folder}"), tag)
+
+
+@pytest_twisted.ensureDeferred
+async def test_unknown_names_are_asked_for_again(repository: Repository) -> None:
+    """A tag that was unknown is known as soon as it is pushed."""
+    ours = resolver(f"file://{repository.folder}", Clock())
+    with pytest.raises(UnknownTag):
+        await revision(ours, "new")
+    repository.git("branch", "new")
+    assert await revision(ours, "new") == repository.git("rev-parse", "HEAD")
+
+
+@pytest_twisted.ensureDeferred
+async def test_full_commits_start_nothing() -> None:
+    """A full commit is a revision already: no remote is asked."""
+    for commit in ("0" * 40, "a1" * 32):
+        assert await revision(resolver("file:///no/such/repository"), commit) == commit
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_are_arguments_and_no_options(tmp_path: Path) -> None:
+    """git gets a URL and the names asked for after ``--``, whatever they look like."""
+    ours = GitResolver(reactor, fake_git(tmp_path), GitRepository("--upload-pack=true"), 30)
+    await revision(ours, "_x")
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[arguments.index("--") + 1] == "--upload-pack=true"
+    assert all(name.startswith("refs/") for name in arguments[arguments.index("--") + 2 :])
+
+
+@pytest.mark.parametrize(
+    ("tag", "asked"), [("latest", "refs/heads/nixos-x"), ("nixos-y", "refs/heads/nixos-y")]
+)
+@pytest_twisted.ensureDeferred
+async def test_channels(tmp_path: Path, tag: str, asked: str) -> None:
+    """A channel's ``latest`` is the branch of its name in nixpkgs; tags name other channels."""
+    ours = GitResolver(reactor, fake_git(tmp_path), Channel("nixos-x"), 30)
+    assert await ours.resolve(tag) == PinnedSource(Channel("nixos-x"), "7".zfill(40))
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[-1] == asked
+    assert NIXPKGS_URL in arguments
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,82 @@
+"""What a build tells of itself."""
+
+from twisted.internet.task import Clock
+from twisted.logger import (
+    LogEvent,
+    LogLevel,
+    capturedLogs,
+    formatEvent,
+    formatEventAsClassicLogText,
+)
+
+from nixery.builds.events import Journal
+from nixery.model.events import (
+    BuildStarted,
+    Collided,
+    Event,
+    FetchStarted,
+    Found,
+    LogLine,
+    Planned,
+    Resolved,
+    Said,
+)
+from nixery.model.image import parse_image
+
+IMAGE = parse_image("git/jq", "v1")
+SHOWN: list[Event] = [
+    *(Resolved("the set", "abc"), Found("git", "git", "git-1"), BuildStarted("git-1")),
+    *(Collided("bin/x", "a", "b"), Said(0, "an error"), Said(1, "a warning")),
+]
+HIDDEN: list[Event] = [
+    *(LogLine("git-1", "checking for gcc"), Planned("2 paths"), FetchStarted("/x", "y")),
+    Said(3, "chatter"),
+]
+
+
+def told(*events: Event) -> list[LogEvent]:
+    with capturedLogs() as captured:
+        journal = Journal(Clock(), IMAGE)
+        for event in events:
+            journal.emit(event)
+    return list(captured)
+
+
+def test_what_matters_is_told() -> None:
+    """The steps of a build are for every log, and packages' own lines for the debug level."""
+    first, *others = told(*SHOWN, *HIDDEN)
+    assert "git/jq:v1" in formatEvent(first)
+    levels = [event["log_level"] for event in others]
+    assert levels == [LogLevel.info] * len(SHOWN) + [LogLevel.debug] * len(HIDDEN)
+    assert all("git/jq:v1" in formatEvent(event) for event in others)
+
+
+def test_hostile_text_stays_within_its_line() -> None:
+    """What packages are called and print forges no line of the log, no field of it, and is
+    nothing that a terminal obeys."""
+    hostile = "a\n2030-01-01 [x] b\r\x1b[31mred\x07{image} \udcff"
+    with capturedLogs() as captured:
+        journal = Journal(Clock(), IMAGE)
+        for event in (Said(0, hostile), Collided(hostile, "a", "b"), LogLine("x", hostile)):
+            journal.emit(event)
+        journal.failed(hostile)
+    assert len(captured) == 5
+    for logged in captured:
+        first, *others = (formatEventAsClassicLogText(logged) or "").rstrip().split("\n")
+        assert all(line.startswith("\t") for line in others)
+        assert "".join([first, *others]).replace("\t", "").isprintable()
+    assert "{image}" in formatEvent(captured[-1])
+
+
+def test_the_end_is_told_with_the_time_it_took() -> None:
+    """A build's end says what came of it, and how long it took."""
+    clock = Clock()
+    with capturedLogs() as captured:
+        journal = Journal(clock, IMAGE)
+        clock.advance(2.5)
+        journal.done("sha256:x")
+        journal.failed("it is broken")
+    done, failed = map(formatEvent, captured[1:])
+    assert "sha256:x" in done
+    assert "2.500 s" in done
+    assert "it is broken" in failed

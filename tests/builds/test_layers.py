@@ -1,0 +1,145 @@
+"""Layers made and kept."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import CancelledError, Deferred
+
+from nixery.builds.cache import Cache
+from nixery.builds.layers import Contents, LayerMaker
+from nixery.model.errors import PackingFailed, ShuttingDown, StorageFull
+from nixery.model.events import Event, Packed
+from nixery.model.manifest import Layer
+from nixery.model.rootfs import File, Folder, Link
+from nixery.packing import tar
+from nixery.packing.compress import media_type
+from nixery.packing.job import PackedLayer
+from nixery.storage.memory import MemoryStorage
+from tests.builds.fakes import FakeNix, FakePackers, store_path
+
+A, B = store_path("a"), store_path("b")
+ENTRIES = (("etc", Folder()), ("etc/x", File("text", 0o600)), ("sh", Link("/nix/store/x")))
+
+
+class Workshop:
+    """A maker of layers over fakes, and the fakes."""
+
+    def __init__(self, folder: Path, compression: str = "fast") -> None:
+        self.storage = MemoryStorage()
+        self.packers = FakePackers()
+        self.nix = FakeNix(str(folder))
+        self.events: list[Event] = []
+        cache = Cache(self.storage)
+        self.maker = LayerMaker(self.storage, cache, self.nix, self.packers, compression)  # type: ignore[arg-type]
+
+    def make(self, contents: Contents) -> Deferred[Layer]:
+        return Deferred.fromCoroutine(self.maker.make(contents, self.events.append))
+
+    def left_behind(self) -> list[str]:
+        """Sinks that are still there."""
+        return [job.sink for job in self.packers.jobs if os.path.exists(job.sink)]
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+def test_keys_stand_for_the_contents() -> None:
+    """Layer keys differ with any path, any fact of any entry, and the packer; the order of paths
+    does not count."""
+    contents = [
+        *(Contents(), Contents((A,)), Contents((B,)), Contents((A, B)), Contents((A,), ENTRIES)),
+        *(Contents(entries=ENTRIES[:n]) for n in range(1, 4)),
+        *(Contents(entries=(("x", e),)) for e in (Folder(), Folder(0o700), Link(""), Link("x"))),
+        *(Contents(entries=(("x", e),)) for e in (File(""), File("x"), File("", 0o600))),
+    ]
+    keys = [c.key(packer) for c in contents for packer in ("p", "q")]
+    for one, other in itertools.combinations(keys, 2):
+        assert one != other
+    assert Contents((B, A)).key("p") == Contents((A, B)).key("p")
+
+
+@pytest_twisted.ensureDeferred
+async def test_layers_are_made_once(workshop: Workshop) -> None:
+    """A layer is stored under its digest, told, known from then on, and leaves no sink."""
+    contents = Contents((A, B))
+    assert await workshop.maker.known([contents, Contents((A,))]) == [None, None]
+    layer = await workshop.make(contents)
+    assert layer.paths == tuple(sorted((A, B)))
+    assert layer.descriptor.media_type == media_type("fast")
+    assert len(workshop.storage.blobs[layer.descriptor.digest]) == layer.descriptor.size
+    assert await workshop.maker.known([Contents((A,)), contents]) == [None, layer]
+    (told,) = workshop.events
+    assert isinstance(told, Packed)
+    assert told.digest == str(layer.descriptor.digest)
+    assert workshop.left_behind() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_packed(workshop: Workshop) -> None:
+    """A packer is told where each store path's files are, and every fact of each entry."""
+    await workshop.make(Contents((A,), ENTRIES))
+    (job,) = workshop.packers.jobs
+    assert list(job.paths) == [(A, workshop.nix.physical(A))]
+    assert list(job.entries) == [
+        tar.Entry("etc", "dir", 0o755),
+        tar.Entry("etc/x", "file", 0o600, b"text"),
+        tar.Entry("sh", "link", target="/nix/store/x"),
+    ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_builds_share_a_layer_in_the_making(workshop: Workshop) -> None:
+    """Two builds that need a layer at once pack it once, and one that leaves hurts nobody."""
+    workshop.packers.gate = gate = Deferred[PackedLayer]()
+    first, second = workshop.make(Contents((A,))), workshop.make(Contents((A,)))
+    first.cancel()
+    with pytest.raises(CancelledError):
+        await first
+    (job,) = workshop.packers.jobs
+    workshop.packers.gate = None
+    packed = await workshop.packers.pack(job)
+    gate.callback(packed)
+    assert (await second).descriptor.digest == packed.digest
+
+
+@pytest_twisted.ensureDeferred
+async def test_failures_are_not_remembered(workshop: Workshop) -> None:
+    """A layer that can't be packed, arrives cut, or has no room is an error, leaves nothing
+    behind, and is tried again."""
+    contents = Contents((A,))
+    workshop.packers.error = lambda job: PackingFailed(A, "no")
+    with pytest.raises(PackingFailed):
+        await workshop.make(contents)
+    workshop.packers.error = lambda job: None
+    workshop.storage.full = True
+    with pytest.raises(StorageFull):
+        await workshop.make(contents)
+    workshop.storage.full = False
+    assert not workshop.storage.blobs
+    assert not workshop.storage.records
+    assert workshop.left_behind() == []
+    assert await workshop.make(contents)
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop(workshop: Workshop) -> None:
+    """A stop cancels what is being packed; those who wait, and those who come, are told so."""
+    workshop.packers.gate = gate = Deferred[PackedLayer]()
+    waiting = workshop.make(Contents((A,)))
+    await workshop.maker.stop()
+    assert gate.called
+    for each in (waiting, workshop.make(Contents((B,)))):
+        with pytest.raises(ShuttingDown):
+            await each
+    assert workshop.left_behind() == []
+
+
+def test_compression_is_part_of_the_packer(tmp_path: Path) -> None:
+    """Layers that are compressed in another way have other keys."""
+    one, other = Workshop(tmp_path, "fast"), Workshop(tmp_path, "small")
+    assert one.maker.packer != other.maker.packer

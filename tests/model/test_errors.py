@@ -1,0 +1,59 @@
+"""What errors say to people."""
+
+from typing import Any
+
+import attrs
+import pytest
+
+from nixery.model import errors
+
+KINDS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.NixeryError) and attrs.has(kind)
+]
+VALUES: dict[str, Any] = {"size": 17, "seconds": 17}
+LISTS = ("nearest", "matches", "inside", "log")
+
+
+def example(kind: type[errors.NixeryError]) -> errors.NixeryError:
+    """An error whose every fact is a word that can be found again."""
+    facts: dict[str, Any] = {}
+    for field in attrs.fields(kind):  # type: ignore[arg-type]
+        facts[field.name] = VALUES.get(field.name, f"<{field.name}>")
+        if field.name in LISTS:
+            facts[field.name] = [f"<{field.name} {n}>" for n in range(2)]
+    return kind(**facts)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_fact_is_told(kind: type[errors.NixeryError]) -> None:
+    """The sentence of an error holds all that the error knows, except for traces."""
+    error = example(kind)
+    said = str(error)
+    for name, value in attrs.asdict(error).items():  # type: ignore[arg-type]
+        for each in value if isinstance(value, list) else [value]:
+            assert name == "trace" or str(each) in said
+
+
+def test_hints_are_left_out() -> None:
+    """Where there is nothing to suggest, the sentence has no empty hint."""
+    assert str(errors.UnknownPackage("x")) == "there is no package 'x' in this package set"
+    assert str(errors.NotAPackage("x", "a string")) == "'x' is not a package but a string"
+    assert str(errors.BuildFailed("x-1", "no")) == "x-1 failed to build: no"
+    assert "did you mean a, b or c?" in str(errors.UnknownPackage("x", ["a", "b", "c"]))
+    assert "did you mean a?" in str(errors.UnknownPackage("x", ["a"]))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.NameInvalid("x" * 10_000, "no"),
+        errors.TagInvalid("x" * 10_000),
+        errors.DigestInvalid("x" * 10_000),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_was_asked_for_is_not_sent_back_whole(error: errors.NixeryError) -> None:
+    """An overlong name, tag or digest is quoted in part."""
+    assert len(str(error)) < 300

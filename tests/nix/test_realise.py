@@ -1,0 +1,190 @@
+"""From an image to built packages, with programs in Nix's place that say what tests tell them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from zope.interface.verify import verifyObject
+
+from nixery.interfaces import INix
+from nixery.model.closure import Realisation, Root
+from nixery.model.errors import BuildFailed, NixUnavailable
+from nixery.model.events import BuildStarted, Event, Found, LogLine
+from nixery.model.image import Image, parse_image
+from nixery.model.source import Folder, PinnedSource
+from nixery.nix.commands import Commands
+from nixery.nix.process import Processes
+from nixery.nix.realise import Nix, request_for
+
+reactor: Any = _reactor
+SAMPLES = Path(__file__).parent / "samples"
+IMAGE = parse_image("x", "latest")
+PINNED = PinnedSource(Folder("/set"), "1")
+X = "/nix/store/" + "a" * 32 + "-x-1.0"
+LIBC = "/nix/store/" + "b" * 32 + "-libc-2.0"
+FOUND = "@nix " + json.dumps(
+    {
+        "action": "msg",
+        "level": 0,
+        "msg": 'trace: @nixery@{"found":[{"attribute":["X"],"name":"x-1.0","package":"x",'
+        f'"path":"{X}"}}]}}@nixery@',
+    }
+)
+CLOSURE = json.dumps(
+    {X: {"narSize": 2, "references": [X, LIBC]}, LIBC: {"narSize": 1, "references": []}}
+)
+
+
+class Machine:
+    """A folder with programs in Nix's place, and the Nix that runs them."""
+
+    def __init__(self, folder: Path, store: str | None = "/chroot") -> None:
+        self.folder = folder
+        self.events: list[Event] = []
+        environ = {"PATH": f"{folder}:{os.environ['PATH']}"}
+        self.processes = Processes(reactor, environ, grace=0.3)
+        commands = Commands(self.processes, store)
+        self.nix = Nix(reactor, commands, "/expressions", str(folder), 600)
+        self.nix.start()
+        self.program("nix-build", f"echo '{FOUND}' >&2")
+        self.program("nix", f"echo '{CLOSURE}'")
+
+    def program(self, name: str, script: str) -> None:
+        """Put a program in place that notes its arguments."""
+        path = self.folder / name
+        path.write_text(f'#!/bin/sh\nprintf \'%s\\n\' "$@" > "$0.arguments"\n{script}\n')
+        path.chmod(0o755)
+
+    def arguments(self, name: str) -> list[str]:
+        return (self.folder / f"{name}.arguments").read_text().splitlines()
+
+    def realise(self, image: Image = IMAGE) -> Deferred[Realisation]:
+        return Deferred.fromCoroutine(self.nix.realise(image, PINNED, self.events.append))
+
+    @property
+    def guards(self) -> list[str]:
+        return os.listdir(self.folder / "roots")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_realise(machine: Machine) -> None:
+    """What was found and its closure are the answer; a guard stands until it is released."""
+    assert verifyObject(INix, machine.nix)
+    realised = await machine.realise()
+    assert realised.roots == (Root("x", "X", X),)
+    assert realised.graph == {
+        X: {"size": 2, "references": [LIBC]},
+        LIBC: {"size": 1, "references": []},
+    }
+    assert machine.events == [Found("x", "X", "x-1.0")]
+    assert machine.guards == [os.path.basename(realised.guard)]
+    await machine.nix.release(realised)
+    await machine.nix.release(realised)
+    assert machine.guards == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_are_data(machine: Machine) -> None:
+    """Nix gets what was asked for as the text of one argument, before ``--`` and the expression."""
+    await machine.realise()
+    arguments = machine.arguments("nix-build")
+    place = arguments.index("--argstr")
+    assert arguments[place : place + 3] == ["--argstr", "request", request_for(IMAGE, PINNED)]
+    assert arguments[place + 3 :] == ["--", "/expressions/realise.nix"]
+    assert arguments[arguments.index("--timeout") + 1] == "600"
+    assert machine.arguments("nix")[-2:] == ["--", X]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("store", "prefix"), [("/chroot", "/chroot"), (None, "")])
+async def test_stores(tmp_path: Path, store: str | None, prefix: str) -> None:
+    """A store of one's own is named to every program, and its files lie below its folder."""
+    machine = Machine(tmp_path, store)
+    await machine.realise()
+    for name in ("nix-build", "nix"):
+        assert ("--store" in machine.arguments(name)) == (store is not None)
+    assert machine.nix.physical(X) == prefix + X
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("version", ["2.8", "2.26", "2.34"])
+async def test_failed_builds(machine: Machine, version: str) -> None:
+    """A failed build is told while it runs, ends in its error, and leaves no guard."""
+    sample = SAMPLES / f"build-fail-{version}.ndjson"
+    machine.program("nix-build", f"echo '{FOUND}' >&2; cat {sample} >&2; exit 100")
+    with pytest.raises(BuildFailed) as caught:
+        await machine.realise()
+    assert caught.value.derivation == "broken-1.0"
+    assert BuildStarted("broken-1.0") in machine.events
+    assert LogLine("broken-1.0", "building") in machine.events
+    assert machine.guards == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "script",
+    ["echo 'error: no such path' >&2; exit 1", "echo '{'", "echo null", f"echo '{{\"{X}\":null}}'"],
+)
+async def test_a_store_that_cannot_tell(machine: Machine, script: str) -> None:
+    """A closure that can't be had, or read, is Nix's fault, and leaves no guard."""
+    machine.program("nix", script)
+    with pytest.raises(NixUnavailable):
+        await machine.realise()
+    assert machine.guards == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("script", ["exit 0", "kill -9 $$", "exit 1"])
+async def test_nix_that_says_nothing(machine: Machine, script: str) -> None:
+    """Nix that ends without a word, however it ends, is Nix's fault."""
+    machine.program("nix-build", script)
+    with pytest.raises(NixUnavailable):
+        await machine.realise()
+    assert machine.guards == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling(machine: Machine) -> None:
+    """Cancelling ends Nix, and leaves no guard."""
+    machine.program("nix-build", "echo $$ > \"$0.pid\"; echo '@nix x' >&2; sleep 1000; :")
+    running = machine.realise()
+    while not machine.events:
+        await deferLater(reactor, 0.02, lambda: None)
+    pid = int((machine.folder / "nix-build.pid").read_text())
+    running.cancel()
+    with pytest.raises(CancelledError):
+        await running
+    await machine.processes.stop()
+    assert not psutil.pid_exists(pid)
+    assert machine.guards == []
+
+
+def test_guards_of_the_dead_are_dropped(tmp_path: Path) -> None:
+    """At the start, guards of processes that are no more are dropped, and others' are kept."""
+    kept = f"{os.getppid()}.x"
+    for name in (kept, f"{os.getpid()}.x", f"{2**22 + 1}.x", "nonsense"):
+        (tmp_path / "roots" / name).mkdir(parents=True)
+    assert Machine(tmp_path).guards == [kept]
+
+
+@pytest.mark.parametrize(
+    ("name", "optional"),
+    [("git", ["cacert", "iana-etc"]), ("cacert/git", ["iana-etc"])],
+)
+def test_requests(name: str, optional: list[str]) -> None:
+    """What comes with every image may be missing in a set; what was named may not."""
+    packages = json.loads(request_for(parse_image(name, "latest"), PINNED))["packages"]
+    assert [p["name"] for p in packages if p["optional"]] == optional
+    assert [p["name"] for p in packages if not p["optional"]] == name.split("/")

@@ -1,0 +1,248 @@
+"""All parts put together, without a network: the endpoint is a fake."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import capturedLogs, formatEvent
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from nixery.model.errors import StorageUnavailable
+from nixery.settings import Settings
+from nixery.tap import Options, RegistryService, child_environment, make_registry, makeService
+
+reactor: Any = _reactor
+TOP = Path(__file__).resolve().parents[1]
+TWISTD = str(Path(sys.executable).with_name("twistd"))
+
+
+@implementer(IListeningPort)
+class FakePort:
+    """A port that nobody can reach."""
+
+    open = True
+
+    def startListening(self) -> None:
+        self.open = True
+
+    def stopListening(self) -> Deferred[None]:
+        self.open = False
+        return succeed(None)
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 4321)
+
+
+@implementer(IStreamServerEndpoint)
+class FakeEndpoint:
+    """An endpoint that notes what it is to serve.
+
+    :ivar result: what listening comes to.
+    """
+
+    def __init__(self) -> None:
+        self.port = FakePort()
+        self.site: Factory | None = None
+        self.result: Deferred[IListeningPort] = succeed(self.port)
+
+    def listen(self, factory: Factory) -> Deferred[IListeningPort]:  # type: ignore[override]
+        self.site = factory
+        return self.result
+
+
+class Daemon:
+    """A daemon in this process, behind a fake endpoint."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.endpoint = FakeEndpoint()
+        self.state = folder / "state"
+        environ = {"STATE_DIRECTORY": str(self.state), "NIXERY_PKGS_PATH": str(folder), **environ}
+        settings = Settings.from_environ(environ)
+        self.service: RegistryService = make_registry(reactor, settings, environ, self.endpoint)
+
+    async def start(self) -> None:
+        self.service.startService()
+        assert self.service.started is not None
+        await self.service.started
+
+    def stop(self) -> Deferred[None]:
+        return self.service.stopService()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    made = Daemon(tmp_path)
+    assert verifyObject(IStreamServerEndpoint, made.endpoint)
+    assert verifyObject(IListeningPort, made.endpoint.port)
+    yield made
+    if made.service.running:
+        pytest_twisted.blockon(made.stop())
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_and_stop(daemon: Daemon) -> None:
+    """The daemon listens when its storage and its folders are ready, says so, and stops
+    listening."""
+    with capturedLogs() as captured:
+        await daemon.start()
+    assert daemon.endpoint.site is not None
+    assert {"storage", "roots"} <= set(os.listdir(daemon.state))
+    assert any("docker pull localhost:4321/" in formatEvent(event) for event in captured)
+    await daemon.stop()
+    assert not daemon.endpoint.port.open
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_listens_without_a_storage(tmp_path: Path) -> None:
+    """No request is taken before the storage is ready."""
+    (tmp_path / "file").touch()
+    daemon = Daemon(tmp_path, STORAGE_PATH=str(tmp_path / "file" / "x"))
+    with capturedLogs() as captured:
+        started = Deferred.fromCoroutine(daemon.service._start())
+        with pytest.raises(StorageUnavailable):
+            await started
+    assert daemon.endpoint.site is None
+    assert not [event for event in captured if "ready" in formatEvent(event)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stop_while_it_starts(daemon: Daemon) -> None:
+    """A daemon that is stopped before it listens gives that up, and that is no fault."""
+    given_up: list[object] = []
+    daemon.endpoint.result = Deferred(given_up.append)
+    daemon.service.startService()
+    while daemon.endpoint.site is None:
+        await _moment()
+    with capturedLogs() as captured:
+        await daemon.stop()
+    assert len(given_up) == 1
+    assert not [event for event in captured if "cannot start" in formatEvent(event)]
+
+
+def _moment() -> Deferred[None]:
+    moment: Deferred[None] = Deferred()
+    reactor.callLater(0.01, moment.callback, None)
+    return moment
+
+
+class EndingReactor:
+    """What is asked of a reactor when the daemon can't run."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def addSystemEventTrigger(self, *arguments: Any) -> None:
+        self.asked.append(arguments)
+
+    def stop(self) -> None:
+        self.asked.append(("stop",))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_failed_start_ends_the_daemon() -> None:
+    """Where nothing can be listened on, the daemon says why, and ends with exit code 1."""
+
+    async def nothing() -> None:
+        pass
+
+    endpoint, ending = FakeEndpoint(), EndingReactor()
+    endpoint.result = fail(OSError("it is in use"))
+    service = RegistryService(ending, endpoint, Factory(), nothing, nothing)  # type: ignore[arg-type]
+    with capturedLogs() as captured:
+        service.startService()
+    assert "cannot start: it is in use" in [formatEvent(event) for event in captured]
+    assert ending.asked == [("after", "shutdown", os._exit, 1), ("stop",)]
+
+
+SECRETS = {
+    "GCS_SIGNING_KEY": "secret",
+    "GOOGLE_APPLICATION_CREDENTIALS": "secret",
+    "NIXERY_PKGS_REPO": "https://u:secret@h/",
+    "NIX_POPULARITY_URL": "https://u:secret@h/",
+    "NIXERY_ANYTHING_NEW": "secret",
+    "LISTEN_FDS": "secret",
+    "NOTIFY_SOCKET": "secret",
+}
+
+
+def test_secrets_do_not_reach_children() -> None:
+    """Nix and git see nothing of what the daemon alone is to know, and all else."""
+    kept = {"PATH": "/bin", "NIX_CONF_DIR": "/conf", "SSH_AUTH_SOCK": "/s", "HTTPS_PROXY": "p"}
+    seen = child_environment({**SECRETS, **kept}, "/state")
+    assert "secret" not in repr(seen)
+    assert kept.items() <= seen.items()
+
+
+def test_what_children_need() -> None:
+    """Children have a home and a user where the daemon has none, are never prompted, and run
+    nothing that a URL says, whatever the environment allows."""
+    bare = child_environment({}, "/state")
+    assert bare["HOME"] == "/state"
+    assert bare["USER"]
+    environ = {"HOME": "/h", "USER": "u", "GIT_ALLOW_PROTOCOL": "ext", "GIT_TERMINAL_PROMPT": "1"}
+    seen = child_environment(environ, "/state")
+    assert (seen["HOME"], seen["USER"]) == ("/h", "u")
+    assert "ext" not in seen["GIT_ALLOW_PROTOCOL"].split(":")
+    assert seen["GIT_TERMINAL_PROMPT"] == "0"
+
+
+def test_make_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin's service is the registry, and making it starts and writes nothing."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    options = Options()
+    options.parseOptions(["--listen", "tcp:0:interface=127.0.0.1", "--pkgs-path", str(tmp_path)])
+    service = makeService(options)
+    assert isinstance(service, RegistryService)
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("endpoint", ["nosuch:1", "tcp:x", "tcp", "systemd:domain=INET:index=9"])
+def test_endpoints_that_cannot_be(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no endpoint ends the start with exit code 1 and a line that names the setting."""
+    monkeypatch.setenv("NIXERY_LISTEN", endpoint)
+    options = Options()
+    options.parseOptions([])
+    with pytest.raises(SystemExit) as caught:
+        makeService(options)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.startswith(f"nixery: NIXERY_LISTEN is {endpoint!r}; ")
+
+
+def twistd(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """``twistd nixery`` as an operator starts it from a checkout."""
+    kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(TOP)}
+    command = [TWISTD, "--nodaemon", "--pidfile=", "nixery", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env={**kept, **environ}, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_check_from_outside(tmp_path: Path) -> None:
+    """``twistd nixery --check`` prints what would run, writes nothing, and ends with 0."""
+    ran = twistd(tmp_path, "--check", PORT="4321")
+    assert ran.returncode == 0, ran.stderr
+    assert "tcp:4321" in ran.stdout
+    assert os.listdir(tmp_path) == []
+
+
+def test_faults_from_outside(tmp_path: Path) -> None:
+    """Broken settings end ``twistd`` with 1, a line for each on stderr, and no traceback."""
+    ran = twistd(tmp_path, "--port", "x", NIX_TIMEOUT="never", NIXERY_LISTEN="nosuch:1")
+    assert ran.returncode == 1
+    assert [line.split()[1] for line in ran.stderr.splitlines()] == ["PORT", "NIX_TIMEOUT"]
+    ran = twistd(tmp_path, NIXERY_LISTEN="nosuch:1")
+    assert ran.returncode == 1
+    assert [line.split()[1] for line in ran.stderr.splitlines()] == ["NIXERY_LISTEN"]

@@ -1,8 +1,11 @@
 """What a build tells of itself while it runs."""
 
+from collections.abc import Sequence
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from nixery.model.closure import store_name
 from nixery.model.events import (
     BuildStarted,
     Collided,
@@ -72,12 +75,18 @@ def describe(event: Event) -> str | None:
         case Grouped(layers=layers, known=known):
             return f"grouped into {layers} layers, {known} of them known"
         case Packed(digest=digest, size=size, uncompressed=uncompressed, paths=paths):
-            what = f"{len(paths)} store paths" if paths else "the root file system"
-            return f"packed {what}: {_megabytes(uncompressed)} in {_megabytes(size)}, {digest}"
+            sizes = f"{_megabytes(uncompressed)} in {_megabytes(size)}"
+            return f"packed {_contents(paths)}: {sizes}, {digest}"
         case Said(level=0 | 1, text=text):
             return f"Nix: {text}"
         case _:
             return None
+
+
+def _contents(paths: Sequence[str]) -> str:
+    if not paths:
+        return "the root file system"
+    return store_name(paths[0]) if len(paths) == 1 else f"{len(paths)} store paths"
 
 
 def _one_line(text: str) -> str:

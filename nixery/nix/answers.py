@@ -40,7 +40,7 @@ _ERRORS_KEPT = 50
 _MARK = re.compile(r"@nixery@(\{.*?\})@nixery@", re.DOTALL)
 # With the output that was wanted of it: X.drv!out, and since 2.15 X.drv^out.
 _DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^']+\.drv)(?:[!^][^']*)?'")
-_TIMED_OUT, _BUILD_FAILED = 101, 100
+_TIMED_OUT = 101  # an exit code of nix-build
 # What is of level 0 and no error: advice, and what a set traces.
 _NO_ERROR = ("(use '--show-trace'", "trace: ")
 # Newer versions say what was wrong behind the trace; 2.8 says it in the first line.

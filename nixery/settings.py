@@ -130,7 +130,8 @@ VARIABLES = (
     ),
 )
 
-_SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
+SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
+"""Variables that name the package set: at most one of them may be set."""
 
 
 @attrs.frozen
@@ -204,7 +205,7 @@ def _value(variable: Variable, environ: Mapping[str, str], faults: list[str]) ->
 
 
 def _source(values: Mapping[str, Any], faults: list[str]) -> Source | None:
-    named = [name for name in _SOURCES if values[name]]
+    named = [name for name in SOURCES if values[name]]
     if len(named) > 1:
         faults.append(f"{' and '.join(named)} are set; a registry has one package set")
         return None

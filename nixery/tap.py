@@ -30,7 +30,7 @@ from nixery.nix.realise import Nix
 from nixery.nix.resolve import FolderResolver, GitResolver
 from nixery.nix.store import find_expressions, find_store
 from nixery.packing.workers import Packers
-from nixery.settings import VARIABLES, Settings, SettingsInvalid, Variable
+from nixery.settings import SOURCES, VARIABLES, Settings, SettingsInvalid, Variable
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.web.site import make_site
 
@@ -62,10 +62,10 @@ class Options(UsageOptions):
     settings: Settings
 
     def postOptions(self) -> None:
-        environ = dict(os.environ)
-        for variable in VARIABLES:
-            if self[variable.option] is not None:
-                environ[variable.name] = self[variable.option]
+        given = {v.name: self[v.option] for v in VARIABLES if self[v.option] is not None}
+        # One way of naming the package set stands against all others.
+        replaced = SOURCES if given.keys() & set(SOURCES) else ()
+        environ = {name: text for name, text in os.environ.items() if name not in replaced} | given
         try:
             self.settings = Settings.from_environ(environ)
         except SettingsInvalid as invalid:

@@ -152,6 +152,14 @@ def test_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options.settings.nix_timeout == 77
 
 
+def test_an_option_for_the_source_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package set named on the command line stands against any that the environment names."""
+    monkeypatch.setenv("NIXERY_CHANNEL", "nixos-25.11")
+    options = Options()
+    options.parseOptions(["--pkgs-path", "/"])
+    assert options.settings.source == Folder("/")
+
+
 def test_every_variable_has_an_option() -> None:
     """Options have names of their own, and the help names the variable of each."""
     assert len({variable.option for variable in VARIABLES}) == len(VARIABLES)

@@ -21,7 +21,27 @@ def list_output(path: str, physical: Callable[[str], str]) -> Listing:
     end = _follow(path, physical)
     if end is None or not os.path.isdir(physical(end)):
         return {}
-    return dict(_walk(end, "", physical))
+    return dict(_walk_top(end, physical))
+
+
+def _walk_top(top: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:
+    """Walk an output. A folder at its top may be a link to one of another store path, as
+    nixpkgs' ``buildEnv`` makes them: it counts as the folder, so that others merge with it."""
+    for name, item in _walk(top, "", physical):
+        at_top = item.kind is Kind.OTHER and "/" not in name
+        folder = _folder_of_another(top, name, physical) if at_top else None
+        if folder is None:
+            yield name, item
+        else:
+            yield name, Item(Kind.FOLDER)
+            yield from ((f"{name}/{inner}", item) for inner, item in _walk(folder, "", physical))
+
+
+def _folder_of_another(top: str, name: str, physical: Callable[[str], str]) -> str | None:
+    end = _follow(os.path.join(top, name), physical)
+    if end is None or f"{end}/".startswith(f"{top}/") or not end.startswith(f"{STORE}/"):
+        return None
+    return end if os.path.isdir(physical(end)) else None
 
 
 def _walk(top: str, below: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:

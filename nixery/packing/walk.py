@@ -72,6 +72,8 @@ class Walk:
         if (kind == stat.S_IFDIR) is not name.endswith(b"/"):
             raise fault("changed", name, _CHANGED)
         self._check_age(name, status)
+        if b"/.wh." in name:
+            raise fault("unsupported", name, "to clients, a name that begins with .wh. deletes")
         if kind == stat.S_IFREG:
             self._pack_file(name, at, within, status)
         elif kind == stat.S_IFDIR:

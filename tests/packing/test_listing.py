@@ -76,16 +76,17 @@ def test_outputs_that_are_links(store: Store) -> None:
         ("sbin", "bin", Item(Kind.ALIAS, "bin")),
         ("share/x", "../bin", Item(Kind.ALIAS, "../bin")),
         ("sbin", f"{A}/bin", OTHER),
-        ("sbin", f"{B}/bin", OTHER),
-        ("sbin", f"../{B[11:]}/bin", OTHER),
+        ("sbin", f"{B}/bin", FOLDER),
+        ("sbin", f"../{B[11:]}/bin", FOLDER),
+        ("share/bin", f"{B}/bin", OTHER),
         ("me", ".", OTHER),
         ("x", "bin/x", OTHER),
         ("x", f"{B}/bin/x", OTHER),
     ],
 )
 def test_links(store: Store, name: str, target: str, item: Item) -> None:
-    """A relative link to a folder of the same output is an alias; other links that lead
-    somewhere are as good as files."""
+    """A relative link to a folder of the same output is an alias, one at the top to another's
+    folder is that folder; other links that lead somewhere are as good as files."""
     store.link("bin/x", f"{B}/bin/x")
     store.link(name, target)
     assert store.item(name) == item
@@ -132,3 +133,22 @@ def test_what_cannot_be_read(store: Store) -> None:
     """An output that is not there is an error of the system that names it."""
     with pytest.raises(FileNotFoundError, match=A + "-none"):
         list_output(A + "-none", store.physical)
+
+
+def test_folders_of_others_at_the_top(store: Store) -> None:
+    """A link at an output's top to a folder of another store path counts as that folder, as deep
+    as the folder itself goes; one further down is a link."""
+    top = Path(store.physical(A))
+    (top / "share").mkdir(parents=True)
+    (top / "bin").symlink_to(B + "/bin")
+    (top / "store").symlink_to("/nix/store")
+    (top / "share" / "bin").symlink_to(B + "/bin")
+    Path(store.physical(B + "/bin/again")).symlink_to(B)
+    assert list_output(A, store.physical) == {
+        "bin": FOLDER,
+        "bin/x": OTHER,
+        "bin/again": OTHER,
+        "share": FOLDER,
+        "share/bin": OTHER,
+        "store": OTHER,
+    }

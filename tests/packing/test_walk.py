@@ -190,3 +190,12 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     _fault(tmp_path)
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_names_that_delete(tmp_path: Path) -> None:
+    """A name that clients take for a deletion is refused with its path."""
+    (tmp_path / ".wh.bin").touch()
+    with pytest.raises(PackError) as caught:
+        pack_one(tmp_path)
+    assert caught.value.path == b"/nix/store/abc-x/.wh.bin"
+    assert caught.value.kind == "unsupported"

@@ -25,6 +25,7 @@ from nixery.model.errors import (
     StorageFull,
     SystemUnsupported,
     UnknownPackage,
+    UnknownTag,
 )
 from nixery.model.events import Event, Found, LogLine, Said
 from nixery.model.image import SHELL, Image, image_name
@@ -40,6 +41,8 @@ _ERRORS_KEPT = 50
 _MARK = re.compile(r"@nixery@(\{.*?\})@nixery@", re.DOTALL)
 # With the output that was wanted of it: X.drv!out, and since 2.15 X.drv^out.
 _DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^']+\.drv)(?:[!^][^']*)?'")
+# What git, and the server that has a channel's archives, say of a commit that is not there.
+_NO_REVISION = re.compile("Cannot find Git revision|HTTP error 404")
 _TIMED_OUT = 101  # an exit code of nix-build
 # What is of level 0 and no error: advice, and what a set traces.
 _NO_ERROR = ("(use '--show-trace'", "trace: ")
@@ -160,6 +163,8 @@ def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
     if full := _full_disk(text):
         return full
     if any(document["stage"] == "fetch" for document in stages):
+        if _NO_REVISION.search(message):
+            return UnknownTag(pinned.revision, str(pinned.source))
         return SourceUnavailable(str(pinned.source), message)
     if not stages:
         return NixUnavailable(message or "it gave no reason")

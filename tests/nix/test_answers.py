@@ -249,3 +249,13 @@ def test_what_terminals_obey_is_taken_out() -> None:
     """No control character of a log is in an error."""
     made = account(LogLine("x", "a\x1b[31mb\x07\rc"))
     assert list(made.tails["x"]) == ["abc"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Cannot find Git revision '0000' in ref 'main'", "unable to download 'x': HTTP error 404"],
+)
+def test_commits_that_are_not_there(words: str) -> None:
+    """A full commit that the source does not have is an unknown tag, not a fault of the source."""
+    failed = error(Said(0, f'error: {words}\n… @nixery@{{"stage":"fetch"}}@nixery@\n… {SET}'))
+    assert isinstance(failed, errors.UnknownTag)

@@ -27,7 +27,7 @@ from nixery.model.errors import (
     UnknownPackage,
     UnknownTag,
 )
-from nixery.model.events import Event, Found, LogLine, Said
+from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import SHELL, Image, image_name
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
@@ -43,6 +43,10 @@ _MARK = re.compile(r"@nixery@(\{.*?\})@nixery@", re.DOTALL)
 _DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^']+\.drv)(?:[!^][^']*)?'")
 # What git, and the server that has a channel's archives, say of a commit that is not there.
 _NO_REVISION = re.compile("Cannot find Git revision|HTTP error 404")
+_FOR_ANOTHERS_SAKE = (
+    *("dependencies of derivation", "dependency failed", "dependencies failed"),
+    "error: build of ",
+)
 _TIMED_OUT = 101  # an exit code of nix-build
 # What is of level 0 and no error: advice, and what a set traces.
 _NO_ERROR = ("(use '--show-trace'", "trace: ")
@@ -71,6 +75,8 @@ class Account:
     refused: dict[str, Any] | None = None
     errors: list[str] = attrs.Factory(list)
     tails: dict[str, deque[str]] = attrs.Factory(dict)
+    timed_out: str | None = None
+    _stopped: str | None = None
 
     def note(self, event: Event) -> list[Event]:
         """Take an event.
@@ -81,6 +87,8 @@ class Account:
             case LogLine(derivation=derivation, line=line):
                 tail = self.tails.setdefault(derivation, deque(maxlen=TAIL))
                 tail.append(_printable(plain(line))[:_LINE])
+            case BuildStopped(derivation=derivation):
+                self._stopped = derivation
             case Said(text=text):
                 return self._said(event, text)
         return [event]
@@ -95,6 +103,9 @@ class Account:
             if _fits(document, {"error": str}) and _refuses(document):
                 self.refused = document
                 return []
+        if "timed out after" in text and not _DERIVATION.search(text):
+            # Nix 2.34 does not say which one it was: the one that it stopped just before.
+            self.timed_out = self._stopped
         if event.level == 0 and len(self.errors) < _ERRORS_KEPT and not text.startswith(_NO_ERROR):
             self.errors.append(text)
         return [event]
@@ -176,6 +187,9 @@ def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
 def _not_built(account: Account, code: int, text: str, time_limit: int) -> NixeryError:
     if full := _full_disk(text):
         return full
+    if account.timed_out is not None:
+        log = list(account.tails.get(account.timed_out, ()))
+        return BuildTimedOut(account.timed_out, time_limit, log)
     path, said = _failed_derivation(account.errors)
     if path is None:
         return NixUnavailable(_first_words(text) or f"it ended with exit code {code}")
@@ -190,7 +204,7 @@ def _failed_derivation(errors: Sequence[str]) -> tuple[str | None, str]:
     """The derivation that failed by itself, rather than for another one's sake."""
     for text in errors:
         match = _DERIVATION.search(text)
-        if match and "dependencies of derivation" not in text and "dependency" not in text:
+        if match and not any(words in text for words in _FOR_ANOTHERS_SAKE):
             return match[1], text
     for text in errors:
         if match := _DERIVATION.search(text):

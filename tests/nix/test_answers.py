@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixery.model import errors
-from nixery.model.events import Event, Found, LogLine, Said
+from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import parse_image
 from nixery.model.source import GitRepository, PinnedSource
 from nixery.nix.answers import TAIL, Account, failure
@@ -259,3 +259,16 @@ def test_commits_that_are_not_there(words: str) -> None:
     """A full commit that the source does not have is an unknown tag, not a fault of the source."""
     failed = error(Said(0, f'error: {words}\n… @nixery@{{"stage":"fetch"}}@nixery@\n… {SET}'))
     assert isinstance(failed, errors.UnknownTag)
+
+
+def test_time_outs_without_a_name() -> None:
+    """Nix 2.34 does not say which builder ran out of time: it is the one that it stopped."""
+    events: list[Event] = [
+        *(FOUND, LogLine("slow-1.0", "going"), BuildStopped("fine-1.0"), BuildStopped("slow-1.0")),
+        Said(0, "error: timed out after 2 seconds"),
+        BuildStopped("other-1.0"),
+        Said(0, f"error: build of '{DRV}', '{DRV}' failed"),
+    ]
+    failed = error(*events, code=101)
+    assert isinstance(failed, errors.BuildTimedOut)
+    assert (failed.derivation, list(failed.log)) == ("slow-1.0", ["going"])

@@ -22,7 +22,7 @@ from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import IResolver
-from nixery.model.source import Folder
+from nixery.model.source import Folder, Source
 from nixery.nix.commands import Commands
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
@@ -99,7 +99,7 @@ def describe(settings: Settings) -> str:
     return "\n".join(
         [
             f"listens on   {settings.endpoint}",
-            f"packages     {settings.source}",
+            f"packages     {_whole_name(settings.source)}",
             f"storage      {settings.storage_path}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
             f"state        {settings.state}",
@@ -108,6 +108,10 @@ def describe(settings: Settings) -> str:
             f"requests     held for {settings.hold:g} s, then redirected to themselves",
         ]
     )
+
+
+def _whole_name(source: Source) -> str:
+    return f"the folder {source.path}" if isinstance(source, Folder) else str(source)
 
 
 def makeService(options: Options) -> IService:

@@ -45,13 +45,13 @@ class GitRepository:
 class Folder:
     """A folder (or file) of Nix expressions on this machine.
 
-    :param path: absolute.
+    :param path: absolute. Clients are shown its last step: where it lies is nobody else's business.
     """
 
     path: str
 
     def __str__(self) -> str:
-        return f"the folder {self.path}"
+        return f"the folder {self.path.rstrip('/').rpartition('/')[2] or '/'}"
 
 
 Source = Channel | GitRepository | Folder

@@ -40,7 +40,7 @@ class FolderResolver:
 
     async def resolve(self, tag: str) -> PinnedSource:
         if tag != LATEST:
-            raise UnknownTag(tag, str(self._source))
+            raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
         return PinnedSource(self._source, await self._lock.run(self._take))
 
     async def _take(self) -> str:

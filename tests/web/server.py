@@ -4,7 +4,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet import reactor as _reactor
@@ -23,6 +23,8 @@ from nixery.storage.memory import MemoryStorage
 from nixery.web.site import make_site
 
 reactor: Any = _reactor
+
+P = TypeVar("P", bound=Protocol)
 
 MANIFEST = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"config"), 6), [])
 
@@ -109,11 +111,16 @@ class Server:
 
     async def send(self, data: bytes) -> bytes:
         """Send bytes, and say what comes until the connection is closed."""
-        endpoint = HostnameEndpoint(reactor, "127.0.0.1", self.port)
-        protocol = await connectProtocol(endpoint, Collector())
-        protocol.transport.write(data)
+        protocol = await self.connect(Collector())
+        protocol.transport.write(data)  # type: ignore[union-attr]
         received: bytes = await protocol.closed
         return received
+
+    async def connect(self, protocol: P) -> P:
+        """Connect a protocol of the test's own."""
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", self.port)
+        connected: P = await connectProtocol(endpoint, protocol)
+        return connected
 
 
 class Collector(Protocol):

@@ -1,11 +1,15 @@
 """The contract of the registry API, row by row."""
 
+import os
 from pathlib import Path
 
 import attrs
+import psutil
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 
 from nixery.interfaces import File, Redirect
 from nixery.model import errors
@@ -13,7 +17,7 @@ from nixery.model.digest import Digest
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from nixery.web.answers import TABLE
 from nixery.web.blobs import PIECE
-from tests.web.server import MANIFEST, Locating, Server, serving
+from tests.web.server import MANIFEST, Locating, Server, reactor, serving
 
 DIGEST = str(MANIFEST.digest)
 UNKNOWN = "sha256:" + "0" * 64
@@ -289,11 +293,6 @@ async def test_a_client_that_leaves_a_transfer(file: File) -> None:
 
 
 async def _read_a_little(server: Server, request: bytes) -> None:
-    from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-    from twisted.internet.protocol import Protocol
-
-    from tests.web.server import reactor
-
     first: Deferred[None] = Deferred()
 
     class Leaver(Protocol):
@@ -302,10 +301,46 @@ async def _read_a_little(server: Server, request: bytes) -> None:
             if not first.called:
                 first.callback(None)
 
-    endpoint = HostnameEndpoint(reactor, "127.0.0.1", server.port)
-    protocol = await connectProtocol(endpoint, Leaver())
-    protocol.transport.write(request)
+    leaver = await server.connect(Leaver())
+    leaver.transport.write(request)  # type: ignore[union-attr]
     await first
+
+
+SLOW_CLIENTS = 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_slow_clients_cost_little_memory(tmp_path: Path) -> None:
+    """Clients that ask for a large blob and do not read it cost some pieces of it, not all."""
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, 400_000_000)
+    async with serving(storage=Locating(location=File(str(path), 400_000_000))) as server:
+        before = psutil.Process().memory_info().rss
+        request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        clients = [await server.connect(Idler()) for _ in range(SLOW_CLIENTS)]
+        for client in clients:
+            client.transport.write(request)  # type: ignore[union-attr]
+        for client in clients:
+            await client.began
+        await deferLater(reactor, 1, lambda: None)
+        grown = psutil.Process().memory_info().rss - before
+        for client in clients:
+            client.transport.abortConnection()  # type: ignore[union-attr]
+        # A piece in the connection's buffer, one being read, and a copy of each on the way.
+        assert grown < SLOW_CLIENTS * 6 * PIECE
+
+
+class Idler(Protocol):
+    """Takes the first bytes, and then no more."""
+
+    def __init__(self) -> None:
+        self.began: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.pauseProducing()  # type: ignore[union-attr]
+        if not self.began.called:
+            self.began.callback(None)
 
 
 # --- errors ---

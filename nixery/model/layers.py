@@ -7,6 +7,7 @@ their own; what is too small for a layer goes with others whose anchors are abou
 ``benchmarks/layering.md`` has what else was tried.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from math import log2, sqrt
 
@@ -23,14 +24,13 @@ _BASE = frozenset(
 """Names of what comes with most images, as nixpkgs and Debian call them."""
 
 _ALONE = 0.5
-_TOGETHER = 0.65
+_TOGETHER = 0.8
 """What a byte counts against the threshold, in a path by itself and in a cluster: a layer of one
 path is lost when that path changes, a cluster's when any of it does; but a cluster is shared by
 all images with its anchor, where a path of its own is one more layer."""
 _CLASSES = (6, 60, 600)
 """Parts of the highest popularity: anchors above the same ones of them are about as popular."""
-_LOWEST = 16  # thresholds are powers of 2 ** (1 / _STEPS) from 2 ** _LOWEST bytes on
-_STEPS = 4
+_LOWEST = 16  # the lowest threshold is 2 ** 16 bytes
 
 Layers = list[list[str]]
 
@@ -126,34 +126,64 @@ def _by_size(graph: Graph, path: str) -> tuple[int, str, str]:
 
 
 def _fit(graph: Graph, clusters: Sequence[_Cluster], budget: int) -> Layers:
-    """Layers by the lowest threshold that keeps the budget."""
+    """Layers by the lowest thresholds that keep the budget.
+
+    Thresholds are an octave apart, so that most images have the same one, and with it the same
+    layers; the largest clusters have the next lower one, as far as the budget goes.
+    """
     sizes = sorted((node["size"] for node in graph.values()), reverse=True)
     # Below this, the paths that are layers of their own are too many already.
-    step = max(0, int(_STEPS * (log2(max(1, _ALONE * sizes[budget])) - _LOWEST)))
-    last = int(_STEPS * (log2(max(1, sum(sizes))) - _LOWEST)) + 2
-    while True:
-        own, mixed = _divide(graph, clusters, 2 ** (_LOWEST + step / _STEPS))
-        if len(own) + len(mixed) <= budget:
-            return _spread(graph, own, mixed, budget)
-        if step > last:  # nothing is left but mixed layers, and they are too many
-            return [[path for layer in (*own, *mixed) for path in layer]]
-        step += 1
+    octave = max(_LOWEST, int(log2(max(1, _ALONE * sizes[budget]))))
+    highest = int(log2(max(1, sum(sizes)))) + 2
+    while not _fits(graph, clusters, [2.0**octave] * len(clusters), budget):
+        if octave > highest:  # nothing is left but mixed layers, and they are too many
+            return [list(graph)]
+        octave += 1
+    largest = sorted(
+        clusters, key=lambda c: (-_size(graph, c.members), _by_size(graph, c.members[0]))
+    )
+
+    def thresholds(lower: int) -> list[float]:
+        return [2.0 ** (octave - (number < lower)) for number in range(len(largest))]
+
+    lower = bisect_left(
+        range(1, len(largest) + 1),
+        True,
+        key=lambda count: not _fits(graph, largest, thresholds(count), budget),
+    )
+    return _spread(graph, *_divide(graph, largest, thresholds(lower)), budget)
 
 
-def _divide(graph: Graph, clusters: Sequence[_Cluster], threshold: float) -> tuple[Layers, Layers]:
-    """Layers that paths and clusters have for themselves, and those of the mixed rest."""
+def _fits(
+    graph: Graph, clusters: Sequence[_Cluster], thresholds: Sequence[float], budget: int
+) -> bool:
+    own, mixed = _divide(graph, clusters, thresholds)
+    return len(own) + len(mixed) <= budget
+
+
+def _divide(
+    graph: Graph, clusters: Sequence[_Cluster], thresholds: Sequence[float]
+) -> tuple[Layers, Layers]:
+    """Layers that paths and clusters have for themselves, and those of the mixed rest.
+
+    :param thresholds: bytes, one for each cluster.
+    """
     own: Layers = []
     mixed: dict[int, list[str]] = {}
-    for cluster in clusters:
+    for cluster, threshold in zip(clusters, thresholds, strict=True):
         rest = [p for p in cluster.members if _ALONE * graph[p]["size"] < threshold]
         own += [[path] for path in cluster.members[: len(cluster.members) - len(rest)]]
         if not rest:
             continue
-        if _TOGETHER * sum(graph[path]["size"] for path in rest) >= threshold:
+        if _TOGETHER * _size(graph, rest) >= threshold:
             own.append(rest)
         else:
             mixed.setdefault(cluster.level, []).extend(rest)
     return own, list(mixed.values())
+
+
+def _size(graph: Graph, paths: Sequence[str]) -> int:
+    return sum(graph[path]["size"] for path in paths)
 
 
 def _spread(graph: Graph, own: Layers, mixed: Layers, budget: int) -> Layers:
@@ -172,7 +202,7 @@ def _ordered(
     that is above the first difference."""
 
     def key(layer: list[str]) -> tuple[float, list[tuple[str, str]]]:
-        size = sum(graph[path]["size"] for path in layer)
+        size = _size(graph, layer)
         least = min(counts[anchors[path]] for path in layer)
         return (-size * sqrt(least + 1), sorted((store_name(path), path) for path in layer))
 

@@ -1,0 +1,99 @@
+"""From Debian packages to the derivations of the set."""
+
+from typing import Any
+
+import pytest
+from apt import SetupError
+from deb import Deb, interpreter, parse_dependencies
+from graph import Node, choose, circles, make_lock, reach
+
+ROOTS: dict[str, Any] = {
+    "attributes": {"app": "app", "nested.lib": "lib", "gone": "no-such-package"},
+    "also": [],
+    "merged": {"perl": ["perl", "perl-base"]},
+    "leftOut": ["debconf"],
+    "alone": [],
+    "wrapped": {},
+}
+
+
+def deb(name: str, needs: str = "", provides: str = "", interpreters: str = "") -> Deb:
+    return Deb(
+        name=name,
+        version="1:2.0~rc1-3",
+        description="",
+        homepage="",
+        file=f"{name}.deb",
+        sha256="0" * 64,
+        dependencies=parse_dependencies(needs),
+        provides=tuple(provides.split()),
+        interpreters=frozenset(interpreters.split()),
+    )
+
+
+def lock(*debs: Deb, **roots: Any) -> Any:
+    return make_lock({d.name: d for d in debs}, {**ROOTS, **roots}, "amd64")
+
+
+def test_dependencies() -> None:
+    """Versions and architectures are no part of a name; alternatives stay together."""
+    assert parse_dependencies("a (>= 1), b | c:any , d") == (("a",), ("b", "c"), ("d",))
+    assert parse_dependencies("") == ()
+
+
+@pytest.mark.parametrize(
+    ("shebang", "package"),
+    [
+        ("/bin/sh -e", "bash"),
+        ("/usr/bin/env perl", "perl"),
+        ("/usr/bin/python3.11", "python3"),
+        ("/usr/bin/awk -f", None),
+        ("", None),
+    ],
+)
+def test_interpreters(shebang: str, package: str | None) -> None:
+    """A script's first line tells which package it needs, if it is one that is known."""
+    assert interpreter(shebang) == package
+
+
+def test_alternatives() -> None:
+    """Of alternatives the one that is there is chosen, by its name before by another's."""
+    assert choose(["x", "y"], ["y"], {"x": "z"}) == "y"
+    assert choose(["x", "y"], [], {"y": "z"}) == "z"
+    assert choose(["x"], [], {}) is None
+
+
+def test_a_lock_file() -> None:
+    """The lock names what the attributes reach, with versions that a store path may have."""
+    made = lock(
+        deb("app", "lib (>= 2), debconf, perl-base"),
+        *(deb("lib"), deb("perl", "lib"), deb("perl-base"), deb("debconf"), deb("other")),
+    )
+    assert made["attributes"] == {"app": "app", "nested.lib": "lib"}
+    assert set(made["packages"]) == {"app", "lib", "perl"}
+    assert made["packages"]["app"]["depends"] == ["lib", "perl"]
+    assert made["packages"]["app"]["version"] == "2.0-rc1-3"
+    assert [d["file"] for d in made["packages"]["perl"]["debs"]] == ["perl.deb", "perl-base.deb"]
+
+
+def test_scripts_do_without_an_interpreter_that_needs_them() -> None:
+    """A circle that only a script's interpreter closes is broken there."""
+    made = lock(deb("app", "lib"), deb("lib", interpreters="app"))
+    assert made["packages"]["lib"]["depends"] == []
+    assert made["packages"]["app"]["depends"] == ["lib"]
+
+
+def test_other_circles_are_refused() -> None:
+    """Packages that need each other are named, for someone to merge them."""
+    with pytest.raises(SetupError, match=r"app.*lib"):
+        lock(deb("app", "lib"), deb("lib", "app"))
+
+
+def test_circles_and_reach() -> None:
+    """Circles are the sets that all reach each other; reaching includes oneself."""
+    nodes = {
+        name: Node(depends=set(needs)) for name, needs in {"a": "b", "b": "ac", "c": ""}.items()
+    }
+    assert circles(nodes) == [{"a", "b"}]
+    assert reach(nodes, ["a"]) == {"a", "b", "c"}
+    assert reach(nodes, ["c"]) == {"c"}

@@ -17,7 +17,7 @@ from nixery.model.digest import Digest
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from nixery.web.answers import TABLE
 from nixery.web.blobs import PIECE
-from tests.web.server import MANIFEST, Locating, Server, reactor, serving
+from tests.web.server import MANIFEST, Collector, Locating, Server, reactor, serving
 
 DIGEST = str(MANIFEST.digest)
 UNKNOWN = "sha256:" + "0" * 64
@@ -329,6 +329,32 @@ async def test_slow_clients_cost_little_memory(tmp_path: Path) -> None:
             client.transport.abortConnection()  # type: ignore[union-attr]
         # A piece in the connection's buffer, one being read, and a copy of each on the way.
         assert grown < SLOW_CLIENTS * 6 * PIECE
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_is_cut_while_it_is_sent(file: File) -> None:
+    """A client whose blob is cut in the middle sees the connection end, and no made-up bytes."""
+    async with serving(storage=Locating(location=file)) as server:
+        reader = await server.connect(Truncating(file.path))
+        request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        reader.transport.write(request)  # type: ignore[union-attr]
+        head, _, body = (await reader.closed).partition(b"\r\n\r\n")
+        assert f"Content-Length: {file.size}".encode() in head
+        assert 0 < len(body) < file.size
+        assert body == (bytes(range(256)) * (len(body) // 256 + 1))[: len(body)]
+
+
+class Truncating(Collector):
+    """Cuts the file as soon as the first bytes of it arrive."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.received:
+            os.truncate(self._path, PIECE)
+        super().dataReceived(data)
 
 
 class Idler(Protocol):

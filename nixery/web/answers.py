@@ -74,13 +74,20 @@ def answer(request: Request, kind: Kind, message: str, detail: Any = None) -> by
     :param detail: for programs; anything JSON can hold.
     :return: the body; what the client sees has it whatever the method.
     """
-    shown = printable(message)
-    document = {"errors": [{"code": kind.code, "message": shown, "detail": detail}]}
-    body = json.dumps(document).encode("ascii")
-    request.setResponseCode(kind.status, _reason(shown))
+    body = error_document(kind.code, message, detail)
+    request.setResponseCode(kind.status, _reason(printable(message)))
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body
+
+
+def error_document(code: str, message: str, detail: Any = None) -> bytes:
+    """The registry's error document.
+
+    Clients print the detail as well (crane does), so it holds nothing that a terminal would obey.
+    """
+    error = {"code": code, "message": printable(message), "detail": _printable_within(detail)}
+    return json.dumps({"errors": [error]}).encode("ascii")
 
 
 def printable(text: str) -> str:
@@ -88,6 +95,18 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
+
+
+def _printable_within(detail: Any) -> Any:
+    match detail:
+        case str():
+            return printable(detail)
+        case dict():
+            return {name: _printable_within(value) for name, value in detail.items()}
+        case list() | tuple():
+            return [_printable_within(value) for value in detail]
+        case _:
+            return detail
 
 
 def _reason(message: str) -> bytes:

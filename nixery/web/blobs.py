@@ -1,6 +1,7 @@
 """Sending files, piece by piece, no faster than the client takes them."""
 
 import os
+from io import FileIO
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorThreads
@@ -8,6 +9,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from nixery.interfaces import File
+from nixery.model.digest import Digest
+from nixery.model.errors import BlobUnknown, StorageUnavailable
 from nixery.web.ranges import Range
 
 PIECE = 1024 * 1024
@@ -16,6 +20,9 @@ PIECE = 1024 * 1024
 
 class FileCutShort(Exception):
     """A file ended before what was announced of it."""
+
+    def __str__(self) -> str:
+        return "its file is shorter than it was"
 
 
 @implementer(IPushProducer)
@@ -42,26 +49,65 @@ class _Gate:
             await self._opened
 
 
+def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, bytes]:
+    """Open a blob's file, and read the first piece of a part of it. Blocks.
+
+    A file object, not a descriptor: it is closed even if the client leaves just now.
+
+    :raises BlobUnknown: if there is no such file, or another has taken its place since it was
+        verified.
+    :raises StorageUnavailable: if it can't be read.
+    """
+    try:
+        file = FileIO(location.path, opener=_open)
+        if os.fstat(file.fileno()).st_size != location.size:
+            file.close()
+            raise BlobUnknown(str(digest))
+        return file, os.pread(file.fileno(), min(PIECE, part.length), part.start)
+    except FileNotFoundError:
+        raise BlobUnknown(str(digest)) from None
+    except OSError as error:
+        raise StorageUnavailable(error.strerror or str(error)) from error
+
+
 async def send_file(
-    reactor: IReactorThreads, request: Request, descriptor: int, part: Range
+    reactor: IReactorThreads, request: Request, file: FileIO, part: Range, first: bytes
 ) -> None:
     """Write a part of an open file to a request whose headers are set. Reads in threads.
 
+    :param first: the part's first piece.
     :raises FileCutShort: if the file is shorter than that.
+    :raises OSError: if it can't be read.
     """
+    if len(first) == part.length:  # most blobs are small: no more is to be read of them
+        request.write(first)
+        return
     gate = _Gate()
     request.registerProducer(gate, True)
     pool = reactor.getThreadPool()
-    offset, end = part.start, part.start + part.length
+    offset, end, piece = part.start, part.start + part.length, first
     try:
-        while offset < end:
+        while piece:
+            request.write(piece)
+            offset += len(piece)
+            if offset == end:
+                return
             await gate.passed()
             piece = await deferToThreadPool(
-                reactor, pool, os.pread, descriptor, min(PIECE, end - offset), offset
+                reactor, pool, os.pread, file.fileno(), min(PIECE, end - offset), offset
             )
-            if not piece:
-                raise FileCutShort()
-            offset += len(piece)
-            request.write(piece)
+        raise FileCutShort()
     finally:
         request.unregisterProducer()
+
+
+def cut(request: Request) -> None:
+    """Have the connection end with this request, of which the client has a part.
+
+    Nothing else may follow on it: the client would take it for the rest.
+    """
+    request.channel.persistent = False
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -11,8 +11,9 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 T = TypeVar("T")
@@ -48,14 +49,17 @@ async def hold(
     """
     hops = hops_of(request.uri)
     waiting = Deferred.fromCoroutine(work)
-    if hops >= MOST_HOPS and not _is_containerd(request):
+    last = hops >= MOST_HOPS
+    if waiting.called or (last and not _is_containerd(request)):
         return await waiting
-    try:
-        return await waiting.addTimeout(limit, clock)
-    except TimeoutError:
-        if hops >= MOST_HOPS:
-            raise StartOver() from None
-        raise Redirected(with_hops(request.uri, hops + 1)) from None
+
+    def elapsed(result: T | Failure, _: float) -> T | Failure:
+        if not isinstance(result, Failure) or result.check(CancelledError) is None:
+            return result  # it ended, well or not, just when it was to be left
+        raise StartOver() if last else Redirected(with_hops(request.uri, hops + 1))
+
+    # Not by the exception of a time-out: the work may have time limits of its own.
+    return await waiting.addTimeout(limit, clock, onTimeoutCancel=elapsed)
 
 
 def hops_of(uri: bytes) -> int:

@@ -6,7 +6,10 @@ import attrs
 
 from nixery.model.errors import RangeInvalid
 
-_ONE = re.compile(r"bytes=\s*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))\s*", re.IGNORECASE)
+# More digits than any size has, and fewer than Python refuses to read.
+_ONE = re.compile(
+    r"bytes=[ \t]*(?:([0-9]{1,4000})-([0-9]{0,4000})|-([0-9]{1,4000}))[ \t]*", re.IGNORECASE
+)
 
 
 @attrs.frozen

@@ -4,9 +4,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 """
 
 import json
-import os
 import re
-from io import FileIO
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -21,11 +19,11 @@ from werkzeug.exceptions import HTTPException
 
 from nixery.interfaces import File, IBuilder, IStorage, Redirect, Value
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError, StorageUnavailable
+from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.web.answers import Kind, answer, answer_error
-from nixery.web.blobs import FileCutShort, send_file
+from nixery.web.blobs import FileCutShort, cut, open_file, send_file
 from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Redirected, StartOver, hold
 from nixery.web.ranges import Range, parse_range
@@ -92,8 +90,9 @@ class RegistryApi:
             case Redirect(url=url):
                 return _redirect(request, url.encode("ascii"))
             case Value(content=content):
-                part = _blob_headers(request, parsed, len(content))
-                return content[part.start : part.start + part.length]
+                part = _wanted(request, parsed, len(content))
+                _blob_headers(request, parsed, len(content), part)
+                return content[part.start : part.start + part.length] if part else content
             case File():
                 await self._send(request, parsed, location)
                 return None
@@ -143,33 +142,21 @@ class RegistryApi:
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
 
     async def _send(self, request: Request, digest: Digest, location: File) -> None:
-        # A file object, not a descriptor: it is closed even if the client leaves just now.
-        file = await deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), _open, digest, location
+        wanted = _wanted(request, digest, location.size)
+        part = wanted or Range(0, location.size)
+        pool = self._reactor.getThreadPool()
+        file, first = await deferToThreadPool(
+            self._reactor, pool, open_file, digest, location, part
         )
         with file:
-            part = _blob_headers(request, digest, location.size)
+            _blob_headers(request, digest, location.size, wanted)
             if request.method == b"HEAD":
                 return
             try:
-                await send_file(self._reactor, request, file.fileno(), part)
-            except FileCutShort:
-                _log.error("blob {digest} was cut while it was sent", digest=str(digest))
-                request.loseConnection()
-
-
-def _open(digest: Digest, location: File) -> FileIO:
-    """Open a blob's file, unless another has taken its place since it was verified."""
-    try:
-        file = FileIO(os.open(location.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
-    except FileNotFoundError:
-        raise BlobUnknown(str(digest)) from None
-    except OSError as error:
-        raise StorageUnavailable(error.strerror or str(error)) from error
-    if os.fstat(file.fileno()).st_size != location.size:
-        file.close()
-        raise BlobUnknown(str(digest))
-    return file
+                await send_file(self._reactor, request, file, part, first)
+            except (FileCutShort, OSError) as error:
+                _log.error("while sending {digest}: {error}", digest=str(digest), error=error)
+                cut(request)
 
 
 def _manifest(request: Request, manifest: Manifest) -> bytes:
@@ -184,27 +171,26 @@ def _manifest(request: Request, manifest: Manifest) -> bytes:
     return manifest.content
 
 
-def _blob_headers(request: Request, digest: Digest, size: int) -> Range:
-    """Set the headers of a blob's answer.
-
-    :return: what of it is to be sent.
-    """
-    text = str(digest)
+def _wanted(request: Request, digest: Digest, size: int) -> Range | None:
+    """The part of a blob that is asked for, if it isn't the whole."""
     wanted, condition = _header(request, b"range"), _header(request, b"if-range")
-    part = None
-    if wanted and (not condition or is_exactly(condition, text)):
-        part = parse_range(wanted, size)
+    if wanted and (not condition or is_exactly(condition, str(digest))):
+        return parse_range(wanted, size)
+    return None
+
+
+def _blob_headers(request: Request, digest: Digest, size: int, part: Range | None) -> None:
+    """Set the headers of a blob's answer, or of a part of it."""
+    text = str(digest)
     if part is not None:
         end = part.start + part.length - 1
         request.setResponseCode(206)
         request.setHeader(b"Content-Range", b"bytes %d-%d/%d" % (part.start, end, size))
-    sent = part or Range(0, size)
     request.setHeader(b"Docker-Content-Digest", text.encode("ascii"))
     request.setHeader(b"ETag", f'"{text}"'.encode("ascii"))
     request.setHeader(b"Content-Type", b"application/octet-stream")
-    request.setHeader(b"Content-Length", b"%d" % sent.length)
+    request.setHeader(b"Content-Length", b"%d" % (part.length if part else size))
     request.setHeader(b"Accept-Ranges", b"bytes")
-    return sent
 
 
 def _redirect(request: Request, location: bytes) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 
 from nixery.web.holding import MOST_HOPS, hops_of, with_hops
@@ -83,6 +83,19 @@ async def test_errors_after_a_redirect() -> None:
         answer, _ = await follow(server, "/v2/a/manifests/latest", {})
         await built
         assert answer.status == 500
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_time_limit_of_the_work_itself() -> None:
+    """What ran out of time is a failure, and not a request that was held for long enough."""
+    async with serving(hold=30) as server:
+        gate: Deferred[None] = Deferred()
+        server.builder.gate = gate
+        server.builder.error = TimeoutError()
+        built = deferLater(reactor, 0.05, gate.callback, None)
+        answer, redirects = await follow(server, "/v2/a/manifests/latest", {})
+        await built
+        assert (answer.status, redirects) == (500, 0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixery.model.errors import RangeInvalid
-from nixery.web.ranges import parse_range
+from nixery.web.ranges import Range, parse_range
 
 SIZES = st.integers(0, 50)
 
@@ -46,6 +46,13 @@ def test_suffix(size: int, length: int) -> None:
     part = parse_range(f"bytes=-{length}", size)
     assert part is not None
     assert (part.start + part.length, part.length) == (size, min(size, length))
+
+
+def test_more_digits_than_any_size() -> None:
+    """A number is a number however long it is: an end is cut, a start is beyond."""
+    assert parse_range("bytes=1-" + "9" * 4000, 10) == Range(1, 9)
+    with pytest.raises(RangeInvalid):
+        parse_range("bytes=" + "9" * 4000 + "-", 10)
 
 
 @given(st.text(max_size=30), st.integers(0, 1000))

@@ -10,7 +10,7 @@ let
   set = import ./set.nix {
     asked = builtins.fromJSON request;
     within = stage: value: value;
-    refuse = value: throw "this package set has no packages for the system that was asked for";
+    refuse = value: throw "this package set can't be used as it is configured: ${value.error}";
   };
 
   # tryEval catches what sets mark broken and unfree packages with: throw and assert.

@@ -1,31 +1,62 @@
-# The package set that is asked for: fetched, imported, and called if it is a function.
+# The package set that is asked for: imported, and called if it is a function.
 #
-# asked     { source, system }: where it is, and the system that its packages are to run on
+# asked     { source, system, configuration? }: where it is, the system that its packages are to
+#           run on, and what else it is told
 # within    stage: value: value, evaluated in a context that names the stage
 # refuse    { error, … }: throws
 { asked, within, refuse }:
 let
-  inherit (builtins) functionArgs intersectAttrs isFunction;
+  inherit (builtins)
+    filter fromJSON functionArgs getFlake hasAttr head intersectAttrs isFunction isList pathExists
+    storePath;
 
-  source = within "fetch" ({
-    folder = asked.source.path;
-    git = "${builtins.fetchGit {
-      inherit (asked.source) url rev;
-      allRefs = true;
-    }}";
-    tarball = "${builtins.fetchTarball asked.source.url}";
-  }.${asked.source.type});
+  native = asked.system == builtins.currentSystem;
 
-  expression = import source;
+  # --- a flake ---
+
+  flake = within "fetch" (getFlake asked.source.reference);
+  outputs = filter (name: flake ? ${name}) [ "legacyPackages" "packages" ];
+  offered = filter (name: hasAttr asked.system flake.${name}) outputs;
+  ofFlake =
+    if outputs == [ ] then refuse { error = "flake"; }
+    else if offered == [ ] then refuse { error = "system"; }
+    else flake.${head offered}.${asked.system};
+
+  # --- a folder or file of expressions ---
+
+  # A store path is known by its text alone until it is told to be one: its files may lie in a
+  # store elsewhere.
+  place = { path = asked.source.path; store = storePath asked.source.path; }.${asked.source.type};
+  isFolder = pathExists (place + "/.");
+  expression =
+    if isFolder && !pathExists (place + "/default.nix") then refuse { error = "default"; }
+    else import place;
 
   # What a set is told, as far as it takes it; never the configuration of the daemon's user.
-  arguments = { inherit (asked) system; config = { }; overlays = [ ]; };
-  native = asked.system == builtins.currentSystem;
+  told = { config = "{}"; overlays = null; } // asked.configuration or { };
+  config = fromJSON told.config;
+  imported = import told.overlays;
+  overlays =
+    if told.overlays == null then [ ]
+    else if isList imported then imported
+    else [ imported ];
+  arguments = { inherit (asked) system; inherit config overlays; };
+  needed =
+    (if config == { } then [ ] else [ "config" ])
+    ++ (if told.overlays == null then [ ] else [ "overlays" ]);
+
+  called =
+    let
+      taken = functionArgs expression;
+      lacking = filter (name: !hasAttr name taken) needed;
+    in
+    if lacking != [ ] then refuse { error = "configuration"; inherit lacking; }
+    else if taken == { } then expression { inherit (asked) system; }
+    else if taken ? system || native then expression (intersectAttrs taken arguments)
+    else refuse { error = "system"; };
 in
-if isFunction expression then
-  let taken = functionArgs expression; in
-  if taken == { } then expression { inherit (asked) system; }
-  else if taken ? system || native then expression (intersectAttrs taken arguments)
-  else refuse { error = "system"; }
+if asked.source.type == "flake" then ofFlake
+else if isFunction expression then called
+else if needed != [ ] then refuse { error = "configuration"; lacking = needed; }
 else if native then expression
 else refuse { error = "system"; }

@@ -128,6 +128,31 @@ class INix(Interface):
         """Where the files of a store path lie on this machine."""
 
 
+@attrs.frozen
+class Provenance:
+    """What an image was made from, as people are told.
+
+    :param source: the package source's name.
+    :param revision: of the package source.
+    :param stale: the source could not be asked: this is the last revision that is known of it.
+    """
+
+    source: str
+    revision: str
+    stale: bool = False
+
+
+@attrs.frozen
+class Pull:
+    """What a pull of an image gives.
+
+    :param provenance: nothing if it is known no more.
+    """
+
+    manifest: Manifest
+    provenance: Provenance | None
+
+
 class IResolver(Interface):
     """The package source's names of revisions."""
 
@@ -135,14 +160,27 @@ class IResolver(Interface):
         """The immutable revision that a tag stands for at the moment.
 
         :raises UnknownTag: if the source has none of that name.
+        :raises TagNotServed: if the operator does not allow it.
         :raises SourceUnavailable: if the source can't be asked.
         """
+
+    async def tags() -> list[str]:
+        """The tags that can be pulled, in order.
+
+        :raises SourceUnavailable: if the source can't be asked.
+        """
+
+    async def unchanged(pinned: PinnedSource) -> bool:
+        """Whether what a revision stands for is still to be had: a folder may have been edited."""
+
+    async def stop() -> None:
+        """Ask nothing more of the source."""
 
 
 class IBuilder(Interface):
     """Images by name, made when they are not known yet."""
 
-    async def manifest(image: Image) -> Manifest:
+    async def manifest(image: Image) -> Pull:
         """The manifest of an image whose blobs are all stored.
 
         One build runs however many ask; cancelling one caller's wait stops nobody else's, and
@@ -151,8 +189,14 @@ class IBuilder(Interface):
         :raises NixeryError: what kept the image from being made.
         """
 
-    async def stored_manifest(digest: Digest) -> Manifest:
+    async def stored_manifest(digest: Digest) -> Pull:
         """A manifest that was served before.
 
         :raises ManifestUnknown: if no manifest of that digest is stored.
+        """
+
+    async def tags() -> list[str]:
+        """The tags that images have, in order.
+
+        :raises SourceUnavailable: if the package source can't be asked.
         """

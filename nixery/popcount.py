@@ -16,11 +16,13 @@ import nixery
 from nixery.model.errors import NixeryError
 from nixery.model.image import AMD64
 from nixery.model.popularity import count_references
+from nixery.model.tags import LATEST
 from nixery.nix.commands import Commands
 from nixery.nix.process import Processes
+from nixery.nix.realise import set_request
 from nixery.nix.store import find_expressions, find_store
 from nixery.settings import Settings, SettingsInvalid
-from nixery.tap import child_environment, make_resolver
+from nixery.tap import child_environment, make_git, make_resolver, make_sources
 
 
 async def count(reactor: Any, settings: Settings) -> dict[str, int]:
@@ -29,10 +31,12 @@ async def count(reactor: Any, settings: Settings) -> dict[str, int]:
     :raises NixeryError: if the set can't be found, or Nix not do its work.
     """
     processes = Processes(reactor, child_environment(os.environ, settings.state))
-    pinned = await make_resolver(reactor, settings, processes).resolve("latest")
     commands = Commands(processes, find_store(settings.nix_store, settings.state, os.environ))
+    git = make_git(reactor, settings, processes)
+    pinned = await make_resolver(reactor, settings, git, commands).resolve(LATEST)
     expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
-    request = json.dumps({"system": AMD64, "source": pinned.request()})
+    source = await make_sources(reactor, settings, commands, git).request(pinned)
+    request = set_request(AMD64, pinned, source)
     paths = json.loads(
         await commands.evaluate(os.path.join(expressions, "references.nix"), request)
     )

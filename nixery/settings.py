@@ -1,17 +1,14 @@
 """What an operator may set, read from environment variables and checked as a whole."""
 
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 
-from nixery.model.source import Channel, Folder, GitRepository, Source
-from nixery.packing.compress import COMPRESSIONS
-
-DEFAULT_CHANNEL = "nixos-unstable"
+from nixery.model.source import Channel, Configuration, Flake, Folder, GitRepository, Source
+from nixery.model.tags import TagPolicy
+from nixery.variables import DEFAULT_CHANNEL, SOURCES, VARIABLES, Variable
 
 
 class SettingsInvalid(Exception):
@@ -29,112 +26,6 @@ class SettingsInvalid(Exception):
 
 
 @attrs.frozen
-class Variable:
-    """One environment variable.
-
-    :param read: from its text to its value; a ``ValueError`` says what is expected.
-    :param default: its text if it is not set.
-    """
-
-    name: str
-    help: str
-    read: Callable[[str], Any] = str
-    default: str = ""
-
-    @property
-    def option(self) -> str:
-        """The command line option of the same meaning."""
-        return self.name.removeprefix("NIXERY_").lower().replace("_", "-")
-
-
-def _number(least: float, most: float, kind: type = int) -> Callable[[str], Any]:
-    digits = re.compile(r"[0-9]{1,9}" if kind is int else r"[0-9]{1,9}([.][0-9]{1,9})?")
-
-    def read(text: str) -> Any:
-        # Digits alone: Python would take 8_080, and digits of every script, for numbers too.
-        if not digits.fullmatch(text) or not least <= kind(text) <= most:
-            word = "whole number" if kind is int else "number"
-            raise ValueError(f"a {word} from {least} to {most}")
-        return kind(text)
-
-    return read
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(" or ".join(choices))
-        return text
-
-    return read
-
-
-def _absolute(text: str) -> str:
-    if not os.path.isabs(text):
-        raise ValueError("an absolute path")
-    return text
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if urlsplit(text).scheme not in schemes:
-            raise ValueError(f"a URL that begins with {' or '.join(schemes)}")
-        return text
-
-    return read
-
-
-VARIABLES = (
-    Variable("PORT", "Port to listen on.", _number(0, 65535), "8080"),
-    Variable("NIXERY_LISTEN", "Any Twisted endpoint string to listen on instead of PORT."),
-    Variable("NIXERY_CHANNEL", f"Package set: a channel ({DEFAULT_CHANNEL} if no set is named)."),
-    Variable("NIXERY_PKGS_REPO", "Package set: the URL of a git repository with a default.nix."),
-    Variable("NIXERY_PKGS_PATH", "Package set: a folder of Nix expressions.", _absolute),
-    Variable("NIXERY_STORAGE_BACKEND", "Where images are kept.", _one_of("filesystem")),
-    Variable("STORAGE_PATH", "Folder of the filesystem storage (in the state folder).", _absolute),
-    Variable("NIX_TIMEOUT", "Seconds that a Nix builder may run.", _number(1, 604800), "600"),
-    Variable(
-        "NIXERY_NIX_STORE",
-        "Folder for a Nix store of Nixery's own (the machine's store if there is one).",
-        _absolute,
-    ),
-    Variable("NIXERY_LAYER_BUDGET", "Most layers that an image may have.", _number(1, 120), "94"),
-    Variable(
-        "NIX_POPULARITY_URL",
-        "Popularity counts of the package set, as nixery-popcount writes them (http, https or "
-        "file URL).",
-        _url("http", "https", "file"),
-    ),
-    Variable(
-        "NIXERY_COMPRESSION",
-        f"How layers are compressed: {', '.join(COMPRESSIONS)}.",
-        _one_of(*COMPRESSIONS),
-        "fast",
-    ),
-    Variable(
-        "NIXERY_PACKERS",
-        "Layers that are packed at once, each by a process (one for each processor).",
-        _number(1, 256),
-    ),
-    Variable(
-        "NIXERY_HOLD",
-        "Seconds that a request waits for a build before it is redirected to itself.",
-        _number(0.1, 3600, float),
-        "25",
-    ),
-    Variable(
-        "NIXERY_REVISION_TTL",
-        "Seconds that a git source's branches and tags are remembered.",
-        _number(0, 86400, float),
-        "30",
-    ),
-)
-
-SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
-"""Variables that name the package set: at most one of them may be set."""
-
-
-@attrs.frozen
 class Settings:
     """All settings, valid together.
 
@@ -147,11 +38,16 @@ class Settings:
     :param popularity_url: where the popularity table is, if there is one.
     :param packers: processes; none for one for each processor.
     :param hold: seconds.
+    :param configuration: what the package set is told; none for its own defaults.
+    :param tags: which tags are served.
     :param revision_ttl: seconds.
+    :param stale_if_error: whether old revisions serve while the source can't be reached.
     """
 
     endpoint: str
     source: Source
+    configuration: Configuration | None
+    tags: TagPolicy
     state: str
     storage_path: str
     nix_store: str | None
@@ -162,6 +58,7 @@ class Settings:
     packers: int | None
     hold: float
     revision_ttl: float
+    stale_if_error: bool
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -171,7 +68,7 @@ class Settings:
         """
         faults: list[str] = []
         values = {v.name: _value(v, environ, faults) for v in VARIABLES}
-        source = _source(values, faults)
+        source = _source(environ, values, faults)
         if environ.get("BUCKET") or environ.get("GCS_BUCKET"):
             faults.append("BUCKET is set; this version keeps images in a folder (STORAGE_PATH)")
         if faults or source is None:
@@ -180,6 +77,8 @@ class Settings:
         return cls(
             endpoint=values["NIXERY_LISTEN"] or f"tcp:{values['PORT']}",
             source=source,
+            configuration=values["NIXERY_NIXPKGS_CONFIG"],
+            tags=_tags(values["NIXERY_TAGS"], source),
             state=state,
             storage_path=values["STORAGE_PATH"] or os.path.join(state, "storage"),
             nix_store=values["NIXERY_NIX_STORE"],
@@ -190,6 +89,7 @@ class Settings:
             packers=values["NIXERY_PACKERS"],
             hold=values["NIXERY_HOLD"],
             revision_ttl=values["NIXERY_REVISION_TTL"],
+            stale_if_error=values["NIXERY_STALE_IF_ERROR"] == "on",
         )
 
 
@@ -204,19 +104,32 @@ def _value(variable: Variable, environ: Mapping[str, str], faults: list[str]) ->
         return None
 
 
-def _source(values: Mapping[str, Any], faults: list[str]) -> Source | None:
-    named = [name for name in SOURCES if values[name]]
+def _source(
+    environ: Mapping[str, str], values: Mapping[str, Any], faults: list[str]
+) -> Source | None:
+    named = [name for name in SOURCES if environ.get(name)]
     if len(named) > 1:
         faults.append(f"{' and '.join(named)} are set; a registry has one package set")
         return None
+    if values["NIXERY_TAGS"] and (values["NIXERY_PKGS_PATH"] or values["NIXERY_FLAKE"]):
+        faults.append("NIXERY_TAGS is set; a folder or flake has the tag latest alone")
     if values["NIXERY_PKGS_REPO"]:
         return GitRepository(values["NIXERY_PKGS_REPO"])
+    if values["NIXERY_FLAKE"]:
+        if values["NIXERY_NIXPKGS_CONFIG"]:
+            faults.append("NIXERY_NIXPKGS_CONFIG is set; a flake's packages can't be told it")
+        return Flake(values["NIXERY_FLAKE"])
     path = values["NIXERY_PKGS_PATH"]
     if path:
         if not os.path.exists(path):
             faults.append(f"NIXERY_PKGS_PATH is {path!r}; there is nothing of that name")
         return Folder(path)
-    return Channel(values["NIXERY_CHANNEL"] or DEFAULT_CHANNEL)
+    return Channel(values["NIXERY_CHANNEL"] or DEFAULT_CHANNEL, values["NIXERY_NIXPKGS_URL"] or "")
+
+
+def _tags(patterns: str | None, source: Source) -> TagPolicy:
+    default = "*" if isinstance(source, GitRepository) else ""
+    return TagPolicy(tuple((patterns or default).split()))
 
 
 def _state_folder(environ: Mapping[str, str]) -> str:

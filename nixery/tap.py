@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ClassVar, NoReturn
 
+import attrs
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -22,16 +23,21 @@ from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import IResolver
-from nixery.model.source import Folder, Source
+from nixery.model.source import Flake, Folder, Source, canonical_sha256
 from nixery.nix.commands import Commands
+from nixery.nix.folders import ConfiguredResolver, FolderResolver
+from nixery.nix.git import Git
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
-from nixery.nix.resolve import FolderResolver, GitResolver
+from nixery.nix.remember import Memory
+from nixery.nix.resolve import FlakeResolver, GitResolver
+from nixery.nix.sources import Sources
 from nixery.nix.store import find_expressions, find_store
 from nixery.packing.workers import Packers
-from nixery.settings import SOURCES, VARIABLES, Settings, SettingsInvalid, Variable
+from nixery.settings import Settings, SettingsInvalid
 from nixery.storage.filesystem import FilesystemStorage
+from nixery.variables import SOURCES, VARIABLES, Variable
 from nixery.web.site import make_site
 
 PROGRAMS = {
@@ -138,12 +144,14 @@ def make_registry(
     processes = Processes(reactor, child_environment(environ, settings.state))
     expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
     commands = Commands(processes, store)
-    nix = Nix(reactor, commands, expressions, settings.state, settings.nix_timeout)
+    git = make_git(reactor, settings, processes)
+    sources = make_sources(reactor, settings, commands, git)
+    nix = Nix(reactor, commands, sources, expressions, settings.state, settings.nix_timeout)
     storage = FilesystemStorage(reactor, settings.storage_path)
     packers = Packers(reactor, reactor, settings.packers)
     cache = Cache(storage)
     layers = LayerMaker(storage, cache, nix, packers, settings.compression)
-    resolver = make_resolver(reactor, settings, processes)
+    resolver = make_resolver(reactor, settings, git, commands)
     popularity: dict[str, int] = {}  # filled before the first request is taken
     builder = Builder(
         reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity
@@ -152,6 +160,7 @@ def make_registry(
 
     async def prepare() -> None:
         await storage.start()
+        git.start()
         nix.start()
         if settings.popularity_url is not None:
             copy = os.path.join(settings.state, "popularity.json")
@@ -160,17 +169,45 @@ def make_registry(
 
     async def finish() -> None:
         await builder.stop()
+        await sources.stop()
+        await resolver.stop()
         await processes.stop()
         await packers.stop()
 
     return RegistryService(reactor, endpoint, site, prepare, finish)
 
 
-def make_resolver(reactor: Any, settings: Settings, processes: Processes) -> IResolver:
+def make_git(reactor: Any, settings: Settings, processes: Processes) -> Git:
+    """git, with its repositories in the state folder."""
+    return Git(reactor, processes, os.path.join(settings.state, "git"))
+
+
+def make_sources(reactor: Any, settings: Settings, commands: Commands, git: Git) -> Sources:
+    """What fetches package sources into the Nix store."""
+    return Sources(reactor, commands, git, os.path.join(settings.state, "sources"))
+
+
+def make_resolver(reactor: Any, settings: Settings, git: Git, commands: Commands) -> IResolver:
     """What resolves the tags of the configured package source."""
-    if isinstance(settings.source, Folder):
-        return FolderResolver(reactor, settings.source)
-    return GitResolver(reactor, processes, settings.source, settings.revision_ttl)
+    resolver = _resolver_of_source(reactor, settings, git, commands)
+    if settings.configuration is None:
+        return resolver
+    return ConfiguredResolver(reactor, resolver, settings.configuration)
+
+
+def _resolver_of_source(
+    reactor: Any, settings: Settings, git: Git, commands: Commands
+) -> IResolver:
+    source = settings.source
+    if isinstance(source, Folder):
+        return FolderResolver(reactor, git, source)
+    # What is known of one source is not to be taken for another's.
+    name = canonical_sha256([type(source).__name__, attrs.asdict(source)])
+    path = os.path.join(settings.state, "revisions", f"{name[:32]}.json")
+    memory = Memory(reactor, settings.revision_ttl, settings.stale_if_error, path)
+    if isinstance(source, Flake):
+        return FlakeResolver(commands, source, memory)
+    return GitResolver(git, source, memory, settings.tags)
 
 
 def child_environment(environ: Mapping[str, str], state: str) -> dict[str, str]:

@@ -15,15 +15,17 @@ PACKAGE = TOP / "nixery"
 FLOORS: dict[str, set[str]] = {
     "model": set(),
     "interfaces": {"model"},
-    "nix": {"model", "interfaces"},
+    "coalesce": {"model"},
+    "nix": {"model", "interfaces", "coalesce"},
     "packing": {"model", "interfaces"},
-    "storage": {"model", "interfaces"},
-    "builds": {"model", "interfaces", "nix", "packing", "storage"},
+    "storage": {"model", "interfaces", "coalesce"},
+    "builds": {"model", "interfaces", "coalesce", "nix", "packing", "storage"},
     "web": {"model", "interfaces", "builds"},
-    "settings": {"model", "interfaces", "nix", "packing", "storage", "builds", "web"},
+    "variables": {"model", "packing"},
+    "settings": {"model", "variables"},
     "tap": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),
-        *("settings", ""),
+        *("variables", "settings", ""),
     },
     "popcount": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),

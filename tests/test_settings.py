@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixery.model.source import Channel, Folder, GitRepository
-from nixery.settings import VARIABLES, Settings, SettingsInvalid
+from nixery.settings import Settings, SettingsInvalid
 from nixery.tap import Options
+from nixery.variables import VARIABLES
 
 SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
 
@@ -57,25 +58,33 @@ def test_every_fault_is_named() -> None:
         NIXERY_COMPRESSION="brotli",
         STORAGE_PATH="relative",
         NIXERY_CHANNEL="a",
-        NIXERY_PKGS_REPO="b",
+        NIXERY_PKGS_REPO="--upload-pack=b",
         BUCKET="c",
     )
     names = [
         *("PORT", "NIXERY_COMPRESSION", "STORAGE_PATH", "NIX_TIMEOUT", "NIXERY_LAYER_BUDGET"),
-        *("NIXERY_HOLD", "NIXERY_CHANNEL", "BUCKET"),
+        *("NIXERY_HOLD", "NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "BUCKET"),
     ]
     assert len(found) == len(names)
     for name in names:
         assert any(fault.startswith(name) for fault in found), name
 
 
+ANY = {
+    "NIXERY_CHANNEL": "nixos-unstable",
+    "NIXERY_PKGS_REPO": "https://example.com/x",
+    "NIXERY_PKGS_PATH": "/",
+    "NIXERY_FLAKE": "github:a/b",
+}
+
+
 def test_more_than_one_source() -> None:
     """However many package sets are named, one line names them all."""
     for first, second in itertools.combinations(SOURCES, 2):
-        (fault,) = faults(**{first: "/", second: "/"})
+        (fault,) = faults(**{first: ANY[first], second: ANY[second]})
         assert first in fault
         assert second in fault
-    (fault,) = faults(**dict.fromkeys(SOURCES, "/"))
+    (fault,) = faults(**ANY)
     assert all(name in fault for name in SOURCES)
 
 
@@ -86,6 +95,11 @@ def test_more_than_one_source() -> None:
         *(("NIXERY_HOLD", text) for text in ("0", "-1", "inf", "nan", "25s", "1e9")),
         *(("NIX_TIMEOUT", text) for text in ("0", "-5", "604801", "ten")),
         *(("NIXERY_LAYER_BUDGET", text) for text in ("0", "121", "many")),
+        *(("NIXERY_CHANNEL", text) for text in ("-x", "a..b", "a b", "a~1", "@{1}")),
+        *(("NIXERY_PKGS_REPO", text) for text in ("x", "-x:y", "ext::sh -c x", "/a", "ftp://h/x")),
+        *(("NIXERY_NIXPKGS_URL", text) for text in ("x", "--upload-pack=x")),
+        *(("NIXERY_NIXPKGS_CONFIG", text) for text in ("x", "[]", "/none", '{"overlays": "x"}')),
+        *(("NIXERY_STALE_IF_ERROR", text) for text in ("yes", "ON", "1")),
         *(("STORAGE_PATH", "x"), ("NIXERY_NIX_STORE", "../x"), ("NIXERY_STORAGE_BACKEND", "s3")),
     ],
 )

@@ -7,14 +7,14 @@ from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from nixery.builds.cache import Cache
-from nixery.builds.coalesce import Coalescer
 from nixery.builds.events import Journal
 from nixery.builds.gather import gather
 from nixery.builds.layers import Contents, LayerMaker
-from nixery.interfaces import IBuilder, INix, IResolver, IStorage
+from nixery.coalesce import Coalescer
+from nixery.interfaces import IBuilder, INix, IResolver, IStorage, Provenance, Pull
 from nixery.model.closure import Realisation
 from nixery.model.digest import Digest
-from nixery.model.errors import PackingFailed
+from nixery.model.errors import PackingFailed, SourceChanged
 from nixery.model.events import Emit, Grouped, Realised, Resolved
 from nixery.model.image import Image
 from nixery.model.layers import group_layers
@@ -65,15 +65,22 @@ class Builder:
         self._resolving: Coalescer[str, PinnedSource] = Coalescer()
         self._running: Coalescer[str, Manifest] = Coalescer()
 
-    async def manifest(self, image: Image) -> Manifest:
+    async def manifest(self, image: Image) -> Pull:
         pinned = await self._resolving.join(image.tag, lambda: self._resolver.resolve(image.tag))
         key = image_key(image, pinned, self._budget, self._layers.packer)
-        return await self._cache.manifest(key) or await self._running.join(
+        manifest = await self._cache.manifest(key) or await self._running.join(
             key, lambda: self._make(key, image, pinned)
         )
+        provenance = _provenance(pinned)
+        self._cache.note_provenance(manifest.digest, provenance)
+        return Pull(manifest, provenance)
 
-    async def stored_manifest(self, digest: Digest) -> Manifest:
-        return await self._cache.manifest_of(digest)
+    async def stored_manifest(self, digest: Digest) -> Pull:
+        manifest = await self._cache.manifest_of(digest)
+        return Pull(manifest, await self._cache.provenance(digest))
+
+    async def tags(self) -> list[str]:
+        return await self._resolver.tags()
 
     async def stop(self) -> None:
         """Give up all builds, and wait until none is left."""
@@ -85,7 +92,7 @@ class Builder:
         journal = Journal(self._reactor, image)
         try:
             manifest = await self._build(image, pinned, journal.emit)
-            await self._cache.remember_manifest(key, manifest)
+            await self._cache.remember_manifest(key, manifest, _provenance(pinned))
         except BaseException as error:
             journal.failed(str(error) or type(error).__name__)
             raise
@@ -98,6 +105,8 @@ class Builder:
         graph = realisation.graph
         emit(Realised(len(graph), sum(node["size"] for node in graph.values())))
         try:
+            if not await self._resolver.unchanged(pinned):
+                raise SourceChanged(str(pinned.source))
             rootfs = await self._rootfs(realisation, emit)
             layers = await self._make_layers(realisation, rootfs, emit)
         finally:
@@ -151,3 +160,7 @@ class Builder:
         pool = self._reactor.getThreadPool()
         groups = await deferToThreadPool(self._reactor, pool, group)
         return [*(Contents(tuple(sorted(group))) for group in groups), Contents(entries=entries)]
+
+
+def _provenance(pinned: PinnedSource) -> Provenance:
+    return Provenance(pinned.source.label, pinned.revision, pinned.stale)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from nixery.interfaces import IStorage
+from nixery.interfaces import IStorage, Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from nixery.model.manifest import (
@@ -36,6 +36,7 @@ class Cache:
         self._storage = storage
         self._by_key: _Recent[Digest] = _Recent(remembered)
         self._by_digest: _Recent[Manifest] = _Recent(remembered)
+        self._provenance: _Recent[Provenance] = _Recent(remembered)
 
     async def manifest(self, image_key: str) -> Manifest | None:
         """The manifest of an image key, if all that it names is stored; it is looked every time."""
@@ -72,9 +73,26 @@ class Cache:
         self._by_digest.put(str(digest), manifest)
         return manifest
 
-    async def remember_manifest(self, image_key: str, manifest: Manifest) -> None:
+    async def provenance(self, digest: Digest) -> Provenance | None:
+        """What the image of a manifest was made from, when it was asked for last, or made."""
+        known = self._provenance.get(str(digest))
+        if known is None:
+            known = await self._read(_provenance_key(digest), _provenance)
+        if known is not None:
+            self._provenance.put(str(digest), known)
+        return known
+
+    def note_provenance(self, digest: Digest, provenance: Provenance) -> None:
+        """Take note of what a manifest was just served for."""
+        self._provenance.put(str(digest), provenance)
+
+    async def remember_manifest(
+        self, image_key: str, manifest: Manifest, provenance: Provenance
+    ) -> None:
         """Store a manifest whose blobs are stored, and know it by the image key from then on."""
         await self._storage.write_blob(manifest.content)
+        origin = {"source": provenance.source, "revision": provenance.revision}
+        await self._write(_provenance_key(manifest.digest), origin)
         await self._write(f"manifests/{image_key}", {"digest": str(manifest.digest)})
         self._by_digest.put(str(manifest.digest), manifest)
         self._by_key.put(image_key, manifest.digest)
@@ -133,6 +151,17 @@ class _Recent(Generic[V]):
 
 def _digest(record: dict[str, Any]) -> Digest:
     return Digest.parse(record["digest"])
+
+
+def _provenance_key(digest: Digest) -> str:
+    return f"manifests/{canonical_sha256({'provenance': str(digest)})}"
+
+
+def _provenance(record: dict[str, Any]) -> Provenance:
+    source, revision = record["source"], record["revision"]
+    if not isinstance(source, str) or not isinstance(revision, str):
+        raise TypeError("no provenance")
+    return Provenance(source, revision)
 
 
 def _layer(record: dict[str, Any]) -> Layer:

@@ -6,8 +6,8 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from nixery.builds.cache import Cache
-from nixery.builds.coalesce import Coalescer
 from nixery.builds.gather import gather
+from nixery.coalesce import Coalescer
 from nixery.interfaces import INix, IStorage
 from nixery.model.events import Emit, Packed
 from nixery.model.manifest import Descriptor, Layer

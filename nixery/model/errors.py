@@ -79,6 +79,16 @@ class UnknownTag(NixeryError):
 
 
 @attrs.define
+class TagNotServed(NixeryError):
+    """The operator does not allow that tag."""
+
+    tag: str
+
+    def __str__(self) -> str:
+        return f"this registry does not serve the tag {self.tag!r}; it always serves 'latest'"
+
+
+@attrs.define
 class ManifestUnknown(NixeryError):
     """No manifest of that digest is stored."""
 
@@ -222,6 +232,16 @@ class SourceUnavailable(NixeryError):
 
     def __str__(self) -> str:
         return f"the package source {self.source} can't be read: {self.reason}"
+
+
+@attrs.define
+class SourceChanged(NixeryError):
+    """A folder was edited while an image was made of it."""
+
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.source} was edited while the image was made; ask again"
 
 
 @attrs.define

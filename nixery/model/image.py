@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import attrs
 
 from nixery.model.errors import NameInvalid, TagInvalid
+from nixery.model.tags import LATEST, TAG
 
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
 MAX_NAME_LENGTH = 255
 """Characters of a name: clients refuse longer ones, counted with the registry's host."""
@@ -42,7 +42,7 @@ class Image:
     """
 
     packages: tuple[str, ...]
-    tag: str = "latest"
+    tag: str = LATEST
     shell: bool = False
     system: str = AMD64
 
@@ -66,7 +66,7 @@ def parse_image(name: str, tag: str) -> Image:
         or none at all.
     :raises TagInvalid: if the tag is outside the grammar.
     """
-    if not _TAG.fullmatch(tag):
+    if not TAG.fullmatch(tag):
         raise TagInvalid(tag=tag)
     components = parse_name(name)
     meta = list(_leading_meta(components))

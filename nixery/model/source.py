@@ -9,19 +9,36 @@ import attrs
 
 from nixery.model.image import ALWAYS, Image
 
-FORMAT_VERSION = 1
-"""Raised whenever the same packages would give other bytes than before."""
+FORMAT_VERSION = 2
+"""Raised whenever the same packages would give other bytes than before, or other keys."""
 
 NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# What flake references say in their queries.
+_NO_SECRET = {"dir", "ref", "rev", "narHash", "lastModified", "revCount", "shallow", "submodules"}
+_HEADER_UNSAFE = re.compile(r"[^!-~ ]")
+
+
+# --- sources, as an operator names them ---------------------------------------------------
 
 
 @attrs.frozen
 class Channel:
-    """A channel of nixpkgs, such as ``nixos-unstable``: a branch of its repository."""
+    """A channel of nixpkgs, such as ``nixos-unstable``: a branch of its repository.
+
+    :param name: of the branch, or a full commit.
+    :param url: of nixpkgs or a mirror, as ``git clone`` takes it; it may hold credentials.
+    """
 
     name: str
+    url: str = NIXPKGS_URL
+
+    @property
+    def label(self) -> str:
+        """How the source is named in headers."""
+        return f"channel:{self.name}"
 
     def __str__(self) -> str:
         return f"the channel {self.name}"
@@ -32,10 +49,15 @@ class GitRepository:
     """A git repository whose ``default.nix`` is the package set.
 
     :param url: as ``git clone`` takes it; it may hold credentials, so it is shown by
-        :meth:`__str__` only.
+        :meth:`__str__` and :attr:`label` only.
     """
 
     url: str
+
+    @property
+    def label(self) -> str:
+        """How the source is named in headers."""
+        return f"git:{without_credentials(self.url)}"
 
     def __str__(self) -> str:
         return f"the repository {without_credentials(self.url)}"
@@ -50,47 +72,160 @@ class Folder:
 
     path: str
 
+    @property
+    def label(self) -> str:
+        """How the source is named in headers."""
+        return f"folder:{self._last_step}"
+
+    @property
+    def _last_step(self) -> str:
+        return self.path.rstrip("/").rpartition("/")[2] or "/"
+
     def __str__(self) -> str:
-        return f"the folder {self.path.rstrip('/').rpartition('/')[2] or '/'}"
+        return f"the folder {self._last_step}"
 
 
-Source = Channel | GitRepository | Folder
+@attrs.frozen
+class Flake:
+    """A flake whose ``legacyPackages`` or ``packages`` are the package set.
+
+    :param reference: as ``nix flake metadata`` takes it.
+    """
+
+    reference: str
+
+    @property
+    def label(self) -> str:
+        """How the source is named in headers."""
+        return f"flake:{without_credentials(self.reference)}"
+
+    def __str__(self) -> str:
+        return f"the flake {without_credentials(self.reference)}"
+
+
+Source = Channel | GitRepository | Folder | Flake
+
+
+# --- pins: what a revision is, and how its contents are had -------------------------------
+
+
+@attrs.frozen
+class Commit:
+    """A commit of a git repository.
+
+    :param url: of the repository, with the credentials in it.
+    :param revision: its full id.
+    """
+
+    url: str
+    revision: str
+
+    def identity(self) -> list[str]:
+        """What the contents depend on, and whose they are: another repository's commits are not
+        to be had by asking this one for them."""
+        return ["git", without_credentials(self.url), self.revision]
+
+
+@attrs.frozen
+class Contents:
+    """What lies at a path of this machine, which may be edited.
+
+    :param path: absolute.
+    :param revision: a fingerprint of what is there.
+    """
+
+    path: str
+    revision: str
+
+    def identity(self) -> list[str]:
+        """What the contents depend on: the path too, for an expression may look beside itself."""
+        return ["path", self.path, self.revision]
+
+
+@attrs.frozen
+class LockedFlake:
+    """A flake at a revision, with the revisions of all its inputs.
+
+    :param reference: names this revision and no other.
+    :param revision: of the repository that it is in, or the hash of its contents.
+    """
+
+    reference: str
+    revision: str
+
+    def identity(self) -> list[str]:
+        """What the contents depend on."""
+        return ["flake", without_credentials(self.reference), self.revision]
+
+
+Pin = Commit | Contents | LockedFlake
+
+
+@attrs.frozen
+class Configuration:
+    """What a package set is told besides the system: nixpkgs' own configuration.
+
+    :param config: canonical JSON of what nixpkgs takes as ``config``.
+    :param overlays: absolute path of a Nix file with a list of overlays, or a folder of one.
+    :param revision: a fingerprint of the overlays.
+    """
+
+    config: str = "{}"
+    overlays: str | None = None
+    revision: str = ""
 
 
 @attrs.frozen
 class PinnedSource:
     """A source at one immutable revision.
 
-    :param revision: the commit's full hexadecimal id, or a folder's fingerprint.
+    :param configuration: what the set is told; none for a set that is used as it comes.
+    :param stale: the source could not be asked: this is the last that is known of it.
     """
 
     source: Source
-    revision: str
+    pin: Pin
+    configuration: Configuration | None = None
+    stale: bool = attrs.field(default=False, eq=False)
 
-    def request(self) -> dict[str, str]:
-        """What the Nix expression fetches: data for ``nix/realise.nix``."""
-        match self.source:
-            case Channel():
-                url = f"{NIXPKGS_URL}/archive/{self.revision}.tar.gz"
-                return {"type": "tarball", "url": url}
-            case GitRepository(url=url):
-                return {"type": "git", "url": url, "rev": self.revision}
-            case Folder(path=path):
-                return {"type": "folder", "path": path}
+    @property
+    def revision(self) -> str:
+        """The commit's full hexadecimal id, or a fingerprint, as it is shown."""
+        return self.pin.revision
+
+
+def is_commit(text: str) -> bool:
+    """Whether a text has the form of a commit's full id."""
+    return _COMMIT.fullmatch(text) is not None
 
 
 def without_credentials(url: str) -> str:
-    """The URL as it may be shown: what stands before an ``@`` of its host is left out."""
+    """The URL as it may be shown.
+
+    What stands before an ``@`` of its host is left out, and of its query all but what is known to
+    be no secret: tokens are put there too.
+    """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    place, _, query = path.partition("?")
+    shown = "&".join(part for part in query.split("&") if part.partition("=")[0] in _NO_SECRET)
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}{'?' if shown else ''}{shown}"
 
 
 def hide_credentials(text: str) -> str:
     """A text in which every URL is as it may be shown."""
     return _URL.sub(lambda match: without_credentials(match[0]), text)
+
+
+def header_value(text: str) -> str:
+    """A text as an HTTP header holds it: what is not printable ASCII is percent-encoded."""
+    return _HEADER_UNSAFE.sub(_percent, text)
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
 
 def image_key(image: Image, pinned: PinnedSource, budget: int, packer: str) -> str:
@@ -108,8 +243,8 @@ def image_key(image: Image, pinned: PinnedSource, budget: int, packer: str) -> s
             "always": ALWAYS,
             "shell": image.shell,
             "system": image.system,
-            "source": [type(pinned.source).__name__, attrs.asdict(pinned.source)],
-            "revision": pinned.revision,
+            "source": pinned.pin.identity(),
+            "configuration": attrs.asdict(pinned.configuration) if pinned.configuration else None,
             "budget": budget,
             "packer": packer,
             "format": FORMAT_VERSION,
@@ -117,7 +252,11 @@ def image_key(image: Image, pinned: PinnedSource, budget: int, packer: str) -> s
     )
 
 
+def canonical_json(value: Any) -> str:
+    """A value's canonical JSON: sorted keys, no spaces, ASCII only."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
 def canonical_sha256(value: Any) -> str:
-    """The sha256 of a value's canonical JSON: sorted keys, no spaces, ASCII only."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    """The sha256 of a value's canonical JSON, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()

@@ -25,7 +25,6 @@ from nixery.model.errors import (
     StorageFull,
     SystemUnsupported,
     UnknownPackage,
-    UnknownTag,
 )
 from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import SHELL, Image, image_name
@@ -41,8 +40,6 @@ _ERRORS_KEPT = 50
 _MARK = re.compile(r"@nixery@(\{.*?\})@nixery@", re.DOTALL)
 # With the output that was wanted of it: X.drv!out, and since 2.15 X.drv^out.
 _DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^']+\.drv)(?:[!^][^']*)?'")
-# What git, and the server that has a channel's archives, say of a commit that is not there.
-_NO_REVISION = re.compile("Cannot find Git revision|HTTP error 404")
 _FOR_ANOTHERS_SAKE = (
     *("dependencies of derivation", "dependency failed", "dependencies failed"),
     "error: build of ",
@@ -59,6 +56,9 @@ _REFUSED: dict[str, Any] = {
     "ambiguous": {"package": str, "matches": [[str]]},
     "kind": {"package": str, "kind": str, "inside": [str]},
     "system": {},
+    "default": {},
+    "flake": {},
+    "configuration": {"lacking": [str]},
     "set": {"kind": str},
 }
 _STAGE = {"stage": str}
@@ -164,6 +164,13 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
             return NotAPackage(package, document["kind"], inside)
         case "system":
             return SystemUnsupported(image.system)
+        case "default":
+            return EvaluationFailed("there is no default.nix in it")
+        case "flake":
+            return EvaluationFailed("it is a flake without legacyPackages or packages")
+        case "configuration":
+            lacking = " and no ".join(document["lacking"])
+            return EvaluationFailed(f"it takes no {lacking}, which the operator has set for it")
         case _:
             return EvaluationFailed(f"it is {document['kind']} and not an attribute set")
 
@@ -174,8 +181,6 @@ def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
     if full := _full_disk(text):
         return full
     if any(document["stage"] == "fetch" for document in stages):
-        if _NO_REVISION.search(message):
-            return UnknownTag(pinned.revision, str(pinned.source))
         return SourceUnavailable(str(pinned.source), message)
     if not stages:
         return NixUnavailable(message or "it gave no reason")

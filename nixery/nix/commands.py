@@ -1,11 +1,20 @@
 """The commands of Nix, on one store."""
 
+import json
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from nixery.model.closure import Graph, Node, parse_path_info
 from nixery.model.errors import NixUnavailable
+from nixery.model.source import LockedFlake
+from nixery.nix.flakes import parse_flake_archive, parse_flake_metadata
 from nixery.nix.process import Ended, OnLines, Processes
 
+_NIX_COMMAND = ("--extra-experimental-features", "nix-command")
+_FLAKES = ("--extra-experimental-features", "nix-command flakes")
+_AS_LOCKED = ("--json", "--no-update-lock-file", "--no-write-lock-file", "--")
 _AT_ONCE = 1000
 """Paths that fit on one command line, whatever the system's limit."""
 
@@ -20,12 +29,12 @@ class Commands:
         self.store = store
         self._processes = processes
 
-    async def run(self, program: str, *arguments: str, on_lines: OnLines) -> Ended:
+    def run(self, program: str, *arguments: str, on_lines: OnLines) -> "Deferred[Ended]":
         """Run a program of Nix on the store.
 
         :param on_lines: gets batches of the lines of its standard error.
         """
-        return await self._processes.run([program, *self._options(), *arguments], on_lines)
+        return self._processes.run([program, *self._options(), *arguments], on_lines)
 
     async def closure(self, paths: Sequence[str]) -> Graph:
         """The reference graph of valid store paths and of all that they refer to.
@@ -34,9 +43,8 @@ class Commands:
         """
         graph: dict[str, Node] = {}
         for some in _portions(sorted(set(paths))):
-            enabled = ("--extra-experimental-features", "nix-command")
             printed = await self._output(
-                "nix", *enabled, "path-info", "--json", "--recursive", "--", *some
+                "nix", *_NIX_COMMAND, "path-info", "--json", "--recursive", "--", *some
             )
             try:
                 graph.update(parse_path_info(printed))
@@ -52,9 +60,43 @@ class Commands:
             invalid.update((await self._output("nix-store", *check, *some)).split())
         return [path for path in paths if path not in invalid]
 
-    async def evaluate(self, expression: str, request: str) -> str:
+    async def add(self, folder: str) -> str:
+        """Copy a folder into the store, under its own name.
+
+        :return: its store path.
+        """
+        return (await self._output("nix-store", "--add", "--", folder)).strip()
+
+    async def keep(self, path: str, link: str) -> None:
+        """Keep the garbage collector from a store path, as long as there is a link to it."""
+        await self._output("nix-store", "--add-root", link, "--realise", "--", path)
+
+    async def lock(self, reference: str) -> LockedFlake:
+        """What a flake reference stands for at the moment.
+
+        :raises NixUnavailable: if the flake can't be read, or does not itself say the revisions
+            of its inputs.
+        """
+        printed = await self._output("nix", *_FLAKES, "flake", "metadata", *_AS_LOCKED, reference)
+        try:
+            return parse_flake_metadata(printed, self.store or "")
+        except ValueError as error:
+            raise NixUnavailable(str(error)) from error
+
+    async def archive(self, reference: str) -> list[str]:
+        """Have a locked flake and all its inputs in the store.
+
+        :return: their store paths.
+        """
+        printed = await self._output("nix", *_FLAKES, "flake", "archive", *_AS_LOCKED, reference)
+        try:
+            return parse_flake_archive(printed)
+        except ValueError as error:
+            raise NixUnavailable(str(error)) from error
+
+    async def evaluate(self, expression: str, request: dict[str, Any]) -> str:
         """The value of an expression for a request, as JSON."""
-        options = ("--eval", "--strict", "--json", "--argstr", "request", request)
+        options = ("--eval", "--strict", "--json", *request_options(request))
         return await self._output("nix-instantiate", *options, "--", expression)
 
     async def _output(self, program: str, *arguments: str) -> str:
@@ -69,6 +111,12 @@ class Commands:
             return []
         # Nix as root wants a group of build users, which a store of one's own has no need of.
         return ["--store", self.store, "--option", "build-users-group", ""]
+
+
+def request_options(request: dict[str, Any]) -> list[str]:
+    """How one of the expressions in ``nix/`` gets its request: as JSON, which is data to Nix."""
+    features = _FLAKES if request["source"]["type"] == "flake" else ()
+    return [*features, "--argstr", "request", json.dumps(request)]
 
 
 def _portions(paths: Sequence[str]) -> Iterator[Sequence[str]]:

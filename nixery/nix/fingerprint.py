@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 _PIECE = 1024 * 1024
 
+Identity = tuple[int, ...]
+
 
 def sha256_of(path: str) -> str:
     """The digest of a file's contents, as 64 hexadecimal digits."""
@@ -24,54 +26,78 @@ class Fingerprints:
     fingerprint costs one ``lstat`` a file. Not safe for two threads at a time.
     """
 
-    def __init__(self, read: Callable[[str], str] = sha256_of) -> None:
+    def __init__(self, top: str, read: Callable[[str], str] = sha256_of) -> None:
         """
+        :param top: the folder, or file; it may be a link to one.
         :param read: from a file's path to the digest of its contents.
         """
+        self._top = top
         self._read = read
-        self._known: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._known: dict[str, tuple[Identity, str]] = {}
 
-    def take(self, top: str) -> str:
+    def look(self) -> str:
+        """A digest that differs whenever a name, a kind, a size or a time below the folder does.
+
+        It reads no file, and is of use only for comparing it with an earlier one.
+
+        :raises OSError: if a folder can't be read.
+        """
+        whole = hashlib.sha256()
+        for _, name, facts in _walk(os.path.realpath(self._top)):
+            whole.update(f"{_identity(facts)} {facts.st_mode} ".encode("ascii"))
+            whole.update(os.fsencode(name) + b"\0")
+        return whole.hexdigest()
+
+    def take(self) -> str:
         """The sha256, as 64 hexadecimal digits, over all names, kinds, contents and executable
-        bits below a folder, or of a file. ``.git`` is left out; a link is followed only if it is
-        the folder itself.
+        bits below the folder. ``.git`` is left out; a link is followed only if it is the folder
+        itself.
 
         :raises OSError: if something can't be read.
         """
-        top = os.path.realpath(top)
         known, self._known = self._known, {}
         whole = hashlib.sha256()
-        for path in _walk(top):
-            facts = os.lstat(path)
-            name = os.fsencode(os.path.relpath(path, top))
-            whole.update(b"%d:%s" % (len(name), name))
+        for path, name, facts in _walk(os.path.realpath(self._top)):
+            encoded = os.fsencode(name)
+            whole.update(b"%d:%s" % (len(encoded), encoded))
             whole.update(self._contents(path, facts, known))
         return whole.hexdigest()
 
     def _contents(
-        self, path: str, facts: os.stat_result, known: dict[str, tuple[tuple[int, ...], str]]
+        self, path: str, facts: os.stat_result, known: dict[str, tuple[Identity, str]]
     ) -> bytes:
         if stat.S_ISLNK(facts.st_mode):
             target = os.fsencode(os.readlink(path))
             return b"l%d:%s" % (len(target), target)
         if not stat.S_ISREG(facts.st_mode):
             return b"d" if stat.S_ISDIR(facts.st_mode) else b"?"
-        identity = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        identity = _identity(facts)
         before = known.get(path)
         digest = before[1] if before and before[0] == identity else self._read(path)
         self._known[path] = (identity, digest)
         return (b"x" if facts.st_mode & stat.S_IXUSR else b"f") + digest.encode("ascii")
 
 
-def _walk(top: str) -> Iterator[str]:
-    """The top and all below it, in an order that is the same everywhere."""
-    yield top
-    if os.path.isdir(top):
-        for name in sorted(os.listdir(top), key=os.fsencode):
-            path = os.path.join(top, name)
-            if name == ".git":
-                continue
-            if os.path.isdir(path) and not os.path.islink(path):
-                yield from _walk(path)
-            else:
-                yield path
+def _identity(facts: os.stat_result) -> Identity:
+    return (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+def _walk(top: str) -> Iterator[tuple[str, str, os.stat_result]]:
+    """The top and all below it, in an order that is the same everywhere: paths, names relative
+    to the top, and what ``lstat`` says."""
+    facts = os.lstat(top)
+    yield top, ".", facts
+    if stat.S_ISDIR(facts.st_mode):
+        yield from _walk_below(top, "")
+
+
+def _walk_below(folder: str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
+    for entry in entries:
+        if entry.name == ".git":
+            continue
+        name = prefix + entry.name
+        yield entry.path, name, entry.stat(follow_symlinks=False)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_below(entry.path, f"{name}/")

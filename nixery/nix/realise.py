@@ -1,29 +1,35 @@
 """From an image and a pinned source to built packages and their closure, by Nix."""
 
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation
+from nixery.model.errors import EvaluationFailed
 from nixery.model.events import Emit
 from nixery.model.image import ALWAYS, Image
-from nixery.model.source import PinnedSource
+from nixery.model.source import PinnedSource, canonical_json
 from nixery.nix.answers import Account, failure
-from nixery.nix.commands import Commands
+from nixery.nix.commands import Commands, request_options
 from nixery.nix.events import EventParser
 from nixery.nix.process import Ended, OnLines
+from nixery.nix.sources import Sources
+from nixery.nix.turns import Turn, Turns
 
 T = TypeVar("T")
+
+
+class INixReactor(IReactorThreads, IReactorTime):
+    """What running Nix needs of a reactor."""
 
 
 @implementer(INix)
@@ -32,8 +38,9 @@ class Nix:
 
     def __init__(
         self,
-        reactor: IReactorThreads,
+        reactor: INixReactor,
         commands: Commands,
+        sources: Sources,
         expressions: str,
         state: str,
         time_limit: int,
@@ -41,10 +48,12 @@ class Nix:
         """
         :param expressions: the folder of ``realise.nix``.
         :param state: a folder for garbage collector roots.
-        :param time_limit: seconds that a builder may run.
+        :param time_limit: seconds that a builder may run, and an evaluation.
         """
         self._reactor = reactor
         self._commands = commands
+        self._sources = sources
+        self._turns = Turns()
         self._expression = os.path.join(expressions, "realise.nix")
         self._roots = os.path.join(state, "roots")
         self._time_limit = time_limit
@@ -79,41 +88,106 @@ class Nix:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
 
     async def _build(self, image: Image, pinned: PinnedSource, guard: str, emit: Emit) -> Account:
-        parser, account = EventParser(), Account()
-
-        def on_lines(lines: list[bytes]) -> None:
-            for line in lines:
-                for event in parser.feed(line):
-                    for shown in account.note(event):
-                        emit(shown)
-
-        ended = await self._nix_build(image, pinned, guard, on_lines)
+        source = await self._sources.request(pinned)
+        request = request_for(image, pinned, source)
+        account = Account()
+        # Evaluating one set takes the more memory the more often it is done at once.
+        turn = await self._turns.take(canonical_json(pinned.pin.identity()))
+        evaluation = _Evaluation(self._reactor, turn, self._time_limit)
+        building = self._nix_build(request, guard, _listener(account, emit, evaluation))
+        evaluation.limit(building)
+        try:
+            ended = await building
+        except CancelledError:
+            if evaluation.late:
+                reason = f"it did not finish within {self._time_limit} s"
+                raise EvaluationFailed(reason) from None
+            raise
+        finally:
+            evaluation.end()
         if ended.code != 0:
             limit = self._time_limit
             raise await self._in_thread(lambda: failure(account, ended.code, image, pinned, limit))
         return account
 
-    async def _nix_build(
-        self, image: Image, pinned: PinnedSource, guard: str, on_lines: OnLines
-    ) -> Ended:
-        return await self._commands.run(
+    def _nix_build(
+        self, request: dict[str, Any], guard: str, on_lines: OnLines
+    ) -> "Deferred[Ended]":
+        return self._commands.run(
             "nix-build",
             *("--log-format", "internal-json"),
             "--show-trace",
             *("--timeout", str(self._time_limit)),
             *("--out-link", os.path.join(guard, "root")),
-            *("--argstr", "request", request_for(image, pinned)),
+            *request_options(request),
             "--",
             self._expression,
             on_lines=on_lines,
         )
 
 
-def request_for(image: Image, pinned: PinnedSource) -> str:
-    """The JSON that ``realise.nix`` takes: everything that came from outside is data in it."""
+class _Evaluation:
+    """The first part of a run of Nix: it has its turn, and a time limit."""
+
+    def __init__(self, clock: IReactorTime, turn: Turn, seconds: float) -> None:
+        self._clock = clock
+        self._turn = turn
+        self._seconds = seconds
+        self._timer: IDelayedCall | None = None
+        self.late = False
+
+    def limit(self, building: "Deferred[Ended]") -> None:
+        """Stop the run when the evaluation takes too long."""
+
+        def stop() -> None:
+            self.late = True
+            building.cancel()
+
+        self._timer = self._clock.callLater(self._seconds, stop)
+
+    def end(self) -> None:
+        """Let the next one evaluate; harmless after the first time."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._turn.end()
+
+
+def _listener(account: Account, emit: Emit, evaluation: _Evaluation) -> OnLines:
+    """What makes events of the lines that Nix prints."""
+    parser = EventParser()
+
+    def on_lines(lines: list[bytes]) -> None:
+        for line in lines:
+            for event in parser.feed(line):
+                for shown in account.note(event):
+                    emit(shown)
+        if account.found is not None:
+            evaluation.end()
+
+    return on_lines
+
+
+def request_for(image: Image, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:
+    """What ``realise.nix`` takes: everything that came from outside is data in it.
+
+    :param source: where the set's files are.
+    """
     always = [name for name in ALWAYS if name not in image.packages]
     packages = [
         *({"name": name, "optional": False} for name in image.packages),
         *({"name": name, "optional": True} for name in always),
     ]
-    return json.dumps({"system": image.system, "source": pinned.request(), "packages": packages})
+    return set_request(image.system, pinned, source) | {"packages": packages}
+
+
+def set_request(system: str, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:
+    """What ``set.nix`` takes.
+
+    :param source: where the set's files are.
+    """
+    request: dict[str, Any] = {"system": system, "source": source}
+    if pinned.configuration is not None:
+        configuration = pinned.configuration
+        told = {"config": configuration.config, "overlays": configuration.overlays}
+        request["configuration"] = told
+    return request

@@ -1,62 +1,31 @@
-"""From a tag to an immutable revision of the package source."""
+"""From a tag to an immutable revision of a git repository, a channel or a flake."""
 
-import re
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-import attrs
-from twisted.internet.defer import DeferredLock
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
-from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.model.errors import NixUnavailable, SourceUnavailable, TagNotServed, UnknownTag
 from nixery.model.source import (
-    NIXPKGS_URL,
     Channel,
-    Folder,
+    Commit,
+    Flake,
     GitRepository,
+    LockedFlake,
     PinnedSource,
     hide_credentials,
+    is_commit,
 )
-from nixery.nix.fingerprint import Fingerprints
-from nixery.nix.process import Processes
+from nixery.model.tags import LATEST, TagPolicy, day_of
+from nixery.nix.commands import Commands
+from nixery.nix.git import Git, GitFailed
+from nixery.nix.remember import Memory
 
-LATEST = "latest"
-LS_REMOTE_LIMIT = 30.0
-"""Seconds that a remote may take to name its revisions."""
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REMEMBERED = 1000
+T = TypeVar("T")
 
-
-@implementer(IResolver)
-class FolderResolver:
-    """A folder has one revision, ``latest``: what is in it when it is asked for."""
-
-    def __init__(self, reactor: IReactorThreads, source: Folder) -> None:
-        self._reactor = reactor
-        self._source = source
-        self._fingerprints = Fingerprints()
-        self._lock = DeferredLock()
-
-    async def resolve(self, tag: str) -> PinnedSource:
-        if tag != LATEST:
-            raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
-        return PinnedSource(self._source, await self._lock.run(self._take))
-
-    async def _take(self) -> str:
-        pool = self._reactor.getThreadPool()
-        try:
-            return await deferToThreadPool(
-                self._reactor, pool, self._fingerprints.take, self._source.path
-            )
-        except OSError as error:
-            raise SourceUnavailable(str(self._source), error.strerror or str(error)) from error
-
-
-@attrs.frozen
-class _Known:
-    revision: str
-    until: float
+_HEADS, _TAGS = "refs/heads/", "refs/tags/"
+_LIST = "/tags"  # no tag's name
 
 
 @implementer(IResolver)
@@ -64,65 +33,102 @@ class GitResolver:
     """Branches, tags and commits of a repository, or of nixpkgs for a channel."""
 
     def __init__(
-        self,
-        clock: IReactorTime,
-        processes: Processes,
-        source: GitRepository | Channel,
-        lifetime: float,
+        self, git: Git, source: GitRepository | Channel, memory: Memory, policy: TagPolicy
     ) -> None:
-        """
-        :param lifetime: seconds that an answer of the remote is kept.
-        """
-        self._clock = clock
-        self._processes = processes
+        self._git = git
         self._source = source
-        self._lifetime = lifetime
-        self._known: dict[str, _Known] = {}
+        self._memory = memory
+        self._policy = policy
 
     async def resolve(self, tag: str) -> PinnedSource:
-        if _COMMIT.fullmatch(tag):
-            return PinnedSource(self._source, tag)
-        known = self._known.get(tag)
-        if known is None or known.until <= self._clock.seconds():
-            revision = await self._ask(tag)
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = _Known(revision, self._clock.seconds() + self._lifetime)
-            self._known[tag] = known
-        return PinnedSource(self._source, known.revision)
+        if not self._policy.allows(tag):
+            raise TagNotServed(tag)
+        # A channel may be named by a commit.
+        own = tag == LATEST and isinstance(self._source, Channel)
+        name = self._source.name if own and isinstance(self._source, Channel) else tag
+        if is_commit(name):
+            return self._pinned(name)
+        known = await self._memory.get(name, lambda: self._ask(tag, name))
+        return self._pinned(known.text, known.stale)
 
-    async def _ask(self, tag: str) -> str:
-        url = NIXPKGS_URL if isinstance(self._source, Channel) else self._source.url
-        names = self._names(tag)
-        errors: list[bytes] = []
-        ended = await self._processes.run(
-            ["git", "ls-remote", "--quiet", "--", url, *names], errors.extend, LS_REMOTE_LIMIT
+    async def tags(self) -> list[str]:
+        known = await self._memory.get(_LIST, self._list)
+        return self._policy.offered(known.text.split("\n"))
+
+    async def unchanged(self, pinned: PinnedSource) -> bool:
+        return True
+
+    async def stop(self) -> None:
+        await self._memory.stop()
+
+    def _pinned(self, revision: str, stale: bool = False) -> PinnedSource:
+        return PinnedSource(self._source, Commit(self._source.url, revision), stale=stale)
+
+    async def _ask(self, tag: str, name: str) -> str:
+        source = self._source
+        names = (
+            ["HEAD"]
+            if tag == LATEST and not isinstance(source, Channel)
+            # An annotated tag's own id is no commit: the ^{} line names the one it stands on.
+            else [f"{_TAGS}{name}", f"{_TAGS}{name}^{{}}", f"{_HEADS}{name}"]
         )
-        if ended.timed_out:
-            reason = f"no answer within {LS_REMOTE_LIMIT:.0f} s"
-            raise SourceUnavailable(str(self._source), reason)
-        if ended.code != 0:
-            raise SourceUnavailable(str(self._source), _reason(errors))
-        revisions = _parse_ls_remote(ended.output)
-        for name in reversed(names):
-            if name in revisions:
-                return revisions[name]
-        raise UnknownTag(tag, str(self._source))
+        revisions = await self._remote(lambda: self._git.ls_remote(source.url, *names))
+        for full in reversed(names):
+            if full in revisions:
+                return revisions[full]
+        day = day_of(name)
+        if day is not None and isinstance(source, Channel) and not is_commit(source.name):
+            return await self._last_of_day(tag, source, *day)
+        raise UnknownTag(tag, str(source))
 
-    def _names(self, tag: str) -> list[str]:
-        """Full names of what a tag may stand for, the one that counts most last."""
-        if tag == LATEST and isinstance(self._source, GitRepository):
-            return ["HEAD"]
-        name = self._source.name if tag == LATEST and isinstance(self._source, Channel) else tag
-        # An annotated tag's own id is no commit: the ^{} line names the one it stands on.
-        return [f"refs/tags/{name}", f"refs/tags/{name}^{{}}", f"refs/heads/{name}"]
+    async def _last_of_day(self, tag: str, channel: Channel, start: int, end: int) -> str:
+        branch = f"{_HEADS}{channel.name}"
+        commit = await self._remote(lambda: self._git.last_of_day(channel.url, branch, start, end))
+        if commit is None:
+            raise UnknownTag(tag, f"{channel}, which has no commit of that day")
+        return commit
+
+    async def _list(self) -> str:
+        names = await self._remote(lambda: self._git.ls_remote(self._source.url, branches=True))
+        short = (n.removeprefix(_HEADS).removeprefix(_TAGS) for n in names if n[-3:] != "^{}")
+        return "\n".join(short)
+
+    async def _remote(self, ask: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await ask()
+        except GitFailed as error:
+            raise SourceUnavailable(str(self._source), str(error)) from error
 
 
-def _parse_ls_remote(output: bytes) -> dict[str, str]:
-    lines = (line.split("\t", 1) for line in output.decode("utf-8", "replace").splitlines())
-    return {fields[1]: fields[0] for fields in lines if len(fields) == 2}
+@implementer(IResolver)
+class FlakeResolver:
+    """A flake has one tag, ``latest``: what its reference is locked to."""
 
+    def __init__(self, commands: Commands, source: Flake, memory: Memory) -> None:
+        self._commands = commands
+        self._source = source
+        self._memory = memory
 
-def _reason(errors: list[bytes]) -> str:
-    text = b"; ".join(line for line in errors if line.strip()).decode("utf-8", "replace")
-    return hide_credentials(text).removeprefix("fatal: ")[:500] or "git gave no reason"
+    async def resolve(self, tag: str) -> PinnedSource:
+        if tag != LATEST:
+            raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
+        known = await self._memory.get(LATEST, self._ask)
+        revision, _, reference = known.text.partition(" ")
+        return PinnedSource(self._source, LockedFlake(reference, revision), stale=known.stale)
+
+    async def tags(self) -> list[str]:
+        return [LATEST]
+
+    async def unchanged(self, pinned: PinnedSource) -> bool:
+        return True
+
+    async def stop(self) -> None:
+        await self._memory.stop()
+
+    async def _ask(self) -> str:
+        try:
+            locked = await self._commands.lock(self._source.reference)
+        except NixUnavailable as error:
+            reason = hide_credentials(error.reason)
+            raise SourceUnavailable(str(self._source), reason) from error
+        return f"{locked.revision} {locked.reference}"

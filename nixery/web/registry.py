@@ -17,11 +17,12 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
-from nixery.interfaces import File, IBuilder, IStorage, Redirect, Value
+from nixery.interfaces import File, IBuilder, IStorage, Provenance, Redirect, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
+from nixery.model.source import header_value
 from nixery.web.answers import Kind, answer, answer_error
 from nixery.web.blobs import FileCutShort, cut, open_file, send_file
 from nixery.web.conditions import is_exactly, matches
@@ -70,15 +71,17 @@ class RegistryApi:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
             parse_name(name)
-            manifest = await self._builder.stored_manifest(Digest.parse(reference))
+            pull = await self._builder.stored_manifest(Digest.parse(reference))
         elif _REFERRERS_TAG.fullmatch(reference):
             parse_name(name)
             raise ManifestUnknown(reference)
         else:
             image = parse_image(name, reference)
             work = self._builder.manifest(image)
-            manifest = await hold(self._reactor, self._hold_limit, request, work)
-        return _manifest(request, manifest)
+            pull = await hold(self._reactor, self._hold_limit, request, work)
+        if pull.provenance is not None:
+            _tell_provenance(request, pull.provenance)
+        return _manifest(request, pull.manifest)
 
     @app.route("/v2/<path:name>/blobs/<string:digest>")
     async def blob(self, request: Request, name: str, digest: str) -> bytes | None:
@@ -98,12 +101,12 @@ class RegistryApi:
                 return None
 
     @app.route("/v2/<path:name>/tags/list")
-    def tags(self, request: Request, name: str) -> bytes:
-        """The tags of a name, in pages if asked for."""
+    async def tags(self, request: Request, name: str) -> bytes:
+        """The tags of a name, in pages if asked for: every name has those of the source."""
         parse_name(name)
         query = parse_qs(urlsplit(request.uri.decode("latin-1")).query)
         last = query.get("last", [""])[0]
-        tags = [tag for tag in sorted(["latest"]) if tag > last]
+        tags = [tag for tag in await self._builder.tags() if tag > last]
         number = query.get("n", [""])[0]
         count = min(int(number), _MOST_TAGS) if re.fullmatch("[0-9]{1,9}", number) else _MOST_TAGS
         page = tags[:count]
@@ -157,6 +160,13 @@ class RegistryApi:
             except (FileCutShort, OSError) as error:
                 _log.error("while sending {digest}: {error}", digest=str(digest), error=error)
                 cut(request)
+
+
+def _tell_provenance(request: Request, provenance: Provenance) -> None:
+    request.setHeader(b"Nixery-Source", header_value(provenance.source).encode("ascii"))
+    request.setHeader(b"Nixery-Revision", header_value(provenance.revision).encode("ascii"))
+    if provenance.stale:
+        request.setHeader(b"Nixery-Stale", b"true")
 
 
 def _manifest(request: Request, manifest: Manifest) -> bytes:

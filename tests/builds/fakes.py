@@ -18,7 +18,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.image import Image
-from nixery.model.source import Folder, PinnedSource
+from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.packing.job import PackedLayer, PackJob
 from nixery.storage.memory import MemoryStorage
 
@@ -83,17 +83,28 @@ class FakeResolver:
     """One revision for every tag.
 
     :ivar gate: while it is set, resolving waits for it.
+    :ivar edited: while it is set, a revision is no more what it was.
     """
 
     revision: str = "1"
     asked: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
+    edited: bool = False
 
     async def resolve(self, tag: str) -> PinnedSource:
         self.asked.append(tag)
         if self.gate is not None:
             await self.gate
-        return PinnedSource(Folder("/set"), self.revision)
+        return PinnedSource(Folder("/some/set"), Contents("/some/set", self.revision))
+
+    async def tags(self) -> list[str]:
+        return ["latest"]
+
+    async def unchanged(self, pinned: PinnedSource) -> bool:
+        return not self.edited
+
+    async def stop(self) -> None:
+        pass
 
 
 @attrs.define

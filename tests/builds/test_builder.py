@@ -12,12 +12,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
-from nixery.interfaces import IBuilder, INix, IResolver
+from nixery.interfaces import IBuilder, INix, IResolver, Provenance
 from nixery.model.errors import (
     BuildFailed,
     ManifestUnknown,
     PackingFailed,
     ShuttingDown,
+    SourceChanged,
     StorageFull,
 )
 from nixery.model.image import parse_image
@@ -34,7 +35,10 @@ def parts(tmp_path: Path) -> Parts:
 
 
 def build(parts: Parts, name: str = "git") -> "Deferred[Manifest]":
-    return Deferred.fromCoroutine(parts.builder.manifest(parse_image(name, "latest")))
+    async def pull() -> Manifest:
+        return (await parts.builder.manifest(parse_image(name, "latest"))).manifest
+
+    return Deferred.fromCoroutine(pull())
 
 
 def layers_of(manifest: Manifest) -> list[str]:
@@ -54,7 +58,7 @@ async def test_everything_is_stored(parts: Parts) -> None:
     manifest = await build(parts)
     assert manifest.digest in parts.storage.blobs
     assert {blob.digest for blob in manifest.blobs} <= parts.storage.blobs.keys()
-    assert await parts.builder.stored_manifest(manifest.digest) == manifest
+    assert (await parts.builder.stored_manifest(manifest.digest)).manifest == manifest
     assert parts.nix.released == ["guard of git"]
 
 
@@ -278,6 +282,30 @@ async def test_outputs_that_vanish(parts: Parts) -> None:
     with pytest.raises(PackingFailed, match=re.escape(store_path("git-1.0"))):
         await build(parts)
     assert parts.nix.released == ["guard of git"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_was_edited_meanwhile(parts: Parts) -> None:
+    """What was made of a folder while it was edited is nothing that can be asked for again."""
+    parts.resolver.edited = True
+    with pytest.raises(SourceChanged):
+        await build(parts)
+    assert not parts.storage.records
+    assert parts.nix.released == ["guard of git"]
+    parts.resolver.edited = False
+    await build(parts)
+
+
+@pytest_twisted.ensureDeferred
+async def test_provenance(parts: Parts) -> None:
+    """A pull says what it was made from, by tag and by digest, after a restart as well."""
+    pull = await parts.builder.manifest(GIT)
+    assert pull.provenance == Provenance("folder:set", "1")
+    for builder in (parts.builder, parts.again().builder):
+        assert await builder.stored_manifest(pull.manifest.digest) == pull
+    parts.resolver.revision = "2"
+    moved = await parts.builder.manifest(GIT)
+    assert (moved.manifest, moved.provenance) == (pull.manifest, Provenance("folder:set", "2"))
 
 
 @pytest_twisted.ensureDeferred

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from nixery.builds.cache import Cache
+from nixery.interfaces import Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, StorageUnavailable
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
 from nixery.storage.memory import MemoryStorage
 
 KEY = "0" * 64
+ORIGIN = Provenance("git:https://example.com/x", "1" * 40)
 PATHS = tuple(f"/nix/store/{letter * 32}-{letter}" for letter in "ab")
 
 
@@ -45,7 +47,7 @@ async def test_manifests_are_remembered() -> None:
     storage, ours = MemoryStorage(), None
     manifest = await stored_manifest(storage)
     ours = Cache(storage)
-    await ours.remember_manifest(KEY, manifest)
+    await ours.remember_manifest(KEY, manifest, ORIGIN)
     for cache in (ours, Cache(storage)):
         assert await cache.manifest(KEY) == manifest
         assert await cache.manifest_of(manifest.digest) == manifest
@@ -59,7 +61,7 @@ async def test_nothing_is_known_without_its_blobs() -> None:
     storage = MemoryStorage()
     ours = Cache(storage)
     manifest, layer = await stored_manifest(storage), await stored_layer(storage)
-    await ours.remember_manifest(KEY, manifest)
+    await ours.remember_manifest(KEY, manifest, ORIGIN)
     await ours.remember_layer(KEY, layer)
     for digest in [manifest.digest, *(blob.digest for blob in manifest.blobs)]:
         content = storage.blobs.pop(digest)
@@ -86,13 +88,18 @@ async def test_altered_records_count_as_missing() -> None:
     """A record that was cut, altered or replaced by something else is none, and no error."""
     storage = MemoryStorage()
     manifest, layer = await stored_manifest(storage), await stored_layer(storage)
-    await Cache(storage).remember_manifest(KEY, manifest)
+    await Cache(storage).remember_manifest(KEY, manifest, ORIGIN)
     await Cache(storage).remember_layer(KEY, layer)
     for key, content in list(storage.records.items()):
         for damaged in altered(content):
             storage.records[key] = damaged
-            found = [await Cache(storage).manifest(KEY), await Cache(storage).layer(KEY)]
-            assert found[key.startswith("builds/")] is None
+            ours = Cache(storage)
+            found = [
+                await ours.manifest(KEY),
+                await ours.layer(KEY),
+                await ours.provenance(manifest.digest),
+            ]
+            assert found.count(None) == 1
         storage.records[key] = content
     assert await Cache(storage).manifest(KEY) == manifest
 
@@ -127,14 +134,29 @@ async def test_memory_is_bounded() -> None:
     layer = Layer(first.blobs[1], first.digest)
     made = [make_manifest(first.blobs[0], [layer] * count) for count in (1, 2, 3)]
     for number, manifest in enumerate(made[:2]):
-        await ours.remember_manifest(f"{number:064}", manifest)
+        await ours.remember_manifest(f"{number:064}", manifest, ORIGIN)
     await ours.manifest_of(made[0].digest)
-    await ours.remember_manifest(KEY, made[2])
+    await ours.remember_manifest(KEY, made[2], ORIGIN)
     assert await ours.manifest_of(made[1].digest) == made[1]
     storage.blobs.clear()
     assert await ours.manifest_of(made[2].digest) == made[2]
     with pytest.raises(ManifestUnknown):
         await ours.manifest_of(made[0].digest)
+
+
+@pytest_twisted.ensureDeferred
+async def test_provenance() -> None:
+    """What an image was made from is known after a restart; what it was served for last, before;
+    of an image that was never made nothing is known."""
+    storage = MemoryStorage()
+    ours = Cache(storage)
+    manifest = await stored_manifest(storage)
+    assert await ours.provenance(manifest.digest) is None
+    await ours.remember_manifest(KEY, manifest, ORIGIN)
+    assert await ours.provenance(manifest.digest) == ORIGIN
+    ours.note_provenance(manifest.digest, Provenance("git:x", "2", stale=True))
+    assert await ours.provenance(manifest.digest) == Provenance("git:x", "2", stale=True)
+    assert await Cache(storage).provenance(manifest.digest) == ORIGIN
 
 
 @pytest_twisted.ensureDeferred

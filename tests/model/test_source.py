@@ -13,17 +13,26 @@ from hypothesis import strategies as st
 from nixery.model.image import Image, parse_image
 from nixery.model.source import (
     Channel,
+    Commit,
+    Configuration,
+    Contents,
+    Flake,
     Folder,
     GitRepository,
+    LockedFlake,
     PinnedSource,
     Source,
+    header_value,
     hide_credentials,
     image_key,
+    is_commit,
     without_credentials,
 )
 
 IMAGE = parse_image("a/bc", "latest")
-PINNED = PinnedSource(GitRepository("https://example.com/x"), "0" * 40)
+URL = "https://example.com/x"
+PINNED = PinnedSource(GitRepository(URL), Commit(URL, "0" * 40))
+TOLD = Configuration('{"allowUnfree":true}', "/overlays.nix", "1")
 
 
 def key(
@@ -40,10 +49,14 @@ def test_keys_differ_with_everything_that_counts() -> None:
         key(parse_image("abc", "latest")),
         key(parse_image("arm64/a/bc", "latest")),
         key(parse_image("shell/a/bc", "latest")),
-        key(pinned=attrs.evolve(PINNED, revision="1" * 40)),
-        key(pinned=attrs.evolve(PINNED, source=GitRepository("https://example.com/y"))),
-        key(pinned=attrs.evolve(PINNED, source=Channel("https://example.com/x"))),
-        key(pinned=attrs.evolve(PINNED, source=Folder("https://example.com/x"))),
+        key(pinned=attrs.evolve(PINNED, pin=Commit(URL, "1" * 40))),
+        key(pinned=attrs.evolve(PINNED, pin=Commit("https://example.com/y", "0" * 40))),
+        key(pinned=attrs.evolve(PINNED, pin=Contents(URL, "0" * 40))),
+        key(pinned=attrs.evolve(PINNED, pin=LockedFlake(URL, "0" * 40))),
+        key(pinned=attrs.evolve(PINNED, configuration=Configuration())),
+        key(pinned=attrs.evolve(PINNED, configuration=TOLD)),
+        key(pinned=attrs.evolve(PINNED, configuration=attrs.evolve(TOLD, revision="2"))),
+        key(pinned=attrs.evolve(PINNED, configuration=attrs.evolve(TOLD, config="{}"))),
         key(budget=93),
         key(packer="q"),
     ]
@@ -52,8 +65,11 @@ def test_keys_differ_with_everything_that_counts() -> None:
 
 
 def test_keys_are_the_same_for_the_same_image() -> None:
-    """The tag, and how the name was written, is not in the key: the revision is."""
+    """The tag, how the name was written, the credentials of a URL, whether a repository is a
+    channel's, and whether it can be asked are not in the key: the revision is."""
     assert key(parse_image("bc/a/bc", "other")) == key()
+    other = Commit("https://user:secret@example.com/x", "0" * 40)
+    assert key(pinned=PinnedSource(Channel("c"), other, stale=True)) == key()
 
 
 names = st.lists(st.from_regex(r"[ab]{1,2}(\.[ab])?", fullmatch=True), min_size=1, max_size=4)
@@ -70,7 +86,8 @@ def test_keys_are_the_same_everywhere() -> None:
     """Another process, with another order of sets and dicts, finds the same key."""
     script = (
         "from nixery.model.image import *; from nixery.model.source import *;"
-        "pinned = PinnedSource(GitRepository('https://example.com/x'), '0' * 40);"
+        "url = 'https://example.com/x';"
+        "pinned = PinnedSource(GitRepository(url), Commit(url, '0' * 40));"
         "print(image_key(parse_image('bc/a', 'latest'), pinned, 94, 'p'))"
     )
     for seed in ("1", "2"):
@@ -99,17 +116,48 @@ def test_texts_without_urls(text: str) -> None:
         ("https://example.com/x", "https://example.com/x"),
         ("git@example.com:x", "git@example.com:x"),
         ("ssh://git@example.com/x", "ssh://example.com/x"),
+        ("https://example.com/x?token=secret&dir=a", "https://example.com/x?dir=a"),
+        ("git+https://secret@example.com/x?token=secret", "git+https://example.com/x"),
     ],
 )
 def test_credentials_are_not_shown(url: str, shown: str) -> None:
-    """A URL is shown without what stands before its host."""
+    """A URL is shown without what stands before its host, and of its query what is no secret."""
     assert without_credentials(url) == shown
-    assert "secret" not in str(GitRepository(url))
+    for source in (GitRepository(url), Flake(url), Channel("c", url)):
+        assert "secret" not in str(source) + source.label
 
 
-@pytest.mark.parametrize("source", [Channel("c"), GitRepository("u"), Folder("/f")])
-def test_requests_are_data(source: Source) -> None:
-    """What Nix is asked for is text under fixed names."""
-    request = PinnedSource(source, "rev").request()
-    assert all(isinstance(value, str) for value in request.values())
-    assert request["type"] in ("tarball", "git", "folder")
+@pytest.mark.parametrize(
+    ("source", "label"),
+    [
+        (Channel("nixos-unstable", "https://mirror.example/x"), "channel:nixos-unstable"),
+        (GitRepository(URL), f"git:{URL}"),
+        (Folder("/home/someone/packages/"), "folder:packages"),
+        (Flake("github:a/b"), "flake:github:a/b"),
+    ],
+)
+def test_labels(source: Source, label: str) -> None:
+    """Headers name a source without telling where on this machine it lies."""
+    assert source.label == label
+
+
+@given(st.text())
+def test_header_values(text: str) -> None:
+    """Whatever a source is called, a header with its name is one line of printable ASCII."""
+    value = header_value(text)
+    assert value.isascii()
+    assert value.isprintable() or not value
+
+
+def test_readable_header_values() -> None:
+    """What is printable ASCII stays as it is."""
+    assert header_value("git:https://h/a b") == "git:https://h/a b"
+    assert header_value("a\r\nX: é\udcff") == "a%0D%0AX: %C3%A9%FF"
+
+
+@pytest.mark.parametrize("text", ["0" * 40, "ab" * 32])
+def test_commits(text: str) -> None:
+    """Full ids of commits are told from other names."""
+    assert is_commit(text)
+    for other in (text[:-1], text + "0", text.replace("a", "A") + "g", text[:-1] + "\n"):
+        assert not is_commit(other)

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from nixery.model import errors
 from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import parse_image
-from nixery.model.source import GitRepository, PinnedSource
+from nixery.model.source import Commit, GitRepository, PinnedSource
 from nixery.nix.answers import TAIL, Account, failure
 from nixery.nix.events import EventParser
 
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("shell/git", "latest")
-PINNED = PinnedSource(GitRepository("https://user:secret@example.com/x"), "0" * 40)
+URL = "https://user:secret@example.com/x"
+PINNED = PinnedSource(GitRepository(URL), Commit(URL, "0" * 40))
 DRV = "/nix/store/" + "a" * 32 + "-x-1.0.drv"
 OUT = "/nix/store/" + "b" * 32 + "-x-1.0"
 FOUND = Said(
@@ -249,16 +250,6 @@ def test_what_terminals_obey_is_taken_out() -> None:
     """No control character of a log is in an error."""
     made = account(LogLine("x", "a\x1b[31mb\x07\rc"))
     assert list(made.tails["x"]) == ["abc"]
-
-
-@pytest.mark.parametrize(
-    "words",
-    ["Cannot find Git revision '0000' in ref 'main'", "unable to download 'x': HTTP error 404"],
-)
-def test_commits_that_are_not_there(words: str) -> None:
-    """A full commit that the source does not have is an unknown tag, not a fault of the source."""
-    failed = error(Said(0, f'error: {words}\n… @nixery@{{"stage":"fetch"}}@nixery@\n… {SET}'))
-    assert isinstance(failed, errors.UnknownTag)
 
 
 def test_time_outs_without_a_name() -> None:

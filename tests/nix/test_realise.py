@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import attrs
 import psutil
 import pytest
 import pytest_twisted
@@ -15,18 +16,21 @@ from zope.interface.verify import verifyObject
 
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation, Root
-from nixery.model.errors import BuildFailed, NixUnavailable
+from nixery.model.errors import BuildFailed, EvaluationFailed, NixUnavailable
 from nixery.model.events import BuildStarted, Event, Found, LogLine
 from nixery.model.image import Image, parse_image
-from nixery.model.source import Folder, PinnedSource
+from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
+from nixery.nix.git import Git
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix, request_for
+from nixery.nix.sources import Sources
 
 reactor: Any = _reactor
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("x", "latest")
-PINNED = PinnedSource(Folder("/set"), "1")
+PINNED = PinnedSource(Folder("/some/set"), Contents("/some/set", "1"))
+SOURCE = {"type": "path", "path": "/some/set"}
 X = "/nix/store/" + "a" * 32 + "-x-1.0"
 LIBC = "/nix/store/" + "b" * 32 + "-libc-2.0"
 FOUND = "@nix " + json.dumps(
@@ -45,13 +49,15 @@ CLOSURE = json.dumps(
 class Machine:
     """A folder with programs in Nix's place, and the Nix that runs them."""
 
-    def __init__(self, folder: Path, store: str | None = "/chroot") -> None:
+    def __init__(self, folder: Path, store: str | None = "/chroot", time_limit: int = 600) -> None:
         self.folder = folder
         self.events: list[Event] = []
         environ = {"PATH": f"{folder}:{os.environ['PATH']}"}
         self.processes = Processes(reactor, environ, grace=0.3)
         commands = Commands(self.processes, store)
-        self.nix = Nix(reactor, commands, "/expressions", str(folder), 600)
+        git = Git(reactor, self.processes, str(folder / "git"))
+        sources = Sources(reactor, commands, git, str(folder / "sources"))
+        self.nix = Nix(reactor, commands, sources, "/expressions", str(folder), time_limit)
         self.nix.start()
         self.program("nix-build", f"echo '{FOUND}' >&2")
         self.program("nix", f"echo '{CLOSURE}'")
@@ -101,7 +107,8 @@ async def test_names_are_data(machine: Machine) -> None:
     await machine.realise()
     arguments = machine.arguments("nix-build")
     place = arguments.index("--argstr")
-    assert arguments[place : place + 3] == ["--argstr", "request", request_for(IMAGE, PINNED)]
+    assert arguments[place : place + 2] == ["--argstr", "request"]
+    assert json.loads(arguments[place + 2]) == request_for(IMAGE, PINNED, SOURCE)
     assert arguments[place + 3 :] == ["--", "/expressions/realise.nix"]
     assert arguments[arguments.index("--timeout") + 1] == "600"
     assert machine.arguments("nix")[-2:] == ["--", X]
@@ -179,12 +186,46 @@ def test_guards_of_the_dead_are_dropped(tmp_path: Path) -> None:
     assert Machine(tmp_path).guards == [kept]
 
 
+@pytest_twisted.ensureDeferred
+async def test_one_evaluation_at_a_time(machine: Machine) -> None:
+    """Two images of one revision are evaluated one after the other, and built at once."""
+    machine.program(
+        "nix-build",
+        f"echo b >> {machine.folder}/log; sleep 0.2; echo e >> {machine.folder}/log; "
+        f"echo '{FOUND}' >&2; sleep 0.5; echo d >> {machine.folder}/log",
+    )
+    for done in [machine.realise(), machine.realise()]:
+        await done
+    assert "".join((machine.folder / "log").read_text().split()) in ("bebedd", "bebded")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_evaluation_that_never_ends(tmp_path: Path) -> None:
+    """An evaluation has the time that a builder has; then the next one has its turn."""
+    machine = Machine(tmp_path, time_limit=1)
+    machine.program("nix-build", "sleep 600")
+    stuck = machine.realise()
+    with pytest.raises(EvaluationFailed, match="within 1 s"):
+        await stuck
+    assert machine.guards == []
+    machine.program("nix-build", f"echo '{FOUND}' >&2; sleep 1.5")
+    assert (await machine.realise()).roots
+
+
+def test_what_a_set_is_told() -> None:
+    """The operator's configuration reaches the expression as data, beside the request."""
+    told = attrs.evolve(PINNED, configuration=Configuration('{"allowUnfree":true}', "/o.nix", "1"))
+    request = request_for(IMAGE, told, SOURCE)
+    assert request["configuration"] == {"config": '{"allowUnfree":true}', "overlays": "/o.nix"}
+    assert "configuration" not in request_for(IMAGE, PINNED, SOURCE)
+
+
 @pytest.mark.parametrize(
     ("name", "optional"),
     [("git", ["cacert", "iana-etc"]), ("cacert/git", ["iana-etc"])],
 )
 def test_requests(name: str, optional: list[str]) -> None:
     """What comes with every image may be missing in a set; what was named may not."""
-    packages = json.loads(request_for(parse_image(name, "latest"), PINNED))["packages"]
+    packages = request_for(parse_image(name, "latest"), PINNED, SOURCE)["packages"]
     assert [p["name"] for p in packages if p["optional"]] == optional
     assert [p["name"] for p in packages if not p["optional"]] == name.split("/")

@@ -1,66 +1,50 @@
 """From tags to revisions, with the real git."""
 
 import os
-import subprocess
+from calendar import timegm
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
-from twisted.internet.task import Clock
+from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import SourceUnavailable, UnknownTag
-from nixery.model.source import NIXPKGS_URL, Channel, Folder, GitRepository, PinnedSource
+from nixery.model.errors import SourceUnavailable, TagNotServed, UnknownTag
+from nixery.model.source import NIXPKGS_URL, Channel, Commit, GitRepository, PinnedSource
+from nixery.model.tags import TagPolicy
+from nixery.nix.git import Git
 from nixery.nix.process import Processes
-from nixery.nix.resolve import FolderResolver, GitResolver
+from nixery.nix.remember import Memory
+from nixery.nix.resolve import GitResolver
+from tests.nix.clock import SteppedClock
+from tests.repository import Repository
 
 reactor: Any = _reactor
 
-IDENTITY = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "n"), ("EMAIL", "e@example.com"))
-}
-
-
-class Repository:
-    """A git repository in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.git("init", "-q", "-b", "main")
-        self.commit("first")
-
-    def git(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(self.folder), *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            env={**os.environ, **IDENTITY},
-        )
-        return done.stdout.strip()
-
-    def commit(self, text: str) -> str:
-        (self.folder / "default.nix").write_text(text)
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", text)
-        return self.git("rev-parse", "HEAD")
+ALL = TagPolicy(("*",))
+NOON = 12 * 3600
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path)
+    repository = Repository(tmp_path / "repository")
+    repository.commit("first")
+    return repository
 
 
-def resolver(url: str, clock: Any = reactor) -> GitResolver:
+def resolver(
+    source: str | Channel, folder: Path, clock: Any = reactor, policy: TagPolicy = ALL
+) -> GitResolver:
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_ALLOW_PROTOCOL": "file"}
-    return GitResolver(clock, Processes(reactor, environ), GitRepository(url), lifetime=30)
+    git = Git(reactor, Processes(reactor, environ), str(folder / "git"))
+    memory = Memory(clock, 30, True, str(folder / "revisions.json"))
+    chosen = GitRepository(source) if isinstance(source, str) else source
+    return GitResolver(git, chosen, memory, policy)
 
 
-def fake_git(folder: Path) -> Processes:
+def with_fake_git(source: GitRepository | Channel, folder: Path) -> GitResolver:
     """A ``git`` that notes its arguments and knows the last of them."""
     git = folder / "git"
     git.write_text(
@@ -71,7 +55,9 @@ printf '%040d\\t%s\\n' 7 "$name"
 """
     )
     git.chmod(0o755)
-    return Processes(reactor, {"PATH": f"{folder}:{os.environ['PATH']}"})
+    processes = Processes(reactor, {"PATH": f"{folder}:{os.environ['PATH']}"})
+    memory = Memory(reactor, 30, False, str(folder / "revisions.json"))
+    return GitResolver(Git(reactor, processes, str(folder)), source, memory, ALL)
 
 
 async def revision(resolver: IResolver, tag: str) -> str:
@@ -79,7 +65,7 @@ async def revision(resolver: IResolver, tag: str) -> str:
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_kind_of_name(repository: Repository) -> None:
+async def test_every_kind_of_name(repository: Repository, tmp_path: Path) -> None:
     """``latest`` is HEAD; branches, tags and annotated tags are the commits they stand on; a full
     commit is itself."""
     first = repository.git("rev-parse", "HEAD")
@@ -87,7 +73,8 @@ async def test_every_kind_of_name(repository: Repository) -> None:
     repository.git("tag", "-a", "heavy", "-m", "annotated")
     second = repository.commit("second")
     repository.git("branch", "other", first)
-    ours = resolver(f"file://{repository.folder}")
+    ours = resolver(repository.url, tmp_path)
+    assert verifyObject(IResolver, ours)
     assert await revision(ours, "latest") == second
     assert await revision(ours, "main") == second
     for tag in ("other", "light", "heavy", first):
@@ -96,16 +83,16 @@ async def test_every_kind_of_name(repository: Repository) -> None:
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("tag", ["nosuch", "a..b", "heads", "main_", "refs", "0" * 39])
-async def test_unknown_names(repository: Repository, tag: str) -> None:
+async def test_unknown_names(repository: Repository, tmp_path: Path, tag: str) -> None:
     """A name that stands for nothing is said to be unknown."""
     with pytest.raises(UnknownTag):
-        await revision(resolver(f"file://{repository.folder}"), tag)
+        await revision(resolver(repository.url, tmp_path), tag)
 
 
 @pytest_twisted.ensureDeferred
-async def test_unknown_names_are_asked_for_again(repository: Repository) -> None:
+async def test_unknown_names_are_asked_for_again(repository: Repository, tmp_path: Path) -> None:
     """A tag that was unknown is known as soon as it is pushed."""
-    ours = resolver(f"file://{repository.folder}", Clock())
+    ours = resolver(repository.url, tmp_path, SteppedClock())
     with pytest.raises(UnknownTag):
         await revision(ours, "new")
     repository.git("branch", "new")
@@ -113,16 +100,35 @@ async def test_unknown_names_are_asked_for_again(repository: Repository) -> None
 
 
 @pytest_twisted.ensureDeferred
-async def test_full_commits_start_nothing() -> None:
+async def test_deleted_and_moved_names(repository: Repository, tmp_path: Path) -> None:
+    """A tag that was deleted is unknown when its kept answer has passed its time, and never served
+    as stale; a branch that was moved back is what it was moved to."""
+    clock = SteppedClock()
+    first = repository.git("rev-parse", "HEAD")
+    repository.git("tag", "gone")
+    repository.commit("second")
+    ours = resolver(repository.url, tmp_path, clock)
+    assert await revision(ours, "gone") == first
+    assert await revision(ours, "main") != first
+    repository.git("tag", "-d", "gone")
+    repository.git("reset", "-q", "--hard", first)
+    clock.advance(31)
+    with pytest.raises(UnknownTag):
+        await revision(ours, "gone")
+    assert await revision(ours, "main") == first
+
+
+@pytest_twisted.ensureDeferred
+async def test_full_commits_start_nothing(tmp_path: Path) -> None:
     """A full commit is a revision already: no remote is asked."""
     for commit in ("0" * 40, "a1" * 32):
-        assert await revision(resolver("file:///no/such/repository"), commit) == commit
+        assert await revision(resolver("file:///no/such/repository", tmp_path), commit) == commit
 
 
 @pytest_twisted.ensureDeferred
 async def test_names_are_arguments_and_no_options(tmp_path: Path) -> None:
     """git gets a URL and the names asked for after ``--``, whatever they look like."""
-    ours = GitResolver(reactor, fake_git(tmp_path), GitRepository("--upload-pack=true"), 30)
+    ours = with_fake_git(GitRepository("--upload-pack=true"), tmp_path)
     await revision(ours, "_x")
     arguments = (tmp_path / "arguments").read_text().splitlines()
     assert arguments[arguments.index("--") + 1] == "--upload-pack=true"
@@ -135,24 +141,51 @@ async def test_names_are_arguments_and_no_options(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_channels(tmp_path: Path, tag: str, asked: str) -> None:
     """A channel's ``latest`` is the branch of its name in nixpkgs; tags name other channels."""
-    ours = GitResolver(reactor, fake_git(tmp_path), Channel("nixos-x"), 30)
-    assert await ours.resolve(tag) == PinnedSource(Channel("nixos-x"), "7".zfill(40))
+    ours = with_fake_git(Channel("nixos-x"), tmp_path)
+    pin = Commit(NIXPKGS_URL, "7".zfill(40))
+    assert await ours.resolve(tag) == PinnedSource(Channel("nixos-x"), pin)
     arguments = (tmp_path / "arguments").read_text().splitlines()
     assert arguments[-1] == asked
     assert NIXPKGS_URL in arguments
 
 
 @pytest_twisted.ensureDeferred
-async def test_answers_are_kept_for_a_while(repository: Repository) -> None:
+async def test_a_commit_as_a_channel(tmp_path: Path) -> None:
+    """A channel may be named by a commit, which is ``latest`` then."""
+    ours = resolver(Channel("5" * 40, "file:///no/such/repository"), tmp_path)
+    assert await revision(ours, "latest") == "5" * 40
+
+
+@pytest_twisted.ensureDeferred
+async def test_answers_are_kept_for_a_while(repository: Repository, tmp_path: Path) -> None:
     """A push is seen when the kept answer has passed its time, and not before."""
-    clock = Clock()
-    ours = resolver(f"file://{repository.folder}", clock)
+    clock = SteppedClock()
+    ours = resolver(repository.url, tmp_path, clock)
     first = await revision(ours, "latest")
     second = repository.commit("second")
     clock.advance(29)
     assert await revision(ours, "latest") == first
     clock.advance(2)
     assert await revision(ours, "latest") == second
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_remote_that_is_gone(repository: Repository, tmp_path: Path) -> None:
+    """While a remote can't be read, what is known of it is served, marked as stale, also after a
+    restart; what was never asked for is unavailable."""
+    clock = SteppedClock()
+    ours = resolver(repository.url, tmp_path, clock)
+    first = await ours.resolve("main")
+    assert not first.stale
+    repository.folder.rename(tmp_path / "away")
+    clock.advance(31)
+    for _ in range(2):
+        pinned = await ours.resolve("main")
+        assert (pinned.revision, pinned.stale) == (first.revision, True)
+        with pytest.raises(SourceUnavailable):
+            await ours.resolve("other")
+        await ours.stop()
+        ours = resolver(repository.url, tmp_path, clock)
 
 
 @pytest_twisted.ensureDeferred
@@ -165,30 +198,85 @@ async def test_answers_are_kept_for_a_while(repository: Repository) -> None:
         "https://u:secret@h/",
     ],
 )
-async def test_unreachable_sources(url: str) -> None:
+async def test_unreachable_sources(tmp_path: Path, url: str) -> None:
     """A source that can't be read is said to be so; a URL is never an option, a command, or told
     with its credentials."""
-    with pytest.raises(SourceUnavailable) as caught:
-        await revision(resolver(url), "latest")
-    assert "secret" not in str(caught.value)
+    for ask in (resolver(url, tmp_path).resolve("latest"), resolver(url, tmp_path).tags()):
+        with pytest.raises(SourceUnavailable) as caught:
+            await ask
+        assert "secret" not in str(caught.value)
     assert not Path("/tmp/x").exists()
 
 
 @pytest_twisted.ensureDeferred
-async def test_folders(tmp_path: Path) -> None:
-    """A folder's revision is its contents: it changes with them, and only then."""
-    (tmp_path / "default.nix").write_text("one")
-    ours = FolderResolver(reactor, Folder(str(tmp_path)))
-    first = await revision(ours, "latest")
-    assert await revision(ours, "latest") == first
-    (tmp_path / "default.nix").write_text("two")
-    assert await revision(ours, "latest") != first
-    with pytest.raises(UnknownTag):
-        await revision(ours, "main")
+async def test_tags(repository: Repository, tmp_path: Path) -> None:
+    """What a source offers are its branches and tags whose names can be tags, and ``latest``."""
+    for name in ("nixos-b", "nixos-a", "feature/x", "secret"):
+        repository.git("branch", name)
+    repository.git("tag", "-a", "nixos-1.0", "-m", "annotated")
+    ours = resolver(repository.url, tmp_path)
+    assert await ours.tags() == ["latest", "main", "nixos-1.0", "nixos-a", "nixos-b", "secret"]
+    some = resolver(repository.url, tmp_path, policy=TagPolicy(("nixos-*",)))
+    assert await some.tags() == ["latest", "nixos-1.0", "nixos-a", "nixos-b"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_folders_that_vanished(tmp_path: Path) -> None:
-    """A folder that is no more is a source that can't be read."""
-    with pytest.raises(SourceUnavailable):
-        await revision(FolderResolver(reactor, Folder(str(tmp_path / "none"))), "latest")
+@pytest.mark.parametrize("tag", ["main", "0" * 40, "2026-06-01"])
+async def test_tags_that_are_not_served(repository: Repository, tmp_path: Path, tag: str) -> None:
+    """What the operator's patterns do not name is refused before anything is asked."""
+    ours = resolver(Channel("main", repository.url), tmp_path, policy=TagPolicy(("nixos-*",)))
+    with pytest.raises(TagNotServed, match=tag):
+        await ours.resolve(tag)
+    assert await revision(ours, "latest") == repository.git("rev-parse", "HEAD")
+
+
+@pytest_twisted.ensureDeferred
+async def test_dates(tmp_path: Path) -> None:
+    """A date is the last commit of that day on a channel's first-parent line; what was merged is
+    not on it, and a day without commits has none."""
+    repository = Repository(tmp_path / "repository")
+
+    def commit(text: str, day: int, seconds: int = NOON) -> str:
+        return repository.commit(text, timegm((2026, 6, day, 0, 0, 0)) + seconds)
+
+    commit("before", 1)
+    commit("morning", 2)
+    last = commit("evening", 2, 86399)
+    repository.git("checkout", "-q", "-b", "side")
+    commit("on a side line", 3)
+    repository.git("checkout", "-q", "main")
+    repository.git(
+        *("merge", "-q", "--no-ff", "-m", "merge", "side"),
+        GIT_COMMITTER_DATE=f"@{timegm((2026, 6, 4, 0, 0, 0))} +0000",
+    )
+    merged = repository.git("rev-parse", "HEAD")
+    ours = resolver(Channel("main", repository.url), tmp_path)
+    assert await revision(ours, "2026-06-04") == merged
+    assert await revision(ours, "2026-06-02") == last
+    for tag in ("2026-06-03", "2026-06-05", "2026-05-31", "2026-06-31", "1970-01-01"):
+        with pytest.raises(UnknownTag, match=tag):
+            await ours.resolve(tag)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_day_that_goes_on(tmp_path: Path) -> None:
+    """Commits that come later on the day that is asked for are seen."""
+    clock = SteppedClock()
+    repository = Repository(tmp_path / "repository")
+    day = timegm((2026, 6, 1, 0, 0, 0))
+    first = repository.commit("first", day + 1)
+    ours = resolver(Channel("main", repository.url), tmp_path, clock)
+    assert await revision(ours, "2026-06-01") == first
+    second = repository.commit("second", day + 2)
+    clock.advance(31)
+    assert await revision(ours, "2026-06-01") == second
+
+
+@pytest_twisted.ensureDeferred
+async def test_repositories_have_no_dates(repository: Repository, tmp_path: Path) -> None:
+    """A date is a tag like others for a repository that is no channel."""
+    ours = resolver(repository.url, tmp_path)
+    with pytest.raises(UnknownTag):
+        await ours.resolve("2026-06-01")
+    repository.git("tag", "2026-06-01")
+    assert await revision(ours, "2026-06-01") == repository.git("rev-parse", "HEAD")

@@ -14,11 +14,11 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from nixery.interfaces import IBuilder, IStorage, Location
+from nixery.interfaces import IBuilder, IStorage, Location, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
-from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
+from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.storage.memory import MemoryStorage
 from nixery.web.site import make_site
 
@@ -36,25 +36,34 @@ class FakeBuilder:
 
     :ivar gate: while it is set, builds wait for it.
     :ivar error: what builds fail with.
+    :ivar provenance: what images are said to be made from.
+    :ivar offered: the tags.
     """
 
     asked: list[Image] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: Exception | None = None
     left: int = 0
+    provenance: Provenance | None = None
+    offered: list[str] = attrs.Factory(lambda: ["latest"])
 
-    async def manifest(self, image: Image) -> Manifest:
+    async def manifest(self, image: Image) -> Pull:
         self.asked.append(image)
         if self.gate is not None:
             await self._wait(self.gate)
         if self.error is not None:
             raise self.error
-        return MANIFEST
+        return Pull(MANIFEST, self.provenance)
 
-    async def stored_manifest(self, digest: Digest) -> Manifest:
+    async def stored_manifest(self, digest: Digest) -> Pull:
         if digest != MANIFEST.digest:
             raise ManifestUnknown(str(digest))
-        return MANIFEST
+        return Pull(MANIFEST, self.provenance)
+
+    async def tags(self) -> list[str]:
+        if self.error is not None:
+            raise self.error
+        return self.offered
 
     def _wait(self, gate: Deferred[None]) -> Deferred[None]:
         """A wait of the caller's own, as the interface promises."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from nixery.builds.coalesce import Coalescer
+from nixery.coalesce import Coalescer
 from nixery.model.errors import ShuttingDown
 
 

@@ -1,0 +1,138 @@
+"""A folder of this machine as a package source: what is in it is its revision."""
+
+import os
+import re
+from contextlib import suppress
+
+import attrs
+from twisted.internet.defer import DeferredLock
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from nixery.interfaces import IResolver
+from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.model.source import Commit, Configuration, Contents, Folder, Pin, PinnedSource
+from nixery.model.tags import LATEST
+from nixery.nix.fingerprint import Fingerprints
+from nixery.nix.git import Git
+
+_STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[^/]+")
+# What git changes when another commit is checked out, or one is made of what is there.
+_GIT_FILES = ("HEAD", "index", "logs/HEAD", "packed-refs", "info/exclude")
+
+
+@attrs.frozen
+class _Seen:
+    look: str
+    pin: Pin
+
+
+@implementer(IResolver)
+class FolderResolver:
+    """A folder has one tag, ``latest``: what is in it when it is asked for.
+
+    A store path is its own revision. A git work tree whose files are exactly those of its commit
+    is that commit. The revision of any other folder is a fingerprint of its contents.
+    """
+
+    def __init__(self, reactor: IReactorThreads, git: Git, source: Folder) -> None:
+        self._reactor = reactor
+        self._git = git
+        self._source = source
+        self._fingerprints = Fingerprints(source.path)
+        self._lock = DeferredLock()
+        self._seen: _Seen | None = None
+
+    async def resolve(self, tag: str) -> PinnedSource:
+        if tag != LATEST:
+            raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
+        return PinnedSource(self._source, await self._lock.run(self._pin))
+
+    async def tags(self) -> list[str]:
+        return [LATEST]
+
+    async def unchanged(self, pinned: PinnedSource) -> bool:
+        if not isinstance(pinned.pin, Contents):
+            return True
+        return await self._lock.run(self._pin) == pinned.pin
+
+    async def stop(self) -> None:
+        pass
+
+    async def _pin(self) -> Pin:
+        pool = self._reactor.getThreadPool()
+        try:
+            path = os.path.realpath(self._source.path)
+            if _STORE_PATH.match(path):
+                os.lstat(path)
+                return Contents(path, path)
+            look = await deferToThreadPool(self._reactor, pool, self._look, path)
+            if self._seen is None or self._seen.look != look:
+                pin = await self._commit(path)
+                if pin is None:
+                    taken = await deferToThreadPool(self._reactor, pool, self._fingerprints.take)
+                    pin = Contents(self._source.path, taken)
+                self._seen = _Seen(look, pin)
+            return self._seen.pin
+        except OSError as error:
+            raise SourceUnavailable(str(self._source), error.strerror or str(error)) from error
+
+    def _look(self, path: str) -> str:
+        """A digest that differs when the files may differ, or the commit that they are of."""
+        states = []
+        for name in _GIT_FILES:
+            with suppress(OSError):
+                facts = os.stat(os.path.join(path, ".git", name))
+                states.append(f"{name} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns}")
+        return "\n".join([self._fingerprints.look(), *states])
+
+    async def _commit(self, path: str) -> Pin | None:
+        if not os.path.exists(os.path.join(path, ".git")):
+            return None
+        revision = await self._git.work_tree(path)
+        return Commit(path, revision) if revision is not None else None
+
+
+@implementer(IResolver)
+class ConfiguredResolver:
+    """A source whose set is told a configuration, which may be edited."""
+
+    def __init__(
+        self, reactor: IReactorThreads, resolver: IResolver, configuration: Configuration
+    ) -> None:
+        self._reactor = reactor
+        self._resolver = resolver
+        self._configuration = configuration
+        self._fingerprints = Fingerprints(configuration.overlays or "/")
+        self._lock = DeferredLock()
+
+    async def resolve(self, tag: str) -> PinnedSource:
+        pinned = await self._resolver.resolve(tag)
+        return attrs.evolve(pinned, configuration=await self._pin())
+
+    async def tags(self) -> list[str]:
+        return await self._resolver.tags()
+
+    async def unchanged(self, pinned: PinnedSource) -> bool:
+        if await self._pin() != pinned.configuration:
+            return False
+        return await self._resolver.unchanged(pinned)
+
+    async def stop(self) -> None:
+        await self._resolver.stop()
+
+    async def _pin(self) -> Configuration:
+        if self._configuration.overlays is None:
+            return self._configuration
+        pool = self._reactor.getThreadPool()
+
+        async def take() -> str:
+            return await deferToThreadPool(self._reactor, pool, self._fingerprints.take)
+
+        try:
+            taken = await self._lock.run(take)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SourceUnavailable("the overlays", reason) from error
+        return attrs.evolve(self._configuration, revision=taken)

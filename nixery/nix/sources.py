@@ -1,0 +1,127 @@
+"""Pinned sources in the Nix store: each fetched once, and kept while it is among the recent."""
+
+import hashlib
+import os
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+
+from nixery.coalesce import Coalescer
+from nixery.model.errors import NixUnavailable, SourceUnavailable, UnknownTag
+from nixery.model.source import (
+    Commit,
+    Contents,
+    LockedFlake,
+    PinnedSource,
+    canonical_json,
+    hide_credentials,
+)
+from nixery.nix.commands import Commands
+from nixery.nix.git import CommitUnknown, Git, GitFailed
+
+KEPT = 20
+"""Revisions that the garbage collector may not have: those that were used last."""
+
+
+class Sources:
+    """What Nix is told to find the files of a pinned source."""
+
+    def __init__(self, reactor: IReactorThreads, commands: Commands, git: Git, folder: str) -> None:
+        """
+        :param folder: holds a garbage collector root for each revision that is kept.
+        """
+        self._reactor = reactor
+        self._commands = commands
+        self._git = git
+        self._folder = folder
+        self._fetching: Coalescer[str, list[str]] = Coalescer()
+
+    async def request(self, pinned: PinnedSource) -> dict[str, Any]:
+        """Where a pinned source's files are, which are fetched if they aren't here yet: data for
+        ``nix/set.nix``.
+
+        :raises UnknownTag: if the source has no such revision.
+        :raises SourceUnavailable: if it can't be fetched.
+        """
+        match pinned.pin:
+            case Contents(path=path):
+                return {"type": "path", "path": path}
+            case LockedFlake(reference=reference):
+                await self._fetched(pinned)
+                return {"type": "flake", "reference": reference}
+            case Commit():
+                [path] = await self._fetched(pinned)
+                return {"type": "store", "path": path}
+
+    async def stop(self) -> None:
+        """Give up all fetching, and wait until none goes on."""
+        await self._fetching.stop()
+
+    async def _fetched(self, pinned: PinnedSource) -> list[str]:
+        """Store paths of a source, which the garbage collector may not have."""
+        identity = canonical_json(pinned.pin.identity())
+        name = hashlib.sha256(identity.encode("ascii")).hexdigest()[:32]
+        if paths := self._kept(name):
+            return paths
+        return await self._fetching.join(name, lambda: self._fetch(pinned, name))
+
+    def _kept(self, name: str) -> list[str]:
+        """The store paths that are here from an earlier time, marked as used just now."""
+        root = os.path.join(self._folder, name)
+        paths = []
+        with suppress(OSError):
+            for number in range(len(os.listdir(root))):
+                link = os.path.join(root, str(number))
+                paths.append(os.readlink(link))
+                os.lstat((self._commands.store or "") + paths[-1])
+            os.utime(root)
+            return paths
+        return []
+
+    async def _fetch(self, pinned: PinnedSource, name: str) -> list[str]:
+        try:
+            if isinstance(pinned.pin, LockedFlake):
+                paths = await self._commands.archive(pinned.pin.reference)
+            else:
+                paths = [await self._add_commit(pinned)]
+        except NixUnavailable as error:
+            raise SourceUnavailable(str(pinned.source), hide_credentials(error.reason)) from error
+        pool = self._reactor.getThreadPool()
+        await deferToThreadPool(self._reactor, pool, self._make_room, name)
+        for number, path in enumerate(paths):
+            await self._commands.keep(path, os.path.join(self._folder, name, str(number)))
+        return paths
+
+    async def _add_commit(self, pinned: PinnedSource) -> str:
+        pin = pinned.pin
+        assert isinstance(pin, Commit)
+        try:
+            folder = await self._git.checkout(pin.url, pin.revision)
+        except CommitUnknown:
+            raise UnknownTag(pin.revision, str(pinned.source)) from None
+        except GitFailed as error:
+            raise SourceUnavailable(str(pinned.source), str(error)) from error
+        try:
+            return await self._commands.add(folder)
+        finally:
+            await self._git.discard(folder)
+
+    def _make_room(self, name: str) -> None:
+        """Have an empty folder for a revision's roots, and no more others than are kept."""
+        os.makedirs(self._folder, exist_ok=True)
+        others = [entry for entry in os.scandir(self._folder) if entry.name != name]
+        others.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+        for entry in others[KEPT - 1 :]:
+            _delete_links(entry.path)
+        root = os.path.join(self._folder, name)
+        with suppress(FileNotFoundError):
+            _delete_links(root)
+        os.mkdir(root)
+
+
+def _delete_links(folder: str) -> None:
+    for entry in os.scandir(folder):
+        os.unlink(entry.path)
+    os.rmdir(folder)

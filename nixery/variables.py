@@ -1,0 +1,193 @@
+"""The environment variables that an operator may set, and how each is read."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from nixery.model.source import NIXPKGS_URL, Configuration, canonical_json
+from nixery.packing.compress import COMPRESSIONS
+
+# Options of git, and what a remote helper of another kind would run, are none of these.
+_GIT_URL = re.compile(r"(https?|ssh|file)://\S+|[A-Za-z0-9][A-Za-z0-9._@-]*:(?!:|//)\S+")
+_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
+
+DEFAULT_CHANNEL = "nixos-unstable"
+
+
+@attrs.frozen
+class Variable:
+    """One environment variable.
+
+    :param read: from its text to its value; a ``ValueError`` says what is expected.
+    :param default: its text if it is not set.
+    """
+
+    name: str
+    help: str
+    read: Callable[[str], Any] = str
+    default: str = ""
+
+    @property
+    def option(self) -> str:
+        """The command line option of the same meaning."""
+        return self.name.removeprefix("NIXERY_").lower().replace("_", "-")
+
+
+def _number(least: float, most: float, kind: type = int) -> Callable[[str], Any]:
+    digits = re.compile(r"[0-9]{1,9}" if kind is int else r"[0-9]{1,9}([.][0-9]{1,9})?")
+
+    def read(text: str) -> Any:
+        # Digits alone: Python would take 8_080, and digits of every script, for numbers too.
+        if not digits.fullmatch(text) or not least <= kind(text) <= most:
+            word = "whole number" if kind is int else "number"
+            raise ValueError(f"a {word} from {least} to {most}")
+        return kind(text)
+
+    return read
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(" or ".join(choices))
+        return text
+
+    return read
+
+
+def _absolute(text: str) -> str:
+    if not os.path.isabs(text):
+        raise ValueError("an absolute path")
+    return text
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"a URL that begins with {' or '.join(schemes)}")
+        return text
+
+    return read
+
+
+def _git_url(text: str) -> str:
+    if not _GIT_URL.fullmatch(text):
+        raise ValueError("a URL that begins with http, https, ssh or file, or host:path")
+    return text
+
+
+def _revision(text: str) -> str:
+    if not _REVISION.fullmatch(text) or ".." in text:
+        raise ValueError("the name of a branch, or a full commit")
+    return text
+
+
+def _nixpkgs_config(text: str) -> Configuration:
+    expected = "a JSON object, or the absolute path of a file with one"
+    try:
+        if os.path.isabs(text):
+            with open(text, encoding="utf-8") as file:
+                text = file.read()
+        document = json.loads(text)
+    except OSError as error:
+        raise ValueError(f"{expected}: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        raise ValueError(expected) from None
+    if not isinstance(document, dict):
+        raise ValueError(expected)
+    overlays = document.pop("overlays", None)
+    if overlays is not None and not (isinstance(overlays, str) and os.path.isabs(overlays)):
+        raise ValueError(f"{expected}, in which 'overlays' is the absolute path of a Nix file")
+    return Configuration(canonical_json(document), overlays)
+
+
+VARIABLES = (
+    Variable("PORT", "Port to listen on.", _number(0, 65535), "8080"),
+    Variable("NIXERY_LISTEN", "Any Twisted endpoint string to listen on instead of PORT."),
+    Variable(
+        "NIXERY_CHANNEL",
+        "Package set: a channel, branch or full commit of nixpkgs "
+        f"({DEFAULT_CHANNEL} if no set is named).",
+        _revision,
+    ),
+    Variable(
+        "NIXERY_PKGS_REPO",
+        "Package set: the URL of a git repository with a default.nix (https, http, ssh, file or "
+        "host:path).",
+        _git_url,
+    ),
+    Variable("NIXERY_PKGS_PATH", "Package set: a folder of Nix expressions.", _absolute),
+    Variable(
+        "NIXERY_FLAKE",
+        "Package set: a flake reference, of which legacyPackages or packages are served.",
+    ),
+    Variable(
+        "NIXERY_NIXPKGS_URL",
+        "A mirror of nixpkgs for channels: any git URL.",
+        _git_url,
+        NIXPKGS_URL,
+    ),
+    Variable(
+        "NIXERY_NIXPKGS_CONFIG",
+        "What the package set is told: JSON of nixpkgs' config, besides which 'overlays' may name "
+        "a Nix file; or the absolute path of a file with that JSON.",
+        _nixpkgs_config,
+    ),
+    Variable(
+        "NIXERY_TAGS",
+        "Tags that are served besides latest: patterns such as 'nixos-* 20??-??-??', with spaces "
+        "between them (* for a git repository, none for a channel).",
+    ),
+    Variable("NIXERY_STORAGE_BACKEND", "Where images are kept.", _one_of("filesystem")),
+    Variable("STORAGE_PATH", "Folder of the filesystem storage (in the state folder).", _absolute),
+    Variable("NIX_TIMEOUT", "Seconds that a Nix builder may run.", _number(1, 604800), "600"),
+    Variable(
+        "NIXERY_NIX_STORE",
+        "Folder for a Nix store of Nixery's own (the machine's store if there is one).",
+        _absolute,
+    ),
+    Variable("NIXERY_LAYER_BUDGET", "Most layers that an image may have.", _number(1, 120), "94"),
+    Variable(
+        "NIX_POPULARITY_URL",
+        "Popularity counts of the package set, as nixery-popcount writes them (http, https or "
+        "file URL).",
+        _url("http", "https", "file"),
+    ),
+    Variable(
+        "NIXERY_COMPRESSION",
+        f"How layers are compressed: {', '.join(COMPRESSIONS)}.",
+        _one_of(*COMPRESSIONS),
+        "fast",
+    ),
+    Variable(
+        "NIXERY_PACKERS",
+        "Layers that are packed at once, each by a process (one for each processor).",
+        _number(1, 256),
+    ),
+    Variable(
+        "NIXERY_HOLD",
+        "Seconds that a request waits for a build before it is redirected to itself.",
+        _number(0.1, 3600, float),
+        "25",
+    ),
+    Variable(
+        "NIXERY_REVISION_TTL",
+        "Seconds that a git source's branches and tags are remembered.",
+        _number(0, 86400, float),
+        "30",
+    ),
+    Variable(
+        "NIXERY_STALE_IF_ERROR",
+        "Whether the last known revision of a tag is served while the source can't be reached.",
+        _one_of("on", "off"),
+        "on",
+    ),
+)
+
+SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH", "NIXERY_FLAKE")
+"""Variables that name the package set: at most one of them may be set."""

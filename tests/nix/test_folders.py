@@ -1,0 +1,179 @@
+"""Folders as package sources."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from zope.interface.verify import verifyObject
+
+from nixery.interfaces import IResolver
+from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.model.source import Commit, Configuration, Contents, Folder, Pin
+from nixery.nix import folders
+from nixery.nix.folders import ConfiguredResolver, FolderResolver
+from nixery.nix.git import Git
+from nixery.nix.process import Processes
+from tests.repository import Repository
+
+reactor: Any = _reactor
+
+
+class CountingProcesses(Processes):
+    """Counts what is started."""
+
+    def __init__(self) -> None:
+        super().__init__(reactor, {"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+        self.started = 0
+
+    def run(self, *arguments: Any, **options: Any) -> Any:
+        self.started += 1
+        return super().run(*arguments, **options)
+
+
+def resolver(folder: Path, processes: Processes | None = None) -> FolderResolver:
+    git = Git(reactor, processes or CountingProcesses(), "/nonexistent")
+    return FolderResolver(reactor, git, Folder(str(folder)))
+
+
+async def pin(ours: FolderResolver) -> Pin:
+    return (await ours.resolve("latest")).pin
+
+
+@pytest_twisted.ensureDeferred
+async def test_folders(tmp_path: Path) -> None:
+    """A folder's revision is its contents: it changes with them, and only then."""
+    (tmp_path / "default.nix").write_text("one")
+    processes = CountingProcesses()
+    ours = resolver(tmp_path, processes)
+    assert verifyObject(IResolver, ours)
+    first = await ours.resolve("latest")
+    assert isinstance(first.pin, Contents)
+    assert await ours.resolve("latest") == first
+    assert await ours.unchanged(first)
+    (tmp_path / "default.nix").write_text("two")
+    assert not await ours.unchanged(first)
+    assert (await ours.resolve("latest")).revision != first.revision
+    (tmp_path / "default.nix").write_text("one")
+    assert await ours.resolve("latest") == first
+    assert await ours.tags() == ["latest"]
+    with pytest.raises(UnknownTag):
+        await ours.resolve("main")
+    assert processes.started == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_folders_that_vanished(tmp_path: Path) -> None:
+    """A folder that is no more is a source that can't be read."""
+    with pytest.raises(SourceUnavailable):
+        await pin(resolver(tmp_path / "none"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_store_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store path never changes: it is its own revision, and nothing of it is read."""
+    path = tmp_path / ("a" * 32 + "-set")
+    path.mkdir()
+    pattern = folders._STORE_PATH.pattern.replace("/nix/store", str(tmp_path))
+    monkeypatch.setattr(folders, "_STORE_PATH", re.compile(pattern))
+    monkeypatch.setattr(folders, "deferToThreadPool", None)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    for folder in (path, path / ".", link):
+        assert await pin(resolver(folder)) == Contents(str(path), str(path))
+
+
+@pytest_twisted.ensureDeferred
+async def test_clean_work_trees(tmp_path: Path) -> None:
+    """A work tree with the files of its commit is that commit; untouched, it starts no process."""
+    repository = Repository(tmp_path)
+    first = repository.commit("one")
+    processes = CountingProcesses()
+    ours = resolver(tmp_path, processes)
+    pinned = await ours.resolve("latest")
+    assert pinned.pin == Commit(str(tmp_path), first)
+    started = processes.started
+    assert await ours.resolve("latest") == pinned
+    assert processes.started == started
+    (tmp_path / "default.nix").write_text("two")
+    assert isinstance(await pin(ours), Contents)
+    assert await ours.unchanged(pinned)
+    second = repository.commit("two")
+    assert await pin(ours) == Commit(str(tmp_path), second)
+    repository.git("checkout", "-q", first)
+    assert await pin(ours) == Commit(str(tmp_path), first)
+
+
+def unborn(repository: Repository) -> None:
+    (repository.folder / "default.nix").touch()
+
+
+def untracked(repository: Repository) -> None:
+    repository.commit("one")
+    (repository.folder / "new").touch()
+
+
+def ignored(repository: Repository) -> None:
+    repository.commit("one")
+    (repository.folder / ".git" / "info" / "exclude").write_text("ignored\n")
+    (repository.folder / "ignored").touch()
+
+
+def staged(repository: Repository) -> None:
+    untracked(repository)
+    repository.git("add", "new")
+
+
+def deleted(repository: Repository) -> None:
+    repository.commit("one")
+    (repository.folder / "default.nix").unlink()
+
+
+def executable(repository: Repository) -> None:
+    repository.commit("one")
+    (repository.folder / "default.nix").chmod(0o755)
+
+
+def broken(repository: Repository) -> None:
+    repository.commit("one")
+    (repository.folder / ".git" / "HEAD").write_text("nonsense")
+
+
+DIRTY = [unborn, untracked, ignored, staged, deleted, executable, broken]
+
+
+@pytest.mark.parametrize("make", DIRTY, ids=lambda make: make.__name__)
+@pytest_twisted.ensureDeferred
+async def test_other_work_trees(tmp_path: Path, make: Callable[[Repository], None]) -> None:
+    """A work tree that has anything else in it, or no commit, is its contents."""
+    make(Repository(tmp_path))
+    assert isinstance(await pin(resolver(tmp_path)), Contents)
+
+
+@pytest_twisted.ensureDeferred
+async def test_overlays_are_part_of_the_revision(tmp_path: Path) -> None:
+    """Overlays that are edited make another pin, though the set is the same."""
+    (tmp_path / "set").mkdir()
+    overlays = tmp_path / "overlays.nix"
+    overlays.write_text("[ ]")
+    told = Configuration('{"allowUnfree":true}', str(overlays))
+    ours = ConfiguredResolver(reactor, resolver(tmp_path / "set"), told)
+    assert verifyObject(IResolver, ours)
+    first = await ours.resolve("latest")
+    assert first.configuration is not None
+    assert (first.configuration.config, first.configuration.overlays) == (
+        told.config,
+        told.overlays,
+    )
+    assert await ours.unchanged(first)
+    overlays.write_text("[ (a: b: { }) ]")
+    assert not await ours.unchanged(first)
+    second = await ours.resolve("latest")
+    assert (second.pin, second.configuration) != (first.pin, first.configuration)
+    overlays.unlink()
+    with pytest.raises(SourceUnavailable, match="overlays"):
+        await ours.resolve("latest")

@@ -1,0 +1,140 @@
+"""The files of commits, with the real git."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+
+from nixery.nix.git import CommitUnknown, Git, GitFailed
+from nixery.nix.process import Processes
+from tests.repository import Repository
+
+reactor: Any = _reactor
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repository")
+
+
+def make_git(folder: Path, **environ: str) -> Git:
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environ}
+    git = Git(reactor, Processes(reactor, environ), str(folder / "git"))
+    git.start()
+    return git
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Git:
+    return make_git(tmp_path)
+
+
+async def contents(git: Git, url: str, commit: str) -> str:
+    folder = await git.checkout(url, commit)
+    assert os.path.basename(folder) == "source"
+    text = (Path(folder) / "default.nix").read_text()
+    assert not (Path(folder) / ".git").exists()
+    await git.discard(folder)
+    return text
+
+
+@pytest_twisted.ensureDeferred
+async def test_any_commit(git: Git, repository: Repository, tmp_path: Path) -> None:
+    """A commit's files are had whether it is a branch's tip, below one, or on none any more."""
+    commits = [repository.commit(text) for text in ("one", "two", "three")]
+    repository.git("reset", "-q", "--hard", commits[1])
+    for commit, text in zip(commits, ("one", "two", "three"), strict=True):
+        assert await contents(git, repository.url, commit) == text
+    assert os.listdir(tmp_path / "git" / "tmp") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_servers_of_an_older_protocol(repository: Repository, tmp_path: Path) -> None:
+    """A server that gives out tips alone is asked for all of its branches and tags."""
+    git = make_git(
+        tmp_path,
+        GIT_CONFIG_COUNT="1",
+        GIT_CONFIG_KEY_0="protocol.version",
+        GIT_CONFIG_VALUE_0="0",
+    )
+    first, second = repository.commit("one"), repository.commit("two")
+    assert await contents(git, repository.url, second) == "two"
+    assert await contents(git, repository.url, first) == "one"
+    with pytest.raises(CommitUnknown):
+        await git.checkout(repository.url, "0" * 40)
+
+
+@pytest_twisted.ensureDeferred
+async def test_unknown_commits(git: Git, repository: Repository, tmp_path: Path) -> None:
+    """A commit that the remote has not is told from a remote that can't be read; neither leaves
+    anything; an object that is no commit is none."""
+    repository.commit("one")
+    blob = repository.git("rev-parse", "HEAD:default.nix")
+    for unknown in ("0" * 40, blob):
+        with pytest.raises((CommitUnknown, GitFailed)):
+            await git.checkout(repository.url, unknown)
+    with pytest.raises(GitFailed):
+        await git.checkout(f"file://{tmp_path}/none", "0" * 40)
+    assert not (tmp_path / "git" / "tmp").exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_commit_is_fetched_once(git: Git, repository: Repository, tmp_path: Path) -> None:
+    """What was fetched is there when the remote is gone, also for two who ask at once."""
+    commit = repository.commit("one")
+    both = [Deferred.fromCoroutine(contents(git, repository.url, commit)) for _ in range(2)]
+    assert [await each for each in both] == ["one", "one"]
+    repository.folder.rename(tmp_path / "away")
+    assert await contents(git, repository.url, commit) == "one"
+
+
+@pytest_twisted.ensureDeferred
+async def test_commits_are_forgotten(
+    git: Git, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many commits the latest are kept, and the one that was fetched last."""
+    monkeypatch.setattr("nixery.nix.git._COMMITS_KEPT", 2)
+    commits = [repository.commit(str(number), 10**9 + number) for number in range(5)]
+    for commit in [*commits[1:], commits[0]]:
+        await contents(git, repository.url, commit)
+    (bare,) = (path for path in (tmp_path / "git").iterdir() if path.name != "tmp")
+    kept = {path.name for path in (bare / "refs" / "nixery").iterdir()}
+    assert kept == {commits[0], commits[3], commits[4]}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_left_unfinished(repository: Repository, tmp_path: Path) -> None:
+    """A new start drops what an earlier process left."""
+    left = tmp_path / "git" / "tmp" / "x" / "source"
+    left.mkdir(parents=True)
+    commit = repository.commit("one")
+    assert await contents(make_git(tmp_path), repository.url, commit) == "one"
+    assert not left.exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_symbolic_links_lead_nowhere(
+    git: Git, repository: Repository, tmp_path: Path
+) -> None:
+    """A tree whose link is in the way of its own files writes nothing where the link leads."""
+    target = tmp_path / "target"
+    target.mkdir()
+    (repository.folder / "a").symlink_to(target)
+    (repository.folder / "default.nix").write_text("x")
+    repository.git("add", "-A")
+    link = repository.git("ls-files", "-s", "a").replace("\t", " ").split()
+    blob = repository.git("rev-parse", ":default.nix")
+    inner = repository.git("mktree", input_text=f"100644 blob {blob}\tevil\n")
+    tree = repository.git(
+        "mktree", input_text=f"120000 blob {link[1]}\ta\n040000 tree {inner}\ta\n"
+    )
+    commit = repository.git("commit-tree", "-m", "x", tree)
+    repository.git("branch", "-f", "evil", commit)
+    with suppress(GitFailed):
+        await git.discard(await git.checkout(repository.url, commit))
+    assert list(target.iterdir()) == []

@@ -1,0 +1,161 @@
+"""Answers that are kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+
+from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.nix.remember import PATIENCE, Memory, Remembered
+from tests.nix.clock import SteppedClock
+
+reactor: Any = _reactor
+
+
+class Remote:
+    """Answers as it is told, and counts how often it is asked."""
+
+    def __init__(self, answer: Any = "one") -> None:
+        self.answer = answer
+        self.asked = 0
+
+    async def ask(self) -> str:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if isinstance(self.answer, Deferred):
+            return str(await self.answer)
+        return str(self.answer)
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "file.json"
+
+
+@pytest.fixture
+def memory(clock: SteppedClock, file: Path) -> Memory:
+    return Memory(clock, 30, True, str(file))
+
+
+@pytest_twisted.ensureDeferred
+async def test_old_answers_while_there_is_no_new_one(memory: Memory, clock: SteppedClock) -> None:
+    """A remote that fails is asked again when the answer has passed its time once more, and a new
+    answer is a fresh one."""
+    remote = Remote()
+    assert await memory.get("x", remote.ask) == Remembered("one", False)
+    remote.answer = SourceUnavailable("it", "is away")
+    clock.advance(31)
+    assert await memory.get("x", remote.ask) == Remembered("one", True)
+    assert await memory.get("x", remote.ask) == Remembered("one", True)
+    assert remote.asked == 2
+    remote.answer = "two"
+    clock.advance(31)
+    assert await memory.get("x", remote.ask) == Remembered("two", False)
+    await memory.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_remote_that_hangs(memory: Memory, clock: SteppedClock) -> None:
+    """Who has an old answer waits for a new one for a few seconds; it is kept when it comes."""
+    remote = Remote()
+    await memory.get("x", remote.ask)
+    remote.answer = hanging = Deferred[str]()
+    clock.advance(31)
+    waiting = Deferred.fromCoroutine(memory.get("x", remote.ask))
+    clock.advance(PATIENCE - 1)
+    assert not waiting.called
+    clock.advance(2)
+    assert await waiting == Remembered("one", True)
+    assert await memory.get("x", remote.ask) == Remembered("one", True)
+    hanging.callback("two")
+    assert await memory.get("x", remote.ask) == Remembered("two", False)
+    assert remote.asked == 2
+    await memory.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_old_answers_if_not_wanted(clock: SteppedClock, file: Path) -> None:
+    """Where old answers are not wanted, none is given, and none is written down."""
+    memory = Memory(clock, 30, False, str(file))
+    remote = Remote()
+    await memory.get("x", remote.ask)
+    remote.answer = SourceUnavailable("it", "is away")
+    clock.advance(31)
+    with pytest.raises(SourceUnavailable):
+        await memory.get("x", remote.ask)
+    await memory.stop()
+    assert not file.exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_unknown_is_forgotten(
+    memory: Memory, clock: SteppedClock, file: Path
+) -> None:
+    """A name that the remote no longer has is forgotten, in the file as well."""
+    remote = Remote()
+    await memory.get("x", remote.ask)
+    remote.answer = UnknownTag("x", "it")
+    clock.advance(31)
+    for _ in range(2):
+        with pytest.raises(UnknownTag):
+            await memory.get("x", remote.ask)
+    await memory.stop()
+    assert json.loads(file.read_text()) == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_after_a_restart(memory: Memory, clock: SteppedClock, file: Path) -> None:
+    """What was known before a restart is old: the remote is asked before it is served."""
+    for name in ("x", "y"):
+        await memory.get(name, Remote(name).ask)
+    await memory.stop()
+    restarted = Memory(clock, 30, True, str(file))
+    assert await restarted.get("x", Remote("new").ask) == Remembered("new", False)
+    away = Remote(SourceUnavailable("it", "is away"))
+    assert await restarted.get("y", away.ask) == Remembered("y", True)
+    assert away.asked == 1
+    await restarted.stop()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"x": 1}', "[" * 100_000, "\x00"])
+@pytest_twisted.ensureDeferred
+async def test_a_damaged_file(clock: SteppedClock, file: Path, content: str) -> None:
+    """A file that holds something else counts as none."""
+    file.parent.mkdir()
+    file.write_text(content)
+    memory = Memory(clock, 30, True, str(file))
+    with pytest.raises(SourceUnavailable):
+        await memory.get("x", Remote(SourceUnavailable("it", "is away")).ask)
+    await memory.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_cannot_be_written(clock: SteppedClock, tmp_path: Path) -> None:
+    """Answers are given whether or not they can be written down."""
+    (tmp_path / "file").touch()
+    memory = Memory(clock, 30, True, str(tmp_path / "file" / "below"))
+    assert await memory.get("x", Remote().ask) == Remembered("one", False)
+    await memory.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_memory_is_bounded(memory: Memory) -> None:
+    """However many names are asked for, the oldest are forgotten."""
+    remote = Remote()
+    for number in range(1100):
+        await memory.get(str(number), remote.ask)
+    await memory.get("1099", remote.ask)
+    assert remote.asked == 1100
+    await memory.get("0", remote.ask)
+    assert remote.asked == 1101
+    await memory.stop()

@@ -1,21 +1,24 @@
-"""Sending files, piece by piece, no faster than the client takes them."""
+"""Sending blobs, piece by piece, no faster than the client takes them."""
 
 import os
+from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorThreads
+from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from nixery.model.errors import NixeryError
 from nixery.web.ranges import Range
 
 PIECE = 1024 * 1024
 """Bytes that are read at once; no more than two pieces are in memory for a client."""
 
 
-class FileCutShort(Exception):
-    """A file ended before what was announced of it."""
+class CutShort(Exception):
+    """A blob ended before what was announced of it."""
 
 
 @implementer(IPushProducer)
@@ -47,7 +50,7 @@ async def send_file(
 ) -> None:
     """Write a part of an open file to a request whose headers are set. Reads in threads.
 
-    :raises FileCutShort: if the file is shorter than that.
+    :raises CutShort: if the file is shorter than that.
     """
     gate = _Gate()
     request.registerProducer(gate, True)
@@ -60,8 +63,26 @@ async def send_file(
                 reactor, pool, os.pread, descriptor, min(PIECE, end - offset), offset
             )
             if not piece:
-                raise FileCutShort()
+                raise CutShort()
             offset += len(piece)
             request.write(piece)
     finally:
         request.unregisterProducer()
+
+
+async def send_stream(
+    request: Request, part: Range, copy: Callable[[int, int, IConsumer], Awaitable[None]]
+) -> None:
+    """Have a part of a blob written to a request whose headers are set.
+
+    :param copy: of a :class:`nixery.interfaces.Stream`.
+    :raises StorageUnavailable: if there is not a single byte to be had; no headers are left then.
+    :raises CutShort: if it fails later.
+    """
+    try:
+        await copy(part.start, part.length, request)
+    except NixeryError as error:
+        if request.startedWriting:
+            raise CutShort() from error
+        request.responseHeaders = Headers()
+        raise

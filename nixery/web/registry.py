@@ -6,6 +6,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 import json
 import os
 import re
+from collections.abc import Coroutine
 from io import FileIO
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -19,13 +20,13 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
-from nixery.interfaces import File, IBuilder, IStorage, Redirect, Value
+from nixery.interfaces import File, IBuilder, IStorage, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError, StorageUnavailable
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.web.answers import Kind, answer, answer_error
-from nixery.web.blobs import FileCutShort, send_file
+from nixery.web.blobs import CutShort, send_file, send_stream
 from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Redirected, StartOver, hold
 from nixery.web.ranges import Range, parse_range
@@ -89,8 +90,17 @@ class RegistryApi:
         parsed = Digest.parse(digest)
         location = await self._storage.locate(parsed)
         match location:
-            case Redirect(url=url):
+            case Redirect(url=url, size=size):
+                if request.method == b"HEAD":
+                    # A URL that is signed for GET is good for nothing else.
+                    _blob_headers(request, parsed, size)
+                    return b""
                 return _redirect(request, url.encode("ascii"))
+            case Stream(size=size, copy=copy):
+                part = _blob_headers(request, parsed, size)
+                if request.method != b"HEAD":
+                    await self._or_cut(request, parsed, send_stream(request, part, copy))
+                return None
             case Value(content=content):
                 part = _blob_headers(request, parsed, len(content))
                 return content[part.start : part.start + part.length]
@@ -151,11 +161,18 @@ class RegistryApi:
             part = _blob_headers(request, digest, location.size)
             if request.method == b"HEAD":
                 return
-            try:
-                await send_file(self._reactor, request, file.fileno(), part)
-            except FileCutShort:
-                _log.error("blob {digest} was cut while it was sent", digest=str(digest))
-                request.loseConnection()
+            sending = send_file(self._reactor, request, file.fileno(), part)
+            await self._or_cut(request, digest, sending)
+
+    async def _or_cut(
+        self, request: Request, digest: Digest, sending: Coroutine[Any, Any, None]
+    ) -> None:
+        """Send a blob; if it ends too early, have the client see that it did."""
+        try:
+            await sending
+        except CutShort:
+            _log.error("blob {digest} was cut while it was sent", digest=str(digest))
+            request.loseConnection()
 
 
 def _open(digest: Digest, location: File) -> FileIO:

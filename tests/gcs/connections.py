@@ -67,7 +67,7 @@ class GcsRequest(Request):
 
     def abort(self) -> None:
         """Lose the connection, at once."""
-        transport: Any = cast(HTTPChannel, self.channel).transport
+        transport: Any = self.channel.transport
         transport.abortConnection()
 
     def send(self, answer: Answer, now: float, truncate: bool) -> None:

@@ -57,7 +57,7 @@ def is_signed(asked: Asked) -> bool:
 
 
 def verify(asked: Asked, keys: Mapping[str, RSAPublicKey], now: float) -> str:
-    """Verify a signed URL.
+    """Verify a signed URL; :func:`check_payload` is for the body.
 
     :param keys: the accounts' public keys.
     :param now: seconds since 1970.
@@ -78,10 +78,16 @@ def verify(asked: Asked, keys: Mapping[str, RSAPublicKey], now: float) -> str:
             "CanonicalRequest": requests[0],
         }
         raise Refused(403, "SignatureDoesNotMatch", message, details=details)
-    expected = asked.headers.get(_PAYLOAD)
-    if expected is not None and hashlib.sha256(asked.body).hexdigest() != expected:
-        raise Refused(400, "XAmzContentSHA256Mismatch", "The body is another one than was signed.")
     return claim.account
+
+
+def check_payload(asked: Asked) -> None:
+    """
+    :raises Refused: if a body was signed, and this is another one.
+    """
+    expected = asked.headers.get(_PAYLOAD, "UNSIGNED-PAYLOAD")
+    if expected not in ("UNSIGNED-PAYLOAD", hashlib.sha256(asked.body).hexdigest()):
+        raise Refused(400, "XAmzContentSHA256Mismatch", "The body is another one than was signed.")
 
 
 def canonical_request(claim: Claim, asked: Asked, host: str) -> str:

@@ -6,7 +6,7 @@ from tests.gcs.accounts import Accounts
 from tests.gcs.answers import Answer, Asked, Refused
 from tests.gcs.media import content_answer, expected_checksums
 from tests.gcs.objects import Bucket, Conditions, Content
-from tests.gcs.signatures import is_signed, verify
+from tests.gcs.signatures import check_payload, is_signed, verify
 
 _CODES = {404: "NoSuchKey", 412: "PreconditionFailed", 416: "InvalidRange", 403: "AccessDenied"}
 
@@ -59,6 +59,7 @@ class XmlApi:
             details = {"Details": f"Anonymous caller does not have {permission} access."}
             raise Refused(403, "AccessDenied", "Access denied.", details=details)
         account = verify(asked, self.accounts.keys(), self.bucket.clock.now())
+        check_payload(asked)
         if permission not in self.bucket.permissions:
             details = {"Details": f"{account} does not have {permission} access."}
             raise Refused(403, "AccessDenied", "Access denied.", details=details)

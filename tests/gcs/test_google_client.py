@@ -1,7 +1,6 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
 """Google's own client works with the server."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,6 @@ from google.oauth2 import service_account
 from twisted.internet.threads import deferToThread
 
 from tests.gcs.server import GcsServer
-
-
-@pytest_twisted.async_yield_fixture
-async def server() -> AsyncIterator[GcsServer]:
-    server = GcsServer()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture

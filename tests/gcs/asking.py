@@ -32,9 +32,10 @@ class Asker:
     server: GcsServer
 
     async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Got:
-        """Ask; in headers' names, underscores stand for dashes."""
+        """Ask; in headers' names, underscores stand for dashes. An empty one isn't sent."""
         fields = {"Authorization": f"Bearer {self.server.token}"}
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+        fields = {name: value for name, value in fields.items() if value}
 
         def talk() -> Got:
             port = int(self.server.url.rpartition(":")[2])

@@ -34,12 +34,14 @@ class Variable:
 
     :param read: from its text to its value; a ``ValueError`` says what is expected.
     :param default: its text if it is not set.
+    :param alias: another name of it.
     """
 
     name: str
     help: str
     read: Callable[[str], Any] = str
     default: str = ""
+    alias: str = ""
 
     @property
     def option(self) -> str:
@@ -69,6 +71,13 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return read
 
 
+def _bucket(text: str) -> str:
+    # https://cloud.google.com/storage/docs/buckets#naming
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", text):
+        raise ValueError("the name of a bucket: small letters, digits, '-', '_' and '.'")
+    return text
+
+
 def _absolute(text: str) -> str:
     if not os.path.isabs(text):
         raise ValueError("an absolute path")
@@ -90,8 +99,35 @@ VARIABLES = (
     Variable("NIXERY_CHANNEL", f"Package set: a channel ({DEFAULT_CHANNEL} if no set is named)."),
     Variable("NIXERY_PKGS_REPO", "Package set: the URL of a git repository with a default.nix."),
     Variable("NIXERY_PKGS_PATH", "Package set: a folder of Nix expressions.", _absolute),
-    Variable("NIXERY_STORAGE_BACKEND", "Where images are kept.", _one_of("filesystem")),
+    Variable(
+        "NIXERY_STORAGE_BACKEND",
+        "Where images are kept: filesystem or gcs (gcs if a bucket is named, else filesystem).",
+        _one_of("filesystem", "gcs"),
+    ),
     Variable("STORAGE_PATH", "Folder of the filesystem storage (in the state folder).", _absolute),
+    Variable(
+        "BUCKET",
+        "Bucket of Google Cloud Storage; GCS_BUCKET is another name.",
+        _bucket,
+        "",
+        "GCS_BUCKET",
+    ),
+    Variable(
+        "GCS_SIGNING_KEY",
+        "Private key of a service account, a PEM file, for signed URLs (the default credentials "
+        "sign, or the bucket is public).",
+        _absolute,
+    ),
+    Variable("GCS_SIGNING_ACCOUNT", "E-mail address of that service account."),
+    Variable(
+        "GCS_URL_LIFETIME", "Seconds that a signed URL is good for.", _number(20, 604000), "300"
+    ),
+    Variable(
+        "NIXERY_STORAGE_REDIRECT",
+        "Whether clients load blobs from the bucket itself: on or off.",
+        _one_of("on", "off"),
+        "on",
+    ),
     Variable("NIX_TIMEOUT", "Seconds that a Nix builder may run.", _number(1, 604800), "600"),
     Variable(
         "NIXERY_NIX_STORE",
@@ -135,12 +171,29 @@ SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
 
 
 @attrs.frozen
+class BucketChoice:
+    """A bucket of Google Cloud Storage to keep images in.
+
+    :param signing_key: path of a PEM file, if there is one; then the account is there too.
+    :param url_lifetime: seconds.
+    :param redirect: whether clients are sent there.
+    """
+
+    name: str
+    signing_key: str | None
+    signing_account: str | None
+    url_lifetime: int
+    redirect: bool
+
+
+@attrs.frozen
 class Settings:
     """All settings, valid together.
 
     :param endpoint: a Twisted server endpoint string.
     :param state: the state folder: what the daemon writes lies in it.
     :param storage_path: folder of the filesystem storage.
+    :param bucket: what images are kept in instead, if anything.
     :param nix_store: folder for ``nix --store``; none for the machine's own.
     :param nix_timeout: seconds.
     :param layer_budget: layers.
@@ -154,6 +207,7 @@ class Settings:
     source: Source
     state: str
     storage_path: str
+    bucket: BucketChoice | None
     nix_store: str | None
     nix_timeout: int
     layer_budget: int
@@ -172,8 +226,7 @@ class Settings:
         faults: list[str] = []
         values = {v.name: _value(v, environ, faults) for v in VARIABLES}
         source = _source(values, faults)
-        if environ.get("BUCKET") or environ.get("GCS_BUCKET"):
-            faults.append("BUCKET is set; this version keeps images in a folder (STORAGE_PATH)")
+        bucket = _bucket_choice(values, faults)
         if faults or source is None:
             raise SettingsInvalid(faults)
         state = _state_folder(environ)
@@ -182,6 +235,7 @@ class Settings:
             source=source,
             state=state,
             storage_path=values["STORAGE_PATH"] or os.path.join(state, "storage"),
+            bucket=bucket,
             nix_store=values["NIXERY_NIX_STORE"],
             nix_timeout=values["NIX_TIMEOUT"],
             layer_budget=values["NIXERY_LAYER_BUDGET"],
@@ -194,14 +248,33 @@ class Settings:
 
 
 def _value(variable: Variable, environ: Mapping[str, str], faults: list[str]) -> Any:
-    text = environ.get(variable.name) or variable.default
+    name = variable.name
+    if variable.alias and not environ.get(name) and environ.get(variable.alias):
+        name = variable.alias
+    text = environ.get(name) or variable.default
     if not text:
         return None
     try:
         return variable.read(text)
     except ValueError as error:
-        faults.append(f"{variable.name} is {text!r}; it must be {error}")
+        faults.append(f"{name} is {text!r}; it must be {error}")
         return None
+
+
+def _bucket_choice(values: Mapping[str, Any], faults: list[str]) -> BucketChoice | None:
+    key, account = values["GCS_SIGNING_KEY"], values["GCS_SIGNING_ACCOUNT"]
+    if bool(key) != bool(account):
+        there, lacking = "GCS_SIGNING_KEY", "GCS_SIGNING_ACCOUNT"
+        if account:
+            there, lacking = lacking, there
+        faults.append(f"{there} is set without {lacking}; signing takes both")
+    backend = values["NIXERY_STORAGE_BACKEND"]
+    if backend == "gcs" and not values["BUCKET"]:
+        faults.append("NIXERY_STORAGE_BACKEND is 'gcs'; BUCKET must name a bucket then")
+    if backend == "filesystem" or not values["BUCKET"]:
+        return None
+    redirect = values["NIXERY_STORAGE_REDIRECT"] == "on"
+    return BucketChoice(values["BUCKET"], key, account, values["GCS_URL_LIFETIME"], redirect)
 
 
 def _source(values: Mapping[str, Any], faults: list[str]) -> Source | None:

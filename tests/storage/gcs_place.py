@@ -9,7 +9,7 @@ import attrs
 from treq.client import HTTPClient
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
 from twisted.web.client import Agent, HTTPConnectionPool
 from zope.interface import implementer
 
@@ -131,10 +131,10 @@ class Collected:
         self.producer: IPushProducer | None = None
         self.registered = 0
 
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         assert streaming
         assert self.producer is None
-        self.producer = producer
+        self.producer = IPushProducer(producer)
         self.registered += 1
 
     def unregisterProducer(self) -> None:

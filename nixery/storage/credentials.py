@@ -1,5 +1,6 @@
 """Google's application default credentials, without ever waiting for them in the reactor."""
 
+import functools
 import time
 from collections.abc import Callable
 from datetime import UTC
@@ -12,6 +13,7 @@ import google.auth.transport.requests
 from google.auth import iam
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -24,6 +26,8 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _AHEAD = 300.0  # seconds before its expiry that a token is replaced
 _LAST_CALL = 30.0  # seconds before its expiry that a token is used for the last time
 _PAUSE = 10.0  # seconds between two attempts ahead of time
+_WAITS = (0.2, 1.0)  # seconds between tries
+_LIMIT = 8.0  # seconds that one try may wait for the network
 _PATIENCE = 30.0  # seconds that a request waits for a token
 
 
@@ -111,8 +115,17 @@ class GoogleCredentials:
     async def _refresh_now(self) -> str:
         self._next_attempt = self._now() + _PAUSE
         pool = self._reactor.getThreadPool()
-        token, expiry = await deferToThreadPool(self._reactor, pool, self._fetch)
-        self._token, self._expiry = token, expiry
+        for wait in (*_WAITS, None):
+            try:
+                token, expiry = await deferToThreadPool(self._reactor, pool, self._fetch)
+            except _Passing as error:
+                if wait is None:
+                    raise StorageUnavailable(str(error)) from error
+                self._log.warn("{error}; trying again", error=str(error))
+                await deferLater(self._reactor, wait, lambda: None)
+            else:
+                self._token, self._expiry = token, expiry
+                break
         return token
 
     def _failed_ahead(self, failure: Any) -> None:
@@ -122,13 +135,27 @@ class GoogleCredentials:
         try:
             if self._credentials is None:
                 self._credentials = self._load()
-            self._credentials.refresh(google.auth.transport.requests.Request())
+            self._credentials.refresh(make_request())
         except Exception as error:  # files, networks, parsers: each has its own ways to fail
-            raise StorageUnavailable(f"no access token from Google: {_reason(error)}") from error
+            text = f"no access token from Google: {_reason(error)}"
+            # What the network raises while an answer is read is none of google.auth's errors.
+            passing = isinstance(error, google.auth.exceptions.TransportError | OSError)
+            if passing or getattr(error, "retryable", False):
+                raise _Passing(text) from error
+            raise StorageUnavailable(text) from error
         credentials = self._credentials
         if credentials.expiry is None:
             return credentials.token, self._now() + 2 * _AHEAD
         return credentials.token, credentials.expiry.replace(tzinfo=UTC).timestamp()
+
+
+class _Passing(Exception):
+    """There is no token now, but may be in a moment."""
+
+
+def make_request() -> Any:
+    """What ``google.auth`` asks by, never waiting long for an answer."""
+    return functools.partial(google.auth.transport.requests.Request(), timeout=_LIMIT)
 
 
 class RemoteSigner:
@@ -139,8 +166,7 @@ class RemoteSigner:
         :param account: the service account's e-mail address.
         """
         self.signer_email = account
-        request = google.auth.transport.requests.Request()
-        self.signer = iam.Signer(request, credentials, account)  # type: ignore[no-untyped-call]
+        self.signer = iam.Signer(make_request(), credentials, account)  # type: ignore[no-untyped-call]
 
     def sign_bytes(self, message: bytes) -> bytes:
         """The signature of a message."""

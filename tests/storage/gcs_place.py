@@ -25,14 +25,14 @@ from tests.gcs.server import GcsServer
 
 reactor: Any = _reactor
 
-HASTY = Patience(tries=5, total=20, first=0.005, longest=0.02, limit=0.5)
+HASTY = Patience(tries=5, total=20, first=0.005, longest=0.02, limit=5)
 OPTIONS = Options(
     trust=0,
-    sending=Sending(chunk=4 * STEP, at_once=3, patience=attrs.evolve(HASTY, tries=8, limit=2)),
+    sending=Sending(chunk=4 * STEP, at_once=3, patience=attrs.evolve(HASTY, tries=8)),
     leasing=Timing(lifetime=30, shortest=0.01, longest=0.03),
 )
 SETTINGS = BucketSettings("bucket", options=OPTIONS, patience=HASTY)
-OBJECTS = "layers/", "builds/", "manifests/", "staging/", "leases/"
+HANG = 0.3  # seconds after which a request counts as lost, where requests hang
 
 
 class GcsPlace:
@@ -44,6 +44,14 @@ class GcsPlace:
         self.pool = HTTPConnectionPool(reactor)
         self.agent = Agent(reactor, pool=self.pool, connectTimeout=5)
         self._made: list[GcsStorage] = []
+
+    def make_hasty(self) -> GcsStorage:
+        """A storage that does not wait long for an answer; not started."""
+        sending = attrs.evolve(
+            OPTIONS.sending, patience=attrs.evolve(OPTIONS.sending.patience, limit=HANG)
+        )
+        options, patience = attrs.evolve(OPTIONS, sending=sending), attrs.evolve(HASTY, limit=HANG)
+        return self.make(attrs.evolve(SETTINGS, options=options, patience=patience))
 
     def make(self, settings: BucketSettings = SETTINGS) -> GcsStorage:
         """A storage that is not started."""

@@ -13,9 +13,6 @@ from zope.interface import implementer
 from nixery.interfaces import ILease
 from nixery.model.errors import NixeryError
 from nixery.storage.gcs.bucket import ABSENT, Bucket, Object, PreconditionFailed
-from nixery.storage.gcs.requests import Patience
-
-_QUICK = Patience(tries=2, total=5, limit=5)
 
 
 @attrs.frozen
@@ -61,7 +58,8 @@ class BucketLease:
         # A refresh that is just under way would make the object anew.
         await self._beating
         try:
-            await self._bucket.delete(self._held.name, self._held.generation, _QUICK)
+            patience = self._bucket.requests.patience.quick()
+            await self._bucket.delete(self._held.name, self._held.generation, patience)
         except NixeryError as error:
             self._log.warn("{name} is left to expire: {error}", name=self._held.name, error=error)
 

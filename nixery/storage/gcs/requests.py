@@ -10,12 +10,12 @@ from typing import Any
 
 import attrs
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import FileBodyProducer, ResponseFailed
+from twisted.web.client import FileBodyProducer
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
@@ -50,6 +50,11 @@ class Patience:
     first: float = 0.4
     longest: float = 6
     limit: float = 10
+
+    def quick(self) -> "Patience":
+        """For what can be done without: less of it."""
+        limit = min(self.limit, 4)
+        return attrs.evolve(self, tries=min(self.tries, 3), total=2 * limit, limit=limit)
 
     def wait(self, tried: int, asked: float = 0) -> float:
         """Seconds to wait after so many tries, by chance more or less.
@@ -265,14 +270,26 @@ class Requests:
         )
 
     async def _within(self, limit: float, work: "Deferred[Any]") -> Any:
+        late: list[float] = []
+
+        def stop() -> None:
+            late.append(limit)
+            work.cancel()
+
+        timer = self.reactor.callLater(limit, stop)
         try:
-            return await work.addTimeout(limit, self.reactor)
-        except (CancelledError, StorageUnavailable, Unreached):
+            return await work
+        except (StorageUnavailable, Unreached):
             raise
-        except TimeoutError:
-            raise Unreached(f"no answer within {limit:g} s") from None
         except Exception as error:  # each layer of the network has its own
+            if late:
+                raise Unreached(f"no answer within {limit:g} s") from None
+            if _is_cancelled(error):
+                raise CancelledError() from None
             raise Unreached(_network_reason(error)) from error
+        finally:
+            if timer.active():
+                timer.cancel()
 
 
 class _View:
@@ -314,8 +331,16 @@ def _document(response: Any, content: bytes) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _network_reason(error: BaseException) -> str:
+def _is_cancelled(error: Exception) -> bool:
+    """Whether it comes of a cancellation, which the HTTP client may wrap."""
+    reasons = getattr(error, "reasons", ())
+    return isinstance(error, CancelledError) or any(
+        isinstance(reason, Failure) and reason.check(CancelledError) for reason in reasons
+    )
+
+
+def _network_reason(error: Exception) -> str:
     reasons = getattr(error, "reasons", None)
-    if isinstance(error, ResponseFailed) and reasons and isinstance(reasons[0], Failure):
+    if reasons and isinstance(reasons[0], Failure):
         return f"the connection was lost ({reasons[0].getErrorMessage()[:_LONGEST_TEXT]})"
     return str(error)[:_LONGEST_TEXT] or type(error).__name__

@@ -79,7 +79,7 @@ class Session:
     async def cancel(self) -> None:
         """Have the service forget what was sent; never raises."""
         with contextlib.suppress(Unreached, NixeryError):
-            await self._requests.once("DELETE", self._url, limit=5)
+            await self._requests.once("DELETE", self._url)
 
     async def _put(
         self, data: memoryview, offset: int, total: int | None

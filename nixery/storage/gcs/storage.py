@@ -43,7 +43,6 @@ _MEMORY = 8 * 1024 * 1024  # bytes of small contents, twice
 _SMALL = 64 * 1024  # bytes
 _STALE = 3600.0  # seconds that knowledge serves while the bucket can't be reached
 _REST = 5.0  # seconds for which a bucket that could not be reached is not asked again
-_QUICK = Patience(tries=2, total=5, limit=5)
 
 T = TypeVar("T")
 
@@ -227,7 +226,7 @@ class GcsStorage:
         if self._reactor.seconds() < self._resting_until:
             return known
         try:
-            return await ask(_QUICK)
+            return await ask(self._bucket.requests.patience.quick())
         except StorageUnavailable as error:
             self._log.warn("serving from memory: {error}", error=str(error))
             self._resting_until = self._reactor.seconds() + _REST

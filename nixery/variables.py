@@ -25,12 +25,14 @@ class Variable:
 
     :param read: from its text to its value; a ``ValueError`` says what is expected.
     :param default: its text if it is not set.
+    :param alias: another name of it.
     """
 
     name: str
     help: str
     read: Callable[[str], Any] = str
     default: str = ""
+    alias: str = ""
 
     @property
     def option(self) -> str:
@@ -58,6 +60,13 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _bucket(text: str) -> str:
+    # https://cloud.google.com/storage/docs/buckets#naming
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", text):
+        raise ValueError("the name of a bucket: small letters, digits, '-', '_' and '.'")
+    return text
 
 
 def _absolute(text: str) -> str:
@@ -143,8 +152,35 @@ VARIABLES = (
         "Tags that are served besides latest: patterns such as 'nixos-* 20??-??-??', with spaces "
         "between them (* for a git repository, none for a channel).",
     ),
-    Variable("NIXERY_STORAGE_BACKEND", "Where images are kept.", _one_of("filesystem")),
+    Variable(
+        "NIXERY_STORAGE_BACKEND",
+        "Where images are kept: filesystem or gcs (gcs if a bucket is named, else filesystem).",
+        _one_of("filesystem", "gcs"),
+    ),
     Variable("STORAGE_PATH", "Folder of the filesystem storage (in the state folder).", _absolute),
+    Variable(
+        "BUCKET",
+        "Bucket of Google Cloud Storage; GCS_BUCKET is another name.",
+        _bucket,
+        "",
+        "GCS_BUCKET",
+    ),
+    Variable(
+        "GCS_SIGNING_KEY",
+        "Private key of a service account, a PEM file, for signed URLs (the default credentials "
+        "sign, or the bucket is public).",
+        _absolute,
+    ),
+    Variable("GCS_SIGNING_ACCOUNT", "E-mail address of that service account."),
+    Variable(
+        "GCS_URL_LIFETIME", "Seconds that a signed URL is good for.", _number(20, 604000), "300"
+    ),
+    Variable(
+        "NIXERY_STORAGE_REDIRECT",
+        "Whether clients load blobs from the bucket itself: on or off.",
+        _one_of("on", "off"),
+        "on",
+    ),
     Variable("NIX_TIMEOUT", "Seconds that a Nix builder may run.", _number(1, 604800), "600"),
     Variable(
         "NIXERY_NIX_STORE",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixery.model.source import Channel, Folder, GitRepository
-from nixery.settings import Settings, SettingsInvalid
+from nixery.settings import BucketChoice, Settings, SettingsInvalid
 from nixery.tap import Options
 from nixery.variables import VARIABLES
 
@@ -119,6 +119,36 @@ def test_values_that_are_refused(name: str, text: str) -> None:
 def test_limits_are_within(name: str, text: str) -> None:
     """The least and the greatest value are both allowed."""
     assert read(**{name: text})
+
+
+def test_bucket() -> None:
+    """A bucket, under either name, is where images are kept, unless a folder is asked for."""
+    for name in ("BUCKET", "GCS_BUCKET"):
+        settings = read(**{name: "my-images"})
+        assert settings.bucket == BucketChoice("my-images", None, None, 300, True)
+    assert read(BUCKET="one", GCS_BUCKET="two").bucket == read(BUCKET="one").bucket
+    assert read(BUCKET="my-images", NIXERY_STORAGE_BACKEND="filesystem").bucket is None
+    assert read().bucket is None
+    chosen = read(
+        BUCKET="b.c",
+        GCS_SIGNING_KEY="/key",
+        GCS_SIGNING_ACCOUNT="a@b",
+        GCS_URL_LIFETIME="20",
+        NIXERY_STORAGE_REDIRECT="off",
+    ).bucket
+    assert chosen == BucketChoice("b.c", "/key", "a@b", 20, False)
+
+
+def test_half_a_bucket() -> None:
+    """What belongs together has to be set together."""
+    for environ in (
+        {"GCS_SIGNING_KEY": "/key", "BUCKET": "my-images"},
+        {"GCS_SIGNING_ACCOUNT": "a@b", "BUCKET": "my-images"},
+        {"NIXERY_STORAGE_BACKEND": "gcs"},
+        {"GCS_BUCKET": "gs://my-images"},
+    ):
+        (fault,) = faults(**environ)
+        assert fault.split()[0] in environ
 
 
 def test_empty_is_unset() -> None:

@@ -1,6 +1,7 @@
 """All parts put together, without a network: the endpoint is a fake."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -246,3 +247,16 @@ def test_faults_from_outside(tmp_path: Path) -> None:
     ran = twistd(tmp_path, NIXERY_LISTEN="nosuch:1")
     assert ran.returncode == 1
     assert [line.split()[1] for line in ran.stderr.splitlines()] == ["NIXERY_LISTEN"]
+
+
+def test_check_of_a_bucket(tmp_path: Path) -> None:
+    """``--check`` looks at the bucket, and ends with 1 and a line that says what is wrong."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{unused.getsockname()[1]}"
+        ran = twistd(tmp_path, "--check", BUCKET="my-images", STORAGE_EMULATOR_HOST=host)
+    assert ran.returncode == 1
+    assert "gs://my-images; clients load from it" in ran.stdout
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("nixery: ")]
+    assert line.startswith("nixery: gs://my-images: ")
+    assert "refused" in line

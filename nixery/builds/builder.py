@@ -89,6 +89,14 @@ class Builder:
         await self._layers.stop()
 
     async def _make(self, key: str, image: Image, pinned: PinnedSource) -> Manifest:
+        """Make an image, unless another instance is just doing so: then wait and take that."""
+        lease = await self._storage.lease(key)
+        try:
+            return await self._cache.manifest(key) or await self._make_now(key, image, pinned)
+        finally:
+            await lease.release()
+
+    async def _make_now(self, key: str, image: Image, pinned: PinnedSource) -> Manifest:
         journal = Journal(self._reactor, image)
         try:
             manifest = await self._build(image, pinned, journal.emit)

@@ -8,14 +8,15 @@ from twisted.internet.defer import Deferred
 from nixery.builds.cache import Cache
 from nixery.builds.gather import gather
 from nixery.coalesce import Coalescer
-from nixery.interfaces import INix, IStorage
+from nixery.interfaces import INix, IStorage, IUpload
+from nixery.model.errors import PackingFailed
 from nixery.model.events import Emit, Packed
 from nixery.model.manifest import Descriptor, Layer
 from nixery.model.rootfs import Entry, File, Folder, Link
 from nixery.model.source import canonical_sha256
 from nixery.packing import tar
 from nixery.packing.compress import media_type, packer_version
-from nixery.packing.job import PackJob
+from nixery.packing.job import PackedLayer, PackJob
 from nixery.packing.workers import Packers
 
 
@@ -80,7 +81,7 @@ class LayerMaker:
     async def _make(self, key: str, contents: Contents, emit: Emit) -> Layer:
         upload = await self._storage.receive()
         try:
-            packed = await self._packers.pack(self._job(contents, upload.sink))
+            packed = await self._pack(contents, upload)
             await upload.commit(packed.digest, packed.size)
         finally:
             await upload.discard()
@@ -89,6 +90,15 @@ class LayerMaker:
         await self._cache.remember_layer(key, layer)
         emit(Packed(str(packed.digest), packed.size, packed.uncompressed, layer.paths))
         return layer
+
+    async def _pack(self, contents: Contents, upload: IUpload) -> PackedLayer:
+        try:
+            return await self._packers.pack(self._job(contents, upload.sink))
+        except PackingFailed:
+            # What can't be written may be so because the storage takes no more.
+            if upload.fault is not None:
+                raise upload.fault from None
+            raise
 
     def _job(self, contents: Contents, sink: str) -> PackJob:
         paths = [(path, self._nix.physical(path)) for path in contents.paths]

@@ -6,6 +6,7 @@ Its layout::
     builds/<layer key>     records
     manifests/<image key>  records
     staging/<process>/…    what is not whole yet
+    leases/<image key>     what a process is making
 
 Several processes may share one folder. All that touches files runs in the reactor's threads.
 """
@@ -15,14 +16,16 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nixery.interfaces import File, IStorage, IUpload
+from nixery.interfaces import File, ILease, IStorage, IUpload
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, StorageUnavailable
+from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.model.manifest import Descriptor
 from nixery.storage.faults import is_full, storage_faults
 from nixery.storage.files import (
@@ -36,14 +39,20 @@ from nixery.storage.files import (
     sync_folder,
     write_file,
 )
-from nixery.storage.keys import check_record_key
+from nixery.storage.keys import check_lease_key, check_record_key
+from nixery.storage.leases import FileLease, release_lease, take_lease
 from nixery.storage.staging import Staging
 from nixery.storage.verification import Verdict, Verifier, verify_file
 
-_FOLDERS = ("staging", "layers", "builds", "manifests")
+_FOLDERS = ("staging", "layers", "builds", "manifests", "leases")
+_BETWEEN_LOOKS = 0.2  # seconds
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class IStorageReactor(IReactorThreads, IReactorTime):
+    """What this storage needs of a reactor."""
 
 
 @implementer(IUpload)
@@ -52,6 +61,7 @@ class FileUpload:
 
     def __init__(self, storage: "FilesystemStorage", sink: str) -> None:
         self.sink = sink
+        self.fault: NixeryError | None = None
         self._storage = storage
 
     async def commit(self, digest: Digest, size: int) -> None:
@@ -67,7 +77,7 @@ class FilesystemStorage:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorThreads, folder: str) -> None:
+    def __init__(self, reactor: IStorageReactor, folder: str) -> None:
         """
         :param reactor: whose threads do the work.
         :param folder: is made if it is not there.
@@ -130,6 +140,12 @@ class FilesystemStorage:
         identity = await self._in_thread(self._keep, staged, digest, size, known)
         self._verifier.remember(digest, identity)
 
+    async def lease(self, key: str) -> ILease:
+        path = self._path(f"leases/{check_lease_key(key)}")
+        while (held := await self._take_lease(path)) is None:
+            await deferLater(self._reactor, _BETWEEN_LOOKS, lambda: None)
+        return FileLease(self._reactor, path, held)
+
     async def forget(self, staged: str) -> None:
         """Remove a file from the staging folder, if it is still there.
 
@@ -137,6 +153,19 @@ class FilesystemStorage:
         already, or that thread finds it gone.
         """
         await self._in_thread(remove, staged)
+
+    def _take_lease(self, path: str) -> "Deferred[int | None]":
+        """Try to take a lease; who does not wait for it any longer does not hold it."""
+        waiter: Deferred[int | None] = Deferred()
+
+        def finish(result: int | Failure | None) -> None:
+            if not waiter.called:
+                waiter.callback(result)
+            elif isinstance(result, int):
+                release_lease(path, result)
+
+        self._in_thread(take_lease, path).addBoth(finish)
+        return waiter
 
     def _verify(self, digest: Digest) -> Deferred[Verdict]:
         path = self._blob(digest)

@@ -7,13 +7,14 @@ import uuid
 import weakref
 from collections.abc import Sequence
 
+from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
-from nixery.interfaces import IStorage, IUpload, Value
+from nixery.interfaces import ILease, IStorage, IUpload, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageFull, StorageUnavailable
 from nixery.model.manifest import Descriptor
-from nixery.storage.keys import check_record_key
+from nixery.storage.keys import check_lease_key, check_record_key
 
 
 @implementer(IUpload)
@@ -22,6 +23,7 @@ class MemoryUpload:
 
     def __init__(self, storage: "MemoryStorage", sink: str) -> None:
         self.sink = sink
+        self.fault: NixeryError | None = None
         self._storage = storage
 
     async def commit(self, digest: Digest, size: int) -> None:
@@ -41,6 +43,19 @@ class MemoryUpload:
             os.unlink(self.sink)
 
 
+@implementer(ILease)
+class MemoryLease:
+    """A lock that is held."""
+
+    def __init__(self, lock: DeferredLock) -> None:
+        self._lock: DeferredLock | None = lock
+
+    async def release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+
 @implementer(IStorage)
 class MemoryStorage:
     """A storage whose insides are open to tests, which may take things out or alter them.
@@ -57,6 +72,7 @@ class MemoryStorage:
         self.full = False
         self.fault: NixeryError | None = None
         self._folder: str | None = None
+        self._leases: dict[str, DeferredLock] = {}
 
     async def start(self) -> None:
         self._check()
@@ -102,6 +118,12 @@ class MemoryStorage:
             self._folder = tempfile.mkdtemp(prefix="nixery-")
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         return MemoryUpload(self, os.path.join(self._folder, uuid.uuid4().hex))
+
+    async def lease(self, key: str) -> ILease:
+        self._check()
+        lock = self._leases.setdefault(check_lease_key(key), DeferredLock())
+        await lock.acquire()
+        return MemoryLease(lock)
 
     def _verified(self, digest: Digest) -> bytes:
         self._check()

@@ -1,28 +1,27 @@
-"""Sending files, piece by piece, no faster than the client takes them."""
+"""Sending blobs, piece by piece, no faster than the client takes them."""
 
 import os
+from collections.abc import Awaitable, Callable
 from io import FileIO
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorThreads
+from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from nixery.interfaces import File
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, StorageUnavailable
+from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.web.ranges import Range
 
 PIECE = 1024 * 1024
 """Bytes that are read at once; no more than two pieces are in memory for a client."""
 
 
-class FileCutShort(Exception):
-    """A file ended before what was announced of it."""
-
-    def __str__(self) -> str:
-        return "its file is shorter than it was"
+class CutShort(Exception):
+    """A blob ended before what was announced of it."""
 
 
 @implementer(IPushProducer)
@@ -76,8 +75,7 @@ async def send_file(
     """Write a part of an open file to a request whose headers are set. Reads in threads.
 
     :param first: the part's first piece.
-    :raises FileCutShort: if the file is shorter than that.
-    :raises OSError: if it can't be read.
+    :raises CutShort: if the file is shorter than that, or can't be read.
     """
     if len(first) == part.length:  # most blobs are small: no more is to be read of them
         request.write(first)
@@ -96,7 +94,9 @@ async def send_file(
             piece = await deferToThreadPool(
                 reactor, pool, os.pread, file.fileno(), min(PIECE, end - offset), offset
             )
-        raise FileCutShort()
+        raise CutShort("its file is shorter than it was")
+    except OSError as error:
+        raise CutShort(error.strerror or str(error)) from error
     finally:
         request.unregisterProducer()
 
@@ -107,6 +107,24 @@ def cut(request: Request) -> None:
     Nothing else may follow on it: the client would take it for the rest.
     """
     request.channel.persistent = False
+
+
+async def send_stream(
+    request: Request, part: Range, copy: Callable[[int, int, IConsumer], Awaitable[None]]
+) -> None:
+    """Have a part of a blob written to a request whose headers are set.
+
+    :param copy: of a :class:`nixery.interfaces.Stream`.
+    :raises StorageUnavailable: if there is not a single byte to be had; no headers are left then.
+    :raises CutShort: if it fails later.
+    """
+    try:
+        await copy(part.start, part.length, request)
+    except NixeryError as error:
+        if request.startedWriting:
+            raise CutShort(str(error)) from error
+        request.responseHeaders = Headers()
+        raise
 
 
 def _open(path: str, flags: int) -> int:

@@ -5,6 +5,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 
 import json
 import re
+from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -17,14 +18,14 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
-from nixery.interfaces import File, IBuilder, IStorage, Provenance, Redirect, Value
+from nixery.interfaces import File, IBuilder, IStorage, Provenance, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.model.source import header_value
 from nixery.web.answers import Kind, answer, answer_error
-from nixery.web.blobs import FileCutShort, cut, open_file, send_file
+from nixery.web.blobs import CutShort, cut, open_file, send_file, send_stream
 from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Redirected, StartOver, hold
 from nixery.web.ranges import Range, parse_range
@@ -90,8 +91,19 @@ class RegistryApi:
         parsed = Digest.parse(digest)
         location = await self._storage.locate(parsed)
         match location:
-            case Redirect(url=url):
+            case Redirect(url=url, size=size):
+                if request.method == b"HEAD":
+                    # A URL that is signed for GET is good for nothing else.
+                    _blob_headers(request, parsed, size, None)
+                    return b""
                 return _redirect(request, url.encode("ascii"))
+            case Stream(size=size, copy=copy):
+                part = _wanted(request, parsed, size)
+                _blob_headers(request, parsed, size, part)
+                if request.method != b"HEAD":
+                    sending = send_stream(request, part or Range(0, size), copy)
+                    await self._or_cut(request, parsed, sending)
+                return None
             case Value(content=content):
                 part = _wanted(request, parsed, len(content))
                 _blob_headers(request, parsed, len(content), part)
@@ -155,11 +167,18 @@ class RegistryApi:
             _blob_headers(request, digest, location.size, wanted)
             if request.method == b"HEAD":
                 return
-            try:
-                await send_file(self._reactor, request, file, part, first)
-            except (FileCutShort, OSError) as error:
-                _log.error("while sending {digest}: {error}", digest=str(digest), error=error)
-                cut(request)
+            sending = send_file(self._reactor, request, file, part, first)
+            await self._or_cut(request, digest, sending)
+
+    async def _or_cut(
+        self, request: Request, digest: Digest, sending: Coroutine[Any, Any, None]
+    ) -> None:
+        """Send a blob; if it ends too early, have the client see that it did."""
+        try:
+            await sending
+        except CutShort as error:
+            _log.error("while sending {digest}: {error}", digest=str(digest), error=error)
+            cut(request)
 
 
 def _tell_provenance(request: Request, provenance: Provenance) -> None:

@@ -267,7 +267,7 @@ async def test_if_range(file: File) -> None:
 @pytest_twisted.ensureDeferred
 async def test_blob_elsewhere() -> None:
     """A blob that clients load from another place is a redirect there."""
-    location = Redirect("https://example.com/blob?signature=1")
+    location = Redirect("https://example.com/blob?signature=1", 1234)
     async with serving(storage=Locating(location=location)) as server:
         status, body, headers = await get_blob(server)
         assert (status, body) == (307, b"")

@@ -1,0 +1,191 @@
+"""A named pipe that another process writes a blob to."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from typing import Any
+
+import attrs
+import google_crc32c
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFDSet, IReactorThreads, IReadDescriptor
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nixery.model.digest import Digest
+from nixery.storage.gcs.bucket import checksum
+
+_CAPACITY = 1024 * 1024  # bytes, if the system allows it
+_SET_CAPACITY = 1031  # F_SETPIPE_SZ of Linux
+_PIECE = 256 * 1024  # bytes
+
+
+class IPipeReactor(IReactorFDSet, IReactorThreads):
+    """What a pipe needs of a reactor."""
+
+
+@attrs.frozen
+class Read:
+    """All that has come through a pipe.
+
+    :param size: bytes.
+    :param crc32c: in base64.
+    """
+
+    digest: Digest
+    size: int
+    crc32c: str
+
+
+@implementer(IReadDescriptor)
+class Pipe:
+    """The reading end: the writer is held up for as long as nobody reads.
+
+    It is open from the start, so that the writer is never held up in opening it. The bytes are
+    read and digested in threads, which never wait.
+    """
+
+    def __init__(self, reactor: IPipeReactor, parent: str) -> None:
+        """
+        :param parent: an existing folder that is nobody else's.
+        """
+        self._reactor = reactor
+        self._folder = tempfile.mkdtemp(dir=parent)
+        self.path = os.path.join(self._folder, "blob")
+        os.mkfifo(self.path, 0o600)
+        self._descriptor: int | None = os.open(
+            self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+        self._sha256 = hashlib.sha256()
+        self._crc32c: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+        self._size = 0
+        self._ready: Deferred[None] | None = None
+        self._busy = False
+        self._pending = bytearray()
+        self._ended = False
+        self._finished = False
+
+    @property
+    def read_so_far(self) -> Read:
+        """What has come until now."""
+        digest = Digest.parse(f"sha256:{self._sha256.hexdigest()}")
+        return Read(digest, self._size, checksum(self._crc32c.digest()))
+
+    def finish(self) -> None:
+        """Say that nobody will open the pipe any more: it ends when it is empty."""
+        self._finished = True
+        self._wake()
+
+    def close(self) -> None:
+        """Have nothing of it left: who still writes gets an error. Harmless if repeated."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._ended = True
+        self._wake()
+        if not self._busy:
+            self._close()
+
+    async def more(self) -> bool:
+        """Wait until there is a byte that was not handed out, or there will be none."""
+        while not self._pending and not self._ended:
+            await self._fill(self._pending, _PIECE)
+        return bool(self._pending)
+
+    async def read(self, size: int) -> memoryview:
+        """The next bytes: fewer than that only at the end."""
+        taken, self._pending = self._pending, bytearray()
+        while len(taken) < size and not self._ended:
+            await self._fill(taken, size - len(taken))
+        return memoryview(taken)
+
+    async def _fill(self, buffer: bytearray, most: int) -> None:
+        """Add some bytes to a buffer, or find out that there are no more."""
+        if not self._finished:
+            await self._readable()
+        if self._ended or self._descriptor is None:
+            return
+        at_end = await self._in_thread(self._descriptor, buffer, most)
+        if at_end:
+            self._ended = True
+        elif at_end is None and self._finished:
+            self._finished = False  # there is a writer still: wait for it
+            await self._readable()
+            self._finished = True
+
+    def _in_thread(self, descriptor: int, buffer: bytearray, most: int) -> "Deferred[bool | None]":
+        """Read in a thread; who does not wait for it any longer does not take its file away."""
+        waiter: Deferred[bool | None] = Deferred()
+
+        def finish(result: bool | Failure | None) -> None:
+            self._busy = False
+            if self._ended:
+                self._close()
+            if not waiter.called:
+                waiter.callback(result)  # a Failure is as good
+
+        self._busy = True
+        pool = self._reactor.getThreadPool()
+        reading = deferToThreadPool(self._reactor, pool, self._take, descriptor, buffer, most)
+        reading.addBoth(finish)
+        return waiter
+
+    def _take(self, descriptor: int, buffer: bytearray, most: int) -> bool | None:
+        """Read what is there, in a thread.
+
+        :return: whether it is the end; nothing if the pipe was empty, but may be written to.
+        """
+        with contextlib.suppress(OSError):
+            if self._size == 0:
+                fcntl.fcntl(descriptor, _SET_CAPACITY, _CAPACITY)
+        taken = 0
+        while taken < most:
+            try:
+                piece = os.read(descriptor, min(_PIECE, most - taken))
+            except BlockingIOError:
+                return None if taken == 0 else False
+            if not piece:
+                return True
+            self._sha256.update(piece)
+            self._crc32c.update(piece)
+            self._size += len(piece)
+            taken += len(piece)
+            buffer += piece
+        return False
+
+    async def _readable(self) -> None:
+        if self._ended:
+            return
+        self._ready = Deferred()
+        self._reactor.addReader(self)
+        try:
+            await self._ready
+        finally:
+            self._reactor.removeReader(self)
+            self._ready = None
+
+    def _wake(self) -> None:
+        if self._ready is not None and not self._ready.called:
+            self._ready.callback(None)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    # --- IReadDescriptor ------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return -1 if self._descriptor is None else self._descriptor
+
+    def doRead(self) -> None:
+        self._reactor.removeReader(self)
+        self._wake()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.doRead()
+
+    def logPrefix(self) -> str:
+        return "a layer's pipe"

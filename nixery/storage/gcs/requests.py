@@ -1,0 +1,346 @@
+"""Requests to Google Cloud Storage: with a token, a time limit, and patience."""
+
+import json
+import os
+import random
+import re
+from collections.abc import Collection, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import FileBodyProducer
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent
+
+from nixery.interfaces import ICredentials
+from nixery.model.errors import StorageFull, StorageUnavailable
+
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses of faults that may be over in a moment."""
+
+_FULL = ("quotaExceeded", "storageQuotaExceeded", "insufficientStorage")
+_LONGEST_TEXT = 300
+_QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
+
+
+class Unreached(Exception):
+    """There was no whole answer; whether the request had an effect is unknown."""
+
+
+@attrs.frozen
+class Patience:
+    """How long to go on after faults that may pass.
+
+    :param tries: the most, the first included.
+    :param total: seconds after which there is no further try.
+    :param first: seconds before the second try; each further wait is twice as long.
+    :param longest: seconds, the longest wait.
+    :param limit: seconds that one request may take.
+    """
+
+    tries: int = 5
+    total: float = 20
+    first: float = 0.4
+    longest: float = 6
+    limit: float = 10
+
+    def quick(self) -> "Patience":
+        """For what can be done without: less of it."""
+        limit = min(self.limit, 4)
+        return attrs.evolve(self, tries=min(self.tries, 3), total=2 * limit, limit=limit)
+
+    def wait(self, tried: int, asked: float = 0) -> float:
+        """Seconds to wait after so many tries, by chance more or less.
+
+        :param asked: seconds that the server wants to be left alone.
+        """
+        wait = min(self.longest, self.first * 2.0 ** (tried - 1)) * random.uniform(0.5, 1)
+        return max(wait, min(asked, self.longest))
+
+
+@attrs.frozen
+class Answer:
+    """A whole answer.
+
+    :param document: its content, parsed, if that is a JSON object.
+    """
+
+    status: int
+    headers: Headers
+    content: bytes
+    document: Mapping[str, Any]
+
+    def header(self, name: str) -> str:
+        """A header's value, empty if there is none."""
+        values = self.headers.getRawHeaders(name) or [""]
+        return values[0]
+
+    @property
+    def date(self) -> float | None:
+        """The server's time, in seconds since the epoch."""
+        try:
+            return parsedate_to_datetime(self.header("Date")).timestamp()
+        except (TypeError, ValueError):
+            return None
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the server wants to be left alone."""
+        text = self.header("Retry-After")
+        return float(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+
+    @property
+    def reason(self) -> str:
+        """What the server says, in a line without anything secret."""
+        error = self.document.get("error")
+        message = error.get("message") if isinstance(error, dict) else None
+        text = message if isinstance(message, str) else self.content.decode("utf-8", "replace")
+        line = " ".join(_QUERY.sub(r"\1", text).split())[:_LONGEST_TEXT]
+        return f"status {self.status}" + (f" ({line})" if line else "")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room."""
+        error = self.document.get("error")
+        faults = error.get("errors") if isinstance(error, dict) else None
+        reasons = [f.get("reason") for f in faults or () if isinstance(f, dict)]
+        return self.status == 507 or (
+            self.status in (403, 413, 429) and any(reason in _FULL for reason in reasons)
+        )
+
+
+class Requests:
+    """Sends requests, a bounded number at a time."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        agent: IAgent,
+        credentials: ICredentials,
+        patience: Patience,
+        at_once: int = 16,
+    ) -> None:
+        """
+        :param agent: is to keep its connections.
+        :param at_once: requests; those that stream to clients are not counted.
+        """
+        self.reactor = reactor
+        self.patience = patience
+        self._client = HTTPClient(agent)
+        self._credentials = credentials
+        self._turns = DeferredSemaphore(at_once)
+
+    async def ask(
+        self,
+        what: str,
+        method: str,
+        url: str,
+        expected: Collection[int] = (200,),
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | memoryview = b"",
+        patience: Patience | None = None,
+    ) -> Answer:
+        """Send a request whose repetition does no harm, until there is an answer that counts.
+
+        :param what: is done, for messages: ``reading layers/0a``.
+        :param expected: statuses that the caller knows what to do with.
+        :raises StorageFull: if there is no room.
+        :raises StorageUnavailable: for any other answer, or none.
+        """
+        patience = patience or self.patience
+        give_up = self.reactor.seconds() + patience.total
+        tried = 0
+        while True:
+            tried += 1
+            asked = 0.0
+            try:
+                answer = await self.once(
+                    method, url, headers=headers, body=body, limit=patience.limit
+                )
+            except Unreached as unreached:
+                reason = str(unreached)
+            else:
+                if answer.status in expected:
+                    return answer
+                self.check(what, answer)
+                reason, asked = answer.reason, answer.retry_after
+            wait = patience.wait(tried, asked)
+            if tried >= patience.tries or self.reactor.seconds() + wait > give_up:
+                self._log.error(
+                    "{what}: given up after {tried} tries: {reason}",
+                    what=what,
+                    tried=tried,
+                    reason=reason,
+                )
+                raise unavailable(what, reason)
+            self._log.warn("{what}: {reason}; trying again", what=what, reason=reason)
+            await self.pause(wait)
+
+    def check(self, what: str, answer: Answer) -> None:
+        """Raise what an answer means, unless the same request may succeed in a moment."""
+        if answer.is_full:
+            raise StorageFull("the bucket")
+        if answer.status not in PASSING:
+            self._log.error("{what}: {reason}", what=what, reason=answer.reason)
+            raise unavailable(what, answer.reason)
+
+    async def once(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | memoryview = b"",
+        limit: float | None = None,
+    ) -> Answer:
+        """Send a request once; if its token was refused, once more with a new one.
+
+        :param limit: seconds.
+        :raises Unreached: if there is no whole answer.
+        :raises StorageUnavailable: if there is no token.
+        """
+        await self._turns.acquire()
+        try:
+            answer, token = await self._with_token(method, url, headers, body, limit)
+            if answer.status == 401 and token is not None:
+                self._credentials.reject(token)
+                answer, _ = await self._with_token(method, url, headers, body, limit)
+            return answer
+        finally:
+            self._turns.release()
+
+    async def open(self, url: str, headers: Mapping[str, str]) -> Any:
+        """Send a GET and return the response as soon as its headers are there, body unread.
+
+        :raises Unreached: if none came within the time limit.
+        """
+        sent, _ = await self._headers(headers)
+        return await self._within(self.patience.limit, self._request("GET", url, sent, b""))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await deferLater(self.reactor, seconds, lambda: None)
+
+    async def _with_token(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: bytes | memoryview,
+        limit: Any,
+    ) -> tuple[Answer, str | None]:
+        sent, token = await self._headers(headers or {})
+        work = Deferred.fromCoroutine(self._send(method, url, sent, body))
+        return await self._within(limit or self.patience.limit, work), token
+
+    async def _headers(self, headers: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
+        token = await self._credentials.token()
+        return ({**headers, "Authorization": f"Bearer {token}"} if token else {**headers}), token
+
+    async def _send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | memoryview
+    ) -> Answer:
+        response = await self._request(method, url, headers, body)
+        content = await response.content()
+        return Answer(response.code, response.headers, content, _document(response, content))
+
+    def _request(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | memoryview
+    ) -> "Deferred[Any]":
+        # A status of 308 belongs to resumable uploads; treq would follow it.
+        reactor: Any = self.reactor
+        return self._client.request(
+            method,
+            url,
+            headers=Headers({name: [value] for name, value in headers.items()}),
+            data=FileBodyProducer(_View(body)) if body else None,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=reactor,
+        )
+
+    async def _within(self, limit: float, work: "Deferred[Any]") -> Any:
+        late: list[float] = []
+
+        def stop() -> None:
+            late.append(limit)
+            work.cancel()
+
+        timer = self.reactor.callLater(limit, stop)
+        try:
+            return await work
+        except (StorageUnavailable, Unreached):
+            raise
+        except Exception as error:  # each layer of the network has its own
+            if late:
+                raise Unreached(f"no answer within {limit:g} s") from None
+            if _is_cancelled(error):
+                raise CancelledError() from None
+            raise Unreached(_network_reason(error)) from error
+        finally:
+            if timer.active():
+                timer.cancel()
+
+
+class _View:
+    """Bytes as a file that copies no more of them than are read at once."""
+
+    def __init__(self, content: bytes | memoryview) -> None:
+        self._content = memoryview(content)
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        piece = bytes(self._content[self._at : self._at + size])
+        self._at += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = 0) -> None:
+        self._at = offset + (len(self._content) if whence == os.SEEK_END else 0)
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        self._content = memoryview(b"")
+
+
+def unavailable(what: str, reason: str) -> StorageUnavailable:
+    """The error for something that Google Cloud Storage did not do."""
+    return StorageUnavailable(f"{what} in Google Cloud Storage failed: {reason}")
+
+
+def _document(response: Any, content: bytes) -> Mapping[str, Any]:
+    """A JSON object in an answer; one that is cut short is no answer."""
+    kind = (response.headers.getRawHeaders("Content-Type") or [""])[0]
+    if not kind.startswith("application/json") or not content:
+        return {}
+    try:
+        document = json.loads(content)
+    except ValueError:
+        raise Unreached("the answer was cut short") from None
+    return document if isinstance(document, dict) else {}
+
+
+def _is_cancelled(error: Exception) -> bool:
+    """Whether it comes of a cancellation, which the HTTP client may wrap."""
+    reasons = getattr(error, "reasons", ())
+    return isinstance(error, CancelledError) or any(
+        isinstance(reason, Failure) and reason.check(CancelledError) for reason in reasons
+    )
+
+
+def _network_reason(error: Exception) -> str:
+    reasons = getattr(error, "reasons", None)
+    if reasons and isinstance(reasons[0], Failure):
+        return f"the connection was lost ({reasons[0].getErrorMessage()[:_LONGEST_TEXT]})"
+    return str(error)[:_LONGEST_TEXT] or type(error).__name__

@@ -1,0 +1,163 @@
+"""A bucket for tests, on a server that verifies what it is sent."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
+from twisted.web.client import Agent, HTTPConnectionPool
+from zope.interface import implementer
+
+from nixery.interfaces import Location, Redirect, Stream
+from nixery.model.digest import Digest
+from nixery.storage.gcs.leases import Timing
+from nixery.storage.gcs.making import BucketSettings, make_storage
+from nixery.storage.gcs.requests import Patience
+from nixery.storage.gcs.storage import GcsStorage, Options
+from nixery.storage.gcs.upload import STEP, Sending
+from tests.gcs.objects import Content
+from tests.gcs.server import GcsServer
+
+reactor: Any = _reactor
+
+HASTY = Patience(tries=5, total=20, first=0.005, longest=0.02, limit=5)
+OPTIONS = Options(
+    trust=0,
+    sending=Sending(chunk=4 * STEP, at_once=3, patience=attrs.evolve(HASTY, tries=8)),
+    leasing=Timing(lifetime=30, shortest=0.01, longest=0.03),
+)
+SETTINGS = BucketSettings("bucket", options=OPTIONS, patience=HASTY)
+HANG = 0.3  # seconds after which a request counts as lost, where requests hang
+
+
+class GcsPlace:
+    """One bucket: what the storage contract asks for, and more."""
+
+    def __init__(self, server: GcsServer, environ: Mapping[str, str]) -> None:
+        self.server = server
+        self.environ = dict(environ)
+        self.pool = HTTPConnectionPool(reactor)
+        self.agent = Agent(reactor, pool=self.pool, connectTimeout=5)
+        self._made: list[GcsStorage] = []
+
+    def make_hasty(self) -> GcsStorage:
+        """A storage that does not wait long for an answer; not started."""
+        sending = attrs.evolve(
+            OPTIONS.sending, patience=attrs.evolve(OPTIONS.sending.patience, limit=HANG)
+        )
+        options, patience = attrs.evolve(OPTIONS, sending=sending), attrs.evolve(HASTY, limit=HANG)
+        return self.make(attrs.evolve(SETTINGS, options=options, patience=patience))
+
+    def make(self, settings: BucketSettings = SETTINGS) -> GcsStorage:
+        """A storage that is not started."""
+        made = make_storage(reactor, self.agent, settings, self.environ)
+        self._made.append(made)
+        return made
+
+    async def open(self) -> GcsStorage:
+        storage = self.make()
+        await storage.start()
+        return storage
+
+    async def close(self) -> None:
+        for storage in self._made:
+            storage.stop()
+        await self.pool.closeCachedConnections()
+
+    async def damage(self, digest: Digest, content: bytes | None) -> None:
+        name = f"layers/{digest.hex}"
+        if content is None:
+            self.server.objects.pop(name, None)
+        else:
+            found = self.server.objects[name]
+            self.server.bucket.put(name, Content.of(content), found.fields)
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        self.server.bucket.full = True
+        yield
+        self.server.bucket.full = False
+
+    async def load(self, location: Location) -> bytes:
+        return await load(self.agent, location)
+
+
+@contextlib.asynccontextmanager
+async def gcs_place(folder: Path, setenv: Any) -> AsyncIterator[GcsPlace]:
+    """A place whose credentials are a service account's file.
+
+    :param setenv: sets an environment variable for the length of the test.
+    """
+    server = GcsServer()
+    await server.start()
+    path = folder / "account.json"
+    server.account.write(path, server.token_uri)
+    # Google's library reads the environment itself.
+    setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    environ = {
+        "STORAGE_EMULATOR_HOST": server.url,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(path),
+    }
+    place = GcsPlace(server, environ)
+    try:
+        yield place
+    finally:
+        await place.close()
+        await server.stop()
+
+
+async def load(agent: Agent, location: Location) -> bytes:
+    """What a client gets at a location."""
+    if isinstance(location, Stream):
+        collected = Collected()
+        await location.copy(0, location.size, collected)
+        return bytes(collected.content)
+    assert isinstance(location, Redirect)
+    client = HTTPClient(agent)
+    response = await client.get(location.url, allow_redirects=False, reactor=reactor)
+    content: bytes = await response.content()
+    assert (response.code, len(content)) == (200, location.size), content[:500]
+    return content
+
+
+@implementer(IConsumer)
+class Collected:
+    """A client that takes what it gets.
+
+    :ivar enough: after so many bytes it takes no more, until it is told to go on.
+    """
+
+    def __init__(self, enough: int | None = None) -> None:
+        self.content = bytearray()
+        self.enough = enough
+        self.paused: Deferred[None] = Deferred()
+        self.producer: IPushProducer | None = None
+        self.registered = 0
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        assert streaming
+        assert self.producer is None
+        self.producer = IPushProducer(producer)
+        self.registered += 1
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        self.content += data
+        if self.enough is not None and len(self.content) >= self.enough:
+            assert self.producer is not None
+            self.producer.pauseProducing()
+            if not self.paused.called:
+                self.paused.callback(None)
+
+    def go_on(self) -> None:
+        """Take the rest."""
+        self.enough = None
+        assert self.producer is not None
+        self.producer.resumeProducing()

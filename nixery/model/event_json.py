@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 import attrs
 
-from nixery.model.events import Event, Skipped
+from nixery.model.events import Event
 
 _LONGEST = 4096
 """Characters of a text that are kept."""
@@ -74,11 +74,6 @@ def line(number: int, seconds: float, event: Event) -> bytes:
         elif isinstance(value, list) and len(value) > _MOST:
             made[name] = [*value[:_MOST], f"… and {len(value) - _MOST} more"]
     return b'{"id":%d,"time":%.3f,%b\n' % (number, seconds, _encode(made)[1:].encode("ascii"))
-
-
-def skipped(number: int, seconds: float, count: int | None) -> bytes:
-    """The line that stands for events that are lost, up to one with a number."""
-    return line(number, seconds, Skipped(count))
 
 
 def _fits(value: Any, kind: Any) -> bool:

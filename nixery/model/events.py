@@ -204,9 +204,11 @@ class Failed:
     """There will be no image.
 
     :param message: why, in words for people.
+    :param derivation: the one that failed to build, if one did.
     """
 
     message: str
+    derivation: str | None
 
 
 @attrs.frozen

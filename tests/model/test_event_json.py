@@ -13,7 +13,12 @@ from nixery.model.events import Event, FetchesPlanned, LogLine, Packed, Skipped
 
 KINDS: list[Any] = list(get_args(Event))
 ANY_TEXT = st.text(st.characters())  # lone surrogates, NUL and ESC among them
-VALUES = {str: ANY_TEXT, int: st.integers(), int | None: st.none() | st.integers()}
+VALUES = {
+    str: ANY_TEXT,
+    str | None: st.none() | ANY_TEXT,
+    int: st.integers(),
+    int | None: st.none() | st.integers(),
+}
 
 
 def events_of(kind: Any) -> st.SearchStrategy[Any]:

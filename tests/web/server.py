@@ -14,7 +14,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from nixery.interfaces import IBuilder, IStorage, Location, Provenance, Pull
+from nixery.interfaces import IBuilder, IStorage, Location, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
@@ -38,17 +38,21 @@ class FakeBuilder:
     :ivar error: what builds fail with.
     :ivar provenance: what images are said to be made from.
     :ivar offered: the tags.
+    :ivar build: the ID of the build that images come from.
     """
 
     asked: list[Image] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: Exception | None = None
+    build: str | None = None
     left: int = 0
     provenance: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
 
-    async def manifest(self, image: Image) -> Pull:
+    async def manifest(self, image: Image, on_build: OnBuild | None = None) -> Pull:
         self.asked.append(image)
+        if on_build is not None and self.build is not None:
+            on_build(self.build)
         if self.gate is not None:
             await self._wait(self.gate)
         if self.error is not None:

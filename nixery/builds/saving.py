@@ -11,7 +11,7 @@ from nixery.builds.blocks import Block, BlockFile
 
 PERIOD = 1.0
 """Seconds after which an event is on disk at the latest, if the disk keeps up."""
-_ENOUGH = 256 * 1024
+_ENOUGH = 128 * 1024
 _MOST = 16 * 1024 * 1024
 
 

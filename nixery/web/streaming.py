@@ -1,0 +1,73 @@
+"""Sending the events of a build as they come, no faster than the client takes them."""
+
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.web.server import Request
+
+from nixery.builds.blocks import Block
+from nixery.builds.following import Subscription
+from nixery.web.forms import Form
+from nixery.web.gate import Gate, gated
+
+HEARTBEAT = 15.0
+"""Seconds between two signs of life on a connection on which nothing else is sent."""
+_MUCH = 96 * 1024
+"""Bytes of events that are made ready in a thread: they come from disk, for one listener."""
+
+
+class IStreamReactor(IReactorThreads, IReactorTime):
+    """What is needed of a reactor here."""
+
+
+async def send_events(
+    reactor: IStreamReactor, request: Request, subscription: Subscription, form: Form
+) -> None:
+    """Write all events of a build to a request whose headers are set, until the build ends."""
+    request.write(form.begin)
+    with gated(request) as gate:
+        heart = _Heart(reactor, request, gate, form.heartbeat)
+        try:
+            while (block := await subscription.next()) is not None:
+                shown = await _shown(reactor, block, form)
+                heart.rest()
+                request.write(shown)
+                await gate.passed()
+        finally:
+            heart.stop()
+
+
+async def _shown(reactor: IStreamReactor, block: Block, form: Form) -> bytes:
+    if len(block.data) < _MUCH:
+        return block.shown(form.name, form.show)
+    pool = reactor.getThreadPool()
+    return await deferToThreadPool(reactor, pool, block.shown, form.name, form.show)
+
+
+class _Heart:
+    """Sends a form's heartbeat when nothing else was sent for a while."""
+
+    def __init__(
+        self, reactor: IReactorTime, request: Request, gate: Gate, heartbeat: bytes
+    ) -> None:
+        self._call = LoopingCall(self._beat)
+        self._call.clock = reactor
+        self._request = request
+        self._gate = gate
+        self._heartbeat = heartbeat
+        if heartbeat:
+            self._call.start(HEARTBEAT, now=False)
+
+    def rest(self) -> None:
+        """Something was sent."""
+        if self._call.running:
+            self._call.reset()
+
+    def stop(self) -> None:
+        """There is no more need."""
+        if self._call.running:
+            self._call.stop()
+
+    def _beat(self) -> None:
+        if self._gate.is_open:
+            self._request.write(self._heartbeat)

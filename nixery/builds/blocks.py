@@ -35,18 +35,22 @@ class Block:
 
     :param first: the number of the first.
     :param last: the number of the last.
-    :param data: a line for each; for events that are lost, one that says so.
+    :param data: a line for each.
+    :param lost: whether they can't be told; a single line says so then.
     """
 
     first: int
     last: int
     data: bytes
+    lost: bool = False
     _shown: dict[str, bytes] = attrs.Factory(dict)
 
     def after(self, number: int) -> "Block":
         """The events behind one."""
         if number < self.first:
             return self
+        if self.lost:
+            return lost(number, self.last, self.last - number)
         drop = number + 1 - self.first
         return Block(number + 1, self.last, self.data.split(b"\n", drop)[drop])
 
@@ -82,6 +86,14 @@ class BlockFile:
     def last(self) -> int:
         """The number of the last event that is there."""
         return self._places[-1].last if self._places else 0
+
+    def start(self, after: int) -> int:
+        """The number of the first event of the block that has the one behind another; that one's
+        own if it is in none."""
+        place = bisect_right(self._places, after, key=lambda place: place.last)
+        if place == len(self._places):
+            return after + 1
+        return min(self._places[place].first, after + 1)
 
     def scan(self) -> None:
         """Find the blocks of a file that another process wrote; passes over what is damaged.
@@ -151,7 +163,7 @@ def lost(after: int, last: int, count: int | None) -> Block:
 
     :param count: how many those are; nothing where nobody knows.
     """
-    return Block(after + 1, last, line(last, time.time(), Skipped(count)))
+    return Block(after + 1, last, line(last, time.time(), Skipped(count)), lost=True)
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:

@@ -1,24 +1,51 @@
 """Following a build: what was before, and then what comes, in order."""
 
-import attrs
+from collections import OrderedDict
+
 from twisted.internet.threads import deferToThreadPool
 
 from nixery.builds.blocks import Block, BlockFile, lost
 from nixery.builds.saving import IHistoryReactor
 from nixery.builds.tail import Tail
+from nixery.coalesce import Coalescer
+
+_LATELY = 8
+"""Blocks that were read lately and are kept: many who fell behind are often at one place."""
 
 
-@attrs.define(eq=False)
 class Source:
-    """Where a build's events are to be had: the last in memory, all on disk.
+    """Where a build's events are to be had: the last in memory, all on disk."""
 
-    :ivar ended: whether there will be no more.
-    """
+    def __init__(
+        self, reactor: IHistoryReactor, file: BlockFile, tail: Tail, ended: bool = False
+    ) -> None:
+        self.file = file
+        self.tail = tail
+        self.ended = ended
+        """Whether there will be no more events."""
+        self._reactor = reactor
+        self._reading: Coalescer[int, Block | None] = Coalescer()
+        self._lately: OrderedDict[int, Block] = OrderedDict()
 
-    reactor: IHistoryReactor
-    file: BlockFile
-    tail: Tail
-    ended: bool = False
+    async def read(self, after: int) -> Block | None:
+        """What is on disk behind an event, as far as it is in one block. Reads in a thread.
+
+        :raises OSError: if the file can't be read.
+        """
+        start = self.file.start(after)
+        block = self._lately.get(start)
+        if block is None:
+            pool = self._reactor.getThreadPool()
+            block = await self._reading.join(
+                start, lambda: deferToThreadPool(self._reactor, pool, self.file.read, start - 1)
+            )
+        if block is None:
+            return None
+        self._lately[start] = block
+        self._lately.move_to_end(start)
+        if len(self._lately) > _LATELY:
+            self._lately.popitem(last=False)
+        return block.after(after)
 
 
 class Subscription:
@@ -60,10 +87,8 @@ class Subscription:
             await tail.more()
 
     async def _read(self) -> Block | None:
-        source = self._source
-        pool = source.reactor.getThreadPool()
         try:
-            return await deferToThreadPool(source.reactor, pool, source.file.read, self._after)
+            return await self._source.read(self._after)
         except OSError:  # removed as too old, or the disk is broken
             return self._lost()
 

@@ -13,7 +13,7 @@ from nixery.builds.saving import IHistoryReactor, Saver
 from nixery.builds.summary import Head, Summary
 from nixery.builds.tail import Bounds, Tail
 from nixery.model.event_json import line
-from nixery.model.events import Asked, Done, Event, Failed
+from nixery.model.events import Asked, Done, Event, Failed, LogLine
 
 
 class Record:
@@ -73,7 +73,8 @@ class Record:
         """Take an event. Those that come after the end are passed over."""
         if self.source.ended:
             return
-        self._journal.emit(event)
+        if not isinstance(event, LogLine):  # there may be millions of them
+            self._journal.emit(event)
         self._take(event)
 
     def done(self, digest: str) -> None:
@@ -111,4 +112,5 @@ class Record:
     def _take(self, event: Event) -> None:
         seconds = self._now()
         self._summary.note(event, seconds)
-        self.source.tail.add(line(self.source.tail.last + 1, seconds, event))
+        tail = self.source.tail
+        tail.add(line(tail.last + 1, seconds, event))

@@ -7,11 +7,12 @@ package printed, its text is ASCII: a line of one document is a line.
 import re
 from collections.abc import Sequence
 from json import JSONEncoder
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, cast, get_args
 
 import attrs
 
-from nixery.model.events import Event
+from nixery.model.events import Event, LogLine
 
 _LONGEST = 4096
 """Characters of a text that are kept."""
@@ -27,6 +28,7 @@ _TYPES: dict[str, type[Any]] = {_kebab(kind.__name__): kind for kind in get_args
 _FIELDS: dict[type[Any], tuple[str, tuple[str, ...]]] = {
     kind: (name, tuple(field.name for field in attrs.fields(kind))) for name, kind in _TYPES.items()
 }
+_LOG_LINE = '{"id":%d,"time":%.3f,"type":"log-line","derivation":%s,"line":%s}\n'
 _encode = JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
@@ -66,14 +68,19 @@ def line(number: int, seconds: float, event: Event) -> bytes:
     :param number: its place among the build's events.
     :param seconds: since the epoch.
     """
-    made = document(event)
-    for name, value in made.items():
-        if isinstance(value, str):
-            if len(value) > _LONGEST:
-                made[name] = f"{value[:_LONGEST]}… ({len(value)} characters, cut)"
-        elif isinstance(value, list) and len(value) > _MOST:
-            made[name] = [*value[:_MOST], f"… and {len(value) - _MOST} more"]
+    if type(event) is LogLine:  # nearly all are, and this takes a quarter of the time
+        fields = _quoted(_short(event.derivation)), _quoted(_short(event.line))
+        return (_LOG_LINE % (number, seconds, *fields)).encode("ascii")
+    made = {name: _short(value) for name, value in document(event).items()}
     return b'{"id":%d,"time":%.3f,%b\n' % (number, seconds, _encode(made)[1:].encode("ascii"))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _LONGEST:
+        return f"{value[:_LONGEST]}… ({len(value)} characters, cut)"
+    if isinstance(value, list) and len(value) > _MOST:
+        return [*value[:_MOST], f"… and {len(value) - _MOST} more"]
+    return value
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -16,6 +16,8 @@ def readable(text: str) -> str:
 
     What stands before a carriage return is overwritten by what is behind it.
     """
+    if text.isprintable():
+        return text
     shown = plain(text).rstrip("\r").rpartition("\r")[2]
     return "".join(
         c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in shown

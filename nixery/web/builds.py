@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 from klein import Klein
 from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -21,7 +22,7 @@ from nixery.builds.history import History
 from nixery.builds.summary import Head
 from nixery.web.answers import Kind, answer
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
-from nixery.web.streaming import IStreamReactor, send_events
+from nixery.web.streaming import send_events
 
 _log = Logger()
 
@@ -42,11 +43,11 @@ class BuildsApi:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    def __init__(self, reactor: IStreamReactor, history: History, logs: bool = True) -> None:
+    def __init__(self, clock: IReactorTime, history: History, logs: bool = True) -> None:
         """
         :param logs: whether what packages print is shown.
         """
-        self._reactor = reactor
+        self._clock = clock
         self._history = history
         self._logs = logs
 
@@ -122,7 +123,7 @@ class BuildsApi:
             request.setHeader(name, value)
         if request.method != b"HEAD":
             shown = form if self._logs else form.without_logs()
-            await send_events(self._reactor, request, subscription, shown)
+            await send_events(self._clock, request, subscription, shown)
         return b""
 
     def _line(self, head: Head) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 from nixery.builds.events import describe
 from nixery.model.event_json import parse
-from nixery.model.events import Done, Event, Failed, LogLine, PhaseStarted, Skipped
+from nixery.model.events import Done, Event, Failed, PhaseStarted, Skipped
 from nixery.model.text import readable
 
 _NUMBERED = re.compile(rb'^(\{"id":(\d+),.*)$', re.MULTILINE)
@@ -66,20 +66,20 @@ def _server_sent(lines: bytes) -> bytes:
     return _NUMBERED.sub(rb"id: \2\ndata: \1\n", lines)
 
 
-def _text(lines: bytes, raw: bool) -> bytes:
+def _text(lines: bytes, clean: Callable[[str], str]) -> bytes:
     shown = []
-    for line in lines.splitlines():
-        for name, text in _said(parse(json.loads(line))):
-            shown.append(f"{name}> {text}" if raw else f"{readable(name)}> {readable(text)}")
-    return "".join(text + "\n" for text in shown).encode("utf-8", "replace")
+    # One document of all lines is read in half the time.
+    for made in json.loads(b"[" + lines.rstrip().replace(b"\n", b",") + b"]"):
+        if made["type"] == "log-line":
+            shown.append(f"{clean(made['derivation'])}> {clean(made['line'])}\n")
+        else:
+            shown += [f"{_OWN}> {clean(text)}\n" for text in _told(parse(made))]
+    return "".join(shown).encode("utf-8", "replace")
 
 
-def _said(event: Event) -> Iterator[tuple[str, str]]:
-    """The lines that tell of an event, each with who says it."""
+def _told(event: Event) -> list[str]:
+    """The lines that tell of a step."""
     match event:
-        case LogLine(derivation=derivation, line=line):
-            yield derivation, line
-            return
         case PhaseStarted(derivation=derivation, phase=phase):
             text: str | None = f"{derivation} is in its {phase}"
         case Done(digest=digest):
@@ -90,8 +90,7 @@ def _said(event: Event) -> Iterator[tuple[str, str]]:
             text = f"some events are lost: {'nobody knows how many' if count is None else count}"
         case _:
             text = describe(event)
-    for line in (text or "").splitlines():
-        yield _OWN, line
+    return (text or "").splitlines()
 
 
 SERVER_SENT = Form(
@@ -99,5 +98,5 @@ SERVER_SENT = Form(
 )
 """https://html.spec.whatwg.org/multipage/server-sent-events.html"""
 NDJSON = Form("ndjson", "application/x-ndjson", lambda lines: lines)
-TEXT = Form("text", "text/plain; charset=utf-8", lambda lines: _text(lines, raw=False))
-RAW_TEXT = Form("raw text", "text/plain; charset=utf-8", lambda lines: _text(lines, raw=True))
+TEXT = Form("text", "text/plain; charset=utf-8", lambda lines: _text(lines, readable))
+RAW_TEXT = Form("raw text", "text/plain; charset=utf-8", lambda lines: _text(lines, str))

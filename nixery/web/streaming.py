@@ -1,47 +1,31 @@
 """Sending the events of a build as they come, no faster than the client takes them."""
 
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.web.server import Request
 
-from nixery.builds.blocks import Block
 from nixery.builds.following import Subscription
 from nixery.web.forms import Form
 from nixery.web.gate import Gate, gated
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life on a connection on which nothing else is sent."""
-_MUCH = 96 * 1024
-"""Bytes of events that are made ready in a thread: they come from disk, for one listener."""
-
-
-class IStreamReactor(IReactorThreads, IReactorTime):
-    """What is needed of a reactor here."""
 
 
 async def send_events(
-    reactor: IStreamReactor, request: Request, subscription: Subscription, form: Form
+    clock: IReactorTime, request: Request, subscription: Subscription, form: Form
 ) -> None:
     """Write all events of a build to a request whose headers are set, until the build ends."""
     request.write(form.begin)
     with gated(request) as gate:
-        heart = _Heart(reactor, request, gate, form.heartbeat)
+        heart = _Heart(clock, request, gate, form.heartbeat)
         try:
             while (block := await subscription.next()) is not None:
-                shown = await _shown(reactor, block, form)
                 heart.rest()
-                request.write(shown)
+                request.write(block.shown(form.name, form.show))
                 await gate.passed()
         finally:
             heart.stop()
-
-
-async def _shown(reactor: IStreamReactor, block: Block, form: Form) -> bytes:
-    if len(block.data) < _MUCH:
-        return block.shown(form.name, form.show)
-    pool = reactor.getThreadPool()
-    return await deferToThreadPool(reactor, pool, block.shown, form.name, form.show)
 
 
 class _Heart:

@@ -113,26 +113,33 @@ class BlockFile:
                 self._places.append(_Place(first, last, offset + _HEADER.size, size))
                 self.size = offset = behind
 
-    def append(self, block: Block) -> None:
-        """Write a block behind the last one.
+    def append(self, *blocks: Block) -> None:
+        """Write blocks behind the last one: all of them, or none.
 
-        :raises OSError: if it can't be written; the file is as it was then.
+        :raises OSError: if they can't be written; the file is as it was then.
         """
-        compressor = zstandard.ZstdCompressor(3, write_checksum=True)
-        frame = compressor.compress(block.data)
-        header = _MARK + struct.pack("<QQI", block.first, block.last, len(frame))
+        places, pieces, offset = [], [], self.size
+        for block in blocks:
+            compressor = zstandard.ZstdCompressor(3, write_checksum=True)
+            frame = compressor.compress(block.data)
+            pieces += [_MARK, struct.pack("<QQI", block.first, block.last, len(frame)), frame]
+            offset += _HEADER.size
+            places.append(_Place(block.first, block.last, offset, len(frame)))
+            offset += len(frame)
+        self._write(b"".join(pieces))
+        self.size = offset
+        self._places += places
+
+    def _write(self, data: bytes) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            _write(descriptor, header + frame, self.size)
+            _write(descriptor, data, self.size)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, self.size)
             raise
         finally:
             os.close(descriptor)
-        offset = self.size + len(header)
-        self.size = offset + len(frame)
-        self._places.append(_Place(block.first, block.last, offset, len(frame)))
 
     def read(self, after: int) -> Block | None:
         """The events behind one, as far as they are in one block; nothing if there are none.

@@ -72,7 +72,10 @@ class History:
         self._timer: IDelayedCall | None = None
 
     async def start(self) -> None:
-        """Read what earlier processes wrote. That nothing can be read or written is no error."""
+        """Read what earlier processes wrote. That nothing can be read or written is no error.
+
+        Where another process that runs has the folder, its builds are left alone.
+        """
         try:
             kept = await self._in_thread(self._shelf.load)
         except OSError as error:
@@ -89,6 +92,11 @@ class History:
             self._timer.cancel()
         for ending in list(self._ending.values()):
             await ending
+        self.leave()
+
+    def leave(self) -> None:
+        """Let another process have the folder. Builds that run may still be written."""
+        self._shelf.leave()
 
     def begin(self, key: str, name: str, tag: str) -> Record:
         """A build begins.

@@ -12,7 +12,8 @@ from nixery.builds.blocks import Block, BlockFile
 PERIOD = 1.0
 """Seconds after which an event is on disk at the latest, if the disk keeps up."""
 _ENOUGH = 128 * 1024
-_MOST = 16 * 1024 * 1024
+_AT_ONCE = 4 * 1024 * 1024
+_MOST = 32 * 1024 * 1024
 
 
 class IHistoryReactor(IReactorThreads, IReactorTime):
@@ -81,7 +82,7 @@ class Saver:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        blocks, self._pending, self._size = self._pending, [], 0
+        blocks = self._take()
         self._writing = True
         limit = None if self._finished is not None else self._limit
         pool = self._reactor.getThreadPool()
@@ -89,19 +90,33 @@ class Saver:
         written.addErrback(lambda failure: failure.getErrorMessage())
         written.addCallback(self._written, blocks[-1].last)
 
+    def _take(self) -> list[Block]:
+        """The blocks that are written next."""
+        size = count = 0
+        while count < len(self._pending) and size < _AT_ONCE:
+            size += len(self._pending[count].data)
+            count += 1
+        taken, self._pending = self._pending[:count], self._pending[count:]
+        self._size -= size
+        return taken
+
     def _write(self, blocks: list[Block], limit: int | None) -> str | None:
         """Append blocks, in the thread.
 
         :return: why some of them are lost, if any are.
         """
-        fault = None
-        for block in _joined(blocks):
-            if limit is not None and self._file.size > limit:
-                return f"it is longer than {limit / 1e6:.0f} MB"
-            try:
-                self._file.append(block)
-            except OSError as error:
-                fault = error.strerror or str(error)
+        if limit is not None and self._file.size > limit:
+            return f"it is longer than {limit / 1e6:.0f} MB"
+        joined, fault = _joined(blocks), None
+        try:
+            # At once: a thread that comes back from each small write to a busy reactor waits.
+            self._file.append(*joined)
+        except OSError:
+            for block in joined:
+                try:
+                    self._file.append(block)
+                except OSError as error:
+                    fault = error.strerror or str(error)
         return fault
 
     def _written(self, fault: str | None, last: int) -> None:

@@ -5,6 +5,7 @@ holds its events.
 """
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -38,6 +39,7 @@ class Shelf:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self._held: int | None = None
 
     def events(self, id: str) -> str:
         """The path of a build's events."""
@@ -76,9 +78,10 @@ class Shelf:
 
         Those that ran when the process died have failed; what belongs to no build is removed.
 
-        :raises OSError: if the folder can't be made or read.
+        :raises OSError: if the folder can't be made or read, or another process is at it.
         """
         os.makedirs(self._folder, exist_ok=True)
+        self._hold()
         kept = []
         names = sorted(os.listdir(self._folder))
         for id in (name.removesuffix(_HEAD) for name in names if name.endswith(_HEAD)):
@@ -97,6 +100,23 @@ class Shelf:
         for id, ending in itertools.product(ids, (_HEAD, _EVENTS)):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self._folder, id + ending))
+
+    def leave(self) -> None:
+        """Let another process load it."""
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
+
+    def _hold(self) -> None:
+        """Lock the folder, until this process ends: nobody else may end its running builds."""
+        self._held = held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.leave()
+            raise
+        except OSError:
+            pass  # the file system has no locks
 
     def _recover(self, head: Head) -> Kept:
         """The end of a build that nobody saw."""

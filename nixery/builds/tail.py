@@ -23,7 +23,7 @@ class Bounds:
 
     events: int = 10_000
     bytes: int = 1024 * 1024
-    most: int = 32 * 1024 * 1024
+    most: int = 64 * 1024 * 1024
     block: int = 64 * 1024
     delay: float = 0.05
 

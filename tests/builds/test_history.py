@@ -1,5 +1,6 @@
 """The history of builds: kept, followed, found again."""
 
+import tracemalloc
 from pathlib import Path
 
 import attrs
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
+from nixery.builds.following import Subscription
 from nixery.builds.history import Limits
 from nixery.builds.summary import Head
 from nixery.builds.tail import Bounds
@@ -150,6 +152,7 @@ async def test_a_build_that_nobody_ended(tmp_path: Path) -> None:
     print_lines(record, 5000)
     while record.source.file.last < 5001:
         await moment()
+    history.leave()  # as the kernel does when a process dies
     again = await open_history(tmp_path)
     head = again.head(record.id)
     assert head is not None
@@ -163,10 +166,31 @@ async def test_a_build_that_nobody_ended(tmp_path: Path) -> None:
         assert (await read(again, record.id, after)).events[-1]["type"] == "failed"
     assert (await read(again, record.id, listener.ids[-1])).events == []
     assert (await again.details(record.id))["derivations"][0]["state"] == "stopped"
+    again.leave()
     third = await open_history(tmp_path)
     assert third.heads() == again.heads()
     record.done("sha256:x")
     await history.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_daemons_at_one_folder(tmp_path: Path) -> None:
+    """A daemon that starts while another is at the folder leaves the other's builds alone, and
+    has a history of its own."""
+    history = await open_history(tmp_path)
+    record = begin(history)
+    print_lines(record, 100)
+    other = await open_history(tmp_path)
+    assert other.heads() == []
+    own = begin(other)
+    own.done("sha256:x")
+    await other.stop()
+    assert (await read(other, own.id)).ids == [1]
+    print_lines(record, 100, 100)
+    record.done("sha256:x")
+    await history.stop()
+    assert len((await read(history, record.id)).lines) == 200
+    assert len((await open_history(tmp_path)).heads()) == 2
 
 
 @pytest_twisted.ensureDeferred
@@ -264,7 +288,9 @@ async def test_the_old_are_removed(tmp_path: Path) -> None:
     history = await open_history(tmp_path)
     begin(history).done("sha256:x")
     await history.stop()
-    assert len((await open_history(tmp_path)).heads()) == 1
+    again = await open_history(tmp_path)
+    assert len(again.heads()) == 1
+    await again.stop()
     assert (await open_history(tmp_path, limits=Limits(seconds=0))).heads() == []
     assert list((tmp_path / "history").iterdir()) == []
 
@@ -354,3 +380,36 @@ async def test_many_lines_at_once(tmp_path: Path) -> None:
     assert head is not None
     assert head.complete
     assert len((await read(history, record.id)).lines) == 300_000
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("length", [3000, 10_000_000])
+async def test_much_text(tmp_path: Path, length: int) -> None:
+    """A hundred megabytes of log cost a fraction of that in memory, in however long lines they
+    come, and however many listen."""
+    history = await open_history(tmp_path, Bounds())
+    record = begin(history)
+    count = 100_000_000 // length
+    listeners = [await follow(history, record.id) for _ in range(3)]
+    sizes = [Deferred.fromCoroutine(_size(listener)) for listener in listeners]
+    tracemalloc.start()
+    for number in range(count):
+        record.emit(LogLine("x-1", f"{number} " + "x" * length))
+        while record.source.tail.told > record.source.file.last + 2000:
+            await moment(0)
+    record.done("sha256:x")
+    for size in sizes:
+        assert await size == count + 1
+    await history.stop()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50_000_000
+    assert history.heads()[0].complete
+
+
+async def _size(subscription: Subscription) -> int:
+    """How many events there are."""
+    count = 0
+    while (block := await subscription.next()) is not None:
+        count += block.data.count(b"\n")
+    return count

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from nixery.builds.blocks import Block, BlockFile
 from nixery.builds.history import History, Limits
 from nixery.builds.record import Record
+from nixery.builds.tail import Bounds
 from nixery.model.event_json import line
 from nixery.model.events import LogLine
 from tests.builds.histories import (
@@ -145,6 +146,32 @@ async def test_a_build_that_prints_too_much(tmp_path: Path) -> None:
     ]
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_hangs(tmp_path: Path) -> None:
+    """While the disk takes nothing, not even an error comes of it, listeners are told all, memory
+    is bounded, and the log is not complete."""
+    history = await open_history(tmp_path, Bounds(most=4_000_000))
+    record = begin(history)
+    os.mkfifo(record.source.file.path)  # opening it waits until somebody reads it
+    listening = Listener(await follow(history, record.id)).start()
+    for start in range(0, 20_000, 100):
+        for number in range(start, start + 100):
+            record.emit(LogLine("x-1", f"{number} " + "x" * 800))
+        await moment(0)
+    tail = record.source.tail
+    assert (tail.told - tail.first) * 800 < 5_000_000
+    record.done("sha256:x")
+    assert (await listening).ids == list(range(1, 20_002))
+    late = Listener(await follow(history, record.id)).start()
+    reader = os.open(record.source.file.path, os.O_RDONLY | os.O_NONBLOCK)
+    await history.stop()
+    os.close(reader)
+    assert not record.head.complete
+    told = await late
+    assert told.events[0]["type"] == "skipped"
+    assert told.ids == list(range(told.ids[0], 20_002))
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) * 2 // 3]
 
@@ -189,6 +216,7 @@ async def test_what_a_crash_leaves(
         await history.stop()
     path = Path(record.source.file.path)
     path.write_bytes(damage(path.read_bytes()))
+    history.leave()
     again = await open_history(tmp_path)
     (head,) = again.heads()
     assert head.state == ("done" if ended else "failed")

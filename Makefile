@@ -21,6 +21,7 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@scripts/require $(TEST_PROGRAMS)
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/service.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
 	@$(VENV)/bin/python benchmarks/packing.py
 
 $(VENV)/.installed: setup.py

@@ -225,15 +225,20 @@ class IResolver(Interface):
         """Ask nothing more of the source."""
 
 
+OnBuild = Callable[[str], None]
+"""Takes the ID of the build that an answer waits for."""
+
+
 class IBuilder(Interface):
     """Images by name, made when they are not known yet."""
 
-    async def manifest(image: Image) -> Pull:
+    async def manifest(image: Image, on_build: OnBuild | None = None) -> Pull:
         """The manifest of an image whose blobs are all stored.
 
         One build runs however many ask; cancelling one caller's wait stops nobody else's, and
         not the build.
 
+        :param on_build: is told of the build that this waits for, if there is one.
         :raises NixeryError: what kept the image from being made.
         """
 

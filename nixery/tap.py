@@ -21,6 +21,7 @@ from twisted.web.server import Site
 import nixery
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
+from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import IResolver
 from nixery.model.source import Flake, Folder, Source, canonical_sha256
@@ -38,6 +39,7 @@ from nixery.packing.workers import Packers
 from nixery.settings import Settings, SettingsInvalid
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.variables import SOURCES, VARIABLES, Variable
+from nixery.web.builds import BuildsApi
 from nixery.web.site import make_site
 
 PROGRAMS = {
@@ -184,14 +186,19 @@ def make_registry(
     layers = LayerMaker(storage, cache, nix, packers, settings.compression)
     resolver = make_resolver(reactor, settings, git, commands)
     popularity: dict[str, int] = {}  # filled before the first request is taken
-    builder = Builder(
-        reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity
-    )
-    site = make_site(reactor, builder, storage, settings.hold)
+    limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
+    history = History(reactor, os.path.join(settings.state, "history"), limits)
+    budget = settings.layer_budget
+    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
+    builds = None
+    if settings.pages != "off":
+        builds = BuildsApi(reactor, history, logs=settings.pages == "all")
+    site = make_site(reactor, builder, storage, settings.hold, builds)
 
     async def prepare() -> None:
         await storage.start()
         git.start()
+        await history.start()
         nix.start()
         if settings.popularity_url is not None:
             copy = os.path.join(settings.state, "popularity.json")
@@ -202,6 +209,7 @@ def make_registry(
         await builder.stop()
         await sources.stop()
         await resolver.stop()
+        await history.stop()
         await processes.stop()
         await packers.stop()
         if settings.bucket is not None:

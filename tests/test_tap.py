@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
+from twisted.web.server import Site
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -129,6 +130,19 @@ async def test_a_stop_while_it_starts(daemon: Daemon) -> None:
         await daemon.stop()
     assert len(given_up) == 1
     assert not [event for event in captured if "cannot start" in formatEvent(event)]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("pages", ["all", "no-logs", "off"])
+async def test_what_is_shown_of_builds(tmp_path: Path, pages: str) -> None:
+    """Builds are shown as the operator wants it, from the state folder."""
+    daemon = Daemon(tmp_path, NIXERY_PAGES=pages)
+    await daemon.start()
+    assert isinstance(daemon.endpoint.site, Site)
+    assert (daemon.state / "history").is_dir()
+    root: Any = daemon.endpoint.site.resource
+    assert (root._builds is None) == (pages == "off")
+    await daemon.stop()
 
 
 def _moment() -> Deferred[None]:

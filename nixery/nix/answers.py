@@ -30,7 +30,7 @@ from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import SHELL, Image, image_name
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
-from nixery.nix.events import plain
+from nixery.model.text import plain
 
 TAIL = 20
 """Lines of a failed derivation's log that its error quotes."""

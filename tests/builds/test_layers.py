@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from nixery.builds.cache import Cache
 from nixery.builds.layers import Contents, LayerMaker
 from nixery.model.errors import PackingFailed, ShuttingDown, StorageFull
-from nixery.model.events import Event, Packed
+from nixery.model.events import Event, Packed, Stored
 from nixery.model.manifest import Layer
 from nixery.model.rootfs import File, Folder, Link
 from nixery.packing import tar
@@ -73,9 +73,10 @@ async def test_layers_are_made_once(workshop: Workshop) -> None:
     assert layer.descriptor.media_type == media_type("fast")
     assert len(workshop.storage.blobs[layer.descriptor.digest]) == layer.descriptor.size
     assert await workshop.maker.known([Contents((A,)), contents]) == [None, layer]
-    (told,) = workshop.events
-    assert isinstance(told, Packed)
-    assert told.digest == str(layer.descriptor.digest)
+    packed, stored = workshop.events
+    assert isinstance(packed, Packed)
+    assert packed.digest == str(layer.descriptor.digest)
+    assert stored == Stored(packed.digest)
     assert workshop.left_behind() == []
 
 

@@ -224,8 +224,15 @@ class Requests:
 
         :raises Unreached: if none came within the time limit.
         """
+        sent, token = await self._headers(headers)
+        limit = self.patience.limit
+        response = await self._within(limit, self._request("GET", url, sent, b""))
+        if response.code != 401 or token is None:
+            return response
+        self._credentials.reject(token)
+        await self._within(limit, response.content())
         sent, _ = await self._headers(headers)
-        return await self._within(self.patience.limit, self._request("GET", url, sent, b""))
+        return await self._within(limit, self._request("GET", url, sent, b""))
 
     async def pause(self, seconds: float) -> None:
         """Wait."""

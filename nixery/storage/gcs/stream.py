@@ -33,22 +33,23 @@ class _Copying(Protocol):
         self._consumer = consumer
         self._most = most
         self._silence: IDelayedCall | None = None
+        self._registered = False
 
     def connectionMade(self) -> None:
-        self._consumer.registerProducer(self, True)
+        self._registered = True
         self._listen()
+        self._consumer.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
         piece = data[: self._most - self.copied]
         self.copied += len(piece)
         if self._silence is not None:
             self._silence.reset(_LONGEST_SILENCE)
-        if piece:
+        if piece and self._registered:
             self._consumer.write(piece)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._rest()
-        self._consumer.unregisterProducer()
+        self._leave()
         if not self.finished.called:
             self.finished.callback(None)
 
@@ -63,14 +64,22 @@ class _Copying(Protocol):
     def stopProducing(self) -> None:
         self.stopped = True
         self._abort()
+        if not self.finished.called:
+            self.finished.callback(None)
 
     @property
     def _producer(self) -> IPushProducer:
         assert self.transport is not None
         return self.transport  # type: ignore[return-value]  # what deliverBody gives is one
 
-    def _abort(self) -> None:
+    def _leave(self) -> None:
         self._rest()
+        if self._registered:
+            self._registered = False
+            self._consumer.unregisterProducer()
+
+    def _abort(self) -> None:
+        self._leave()
         if self.transport is not None:
             self._producer.stopProducing()
 

@@ -11,8 +11,9 @@ import pytest
 import pytest_twisted
 from treq.client import HTTPClient
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from nixery.interfaces import Redirect, Stream
@@ -225,7 +226,7 @@ async def test_clients_that_leave(place: GcsPlace) -> None:
         copying = _start(location.copy(0, len(content), client))
         await client.paused
         before = place.server.count("object.media")
-        failed: list[object] = []
+        failed: list[Failure] = []
         copying.addErrback(failed.append)
         if how == "stop":
             assert client.producer is not None
@@ -233,7 +234,7 @@ async def test_clients_that_leave(place: GcsPlace) -> None:
         else:
             copying.cancel()
         await copying
-        assert failed
+        assert [failure.type for failure in failed] == [CancelledError]
         assert client.producer is None
         await deferLater(reactor, 0.05)
         assert place.server.count("object.media") == before

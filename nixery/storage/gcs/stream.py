@@ -1,21 +1,16 @@
 """Copying a blob from the bucket to a client, no faster than the client takes it."""
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nixery.model.errors import StorageUnavailable
 from nixery.storage.gcs.bucket import Bucket, Object
 from nixery.storage.gcs.requests import PASSING, Unreached, unavailable
 
 _LONGEST_SILENCE = 30.0  # seconds
-
-
-class ClientLeft(StorageUnavailable):
-    """Nobody takes the bytes any more."""
 
 
 @implementer(IPushProducer)
@@ -107,6 +102,7 @@ class Streams:
         :param start: of the first byte.
         :param length: bytes.
         :raises StorageUnavailable: if they can't be had; some may have been written.
+        :raises CancelledError: if the consumer wants no more.
         """
         requests, tried, offset, end = self._bucket.requests, 0, start, start + length
         what = f"reading {found.name}"
@@ -141,7 +137,7 @@ class Streams:
         response.deliverBody(copying)
         await copying.finished
         if copying.stopped:
-            raise ClientLeft("the client has left")
+            raise CancelledError()  # nobody takes the bytes any more
         return copying.copied
 
 

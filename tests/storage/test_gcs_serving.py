@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
+import google.auth.credentials
 import pytest
 import pytest_twisted
 from treq.client import HTTPClient
@@ -41,15 +42,22 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]
 # --- URLs -----------------------------------------------------------------------------------
 
 
-class Signer:
+class Signer(google.auth.credentials.Signing):
     """Signs with a key of the server's account, and counts that."""
 
     def __init__(self, place: GcsPlace, folder: Path) -> None:
         path = folder / "key.pem"
         path.write_text(place.server.account.pem)
-        self.signer_email = place.server.account.email
-        self._signer = load_signer(str(path), self.signer_email)
+        self._signer = load_signer(str(path), place.server.account.email)
         self.count = 0
+
+    @property
+    def signer(self) -> Any:
+        return self._signer.signer
+
+    @property
+    def signer_email(self) -> Any:
+        return self._signer.signer_email
 
     def sign_bytes(self, message: bytes) -> bytes:
         self.count += 1
@@ -58,14 +66,11 @@ class Signer:
 
 
 @pytest_twisted.ensureDeferred
-async def test_signed_once(
-    place: GcsPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_signed_once(place: GcsPlace, tmp_path: Path) -> None:
     """A URL is handed out for half of its life, however many ask; then there is another one."""
     signer, clock = Signer(place, tmp_path), Clock()
     clock.advance(1_800_000_000)
     urls = SignedUrls(reactor, place.server.url, "bucket", signer, 300, clock.seconds)
-    monkeypatch.setattr("google.cloud.storage._signing.ensure_signed_credentials", lambda _: None)
     asking = [Deferred.fromCoroutine(urls.url(NAME)) for _ in range(50)]
     (first,) = {await asked for asked in asking}
     clock.advance(149)
@@ -121,9 +126,7 @@ async def test_public(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_signed_elsewhere(
-    place: GcsPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_signed_elsewhere(place: GcsPlace, tmp_path: Path) -> None:
     """A signer that takes the network is asked in a thread, and what it says against it is
     told."""
 
@@ -131,7 +134,6 @@ async def test_signed_elsewhere(
         def sign_bytes(self, message: bytes) -> bytes:
             raise OSError("signBlob denied")
 
-    monkeypatch.setattr("google.cloud.storage._signing.ensure_signed_credentials", lambda _: None)
     urls = SignedUrls(reactor, place.server.url, "bucket", Refusing(place, tmp_path), 300)
     with pytest.raises(StorageUnavailable, match="no URL can be signed: signBlob denied"):
         await urls.url(NAME)

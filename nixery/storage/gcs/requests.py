@@ -4,7 +4,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -28,6 +28,10 @@ PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _FULL = ("quotaExceeded", "storageQuotaExceeded", "insufficientStorage")
 _LONGEST_TEXT = 300
 _QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
+
+
+Body = Sequence[bytes | memoryview]
+"""The parts of a request's body."""
 
 
 class Unreached(Exception):
@@ -147,7 +151,7 @@ class Requests:
         expected: Collection[int] = (200,),
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | memoryview = b"",
+        body: Body = (),
         patience: Patience | None = None,
     ) -> Answer:
         """Send a request whose repetition does no harm, until there is an answer that counts.
@@ -200,7 +204,7 @@ class Requests:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | memoryview = b"",
+        body: Body = (),
         limit: float | None = None,
     ) -> Answer:
         """Send a request once; if its token was refused, once more with a new one.
@@ -226,13 +230,13 @@ class Requests:
         """
         sent, token = await self._headers(headers)
         limit = self.patience.limit
-        response = await self._within(limit, self._request("GET", url, sent, b""))
+        response = await self._within(limit, self._request("GET", url, sent, ()))
         if response.code != 401 or token is None:
             return response
         self._credentials.reject(token)
         await self._within(limit, response.content())
         sent, _ = await self._headers(headers)
-        return await self._within(limit, self._request("GET", url, sent, b""))
+        return await self._within(limit, self._request("GET", url, sent, ()))
 
     async def pause(self, seconds: float) -> None:
         """Wait."""
@@ -243,7 +247,7 @@ class Requests:
         method: str,
         url: str,
         headers: Mapping[str, str] | None,
-        body: bytes | memoryview,
+        body: Body,
         limit: Any,
     ) -> tuple[Answer, str | None]:
         sent, token = await self._headers(headers or {})
@@ -254,15 +258,13 @@ class Requests:
         token = await self._credentials.token()
         return ({**headers, "Authorization": f"Bearer {token}"} if token else {**headers}), token
 
-    async def _send(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | memoryview
-    ) -> Answer:
+    async def _send(self, method: str, url: str, headers: dict[str, str], body: Body) -> Answer:
         response = await self._request(method, url, headers, body)
         content = await response.content()
         return Answer(response.code, response.headers, content, _document(response, content))
 
     def _request(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | memoryview
+        self, method: str, url: str, headers: dict[str, str], body: Body
     ) -> "Deferred[Any]":
         # A status of 308 belongs to resumable uploads; treq would follow it.
         reactor: Any = self.reactor
@@ -270,7 +272,7 @@ class Requests:
             method,
             url,
             headers=Headers({name: [value] for name, value in headers.items()}),
-            data=FileBodyProducer(_View(body)) if body else None,
+            data=FileBodyProducer(_BodyFile(body)) if any(body) else None,
             allow_redirects=False,
             unbuffered=True,
             reactor=reactor,
@@ -299,26 +301,32 @@ class Requests:
                 timer.cancel()
 
 
-class _View:
-    """Bytes as a file that copies no more of them than are read at once."""
+class _BodyFile:
+    """A body as a file that copies no more of it than is read at once."""
 
-    def __init__(self, content: bytes | memoryview) -> None:
-        self._content = memoryview(content)
+    def __init__(self, body: Body) -> None:
+        self._parts = [memoryview(part) for part in body]
+        self._length = sum(map(len, self._parts))
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        piece = bytes(self._content[self._at : self._at + size])
-        self._at += len(piece)
-        return piece
+        start = self._at
+        for part in self._parts:
+            if start < len(part):
+                piece = bytes(part[start : start + size])
+                self._at += len(piece)
+                return piece
+            start -= len(part)
+        return b""
 
     def seek(self, offset: int, whence: int = 0) -> None:
-        self._at = offset + (len(self._content) if whence == os.SEEK_END else 0)
+        self._at = offset + (self._length if whence == os.SEEK_END else 0)
 
     def tell(self) -> int:
         return self._at
 
     def close(self) -> None:
-        self._content = memoryview(b"")
+        self._parts = []
 
 
 def unavailable(what: str, reason: str) -> StorageUnavailable:

@@ -96,7 +96,7 @@ class Session:
                 "PUT",
                 self._url,
                 headers={"Content-Range": f"bytes {part}/{whole}"},
-                body=data,
+                body=(data,),
                 limit=self._patience.limit,
             )
         except Unreached as unreached:

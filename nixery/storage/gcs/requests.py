@@ -153,11 +153,13 @@ class Requests:
         headers: Mapping[str, str] | None = None,
         body: Body = (),
         patience: Patience | None = None,
+        with_token: bool = True,
     ) -> Answer:
         """Send a request whose repetition does no harm, until there is an answer that counts.
 
         :param what: is done, for messages: ``reading layers/0a``.
         :param expected: statuses that the caller knows what to do with.
+        :param with_token: whether the URL needs one: that of an upload's session is one.
         :raises StorageFull: if there is no room.
         :raises StorageUnavailable: for any other answer, or none.
         """
@@ -169,7 +171,12 @@ class Requests:
             asked = 0.0
             try:
                 answer = await self.once(
-                    method, url, headers=headers, body=body, limit=patience.limit
+                    method,
+                    url,
+                    headers=headers,
+                    body=body,
+                    limit=patience.limit,
+                    with_token=with_token,
                 )
             except Unreached as unreached:
                 reason = str(unreached)
@@ -206,6 +213,7 @@ class Requests:
         headers: Mapping[str, str] | None = None,
         body: Body = (),
         limit: float | None = None,
+        with_token: bool = True,
     ) -> Answer:
         """Send a request once; if its token was refused, once more with a new one.
 
@@ -215,10 +223,12 @@ class Requests:
         """
         await self._turns.acquire()
         try:
-            answer, token = await self._with_token(method, url, headers, body, limit)
+            token = await self._credentials.token() if with_token else None
+            answer = await self._send(method, url, _headers(headers, token), body, limit)
             if answer.status == 401 and token is not None:
                 self._credentials.reject(token)
-                answer, _ = await self._with_token(method, url, headers, body, limit)
+                sent = _headers(headers, await self._credentials.token())
+                answer = await self._send(method, url, sent, body, limit)
             return answer
         finally:
             self._turns.release()
@@ -228,40 +238,34 @@ class Requests:
 
         :raises Unreached: if none came within the time limit.
         """
-        sent, token = await self._headers(headers)
+        token = await self._credentials.token()
         limit = self.patience.limit
-        response = await self._within(limit, self._request("GET", url, sent, ()))
+        response = await self._open(url, _headers(headers, token))
         if response.code != 401 or token is None:
             return response
         self._credentials.reject(token)
         await self._within(limit, response.content())
-        sent, _ = await self._headers(headers)
-        return await self._within(limit, self._request("GET", url, sent, ()))
+        return await self._open(url, _headers(headers, await self._credentials.token()))
 
     async def pause(self, seconds: float) -> None:
         """Wait."""
         await deferLater(self.reactor, seconds, lambda: None)
 
-    async def _with_token(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None,
-        body: Body,
-        limit: Any,
-    ) -> tuple[Answer, str | None]:
-        sent, token = await self._headers(headers or {})
-        work = Deferred.fromCoroutine(self._send(method, url, sent, body))
-        return await self._within(limit or self.patience.limit, work), token
+    async def _open(self, url: str, headers: dict[str, str]) -> Any:
+        return await self._within(self.patience.limit, self._request("GET", url, headers, ()))
 
-    async def _headers(self, headers: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
-        token = await self._credentials.token()
-        return ({**headers, "Authorization": f"Bearer {token}"} if token else {**headers}), token
+    async def _send(
+        self, method: str, url: str, headers: dict[str, str], body: Body, limit: float | None
+    ) -> Answer:
+        async def send() -> Answer:
+            response = await self._request(method, url, headers, body)
+            content = await response.content()
+            return Answer(response.code, response.headers, content, _document(response, content))
 
-    async def _send(self, method: str, url: str, headers: dict[str, str], body: Body) -> Answer:
-        response = await self._request(method, url, headers, body)
-        content = await response.content()
-        return Answer(response.code, response.headers, content, _document(response, content))
+        answer: Answer = await self._within(
+            limit or self.patience.limit, Deferred.fromCoroutine(send())
+        )
+        return answer
 
     def _request(
         self, method: str, url: str, headers: dict[str, str], body: Body
@@ -295,7 +299,7 @@ class Requests:
                 raise Unreached(f"no answer within {limit:g} s") from None
             if _is_cancelled(error):
                 raise CancelledError() from None
-            raise Unreached(_network_reason(error)) from error
+            raise Unreached(network_reason(error)) from error
         finally:
             if timer.active():
                 timer.cancel()
@@ -346,6 +350,10 @@ def _document(response: Any, content: bytes) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
+    return {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
+
+
 def _is_cancelled(error: Exception) -> bool:
     """Whether it comes of a cancellation, which the HTTP client may wrap."""
     reasons = getattr(error, "reasons", ())
@@ -354,7 +362,8 @@ def _is_cancelled(error: Exception) -> bool:
     )
 
 
-def _network_reason(error: Exception) -> str:
+def network_reason(error: Exception) -> str:
+    """What an error of the network says."""
     reasons = getattr(error, "reasons", None)
     if reasons and isinstance(reasons[0], Failure):
         return f"the connection was lost ({reasons[0].getErrorMessage()[:_LONGEST_TEXT]})"

@@ -109,6 +109,7 @@ async def test_lost_answers(place: GcsPlace) -> None:
     """Who has got a lease without being told finds out that it is his."""
     place.server.faults = Faults.script(upload_media=["drop-after", None, "drop-after"])
     lease = await make(place, lifetime=0.6).lease("0a")
+    assert place.server.count("upload.media") == 2
     await until(place, "upload.media", 3)
     with capturedLogs() as captured:
         await until(place, "upload.media", 1)

@@ -2,6 +2,7 @@
 """How clients get at what is in the bucket: by signed URLs, by public ones, or through here."""
 
 from collections.abc import Awaitable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -94,8 +95,17 @@ async def test_clock_skew(place: GcsPlace, tmp_path: Path, skew: float) -> None:
     url = await urls.url(NAME)
     place.server.clock.offset = skew
     assert await place.load(Redirect(url, len(CONTENT))) == CONTENT
-    query = parse_qs(urlsplit(url).query)
+
+
+@pytest_twisted.ensureDeferred
+async def test_dated_back(place: GcsPlace, tmp_path: Path) -> None:
+    """A URL is dated a minute back, and lasts a minute longer."""
+    signer = Signer(place, tmp_path)
+    moment = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
+    urls = SignedUrls(reactor, place.server.url, "bucket", signer, 300, lambda: moment)
+    query = parse_qs(urlsplit(await urls.url(NAME)).query)
     assert query["X-Goog-Expires"] == ["360"]
+    assert query["X-Goog-Date"] == ["20270115T075900Z"]
 
 
 @pytest_twisted.ensureDeferred

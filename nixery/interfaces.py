@@ -50,7 +50,8 @@ class Stream:
 
     :param size: bytes.
     :param copy: writes some of its bytes to a consumer, no faster than that takes them:
-        ``copy(start, length, consumer)``. Raises ``StorageUnavailable`` if they end too early.
+        ``copy(start, length, consumer)``. Raises ``StorageUnavailable`` if they end too early,
+        and ``CancelledError`` if the consumer wants no more.
     """
 
     size: int

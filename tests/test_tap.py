@@ -23,6 +23,7 @@ from zope.interface.verify import verifyObject
 from nixery.model.errors import StorageUnavailable
 from nixery.settings import Settings
 from nixery.tap import Options, RegistryService, child_environment, make_registry, makeService
+from tests.gcs.fake import fake_gcs_server
 
 reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[1]
@@ -261,6 +262,24 @@ def test_faults_from_outside(tmp_path: Path) -> None:
     ran = twistd(tmp_path, NIXERY_LISTEN="nosuch:1")
     assert ran.returncode == 1
     assert [line.split()[1] for line in ran.stderr.splitlines()] == ["NIXERY_LISTEN"]
+
+
+def test_check_of_a_good_bucket(tmp_path: Path) -> None:
+    """``--check`` of a bucket that can be used ends with 0."""
+    with fake_gcs_server(tmp_path / "gcs") as fake:
+        ran = twistd(tmp_path, "--check", **fake.environ, NIXERY_STORAGE_REDIRECT="off")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "gs://images; clients get copies from here" in ran.stdout
+
+
+def test_google_is_not_imported_in_vain() -> None:
+    """Google's libraries, which take time and memory, are imported for a bucket alone."""
+    program = "import sys, nixery.tap; print([m for m in sys.modules if m.startswith('google')])"
+    command = [sys.executable, "-c", program]
+    environ = {**os.environ, "PYTHONPATH": str(TOP)}
+    output = subprocess.check_output(command, text=True, env=environ)
+    # A package that only holds others is made by the interpreter's own start.
+    assert output.strip() in ("[]", "['google']")
 
 
 def test_check_of_a_bucket(tmp_path: Path) -> None:

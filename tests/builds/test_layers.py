@@ -17,7 +17,7 @@ from nixery.model.rootfs import File, Folder, Link
 from nixery.packing import tar
 from nixery.packing.compress import media_type
 from nixery.packing.job import PackedLayer
-from nixery.storage.memory import MemoryStorage
+from nixery.storage.memory import MemoryStorage, MemoryUpload
 from tests.builds.fakes import FakeNix, FakePackers, store_path
 
 A, B = store_path("a"), store_path("b")
@@ -125,6 +125,25 @@ async def test_failures_are_not_remembered(workshop: Workshop) -> None:
     assert not workshop.storage.records
     assert workshop.left_behind() == []
     assert await workshop.make(contents)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_takes_no_more(workshop: Workshop) -> None:
+    """If a layer can't be written because the storage failed, that is the cause which is told."""
+
+    class Failing(MemoryStorage):
+        async def receive(self) -> MemoryUpload:
+            upload = await super().receive()
+            upload.fault = StorageFull()
+            return upload
+
+    workshop.packers.error = lambda job: PackingFailed(job.sink, "Broken pipe")
+    with pytest.raises(PackingFailed):
+        await workshop.make(Contents((A,)))
+    storage = Failing()
+    maker = LayerMaker(storage, Cache(storage), workshop.nix, workshop.packers, "fast")  # type: ignore[arg-type]
+    with pytest.raises(StorageFull):
+        await maker.make(Contents((A,)), workshop.events.append)
 
 
 @pytest_twisted.ensureDeferred

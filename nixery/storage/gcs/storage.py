@@ -38,8 +38,8 @@ from nixery.storage.joining import Joining
 from nixery.storage.keys import check_lease_key, check_record_key
 from nixery.storage.recent import Recent
 
-_REMEMBERED = 20_000  # blobs
-_MEMORY = 8 * 1024 * 1024  # bytes of small contents, twice
+_REMEMBERED = 10_000  # blobs
+_MEMORY = 4 * 1024 * 1024  # bytes of small blobs, and of records
 _SMALL = 64 * 1024  # bytes
 _STALE = 3600.0  # seconds that knowledge serves while the bucket can't be reached
 _REST = 5.0  # seconds for which a bucket that could not be reached is not asked again
@@ -241,7 +241,7 @@ class GcsStorage:
             self._log.warn("{name} is still there: {error}", name=found.name, error=str(error))
 
     def _note(self, digest: Digest, found: Object) -> None:
-        self._known.put(digest, found)
+        self._known.put(digest, attrs.evolve(found, metadata={}))  # it was looked at
 
     def _note_content(self, digest: Digest, content: bytes) -> None:
         if len(content) <= _SMALL:

@@ -18,9 +18,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from nixery.coalesce import Coalescer
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageUnavailable
-from nixery.storage.joining import Joining
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _AHEAD = 300.0  # seconds before its expiry that a token is replaced
@@ -75,7 +75,7 @@ class GoogleCredentials:
         self._token: str | None = None
         self._expiry = 0.0
         self._next_attempt = 0.0
-        self._refreshing: Joining[None, str] = Joining()
+        self._refreshing: Coalescer[None, str] = Coalescer()
 
     async def token(self) -> str | None:
         left = self._expiry - self._now()

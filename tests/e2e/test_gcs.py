@@ -8,10 +8,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.clients import Docker, run
+from tests.e2e.clients import Docker, Podman, run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Answer, Daemon
 from tests.e2e.packages import PackageSet
@@ -34,7 +35,7 @@ def fake(tmp_path: Path) -> Iterator[FakeGcs]:
 def start(start_daemon: StartDaemon, fake: FakeGcs, tmp_path: Path) -> Callable[..., Daemon]:
     """Starts daemons that share nothing but the bucket: ``start(NAME, packages=…)``."""
 
-    def start(name: str, **options: PackageSet) -> Daemon:
+    def start(name: str, **options: Any) -> Daemon:
         return start_daemon(state=tmp_path / name, **options, **fake.environ)
 
     return start
@@ -91,6 +92,25 @@ def test_clients_load_from_the_bucket(
             assert hashlib.sha256(loaded.read()).hexdigest() == hexa
     assert_whole(fake)
     assert not (daemon.storage / "layers").exists()
+
+
+@pytest.mark.real_client
+def test_clients_load_through_the_daemon(
+    start: Callable[..., Daemon], fake: FakeGcs, docker: Docker, podman: Podman
+) -> None:
+    """Where clients are not to be sent to the bucket, they get its blobs from the daemon."""
+    daemon = start("one", NIXERY_STORAGE_REDIRECT="off")
+    image = f"{daemon.host}/shell/git"
+    docker.ok("pull", image)
+    assert "git version" in docker.run(image, "git", "--version")
+    docker.ok("image", "rm", image)
+    podman.ok("pull", "--tls-verify=false", image)
+    for blob in blobs(daemon.pull("shell/git")):
+        answer = daemon.get(f"/v2/git/blobs/{blob}")
+        assert (answer.status, f"sha256:{hashlib.sha256(answer.body).hexdigest()}") == (200, blob)
+        part = daemon.get(f"/v2/git/blobs/{blob}", Range="bytes=5-9")
+        assert (part.status, part.body) == (206, answer.body[5:10])
+    assert_whole(fake)
 
 
 @pytest.mark.real_client

@@ -32,7 +32,7 @@ OPTIONS = Options(
     leasing=Timing(lifetime=30, shortest=0.01, longest=0.03),
 )
 SETTINGS = BucketSettings("bucket", options=OPTIONS, patience=HASTY)
-HANG = 0.3  # seconds after which a request counts as lost, where requests hang
+HANG = 1.5  # seconds after which a request counts as lost, where requests hang
 
 
 class GcsPlace:

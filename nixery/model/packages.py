@@ -135,6 +135,8 @@ def _package(said: dict[str, Any]) -> Package | None:
     texts["version"] = texts["version"] or version
     shown = tuple(_line(step) for step in path)
     available = said.get("available") is not False
+    if not texts["homepage"].startswith(("http://", "https://")):
+        texts["homepage"] = ""
     return Package(shown, **texts, available=available)  # type: ignore[arg-type]
 
 

@@ -177,14 +177,18 @@ class _Search:
         if whole:
             return
         if not self._last:
-            words = b"\n".join(self._errors).decode("utf-8", "replace")
-            raise EvaluationFailed(words[:2000].strip() or "Nix ended without a word")
+            raise self._failure()
         if self._last > self.start:
             self.start = self._last
         elif self.start in self.skipped:
             self._over = True
         else:
             self.skipped.append(self.start)
+
+    def _failure(self) -> EvaluationFailed:
+        lines = b"\n".join(self._errors).decode("utf-8", "replace").splitlines()
+        said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return EvaluationFailed((said or ["Nix ended without a word"])[0][:500], "\n".join(lines))
 
     def listing(self) -> Listing:
         """What was found."""

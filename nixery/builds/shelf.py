@@ -1,0 +1,99 @@
+"""The last listing of a package set, as a file that is there after a restart."""
+
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+
+import attrs
+
+from nixery.model.image import AMD64
+from nixery.model.packages import Package
+from nixery.model.source import PinnedSource, canonical_sha256
+
+_FORMAT = 1
+_FILE = "packages.json.gz"
+_FAST = 1  # of gzip's levels
+
+
+@attrs.frozen
+class Shelved:
+    """A listing that is kept.
+
+    :param key: of what was listed: see :func:`index_key`.
+    :param source: as it is shown.
+    :param revision: as it is shown.
+    :param packages: encoded.
+    :param skipped: attributes that can't be looked at.
+    :param whole: whether the end of the set was reached.
+    """
+
+    key: str
+    source: str
+    revision: str
+    packages: Sequence[bytes] = attrs.field(repr=False)
+    skipped: Sequence[str] = ()
+    whole: bool = True
+
+
+def index_key(pinned: PinnedSource) -> str:
+    """What tells the listing of one revision, as it is configured, from all others."""
+    configuration = attrs.asdict(pinned.configuration) if pinned.configuration else None
+    return canonical_sha256([_FORMAT, AMD64, pinned.pin.identity(), configuration])
+
+
+def write_shelf(folder: str, shelved: Shelved) -> None:
+    """Keep a listing, instead of the one that was kept before.
+
+    :raises OSError: if it can't be written; what was kept is still there then.
+    """
+    head = {
+        "format": _FORMAT,
+        "key": shelved.key,
+        "source": shelved.source,
+        "revision": shelved.revision,
+        "count": len(shelved.packages),
+        "skipped": list(shelved.skipped),
+        "whole": shelved.whole,
+    }
+    os.makedirs(folder, exist_ok=True)
+    for leftover in os.listdir(folder):
+        if leftover != _FILE:
+            os.unlink(os.path.join(folder, leftover))
+    descriptor, path = tempfile.mkstemp(dir=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as file, gzip.open(file, "wb", _FAST) as packed:
+            packed.write(json.dumps(head).encode("ascii") + b"\n")
+            packed.writelines(line + b"\n" for line in shelved.packages)
+        os.replace(path, os.path.join(folder, _FILE))
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def read_shelf(folder: str) -> Shelved | None:
+    """The listing that is kept, if there is one.
+
+    :raises OSError: if it can't be read.
+    :raises ValueError: if it is damaged, or of another format.
+    """
+    path = os.path.join(folder, _FILE)
+    if not os.path.exists(path):
+        return None
+    try:
+        with gzip.open(path, "rb") as packed:
+            head = json.loads(packed.readline())
+            packages = packed.read().splitlines()
+        if head["format"] != _FORMAT or head["count"] != len(packages):
+            raise ValueError(f"{path} is of another format, or was cut")
+        for line in packages:
+            Package.decode(line)
+        key, source, revision = (str(head[name]) for name in ("key", "source", "revision"))
+        skipped = tuple(str(name) for name in head["skipped"])
+        return Shelved(key, source, revision, packages, skipped, head["whole"] is True)
+    except (EOFError, zlib.error, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error

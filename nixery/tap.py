@@ -21,12 +21,14 @@ from twisted.web.server import Site
 import nixery
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
+from nixery.builds.catalogue import Catalogue
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import IResolver
 from nixery.model.source import Flake, Folder, Source, canonical_sha256
 from nixery.nix.commands import Commands
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
 from nixery.nix.git import Git
+from nixery.nix.index import Indexer
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
@@ -46,6 +48,8 @@ PROGRAMS = {
     "git": "git",
     "setsid": "util-linux",
     "setpriv": "util-linux",
+    "prlimit": "util-linux",
+    "nice": "coreutils",
 }
 """The programs that are run, and what they belong to."""
 
@@ -187,7 +191,10 @@ def make_registry(
     builder = Builder(
         reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity
     )
-    site = make_site(reactor, builder, storage, settings.hold)
+    indexer = Indexer(reactor, commands, sources, expressions)
+    folder = os.path.join(settings.state, "search")
+    catalogue = Catalogue(reactor, resolver, indexer, folder)
+    site = make_site(reactor, builder, storage, settings.hold, catalogue)
 
     async def prepare() -> None:
         await storage.start()
@@ -200,6 +207,7 @@ def make_registry(
 
     async def finish() -> None:
         await builder.stop()
+        await catalogue.stop()
         await sources.stop()
         await resolver.stop()
         await processes.stop()

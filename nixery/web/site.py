@@ -8,8 +8,9 @@ from twisted.web.http import Request as BaseRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from nixery.interfaces import IBuilder, IStorage
+from nixery.interfaces import IBuilder, ICatalogue, IStorage
 from nixery.web.answers import Kind, answer
+from nixery.web.packages import PackagesApi
 from nixery.web.pages import start_page
 from nixery.web.registry import IWebReactor, RegistryApi
 
@@ -34,9 +35,10 @@ class Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, api: RegistryApi) -> None:
+    def __init__(self, api: RegistryApi, packages: PackagesApi | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._registry = api.app.resource()
+        self._packages = None if packages is None else packages.app.resource()
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request; errors below ``/v2`` have the registry's form."""
@@ -53,6 +55,8 @@ class Root(Resource):
             return answer(request, kind, "images are made on demand: this registry is read-only")
         if in_registry:
             return cast(int, self._registry.render(request))
+        if self._packages is not None and request.path == b"/packages":
+            return cast(int, self._packages.render(request))
         if request.path == b"/":
             return start_page(request)
         return answer(request, Kind(404, "NOT_FOUND"), "there is nothing at this path")
@@ -101,14 +105,19 @@ class QuietSite(Site):
 
 
 def make_site(
-    reactor: IWebReactor, builder: IBuilder, storage: IStorage, hold_limit: float
+    reactor: IWebReactor,
+    builder: IBuilder,
+    storage: IStorage,
+    hold_limit: float,
+    catalogue: ICatalogue | None = None,
 ) -> Site:
     """The HTTP server's factory.
 
     :param hold_limit: seconds that a request waits for a build before it is redirected.
+    :param catalogue: answers ``/packages``, which is not there without it.
     """
     api = RegistryApi(reactor, builder, storage, hold_limit)
-    root = Root(api)
+    root = Root(api, None if catalogue is None else PackagesApi(catalogue))
     return QuietSite(  # type: ignore[no-untyped-call]
         root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
     )

@@ -191,7 +191,7 @@ def make_registry(
     builder = Builder(
         reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity
     )
-    indexer = Indexer(reactor, commands, sources, expressions)
+    indexer = Indexer(reactor, processes, commands, sources, expressions)
     folder = os.path.join(settings.state, "search")
     catalogue = Catalogue(reactor, resolver, indexer, folder)
     site = make_site(reactor, builder, storage, settings.hold, catalogue)

@@ -14,7 +14,6 @@ from nixery.builds.shelf import Shelved, index_key, read_shelf, write_shelf
 from nixery.coalesce import Coalescer
 from nixery.interfaces import Found, ICatalogue, IResolver
 from nixery.model.errors import NixeryError, ShuttingDown, SourceChanged
-from nixery.model.packages import Package
 from nixery.model.search import Index
 from nixery.model.source import PinnedSource
 from nixery.model.tags import LATEST
@@ -38,14 +37,12 @@ class ICatalogueReactor(IReactorThreads, IReactorTime):
 class _Made:
     """An index that serves.
 
-    :param shelved: what it is of; the packages themselves are on the shelf alone.
-    :param programs: tells whether packages have other programs by now.
-    :param programs_read: when they were read.
+    :param shelved: what it is of.
+    :param programs_read: when the store was looked at for programs.
     """
 
     index: Index
     shelved: Shelved
-    programs: int
     programs_read: float
 
 
@@ -63,7 +60,7 @@ class Catalogue:
         self, reactor: ICatalogueReactor, resolver: IResolver, lister: Lister, folder: str
     ) -> None:
         """
-        :param folder: keeps the last listing.
+        :param folder: keeps the last index.
         """
         self._reactor = reactor
         self._resolver = resolver
@@ -129,52 +126,53 @@ class Catalogue:
     async def _make(self) -> None:
         """Have the index that there is to have: an older one until that is done."""
         if self._made is None and (kept := await self._in_thread(self._read)) is not None:
-            await self._serve(kept)
+            await self._serve(kept, 0.0)
         pinned = await self._resolver.resolve(LATEST)
         key = index_key(pinned)
         if self._made is None or self._made.shelved.key != key:
-            await self._serve(await self._list(key, pinned))
+            await self._keep(await self._list(key, pinned))
         elif self._made.programs_read + PROGRAMS_AGAIN < self._reactor.seconds():
-            kept = await self._in_thread(self._read)
-            if kept is not None and kept.key == key:
-                await self._serve(kept)
+            await self._look_for_programs(self._made)
 
     async def _list(self, key: str, pinned: PinnedSource) -> Shelved:
         began = self._reactor.seconds()
         listing = await self._lister.packages(pinned)
         if not await self._resolver.unchanged(pinned):
             raise SourceChanged(str(pinned.source))
-        packages = tuple(package.encode() for package in listing.packages)
-        shelved = Shelved(
-            key, pinned.source.label, pinned.revision, packages, listing.skipped, listing.whole
-        )
-        await self._in_thread(lambda: self._write(shelved))
         self._log.info(
-            "package search: {count} packages of {source} at {revision}, in {seconds:.1f} s; "
+            "package search: {source} at {revision} is listed, in {seconds:.1f} s; "
             "{skipped} attributes can't be looked at",
-            count=len(packages),
-            source=shelved.source,
-            revision=shelved.revision,
+            source=pinned.source.label,
+            revision=pinned.revision,
             seconds=self._reactor.seconds() - began,
-            skipped=len(shelved.skipped),
+            skipped=len(listing.skipped),
         )
-        return shelved
+        source, revision = pinned.source.label, pinned.revision
+        return Shelved(key, source, revision, listing.index, listing.skipped, listing.whole)
 
-    async def _serve(self, shelved: Shelved) -> None:
-        """Have searches answered from a listing, with the programs that the store holds now."""
-        listed = await self._in_thread(lambda: [Package.decode(p) for p in shelved.packages])
-        packages = await self._lister.programs(listed)
-        programs = hash(tuple(package.programs for package in packages))
-        made, now = self._made, self._reactor.seconds()
-        if made is not None and (made.shelved.key, made.programs) == (shelved.key, programs):
-            self._made = attrs.evolve(made, programs_read=now)
-            return
-        index = await self._in_thread(lambda: Index(packages))
-        self._made = _Made(index, attrs.evolve(shelved, packages=()), programs, now)
+    async def _look_for_programs(self, made: _Made) -> None:
+        kept = await self._in_thread(self._read)
+        if kept is not None and kept.key == made.shelved.key:
+            index = await self._lister.programs(kept.index)
+            if index is not None:
+                await self._keep(attrs.evolve(kept, index=index))
+        self._made = attrs.evolve(self._made or made, programs_read=self._reactor.seconds())
+
+    async def _keep(self, shelved: Shelved) -> None:
+        await self._in_thread(lambda: self._write(shelved))
+        await self._serve(shelved, self._reactor.seconds())
+
+    async def _serve(self, shelved: Shelved, programs_read: float) -> None:
+        """Have searches answered from an index."""
+        index = await self._in_thread(lambda: Index.load(shelved.index))
+        self._made = _Made(index, attrs.evolve(shelved, index=b""), programs_read)
 
     def _read(self) -> Shelved | None:
         try:
-            return read_shelf(self._folder)
+            kept = read_shelf(self._folder)
+            if kept is not None:
+                Index.load(kept.index)
+            return kept
         except (OSError, ValueError) as error:
             self._log.warn("the kept package index can't be read: {error}", error=error)
             return None

@@ -1,4 +1,4 @@
-"""The last listing of a package set, as a file that is there after a restart."""
+"""The last index of a package set, as a file that is there after a restart."""
 
 import gzip
 import json
@@ -11,22 +11,21 @@ from contextlib import suppress
 import attrs
 
 from nixery.model.image import AMD64
-from nixery.model.packages import Package
 from nixery.model.source import PinnedSource, canonical_sha256
 
 _FORMAT = 1
-_FILE = "packages.json.gz"
+_FILE = "index.gz"
 _FAST = 1  # of gzip's levels
 
 
 @attrs.frozen
 class Shelved:
-    """A listing that is kept.
+    """An index that is kept.
 
     :param key: of what was listed: see :func:`index_key`.
     :param source: as it is shown.
     :param revision: as it is shown.
-    :param packages: encoded.
+    :param index: of the packages, dumped.
     :param skipped: attributes that can't be looked at.
     :param whole: whether the end of the set was reached.
     """
@@ -34,19 +33,19 @@ class Shelved:
     key: str
     source: str
     revision: str
-    packages: Sequence[bytes] = attrs.field(repr=False)
+    index: bytes = attrs.field(repr=False)
     skipped: Sequence[str] = ()
     whole: bool = True
 
 
 def index_key(pinned: PinnedSource) -> str:
-    """What tells the listing of one revision, as it is configured, from all others."""
+    """What tells the index of one revision, as it is configured, from all others."""
     configuration = attrs.asdict(pinned.configuration) if pinned.configuration else None
     return canonical_sha256([_FORMAT, AMD64, pinned.pin.identity(), configuration])
 
 
 def write_shelf(folder: str, shelved: Shelved) -> None:
-    """Keep a listing, instead of the one that was kept before.
+    """Keep an index, instead of the one that was kept before.
 
     :raises OSError: if it can't be written; what was kept is still there then.
     """
@@ -55,7 +54,7 @@ def write_shelf(folder: str, shelved: Shelved) -> None:
         "key": shelved.key,
         "source": shelved.source,
         "revision": shelved.revision,
-        "count": len(shelved.packages),
+        "size": len(shelved.index),
         "skipped": list(shelved.skipped),
         "whole": shelved.whole,
     }
@@ -67,7 +66,7 @@ def write_shelf(folder: str, shelved: Shelved) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file, gzip.open(file, "wb", _FAST) as packed:
             packed.write(json.dumps(head).encode("ascii") + b"\n")
-            packed.writelines(line + b"\n" for line in shelved.packages)
+            packed.write(shelved.index)
         os.replace(path, os.path.join(folder, _FILE))
     except BaseException:
         with suppress(OSError):
@@ -76,7 +75,7 @@ def write_shelf(folder: str, shelved: Shelved) -> None:
 
 
 def read_shelf(folder: str) -> Shelved | None:
-    """The listing that is kept, if there is one.
+    """The index that is kept, if there is one.
 
     :raises OSError: if it can't be read.
     :raises ValueError: if it is damaged, or of another format.
@@ -87,13 +86,11 @@ def read_shelf(folder: str) -> Shelved | None:
     try:
         with gzip.open(path, "rb") as packed:
             head = json.loads(packed.readline())
-            packages = packed.read().splitlines()
-        if head["format"] != _FORMAT or head["count"] != len(packages):
+            index = packed.read()
+        if head["format"] != _FORMAT or head["size"] != len(index):
             raise ValueError(f"{path} is of another format, or was cut")
-        for line in packages:
-            Package.decode(line)
         key, source, revision = (str(head[name]) for name in ("key", "source", "revision"))
         skipped = tuple(str(name) for name in head["skipped"])
-        return Shelved(key, source, revision, packages, skipped, head["whole"] is True)
+        return Shelved(key, source, revision, index, skipped, head["whole"] is True)
     except (EOFError, zlib.error, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from error

@@ -1,100 +1,179 @@
-"""Which of many numbered texts hold a word or a part. Sets of numbers are integers, bit by bit."""
+"""Which of many numbered texts hold a word or a part. Sets of numbers are integers, bit by bit.
 
-import heapq
+What is here is made of a few long arrays: they are loaded in a moment, which their making is not.
+"""
+
 from array import array
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from string import ascii_lowercase, digits
+from collections.abc import Iterable, Iterator
 
-_MANY = 256  # entries from which on a set of them is kept as it is asked for
-_INITIALS = ascii_lowercase + digits  # by which most entries are asked for: kept too
-_CHUNK = 5000  # words that are sorted at once: no other thread runs meanwhile
+import attrs
+
+_MANY = 1000  # entries from which on a set of them is kept as it is asked for
 
 
+@attrs.frozen(eq=False)
+class Strings:
+    """Many byte strings in one.
+
+    :param ends: where each ends.
+    """
+
+    whole: bytes
+    ends: "array[int]"
+
+    @classmethod
+    def of(cls, strings: Iterable[bytes]) -> "Strings":
+        """Put them one after another."""
+        parts = list(strings)
+        return cls(b"".join(parts), _sums(map(len, parts)))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, number: int) -> bytes:
+        return self.whole[_start(self.ends, number) : self.ends[number]]
+
+    def first_not_below(self, string: bytes) -> int:
+        """The number of the first that is not below another, if they are in order."""
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self[middle] < string else (low, middle)
+        return low
+
+
+@attrs.frozen(eq=False)
 class Postings:
-    """Which entries hold which words."""
+    """Which entries hold which words.
 
-    def __init__(self, entries: Iterable[Iterable[str]]) -> None:
-        places: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
-        self._count = 0
-        for number, held in enumerate(entries):
+    :param count: of entries.
+    :param words: in order.
+    :param numbers: of the entries that hold a word, for one word after another, but for those
+        words that many hold.
+    :param ends: where each word's numbers end.
+    :param masks: the sets of entries that hold a word which many hold.
+    :param mask_ends: how many of these there are up to each word.
+    """
+
+    count: int
+    words: Strings
+    numbers: "array[int]"
+    ends: "array[int]"
+    masks: bytes
+    mask_ends: "array[int]"
+    _short: dict[bytes, int] = attrs.field(factory=dict, init=False)
+
+    @classmethod
+    def of(cls, entries: Iterable[Iterable[str]]) -> "Postings":
+        """Note which words entries hold."""
+        places: defaultdict[bytes, list[int]] = defaultdict(list)
+        count = 0
+        for held in entries:
             for word in set(held):
-                places[word].append(number)
-            self._count = number + 1
-        self._words = _sorted(list(places))
-        self._places = [self._keep(places[word]) for word in self._words]
-        self._initials = {initial: self._beginning(initial) for initial in _INITIALS}
+                places[_encode(word)].append(count)
+            count += 1
+        known = sorted(places)
+        few = [places[word] if len(places[word]) < _MANY else [] for word in known]
+        many = {word: _bits(held, count) for word, held in places.items() if len(held) >= _MANY}
+        return cls(
+            count,
+            Strings.of(known),
+            array("I", (number for some in few for number in some)),
+            _sums(map(len, few)),
+            b"".join(many[word] for word in known if word in many),
+            _sums(int(word in many) for word in known),
+        )
 
     def exactly(self, word: str) -> int:
         """The entries that hold a word."""
-        place = bisect_left(self._words, word)
-        there = place < len(self._words) and self._words[place] == word
-        return self._joined(self._places[place : place + 1]) if there else 0
+        encoded = _encode(word)
+        place = self.words.first_not_below(encoded)
+        there = place < len(self.words) and self.words[place] == encoded
+        return self._joined(place, place + 1) if there else 0
 
     def beginning(self, start: str) -> int:
         """The entries that hold a word which begins so."""
-        known = self._initials.get(start)
-        return self._beginning(start) if known is None else known
+        encoded = _encode(start)
+        if encoded in self._short:
+            return self._short[encoded]
+        # No byte of UTF-8 is as high.
+        last = self.words.first_not_below(encoded + b"\xff")
+        found = self._joined(self.words.first_not_below(encoded), last)
+        if len(encoded) == 1:  # the most words begin with these
+            self._short[encoded] = found
+        return found
 
-    def _beginning(self, start: str) -> int:
-        first = bisect_left(self._words, start)
-        last = bisect_left(self._words, _after(start), first) if _after(start) else len(self._words)
-        return self._joined(self._places[first:last])
+    def _joined(self, first: int, last: int) -> int:
+        numbers = self.numbers[_start(self.ends, first) : _start(self.ends, last)]
+        joined = as_set(numbers, self.count)
+        width = _width(self.count)
+        for mask in range(_start(self.mask_ends, first), _start(self.mask_ends, last)):
+            joined |= int.from_bytes(self.masks[mask * width : mask * width + width], "little")
+        return joined
 
-    def _keep(self, numbers: "array[int]") -> "array[int] | int":
-        return as_set(numbers, self._count) if len(numbers) >= _MANY else numbers
+    def sections(self) -> Iterator[bytes]:
+        """What :meth:`load` takes."""
+        yield from (self.words.whole, self.words.ends.tobytes(), self.numbers.tobytes())
+        yield from (self.ends.tobytes(), self.masks, self.mask_ends.tobytes())
 
-    def _joined(self, places: "Sequence[array[int] | int]") -> int:
-        joined = 0
-        few: set[int] = set()
-        for numbers in places:
-            if isinstance(numbers, int):
-                joined |= numbers
-            else:
-                few.update(numbers)
-        return joined | as_set(few, self._count)
+    @classmethod
+    def load(cls, count: int, sections: Iterator[bytes]) -> "Postings":
+        """Take what :meth:`sections` gave."""
+        words = Strings(next(sections), numbers_of(next(sections)))
+        numbers, ends = numbers_of(next(sections)), numbers_of(next(sections))
+        return cls(count, words, numbers, ends, next(sections), numbers_of(next(sections)))
 
 
-class Texts:
-    """Texts, none of which holds a line end, one after another to be looked through at once."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        lines = list(texts)
-        self._count = len(lines)
-        self._whole = "\n".join(lines)
-        self._ends = array("Q")
-        end = 0
-        for line in lines:
-            end += len(line) + 1
-            self._ends.append(end)
-
-    def holding(self, part: str) -> int:
-        """The texts that hold a part, which holds no line end either."""
-        numbers = []
-        number = 0
-        place = self._whole.find(part)
-        while place >= 0:
-            number = bisect_left(self._ends, place + 1, number)
-            numbers.append(number)
-            place = self._whole.find(part, self._ends[number])
-        return as_set(numbers, self._count)
+def holding(texts: Strings, part: str) -> int:
+    """The texts that hold a part. Each of them ends with a line end, and the part has none."""
+    sought = _encode(part)
+    found: list[int] = []
+    place = texts.whole.find(sought)
+    while place >= 0:
+        number = bisect_right(texts.ends, place, found[-1] + 1 if found else 0)
+        found.append(number)
+        place = texts.whole.find(sought, texts.ends[number])
+    return as_set(found, len(texts))
 
 
 def as_set(numbers: Iterable[int], count: int) -> int:
     """Numbers below a count as an integer with these bits."""
-    bits = bytearray(count // 8 + 1)
+    return int.from_bytes(_bits(numbers, count), "little")
+
+
+def numbers_of(section: bytes) -> "array[int]":
+    """An array as its ``tobytes`` wrote it."""
+    numbers = array("I")
+    numbers.frombytes(section)
+    return numbers
+
+
+def _start(ends: "array[int]", number: int) -> int:
+    """Where the part of a number starts, given where each ends."""
+    return ends[number - 1] if number else 0
+
+
+def _bits(numbers: Iterable[int], count: int) -> bytes:
+    bits = bytearray(_width(count))
     for number in numbers:
         bits[number >> 3] |= 1 << (number & 7)
-    return int.from_bytes(bits, "little")
+    return bytes(bits)
 
 
-def _after(start: str) -> str:
-    """What comes after all words that begin so; nothing if that is all there is."""
-    kept = start.rstrip("\U0010ffff")
-    return kept[:-1] + chr(ord(kept[-1]) + 1) if kept else ""
+def _width(count: int) -> int:
+    return count // 8 + 1
 
 
-def _sorted(words: list[str]) -> list[str]:
-    starts = range(0, len(words), _CHUNK)
-    return list(heapq.merge(*(sorted(words[start : start + _CHUNK]) for start in starts)))
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _sums(lengths: Iterable[int]) -> "array[int]":
+    total = 0
+    sums = array("I")
+    for length in lengths:
+        total += length
+        sums.append(total)
+    return sums

@@ -6,8 +6,11 @@ for most sets, and a run that needed too much memory is followed by one that beg
 """
 
 import os
-from collections.abc import Sequence
-from typing import Any, Protocol
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import psutil
@@ -15,15 +18,18 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
-from nixery.model.errors import EvaluationFailed
+from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.image import AMD64
-from nixery.model.packages import Package, Path, parse_told, told_path, with_image_names
+from nixery.model.packages import Path, told_path
 from nixery.model.source import PinnedSource
 from nixery.nix.commands import Commands, request_options
-from nixery.nix.process import Ended
-from nixery.nix.programs import with_programs
+from nixery.nix.process import Ended, Processes
 from nixery.nix.realise import set_request
 from nixery.nix.sources import Sources
+
+T = TypeVar("T")
+
+_LOW_PRIORITY = ("nice", "-n", "19")
 
 
 class IIndexReactor(IReactorThreads, IReactorTime):
@@ -52,11 +58,12 @@ class Limits:
 class Listing:
     """What was found in a set.
 
+    :param index: of its packages, as :meth:`nixery.model.search.Index.dump` writes it.
     :param skipped: attributes that can't be looked at, as people write them.
     :param whole: whether the end of the set was reached within the limits.
     """
 
-    packages: Sequence[Package]
+    index: bytes = attrs.field(repr=False)
     skipped: Sequence[str] = ()
     whole: bool = True
 
@@ -65,13 +72,16 @@ class Lister(Protocol):
     """What lists the packages of a set."""
 
     async def packages(self, pinned: PinnedSource) -> Listing:
-        """All packages of a set for x86-64.
+        """All packages of a set for x86-64, with the programs of those that are in the store.
 
         :raises NixeryError: if the set can't be fetched, or not be evaluated at all.
         """
 
-    async def programs(self, packages: Sequence[Package]) -> list[Package]:
-        """The packages, with the programs of those that are in the store."""
+    async def programs(self, index: bytes) -> bytes | None:
+        """An index with the programs of its packages that are in the store now.
+
+        :return: nothing if they are the same.
+        """
 
 
 class Indexer:
@@ -80,6 +90,7 @@ class Indexer:
     def __init__(
         self,
         reactor: IIndexReactor,
+        processes: Processes,
         commands: Commands,
         sources: Sources,
         expressions: str,
@@ -89,6 +100,7 @@ class Indexer:
         :param expressions: the folder of ``index.nix``.
         """
         self._reactor = reactor
+        self._processes = processes
         self._commands = commands
         self._sources = sources
         self._expression = os.path.join(expressions, "index.nix")
@@ -100,12 +112,30 @@ class Indexer:
         request = set_request(AMD64, pinned, source)
         while search.goes_on(self._reactor.seconds()):
             search.ended(await self._run(request, search))
-        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), search.listing)
+        index = await self._made_of("told", search.lines)
+        return Listing(index, search.skipped_names, search.whole)
 
-    async def programs(self, packages: Sequence[Package]) -> list[Package]:
-        store = f"{self._commands.store or ''}/nix/store"
-        pool = self._reactor.getThreadPool()
-        return await deferToThreadPool(self._reactor, pool, with_programs, packages, store)
+    async def programs(self, index: bytes) -> bytes | None:
+        return await self._made_of("index", [index]) or None
+
+    async def _made_of(self, kind: str, pieces: Sequence[bytes]) -> bytes:
+        """Have an index made by a process of its own: a thread would keep the reactor waiting."""
+        folder = await self._in_thread(tempfile.mkdtemp)
+        try:
+            await self._in_thread(lambda: _write(os.path.join(folder, kind), pieces))
+            store = f"{self._commands.store or ''}/nix/store"
+            python = (sys.executable, "-P", "-m", "nixery.nix.indexing", kind, folder, store)
+            errors: list[bytes] = []
+            command = [*_LOW_PRIORITY, *python]
+            ended = await self._processes.run(command, errors.extend, self._limits.seconds)
+            if ended.code != 0:
+                raise NixUnavailable(b"\n".join(errors).decode("utf-8", "replace")[-500:])
+            return await self._in_thread(lambda: _read(os.path.join(folder, "made")))
+        finally:
+            await self._in_thread(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
 
     async def _run(self, request: dict[str, Any], search: "_Search") -> bool:
         """Go on with the search.
@@ -130,7 +160,7 @@ class Indexer:
             "--",
             self._expression,
             on_lines=on_lines,
-            before=("nice", "-n", "19", "prlimit", f"--data={self._limits.memory}"),
+            before=(*_LOW_PRIORITY, "prlimit", f"--data={self._limits.memory}"),
             limit=left,
         )
         return await watch.over(running)
@@ -145,22 +175,27 @@ class _Search:
         self.skipped: list[Path] = []
         self.size = 0
         self._limits = limits
-        self._lines: list[bytes] = []
+        self.lines: list[bytes] = []
         self._errors: list[bytes] = []
         self._last: Path = ()
         self._runs = 0
         self._over = False
-        self._whole = False
+        self.whole = False
 
     def told(self, lines: list[bytes]) -> None:
         """Take lines of Nix's standard error."""
         told = [line for line in lines if line.startswith(b"trace: @nixery@")]
-        self._lines.extend(told)
+        self.lines.extend(line + b"\n" for line in told)
         self.size += sum(map(len, told))
         if len(told) < len(lines):
             others = (line for line in lines if not line.startswith(b"trace: "))
             self._errors = [*self._errors, *others][-20:]
         self._last = next(filter(None, map(told_path, reversed(told))), self._last)
+
+    @property
+    def skipped_names(self) -> tuple[str, ...]:
+        """The attributes that can't be looked at, as people write them."""
+        return tuple(".".join(path)[:200] for path in self.skipped)
 
     def goes_on(self, now: float) -> bool:
         """Whether there is more to look through, and leave to do it."""
@@ -173,7 +208,7 @@ class _Search:
 
         :raises EvaluationFailed: if it did not come to a single attribute.
         """
-        self._over = self._whole = whole
+        self._over = self.whole = whole
         if whole:
             return
         if not self._last:
@@ -190,11 +225,15 @@ class _Search:
         said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         return EvaluationFailed((said or ["Nix ended without a word"])[0][:500], "\n".join(lines))
 
-    def listing(self) -> Listing:
-        """What was found."""
-        packages = with_image_names(parse_told(self._lines))
-        skipped = tuple(".".join(path)[:200] for path in self.skipped)
-        return Listing(packages, skipped, self._whole)
+
+def _write(path: str, pieces: Sequence[bytes]) -> None:
+    with open(path, "wb") as file:
+        file.writelines(pieces)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 class _Watch:

@@ -18,6 +18,7 @@ from nixery.builds.shelf import Shelved, index_key, read_shelf, write_shelf
 from nixery.interfaces import Found, ICatalogue, IResolver
 from nixery.model.errors import EvaluationFailed, NixeryError, SourceUnavailable
 from nixery.model.packages import Package
+from nixery.model.search import Index
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.index import Listing
 
@@ -87,10 +88,15 @@ class FakeLister:
             await self.gate
         if self.error is not None:
             raise self.error
-        return Listing(self.listed, ("broken",), True)
+        return Listing(self._index(), ("broken",), True)
 
-    async def programs(self, packages: Sequence[Package]) -> list[Package]:
-        return [attrs.evolve(p, programs=self.there.get(p.name, ())) for p in packages]
+    async def programs(self, index: bytes) -> bytes | None:
+        made = self._index()
+        return None if made == index else made
+
+    def _index(self) -> bytes:
+        listed = [attrs.evolve(p, programs=self.there.get(p.name, ())) for p in self.listed]
+        return Index.of(listed).dump()
 
 
 class Place:
@@ -191,6 +197,18 @@ async def test_damaged_shelf(place: Place, content: bytes | None) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_no_index_on_the_shelf(place: Place) -> None:
+    """What is whole and yet no index is made anew too."""
+    await place.found("hello")
+    kept = read_shelf(place.folder)
+    assert kept is not None
+    write_shelf(place.folder, attrs.evolve(kept, index=b"something else"))
+    place.restart()
+    assert await place.found("hello") == ["hello"]
+    assert place.lister.asked == ["1", "1"]
+
+
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("error", [EvaluationFailed("a reason"), RuntimeError("a fault")])
 async def test_failure(place: Place, error: Exception) -> None:
     """A failure is told, and tried again after waits that grow, and forgotten at last."""
@@ -255,11 +273,11 @@ def test_shelf(tmp_path: Path) -> None:
     """What is kept is read again; a leftover of a process that was killed goes away."""
     folder = tmp_path / "a" / "b"
     assert read_shelf(str(folder)) is None
-    shelved = Shelved("key", "source", "revision", [HELLO.encode()], ("x",), False)
+    shelved = Shelved("key", "source", "revision", b"an index", ("x",), False)
     write_shelf(str(folder), shelved)
     assert read_shelf(str(folder)) == shelved
     (folder / "tmp123").touch()
-    write_shelf(str(folder), attrs.evolve(shelved, packages=[]))
+    write_shelf(str(folder), attrs.evolve(shelved, index=b""))
     assert len(list(folder.iterdir())) == 1
 
 

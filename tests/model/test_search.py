@@ -1,5 +1,6 @@
 """Finding packages by words."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ def package(name: str, description: str = "", **fields: str) -> Package:
 
 
 def found(packages: list[Package], query: str, limit: int = 100) -> list[str]:
-    return [package.attribute for package in Index(packages).search(query, limit)]
+    return [package.attribute for package in Index.of(packages).search(query, limit)]
 
 
 SHELLS = [
@@ -48,7 +49,7 @@ SHELLS = [
 @given(PACKAGES, st.booleans())
 def test_found_by_each_word(packages: list[Package], upper: bool) -> None:
     """Every package is found by each of its names, programs and words, in whichever case."""
-    index = Index(packages)
+    index = Index.of(packages)
     assert len(index) == len(packages)
     for package in packages:
         known = {package.attribute, package.name, package.pname, package.program}
@@ -61,7 +62,7 @@ def test_found_by_each_word(packages: list[Package], upper: bool) -> None:
 @given(PACKAGES, st.lists(NAME, max_size=4))
 def test_all_words_must_fit(packages: list[Package], asked: list[str]) -> None:
     """A query of several words finds what each of them finds, and nothing else."""
-    index = Index(packages)
+    index = Index.of(packages)
     together = {package.path for package in index.search(" ".join(asked), 100)}
     apart = [{package.path for package in index.search(word, 100)} for word in asked]
     assert together == {package.path for package in packages}.intersection(*apart)
@@ -71,7 +72,7 @@ def test_all_words_must_fit(packages: list[Package], asked: list[str]) -> None:
 @given(PACKAGES, NAME, st.integers(0, 20))
 def test_limit(packages: list[Package], query: str, limit: int) -> None:
     """A limit cuts the list, and changes nothing of what is left."""
-    index = Index(packages)
+    index = Index.of(packages)
     assert index.search(query, limit) == index.search(query, 100)[:limit]
 
 
@@ -112,10 +113,34 @@ def test_programs() -> None:
 def test_many() -> None:
     """Words that most packages hold are as good as others: numbers beyond one machine word."""
     packages = [package(f"p{number}", f"thing number{number}") for number in range(3000)]
-    index = Index(packages)
+    index = Index.of(packages)
     assert len(index.search("thing", 5000)) == 3000
     assert [p.attribute for p in index.search("thing number2999", 5)] == ["p2999"]
     assert [p.attribute for p in index.search("p29", 2)] == ["p29", "p290"]
+
+
+@settings(deadline=None)
+@given(PACKAGES, NAME)
+def test_dump(packages: list[Package], query: str) -> None:
+    """An index that was written and loaded finds the same."""
+    index = Index.of(packages)
+    loaded = Index.load(index.dump())
+    assert loaded.search(query, 100) == index.search(query, 100)
+    assert list(loaded.all_packages()) == index.search("", 100)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 50, -1])
+def test_damaged(cut: int) -> None:
+    """An index that was cut is none."""
+    with pytest.raises(ValueError):  # noqa: PT011
+        Index.load(Index.of(SHELLS).dump()[:cut])
+
+
+@given(st.binary())
+def test_no_index(dumped: bytes) -> None:
+    """What is something else is none either."""
+    with pytest.raises(ValueError):  # noqa: PT011
+        Index.load(dumped)
 
 
 def test_hostile_words() -> None:

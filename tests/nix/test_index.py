@@ -10,6 +10,7 @@ from twisted.internet import reactor as _reactor
 
 from nixery.model.errors import EvaluationFailed
 from nixery.model.packages import Package
+from nixery.model.search import Index
 from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.git import Git
@@ -28,6 +29,7 @@ PACKAGE = 'p = name: { type = "derivation"; inherit name; }; '
 def indexer(folder: Path, limits: Limits | None = None) -> Indexer:
     environ = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(EXPRESSIONS).parent),
         "HOME": str(folder),
         "NIX_CONF_DIR": str(folder),
         "NIX_USER_CONF_FILES": "/dev/null",
@@ -37,7 +39,7 @@ def indexer(folder: Path, limits: Limits | None = None) -> Indexer:
     commands = Commands(processes, str(folder / "store"))
     git = Git(reactor, processes, str(folder / "git"))
     sources = Sources(reactor, commands, git, str(folder / "sources"))
-    return Indexer(reactor, commands, sources, EXPRESSIONS, limits)
+    return Indexer(reactor, processes, commands, sources, EXPRESSIONS, limits)
 
 
 async def listing(folder: Path, members: str, limits: Limits | None = None) -> Listing:
@@ -49,8 +51,12 @@ async def listing(folder: Path, members: str, limits: Limits | None = None) -> L
     return await indexer(folder, limits).packages(pinned)
 
 
+def packages_of(found: Listing) -> list[Package]:
+    return sorted(Index.load(found.index).all_packages(), key=lambda package: package.path)
+
+
 def named(found: Listing) -> list[str]:
-    return [package.attribute for package in found.packages]
+    return [package.attribute for package in packages_of(found)]
 
 
 @pytest_twisted.ensureDeferred
@@ -64,21 +70,21 @@ async def test_fields(tmp_path: Path) -> None:
         };
       };
     """
-    assert await listing(tmp_path, members) == Listing(
-        [
-            Package(
-                path=("hello",),
-                image="hello",
-                name="hello-2.10",
-                pname="hello",
-                version="2.10",
-                description="says hello",
-                homepage="https://a.example",
-                program="hi",
-                available=False,
-            )
-        ]
-    )
+    found = await listing(tmp_path, members)
+    assert (found.skipped, found.whole) == ((), True)
+    assert packages_of(found) == [
+        Package(
+            path=("hello",),
+            image="hello",
+            name="hello-2.10",
+            pname="hello",
+            version="2.10",
+            description="says hello",
+            homepage="https://a.example",
+            program="hi",
+            available=False,
+        )
+    ]
 
 
 @pytest_twisted.ensureDeferred
@@ -143,7 +149,7 @@ async def test_wrong_fields(tmp_path: Path, field: str) -> None:
     """A field that fails or is no text is left out; the package is not."""
     found = await listing(tmp_path, f'a = p "a" // {{ {field} }};')
     assert named(found) == ["a"]
-    assert found.packages[0].description == found.packages[0].homepage == ""
+    assert packages_of(found)[0].description == packages_of(found)[0].homepage == ""
     assert not found.skipped
 
 
@@ -158,10 +164,10 @@ async def test_long_texts(tmp_path: Path) -> None:
     """
     found = await listing(tmp_path, members)
     assert named(found) == ["a", "b"]
-    assert found.packages[0].name == found.packages[0].version == ""
-    assert set(found.packages[0].description.split()) == {"größe"}
-    assert 900 < len(found.packages[0].description.encode("utf-8")) <= 1000
-    assert found.packages[1].description == ""
+    assert packages_of(found)[0].name == packages_of(found)[0].version == ""
+    assert set(packages_of(found)[0].description.split()) == {"größe"}
+    assert 900 < len(packages_of(found)[0].description.encode("utf-8")) <= 1000
+    assert packages_of(found)[1].description == ""
 
 
 @pytest_twisted.ensureDeferred
@@ -184,9 +190,9 @@ async def test_odd_names(tmp_path: Path) -> None:
       "  " = abort "x"; "\\" = abort "x"; "é" = abort "é"; "ö" = p "6";
     """
     found = await listing(tmp_path, members)
-    assert sorted(package.name for package in found.packages) == ["1", "2", "3", "4", "5", "6"]
+    assert sorted(package.name for package in packages_of(found)) == ["1", "2", "3", "4", "5", "6"]
     assert len(found.skipped) == 3
-    assert {package.image for package in found.packages} == {""}
+    assert {package.image for package in packages_of(found)} == {""}
 
 
 @pytest_twisted.ensureDeferred
@@ -239,3 +245,17 @@ def test_programs(tmp_path: Path) -> None:
     packages = with_programs([Package((name,), name=name) for name in names], str(tmp_path))
     assert [package.programs for package in packages] == [("hello",), ("curl",), (), (), ()]
     assert with_programs(packages[:1], "/nowhere")[0].programs == ()
+
+
+@pytest_twisted.ensureDeferred
+async def test_programs_again(tmp_path: Path) -> None:
+    """An index is made anew if the store holds other programs by now, and only then."""
+    found = await listing(tmp_path, 'hello = p "hello-1";')
+    assert await indexer(tmp_path).programs(found.index) is None
+    folder = tmp_path / "store" / "nix" / "store" / f"{'a' * 32}-hello-1" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "hi").touch()
+    index = await indexer(tmp_path).programs(found.index)
+    assert index is not None
+    assert [package.programs for package in Index.load(index).search("hi", 1)] == [("hi",)]
+    assert await indexer(tmp_path).programs(index) is None

@@ -21,6 +21,7 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@scripts/require $(TEST_PROGRAMS)
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/service.py
 	@$(VENV)/bin/python benchmarks/packing.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 
 $(VENV)/.installed: setup.py
 	@scripts/require $(PROGRAMS)

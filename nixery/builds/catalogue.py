@@ -98,7 +98,8 @@ class Catalogue:
         if len(self._updating) or self._reactor.seconds() < self._due:
             return
         try:
-            self._updating.join("", self._try_to_make)
+            # Nobody waits for it; it fails only where it is given up.
+            self._updating.join("", self._try_to_make).addErrback(lambda _: None)
         except ShuttingDown:
             return
 

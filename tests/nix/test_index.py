@@ -1,6 +1,7 @@
 """All packages of a set, by the real Nix, whatever the set holds."""
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ pytestmark = pytest.mark.real_nix
 PACKAGE = 'p = name: { type = "derivation"; inherit name; }; '
 
 
+_started: list[Processes] = []
+
+
+@pytest_twisted.async_yield_fixture(autouse=True)
+async def ended() -> AsyncIterator[None]:
+    """What tests started has ended after them: an evaluation may be deaf to a TERM."""
+    yield
+    while _started:
+        await _started.pop().stop()
+
+
 def indexer(folder: Path, limits: Limits | None = None) -> Indexer:
     environ = {
         "PATH": os.environ["PATH"],
@@ -35,7 +47,8 @@ def indexer(folder: Path, limits: Limits | None = None) -> Indexer:
         "NIX_USER_CONF_FILES": "/dev/null",
         "USER": "tester",
     }
-    processes = Processes(reactor, environ)
+    processes = Processes(reactor, environ, grace=0.3)
+    _started.append(processes)
     commands = Commands(processes, str(folder / "store"))
     git = Git(reactor, processes, str(folder / "git"))
     sources = Sources(reactor, commands, git, str(folder / "sources"))

@@ -10,7 +10,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from nixery.builds.shelf import Shelved, index_key, read_shelf, write_shelf
+from nixery.builds.index_file import KeptIndex, index_key, read_index, write_index
 from nixery.coalesce import Coalescer
 from nixery.interfaces import Found, ICatalogue, IResolver
 from nixery.model.errors import NixeryError, ShuttingDown, SourceChanged
@@ -37,12 +37,12 @@ class ICatalogueReactor(IReactorThreads, IReactorTime):
 class _Made:
     """An index that serves.
 
-    :param shelved: what it is of.
+    :param kept_index: what it is of.
     :param programs_read: when the store was looked at for programs.
     """
 
     index: Index
-    shelved: Shelved
+    kept_index: KeptIndex
     programs_read: float
 
 
@@ -78,14 +78,14 @@ class Catalogue:
         if made is None:
             return Found(ready=False, fault=self._fault)
         packages = await self._in_thread(lambda: made.index.search(query, limit))
-        shelved = made.shelved
+        kept_index = made.kept_index
         return Found(
             ready=True,
             packages=packages,
-            source=shelved.source,
-            revision=shelved.revision,
+            source=kept_index.source,
+            revision=kept_index.revision,
             count=len(made.index),
-            whole=shelved.whole,
+            whole=kept_index.whole,
             fault=self._fault,
         )
 
@@ -130,12 +130,12 @@ class Catalogue:
             await self._serve(kept, 0.0)
         pinned = await self._resolver.resolve(LATEST)
         key = index_key(pinned)
-        if self._made is None or self._made.shelved.key != key:
+        if self._made is None or self._made.kept_index.key != key:
             await self._keep(await self._list(key, pinned))
         elif self._made.programs_read + PROGRAMS_AGAIN < self._reactor.seconds():
             await self._look_for_programs(self._made)
 
-    async def _list(self, key: str, pinned: PinnedSource) -> Shelved:
+    async def _list(self, key: str, pinned: PinnedSource) -> KeptIndex:
         began = self._reactor.seconds()
         listing = await self._lister.packages(pinned)
         if not await self._resolver.unchanged(pinned):
@@ -149,28 +149,28 @@ class Catalogue:
             skipped=len(listing.skipped),
         )
         source, revision = pinned.source.label, pinned.revision
-        return Shelved(key, source, revision, listing.index, listing.skipped, listing.whole)
+        return KeptIndex(key, source, revision, listing.index, listing.skipped, listing.whole)
 
     async def _look_for_programs(self, made: _Made) -> None:
         kept = await self._in_thread(self._read)
-        if kept is not None and kept.key == made.shelved.key:
+        if kept is not None and kept.key == made.kept_index.key:
             index = await self._lister.programs(kept.index)
             if index is not None:
                 await self._keep(attrs.evolve(kept, index=index))
         self._made = attrs.evolve(self._made or made, programs_read=self._reactor.seconds())
 
-    async def _keep(self, shelved: Shelved) -> None:
-        await self._in_thread(lambda: self._write(shelved))
-        await self._serve(shelved, self._reactor.seconds())
+    async def _keep(self, kept_index: KeptIndex) -> None:
+        await self._in_thread(lambda: self._write(kept_index))
+        await self._serve(kept_index, self._reactor.seconds())
 
-    async def _serve(self, shelved: Shelved, programs_read: float) -> None:
+    async def _serve(self, kept_index: KeptIndex, programs_read: float) -> None:
         """Have searches answered from an index."""
-        index = await self._in_thread(lambda: Index.load(shelved.index))
-        self._made = _Made(index, attrs.evolve(shelved, index=b""), programs_read)
+        index = await self._in_thread(lambda: Index.load(kept_index.index))
+        self._made = _Made(index, attrs.evolve(kept_index, index=b""), programs_read)
 
-    def _read(self) -> Shelved | None:
+    def _read(self) -> KeptIndex | None:
         try:
-            kept = read_shelf(self._folder)
+            kept = read_index(self._folder)
             if kept is not None:
                 Index.load(kept.index)
             return kept
@@ -178,9 +178,9 @@ class Catalogue:
             self._log.warn("the kept package index can't be read: {error}", error=error)
             return None
 
-    def _write(self, shelved: Shelved) -> None:
+    def _write(self, kept_index: KeptIndex) -> None:
         try:
-            write_shelf(self._folder, shelved)
+            write_index(self._folder, kept_index)
         except OSError as error:
             self._log.warn("the package index can't be kept: {error}", error=error)
 

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nixery.builds.catalogue import FIRST_WAIT, LOOK_AGAIN, PROGRAMS_AGAIN, Catalogue
-from nixery.builds.shelf import Shelved, index_key, read_shelf, write_shelf
+from nixery.builds.index_file import KeptIndex, index_key, read_index, write_index
 from nixery.interfaces import Found, ICatalogue, IResolver
 from nixery.model.errors import EvaluationFailed, NixeryError, SourceUnavailable
 from nixery.model.packages import Package
@@ -200,9 +200,9 @@ async def test_damaged_shelf(place: Place, content: bytes | None) -> None:
 async def test_no_index_on_the_shelf(place: Place) -> None:
     """What is whole and yet no index is made anew too."""
     await place.found("hello")
-    kept = read_shelf(place.folder)
+    kept = read_index(place.folder)
     assert kept is not None
-    write_shelf(place.folder, attrs.evolve(kept, index=b"something else"))
+    write_index(place.folder, attrs.evolve(kept, index=b"something else"))
     place.restart()
     assert await place.found("hello") == ["hello"]
     assert place.lister.asked == ["1", "1"]
@@ -272,12 +272,12 @@ async def test_unwritable(place: Place, tmp_path: Path) -> None:
 def test_shelf(tmp_path: Path) -> None:
     """What is kept is read again; a leftover of a process that was killed goes away."""
     folder = tmp_path / "a" / "b"
-    assert read_shelf(str(folder)) is None
-    shelved = Shelved("key", "source", "revision", b"an index", ("x",), False)
-    write_shelf(str(folder), shelved)
-    assert read_shelf(str(folder)) == shelved
+    assert read_index(str(folder)) is None
+    kept_index = KeptIndex("key", "source", "revision", b"an index", ("x",), False)
+    write_index(str(folder), kept_index)
+    assert read_index(str(folder)) == kept_index
     (folder / "tmp123").touch()
-    write_shelf(str(folder), attrs.evolve(shelved, index=b""))
+    write_index(str(folder), attrs.evolve(kept_index, index=b""))
     assert len(list(folder.iterdir())) == 1
 
 

@@ -19,7 +19,7 @@ _FAST = 1  # of gzip's levels
 
 
 @attrs.frozen
-class Shelved:
+class KeptIndex:
     """An index that is kept.
 
     :param key: of what was listed: see :func:`index_key`.
@@ -44,19 +44,19 @@ def index_key(pinned: PinnedSource) -> str:
     return canonical_sha256([_FORMAT, AMD64, pinned.pin.identity(), configuration])
 
 
-def write_shelf(folder: str, shelved: Shelved) -> None:
+def write_index(folder: str, kept_index: KeptIndex) -> None:
     """Keep an index, instead of the one that was kept before.
 
     :raises OSError: if it can't be written; what was kept is still there then.
     """
     head = {
         "format": _FORMAT,
-        "key": shelved.key,
-        "source": shelved.source,
-        "revision": shelved.revision,
-        "size": len(shelved.index),
-        "skipped": list(shelved.skipped),
-        "whole": shelved.whole,
+        "key": kept_index.key,
+        "source": kept_index.source,
+        "revision": kept_index.revision,
+        "size": len(kept_index.index),
+        "skipped": list(kept_index.skipped),
+        "whole": kept_index.whole,
     }
     os.makedirs(folder, exist_ok=True)
     for leftover in os.listdir(folder):
@@ -66,7 +66,7 @@ def write_shelf(folder: str, shelved: Shelved) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file, gzip.open(file, "wb", _FAST) as packed:
             packed.write(json.dumps(head).encode("ascii") + b"\n")
-            packed.write(shelved.index)
+            packed.write(kept_index.index)
         os.replace(path, os.path.join(folder, _FILE))
     except BaseException:
         with suppress(OSError):
@@ -74,7 +74,7 @@ def write_shelf(folder: str, shelved: Shelved) -> None:
         raise
 
 
-def read_shelf(folder: str) -> Shelved | None:
+def read_index(folder: str) -> KeptIndex | None:
     """The index that is kept, if there is one.
 
     :raises OSError: if it can't be read.
@@ -91,6 +91,6 @@ def read_shelf(folder: str) -> Shelved | None:
             raise ValueError(f"{path} is of another format, or was cut")
         key, source, revision = (str(head[name]) for name in ("key", "source", "revision"))
         skipped = tuple(str(name) for name in head["skipped"])
-        return Shelved(key, source, revision, index, skipped, head["whole"] is True)
+        return KeptIndex(key, source, revision, index, skipped, head["whole"] is True)
     except (EOFError, zlib.error, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from error

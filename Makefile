@@ -20,6 +20,8 @@ test: $(VENV)/.installed-test  ## all tests, with real Nix and real clients
 bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@scripts/require $(TEST_PROGRAMS)
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/service.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
 	@$(VENV)/bin/python benchmarks/packing.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 

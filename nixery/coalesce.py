@@ -41,6 +41,10 @@ class Coalescer(Generic[K, T]):
             self._start(key, start)
         return waiter
 
+    def waiting(self, key: K) -> int:
+        """How many wait for the task of a key."""
+        return len(self._waiting.get(key, ()))
+
     def stop(self) -> Deferred[None]:
         """Cancel all tasks; fires when the last one has ended."""
         self._stopping = True

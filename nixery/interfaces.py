@@ -51,7 +51,8 @@ class Stream:
 
     :param size: bytes.
     :param copy: writes some of its bytes to a consumer, no faster than that takes them:
-        ``copy(start, length, consumer)``. Raises ``StorageUnavailable`` if they end too early.
+        ``copy(start, length, consumer)``. Raises ``StorageUnavailable`` if they end too early,
+        and ``CancelledError`` if the consumer wants no more.
     """
 
     size: int
@@ -226,15 +227,20 @@ class IResolver(Interface):
         """Ask nothing more of the source."""
 
 
+OnBuild = Callable[[str], None]
+"""Takes the ID of the build that an answer waits for."""
+
+
 class IBuilder(Interface):
     """Images by name, made when they are not known yet."""
 
-    async def manifest(image: Image) -> Pull:
+    async def manifest(image: Image, on_build: OnBuild | None = None) -> Pull:
         """The manifest of an image whose blobs are all stored.
 
         One build runs however many ask; cancelling one caller's wait stops nobody else's, and
         not the build.
 
+        :param on_build: is told of the build that this waits for, if there is one.
         :raises NixeryError: what kept the image from being made.
         """
 

@@ -59,6 +59,9 @@ class Settings:
     :param tags: which tags are served.
     :param revision_ttl: seconds.
     :param stale_if_error: whether old revisions serve while the source can't be reached.
+    :param pages: one of :data:`nixery.variables.PAGES`.
+    :param history_days: days.
+    :param history_size: megabytes.
     """
 
     endpoint: str
@@ -77,6 +80,9 @@ class Settings:
     hold: float
     revision_ttl: float
     stale_if_error: bool
+    pages: str
+    history_days: float
+    history_size: int
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -108,6 +114,9 @@ class Settings:
             hold=values["NIXERY_HOLD"],
             revision_ttl=values["NIXERY_REVISION_TTL"],
             stale_if_error=values["NIXERY_STALE_IF_ERROR"] == "on",
+            pages=values["NIXERY_PAGES"],
+            history_days=values["NIXERY_HISTORY_DAYS"],
+            history_size=values["NIXERY_HISTORY_SIZE"],
         )
 
 

@@ -22,6 +22,7 @@ import nixery
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.catalogue import Catalogue
+from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import IResolver
 from nixery.model.source import Flake, Folder, Source, canonical_sha256
@@ -40,6 +41,8 @@ from nixery.packing.workers import Packers
 from nixery.settings import Settings, SettingsInvalid
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.variables import SOURCES, VARIABLES, Variable
+from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
 from nixery.web.site import make_site
 
 PROGRAMS = {
@@ -188,17 +191,21 @@ def make_registry(
     layers = LayerMaker(storage, cache, nix, packers, settings.compression)
     resolver = make_resolver(reactor, settings, git, commands)
     popularity: dict[str, int] = {}  # filled before the first request is taken
-    builder = Builder(
-        reactor, resolver, nix, storage, cache, layers, settings.layer_budget, popularity
-    )
+    limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
+    history = History(reactor, os.path.join(settings.state, "history"), limits)
+    budget = settings.layer_budget
+    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
+    builds = None
+    if settings.pages != "off":
+        builds = BuildsApi(reactor, history, logs=settings.pages == "all")
     indexer = Indexer(reactor, processes, commands, sources, expressions)
-    folder = os.path.join(settings.state, "search")
-    catalogue = Catalogue(reactor, resolver, indexer, folder)
-    site = make_site(reactor, builder, storage, settings.hold, catalogue)
+    catalogue = Catalogue(reactor, resolver, indexer, os.path.join(settings.state, "search"))
+    site = make_site(reactor, builder, storage, settings.hold, builds, PackagesApi(catalogue))
 
     async def prepare() -> None:
         await storage.start()
         git.start()
+        await history.start()
         nix.start()
         if settings.popularity_url is not None:
             copy = os.path.join(settings.state, "popularity.json")
@@ -210,6 +217,7 @@ def make_registry(
         await catalogue.stop()
         await sources.stop()
         await resolver.stop()
+        await history.stop()
         await processes.stop()
         await packers.stop()
         if settings.bucket is not None:

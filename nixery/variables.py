@@ -17,6 +17,8 @@ _GIT_URL = re.compile(r"(https?|ssh|file)://\S+|[A-Za-z0-9][A-Za-z0-9._@-]*:(?!:
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
 
 DEFAULT_CHANNEL = "nixos-unstable"
+PAGES = ("all", "no-logs", "off")
+"""What may be shown of builds: everything, everything but what packages print, nothing."""
 
 
 @attrs.frozen
@@ -222,6 +224,24 @@ VARIABLES = (
         "Whether the last known revision of a tag is served while the source can't be reached.",
         _one_of("on", "off"),
         "on",
+    ),
+    Variable(
+        "NIXERY_PAGES",
+        f"What is shown of builds below /builds: {', '.join(PAGES)}.",
+        _one_of(*PAGES),
+        "all",
+    ),
+    Variable(
+        "NIXERY_HISTORY_DAYS",
+        "Days that a build's history is kept.",
+        _number(0, 36500, float),
+        "7",
+    ),
+    Variable(
+        "NIXERY_HISTORY_SIZE",
+        "Most megabytes that the history of builds takes on disk; the oldest goes first.",
+        _number(1, 100_000_000),
+        "1000",
     ),
 )
 

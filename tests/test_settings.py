@@ -33,6 +33,7 @@ def test_defaults() -> None:
     assert settings.source == Channel("nixos-unstable")
     assert settings.storage_path == "/home/x/.local/state/nixery/storage"
     assert (settings.nix_timeout, settings.layer_budget, settings.hold) == (600, 94, 25)
+    assert (settings.pages, settings.history_days, settings.history_size) == ("all", 7, 1000)
 
 
 def test_sources() -> None:
@@ -100,6 +101,7 @@ def test_more_than_one_source() -> None:
         *(("NIXERY_NIXPKGS_URL", text) for text in ("x", "--upload-pack=x")),
         *(("NIXERY_NIXPKGS_CONFIG", text) for text in ("x", "[]", "/none", '{"overlays": "x"}')),
         *(("NIXERY_STALE_IF_ERROR", text) for text in ("yes", "ON", "1")),
+        *(("NIXERY_PAGES", "none"), ("NIXERY_HISTORY_DAYS", "-1"), ("NIXERY_HISTORY_SIZE", "0")),
         *(("STORAGE_PATH", "x"), ("NIXERY_NIX_STORE", "../x"), ("NIXERY_STORAGE_BACKEND", "s3")),
     ],
 )

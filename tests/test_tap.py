@@ -16,12 +16,14 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
+from twisted.web.server import Site
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nixery.model.errors import StorageUnavailable
 from nixery.settings import Settings
 from nixery.tap import Options, RegistryService, child_environment, make_registry, makeService
+from tests.gcs.fake import fake_gcs_server
 
 reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[1]
@@ -129,6 +131,19 @@ async def test_a_stop_while_it_starts(daemon: Daemon) -> None:
         await daemon.stop()
     assert len(given_up) == 1
     assert not [event for event in captured if "cannot start" in formatEvent(event)]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("pages", ["all", "no-logs", "off"])
+async def test_what_is_shown_of_builds(tmp_path: Path, pages: str) -> None:
+    """Builds are shown as the operator wants it, from the state folder."""
+    daemon = Daemon(tmp_path, NIXERY_PAGES=pages)
+    await daemon.start()
+    assert isinstance(daemon.endpoint.site, Site)
+    assert (daemon.state / "history").is_dir()
+    root: Any = daemon.endpoint.site.resource
+    assert (root._builds is None) == (pages == "off")
+    await daemon.stop()
 
 
 def _moment() -> Deferred[None]:
@@ -247,6 +262,24 @@ def test_faults_from_outside(tmp_path: Path) -> None:
     ran = twistd(tmp_path, NIXERY_LISTEN="nosuch:1")
     assert ran.returncode == 1
     assert [line.split()[1] for line in ran.stderr.splitlines()] == ["NIXERY_LISTEN"]
+
+
+def test_check_of_a_good_bucket(tmp_path: Path) -> None:
+    """``--check`` of a bucket that can be used ends with 0."""
+    with fake_gcs_server(tmp_path / "gcs") as fake:
+        ran = twistd(tmp_path, "--check", **fake.environ, NIXERY_STORAGE_REDIRECT="off")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "gs://images; clients get copies from here" in ran.stdout
+
+
+def test_google_is_not_imported_in_vain() -> None:
+    """Google's libraries, which take time and memory, are imported for a bucket alone."""
+    program = "import sys, nixery.tap; print([m for m in sys.modules if m.startswith('google')])"
+    command = [sys.executable, "-c", program]
+    environ = {**os.environ, "PYTHONPATH": str(TOP)}
+    output = subprocess.check_output(command, text=True, env=environ)
+    # A package that only holds others is made by the interpreter's own start.
+    assert output.strip() in ("[]", "['google']")
 
 
 def test_check_of_a_bucket(tmp_path: Path) -> None:

@@ -1,21 +1,23 @@
 """One image's way from its name to its manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from nixery.builds.cache import Cache
-from nixery.builds.events import Journal
 from nixery.builds.gather import gather
+from nixery.builds.history import History
 from nixery.builds.layers import Contents, LayerMaker
+from nixery.builds.record import Record
 from nixery.coalesce import Coalescer
-from nixery.interfaces import IBuilder, INix, IResolver, IStorage, Provenance, Pull
+from nixery.interfaces import IBuilder, INix, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.closure import Realisation
 from nixery.model.digest import Digest
-from nixery.model.errors import PackingFailed, SourceChanged
-from nixery.model.events import Emit, Grouped, Realised, Resolved
+from nixery.model.errors import PackingFailed, ShuttingDown, SourceChanged
+from nixery.model.events import Emit, Evaluating, Grouped, Realised, Resolved
 from nixery.model.image import Image
 from nixery.model.layers import group_layers
 from nixery.model.manifest import (
@@ -49,6 +51,7 @@ class Builder:
         layers: LayerMaker,
         budget: int,
         popularity: Mapping[str, int],
+        history: History,
     ) -> None:
         """
         :param budget: the most layers that an image may have, the root file system among them.
@@ -62,15 +65,17 @@ class Builder:
         self._layers = layers
         self._budget = budget
         self._popularity = popularity
+        self._history = history
+        self._records: dict[str, Record] = {}
         self._resolving: Coalescer[str, PinnedSource] = Coalescer()
         self._running: Coalescer[str, Manifest] = Coalescer()
 
-    async def manifest(self, image: Image) -> Pull:
+    async def manifest(self, image: Image, on_build: OnBuild | None = None) -> Pull:
         pinned = await self._resolving.join(image.tag, lambda: self._resolver.resolve(image.tag))
         key = image_key(image, pinned, self._budget, self._layers.packer)
-        manifest = await self._cache.manifest(key) or await self._running.join(
-            key, lambda: self._make(key, image, pinned)
-        )
+        manifest = await self._cache.manifest(key)
+        if manifest is None:
+            manifest = await self._wait(key, image, pinned, on_build)
         provenance = _provenance(pinned)
         self._cache.note_provenance(manifest.digest, provenance)
         return Pull(manifest, provenance)
@@ -88,27 +93,59 @@ class Builder:
         await self._running.stop()
         await self._layers.stop()
 
-    async def _make(self, key: str, image: Image, pinned: PinnedSource) -> Manifest:
+    def _wait(
+        self, key: str, image: Image, pinned: PinnedSource, on_build: OnBuild | None
+    ) -> Deferred[Manifest]:
+        """Wait for the build of an image, which is begun if none runs."""
+        record = self._records.get(key)
+
+        def start() -> Awaitable[Manifest]:
+            nonlocal record
+            record = self._begin(key, image)
+            return self._record(record, key, image, pinned)
+
+        waiting = self._running.join(key, start)
+        if record is not None:
+            record.asked(self._running.waiting(key))
+            if on_build is not None:
+                on_build(record.id)
+        return waiting
+
+    def _begin(self, key: str, image: Image) -> Record:
+        record = self._history.begin(key, image.name, image.tag)
+        record.waiting = lambda: self._running.waiting(key)
+        self._records[key] = record
+        return record
+
+    async def _record(
+        self, record: Record, key: str, image: Image, pinned: PinnedSource
+    ) -> Manifest:
+        try:
+            manifest = await self._make(key, image, pinned, record.emit)
+        except BaseException as error:
+            record.failed(_reason(error), getattr(error, "derivation", None))
+            raise
+        finally:
+            del self._records[key]
+        record.done(str(manifest.digest))
+        return manifest
+
+    async def _make(self, key: str, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
         """Make an image, unless another instance is just doing so: then wait and take that."""
         lease = await self._storage.lease(key)
         try:
-            return await self._cache.manifest(key) or await self._make_now(key, image, pinned)
+            return await self._cache.manifest(key) or await self._make_now(key, image, pinned, emit)
         finally:
             await lease.release()
 
-    async def _make_now(self, key: str, image: Image, pinned: PinnedSource) -> Manifest:
-        journal = Journal(self._reactor, image)
-        try:
-            manifest = await self._build(image, pinned, journal.emit)
-            await self._cache.remember_manifest(key, manifest, _provenance(pinned))
-        except BaseException as error:
-            journal.failed(str(error) or type(error).__name__)
-            raise
-        journal.done(str(manifest.digest))
+    async def _make_now(self, key: str, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
+        manifest = await self._build(image, pinned, emit)
+        await self._cache.remember_manifest(key, manifest, _provenance(pinned))
         return manifest
 
     async def _build(self, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
         emit(Resolved(str(pinned.source), pinned.revision))
+        emit(Evaluating())
         realisation = await self._nix.realise(image, pinned, emit)
         graph = realisation.graph
         emit(Realised(len(graph), sum(node["size"] for node in graph.values())))
@@ -172,3 +209,10 @@ class Builder:
 
 def _provenance(pinned: PinnedSource) -> Provenance:
     return Provenance(pinned.source.label, pinned.revision, pinned.stale)
+
+
+def _reason(error: BaseException) -> str:
+    """What people are told of a build that did not end well."""
+    if isinstance(error, CancelledError):
+        error = ShuttingDown()
+    return str(error) or type(error).__name__

@@ -7,9 +7,11 @@ from twisted.logger import Logger
 
 from nixery.model.closure import store_name
 from nixery.model.events import (
+    BuildsPlanned,
     BuildStarted,
     Collided,
     Event,
+    FetchesPlanned,
     Found,
     Grouped,
     Packed,
@@ -17,31 +19,32 @@ from nixery.model.events import (
     Resolved,
     Said,
 )
-from nixery.model.image import Image
 
 _LONGEST = 1000  # characters of a line; Nix's traces have many more
 
 
 class Journal:
-    """The events of one build, told to the daemon's log.
+    """The steps of one build, told to the daemon's log.
 
-    Packages' own log lines and Nix's chatter are for the debug level: they may be millions.
+    Packages' own log lines and Nix's chatter are not: they may be millions, and are in the
+    build's history.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, image: Image) -> None:
+    def __init__(self, clock: IReactorTime, image: str) -> None:
+        """
+        :param image: its name and tag.
+        """
         self._clock = clock
-        self._image = f"{image.name}:{image.tag}"
+        self._image = image
         self._began = clock.seconds()
         self._tell("asked for, and not known yet")
 
     def emit(self, event: Event) -> None:
         """Take an event."""
         words = describe(event)
-        if words is None:
-            self._log.debug("{image}: {event}", image=self._image, event=event)
-        else:
+        if words is not None:
             self._tell(words)
 
     def done(self, digest: str) -> None:
@@ -79,6 +82,16 @@ def describe(event: Event) -> str | None:
             return f"packed {_contents(paths)}: {sizes}, {digest}"
         case Said(level=0 | 1, text=text):
             return f"Nix: {text}"
+        case _:
+            return _plan(event)
+
+
+def _plan(event: Event) -> str | None:
+    match event:
+        case BuildsPlanned(derivations=derivations):
+            return f"derivations to build: {derivations}"
+        case FetchesPlanned(paths=paths, download=size):
+            return f"store paths to fetch: {paths}, {_megabytes(size)}"
         case _:
             return None
 

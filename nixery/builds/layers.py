@@ -10,7 +10,7 @@ from nixery.builds.gather import gather
 from nixery.coalesce import Coalescer
 from nixery.interfaces import INix, IStorage, IUpload
 from nixery.model.errors import PackingFailed
-from nixery.model.events import Emit, Packed
+from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
 from nixery.model.rootfs import Entry, File, Folder, Link
 from nixery.model.source import canonical_sha256
@@ -72,7 +72,9 @@ class LayerMaker:
         :raises StorageFull: if there is no room for it.
         """
         key = contents.key(self.packer)
-        return await self._packing.join(key, lambda: self._make(key, contents, emit))
+        layer = await self._packing.join(key, lambda: self._make(key, contents, emit))
+        emit(Stored(str(layer.descriptor.digest)))
+        return layer
 
     def stop(self) -> Deferred[None]:
         """Give up what is being packed; fires when nothing is any more."""
@@ -82,13 +84,14 @@ class LayerMaker:
         upload = await self._storage.receive()
         try:
             packed = await self._pack(contents, upload)
+            paths = tuple(sorted(contents.paths))
+            emit(Packed(str(packed.digest), packed.size, packed.uncompressed, paths))
             await upload.commit(packed.digest, packed.size)
         finally:
             await upload.discard()
         descriptor = Descriptor(media_type(self._compression), packed.digest, packed.size)
-        layer = Layer(descriptor, packed.diff_id, tuple(sorted(contents.paths)))
+        layer = Layer(descriptor, packed.diff_id, paths)
         await self._cache.remember_layer(key, layer)
-        emit(Packed(str(packed.digest), packed.size, packed.uncompressed, layer.paths))
         return layer
 
     async def _pack(self, contents: Contents, upload: IUpload) -> PackedLayer:

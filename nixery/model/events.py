@@ -6,11 +6,26 @@ import attrs
 
 
 @attrs.frozen
+class Asked:
+    """Clients wait for the build; told when more of them do than ever before.
+
+    :param waiting: how many.
+    """
+
+    waiting: int
+
+
+@attrs.frozen
 class Resolved:
     """The package source's revision is known."""
 
     source: str
     revision: str
+
+
+@attrs.frozen
+class Evaluating:
+    """Nix looks for the packages in the package set."""
 
 
 @attrs.frozen
@@ -27,8 +42,29 @@ class Found:
 
 
 @attrs.frozen
+class BuildsPlanned:
+    """Nix said how many derivations it is to build."""
+
+    derivations: int
+
+
+@attrs.frozen
+class FetchesPlanned:
+    """Nix said what it is to copy from binary caches.
+
+    :param paths: how many store paths.
+    :param download: bytes to load, about.
+    :param unpacked: bytes that they have in the store, about.
+    """
+
+    paths: int
+    download: int
+    unpacked: int
+
+
+@attrs.frozen
 class Planned:
-    """Nix said what is to be done: a line of it."""
+    """Nix said what is to be done: another line of it, such as a store path's."""
 
     text: str
 
@@ -69,6 +105,18 @@ class FetchStarted:
 
     path: str
     origin: str
+
+
+@attrs.frozen
+class FetchProgress:
+    """Some more bytes came from binary caches; told about a hundred times in all.
+
+    :param done: bytes that came so far.
+    :param expected: bytes that are to come in all, as far as Nix knows yet.
+    """
+
+    done: int
+    expected: int
 
 
 @attrs.frozen
@@ -122,7 +170,7 @@ class Grouped:
 
 @attrs.frozen
 class Packed:
-    """A layer was packed and stored.
+    """A layer was packed.
 
     :param size: compressed bytes.
     :param uncompressed: bytes of its tar stream.
@@ -134,20 +182,68 @@ class Packed:
     paths: Sequence[str]
 
 
+@attrs.frozen
+class Stored:
+    """A layer is in the storage, whoever packed it."""
+
+    digest: str
+
+
+@attrs.frozen
+class Done:
+    """The image is made.
+
+    :param digest: its manifest's.
+    """
+
+    digest: str
+
+
+@attrs.frozen
+class Failed:
+    """There will be no image.
+
+    :param message: why, in words for people.
+    :param derivation: the one that failed to build, if one did.
+    """
+
+    message: str
+    derivation: str | None
+
+
+@attrs.frozen
+class Skipped:
+    """Some events of the build can't be told any more.
+
+    :param count: how many; nothing where nobody knows.
+    """
+
+    count: int | None
+
+
 Event = (
-    Resolved
+    Asked
+    | Resolved
+    | Evaluating
     | Found
+    | BuildsPlanned
+    | FetchesPlanned
     | Planned
     | BuildStarted
     | PhaseStarted
     | LogLine
     | BuildStopped
     | FetchStarted
+    | FetchProgress
     | Said
     | Realised
     | Collided
     | Grouped
     | Packed
+    | Stored
+    | Done
+    | Failed
+    | Skipped
 )
 
 Emit = Callable[[Event], None]

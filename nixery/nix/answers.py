@@ -30,7 +30,7 @@ from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import SHELL, Image, image_name
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
-from nixery.nix.events import plain
+from nixery.model.text import plain
 
 TAIL = 20
 """Lines of a failed derivation's log that its error quotes."""
@@ -44,6 +44,7 @@ _FOR_ANOTHERS_SAKE = (
     *("dependencies of derivation", "dependency failed", "dependencies failed"),
     "error: build of ",
 )
+_ENDLESS = "stack overflow (possible infinite recursion)"
 _TIMED_OUT = 101  # an exit code of nix-build
 # What is of level 0 and no error: advice, and what a set traces.
 _NO_ERROR = ("(use '--show-trace'", "trace: ")
@@ -106,7 +107,9 @@ class Account:
         if "timed out after" in text and not _DERIVATION.search(text):
             # Nix 2.34 does not say which one it was: the one that it stopped just before.
             self.timed_out = self._stopped
-        if event.level == 0 and len(self.errors) < _ERRORS_KEPT and not text.startswith(_NO_ERROR):
+        # What Nix says with its last breath, such as of its stack's end, has no level.
+        is_error = event.level == 0 and not text.startswith(_NO_ERROR)
+        if len(self.errors) < _ERRORS_KEPT and (is_error or text.startswith("error: ")):
             self.errors.append(text)
         return [event]
 
@@ -182,6 +185,8 @@ def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
         return full
     if any(document["stage"] == "fetch" for document in stages):
         return SourceUnavailable(str(pinned.source), message)
+    if _ENDLESS in text:
+        return EvaluationFailed(_ENDLESS)
     if not stages:
         return NixUnavailable(message or "it gave no reason")
     package = next((d["package"] for d in stages if _fits(d, {"package": str})), None)

@@ -11,9 +11,12 @@ from typing import Any
 
 from nixery.model.closure import store_name
 from nixery.model.events import (
+    BuildsPlanned,
     BuildStarted,
     BuildStopped,
     Event,
+    FetchesPlanned,
+    FetchProgress,
     FetchStarted,
     LogLine,
     PhaseStarted,
@@ -21,18 +24,21 @@ from nixery.model.events import (
     Said,
 )
 from nixery.model.source import hide_credentials
+from nixery.model.text import plain
 
 _PREFIX = b"@nix "
 _SUBSTITUTE, _BUILD = 108, 105
 _LOG_LINE, _SET_PHASE = 101, 104
 _INFO = 3
-# CSI and OSC sequences, and other escapes: colours and worse.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
-
-
-def plain(text: str) -> str:
-    """A text without terminal escape sequences."""
-    return _ESCAPES.sub("", text)
+_COPY_PATH, _PROGRESS, _SET_EXPECTED = 100, 105, 106
+_BUILDS = re.compile(r"(?:these (\d+) derivations|this derivation) will be built:")
+_SIZE = r"([0-9.]+) ([KMGTP]?i?B)"
+_FETCHES = re.compile(
+    rf"(?:these (\d+) paths|this path) will be fetched \({_SIZE} download, {_SIZE} unpacked\):"
+)
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_STEPS = 100
+_MEBIBYTE = 2**20
 
 
 class EventParser:
@@ -40,6 +46,7 @@ class EventParser:
 
     def __init__(self) -> None:
         self._builds: dict[int, str] = {}
+        self._copies = Copies()
 
     def feed(self, line: bytes) -> Iterator[Event]:
         """The events of one line: none for what nobody needs, such as progress counters."""
@@ -48,7 +55,14 @@ class EventParser:
             return
         try:
             yield from self._parse(json.loads(line[len(_PREFIX) :]))
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ):
             yield from _said(1, line.decode("utf-8", "replace"))
 
     def _parse(self, message: dict[str, Any]) -> Iterator[Event]:
@@ -61,6 +75,8 @@ class EventParser:
                 yield from self._result(message)
             case "stop" if message["id"] in self._builds:
                 yield BuildStopped(self._builds.pop(message["id"]))
+            case "stop":
+                self._copies.stop(message["id"])
 
     def _start(self, message: dict[str, Any]) -> Iterator[Event]:
         if message["type"] == _BUILD:
@@ -70,12 +86,15 @@ class EventParser:
         elif message["type"] == _SUBSTITUTE:
             path, origin = message["fields"][:2]
             yield FetchStarted(path, hide_credentials(origin))
+        elif message["type"] == _COPY_PATH:
+            self._copies.start(message["id"])
 
     def _result(self, message: dict[str, Any]) -> Iterator[Event]:
         derivation = self._builds.get(message["id"])
         if derivation is None:
-            return
-        if message["type"] == _LOG_LINE:
+            if message["type"] in (_PROGRESS, _SET_EXPECTED):
+                yield from self._copies.result(message["id"], message["type"], message["fields"])
+        elif message["type"] == _LOG_LINE:
             yield LogLine(derivation, str(message["fields"][0]))
         elif message["type"] == _SET_PHASE:
             yield PhaseStarted(derivation, str(message["fields"][0]))
@@ -84,9 +103,52 @@ class EventParser:
 def _message(message: dict[str, Any]) -> Iterator[Event]:
     level, text = int(message["level"]), plain(str(message["msg"]))
     if level == _INFO and text.strip():
-        yield Planned(hide_credentials(text.strip()))
+        yield _planned(text.strip())
     else:
         yield from _said(level, text)
+
+
+def _planned(text: str) -> Event:
+    if match := _BUILDS.fullmatch(text):
+        return BuildsPlanned(int(match[1] or 1))
+    if match := _FETCHES.fullmatch(text):
+        sizes = [round(float(match[n]) * _UNITS.get(match[n + 1], 1)) for n in (2, 4)]
+        return FetchesPlanned(int(match[1] or 1), *sizes)
+    return Planned(hide_credentials(text))
+
+
+class Copies:
+    """How far the copying of store paths from binary caches has come, in bytes of their NARs."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, int] = {}
+        self._ended = 0
+        self._expected = 0
+        self._told = 0
+
+    def start(self, id: int) -> None:
+        """A store path is being copied."""
+        self._running[id] = 0
+
+    def stop(self, id: int) -> None:
+        """It is copied, if it was that."""
+        self._ended += self._running.pop(id, 0)
+
+    def result(self, id: int, kind: int, fields: list[int]) -> Iterator[FetchProgress]:
+        """A number of Nix's; where it is worth it, an event."""
+        if kind == _SET_EXPECTED:
+            if fields[0] == _COPY_PATH:
+                self._expected = int(fields[1])
+            return
+        if id not in self._running:
+            return
+        self._running[id] = int(fields[0])
+        done = self._ended + sum(self._running.values())
+        whole = done == self._expected
+        step = max(_MEBIBYTE, self._expected // _STEPS, done // _STEPS)
+        if done > self._told and (whole or done - self._told >= step):
+            self._told = done
+            yield FetchProgress(done, max(done, self._expected))
 
 
 def _said(level: int, text: str) -> Iterator[Event]:

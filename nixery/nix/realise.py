@@ -21,6 +21,7 @@ from nixery.model.source import PinnedSource, canonical_json
 from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands, request_options
 from nixery.nix.events import EventParser
+from nixery.nix.hiding import hiding_folder
 from nixery.nix.process import Ended, OnLines
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
@@ -94,7 +95,8 @@ class Nix:
         # Evaluating one set takes the more memory the more often it is done at once.
         turn = await self._turns.take(canonical_json(pinned.pin.identity()))
         evaluation = _Evaluation(self._reactor, turn, self._time_limit)
-        building = self._nix_build(request, guard, _listener(account, emit, evaluation))
+        told = hiding_folder(pinned.source, emit)
+        building = self._nix_build(request, guard, _listener(account, told, evaluation))
         evaluation.limit(building)
         try:
             ended = await building

@@ -18,9 +18,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from nixery.coalesce import Coalescer
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageUnavailable
-from nixery.storage.joining import Joining
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _AHEAD = 300.0  # seconds before its expiry that a token is replaced
@@ -75,7 +75,7 @@ class GoogleCredentials:
         self._token: str | None = None
         self._expiry = 0.0
         self._next_attempt = 0.0
-        self._refreshing: Joining[None, str] = Joining()
+        self._refreshing: Coalescer[None, str] = Coalescer()
 
     async def token(self) -> str | None:
         left = self._expiry - self._now()
@@ -158,20 +158,28 @@ def make_request() -> Any:
     return functools.partial(google.auth.transport.requests.Request(), timeout=_LIMIT)
 
 
-class RemoteSigner:
+class RemoteSigner(google.auth.credentials.Signing):
     """Has Google sign for an account whose key is not here. Blocks."""
 
     def __init__(self, credentials: Any, account: str) -> None:
         """
         :param account: the service account's e-mail address.
         """
-        self.signer_email = account
-        self.signer = iam.Signer(make_request(), credentials, account)  # type: ignore[no-untyped-call]
+        self._account = account
+        self._signer = iam.Signer(make_request(), credentials, account)  # type: ignore[no-untyped-call]
 
     def sign_bytes(self, message: bytes) -> bytes:
         """The signature of a message."""
-        signature: bytes = self.signer.sign(message)
+        signature: bytes = self._signer.sign(message)
         return signature
+
+    @property
+    def signer_email(self) -> str:
+        return self._account
+
+    @property
+    def signer(self) -> iam.Signer:
+        return self._signer
 
 
 def _reason(error: Exception) -> str:

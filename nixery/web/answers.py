@@ -59,14 +59,20 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
 }
 
 
-def answer_error(request: Request, error: errors.NixeryError) -> bytes:
-    """Answer with what an error says."""
+def answer_error(request: Request, error: errors.NixeryError, see: str | None = None) -> bytes:
+    """Answer with what an error says.
+
+    :param see: an address where more is to be read of it.
+    """
     kind = TABLE[type(error)]
     if kind.status == 503:
         request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
     if isinstance(error, errors.RangeInvalid):
         request.setHeader(b"Content-Range", b"bytes */%d" % error.size)
-    return answer(request, kind, str(error), attrs.asdict(error))  # type: ignore[arg-type]
+    message = str(error)
+    if see is not None:
+        message += ("\n" if "\n" in message else "; ") + f"see {see}"
+    return answer(request, kind, message, attrs.asdict(error))  # type: ignore[arg-type]
 
 
 def answer(request: Request, kind: Kind, message: str, detail: Any = None) -> bytes:

@@ -4,16 +4,15 @@ import os
 from collections.abc import Awaitable, Callable
 from io import FileIO
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorThreads
+from twisted.internet.interfaces import IConsumer, IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
-from zope.interface import implementer
 
 from nixery.interfaces import File
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
+from nixery.web.gate import gated
 from nixery.web.ranges import Range
 
 PIECE = 1024 * 1024
@@ -22,30 +21,6 @@ PIECE = 1024 * 1024
 
 class CutShort(Exception):
     """A blob ended before what was announced of it."""
-
-
-@implementer(IPushProducer)
-class _Gate:
-    """Whether the client's connection takes more at the moment."""
-
-    def __init__(self) -> None:
-        self._opened: Deferred[None] | None = None
-
-    def pauseProducing(self) -> None:
-        if self._opened is None:
-            self._opened = Deferred()
-
-    def resumeProducing(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None and not opened.called:
-            opened.callback(None)
-
-    def stopProducing(self) -> None:
-        self.resumeProducing()
-
-    async def passed(self) -> None:
-        if self._opened is not None:
-            await self._opened
 
 
 def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, bytes]:
@@ -80,25 +55,22 @@ async def send_file(
     if len(first) == part.length:  # most blobs are small: no more is to be read of them
         request.write(first)
         return
-    gate = _Gate()
-    request.registerProducer(gate, True)
     pool = reactor.getThreadPool()
     offset, end, piece = part.start, part.start + part.length, first
     try:
-        while piece:
-            request.write(piece)
-            offset += len(piece)
-            if offset == end:
-                return
-            await gate.passed()
-            piece = await deferToThreadPool(
-                reactor, pool, os.pread, file.fileno(), min(PIECE, end - offset), offset
-            )
-        raise CutShort("its file is shorter than it was")
+        with gated(request) as gate:
+            while piece:
+                request.write(piece)
+                offset += len(piece)
+                if offset == end:
+                    return
+                await gate.passed()
+                piece = await deferToThreadPool(
+                    reactor, pool, os.pread, file.fileno(), min(PIECE, end - offset), offset
+                )
+            raise CutShort("its file is shorter than it was")
     except OSError as error:
         raise CutShort(error.strerror or str(error)) from error
-    finally:
-        request.unregisterProducer()
 
 
 def cut(request: Request) -> None:

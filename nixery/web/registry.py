@@ -6,6 +6,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 import json
 import re
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -28,6 +29,7 @@ from nixery.web.answers import Kind, answer, answer_error
 from nixery.web.blobs import CutShort, cut, open_file, send_file, send_stream
 from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Redirected, StartOver, hold
+from nixery.web.monitor import build_url, link_build
 from nixery.web.ranges import Range, parse_range
 
 _log = Logger()
@@ -52,11 +54,18 @@ class RegistryApi:
     app.url_map.merge_slashes = False
 
     def __init__(
-        self, reactor: IWebReactor, builder: IBuilder, storage: IStorage, hold_limit: float
+        self,
+        reactor: IWebReactor,
+        builder: IBuilder,
+        storage: IStorage,
+        hold_limit: float,
+        links: bool,
     ) -> None:
         """
         :param hold_limit: seconds that a request waits for a build.
+        :param links: whether answers name the builds that they wait for.
         """
+        self._links = links
         self._reactor = reactor
         self._builder = builder
         self._storage = storage
@@ -78,7 +87,8 @@ class RegistryApi:
             raise ManifestUnknown(reference)
         else:
             image = parse_image(name, reference)
-            work = self._builder.manifest(image)
+            on_build = partial(link_build, request) if self._links else None
+            work = self._builder.manifest(image, on_build)
             pull = await hold(self._reactor, self._hold_limit, request, work)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
@@ -142,7 +152,7 @@ class RegistryApi:
         match failure.value:
             case NixeryError() as error:
                 _log.info("{uri}: {error}", uri=request.uri, error=error)
-                return answer_error(request, error)
+                return answer_error(request, error, build_url(request))
             case Redirected(location=location):
                 return _redirect(request, location)
             case StartOver():

@@ -8,8 +8,9 @@ from twisted.web.http import Request as BaseRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from nixery.interfaces import IBuilder, ICatalogue, IStorage
+from nixery.interfaces import IBuilder, IStorage
 from nixery.web.answers import Kind, answer
+from nixery.web.builds import BuildsApi
 from nixery.web.packages import PackagesApi
 from nixery.web.pages import start_page
 from nixery.web.registry import IWebReactor, RegistryApi
@@ -35,10 +36,13 @@ class Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, api: RegistryApi, packages: PackagesApi | None) -> None:
+    def __init__(
+        self, api: RegistryApi, builds: BuildsApi | None, packages: PackagesApi | None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._registry = api.app.resource()
-        self._packages = None if packages is None else packages.app.resource()
+        self._builds = builds.app.resource() if builds is not None else None
+        self._packages = packages.app.resource() if packages is not None else None
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request; errors below ``/v2`` have the registry's form."""
@@ -57,6 +61,8 @@ class Root(Resource):
             return cast(int, self._registry.render(request))
         if self._packages is not None and request.path == b"/packages":
             return cast(int, self._packages.render(request))
+        if self._builds is not None and re.match(rb"/builds(/|$)", request.path):
+            return cast(int, self._builds.render(request))
         if request.path == b"/":
             return start_page(request)
         return answer(request, Kind(404, "NOT_FOUND"), "there is nothing at this path")
@@ -109,15 +115,17 @@ def make_site(
     builder: IBuilder,
     storage: IStorage,
     hold_limit: float,
-    catalogue: ICatalogue | None = None,
+    builds: BuildsApi | None = None,
+    packages: PackagesApi | None = None,
 ) -> Site:
     """The HTTP server's factory.
 
     :param hold_limit: seconds that a request waits for a build before it is redirected.
-    :param catalogue: answers ``/packages``, which is not there without it.
+    :param builds: shows builds; none if nobody is to see them.
+    :param packages: answers ``/packages``, which is not there without it.
     """
-    api = RegistryApi(reactor, builder, storage, hold_limit)
-    root = Root(api, None if catalogue is None else PackagesApi(catalogue))
+    api = RegistryApi(reactor, builder, storage, hold_limit, builds is not None)
+    root = Root(api, builds, packages)
     return QuietSite(  # type: ignore[no-untyped-call]
         root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
     )

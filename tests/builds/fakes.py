@@ -1,5 +1,6 @@
 """The parts below a build, as tests tell them to be."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from zope.interface import implementer
 
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
+from nixery.builds.history import History
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import INix, IResolver
 from nixery.model.closure import Graph, Realisation, Root
@@ -142,6 +144,7 @@ class Parts:
     resolver: FakeResolver
     packers: FakePackers
     storage: MemoryStorage
+    history: History
     builder: Builder
 
     def again(self, budget: int = 94) -> "Parts":
@@ -155,5 +158,6 @@ def make_parts(folder: str, storage: MemoryStorage | None = None, budget: int = 
     storage = storage or MemoryStorage()
     cache = Cache(storage)
     layers = LayerMaker(storage, cache, nix, packers, "fast")  # type: ignore[arg-type]
-    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, {})
-    return Parts(nix, resolver, packers, storage, builder)
+    history = History(reactor, os.path.join(folder, "history"))
+    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, {}, history)
+    return Parts(nix, resolver, packers, storage, history, builder)

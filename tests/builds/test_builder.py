@@ -19,6 +19,7 @@ from nixery.model.errors import (
     PackingFailed,
     ShuttingDown,
     SourceChanged,
+    SourceUnavailable,
     StorageFull,
 )
 from nixery.model.image import parse_image
@@ -200,6 +201,42 @@ async def test_failures_of_packing(parts: Parts) -> None:
         await build(parts)
     assert not [key for key in parts.storage.records if key.startswith("manifests/")]
     assert parts.nix.released == ["guard of git"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_instances_make_an_image_once(parts: Parts) -> None:
+    """Of two instances that are asked for an image, one makes it, and the other waits and takes
+    that; if it could not be made, the other one tries."""
+    other = parts.again()
+    for name, fault in (("git", None), ("curl", SourceUnavailable("s", "it is a test"))):
+        parts.nix.asked.clear()
+        other.nix.asked.clear()
+        gate: Deferred[None] = Deferred()
+        parts.nix.gate, parts.nix.error = gate, fault
+        first = build(parts, name)
+        second = build(other, name)
+        assert (len(parts.nix.asked), other.nix.asked) == (1, [])
+        assert not second.called
+        first.addErrback(lambda failure: failure.type)
+        gate.callback(None)
+        result = await first
+        manifest = await second
+        assert result == (manifest if fault is None else SourceUnavailable)
+        assert len(other.nix.asked) == (fault is not None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_while_another_instance_makes_it(parts: Parts) -> None:
+    """An instance that stops while it waits for another one's image leaves the lease alone."""
+    other = parts.again()
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate = gate
+    first, second = build(parts), build(other)
+    await other.builder.stop()
+    with pytest.raises(ShuttingDown):
+        await second
+    gate.callback(None)
+    assert await first
 
 
 @pytest_twisted.ensureDeferred

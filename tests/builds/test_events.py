@@ -11,9 +11,11 @@ from twisted.logger import (
 
 from nixery.builds.events import Journal
 from nixery.model.events import (
+    BuildsPlanned,
     BuildStarted,
     Collided,
     Event,
+    FetchesPlanned,
     FetchStarted,
     Found,
     LogLine,
@@ -21,12 +23,12 @@ from nixery.model.events import (
     Resolved,
     Said,
 )
-from nixery.model.image import parse_image
 
-IMAGE = parse_image("git/jq", "v1")
+IMAGE = "git/jq:v1"
 SHOWN: list[Event] = [
     *(Resolved("the set", "abc"), Found("git", "git", "git-1"), BuildStarted("git-1")),
     *(Collided("bin/x", "a", "b"), Said(0, "an error"), Said(1, "a warning")),
+    *(BuildsPlanned(3), FetchesPlanned(2, 1000, 2000)),
 ]
 HIDDEN: list[Event] = [
     *(LogLine("git-1", "checking for gcc"), Planned("2 paths"), FetchStarted("/x", "y")),
@@ -43,12 +45,11 @@ def told(*events: Event) -> list[LogEvent]:
 
 
 def test_what_matters_is_told() -> None:
-    """The steps of a build are for every log, and packages' own lines for the debug level."""
-    first, *others = told(*SHOWN, *HIDDEN)
-    assert "git/jq:v1" in formatEvent(first)
-    levels = [event["log_level"] for event in others]
-    assert levels == [LogLevel.info] * len(SHOWN) + [LogLevel.debug] * len(HIDDEN)
-    assert all("git/jq:v1" in formatEvent(event) for event in others)
+    """The steps of a build are told with its image, and packages' own lines are not."""
+    logged = told(*SHOWN, *HIDDEN)
+    assert len(logged) == 1 + len(SHOWN)
+    assert {event["log_level"] for event in logged} == {LogLevel.info}
+    assert all("git/jq:v1" in formatEvent(event) for event in logged)
 
 
 def test_hostile_text_stays_within_its_line() -> None:
@@ -60,7 +61,7 @@ def test_hostile_text_stays_within_its_line() -> None:
         for event in (Said(0, hostile), Collided(hostile, "a", "b"), LogLine("x", hostile)):
             journal.emit(event)
         journal.failed(hostile)
-    assert len(captured) == 5
+    assert len(captured) == 4
     for logged in captured:
         first, *others = (formatEventAsClassicLogText(logged) or "").rstrip().split("\n")
         assert all(line.startswith("\t") for line in others)

@@ -11,13 +11,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from nixery.builds.cache import Cache
 from nixery.builds.layers import Contents, LayerMaker
 from nixery.model.errors import PackingFailed, ShuttingDown, StorageFull
-from nixery.model.events import Event, Packed
+from nixery.model.events import Event, Packed, Stored
 from nixery.model.manifest import Layer
 from nixery.model.rootfs import File, Folder, Link
 from nixery.packing import tar
 from nixery.packing.compress import media_type
 from nixery.packing.job import PackedLayer
-from nixery.storage.memory import MemoryStorage
+from nixery.storage.memory import MemoryStorage, MemoryUpload
 from tests.builds.fakes import FakeNix, FakePackers, store_path
 
 A, B = store_path("a"), store_path("b")
@@ -73,9 +73,10 @@ async def test_layers_are_made_once(workshop: Workshop) -> None:
     assert layer.descriptor.media_type == media_type("fast")
     assert len(workshop.storage.blobs[layer.descriptor.digest]) == layer.descriptor.size
     assert await workshop.maker.known([Contents((A,)), contents]) == [None, layer]
-    (told,) = workshop.events
-    assert isinstance(told, Packed)
-    assert told.digest == str(layer.descriptor.digest)
+    packed, stored = workshop.events
+    assert isinstance(packed, Packed)
+    assert packed.digest == str(layer.descriptor.digest)
+    assert stored == Stored(packed.digest)
     assert workshop.left_behind() == []
 
 
@@ -124,6 +125,25 @@ async def test_failures_are_not_remembered(workshop: Workshop) -> None:
     assert not workshop.storage.records
     assert workshop.left_behind() == []
     assert await workshop.make(contents)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_takes_no_more(workshop: Workshop) -> None:
+    """If a layer can't be written because the storage failed, that is the cause which is told."""
+
+    class Failing(MemoryStorage):
+        async def receive(self) -> MemoryUpload:
+            upload = await super().receive()
+            upload.fault = StorageFull()
+            return upload
+
+    workshop.packers.error = lambda job: PackingFailed(job.sink, "Broken pipe")
+    with pytest.raises(PackingFailed):
+        await workshop.make(Contents((A,)))
+    storage = Failing()
+    maker = LayerMaker(storage, Cache(storage), workshop.nix, workshop.packers, "fast")  # type: ignore[arg-type]
+    with pytest.raises(StorageFull):
+        await maker.make(Contents((A,)), workshop.events.append)
 
 
 @pytest_twisted.ensureDeferred

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ class Daemon:
     """A running ``twistd nixery``.
 
     :param state: its state folder.
-    :param shims: a folder in front of its ``PATH`` whose ``nix-build`` counts and goes on.
+    :param shims: a folder in front of its ``PATH`` whose ``nix-build`` and ``git`` count and go on.
     """
 
     process: subprocess.Popen[bytes]
@@ -61,7 +62,15 @@ class Daemon:
     @property
     def nix_builds(self) -> int:
         """How often Nix was started to make something."""
-        counter = self.shims / "count"
+        return self._started("nix-build")
+
+    @property
+    def git_runs(self) -> int:
+        """How often git was started."""
+        return self._started("git")
+
+    def _started(self, program: str) -> int:
+        counter = self.shims / f"{program}.count"
         return len(counter.read_text().splitlines()) if counter.exists() else 0
 
     @property
@@ -98,12 +107,14 @@ class Daemon:
         return self.process.wait(timeout=20)
 
 
-def _count_nix_builds(shims: Path) -> None:
+def _count_starts(shims: Path) -> None:
     shims.mkdir(exist_ok=True)
-    real = subprocess.check_output(["sh", "-c", "command -v nix-build"], text=True).strip()
-    shim = shims / "nix-build"
-    shim.write_text(f'#!/bin/sh\necho >> {shims}/count\nexec {real} "$@"\n')
-    shim.chmod(0o755)
+    for program in ("nix-build", "git"):
+        shim = shims / program
+        shim.write_text(
+            f'#!/bin/sh\necho >> {shims}/{program}.count\nexec {shutil.which(program)} "$@"\n'
+        )
+        shim.chmod(0o755)
 
 
 @contextmanager
@@ -111,7 +122,7 @@ def running(state: Path, environ: Mapping[str, str]) -> Iterator[Daemon]:
     """Run the daemon on a free port until the block ends."""
     state.mkdir(parents=True, exist_ok=True)
     shims = state / "shims"
-    _count_nix_builds(shims)
+    _count_starts(shims)
     log_file = state / f"daemon-{time.monotonic_ns()}.log"
     environment = {
         **os.environ,

@@ -252,6 +252,14 @@ def test_what_terminals_obey_is_taken_out() -> None:
     assert list(made.tails["x"]) == ["abc"]
 
 
+def test_endless_recursion() -> None:
+    """What ends Nix's stack is the set's fault, though Nix has no more words for it than a line."""
+    events = EventParser().feed(b"error: stack overflow (possible infinite recursion)")
+    failed = error(Said(0, "warning: something else"), *events)
+    assert isinstance(failed, errors.EvaluationFailed)
+    assert "infinite recursion" in str(failed)
+
+
 def test_time_outs_without_a_name() -> None:
     """Nix 2.34 does not say which builder ran out of time: it is the one that it stopped."""
     events: list[Event] = [

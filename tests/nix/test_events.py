@@ -8,16 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixery.model.events import (
+    BuildsPlanned,
     BuildStarted,
     BuildStopped,
     Event,
+    FetchesPlanned,
+    FetchProgress,
     FetchStarted,
     LogLine,
     PhaseStarted,
     Planned,
     Said,
 )
-from nixery.nix.events import EventParser, plain
+from nixery.nix.events import EventParser
 
 SAMPLES = Path(__file__).parent / "samples"
 VERSIONS = ["2.8", "2.26", "2.34"]
@@ -42,12 +45,19 @@ def test_concurrent_builds_separate(version: str) -> None:
     assert lines == ["unpacking sources", "building", "error: undeclared identifier 'frobnicate'"]
     assert BuildStarted("broken-1.0") in events
     assert LogLine("noisy-1.0", "no newline at end") in events
-    assert any(isinstance(event, Planned) and "will be built" in event.text for event in events)
+    assert BuildsPlanned(11) in events
+    planned = [event.text for event in events if isinstance(event, Planned)]
+    assert any("broken-1.0.drv" in text for text in planned)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_downloads(version: str) -> None:
-    """Paths that are fetched are named with where they come from."""
+    """Paths that are fetched are named with where they come from, and their number and sizes are
+    told before."""
+    (plan,) = [e for e in sample(f"substitute-{version}") if isinstance(e, FetchesPlanned)]
+    assert plan.paths == 8
+    assert plan.download == pytest.approx(736.1 * 1024, rel=0.01)
+    assert plan.unpacked == pytest.approx(1.92 * 2**20, rel=0.02)
     fetched = [e for e in sample(f"substitute-{version}") if isinstance(e, FetchStarted)]
     assert fetched
     assert all(event.path.startswith("/nix/store/") for event in fetched)
@@ -76,6 +86,49 @@ def test_a_build_from_start_to_stop() -> None:
         LogLine("x-1", "hello"),
         BuildStopped("x-1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        ("this derivation will be built:", BuildsPlanned(1)),
+        ("these 1234 derivations will be built:", BuildsPlanned(1234)),
+        (
+            "this path will be fetched (1.00 MiB download, 2.50 GiB unpacked):",
+            FetchesPlanned(1, 2**20, 5 * 2**29),
+        ),
+        (
+            "these 2 paths will be fetched (100 B download, 3.0 KiB unpacked):",
+            FetchesPlanned(2, 100, 3072),
+        ),
+        ("these many paths will be fetched:", Planned("these many paths will be fetched:")),
+    ],
+)
+def test_plans(text: str, event: Event) -> None:
+    """The numbers of Nix's plan are read, in all of its forms; others are told as text."""
+    assert parse(message(action="msg", level=3, msg=text)) == [event]
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=5), st.integers(1, 2000))
+def test_progress(sizes: list[int], pieces: int) -> None:
+    """However often Nix counts bytes, some hundreds of events tell them: they only grow, and the
+    last one tells all."""
+    parser = EventParser()
+
+    def feed(**fields: object) -> list[Event]:
+        return list(parser.feed(message(**fields)))
+
+    told = feed(action="result", id=99, type=106, fields=[100, sum(sizes)])
+    for id, size in enumerate(sizes):
+        told += feed(action="start", id=id, type=100, fields=["/nix/store/x", "a", "b"])
+        for piece in range(1, pieces + 1):
+            done = size * piece // pieces
+            told += feed(action="result", id=id, type=105, fields=[done, size, 0, 0])
+        told += feed(action="stop", id=id)
+    counts = [event.done for event in told if isinstance(event, FetchProgress)]
+    assert len(counts) == len(told) < 300
+    assert counts == sorted(set(counts))
+    assert counts[-1] == sum(sizes)
 
 
 def test_plain_lines() -> None:
@@ -114,10 +167,3 @@ JSON = st.recursive(
 def test_any_document(action: str, number: object, kind: object, fields: object) -> None:
     """No document, however odd, is an error."""
     parse(message(action=action, id=number, type=kind, fields=fields, level=kind, msg=fields))
-
-
-def test_escapes_are_taken_out() -> None:
-    """Colours, titles and other terminal commands are no part of a text."""
-    assert (
-        plain("\x1b[31;1merror:\x1b[0m a\x1b]0;title\x07b\x1b]8;;x\x1b\\c\x1b(d") == "error: abcd"
-    )

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from zope.interface.verify import verifyObject
 
-from nixery.interfaces import IStorage, IUpload
+from nixery.interfaces import ILease, IStorage, IUpload
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, StorageFull, StorageUnavailable
 from tests.storage.backend import (
@@ -277,6 +278,54 @@ class StorageContract:
             await storage.read_record(key)
         with pytest.raises(ValueError, match="is not the key of a record"):
             await storage.delete_record(key)
+
+    # --- leases ---------------------------------------------------------------------------
+
+    @pytest_twisted.ensureDeferred
+    async def test_leases(self, backend: Backend, storage: IStorage) -> None:
+        """Of all who want the lease of a key, in whichever instance, one has it at a time; in
+        the end all had it. Leases of other keys are no matter."""
+        other = await backend.open()
+        held, most, total = 0, 0, 0
+
+        async def work(instance: IStorage) -> None:
+            nonlocal held, most, total
+            lease = await instance.lease("0a")
+            verifyObject(ILease, lease)
+            held, total = held + 1, total + 1
+            most = max(most, held)
+            await deferLater(reactor, 0.01)
+            held -= 1
+            await lease.release()
+            await lease.release()
+
+        apart = await storage.lease("0b")
+        working = [Deferred.fromCoroutine(work(s)) for s in (storage, other, storage, other)]
+        for worked in working:
+            await worked
+        assert (most, total) == (1, 4)
+        await apart.release()
+        assert await storage.read_record("builds/0a") is None
+
+    @pytest_twisted.ensureDeferred
+    async def test_leaving_a_lease(self, backend: Backend, storage: IStorage) -> None:
+        """Who does not wait for a lease any longer does not get it."""
+        other = await backend.open()
+        lease = await storage.lease("0a")
+        waiting = Deferred.fromCoroutine(other.lease("0a"))
+        waiting.addErrback(lambda failure: failure.trap(CancelledError))
+        await deferLater(reactor, 0.05)
+        waiting.cancel()
+        await waiting
+        await lease.release()
+        await (await storage.lease("0a")).release()
+
+    @pytest.mark.parametrize("key", ["", "..", "0A", "../layers/0a", "0a\n", "0" * 129])
+    @pytest_twisted.ensureDeferred
+    async def test_no_lease_key(self, storage: IStorage, key: str) -> None:
+        """A key that is none of a lease is refused."""
+        with pytest.raises(ValueError, match="is not the key of a lease"):
+            await storage.lease(key)
 
     # --- room -----------------------------------------------------------------------------
 

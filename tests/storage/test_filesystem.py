@@ -4,6 +4,7 @@
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from nixery.interfaces import IStorage
 from nixery.model.digest import Digest
@@ -285,3 +288,46 @@ async def test_all_in_threads(tmp_path: Path) -> None:
     await upload.discard()
     watching = False
     assert seen == []
+
+
+# --- leases ---------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_lease_files(storage: FilesystemStorage, folder: Path) -> None:
+    """A lease is a locked file, which is removed with it; one that a process left when it was
+    killed is free."""
+    (folder / "leases" / "0a").touch()
+    lease = await storage.lease("0a")
+    assert os.listdir(folder / "leases") == ["0a"]
+    await lease.release()
+    assert os.listdir(folder / "leases") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_lease_of_another_process(storage: FilesystemStorage, folder: Path) -> None:
+    """A lease that another process holds is free when that is killed, and not before."""
+    program = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True);"
+    command = [sys.executable, "-c", program + "sys.stdin.read()", str(folder / "leases" / "0a")]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    await deferToThread(holder.stdout.readline)
+    waiting = Deferred.fromCoroutine(storage.lease("0a"))
+    await deferLater(reactor, 0.3)
+    assert not waiting.called
+    holder.kill()
+    await (await waiting).release()
+    with holder:
+        pass
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lease_that_nobody_waits_for(storage: FilesystemStorage, folder: Path) -> None:
+    """Who leaves in the moment in which the lease is taken does not hold it."""
+    for _ in range(4):
+        taking = Deferred.fromCoroutine(storage.lease("0a"))
+        taking.addErrback(lambda failure: failure.trap(CancelledError))
+        taking.cancel()
+        await taking
+        await (await storage.lease("0a")).release()
+    assert os.listdir(folder / "leases") == []

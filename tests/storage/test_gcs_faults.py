@@ -12,10 +12,12 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
+from twisted.web.http_headers import Headers
 
 from nixery.interfaces import Redirect
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, StorageUnavailable
+from nixery.storage.gcs.requests import Answer
 from nixery.storage.gcs.storage import GcsStorage
 from nixery.storage.gcs.upload import STEP
 from tests.gcs.faults import Fault, Faults
@@ -180,6 +182,20 @@ async def test_no_secrets(place: GcsPlace) -> None:
     secrets = [*server.accounts.tokens, *server.sessions.open, location.url.rpartition("=")[2]]
     assert len(secrets) >= 4
     assert not [secret for secret in secrets if secret in text]
+
+
+def test_reasons() -> None:
+    """What the service says is told in a line, without the query of any URL in it."""
+    text = "see https://example.com/upload?upload_id=secret\nand http://h?a=secret&b=secret now"
+    document = {"error": {"message": text}}
+    for answer in (
+        Answer(500, Headers(), b"", document),
+        Answer(500, Headers(), text.encode() + b"\xff", {}),
+    ):
+        assert answer.reason.startswith("status 500 (see https://example.com/upload and http://h ")
+        assert "secret" not in answer.reason
+        assert "\n" not in answer.reason
+    assert Answer(500, Headers(), b"", {}).reason == "status 500"
 
 
 # --- knowledge ------------------------------------------------------------------------------

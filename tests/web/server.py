@@ -14,12 +14,14 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from nixery.interfaces import IBuilder, IStorage, Location, Provenance, Pull
+from nixery.builds.history import History
+from nixery.interfaces import IBuilder, IStorage, Location, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.storage.memory import MemoryStorage
+from nixery.web.builds import BuildsApi
 from nixery.web.site import make_site
 
 reactor: Any = _reactor
@@ -38,17 +40,21 @@ class FakeBuilder:
     :ivar error: what builds fail with.
     :ivar provenance: what images are said to be made from.
     :ivar offered: the tags.
+    :ivar build: the ID of the build that images come from.
     """
 
     asked: list[Image] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: Exception | None = None
+    build: str | None = None
     left: int = 0
     provenance: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
 
-    async def manifest(self, image: Image) -> Pull:
+    async def manifest(self, image: Image, on_build: OnBuild | None = None) -> Pull:
         self.asked.append(image)
+        if on_build is not None and self.build is not None:
+            on_build(self.build)
         if self.gate is not None:
             await self._wait(self.gate)
         if self.error is not None:
@@ -147,11 +153,14 @@ class Collector(Protocol):
 
 
 @asynccontextmanager
-async def serving(hold: float = 25, storage: Any = None) -> AsyncIterator[Server]:
-    """Serve for the length of a block."""
+async def serving(
+    hold: float = 25, storage: Any = None, history: History | None = None, logs: bool = True
+) -> AsyncIterator[Server]:
+    """Serve for the length of a block; builds are shown if there is a history."""
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
-    site = make_site(reactor, builder, storage, hold)
+    builds = BuildsApi(reactor, history, logs) if history is not None else None
+    site = make_site(reactor, builder, storage, hold, builds)
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from nixery.interfaces import Found, ICatalogue
 from nixery.model.packages import Package
 from nixery.storage.memory import MemoryStorage
-from nixery.web.packages import QueryInvalid, parse_query
+from nixery.web.packages import PackagesApi, QueryInvalid, parse_query
 from nixery.web.site import make_site
 from tests.web.server import FakeBuilder, Server, serving
 
@@ -59,7 +59,7 @@ class FakeCatalogue:
 async def searching() -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    site = make_site(reactor, builder, storage, 25, catalogue)
+    site = make_site(reactor, builder, storage, 25, packages=PackagesApi(catalogue))
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
         yield Server(builder, storage, port.getHost().port), catalogue

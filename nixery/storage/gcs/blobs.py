@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-import google_crc32c
 from twisted.logger import Logger
 
 from nixery.model.digest import Digest
@@ -11,7 +10,7 @@ from nixery.storage.gcs.bucket import (
     Bucket,
     Object,
     PreconditionFailed,
-    checksum,
+    checksum_of,
 )
 from nixery.storage.gcs.pipe import Read
 from nixery.storage.gcs.requests import unavailable
@@ -35,8 +34,7 @@ def describe(read: Read) -> dict[str, str]:
 
 def digested(content: bytes) -> Read:
     """What a small blob is known by."""
-    crc32c = checksum(google_crc32c.value(content).to_bytes(4, "big"))
-    return Read(Digest.of(content), len(content), crc32c)
+    return Read(Digest.of(content), len(content), checksum_of(content))
 
 
 def is_whole(found: Object, digest: Digest) -> bool:
@@ -70,7 +68,9 @@ class Blobs:
         name, metadata = blob_name(read.digest), describe(read)
 
         async def place(over: int) -> Object:
-            return await self._bucket.write(name, content, over=over, metadata=metadata)
+            return await self._bucket.write(
+                name, content, over=over, metadata=metadata, crc32c=read.crc32c
+            )
 
         return await self._place(read, place)
 

@@ -118,11 +118,13 @@ class Bucket:
         *,
         over: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        crc32c: str | None = None,
         patience: Patience | None = None,
     ) -> Object:
         """Write an object in one request; the server compares its content's checksum.
 
         :param over: the generation that it is to replace; any if there is none.
+        :param crc32c: of the content, if it is known.
         :raises PreconditionFailed: if another one is there. It may be what was just written, if
             an answer was lost.
         :raises StorageFull: if there is no room.
@@ -130,7 +132,7 @@ class Bucket:
         resource = {
             "name": name,
             "contentType": BINARY,
-            "crc32c": checksum(google_crc32c.value(bytes(content)).to_bytes(4, "big")),
+            "crc32c": crc32c or checksum_of(bytes(content)),
             "metadata": dict(metadata or {}),
         }
         boundary = uuid.uuid4().hex
@@ -144,7 +146,7 @@ class Bucket:
             f"{self._uploads}?{_query(uploadType='multipart', ifGenerationMatch=over)}",
             (200, 412),
             headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-            body=b"".join([head.encode("utf-8"), content, f"\r\n--{boundary}--\r\n".encode()]),
+            body=(head.encode("utf-8"), content, f"\r\n--{boundary}--\r\n".encode("ascii")),
             patience=patience,
         )
         return _written(answer)
@@ -156,7 +158,7 @@ class Bucket:
             "POST",
             f"{self._uploads}?{_query(uploadType='resumable', name=name)}",
             headers={"Content-Type": "application/json", "X-Upload-Content-Type": BINARY},
-            body=json.dumps({"name": name, "contentType": BINARY}).encode("ascii"),
+            body=(json.dumps({"name": name, "contentType": BINARY}).encode("ascii"),),
         )
         location = answer.header("Location")
         if not location.startswith("http"):
@@ -185,7 +187,7 @@ class Bucket:
                 f"{self._api}/o/{quote(source.name, safe='')}/rewriteTo{path}?{query}",
                 (200, 412),
                 headers={"Content-Type": "application/json"},
-                body=json.dumps(resource).encode("ascii"),
+                body=(json.dumps(resource).encode("ascii"),),
             )
             if answer.status == 412 or answer.document.get("done", True):
                 return _written(answer, answer.document.get("resource"))
@@ -241,6 +243,11 @@ class Bucket:
         """A bucket that is gone is not the same as an object that is."""
         if answer.status == 404 and "bucket does not exist" in answer.reason:
             raise unavailable(f"looking for {name}", answer.reason)
+
+
+def checksum_of(content: bytes) -> str:
+    """The CRC32C of some bytes, as the API writes it."""
+    return checksum(google_crc32c.value(content).to_bytes(4, "big"))
 
 
 def checksum(digest: bytes) -> str:

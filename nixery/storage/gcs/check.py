@@ -1,12 +1,12 @@
 """Whether a bucket can be used as it is set up, found out before anything depends on it."""
 
 from treq.client import HTTPClient
-from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 
 from nixery.model.errors import StorageUnavailable
 from nixery.storage.gcs.bucket import Bucket
+from nixery.storage.gcs.requests import network_reason
 from nixery.storage.gcs.urls import SignedUrls, Urls
 
 PERMISSIONS = [f"storage.objects.{verb}" for verb in ("create", "get", "delete", "list")]
@@ -51,8 +51,8 @@ async def signature_faults(clock: IReactorTime, agent: IAgent, urls: Urls) -> li
     try:
         response = await request.addTimeout(_LIMIT, clock)
         content = await response.content().addTimeout(_LIMIT, clock)
-    except (TimeoutError, Exception) as error:
-        return [f"a signed URL could not be tried: {error or type(error).__name__}"]
+    except Exception as error:  # each layer of the network has its own
+        return [f"a signed URL could not be tried: {network_reason(error)}"]
     if response.code in (200, 404):
         return []
     return [f"signed URLs are refused with status {response.code}{_code(content)}"]

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from nixery.interfaces import ILease
 from nixery.model.errors import NixeryError
 from nixery.storage.gcs.bucket import ABSENT, Bucket, Object, PreconditionFailed
+from nixery.storage.gcs.requests import Patience
 
 
 @attrs.frozen
@@ -66,8 +67,9 @@ class BucketLease:
     async def _refresh_once(self) -> None:
         name = self._held.name
         try:
+            patience = attrs.evolve(self._bucket.requests.patience, total=self._timing.lifetime / 3)
             self._held = await write_lease(
-                self._bucket, name, self._owner, self._timing, self._held.generation
+                self._bucket, name, self._owner, self._timing, self._held.generation, patience
             )
         except PreconditionFailed:
             self._log.warn("{name} was lost to another instance; going on", name=name)
@@ -110,7 +112,14 @@ class Leases:
             await self._bucket.requests.pause(self._timing.pause())
 
 
-async def write_lease(bucket: Bucket, name: str, owner: str, timing: Timing, over: int) -> Object:
+async def write_lease(
+    bucket: Bucket,
+    name: str,
+    owner: str,
+    timing: Timing,
+    over: int,
+    patience: Patience | None = None,
+) -> Object:
     """Write a lease's object.
 
     :param over: the generation of the object that it replaces.
@@ -118,7 +127,6 @@ async def write_lease(bucket: Bucket, name: str, owner: str, timing: Timing, ove
     """
     facts = {"owner": owner, "lifetime": str(timing.lifetime)}
     content = json.dumps(facts).encode("ascii")
-    patience = attrs.evolve(bucket.requests.patience, total=timing.lifetime / 3)
     try:
         return await bucket.write(name, content, over=over, metadata=facts, patience=patience)
     except PreconditionFailed:

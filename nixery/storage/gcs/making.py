@@ -35,19 +35,22 @@ class BucketSettings:
 
 
 def make_storage(
-    reactor: Any, agent: IAgent, settings: BucketSettings, environ: Mapping[str, str]
+    reactor: Any,
+    agent: IAgent,
+    settings: BucketSettings,
+    environ: Mapping[str, str],
+    credentials: ICredentials | None = None,
 ) -> GcsStorage:
     """A storage that is not started yet.
 
     :param agent: what all requests go through; it is to keep its connections.
     :param environ: where Google's own variables are looked for.
+    :param credentials: other ones than the default.
     """
     emulator = emulator_url(environ)
-    credentials: ICredentials
-    if emulator and not environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
-        credentials = Anonymous()
-    else:
-        credentials = GoogleCredentials(reactor)
+    if credentials is None:
+        anonymous = emulator and not environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        credentials = Anonymous() if anonymous else GoogleCredentials(reactor)
     requests = Requests(reactor, agent, credentials, settings.patience)
     bucket = Bucket(requests, emulator or GOOGLE, settings.bucket)
 

@@ -1,8 +1,10 @@
 """A named pipe that another process writes a blob to."""
 
 import contextlib
+import enum
 import fcntl
 import hashlib
+import mmap
 import os
 import shutil
 import tempfile
@@ -22,6 +24,7 @@ from nixery.storage.gcs.bucket import checksum
 _CAPACITY = 1024 * 1024  # bytes, if the system allows it
 _SET_CAPACITY = 1031  # F_SETPIPE_SZ of Linux
 _PIECE = 256 * 1024  # bytes
+_LOOK = 64 * 1024  # bytes
 
 
 class IPipeReactor(IReactorFDSet, IReactorThreads):
@@ -39,6 +42,14 @@ class Read:
     digest: Digest
     size: int
     crc32c: str
+
+
+class _Found(enum.Enum):
+    """What reading came to."""
+
+    SOME = enum.auto()
+    NOTHING_YET = enum.auto()
+    END = enum.auto()
 
 
 @implementer(IReadDescriptor)
@@ -65,7 +76,7 @@ class Pipe:
         self._size = 0
         self._ready: Deferred[None] | None = None
         self._busy = False
-        self._pending = bytearray()
+        self._pending = b""
         self._ended = False
         self._finished = False
 
@@ -91,35 +102,47 @@ class Pipe:
     async def more(self) -> bool:
         """Wait until there is a byte that was not handed out, or there will be none."""
         while not self._pending and not self._ended:
-            await self._fill(self._pending, _PIECE)
+            buffer = memoryview(bytearray(_LOOK))
+            count = await self._fill(buffer)
+            self._pending = bytes(buffer[:count])
         return bool(self._pending)
 
     async def read(self, size: int) -> memoryview:
-        """The next bytes: fewer than that only at the end."""
-        taken, self._pending = self._pending, bytearray()
-        while len(taken) < size and not self._ended:
-            await self._fill(taken, size - len(taken))
-        return memoryview(taken)
+        """The next bytes: fewer than that only at the end.
 
-    async def _fill(self, buffer: bytearray, most: int) -> None:
-        """Add some bytes to a buffer, or find out that there are no more."""
+        :param size: at least 64 KiB.
+        """
+        # Pages of its own, which the system gets back as soon as nobody refers to them.
+        buffer = memoryview(mmap.mmap(-1, size))
+        count = len(self._pending)
+        buffer[:count], self._pending = self._pending, b""
+        while count < size and not self._ended:
+            count += await self._fill(buffer[count:])
+        return buffer[:count]
+
+    async def _fill(self, buffer: memoryview) -> int:
+        """Put some bytes into a buffer, or find out that there are no more.
+
+        :return: how many.
+        """
         if not self._finished:
             await self._readable()
         if self._ended or self._descriptor is None:
-            return
-        at_end = await self._in_thread(self._descriptor, buffer, most)
-        if at_end:
+            return 0
+        count, found = await self._in_thread(self._descriptor, buffer)
+        if found is _Found.END:
             self._ended = True
-        elif at_end is None and self._finished:
+        elif found is _Found.NOTHING_YET and self._finished and not self._ended:
             self._finished = False  # there is a writer still: wait for it
             await self._readable()
             self._finished = True
+        return count
 
-    def _in_thread(self, descriptor: int, buffer: bytearray, most: int) -> "Deferred[bool | None]":
+    def _in_thread(self, descriptor: int, buffer: memoryview) -> "Deferred[tuple[int, _Found]]":
         """Read in a thread; who does not wait for it any longer does not take its file away."""
-        waiter: Deferred[bool | None] = Deferred()
+        waiter: Deferred[tuple[int, _Found]] = Deferred()
 
-        def finish(result: bool | Failure | None) -> None:
+        def finish(result: tuple[int, _Found] | Failure) -> None:
             self._busy = False
             if self._ended:
                 self._close()
@@ -128,32 +151,29 @@ class Pipe:
 
         self._busy = True
         pool = self._reactor.getThreadPool()
-        reading = deferToThreadPool(self._reactor, pool, self._take, descriptor, buffer, most)
+        reading = deferToThreadPool(self._reactor, pool, self._take, descriptor, buffer)
         reading.addBoth(finish)
         return waiter
 
-    def _take(self, descriptor: int, buffer: bytearray, most: int) -> bool | None:
-        """Read what is there, in a thread.
-
-        :return: whether it is the end; nothing if the pipe was empty, but may be written to.
-        """
-        with contextlib.suppress(OSError):
-            if self._size == 0:
+    def _take(self, descriptor: int, buffer: memoryview) -> tuple[int, "_Found"]:
+        """Read what is there, in a thread."""
+        if self._size == 0:
+            with contextlib.suppress(OSError):
                 fcntl.fcntl(descriptor, _SET_CAPACITY, _CAPACITY)
-        taken = 0
-        while taken < most:
+        count = 0
+        while count < len(buffer):
             try:
-                piece = os.read(descriptor, min(_PIECE, most - taken))
+                piece = os.read(descriptor, min(_PIECE, len(buffer) - count))
             except BlockingIOError:
-                return None if taken == 0 else False
+                return count, _Found.SOME if count else _Found.NOTHING_YET
             if not piece:
-                return True
+                return count, _Found.END
             self._sha256.update(piece)
             self._crc32c.update(piece)
             self._size += len(piece)
-            taken += len(piece)
-            buffer += piece
-        return False
+            buffer[count : count + len(piece)] = piece
+            count += len(piece)
+        return count, _Found.SOME
 
     async def _readable(self) -> None:
         if self._ended:

@@ -4,7 +4,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -28,6 +28,10 @@ PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _FULL = ("quotaExceeded", "storageQuotaExceeded", "insufficientStorage")
 _LONGEST_TEXT = 300
 _QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
+
+
+Body = Sequence[bytes | memoryview]
+"""The parts of a request's body."""
 
 
 class Unreached(Exception):
@@ -147,13 +151,15 @@ class Requests:
         expected: Collection[int] = (200,),
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | memoryview = b"",
+        body: Body = (),
         patience: Patience | None = None,
+        with_token: bool = True,
     ) -> Answer:
         """Send a request whose repetition does no harm, until there is an answer that counts.
 
         :param what: is done, for messages: ``reading layers/0a``.
         :param expected: statuses that the caller knows what to do with.
+        :param with_token: whether the URL needs one: that of an upload's session is one.
         :raises StorageFull: if there is no room.
         :raises StorageUnavailable: for any other answer, or none.
         """
@@ -165,7 +171,12 @@ class Requests:
             asked = 0.0
             try:
                 answer = await self.once(
-                    method, url, headers=headers, body=body, limit=patience.limit
+                    method,
+                    url,
+                    headers=headers,
+                    body=body,
+                    limit=patience.limit,
+                    with_token=with_token,
                 )
             except Unreached as unreached:
                 reason = str(unreached)
@@ -200,8 +211,9 @@ class Requests:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | memoryview = b"",
+        body: Body = (),
         limit: float | None = None,
+        with_token: bool = True,
     ) -> Answer:
         """Send a request once; if its token was refused, once more with a new one.
 
@@ -211,10 +223,12 @@ class Requests:
         """
         await self._turns.acquire()
         try:
-            answer, token = await self._with_token(method, url, headers, body, limit)
+            token = await self._credentials.token() if with_token else None
+            answer = await self._send(method, url, _headers(headers, token), body, limit)
             if answer.status == 401 and token is not None:
                 self._credentials.reject(token)
-                answer, _ = await self._with_token(method, url, headers, body, limit)
+                sent = _headers(headers, await self._credentials.token())
+                answer = await self._send(method, url, sent, body, limit)
             return answer
         finally:
             self._turns.release()
@@ -224,38 +238,37 @@ class Requests:
 
         :raises Unreached: if none came within the time limit.
         """
-        sent, _ = await self._headers(headers)
-        return await self._within(self.patience.limit, self._request("GET", url, sent, b""))
+        token = await self._credentials.token()
+        limit = self.patience.limit
+        response = await self._open(url, _headers(headers, token))
+        if response.code != 401 or token is None:
+            return response
+        self._credentials.reject(token)
+        await self._within(limit, response.content())
+        return await self._open(url, _headers(headers, await self._credentials.token()))
 
     async def pause(self, seconds: float) -> None:
         """Wait."""
         await deferLater(self.reactor, seconds, lambda: None)
 
-    async def _with_token(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None,
-        body: bytes | memoryview,
-        limit: Any,
-    ) -> tuple[Answer, str | None]:
-        sent, token = await self._headers(headers or {})
-        work = Deferred.fromCoroutine(self._send(method, url, sent, body))
-        return await self._within(limit or self.patience.limit, work), token
-
-    async def _headers(self, headers: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
-        token = await self._credentials.token()
-        return ({**headers, "Authorization": f"Bearer {token}"} if token else {**headers}), token
+    async def _open(self, url: str, headers: dict[str, str]) -> Any:
+        return await self._within(self.patience.limit, self._request("GET", url, headers, ()))
 
     async def _send(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | memoryview
+        self, method: str, url: str, headers: dict[str, str], body: Body, limit: float | None
     ) -> Answer:
-        response = await self._request(method, url, headers, body)
-        content = await response.content()
-        return Answer(response.code, response.headers, content, _document(response, content))
+        async def send() -> Answer:
+            response = await self._request(method, url, headers, body)
+            content = await response.content()
+            return Answer(response.code, response.headers, content, _document(response, content))
+
+        answer: Answer = await self._within(
+            limit or self.patience.limit, Deferred.fromCoroutine(send())
+        )
+        return answer
 
     def _request(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | memoryview
+        self, method: str, url: str, headers: dict[str, str], body: Body
     ) -> "Deferred[Any]":
         # A status of 308 belongs to resumable uploads; treq would follow it.
         reactor: Any = self.reactor
@@ -263,7 +276,7 @@ class Requests:
             method,
             url,
             headers=Headers({name: [value] for name, value in headers.items()}),
-            data=FileBodyProducer(_View(body)) if body else None,
+            data=FileBodyProducer(_BodyFile(body)) if any(body) else None,
             allow_redirects=False,
             unbuffered=True,
             reactor=reactor,
@@ -286,32 +299,38 @@ class Requests:
                 raise Unreached(f"no answer within {limit:g} s") from None
             if _is_cancelled(error):
                 raise CancelledError() from None
-            raise Unreached(_network_reason(error)) from error
+            raise Unreached(network_reason(error)) from error
         finally:
             if timer.active():
                 timer.cancel()
 
 
-class _View:
-    """Bytes as a file that copies no more of them than are read at once."""
+class _BodyFile:
+    """A body as a file that copies no more of it than is read at once."""
 
-    def __init__(self, content: bytes | memoryview) -> None:
-        self._content = memoryview(content)
+    def __init__(self, body: Body) -> None:
+        self._parts = [memoryview(part) for part in body]
+        self._length = sum(map(len, self._parts))
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        piece = bytes(self._content[self._at : self._at + size])
-        self._at += len(piece)
-        return piece
+        start = self._at
+        for part in self._parts:
+            if start < len(part):
+                piece = bytes(part[start : start + size])
+                self._at += len(piece)
+                return piece
+            start -= len(part)
+        return b""
 
     def seek(self, offset: int, whence: int = 0) -> None:
-        self._at = offset + (len(self._content) if whence == os.SEEK_END else 0)
+        self._at = offset + (self._length if whence == os.SEEK_END else 0)
 
     def tell(self) -> int:
         return self._at
 
     def close(self) -> None:
-        self._content = memoryview(b"")
+        self._parts = []
 
 
 def unavailable(what: str, reason: str) -> StorageUnavailable:
@@ -331,6 +350,10 @@ def _document(response: Any, content: bytes) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
+    return {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
+
+
 def _is_cancelled(error: Exception) -> bool:
     """Whether it comes of a cancellation, which the HTTP client may wrap."""
     reasons = getattr(error, "reasons", ())
@@ -339,7 +362,8 @@ def _is_cancelled(error: Exception) -> bool:
     )
 
 
-def _network_reason(error: Exception) -> str:
+def network_reason(error: Exception) -> str:
+    """What an error of the network says."""
     reasons = getattr(error, "reasons", None)
     if reasons and isinstance(reasons[0], Failure):
         return f"the connection was lost ({reasons[0].getErrorMessage()[:_LONGEST_TEXT]})"

@@ -58,6 +58,7 @@ class Session:
         """
         end = offset + len(chunk)
         done, tried = offset, 0
+        give_up = self._requests.reactor.seconds() + self._patience.total
         while True:
             progress, asked = await self._put(chunk[done - offset :], done, total)
             if progress is None:
@@ -71,15 +72,16 @@ class Session:
                 raise unavailable(self._what, "the service has lost what it had acknowledged")
             if progress.size == end and total is None:
                 return None
+            now = self._requests.reactor.seconds()
             if progress.size > done:
-                done, tried = progress.size, 0
-            elif (tried := tried + 1) >= self._patience.tries:
+                done, tried, give_up = progress.size, 0, now + self._patience.total
+            elif (tried := tried + 1) >= self._patience.tries or now > give_up:
                 raise unavailable(self._what, "it makes no progress")
 
     async def cancel(self) -> None:
         """Have the service forget what was sent; never raises."""
         with contextlib.suppress(Unreached, NixeryError):
-            await self._requests.once("DELETE", self._url)
+            await self._requests.once("DELETE", self._url, with_token=False)
 
     async def _put(
         self, data: memoryview, offset: int, total: int | None
@@ -96,8 +98,9 @@ class Session:
                 "PUT",
                 self._url,
                 headers={"Content-Range": f"bytes {part}/{whole}"},
-                body=data,
+                body=(data,),
                 limit=self._patience.limit,
+                with_token=False,
             )
         except Unreached as unreached:
             self._log.warn("{what}: {reason}; going on", what=self._what, reason=str(unreached))
@@ -117,6 +120,7 @@ class Session:
             (200, 201, _INCOMPLETE, *_LOST),
             headers={"Content-Range": f"bytes */{whole}"},
             patience=attrs.evolve(self._patience, limit=self._requests.patience.limit),
+            with_token=False,
         )
         progress = self._progress(answer)
         assert progress is not None

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from nixery.coalesce import Coalescer
 from nixery.interfaces import ILease, IStorage, IUpload, Redirect, Stream
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
@@ -34,12 +35,11 @@ from nixery.storage.gcs.requests import Patience
 from nixery.storage.gcs.stream import Streams
 from nixery.storage.gcs.upload import Sending, Uploads
 from nixery.storage.gcs.urls import Urls
-from nixery.storage.joining import Joining
 from nixery.storage.keys import check_lease_key, check_record_key
 from nixery.storage.recent import Recent
 
-_REMEMBERED = 20_000  # blobs
-_MEMORY = 8 * 1024 * 1024  # bytes of small contents, twice
+_REMEMBERED = 10_000  # blobs
+_MEMORY = 4 * 1024 * 1024  # bytes of small blobs, and of records
 _SMALL = 64 * 1024  # bytes
 _STALE = 3600.0  # seconds that knowledge serves while the bucket can't be reached
 _REST = 5.0  # seconds for which a bucket that could not be reached is not asked again
@@ -96,8 +96,8 @@ class GcsStorage:
         self._known: Recent[Digest, Object] = Recent(reactor.seconds, _REMEMBERED)
         self._contents: Recent[Digest, bytes] = Recent(reactor.seconds, _MEMORY, len)
         self._records: Recent[str, bytes] = Recent(reactor.seconds, _MEMORY, len)
-        self._looking: Joining[Digest, Object | None] = Joining()
-        self._finding_urls: Joining[None, Urls] = Joining()
+        self._looking: Coalescer[Digest, Object | None] = Coalescer()
+        self._finding_urls: Coalescer[None, Urls] = Coalescer()
         self._urls: Urls | None = None
         self._resting_until = 0.0
 
@@ -241,7 +241,7 @@ class GcsStorage:
             self._log.warn("{name} is still there: {error}", name=found.name, error=str(error))
 
     def _note(self, digest: Digest, found: Object) -> None:
-        self._known.put(digest, found)
+        self._known.put(digest, attrs.evolve(found, metadata={}))  # it was looked at
 
     def _note_content(self, digest: Digest, content: bytes) -> None:
         if len(content) <= _SMALL:

@@ -1,21 +1,16 @@
 """Copying a blob from the bucket to a client, no faster than the client takes it."""
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nixery.model.errors import StorageUnavailable
 from nixery.storage.gcs.bucket import Bucket, Object
 from nixery.storage.gcs.requests import PASSING, Unreached, unavailable
 
 _LONGEST_SILENCE = 30.0  # seconds
-
-
-class ClientLeft(StorageUnavailable):
-    """Nobody takes the bytes any more."""
 
 
 @implementer(IPushProducer)
@@ -33,22 +28,23 @@ class _Copying(Protocol):
         self._consumer = consumer
         self._most = most
         self._silence: IDelayedCall | None = None
+        self._registered = False
 
     def connectionMade(self) -> None:
-        self._consumer.registerProducer(self, True)
+        self._registered = True
         self._listen()
+        self._consumer.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
         piece = data[: self._most - self.copied]
         self.copied += len(piece)
         if self._silence is not None:
             self._silence.reset(_LONGEST_SILENCE)
-        if piece:
+        if piece and self._registered:
             self._consumer.write(piece)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._rest()
-        self._consumer.unregisterProducer()
+        self._leave()
         if not self.finished.called:
             self.finished.callback(None)
 
@@ -63,14 +59,22 @@ class _Copying(Protocol):
     def stopProducing(self) -> None:
         self.stopped = True
         self._abort()
+        if not self.finished.called:
+            self.finished.callback(None)
 
     @property
     def _producer(self) -> IPushProducer:
         assert self.transport is not None
         return self.transport  # type: ignore[return-value]  # what deliverBody gives is one
 
-    def _abort(self) -> None:
+    def _leave(self) -> None:
         self._rest()
+        if self._registered:
+            self._registered = False
+            self._consumer.unregisterProducer()
+
+    def _abort(self) -> None:
+        self._leave()
         if self.transport is not None:
             self._producer.stopProducing()
 
@@ -98,6 +102,7 @@ class Streams:
         :param start: of the first byte.
         :param length: bytes.
         :raises StorageUnavailable: if they can't be had; some may have been written.
+        :raises CancelledError: if the consumer wants no more.
         """
         requests, tried, offset, end = self._bucket.requests, 0, start, start + length
         what = f"reading {found.name}"
@@ -132,7 +137,7 @@ class Streams:
         response.deliverBody(copying)
         await copying.finished
         if copying.stopped:
-            raise ClientLeft("the client has left")
+            raise CancelledError()  # nobody takes the bytes any more
         return copying.copied
 
 

@@ -37,7 +37,7 @@ class Sending:
 
     chunk: int = 32 * STEP
     at_once: int = 3
-    patience: Patience = Patience(tries=8, total=60, first=0.5, longest=8, limit=60)  # noqa: RUF009
+    patience: Patience = Patience(tries=8, total=180, first=0.5, longest=8, limit=60)  # noqa: RUF009
 
 
 class Uploads:

@@ -12,8 +12,8 @@ from google.oauth2 import service_account
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
+from nixery.coalesce import Coalescer
 from nixery.model.errors import StorageUnavailable
-from nixery.storage.joining import Joining
 from nixery.storage.recent import Recent
 
 _SKEW = 60  # seconds that the service's clock may be behind ours
@@ -66,7 +66,7 @@ class SignedUrls:
         self._lifetime = lifetime
         self._now = now
         self._signed: Recent[str, str] = Recent(now, _REMEMBERED)
-        self._signing: Joining[str, str] = Joining()
+        self._signing: Coalescer[str, str] = Coalescer()
 
     async def url(self, name: str) -> str:
         known = self._signed.get(name, self._lifetime / 2)

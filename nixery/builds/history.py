@@ -1,0 +1,214 @@
+"""The histories of builds: those that run, and those of the last days."""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from nixery.builds.blocks import BlockFile
+from nixery.builds.following import Source, Subscription
+from nixery.builds.record import Record
+from nixery.builds.saving import IHistoryReactor
+from nixery.builds.shelf import Kept, Shelf
+from nixery.builds.summary import Head
+from nixery.builds.tail import Bounds, Tail
+
+T = TypeVar("T")
+
+_TIDY = 3600.0
+"""Seconds between two looks for what is too old."""
+_MOST_KEPT = 10_000
+"""Builds that are remembered, however small their files are."""
+_MOST_UNSAVED = 20
+"""Builds that have ended and are in memory, since they could not be written."""
+
+
+@attrs.frozen
+class Limits:
+    """How long, and how much of, history is kept on disk.
+
+    :param seconds: after its end, a build is kept for so long.
+    :param bytes: of all files together; a build that runs may have a quarter of it.
+    """
+
+    seconds: float = 7 * 86400
+    bytes: int = 1_000_000_000
+
+
+class History:
+    """Remembers builds, in memory and in a folder."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IHistoryReactor,
+        folder: str,
+        limits: Limits | None = None,
+        bounds: Bounds | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param bounds: what a build that runs takes of memory.
+        :param now: the time in seconds since the epoch.
+        """
+        self._reactor = reactor
+        self._folder = folder
+        self._shelf = Shelf(folder)
+        self._limits = limits or Limits()
+        self._bounds = bounds or Bounds()
+        self._now = now
+        self._records: dict[str, Record] = {}
+        self._kept: dict[str, Kept] = {}
+        self._ending: dict[str, Deferred[None]] = {}
+        self._begun: dict[str, Deferred[Kept | None]] = {}
+        self._newest = 0
+        self._timer: IDelayedCall | None = None
+
+    async def start(self) -> None:
+        """Read what earlier processes wrote. That nothing can be read or written is no error.
+
+        Where another process that runs has the folder, its builds are left alone.
+        """
+        try:
+            kept = await self._in_thread(self._shelf.load)
+        except OSError as error:
+            self._log.warn(
+                "{path} is no place for history: {error}", path=self._folder, error=error
+            )
+            kept = []
+        self._kept = {each.head.id: each for each in kept}
+        await self._tidy_and_again()
+
+    async def stop(self) -> None:
+        """Wait until all builds that have ended are on disk."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        for ending in list(self._ending.values()):
+            await ending
+        self.leave()
+
+    def leave(self) -> None:
+        """Let another process have the folder. Builds that run may still be written."""
+        self._shelf.leave()
+
+    def begin(self, key: str, name: str, tag: str) -> Record:
+        """A build begins.
+
+        :param key: the image key.
+        """
+        head = Head(self._new_id(), key, name, tag, self._now())
+        path, limit = self._shelf.events(head.id), self._limits.bytes // 4
+        record = Record(self._reactor, self._now, head, path, self._bounds, limit, self._ended)
+        self._records[head.id] = record
+        self._begun[head.id] = Deferred.fromCoroutine(self._save(head, {}))
+        return record
+
+    def heads(self, before: str | None = None) -> list[Head]:
+        """All builds, the latest first.
+
+        :param before: an ID: only those that are older.
+        """
+        known = {id: kept.head for id, kept in self._kept.items()}
+        known.update((id, record.head) for id, record in self._records.items())
+        return [known[id] for id in sorted(known, reverse=True) if before is None or id < before]
+
+    def head(self, id: str) -> Head | None:
+        """A build in a line, if it is known."""
+        if id in self._records:
+            return self._records[id].head
+        return self._kept[id].head if id in self._kept else None
+
+    def waiting(self, id: str) -> int:
+        """How many clients wait for a build."""
+        record = self._records.get(id)
+        return 0 if record is None or record.source.ended else record.waiting()
+
+    async def details(self, id: str) -> dict[str, Any]:
+        """What else is to be said of a build, as JSON can hold it."""
+        if id in self._records:
+            return self._records[id].details()
+        return await self._in_thread(lambda: self._shelf.details(id))
+
+    async def follow(self, id: str, after: int) -> Subscription | None:
+        """A listener's own view of a build's events, if the build is known.
+
+        :param after: the number of the last event that the listener knows; 0 for none.
+        """
+        if id in self._records:
+            return Subscription(self._records[id].source, after)
+        if id not in self._kept:
+            return None
+        head, file = self._kept[id].head, BlockFile(self._shelf.events(id))
+        tail = Tail(self._reactor, self._bounds, lambda block: None)
+        tail.last = tail.told = head.events
+        try:
+            await self._in_thread(file.scan)
+        except OSError as error:
+            self._log.warn("{path} can't be read: {error}", path=file.path, error=error)
+        return Subscription(Source(self._reactor, file, tail, ended=True), after)
+
+    def _new_id(self) -> str:
+        """Sixteen hexadecimal digits: milliseconds, and what makes it this process's own."""
+        while True:
+            self._newest = max(self._newest + 1, int(self._now() * 1000))
+            id = f"{self._newest:012x}{secrets.randbelow(1 << 16):04x}"
+            if id not in self._kept:
+                return id
+
+    def _ended(self, record: Record) -> None:
+        self._ending[record.id] = Deferred.fromCoroutine(self._finish(record))
+
+    async def _finish(self, record: Record) -> None:
+        await record.saved()
+        await self._begun.pop(record.id)
+        kept = await self._save(record.head, record.details())
+        if kept is not None:
+            self._kept[record.id] = kept
+        if kept is not None and record.head.complete:
+            del self._records[record.id]
+        del self._ending[record.id]
+        await self._tidy()
+
+    async def _save(self, head: Head, details: dict[str, Any]) -> Kept | None:
+        try:
+            return await self._in_thread(lambda: self._shelf.save(head, details))
+        except OSError as error:
+            self._log.warn("build {id} can't be noted: {error}", id=head.id, error=error)
+            return None
+
+    async def _tidy_and_again(self) -> None:
+        await self._tidy()
+        self._timer = self._reactor.callLater(_TIDY, self._start_tidying)
+
+    def _start_tidying(self) -> None:
+        Deferred.fromCoroutine(self._tidy_and_again())
+
+    async def _tidy(self) -> None:
+        """Remove the oldest until the rest is within the limits."""
+        unsaved = [id for id, record in self._records.items() if record.source.ended]
+        for id in sorted(set(unsaved) - set(self._ending))[:-_MOST_UNSAVED]:
+            del self._records[id]
+        total = sum(kept.size for kept in self._kept.values())
+        gone: list[str] = []
+        for id, kept in sorted(self._kept.items()):
+            count = len(self._kept) - len(gone)
+            old = (kept.head.ended or 0) < self._now() - self._limits.seconds
+            if old or total > self._limits.bytes or count > _MOST_KEPT:
+                gone.append(id)
+                total -= kept.size
+        for id in gone:
+            del self._kept[id]
+            if id in self._records and self._records[id].source.ended:
+                del self._records[id]
+        if gone:
+            await self._in_thread(lambda: self._shelf.remove(gone))
+
+    def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)

@@ -1,0 +1,170 @@
+"""The folder where the histories of builds lie. Blocks the thread.
+
+Each build has two files: ``ID.json`` says what it was and what came of it, ``ID.events.zst``
+holds its events.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from nixery.builds.blocks import GAP, Block, BlockFile
+from nixery.builds.summary import Head, Summary
+from nixery.model.event_json import line, parse
+from nixery.model.events import Event, Failed
+
+INTERRUPTED = "interrupted: the daemon ended while the image was made"
+_HEAD, _EVENTS = ".json", ".events.zst"
+
+
+@attrs.frozen
+class Kept:
+    """A build that has ended.
+
+    :param size: bytes of its files.
+    """
+
+    head: Head
+    size: int
+
+
+class Shelf:
+    """Files of histories, by the IDs of their builds."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._held: int | None = None
+
+    def events(self, id: str) -> str:
+        """The path of a build's events."""
+        return os.path.join(self._folder, id + _EVENTS)
+
+    def save(self, head: Head, details: dict[str, Any]) -> Kept:
+        """Write what is to be said of a build, whole or not at all.
+
+        :raises OSError: if it can't be written.
+        """
+        document = {"head": attrs.asdict(head), "details": details}
+        path = os.path.join(self._folder, head.id + _HEAD)
+        temporary = path + ".new"
+        try:
+            with open(temporary, "w", encoding="ascii") as file:
+                json.dump(document, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        return Kept(head, self._size(head.id))
+
+    def details(self, id: str) -> dict[str, Any]:
+        """What else is to be said of a build; nothing if it can't be read."""
+        try:
+            details: dict[str, Any] = self._read(id)["details"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return details
+
+    def load(self) -> list[Kept]:
+        """All builds, the oldest first.
+
+        Those that ran when the process died have failed; what belongs to no build is removed.
+
+        :raises OSError: if the folder can't be made or read, or another process is at it.
+        """
+        os.makedirs(self._folder, exist_ok=True)
+        self._hold()
+        kept = []
+        names = sorted(os.listdir(self._folder))
+        for id in (name.removesuffix(_HEAD) for name in names if name.endswith(_HEAD)):
+            try:
+                head = Head.parse(self._read(id)["head"])
+                if head.id != id:
+                    raise ValueError("another build's")
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            kept.append(self._recover(head) if head.state == "running" else self._kept(head))
+        self._clear(names, {each.head.id for each in kept})
+        return kept
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Forget some builds."""
+        for id, ending in itertools.product(ids, (_HEAD, _EVENTS)):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._folder, id + ending))
+
+    def leave(self) -> None:
+        """Let another process load it."""
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
+
+    def _hold(self) -> None:
+        """Lock the folder, until this process ends: nobody else may end its running builds."""
+        self._held = held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.leave()
+            raise
+        except OSError:
+            pass  # the file system has no locks
+
+    def _recover(self, head: Head) -> Kept:
+        """The end of a build that nobody saw."""
+        file, summary, seconds = BlockFile(self.events(head.id)), Summary(), head.started
+        with contextlib.suppress(OSError):
+            file.scan()
+            for event, at in _events(file):
+                summary.note(event, at)
+                seconds = at
+        failed, number = Failed(INTERRUPTED, None), file.last + GAP + 1
+        summary.note(failed, seconds)
+        with contextlib.suppress(OSError):
+            file.append(Block(number, number, line(number, seconds, failed)))
+        head = attrs.evolve(
+            head, state="failed", ended=seconds, error=INTERRUPTED, events=number, complete=False
+        )
+        try:
+            return self.save(head, {**summary.document(), "fault": INTERRUPTED})
+        except OSError:
+            return self._kept(head)
+
+    def _kept(self, head: Head) -> Kept:
+        return Kept(head, self._size(head.id))
+
+    def _size(self, id: str) -> int:
+        size = 0
+        for ending in (_HEAD, _EVENTS):
+            with contextlib.suppress(OSError):
+                size += os.stat(os.path.join(self._folder, id + ending)).st_size
+        return size
+
+    def _read(self, id: str) -> Any:
+        with open(os.path.join(self._folder, id + _HEAD), encoding="ascii") as file:
+            return json.load(file)
+
+    def _clear(self, names: list[str], known: set[str]) -> None:
+        for name in names:
+            id, _, ending = name.partition(".")
+            if "." + ending not in (_HEAD, _EVENTS) or id not in known:
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(self._folder, name))
+
+
+def _events(file: BlockFile) -> Iterator[tuple[Event, float]]:
+    after = 0
+    while (block := file.read(after)) is not None:
+        after = block.last
+        for text in block.data.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                made = json.loads(text)
+                yield parse(made), float(made["time"])

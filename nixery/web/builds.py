@@ -1,0 +1,148 @@
+"""Builds for programs: which there are, what becomes of them, and what they say.
+
+``GET /builds`` lists them, the latest first; ``/builds/ID`` is one of them in short,
+``/builds/ID/events`` its events as they come, ``/builds/ID/log`` the same for people.
+"""
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+from klein import Klein
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException
+
+from nixery.builds.history import History
+from nixery.builds.summary import Head
+from nixery.web.answers import Kind, answer
+from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
+from nixery.web.streaming import send_events
+
+_log = Logger()
+
+_NOT_FOUND = Kind(404, "NOT_FOUND")
+_UNKNOWN = Kind(500, "UNKNOWN")
+_PAGE, _MOST = 100, 1000
+_NUMBER = re.compile("[0-9]{1,15}")
+
+
+class _BuildUnknown(Exception):
+    """There is no such build here, or none any more."""
+
+
+class BuildsApi:
+    """Answers everything below ``/builds``, for GET and HEAD."""
+
+    app = Klein()
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+
+    def __init__(self, clock: IReactorTime, history: History, logs: bool = True) -> None:
+        """
+        :param logs: whether what packages print is shown.
+        """
+        self._clock = clock
+        self._history = history
+        self._logs = logs
+
+    @app.route("/builds")
+    def builds(self, request: Request) -> bytes:
+        """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID."""
+        number = _parameter(request, "n")
+        count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else _PAGE
+        heads = self._history.heads(_parameter(request, "before") or None)
+        page = heads[:count]
+        if page and len(page) < len(heads):
+            link = f'</builds?n={count}&before={page[-1].id}>; rel="next"'
+            request.setHeader(b"Link", link.encode("ascii"))
+        return _json(request, [self._line(head) for head in page])
+
+    @app.route("/builds/<string:id>")
+    async def build(self, request: Request, id: str) -> bytes:
+        """What a build was for, and what came of it so far."""
+        head = self._history.head(id)
+        if head is None:
+            raise _BuildUnknown()
+        details = await self._history.details(id)
+        return _json(request, {**self._line(head), **details})
+
+    @app.route("/builds/<string:id>/events")
+    async def events(self, request: Request, id: str) -> bytes:
+        """A build's events, from the first or behind the last that the client knows."""
+        accept = request.getHeader(b"accept") or b""
+        request.setHeader(b"Vary", b"Accept")
+        form = NDJSON if NDJSON.media_type.encode("ascii") in accept else SERVER_SENT
+        return await self._stream(request, id, form)
+
+    @app.route("/builds/<string:id>/log")
+    async def log(self, request: Request, id: str) -> bytes:
+        """A build's events as text; with ``raw``, packages' lines are as they printed them."""
+        raw = "raw" in parse_qs(_query(request), keep_blank_values=True)
+        return await self._stream(request, id, RAW_TEXT if raw else TEXT)
+
+    # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    def failed(self, request: Request, failure: Failure) -> bytes | None:
+        """Answer a request that something was wrong with."""
+        match failure.value:
+            case _BuildUnknown():
+                return answer(request, _NOT_FOUND, "no such build is known here, or none any more")
+            case HTTPException():
+                return answer(request, _NOT_FOUND, "there is nothing at this path")
+            case CancelledError():
+                return None  # the client has left
+            case _:
+                _log.failure("while answering {uri}", failure, uri=request.uri)
+                if request.startedWriting:
+                    request.channel.persistent = False
+                    return None
+                return answer(request, _UNKNOWN, "something went wrong here; it was logged")
+
+    async def _stream(self, request: Request, id: str, form: Form) -> bytes:
+        known = request.getHeader(b"last-event-id")
+        after = known.decode("latin-1") if known is not None else _parameter(request, "after")
+        number = int(after) if _NUMBER.fullmatch(after) else 0
+        subscription = await self._history.follow(id, number)
+        if subscription is None:
+            raise _BuildUnknown()
+        if number and subscription.at_end:  # a browser would ask again and again
+            request.setResponseCode(204)
+            return b""
+        for name, value in (
+            (b"Content-Type", form.media_type.encode("ascii")),
+            (b"Cache-Control", b"no-cache"),
+            (b"X-Content-Type-Options", b"nosniff"),
+            (b"X-Accel-Buffering", b"no"),  # asks nginx to pass on what comes at once
+        ):
+            request.setHeader(name, value)
+        if request.method != b"HEAD":
+            shown = form if self._logs else form.without_logs()
+            await send_events(self._clock, request, subscription, shown)
+        return b""
+
+    def _line(self, head: Head) -> dict[str, Any]:
+        """A build in a line, for the eyes of anybody."""
+        line = {**attrs.asdict(head), "waiting": self._history.waiting(head.id)}
+        return line if self._logs else {name: shorten(value) for name, value in line.items()}
+
+
+def _json(request: Request, document: Any) -> bytes:
+    body = json.dumps(document).encode("ascii")
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Cache-Control", b"no-cache")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body
+
+
+def _query(request: Request) -> str:
+    return urlsplit(request.uri.decode("latin-1")).query
+
+
+def _parameter(request: Request, name: str) -> str:
+    return parse_qs(_query(request)).get(name, [""])[0]

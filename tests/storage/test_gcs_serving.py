@@ -1,0 +1,253 @@
+# mypy: disable-error-code="import-untyped,untyped-decorator"
+"""How clients get at what is in the bucket: by signed URLs, by public ones, or through here."""
+
+from collections.abc import Awaitable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import google.auth.credentials
+import pytest
+import pytest_twisted
+from treq.client import HTTPClient
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+
+from nixery.interfaces import Redirect, Stream
+from nixery.model.digest import Digest
+from nixery.model.errors import StorageUnavailable
+from nixery.storage.gcs.storage import GcsStorage
+from nixery.storage.gcs.urls import PublicUrls, SignedUrls, load_signer
+from tests.gcs.faults import Faults
+from tests.storage.backend import CONTENT, run
+from tests.storage.gcs_place import HANG, HASTY, OPTIONS, SETTINGS, Collected, GcsPlace, gcs_place
+
+reactor: Any = _reactor
+
+LARGE = bytes(range(256)) * 20_000
+NAME = f"layers/{Digest.of(CONTENT).hex}"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]:
+    context = gcs_place(tmp_path, monkeypatch.setenv)
+    yield run(context.__aenter__())
+    run(context.__aexit__(None, None, None))
+
+
+# --- URLs -----------------------------------------------------------------------------------
+
+
+class Signer(google.auth.credentials.Signing):
+    """Signs with a key of the server's account, and counts that."""
+
+    def __init__(self, place: GcsPlace, folder: Path) -> None:
+        path = folder / "key.pem"
+        path.write_text(place.server.account.pem)
+        self._signer = load_signer(str(path), place.server.account.email)
+        self.count = 0
+
+    @property
+    def signer(self) -> Any:
+        return self._signer.signer
+
+    @property
+    def signer_email(self) -> Any:
+        return self._signer.signer_email
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        self.count += 1
+        signature: bytes = self._signer.sign_bytes(message)
+        return signature
+
+
+@pytest_twisted.ensureDeferred
+async def test_signed_once(place: GcsPlace, tmp_path: Path) -> None:
+    """A URL is handed out for half of its life, however many ask; then there is another one."""
+    signer, clock = Signer(place, tmp_path), Clock()
+    clock.advance(1_800_000_000)
+    urls = SignedUrls(reactor, place.server.url, "bucket", signer, 300, clock.seconds)
+    asking = [Deferred.fromCoroutine(urls.url(NAME)) for _ in range(50)]
+    (first,) = {await asked for asked in asking}
+    clock.advance(149)
+    assert await urls.url(NAME) == first
+    assert signer.count == 1
+    clock.advance(2)
+    assert await urls.url(NAME) != first
+    assert await urls.url("layers/other") != await urls.url(NAME)
+    assert signer.count == 3
+
+
+@pytest.mark.parametrize("skew", [-55, 0, 295])
+@pytest_twisted.ensureDeferred
+async def test_clock_skew(place: GcsPlace, tmp_path: Path, skew: float) -> None:
+    """A URL works for the whole of its life, and if the service's clock is a little behind."""
+    key = tmp_path / "key.pem"
+    key.write_text(place.server.account.pem)
+    signer = load_signer(str(key), place.server.account.email)
+    urls = SignedUrls(reactor, place.server.url, "bucket", signer, 300)
+    place.server.put(NAME, CONTENT)
+    url = await urls.url(NAME)
+    place.server.clock.offset = skew
+    assert await place.load(Redirect(url, len(CONTENT))) == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_dated_back(place: GcsPlace, tmp_path: Path) -> None:
+    """A URL is dated a minute back, and lasts a minute longer."""
+    signer = Signer(place, tmp_path)
+    moment = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
+    urls = SignedUrls(reactor, place.server.url, "bucket", signer, 300, lambda: moment)
+    query = parse_qs(urlsplit(await urls.url(NAME)).query)
+    assert query["X-Goog-Expires"] == ["360"]
+    assert query["X-Goog-Date"] == ["20270115T075900Z"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_ranges_of_signed_urls(place: GcsPlace) -> None:
+    """Clients may ask for ranges by a signed URL."""
+    storage = await place.open()
+    location = await storage.locate(await storage.write_blob(CONTENT))
+    assert isinstance(location, Redirect)
+    client = HTTPClient(place.agent)
+    headers = Headers({"Range": ["bytes=5-9"]})
+    response = await client.get(location.url, headers=headers, reactor=reactor)
+    assert (response.code, await response.content()) == (206, CONTENT[5:10])
+
+
+@pytest_twisted.ensureDeferred
+async def test_public(place: GcsPlace) -> None:
+    """Without anything that signs, the URLs are those of a public bucket."""
+    place.server.needs_token = False
+    place.server.bucket.public = True
+    del place.environ["GOOGLE_APPLICATION_CREDENTIALS"]
+    storage = await place.open()
+    location = await storage.locate(await storage.write_blob(CONTENT))
+    assert location == Redirect(f"{place.server.url}/bucket/{NAME}", len(CONTENT))
+    assert await place.load(location) == CONTENT
+    assert await PublicUrls("https://storage.googleapis.com/b").url("layers/0a") == (
+        "https://storage.googleapis.com/b/layers/0a"
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_signed_elsewhere(place: GcsPlace, tmp_path: Path) -> None:
+    """A signer that takes the network is asked in a thread, and what it says against it is
+    told."""
+
+    class Refusing(Signer):
+        def sign_bytes(self, message: bytes) -> bytes:
+            raise OSError("signBlob denied")
+
+    urls = SignedUrls(reactor, place.server.url, "bucket", Refusing(place, tmp_path), 300)
+    with pytest.raises(StorageUnavailable, match="no URL can be signed: signBlob denied"):
+        await urls.url(NAME)
+
+
+# --- streams --------------------------------------------------------------------------------
+
+
+async def streaming(place: GcsPlace, content: bytes, hasty: bool = False) -> Stream:
+    """A blob's stream."""
+    options = attrs.evolve(OPTIONS, redirect=False)
+    patience = attrs.evolve(HASTY, limit=HANG) if hasty else HASTY
+    storage: GcsStorage = place.make(attrs.evolve(SETTINGS, options=options, patience=patience))
+    await storage.start()
+    location = await storage.locate(await storage.write_blob(content))
+    assert isinstance(location, Stream)
+    return location
+
+
+def _start(copying: Awaitable[None]) -> "Deferred[None]":
+    async def wait() -> None:
+        await copying
+
+    return Deferred.fromCoroutine(wait())
+
+
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, len(LARGE)), (0, 1), (5, 1000), (len(LARGE) - 7, 7), (3, 0)]
+)
+@pytest_twisted.ensureDeferred
+async def test_parts(place: GcsPlace, start: int, length: int) -> None:
+    """Any part of a blob is copied as it is."""
+    location = await streaming(place, LARGE)
+    assert location.size == len(LARGE)
+    client = Collected()
+    await location.copy(start, length, client)
+    assert client.content == LARGE[start : start + length]
+    assert client.producer is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_slow_clients(place: GcsPlace) -> None:
+    """A client that takes no more holds up the bucket, and gets the rest when it does again."""
+    content = LARGE * 4
+    location = await streaming(place, content)
+    client = Collected(enough=100_000)
+    copying = _start(location.copy(0, len(content), client))
+    await client.paused
+    await deferLater(reactor, 0.1)
+    assert len(client.content) < 1_000_000
+    client.go_on()
+    await copying
+    assert client.content == content
+
+
+@pytest.mark.parametrize("fault", ["503", "drop-before", "truncate", "hang", "429", "401"])
+@pytest_twisted.ensureDeferred
+async def test_interrupted(place: GcsPlace, fault: Any) -> None:
+    """What a fault kept away is asked for again, from where it was."""
+    location = await streaming(place, LARGE, hasty=True)
+    count = 1 if fault == "401" else 2
+    place.server.faults = Faults.script(object_media=[fault] * count)
+    client = Collected()
+    await location.copy(1000, len(LARGE) - 2000, client)
+    assert client.content == LARGE[1000:-1000]
+    assert len(place.server.faults.happened) == count
+
+
+@pytest_twisted.ensureDeferred
+async def test_not_to_be_had(place: GcsPlace) -> None:
+    """What can't be had is an error: a fault that stays, an object that is gone or replaced."""
+    location = await streaming(place, LARGE)
+    place.server.faults = Faults(lambda kind, asked: "503")
+    with pytest.raises(StorageUnavailable, match="status 503"):
+        await location.copy(0, 5, Collected())
+    place.server.faults = Faults()
+    await place.damage(Digest.of(LARGE), LARGE[:-1])
+    client = Collected()
+    with pytest.raises(StorageUnavailable, match="status 404"):
+        await location.copy(0, 5, client)
+    assert client.content == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_clients_that_leave(place: GcsPlace) -> None:
+    """A client that leaves in the middle ends its copying, whether that is cancelled or its
+    producer stopped, and nothing is asked for anew."""
+    content = LARGE * 4
+    location = await streaming(place, content)
+    for how in ("stop", "cancel"):
+        client = Collected(enough=1000)
+        copying = _start(location.copy(0, len(content), client))
+        await client.paused
+        before = place.server.count("object.media")
+        failed: list[Failure] = []
+        copying.addErrback(failed.append)
+        if how == "stop":
+            assert client.producer is not None
+            client.producer.stopProducing()
+        else:
+            copying.cancel()
+        await copying
+        assert [failure.type for failure in failed] == [CancelledError]
+        assert client.producer is None
+        await deferLater(reactor, 0.05)
+        assert place.server.count("object.media") == before
+        assert place.server.in_flight == 0

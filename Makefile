@@ -23,6 +23,7 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
 	@$(VENV)/bin/python benchmarks/packing.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 
 $(VENV)/.installed: setup.py
 	@scripts/require $(PROGRAMS)

@@ -21,6 +21,7 @@ from twisted.web.server import Site
 import nixery
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
+from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.interfaces import IResolver
@@ -28,6 +29,7 @@ from nixery.model.source import Flake, Folder, Source, canonical_sha256
 from nixery.nix.commands import Commands
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
 from nixery.nix.git import Git
+from nixery.nix.index import Indexer
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
@@ -40,6 +42,7 @@ from nixery.settings import Settings, SettingsInvalid
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.variables import SOURCES, VARIABLES, Variable
 from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
 from nixery.web.site import make_site
 
 PROGRAMS = {
@@ -48,6 +51,8 @@ PROGRAMS = {
     "git": "git",
     "setsid": "util-linux",
     "setpriv": "util-linux",
+    "prlimit": "util-linux",
+    "nice": "coreutils",
 }
 """The programs that are run, and what they belong to."""
 
@@ -193,7 +198,9 @@ def make_registry(
     builds = None
     if settings.pages != "off":
         builds = BuildsApi(reactor, history, logs=settings.pages == "all")
-    site = make_site(reactor, builder, storage, settings.hold, builds)
+    indexer = Indexer(reactor, processes, commands, sources, expressions)
+    catalogue = Catalogue(reactor, resolver, indexer, os.path.join(settings.state, "search"))
+    site = make_site(reactor, builder, storage, settings.hold, builds, PackagesApi(catalogue))
 
     async def prepare() -> None:
         await storage.start()
@@ -207,6 +214,7 @@ def make_registry(
 
     async def finish() -> None:
         await builder.stop()
+        await catalogue.stop()
         await sources.stop()
         await resolver.stop()
         await history.stop()

@@ -11,6 +11,7 @@ from twisted.web.server import Request, Site
 from nixery.interfaces import IBuilder, IStorage
 from nixery.web.answers import Kind, answer
 from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
 from nixery.web.pages import start_page
 from nixery.web.registry import IWebReactor, RegistryApi
 
@@ -35,10 +36,13 @@ class Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, api: RegistryApi, builds: BuildsApi | None) -> None:
+    def __init__(
+        self, api: RegistryApi, builds: BuildsApi | None, packages: PackagesApi | None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._registry = api.app.resource()
         self._builds = builds.app.resource() if builds is not None else None
+        self._packages = packages.app.resource() if packages is not None else None
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request; errors below ``/v2`` have the registry's form."""
@@ -55,6 +59,8 @@ class Root(Resource):
             return answer(request, kind, "images are made on demand: this registry is read-only")
         if in_registry:
             return cast(int, self._registry.render(request))
+        if self._packages is not None and request.path == b"/packages":
+            return cast(int, self._packages.render(request))
         if self._builds is not None and re.match(rb"/builds(/|$)", request.path):
             return cast(int, self._builds.render(request))
         if request.path == b"/":
@@ -110,14 +116,16 @@ def make_site(
     storage: IStorage,
     hold_limit: float,
     builds: BuildsApi | None = None,
+    packages: PackagesApi | None = None,
 ) -> Site:
     """The HTTP server's factory.
 
     :param hold_limit: seconds that a request waits for a build before it is redirected.
     :param builds: shows builds; none if nobody is to see them.
+    :param packages: answers ``/packages``, which is not there without it.
     """
     api = RegistryApi(reactor, builder, storage, hold_limit, builds is not None)
-    root = Root(api, builds)
+    root = Root(api, builds, packages)
     return QuietSite(  # type: ignore[no-untyped-call]
         root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
     )

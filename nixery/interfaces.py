@@ -99,6 +99,9 @@ class IStorage(Interface):
     async def start() -> None:
         """Make the storage ready and clear away what an earlier process left unfinished."""
 
+    def stop() -> None:
+        """Do nothing any more in the background."""
+
     async def read_record(key: str) -> bytes | None:
         """A record's bytes, or nothing if there is none."""
 

@@ -23,14 +23,12 @@ FLOORS: dict[str, set[str]] = {
     "web": {"model", "interfaces", "builds"},
     "variables": {"model", "packing"},
     "settings": {"model", "variables"},
+    "parts": {"model", "interfaces", "nix", "storage", "settings"},
     "tap": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),
-        *("variables", "settings", ""),
+        *("variables", "settings", "parts", ""),
     },
-    "popcount": {
-        *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),
-        *("settings", "tap", ""),
-    },
+    "popcount": {"model", "nix", "settings", "parts", ""},
 }
 # What rules have no use for: time, the network, processes, files, randomness.
 IMPURE = {

@@ -125,6 +125,7 @@ def test_broken_sets(
         answer = daemon.pull("greeting")
         assert answer.status == 400, answer.body
         assert words in answer.json()["errors"][0]["message"]
+        assert str(tmp_path) not in answer.body.decode()
 
 
 def test_configuration(start_daemon: StartDaemon, tmp_path: Path) -> None:

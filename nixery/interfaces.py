@@ -253,6 +253,12 @@ class IBuilder(Interface):
         :raises ManifestUnknown: if no manifest of that digest is stored.
         """
 
+    async def provenance() -> Provenance:
+        """What an image would be made from that is asked for now, with the tag ``latest``.
+
+        :raises SourceUnavailable: if the package source can't be asked.
+        """
+
     async def tags() -> list[str]:
         """The tags that images have, in order.
 
@@ -261,7 +267,7 @@ class IBuilder(Interface):
 
 
 @attrs.frozen
-class Found:
+class SearchResult:
     """What a package search gives.
 
     :param ready: whether there is an index to search; it is being made if there is none.
@@ -285,7 +291,7 @@ class Found:
 class ICatalogue(Interface):
     """The packages of the served set, to be searched."""
 
-    async def search(query: str, limit: int) -> Found:
+    async def search(query: str, limit: int) -> SearchResult:
         """The packages that all words of a query fit, best first; it waits for no evaluation.
 
         :param limit: the most that are given.

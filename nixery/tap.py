@@ -42,6 +42,7 @@ from nixery.settings import Settings, SettingsInvalid
 from nixery.variables import SOURCES, VARIABLES, Variable
 from nixery.web.builds import BuildsApi
 from nixery.web.packages import PackagesApi
+from nixery.web.pages.site import PagesApi
 from nixery.web.site import make_site
 
 PROGRAMS = {
@@ -194,11 +195,13 @@ def make_registry(
     builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
     indexer = Indexer(reactor, processes, commands, sources, expressions)
     catalogue = Catalogue(reactor, resolver, indexer, os.path.join(settings.state, "search"))
-    builds, packages = None, None
+    pages, builds, packages = PagesApi(reactor, builder, None, False), None, None
     if settings.pages != "off":
-        builds = BuildsApi(reactor, history, logs=settings.pages == "all")
+        logs = settings.pages == "all"
+        pages = PagesApi(reactor, builder, history, logs)
+        builds = BuildsApi(reactor, history, logs)
         packages = PackagesApi(catalogue)
-    site = make_site(reactor, builder, storage, settings.hold, builds, packages)
+    site = make_site(reactor, builder, storage, settings.hold, pages, builds, packages)
 
     async def prepare() -> None:
         await storage.start()

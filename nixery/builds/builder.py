@@ -30,6 +30,7 @@ from nixery.model.manifest import (
 )
 from nixery.model.rootfs import Output, RootFs, make_rootfs
 from nixery.model.source import PinnedSource, image_key
+from nixery.model.tags import LATEST
 from nixery.packing.listing import list_output
 
 
@@ -71,7 +72,7 @@ class Builder:
         self._running: Coalescer[str, Manifest] = Coalescer()
 
     async def manifest(self, image: Image, on_build: OnBuild | None = None) -> Pull:
-        pinned = await self._resolving.join(image.tag, lambda: self._resolver.resolve(image.tag))
+        pinned = await self._resolve(image.tag)
         key = image_key(image, pinned, self._budget, self._layers.packer)
         manifest = await self._cache.manifest(key)
         if manifest is None:
@@ -84,6 +85,9 @@ class Builder:
         manifest = await self._cache.manifest_of(digest)
         return Pull(manifest, await self._cache.provenance(digest))
 
+    async def provenance(self) -> Provenance:
+        return _provenance(await self._resolve(LATEST))
+
     async def tags(self) -> list[str]:
         return await self._resolver.tags()
 
@@ -92,6 +96,9 @@ class Builder:
         await self._resolving.stop()
         await self._running.stop()
         await self._layers.stop()
+
+    def _resolve(self, tag: str) -> Deferred[PinnedSource]:
+        return self._resolving.join(tag, lambda: self._resolver.resolve(tag))
 
     def _wait(
         self, key: str, image: Image, pinned: PinnedSource, on_build: OnBuild | None

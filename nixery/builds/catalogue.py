@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from nixery.builds.index_file import KeptIndex, index_key, read_index, write_index
 from nixery.coalesce import Coalescer
-from nixery.interfaces import Found, ICatalogue, IResolver
+from nixery.interfaces import ICatalogue, IResolver, SearchResult
 from nixery.model.errors import NixeryError, ShuttingDown, SourceChanged
 from nixery.model.search import Index
 from nixery.model.source import PinnedSource
@@ -72,14 +72,14 @@ class Catalogue:
         self._failures = 0
         self._fault = ""
 
-    async def search(self, query: str, limit: int) -> Found:
+    async def search(self, query: str, limit: int) -> SearchResult:
         self._update()
         made = self._made
         if made is None:
-            return Found(ready=False, fault=self._fault)
+            return SearchResult(ready=False, fault=self._fault)
         packages = await self._in_thread(lambda: made.index.search(query, limit))
         kept_index = made.kept_index
-        return Found(
+        return SearchResult(
             ready=True,
             packages=packages,
             source=kept_index.source,

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
-from nixery.interfaces import Found, ICatalogue
+from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.packages import Package
 from nixery.model.search import MAX_WORDS
 from nixery.web.answers import Kind, answer
@@ -88,7 +88,7 @@ def parse_query(uri: bytes) -> tuple[str, int]:
     return query, min(int(number), MOST_RESULTS)
 
 
-def _body(found: Found) -> bytes:
+def _body(found: SearchResult) -> bytes:
     document: dict[str, Any] = {
         "ready": found.ready,
         "source": found.source,

@@ -12,7 +12,8 @@ from nixery.interfaces import IBuilder, IStorage
 from nixery.web.answers import Kind, answer
 from nixery.web.builds import BuildsApi
 from nixery.web.packages import PackagesApi
-from nixery.web.pages import start_page
+from nixery.web.pages.page import prefers_html
+from nixery.web.pages.site import PagesApi
 from nixery.web.registry import IWebReactor, RegistryApi
 
 IDLE = 120
@@ -37,10 +38,15 @@ class Root(Resource):
     isLeaf = True
 
     def __init__(
-        self, api: RegistryApi, builds: BuildsApi | None, packages: PackagesApi | None
+        self,
+        api: RegistryApi,
+        pages: PagesApi,
+        builds: BuildsApi | None,
+        packages: PackagesApi | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._registry = api.app.resource()
+        self._pages = pages.app.resource()
         self._builds = builds.app.resource() if builds is not None else None
         self._packages = packages.app.resource() if packages is not None else None
 
@@ -62,9 +68,10 @@ class Root(Resource):
         if self._packages is not None and request.path == b"/packages":
             return cast(int, self._packages.render(request))
         if self._builds is not None and re.match(rb"/builds(/|$)", request.path):
-            return cast(int, self._builds.render(request))
-        if request.path == b"/":
-            return start_page(request)
+            by_page = prefers_html(request) and re.fullmatch(rb"/builds/[^/]+", request.path)
+            return cast(int, (self._pages if by_page else self._builds).render(request))
+        if request.path == b"/" or re.match(rb"/(images|static)/", request.path):
+            return cast(int, self._pages.render(request))
         return answer(request, Kind(404, "NOT_FOUND"), "there is nothing at this path")
 
 
@@ -115,17 +122,19 @@ def make_site(
     builder: IBuilder,
     storage: IStorage,
     hold_limit: float,
+    pages: PagesApi,
     builds: BuildsApi | None = None,
     packages: PackagesApi | None = None,
 ) -> Site:
     """The HTTP server's factory.
 
     :param hold_limit: seconds that a request waits for a build before it is redirected.
+    :param pages: what people see.
     :param builds: shows builds; none if nobody is to see them.
     :param packages: answers ``/packages``, which is not there without it.
     """
     api = RegistryApi(reactor, builder, storage, hold_limit, builds is not None)
-    root = Root(api, builds, packages)
+    root = Root(api, pages, builds, packages)
     return QuietSite(  # type: ignore[no-untyped-call]
         root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
     )

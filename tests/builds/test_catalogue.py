@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from nixery.builds.catalogue import FIRST_WAIT, LOOK_AGAIN, PROGRAMS_AGAIN, Catalogue
 from nixery.builds.index_file import KeptIndex, index_key, read_index, write_index
-from nixery.interfaces import Found, ICatalogue, IResolver
+from nixery.interfaces import ICatalogue, IResolver, SearchResult
 from nixery.model.errors import EvaluationFailed, NixeryError, SourceUnavailable
 from nixery.model.packages import Package
 from nixery.model.search import Index
@@ -129,7 +129,7 @@ async def test_search(place: Place) -> None:
     """What is found says which revision it is of."""
     assert verifyObject(ICatalogue, place.catalogue)
     found = await place.catalogue.search("hello", 10)
-    assert found == Found(
+    assert found == SearchResult(
         ready=True, packages=[HELLO], source="folder:set", revision="1", count=1, whole=True
     )
 

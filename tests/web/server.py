@@ -22,6 +22,7 @@ from nixery.model.image import Image
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.storage.memory import MemoryStorage
 from nixery.web.builds import BuildsApi
+from nixery.web.pages.site import PagesApi
 from nixery.web.site import make_site
 
 reactor: Any = _reactor
@@ -38,7 +39,7 @@ class FakeBuilder:
 
     :ivar gate: while it is set, builds wait for it.
     :ivar error: what builds fail with.
-    :ivar provenance: what images are said to be made from.
+    :ivar made_from: what images are said to be made from.
     :ivar offered: the tags.
     :ivar build: the ID of the build that images come from.
     """
@@ -48,7 +49,7 @@ class FakeBuilder:
     error: Exception | None = None
     build: str | None = None
     left: int = 0
-    provenance: Provenance | None = None
+    made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
 
     async def manifest(self, image: Image, on_build: OnBuild | None = None) -> Pull:
@@ -59,12 +60,17 @@ class FakeBuilder:
             await self._wait(self.gate)
         if self.error is not None:
             raise self.error
-        return Pull(MANIFEST, self.provenance)
+        return Pull(MANIFEST, self.made_from)
 
     async def stored_manifest(self, digest: Digest) -> Pull:
         if digest != MANIFEST.digest:
             raise ManifestUnknown(str(digest))
-        return Pull(MANIFEST, self.provenance)
+        return Pull(MANIFEST, self.made_from)
+
+    async def provenance(self) -> Provenance:
+        if self.error is not None:
+            raise self.error
+        return self.made_from or Provenance("git:https://example.com/x", "1" * 40)
 
     async def tags(self) -> list[str]:
         if self.error is not None:
@@ -160,7 +166,8 @@ async def serving(
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs) if history is not None else None
-    site = make_site(reactor, builder, storage, hold, builds)
+    pages = PagesApi(reactor, builder, history, logs)
+    site = make_site(reactor, builder, storage, hold, pages, builds)
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:

@@ -16,10 +16,11 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from zope.interface import implementer
 
-from nixery.interfaces import Found, ICatalogue
+from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.packages import Package
 from nixery.storage.memory import MemoryStorage
 from nixery.web.packages import PackagesApi, QueryInvalid, parse_query
+from nixery.web.pages.site import PagesApi
 from nixery.web.site import make_site
 from tests.web.server import FakeBuilder, Server, serving
 
@@ -36,7 +37,7 @@ RIPGREP = Package(
     program="rg",
     programs=("rg",),
 )
-FOUND = Found(ready=True, packages=[RIPGREP], source="folder:set", revision="abc", count=7)
+FOUND = SearchResult(ready=True, packages=[RIPGREP], source="folder:set", revision="abc", count=7)
 
 
 @implementer(ICatalogue)
@@ -44,11 +45,11 @@ FOUND = Found(ready=True, packages=[RIPGREP], source="folder:set", revision="abc
 class FakeCatalogue:
     """Finds what it is told to, and remembers what it was asked."""
 
-    found: Found = FOUND
+    found: SearchResult = FOUND
     error: Exception | None = None
     asked: list[tuple[str, int]] = attrs.Factory(list)
 
-    async def search(self, query: str, limit: int) -> Found:
+    async def search(self, query: str, limit: int) -> SearchResult:
         self.asked.append((query, limit))
         if self.error is not None:
             raise self.error
@@ -59,7 +60,8 @@ class FakeCatalogue:
 async def searching() -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    site = make_site(reactor, builder, storage, 25, packages=PackagesApi(catalogue))
+    pages = PagesApi(reactor, builder, None, False)
+    site = make_site(reactor, builder, storage, 25, pages, packages=PackagesApi(catalogue))
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
         yield Server(builder, storage, port.getHost().port), catalogue
@@ -103,7 +105,7 @@ async def test_not_ready() -> None:
     """While there is no index the answer says so, when to come again, and what is wrong, if that
     is known; nobody keeps it."""
     async with searching() as (server, catalogue):
-        catalogue.found = Found(ready=False, fault="a fault")
+        catalogue.found = SearchResult(ready=False, fault="a fault")
         answer = await server.ask("/packages?q=x")
     assert answer.status == 202
     assert answer.headers["retry-after"] == "2"

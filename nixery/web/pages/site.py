@@ -1,0 +1,180 @@
+"""Pages for people: in a browser as HTML, in a terminal as text."""
+
+from collections import Counter
+from collections.abc import Sequence
+from textwrap import fill
+
+import attrs
+from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from twisted.web.template import tags
+from werkzeug.exceptions import HTTPException
+
+from nixery.builds.history import History
+from nixery.builds.summary import Head
+from nixery.interfaces import IBuilder, Provenance
+from nixery.model.digest import Digest
+from nixery.model.errors import NixeryError
+from nixery.model.manifest import Manifest
+from nixery.web.forms import shorten
+from nixery.web.pages.build import BuildView, build_page
+from nixery.web.pages.image import ImageView, image_page, image_text
+from nixery.web.pages.page import Page, prefers_html, secure, send_page, send_static
+from nixery.web.pages.start import Start, start_page, start_text
+
+_log = Logger()
+
+_START = "What there is begins at the start page."
+_RECENT = 10
+_COMPARED = 50  # images whose layers are compared
+_PATIENCE = 3.0  # seconds that a page waits for the package source
+
+
+class PagesApi:
+    """Answers what a person asks for, by GET and HEAD."""
+
+    app = Klein()
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+
+    def __init__(
+        self, clock: IReactorTime, builder: IBuilder, history: History | None, logs: bool
+    ) -> None:
+        """
+        :param history: the builds that are shown; none where none are to be.
+        :param logs: whether what packages print is shown.
+        """
+        self._clock = clock
+        self._builder = builder
+        self._history = history
+        self._logs = logs
+
+    @app.route("/")
+    async def start(self, request: Request) -> bytes:
+        """The pull to type, and what is served."""
+        heads = self._history.heads() if self._history is not None else []
+        running = [head for head in heads if head.state == "running"][:_RECENT]
+        images = []
+        for head in _images(heads)[:_RECENT]:
+            if manifest := await self._manifest(head):
+                images.append((head, sum(blob.size for blob in manifest.blobs)))
+        provenance, fault = await self._provenance()
+        start = Start(_host(request), provenance, fault, running, images)
+        if prefers_html(request):
+            return await send_page(request, start_page(start))
+        return _text(request, start_text(start))
+
+    @app.route("/images/<path:name>")
+    async def image(self, request: Request, name: str) -> bytes:
+        """What an image holds that was made here."""
+        heads = _images(self._history.heads() if self._history is not None else [])
+        wanted = name if ":" in name else f"{name}:latest"
+        for head in heads:
+            if f"{head.name}:{head.tag}" == wanted and (manifest := await self._manifest(head)):
+                break
+        else:
+            return await _lost(
+                request,
+                "This image is not known here",
+                "It was not made in the time that builds are remembered for. Pull it, and it is.",
+            )
+        assert self._history is not None
+        details = await self._history.details(head.id)
+        others = await self._others(heads, head)
+        view = ImageView(_host(request), head, manifest, details, others)
+        if prefers_html(request):
+            return await send_page(request, image_page(view))
+        return _text(request, image_text(view))
+
+    @app.route("/builds/<string:id>")
+    async def build(self, request: Request, id: str) -> bytes:
+        """How far a build has come."""
+        head = self._history.head(id) if self._history is not None else None
+        if head is None or self._history is None:
+            text = "It never was, or is remembered no more. The start page lists those that are."
+            return await _lost(request, "This build is not known here", text)
+        details = await self._history.details(id)
+        if not self._logs:
+            head = attrs.evolve(head, error=shorten(head.error))
+        view = BuildView(_host(request), head, details, self._logs)
+        return await send_page(request, build_page(view))
+
+    @app.route("/static/<string:digest>/<string:name>")
+    async def static(self, request: Request, digest: str, name: str) -> bytes:
+        """Style and scripts."""
+        content = send_static(request, name)
+        if content is None:
+            return await _lost(request, "There is no such file here", _START)
+        return content
+
+    # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    async def failed(self, request: Request, failure: Failure) -> bytes | None:
+        """Answer a request that something was wrong with."""
+        match failure.value:
+            case CancelledError():
+                return None  # the client has left
+            case HTTPException():
+                return await _lost(request, "There is nothing at this address", _START)
+            case _:
+                _log.failure("while answering {uri}", failure, uri=request.uri)
+                text = "It was logged; the operator can say more."
+                return await _lost(request, "Something went wrong here", text, 500)
+
+    async def _provenance(self) -> tuple[Provenance | None, str]:
+        """What ``latest`` is, or why that is unknown."""
+        asking = Deferred.fromCoroutine(self._builder.provenance())
+        try:
+            return await asking.addTimeout(_PATIENCE, self._clock), ""
+        except NixeryError as error:
+            return None, str(error)
+        except TimeoutError:
+            return None, "it does not answer"
+
+    async def _manifest(self, head: Head) -> Manifest | None:
+        try:
+            digest = Digest.parse(head.digest or "")
+            return (await self._builder.stored_manifest(digest)).manifest
+        except NixeryError:
+            return None
+
+    async def _others(self, heads: Sequence[Head], own: Head) -> dict[str, int]:
+        """In how many recent images besides one each layer is."""
+        digests = {head.digest: head for head in heads if head.digest != own.digest}
+        counts: Counter[str] = Counter()
+        for head in list(digests.values())[:_COMPARED]:
+            if manifest := await self._manifest(head):
+                counts.update({str(blob.digest) for blob in manifest.blobs[1:]})
+        return dict(counts)
+
+
+def _images(heads: Sequence[Head]) -> list[Head]:
+    """The latest build of each image that was made."""
+    latest: dict[tuple[str, str], Head] = {}
+    for head in heads:
+        if head.state == "done":
+            latest.setdefault((head.name, head.tag), head)
+    return list(latest.values())
+
+
+def _host(request: Request) -> str:
+    return (request.getHeader(b"host") or b"").decode("ascii", "replace")
+
+
+def _text(request: Request, text: str, status: int = 200) -> bytes:
+    body = text.encode("utf-8", "replace")
+    request.setResponseCode(status)
+    secure(request, b"text/plain; charset=utf-8")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body
+
+
+async def _lost(request: Request, title: str, text: str, status: int = 404) -> bytes:
+    if not prefers_html(request):
+        return _text(request, fill(f"{title}. {text}", 80) + "\n", status)
+    link = tags.p(tags.a("To the start page", href="/"))
+    return await send_page(request, Page(title, [tags.h1(title), tags.p(text), link]), status)

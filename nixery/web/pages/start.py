@@ -1,0 +1,147 @@
+"""The start page: the next pull, and what is served."""
+
+from collections.abc import Sequence
+
+import attrs
+from twisted.web.template import Tag, tags
+
+from nixery.builds.summary import Head
+from nixery.interfaces import Provenance
+from nixery.model.text import readable
+from nixery.web.pages.page import Page
+from nixery.web.pages.parts import age, build_link, command, image_link, size, table
+
+EXAMPLE = "shell/git/htop"
+
+
+@attrs.frozen
+class Start:
+    """What the start page shows.
+
+    :param host: of the registry, as the client names it.
+    :param provenance: what ``latest`` is at the moment.
+    :param fault: why that is unknown.
+    :param running: builds, the latest first.
+    :param images: that were made, the latest first, with the bytes of their blobs.
+    """
+
+    host: str
+    provenance: Provenance | None
+    fault: str
+    running: Sequence[Head]
+    images: Sequence[tuple[Head, int]]
+
+
+def start_page(start: Start) -> Page:
+    """The page for browsers."""
+    body = [
+        tags.h1("Container images made on demand"),
+        tags.p("Name the packages in the image's name, and pull."),
+        command(f"docker pull {start.host}/{EXAMPLE}", "The command that pulls an example"),
+        _builder(start.host),
+        tags.h2("What is served"),
+        _served(start),
+        tags.h2("Builds running now"),
+        _running(start.running),
+        tags.h2("Recent images"),
+        _images(start.images),
+    ]
+    return Page("Nixery: container images made on demand", body, script="start.js")
+
+
+def start_text(start: Start) -> str:
+    """The page for terminals."""
+    lines = [
+        "Nixery: container images made on demand.",
+        "",
+        "Name packages, and pull:",
+        "",
+        f"    docker pull {start.host}/{EXAMPLE}",
+        f"    docker run -ti {start.host}/{EXAMPLE}",
+        "",
+        'The image holds the packages git and htop, and, for "shell", bash and its',
+        'friends. "arm64/hello" is for 64-bit ARM; "python3packages.six" is a nested',
+        "package.",
+        "",
+    ]
+    if start.provenance is not None:
+        lines += [f"Source:   {readable(start.provenance.source)}"]
+        lines += [f"Revision: {readable(start.provenance.revision)}", ""]
+    if start.running:
+        lines += ["Builds running now, to follow by curl -N:", ""]
+        lines += [f"    {start.host}/builds/{head.id}/log" for head in start.running]
+        lines += [""]
+    if start.images:
+        lines += ["Recent images:", ""]
+        lines += [
+            f"    {size(count):>8}  {age(head.ended or head.started):>14}  "
+            f"{readable(head.name)[:50]}:{readable(head.tag)[:20]}"[:80]
+            for head, count in start.images
+        ]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _builder(host: str) -> Tag:
+    """What makes an image's name of packages; its script shows it, as it needs one."""
+    packages = tags.input(
+        id="packages", type="text", autocomplete="off", spellcheck="false", list="suggestions"
+    )
+    return tags.form(
+        tags.h2("Make a name"),
+        tags.label("Packages, with spaces between them", for_="packages"),
+        packages,
+        tags.datalist(id="suggestions"),
+        tags.div(
+            _choice("shell", "shell: bash and more"),
+            _choice("arm64", "arm64: for 64-bit ARM"),
+            class_="choices",
+        ),
+        tags.label("Tag", for_="tag"),
+        tags.input(id="tag", type="text", value="latest", autocomplete="off", spellcheck="false"),
+        tags.div(id="found", **{"aria-live": "polite"}),
+        tags.div(
+            tags.h3("Pull it"),
+            command("", "The command that pulls the image"),
+            tags.h3("Build on it"),
+            command("", "The first line of a Dockerfile"),
+            id="results",
+        ),
+        id="builder",
+        hidden="",
+        **{"data-host": host},
+    )
+
+
+def _choice(name: str, text: str) -> Tag:
+    return tags.label(tags.input(type="checkbox", id=name), f" {text}")
+
+
+def _served(start: Start) -> Tag:
+    if start.provenance is None:
+        return tags.p("The package source can't be read at the moment: ", readable(start.fault))
+    stale = " (the last that is known: it can't be reached at the moment)"
+    return tags.dl(
+        tags.dt("Source"),
+        tags.dd(readable(start.provenance.source)),
+        tags.dt("Revision of the tag latest"),
+        tags.dd(
+            tags.code(readable(start.provenance.revision)),
+            stale if start.provenance.stale else "",
+        ),
+    )
+
+
+def _running(running: Sequence[Head]) -> Tag:
+    if not running:
+        return tags.p("None.")
+    return tags.ul(*[tags.li(build_link(head), f", begun {age(head.started)}") for head in running])
+
+
+def _images(images: Sequence[tuple[Head, int]]) -> Tag:
+    if not images:
+        return tags.p("None yet.")
+    rows = [
+        (image_link(head), size(count), age(head.ended or head.started)) for head, count in images
+    ]
+    return table("Images that were made lately", ("Image", "Size", "Made"), rows)

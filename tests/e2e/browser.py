@@ -1,0 +1,48 @@
+"""A real browser, with what tests look at pages by."""
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import axe_playwright_python  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, Page, sync_playwright
+
+T = TypeVar("T")
+
+WIDE, NARROW = {"width": 1100, "height": 800}, {"width": 360, "height": 700}
+_AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+def in_browser(work: Callable[[Browser], T]) -> T:
+    """Do something with a browser of its own.
+
+    In a thread of its own too: Playwright shares none with a running reactor.
+    """
+
+    def run() -> T:
+        program = shutil.which("chromium") or "chromium"
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+            try:
+                return work(browser)
+            finally:
+                browser.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page: who can't use it, and why.
+
+    https://github.com/dequelabs/axe-core
+    """
+    # By the debugger: the page's own policy allows no script of anybody else's.
+    page.evaluate(_AXE.read_text("utf-8"))
+    found: dict[str, Any] = page.evaluate("() => axe.run()")
+    return [
+        f"{each['id']}: {node['html']}" for each in found["violations"] for node in each["nodes"]
+    ]

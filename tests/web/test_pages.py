@@ -1,0 +1,203 @@
+"""What people see: in browsers as pages, in terminals as text."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from nixery.builds.history import History
+from nixery.interfaces import Provenance
+from nixery.model.errors import SourceUnavailable
+from nixery.model.events import BuildStarted, Found, Grouped, LogLine, Realised, Resolved
+from tests.builds.histories import begin, open_history
+from tests.web.server import MANIFEST, Answer, Server, serving
+
+HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9"}
+EVIL = "<script>alert(1)</script>&amp;\x1b[31m"
+
+
+class Elements(HTMLParser):
+    """The names and attributes of a page's elements, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, Any]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [attributes for tag, attributes in self.elements if tag == name]
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    made: History = pytest_twisted.blockon(Deferred.fromCoroutine(open_history(tmp_path)))
+    return made
+
+
+async def page(server: Server, path: str, status: int = 200) -> Elements:
+    """A page as a browser gets it, which is a page that browsers may trust."""
+    answer = await server.ask(path, headers=HTML)
+    assert answer.status == status, answer.body
+    check_frame(answer)
+    elements = Elements(answer.body.decode())
+    for attributes in elements.of("script"):
+        assert re.fullmatch(r"/static/[0-9a-f]{16}/[a-z]+\.js", attributes["src"])
+    assert not [a for _, a in elements.elements if any(name.startswith("on") for name in a)]
+    assert elements.of("html") == [{"lang": "en"}]
+    assert len(elements.of("h1")) == len(elements.of("main")) == 1
+    return elements
+
+
+def check_frame(answer: Answer) -> None:
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def made(history: History, name: str = "git/jq") -> str:
+    """A build that was done."""
+    record = begin(history, name)
+    for event in (
+        Resolved("the folder x", "1"),
+        Found("jq", "jq", f"jq-1.6{EVIL}"),
+        Realised(12, 345_000_000),
+        Grouped(3, 1),
+    ):
+        record.emit(event)
+    record.done(str(MANIFEST.digest))
+    return record.id
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_start_page(history: History) -> None:
+    """It says what to type for this host, what is served, what was made, and what is running."""
+    made(history)
+    running = begin(history, "slow")
+    async with serving(history=history) as server:
+        elements = await page(server, "/")
+        host = f"127.0.0.1:{server.port}"
+        assert f"docker pull {host}/shell/git/htop" in elements.text
+        assert "git:https://example.com/x" in elements.text
+        links = {attributes.get("href") for attributes in elements.of("a")}
+        assert {"/images/git/jq:latest", f"/builds/{running.id}"} <= links
+        for attributes in elements.of("link") + elements.of("script"):
+            address = attributes.get("href") or attributes["src"]
+            assert (await server.ask(address)).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_cannot_be_read(history: History) -> None:
+    """The start page says why nothing is known of the source, and is there."""
+    async with serving(history=history) as server:
+        server.builder.error = SourceUnavailable("the folder x", EVIL)
+        elements = await page(server, "/")
+        assert "can't be read" in elements.text
+        assert "<script>alert(1)" in elements.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_image(history: History) -> None:
+    """It says what is in it, and how to use it, pinned by its digest; with and without a tag."""
+    made(history)
+    async with serving(history=history) as server:
+        for path in ("/images/git/jq:latest", "/images/git/jq"):
+            elements = await page(server, path)
+            assert f"git/jq@{MANIFEST.digest}" in elements.text
+            assert "12 store paths, 345 MB" in elements.text
+            assert "jq-1.6<script>alert(1)</script>&amp;" in elements.text
+        assert "not known" in (await page(server, "/images/other:latest", 404)).text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_runs(history: History) -> None:
+    """It shows what is built, and follows; a browser without scripts asks again."""
+    record = begin(history, "slow")
+    record.emit(BuildStarted(f"slow-1.0{EVIL}"))
+    record.emit(LogLine("slow-1.0", EVIL))
+    async with serving(history=history) as server:
+        elements = await page(server, f"/builds/{record.id}")
+        assert "slow-1.0<script>alert(1)</script>" in elements.text
+        assert [a for a in elements.of("meta") if a.get("http-equiv") == "refresh"]
+        (state,) = (a for _, a in elements.elements if a.get("id") == "build")
+        assert (state["data-id"], state["data-state"]) == (record.id, "running")
+        assert "0 of 1" in elements.text
+        assert (await server.ask(f"/builds/{record.id}")).headers["content-type"] == (
+            "application/json"
+        )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_failed(history: History) -> None:
+    """The cause is there, as text, with what to do; it is not asked for again and again."""
+    record = begin(history, "broken")
+    record.failed(f"broken-1.0 failed: {EVIL}\nthe last line", "broken-1.0")
+    async with serving(history=history) as server:
+        elements = await page(server, f"/builds/{record.id}")
+        assert "broken-1.0 failed: <script>alert(1)</script>&amp;\nthe last line" in elements.text
+        assert "\x1b" not in elements.text
+        assert f"docker pull 127.0.0.1:{server.port}/broken:latest" in elements.text
+        assert not [a for a in elements.of("meta") if a.get("http-equiv") == "refresh"]
+        assert "not known" in (await page(server, "/builds/0000", 404)).text
+
+
+@pytest_twisted.ensureDeferred
+async def test_terminals(history: History) -> None:
+    """Whoever asks for no HTML gets text, whose lines fit into 80 columns."""
+    made(history)
+    made(history, "/".join(["a-package-with-a-long-name"] * 9))
+    begin(history, "slow")
+    async with serving(history=history) as server:
+        for path in ("/", "/images/git/jq", "/images/none"):
+            answer = await server.ask(path)
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+            text = answer.body.decode()
+            assert "\x1b" not in text
+            assert [line for line in text.splitlines() if len(line) > 80 and "@" not in line] == []
+        assert "docker pull 127.0.0.1:" in (await server.ask("/")).body.decode()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_of_builds(history: History) -> None:
+    """Where builds are not to be seen, neither they nor their images have pages."""
+    id = made(history)
+    async with serving() as server:
+        server.builder.made_from = Provenance("git:y", "2", stale=True)
+        elements = await page(server, "/")
+        assert "the last that is known" in elements.text
+        assert "/images/" not in str(elements.elements)
+        assert (await server.ask(f"/builds/{id}", headers=HTML)).status == 404
+        assert (await server.ask("/images/git/jq", headers=HTML)).status == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_logs(history: History) -> None:
+    """Where logs are not to be seen, a build's page has none, nor the ends that errors quote."""
+    record = begin(history, "broken")
+    record.failed("broken-1.0 failed; the end of its log:\nsecret", "broken-1.0")
+    async with serving(history=history, logs=False) as server:
+        elements = await page(server, f"/builds/{record.id}")
+        assert "secret" not in elements.text
+        assert not [a for _, a in elements.elements if a.get("id") == "log"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/0/none.js", "/static/../setup.py", "/static/x", "/static/"]
+)
+@pytest_twisted.ensureDeferred
+async def test_other_files(path: str) -> None:
+    """No other file than those of the pages is to be had."""
+    async with serving() as server:
+        assert (await server.ask(path)).status == 404

@@ -95,7 +95,7 @@ async def test_the_start_page(history: History) -> None:
         assert {"/images/git/jq:latest", f"/builds/{running.id}"} <= links
         for attributes in elements.of("link") + elements.of("script"):
             address = attributes.get("href") or attributes["src"]
-            assert (await server.ask(address)).status == 200
+            assert address == "data:," or (await server.ask(address)).status == 200
 
 
 @pytest_twisted.ensureDeferred

@@ -20,15 +20,16 @@ FLOORS: dict[str, set[str]] = {
     "packing": {"model", "interfaces"},
     "storage": {"model", "interfaces", "coalesce"},
     "builds": {"model", "interfaces", "coalesce", "nix", "packing", "storage"},
-    "web": {"model", "interfaces", "builds"},
+    "access": {"model", "coalesce"},
+    "web": {"model", "interfaces", "builds", "access"},
     "variables": {"model", "packing"},
-    "settings": {"model", "variables"},
+    "settings": {"model", "variables", "access"},
     "tap": {
-        *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),
+        *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
         *("variables", "settings", ""),
     },
     "popcount": {
-        *("model", "interfaces", "nix", "packing", "storage", "builds", "web"),
+        *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
         *("settings", "tap", ""),
     },
 }

@@ -1,6 +1,7 @@
 """Files that an operator may change while the daemon runs."""
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +24,8 @@ class FileInvalid(Exception):
 class Watched(Generic[T]):
     """What some files hold, read anew when they change.
 
-    A change that can't be used is logged once, and what was read before stays.
+    A change that can't be used is logged once, and what was read before stays, whatever is wrong
+    with it.
 
     :ivar value: what was last read of them.
     """
@@ -37,21 +39,26 @@ class Watched(Generic[T]):
         """
         self._paths = paths
         self._read = read
-        self._seen: Any = None
+        self._found: list[object] = []
+        self._read_as: list[object] = []
         self.value: T = self._first()
 
     def look(self, force: bool = False) -> None:
-        """Read the files if they have changed. Blocks.
+        """Read the files if they have changed, and not since the last look. Blocks.
+
+        A file that is being written may be empty for a moment, and rules that are empty deny
+        nothing.
 
         :param force: read them in any case.
         """
-        seen = [_signature(path) for path in self._paths]
-        if seen == self._seen and not force:
+        found = [_signature(path) for path in self._paths]
+        settled, self._found = found == self._found, found
+        if not force and (found == self._read_as or not settled):
             return
-        self._seen = seen
+        self._read_as = found
         try:
             self.value = self._read()
-        except (FileInvalid, OSError) as error:
+        except Exception as error:
             self._log.error(
                 "{path} has changed and can't be used; what it held before stays: {error}",
                 path=" or ".join(self._paths),
@@ -61,7 +68,7 @@ class Watched(Generic[T]):
         self._log.info("{path} was read anew", path=" and ".join(self._paths))
 
     def _first(self) -> T:
-        self._seen = [_signature(path) for path in self._paths]
+        self._found = self._read_as = [_signature(path) for path in self._paths]
         try:
             return self._read()
         except OSError as error:
@@ -82,18 +89,23 @@ class Watch:
         self._loop.clock = reactor
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look; a SIGHUP has the files read in any case."""
         if self._files:
             self._loop.start(INTERVAL, now=False)
+            signal.signal(signal.SIGHUP, self._hung_up)
 
     def stop(self) -> None:
         """Look no more."""
         if self._loop.running:
             self._loop.stop()
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def look(self, force: bool = False) -> Deferred[None]:
         """Look now, once all looks that were begun have ended."""
         return self._lock.run(self._look, force)
+
+    def _hung_up(self, *_: object) -> None:
+        self._reactor.callFromThread(self.look, True)
 
     def _look(self, force: bool) -> Deferred[None]:
         return deferToThreadPool(

@@ -2,6 +2,8 @@
 
 from twisted.web.server import Request
 
+from nixery.web.request import host_of
+
 _START = """\
 Nixery: container images made on demand.
 
@@ -17,8 +19,7 @@ The image holds the packages git and htop, and, for "shell", bash and its friend
 
 def start_page(request: Request) -> bytes:
     """The first pull to type, for the host that was asked."""
-    host = (request.getHeader(b"host") or b"").decode("ascii", "replace")
-    body = _START.format(host=host).encode("utf-8")
+    body = _START.format(host=host_of(request)).encode("utf-8")
     request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body

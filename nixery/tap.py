@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import attrs
@@ -19,6 +19,8 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
 
 import nixery
+from nixery.access.files import make_access
+from nixery.access.watched import FileInvalid, Watch, Watched
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.history import History, Limits
@@ -39,8 +41,11 @@ from nixery.packing.workers import Packers
 from nixery.settings import Settings, SettingsInvalid
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.variables import SOURCES, VARIABLES, Variable
+from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.request import Trusted
 from nixery.web.site import make_site
+from nixery.web.tls import Pair, TLSEndpoint, split_endpoint, watch_pair
 
 PROGRAMS = {
     "nix-build": "Nix",
@@ -81,6 +86,8 @@ class Options(UsageOptions):
             _give_up(invalid.faults)
         if missing := missing_programs():
             _give_up(missing)
+        if faults := file_faults(self.settings):
+            _give_up(faults)
         if self["check"]:
             print(describe(self.settings))
             if faults := storage_faults(self.settings):
@@ -104,12 +111,28 @@ def missing_programs() -> list[str]:
     ]
 
 
+def file_faults(settings: Settings) -> list[str]:
+    """A sentence for each file that is named and can't be used."""
+    faults: list[str] = []
+    try:
+        make_access(None, settings.access)
+    except ExceptionGroup as group:
+        faults += [str(fault) for fault in group.exceptions]
+    if settings.tls is not None:
+        try:
+            watch_pair(Pair(*settings.tls))
+        except FileInvalid as fault:
+            faults.append(f"{settings.tls[0]}, {settings.tls[1]}: {fault}")
+    return faults
+
+
 def describe(settings: Settings) -> str:
     """What would run, for an operator to read."""
     store = find_store(settings.nix_store, settings.state, os.environ)
     return "\n".join(
         [
             f"listens on   {settings.endpoint}",
+            f"may pull     {_who_may_pull(settings)}",
             f"packages     {_whole_name(settings.source)}",
             f"storage      {_where_images_are(settings)}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
@@ -123,6 +146,17 @@ def describe(settings: Settings) -> str:
 
 def _whole_name(source: Source) -> str:
     return f"the folder {source.path}" if isinstance(source, Folder) else str(source)
+
+
+def _who_may_pull(settings: Settings) -> str:
+    access = settings.access
+    ways = [
+        *(["passwords"] if access.htpasswd else []),
+        *(["static tokens"] if access.tokens else []),
+        *([f"tokens of {settings.token_server}"] if access.jwt_key else []),
+    ]
+    who = f"users with {', '.join(ways)}" if ways else "everybody"
+    return f"{who}, as {access.rules} says" if access.rules else who
 
 
 def _where_images_are(settings: Settings) -> str:
@@ -158,19 +192,29 @@ def makeService(options: Options) -> IService:
 
     settings = options.settings
     try:
-        endpoint = serverFromString(reactor, settings.endpoint)
+        text, pair = split_endpoint(settings.endpoint)
+        endpoint = serverFromString(reactor, text)
+        pair = Pair(*settings.tls) if settings.tls is not None else pair
+        watched = [] if pair is None else [watch_pair(pair)]
     except Exception as error:  # every kind of endpoint has its own way of refusing
         _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
-    return make_registry(reactor, settings, os.environ, endpoint)
+    if watched:
+        endpoint = TLSEndpoint(endpoint, watched[0])
+    return make_registry(reactor, settings, os.environ, endpoint, watched)
 
 
 def make_registry(
-    reactor: Any, settings: Settings, environ: Mapping[str, str], endpoint: IStreamServerEndpoint
+    reactor: Any,
+    settings: Settings,
+    environ: Mapping[str, str],
+    endpoint: IStreamServerEndpoint,
+    watched: Sequence[Watched[Any]] = (),
 ) -> "RegistryService":
     """Put the daemon together.
 
     :param reactor: provides what all parts need of one.
     :param environ: the daemon's environment: children get what is not private of it.
+    :param watched: files of the endpoint's.
     """
     store = find_store(settings.nix_store, settings.state, environ)
     processes = Processes(reactor, child_environment(environ, settings.state))
@@ -190,12 +234,17 @@ def make_registry(
     history = History(reactor, os.path.join(settings.state, "history"), limits)
     budget = settings.layer_budget
     builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
+    access = make_access(reactor, settings.access)
+    watch = Watch(reactor, [*watched, *access.watched])
+    auth = Auth(access.guard, _token_server(settings))
     builds = None
     if settings.pages != "off":
-        builds = BuildsApi(reactor, history, logs=settings.pages == "all")
-    site = make_site(reactor, builder, storage, settings.hold, builds)
+        builds = BuildsApi(reactor, history, logs=settings.pages == "all", auth=auth)
+    trusted = Trusted.parse(settings.proxies)
+    site = make_site(reactor, builder, storage, settings.hold, builds, auth, trusted)
 
     async def prepare() -> None:
+        watch.start()
         await storage.start()
         git.start()
         await history.start()
@@ -206,6 +255,7 @@ def make_registry(
             popularity.update(await table.load())
 
     async def finish() -> None:
+        watch.stop()
         await builder.stop()
         await sources.stop()
         await resolver.stop()
@@ -216,6 +266,13 @@ def make_registry(
             storage.stop()
 
     return RegistryService(reactor, endpoint, site, prepare, finish)
+
+
+def _token_server(settings: Settings) -> TokenServer | None:
+    audience = settings.access.jwt_audience
+    if settings.token_server is None or audience is None:
+        return None
+    return TokenServer(settings.token_server, audience)
 
 
 def make_agent(reactor: Any) -> Agent:

@@ -4,6 +4,8 @@ import re
 from typing import Any, cast
 
 import attrs
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -60,21 +62,31 @@ def read_context(pair: Pair) -> SSL.Context:
     :raises FileInvalid: if certificate and key can't be used, or not together.
     :raises OSError: if they can't be read.
     """
-    for path in (pair.certificate, pair.key):
-        with open(path, "rb"):
-            pass  # OpenSSL's own words for a file that is not there are of no use
+    with open(pair.certificate, "rb"):
+        pass  # OpenSSL's own words for a file that is not there are of no use
+    with open(pair.key, "rb") as file:
+        key = _private_key(file.read())
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    context.set_passwd_cb(lambda *_: b"")  # it would be asked for at a terminal
     try:
         context.use_certificate_chain_file(pair.certificate)
-        context.use_privatekey_file(pair.key)
+        context.use_privatekey(key)
         context.check_privatekey()
     except SSL.Error as error:
         words = ", ".join(str(each[-1]) for each in error.args[0]) if error.args else ""
         raise FileInvalid(f"can't be used for TLS: {words or 'unknown format'}") from None
     return context
+
+
+def _private_key(pem: bytes) -> Any:
+    """A key; not by OpenSSL, which would ask for a password at the terminal."""
+    try:
+        return load_pem_private_key(pem, None)
+    except TypeError:
+        raise FileInvalid("the key is encrypted, and nobody is there to type a password") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise FileInvalid("that is no private key (PEM)") from None
 
 
 def watch_pair(pair: Pair) -> Watched[SSL.Context]:

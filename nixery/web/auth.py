@@ -11,13 +11,24 @@ import json
 import re
 
 import attrs
+from twisted.logger import Logger
 from twisted.web.server import Request
 
 from nixery.access.credentials import ANONYMOUS_TOKEN, wrapped
 from nixery.access.guard import Guard
 from nixery.model.access import ANONYMOUS, Who
-from nixery.model.errors import Denied, NameInvalid, Unauthorized
+from nixery.model.errors import (
+    Denied,
+    NameInvalid,
+    NixeryError,
+    NotAPackage,
+    Unauthorized,
+    UnknownPackage,
+)
+from nixery.model.image import image_name
 from nixery.web.request import RegistryRequest, client_of, host_of, network_of, origin_of
+
+_log = Logger()
 
 TOKEN_PATH = b"/token"
 _LIFETIME = 300  # seconds, after which clients ask for another token
@@ -64,6 +75,8 @@ class Auth:
                 self._guard.admit(who)
         except Unauthorized:
             self._challenge(request)
+            if request.getHeader(b"authorization"):
+                _log.info("{client}: credentials were refused", client=client_of(request))
             raise
         assert isinstance(request, RegistryRequest)
         request.who = who
@@ -91,13 +104,29 @@ class Auth:
             self._challenge(request, ',error="insufficient_scope"')
             raise
 
-    def may_see(self, request: Request, name: str, tag: str) -> bool:
-        """Whether the sender of a request may know of an image."""
+    def may_see(self, request: Request, name: str, tag: str | None = None) -> bool:
+        """Whether the sender of a request may know of an image.
+
+        :param tag: none for the name as such.
+        """
         try:
             self._guard.permit(_who_of(request), name, tag)
         except (Denied, Unauthorized, NameInvalid):
             return False
         return True
+
+    def censored(self, request: Request, error: NixeryError) -> NixeryError:
+        """An error without the names of packages that the sender of a request may not pull."""
+        match error:
+            case UnknownPackage(nearest=names):
+                seen = [name for name in names if self.may_see(request, image_name(name))]
+                return attrs.evolve(error, nearest=seen)
+            case NotAPackage(package=outer, inside=names):
+                paths = {name: image_name(f"{outer}.{name}") for name in names}
+                seen = [name for name in names if self.may_see(request, paths[name])]
+                return attrs.evolve(error, inside=seen)
+            case _:
+                return error
 
     def token(self, request: Request) -> bytes | None:
         """Answer with a token for whoever asks, who has been identified.

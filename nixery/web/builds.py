@@ -6,6 +6,7 @@
 
 import json
 import re
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -62,7 +63,8 @@ class BuildsApi:
         number = _parameter(request, "n")
         count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else _PAGE
         all_heads = self._history.heads(_parameter(request, "before") or None)
-        heads = [head for head in all_heads if self._auth.may_see(request, head.name, head.tag)]
+        seen = (h for h in all_heads if self._auth.may_see(request, h.name, h.tag))
+        heads = list(islice(seen, count + 1))
         page = heads[:count]
         if page and len(page) < len(heads):
             link = f'</builds?n={count}&before={page[-1].id}>; rel="next"'

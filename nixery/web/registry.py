@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Coroutine
 from functools import partial
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -134,9 +135,11 @@ class RegistryApi:
         self._permit(request, name)
         query = parse_qs(urlsplit(request.uri.decode("latin-1")).query)
         last = query.get("last", [""])[0]
-        tags = [tag for tag in await self._builder.tags() if tag > last]
+        following = (tag for tag in await self._builder.tags() if tag > last)
+        seen = (tag for tag in following if self._auth.may_see(request, name, tag))
         number = query.get("n", [""])[0]
         count = min(int(number), _MOST_TAGS) if re.fullmatch("[0-9]{1,9}", number) else _MOST_TAGS
+        tags = list(islice(seen, count + 1))
         page = tags[:count]
         if page and len(page) < len(tags):
             link = f'</v2/{name}/tags/list?n={count}&last={quote(page[-1])}>; rel="next"'
@@ -158,6 +161,7 @@ class RegistryApi:
         match failure.value:
             case NixeryError() as error:
                 _log.info("{uri}: {error}", uri=request.uri, error=error)
+                error = self._auth.censored(request, error)
                 return answer_error(request, error, build_url(request))
             case Redirected(location=location):
                 return _redirect(request, location)

@@ -14,6 +14,7 @@ from tests.e2e.clients import Docker, Ran, run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
 from tests.e2e.token_server import PASSWORD, USER, TokenServer, token_server
+from tests.web.certificates import make_pair
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
@@ -161,3 +162,38 @@ def _until(happens: Callable[[], bool], limit: float = 60) -> None:
     while not happens():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_tls(start_daemon: StartDaemon, docker: Docker, tmp_path: Path) -> None:
+    """docker pulls over TLS, and a certificate that is renewed is shown without a restart."""
+    pair = make_pair(tmp_path)
+    listen = f"ssl:0:privateKey={pair.key}:certKey={pair.certificate}"
+    daemon = start_daemon(NIXERY_LISTEN=listen)
+    docker.ok("pull", f"{daemon.host}/hello")
+    assert _trusts(daemon, pair.certificate)
+    old = tmp_path / "old.pem"
+    old.write_bytes(Path(pair.certificate).read_bytes())
+    make_pair(tmp_path)
+    _until(lambda: _trusts(daemon, pair.certificate))
+    assert not _trusts(daemon, str(old))
+
+
+def test_tls_and_users(start_daemon: StartDaemon, logged_out: Docker, tmp_path: Path) -> None:
+    """Over TLS, tokens are to be had over TLS, and a login works as it does without."""
+    pair = make_pair(tmp_path)
+    daemon = start_daemon(
+        NIXERY_TLS_CERT=pair.certificate,
+        NIXERY_TLS_KEY=pair.key,
+        **users(tmp_path, '[anonymous]\nallow = ["hello"]'),
+    )
+    logged_out.ok("pull", f"{daemon.host}/hello")
+    logged_out.ok("login", *LOGIN, daemon.host)
+    logged_out.ok("pull", f"{daemon.host}/jq")
+    shown = run(["curl", "-si", "--cacert", pair.certificate, f"https://{daemon.host}/v2/"])
+    assert f'realm="https://{daemon.host}/token"' in shown.output
+
+
+def _trusts(daemon: Daemon, certificate: str) -> bool:
+    """Whether curl takes the certificate that the daemon shows."""
+    url = f"https://{daemon.host}/v2/"
+    return run(["curl", "-sf", "--cacert", certificate, url]).code == 0

@@ -13,12 +13,16 @@ import pytest_twisted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.access.files import AccessFiles, make_access
 from nixery.access.passwords import MOST_WAITING
 from nixery.access.watched import Watched
+from nixery.model.errors import NixeryError, NotAPackage, UnknownPackage
 from nixery.web.auth import Auth, TokenServer
+from nixery.web.request import Trusted
 from tests.access.signing import AUDIENCE, ISSUER, Signer
+from tests.builds.histories import begin, open_history
 from tests.web.server import MANIFEST, Answer, Server, reactor, serving
 
 HIDDEN = {
@@ -304,3 +308,66 @@ async def test_two_headers(make: Make) -> None:
         line = f"Authorization: {ALICE['Authorization']}\r\n"
         request = f"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{line}{line}\r\n"
         assert b" 401 " in (await server.send(request.encode()))[:20]
+
+
+@pytest_twisted.ensureDeferred
+async def test_tags_that_a_user_may_not_pull(make: Make) -> None:
+    """A list of tags holds those that the user may pull, page by page."""
+    rules = '[users.alice]\nallow-tags = ["a*"]'
+    async with serving(auth=make(rules)) as server:
+        server.builder.offered = ["a1", "a2", "a3", "b", "latest"]
+        whole = await server.ask("/v2/hello/tags/list", headers=ALICE)
+        assert json.loads(whole.body)["tags"] == ["a1", "a2", "a3"]
+        assert "link" not in whole.headers
+        page = await server.ask("/v2/hello/tags/list?n=2&last=a1", headers=ALICE)
+        assert json.loads(page.body)["tags"] == ["a2", "a3"]
+        assert "link" not in page.headers
+        assert is_refused(await server.ask("/v2/hello/manifests/b", headers=ALICE), 403)
+
+
+@pytest_twisted.ensureDeferred
+async def test_errors_name_nothing_denied(make: Make) -> None:
+    """Suggestions leave out what the user may not pull; others get them whole."""
+    cases: list[tuple[NixeryError, str, str]] = [
+        (UnknownPackage("secre", ("secret", "secure")), "secret", "secure"),
+        (NotAPackage("x", "a set of packages", ("secret", "other")), "secret", "other"),
+    ]
+    async with serving(auth=make('[users.alice]\ndeny = ["secret"]')) as server:
+        for error, denied, seen in cases:
+            server.builder.error = error
+            for headers, told in ((ALICE, False), (BOB, True)):
+                said = (await server.ask(PATHS[0], headers=headers)).body.decode()
+                assert (denied in said) == told
+                assert seen in said
+
+
+@pytest_twisted.ensureDeferred
+async def test_builds_of_images_that_a_user_may_not_pull(make: Make, tmp_path: Path) -> None:
+    """A user sees the builds of images that he may pull, and of others not even that they are."""
+    history = await open_history(tmp_path / "history")
+    hidden, shown = begin(history, "secret"), begin(history, "hello")
+    hidden.done("sha256:x")
+    shown.done("sha256:x")
+    await history.stop()
+    auth = make('[users.alice]\ndeny = ["secret"]')
+    async with serving(auth=auth, history=history) as server:
+        for headers, ids in ((ALICE, [shown.id]), (BOB, [shown.id, hidden.id])):
+            listed = json.loads((await server.ask("/builds", headers=headers)).body)
+            assert [line["id"] for line in listed] == ids
+            for rest in ("", "/events", "/log"):
+                answer = await server.ask(f"/builds/{hidden.id}{rest}", headers=headers)
+                assert answer.status == (200 if hidden.id in ids else 404)
+        assert is_refused(await server.ask(f"/builds/{shown.id}"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_refusals_are_logged(make: Make) -> None:
+    """The log says where wrong credentials came from, and nothing of what they were."""
+    trusted = Trusted.parse("127.0.0.1")
+    async with serving(auth=make(), trusted=trusted) as server:
+        with capturedLogs() as captured:
+            headers = {**basic("alice", "my-guess"), "X-Forwarded-For": "192.0.2.7"}
+            assert is_refused(await server.ask("/v2/", headers=headers))
+        said = [formatEvent(event) or "" for event in captured]
+        assert "192.0.2.7: credentials were refused" in said
+        assert not [line for line in said if "my-guess" in line or "Basic" in line]

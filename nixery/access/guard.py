@@ -5,7 +5,7 @@ from collections.abc import Callable
 import attrs
 
 from nixery.access.credentials import Credentials
-from nixery.model.access import Rules, Who
+from nixery.model.access import ANONYMOUS, Rules, Who
 from nixery.model.errors import Denied, Unauthorized
 
 _NOBODY = "this registry asks who you are"
@@ -44,7 +44,7 @@ class Guard:
         :raises NameInvalid: if that is no name of an image.
         """
         if who.grants is not None:
-            if name not in who.grants:
+            if name not in who.grants and not self._is_for_anybody(name, tag):
                 raise Unauthorized(_NOT_FOR_THIS)
         elif who.name is None and not self.anonymous_may:
             raise Unauthorized(_NOBODY)
@@ -53,6 +53,11 @@ class Guard:
         if who.name is None and self.credentials is not None:
             raise Unauthorized(_NOBODY)
         raise Denied(name if tag is None else f"{name}:{tag}")
+
+    def _is_for_anybody(self, name: str, tag: str | None) -> bool:
+        if self.rules is None or not self.anonymous_may:
+            return False
+        return self.rules().allow(ANONYMOUS, name, tag)
 
     def admit(self, who: Who) -> None:
         """Let someone in who asks for no image in particular.

@@ -87,18 +87,19 @@ class Watch:
         self._lock = DeferredLock()
         self._loop = LoopingCall(self.look)
         self._loop.clock = reactor
+        self._before: Any = None
 
     def start(self) -> None:
         """Begin to look; a SIGHUP has the files read in any case."""
         if self._files:
             self._loop.start(INTERVAL, now=False)
-            signal.signal(signal.SIGHUP, self._hung_up)
+            self._before = signal.signal(signal.SIGHUP, self._hung_up)
 
     def stop(self) -> None:
         """Look no more."""
         if self._loop.running:
             self._loop.stop()
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, self._before)
 
     def look(self, force: bool = False) -> Deferred[None]:
         """Look now, once all looks that were begun have ended."""

@@ -272,6 +272,17 @@ async def test_token_server(make: Make) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_tokens_without_grants(make: Make) -> None:
+    """A token server's token for nothing, as clients without credentials get one, takes nothing
+    from its bearer: what is for anybody is for him."""
+    async with serving(auth=make('[anonymous]\nallow = ["hello"]', jwt=True)) as server:
+        for token in (SIGNER.token(sub=""), SIGNER.token()):
+            for path, status in (("hello", 200), ("git", 401), ("hello/git", 401)):
+                path = f"/v2/{path}/manifests/latest"
+                assert (await server.ask(path, headers=bearer(token))).status == status
+
+
+@pytest_twisted.ensureDeferred
 async def test_changed_passwords(make: Make, tmp_path: Path) -> None:
     """A password that was changed, or taken away, is no good any more, though it was verified."""
     async with serving(auth=make()) as server:

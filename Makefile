@@ -3,7 +3,7 @@
 VENV := .venv
 PROGRAMS := nix-build=nix-bin git=git setpriv=util-linux venv=python3-venv
 TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd=containerd \
-	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl
+	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl ssh=openssh-client
 
 .PHONY: run test bench lint clean
 
@@ -23,6 +23,8 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
 	@$(VENV)/bin/python benchmarks/packing.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py
 
 $(VENV)/.installed: setup.py
 	@scripts/require $(PROGRAMS)

@@ -12,6 +12,7 @@ from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.image import Image
 from nixery.model.manifest import Descriptor, Manifest
+from nixery.model.packages import Package
 from nixery.model.source import PinnedSource
 
 
@@ -97,6 +98,9 @@ class IStorage(Interface):
 
     async def start() -> None:
         """Make the storage ready and clear away what an earlier process left unfinished."""
+
+    def stop() -> None:
+        """Do nothing any more in the background."""
 
     async def read_record(key: str) -> bytes | None:
         """A record's bytes, or nothing if there is none."""
@@ -253,4 +257,36 @@ class IBuilder(Interface):
         """The tags that images have, in order.
 
         :raises SourceUnavailable: if the package source can't be asked.
+        """
+
+
+@attrs.frozen
+class Found:
+    """What a package search gives.
+
+    :param ready: whether there is an index to search; it is being made if there is none.
+    :param packages: best first.
+    :param source: the name of the package source that was searched.
+    :param revision: the one that was searched: it may be older than what pulls get.
+    :param count: packages in the index.
+    :param whole: whether the index holds all of the set.
+    :param fault: why there is no newer index, if one can't be made.
+    """
+
+    ready: bool
+    packages: Sequence[Package] = ()
+    source: str = ""
+    revision: str = ""
+    count: int = 0
+    whole: bool = True
+    fault: str = ""
+
+
+class ICatalogue(Interface):
+    """The packages of the served set, to be searched."""
+
+    async def search(query: str, limit: int) -> Found:
+        """The packages that all words of a query fit, best first; it waits for no evaluation.
+
+        :param limit: the most that are given.
         """

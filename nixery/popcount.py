@@ -21,8 +21,8 @@ from nixery.nix.commands import Commands
 from nixery.nix.process import Processes
 from nixery.nix.realise import set_request
 from nixery.nix.store import find_expressions, find_store
+from nixery.parts import child_environment, make_git, make_resolver, make_sources
 from nixery.settings import Settings, SettingsInvalid
-from nixery.tap import child_environment, make_git, make_resolver, make_sources
 
 
 async def count(reactor: Any, settings: Settings) -> dict[str, int]:

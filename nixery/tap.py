@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
-import attrs
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -15,7 +14,6 @@ from twisted.internet.task import deferLater, react
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
-from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
 
 import nixery
@@ -23,26 +21,30 @@ from nixery.access.files import make_access
 from nixery.access.watched import FileInvalid, Watch, Watched
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
+from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
-from nixery.interfaces import IResolver
-from nixery.model.source import Flake, Folder, Source, canonical_sha256
+from nixery.model.source import Folder, Source
 from nixery.nix.commands import Commands
-from nixery.nix.folders import ConfiguredResolver, FolderResolver
-from nixery.nix.git import Git
+from nixery.nix.index import Indexer
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
-from nixery.nix.remember import Memory
-from nixery.nix.resolve import FlakeResolver, GitResolver
-from nixery.nix.sources import Sources
 from nixery.nix.store import find_expressions, find_store
 from nixery.packing.workers import Packers
+from nixery.parts import (
+    child_environment,
+    make_agent,
+    make_git,
+    make_resolver,
+    make_sources,
+    make_storage,
+)
 from nixery.settings import Settings, SettingsInvalid
-from nixery.storage.filesystem import FilesystemStorage
 from nixery.variables import SOURCES, VARIABLES, Variable
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
 from nixery.web.request import Trusted
 from nixery.web.site import make_site
 from nixery.web.tls import Pair, TLSEndpoint, split_endpoint, watch_pair
@@ -53,12 +55,12 @@ PROGRAMS = {
     "git": "git",
     "setsid": "util-linux",
     "setpriv": "util-linux",
+    "prlimit": "util-linux",
+    "nice": "coreutils",
 }
 """The programs that are run, and what they belong to."""
 
 _LAST_WORDS = 0.25  # seconds
-_CONNECTIONS = 16  # that are kept to one host
-_PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
 
 
 def _parameter(variable: Variable) -> list[Any]:
@@ -234,14 +236,17 @@ def make_registry(
     history = History(reactor, os.path.join(settings.state, "history"), limits)
     budget = settings.layer_budget
     builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
+    indexer = Indexer(reactor, processes, commands, sources, expressions)
+    catalogue = Catalogue(reactor, resolver, indexer, os.path.join(settings.state, "search"))
     access = make_access(reactor, settings.access)
     watch = Watch(reactor, [*watched, *access.watched])
     auth = Auth(access.guard, _token_server(settings))
-    builds = None
+    builds, packages = None, None
     if settings.pages != "off":
-        builds = BuildsApi(reactor, history, logs=settings.pages == "all", auth=auth)
+        builds = BuildsApi(reactor, history, settings.pages == "all", auth)
+        packages = PackagesApi(catalogue, auth)
     trusted = Trusted.parse(settings.proxies)
-    site = make_site(reactor, builder, storage, settings.hold, builds, auth, trusted)
+    site = make_site(reactor, builder, storage, settings.hold, builds, packages, auth, trusted)
 
     async def prepare() -> None:
         watch.start()
@@ -257,13 +262,13 @@ def make_registry(
     async def finish() -> None:
         watch.stop()
         await builder.stop()
+        await catalogue.stop()
         await sources.stop()
         await resolver.stop()
         await history.stop()
         await processes.stop()
         await packers.stop()
-        if settings.bucket is not None:
-            storage.stop()
+        storage.stop()
 
     return RegistryService(reactor, endpoint, site, prepare, finish)
 
@@ -273,82 +278,6 @@ def _token_server(settings: Settings) -> TokenServer | None:
     if settings.token_server is None or audience is None:
         return None
     return TokenServer(settings.token_server, audience)
-
-
-def make_agent(reactor: Any) -> Agent:
-    """What HTTP requests go through, keeping connections for a minute."""
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = _CONNECTIONS
-    pool.cachedConnectionTimeout = 60
-    return Agent(reactor, connectTimeout=10, pool=pool)
-
-
-def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mapping[str, str]) -> Any:
-    """Where images are kept, not started yet."""
-    chosen = settings.bucket
-    if chosen is None:
-        return FilesystemStorage(reactor, settings.storage_path)
-    # Google's libraries take a quarter of a second and 15 MB.
-    from nixery.storage.gcs.making import BucketSettings
-    from nixery.storage.gcs.making import make_storage as make_gcs_storage
-    from nixery.storage.gcs.storage import Options as BucketOptions
-
-    options = BucketOptions(redirect=chosen.redirect)
-    bucket = BucketSettings(
-        chosen.name, chosen.signing_key, chosen.signing_account, chosen.url_lifetime, options
-    )
-    return make_gcs_storage(reactor, agent, bucket, environ)
-
-
-def make_git(reactor: Any, settings: Settings, processes: Processes) -> Git:
-    """git, with its repositories in the state folder."""
-    return Git(reactor, processes, os.path.join(settings.state, "git"))
-
-
-def make_sources(reactor: Any, settings: Settings, commands: Commands, git: Git) -> Sources:
-    """What fetches package sources into the Nix store."""
-    return Sources(reactor, commands, git, os.path.join(settings.state, "sources"))
-
-
-def make_resolver(reactor: Any, settings: Settings, git: Git, commands: Commands) -> IResolver:
-    """What resolves the tags of the configured package source."""
-    resolver = _resolver_of_source(reactor, settings, git, commands)
-    if settings.configuration is None:
-        return resolver
-    return ConfiguredResolver(reactor, resolver, settings.configuration)
-
-
-def _resolver_of_source(
-    reactor: Any, settings: Settings, git: Git, commands: Commands
-) -> IResolver:
-    source = settings.source
-    if isinstance(source, Folder):
-        return FolderResolver(reactor, git, source)
-    # What is known of one source is not to be taken for another's.
-    name = canonical_sha256([type(source).__name__, attrs.asdict(source)])
-    path = os.path.join(settings.state, "revisions", f"{name[:32]}.json")
-    memory = Memory(reactor, settings.revision_ttl, settings.stale_if_error, path)
-    if isinstance(source, Flake):
-        return FlakeResolver(commands, source, memory)
-    return GitResolver(git, source, memory, settings.tags)
-
-
-def child_environment(environ: Mapping[str, str], state: str) -> dict[str, str]:
-    """What Nix and git see of the daemon's environment.
-
-    Its own secrets are left out, since a package set can read environment variables; what they
-    need and may lack under a service manager is added.
-    """
-    kept = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
-    defaults = {
-        "HOME": state,
-        "USER": str(os.getuid()),  # Nix wants either this or an entry in passwd
-        "XDG_CACHE_HOME": os.path.join(state, "cache"),
-        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
-    }
-    # A prompt would wait for ever; ext:: and the like would run what a URL says.
-    forced = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
-    return {**defaults, **kept, **forced}
 
 
 class RegistryService(Service):

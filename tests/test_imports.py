@@ -24,14 +24,12 @@ FLOORS: dict[str, set[str]] = {
     "web": {"model", "interfaces", "builds", "access"},
     "variables": {"model", "packing"},
     "settings": {"model", "variables", "access"},
+    "parts": {"model", "interfaces", "nix", "storage", "settings"},
     "tap": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("variables", "settings", ""),
+        *("variables", "settings", "parts", ""),
     },
-    "popcount": {
-        *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("settings", "tap", ""),
-    },
+    "popcount": {"model", "nix", "settings", "parts", ""},
 }
 # What rules have no use for: time, the network, processes, files, randomness.
 IMPURE = {

@@ -21,8 +21,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nixery.model.errors import StorageUnavailable
+from nixery.parts import child_environment
 from nixery.settings import Settings
-from nixery.tap import Options, RegistryService, child_environment, make_registry, makeService
+from nixery.tap import Options, RegistryService, make_registry, makeService
 from tests.gcs.fake import fake_gcs_server
 
 reactor: Any = _reactor

@@ -27,7 +27,8 @@ ALWAYS = ("cacert", "iana-etc")
 
 AMD64 = "x86_64-linux"
 ARM64 = "aarch64-linux"
-_META = ("shell", "arm64")
+META = ("shell", "arm64")
+"""Names of a first component that stand for no package."""
 
 
 @attrs.frozen
@@ -71,7 +72,7 @@ def parse_image(name: str, tag: str) -> Image:
     components = parse_name(name)
     meta = list(_leading_meta(components))
     named = set(components[len(meta) :])
-    if misplaced := sorted(named.intersection(_META)):
+    if misplaced := sorted(named.intersection(META)):
         raise NameInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
     if len(named) > MAX_PACKAGES:
         raise NameInvalid(name, f"it names {len(named)} packages, {MAX_PACKAGES} are allowed")
@@ -114,6 +115,6 @@ def image_name(attribute: str) -> str:
 
 def _leading_meta(components: list[str]) -> Iterator[str]:
     for component in components:
-        if component not in _META:
+        if component not in META:
             return
         yield component

@@ -15,6 +15,7 @@ FORMAT_VERSION = 2
 NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"]+")
+_LOCAL = re.compile(r"(?:(?:git\+)?file://|path:)?(/[^?#]*)")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # What flake references say in their queries.
 _NO_SECRET = {"dir", "ref", "rev", "narHash", "lastModified", "revCount", "shallow", "submodules"}
@@ -57,10 +58,14 @@ class GitRepository:
     @property
     def label(self) -> str:
         """How the source is named in headers."""
-        return f"git:{without_credentials(self.url)}"
+        return f"git:{self._shown}"
+
+    @property
+    def _shown(self) -> str:
+        return hide_place(self, without_credentials(self.url))
 
     def __str__(self) -> str:
-        return f"the repository {without_credentials(self.url)}"
+        return f"the repository {self._shown}"
 
 
 @attrs.frozen
@@ -97,10 +102,14 @@ class Flake:
     @property
     def label(self) -> str:
         """How the source is named in headers."""
-        return f"flake:{without_credentials(self.reference)}"
+        return f"flake:{self._shown}"
+
+    @property
+    def _shown(self) -> str:
+        return hide_place(self, without_credentials(self.reference))
 
     def __str__(self) -> str:
-        return f"the flake {without_credentials(self.reference)}"
+        return f"the flake {self._shown}"
 
 
 Source = Channel | GitRepository | Folder | Flake
@@ -217,6 +226,24 @@ def without_credentials(url: str) -> str:
 def hide_credentials(text: str) -> str:
     """A text in which every URL is as it may be shown."""
     return _URL.sub(lambda match: without_credentials(match[0]), text)
+
+
+def hide_place(source: Source, text: str) -> str:
+    """A text that names a source's place on this machine, if it has one, by its last step only:
+    where it lies is nobody else's business."""
+    path = _place(source).rstrip("/")
+    if not path or path not in text:
+        return text
+    return re.sub(re.escape(path) + r"(?![^/:'\"?#\s])", path.rpartition("/")[2], text)
+
+
+def _place(source: Source) -> str:
+    match source:
+        case Folder(path=path):
+            return path
+        case GitRepository(url=url) | Channel(url=url) | Flake(reference=url):
+            found = _LOCAL.match(url)
+            return found[1] if found else ""
 
 
 def header_value(text: str) -> str:

@@ -29,12 +29,22 @@ class Commands:
         self.store = store
         self._processes = processes
 
-    def run(self, program: str, *arguments: str, on_lines: OnLines) -> "Deferred[Ended]":
+    def run(
+        self,
+        program: str,
+        *arguments: str,
+        on_lines: OnLines,
+        before: Sequence[str] = (),
+        limit: float | None = None,
+    ) -> "Deferred[Ended]":
         """Run a program of Nix on the store.
 
         :param on_lines: gets batches of the lines of its standard error.
+        :param before: a command that runs the command which follows it.
+        :param limit: seconds after which it is ended.
         """
-        return self._processes.run([program, *self._options(), *arguments], on_lines)
+        command = [*before, program, *self._options(), *arguments]
+        return self._processes.run(command, on_lines, limit)
 
     async def closure(self, paths: Sequence[str]) -> Graph:
         """The reference graph of valid store paths and of all that they refer to.

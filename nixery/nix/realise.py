@@ -17,11 +17,11 @@ from nixery.model.closure import Realisation
 from nixery.model.errors import EvaluationFailed
 from nixery.model.events import Emit
 from nixery.model.image import ALWAYS, Image
-from nixery.model.source import PinnedSource, canonical_json
+from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands, request_options
 from nixery.nix.events import EventParser
-from nixery.nix.hiding import hiding_folder
+from nixery.nix.hiding import without_place
 from nixery.nix.process import Ended, OnLines
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
@@ -95,8 +95,9 @@ class Nix:
         # Evaluating one set takes the more memory the more often it is done at once.
         turn = await self._turns.take(canonical_json(pinned.pin.identity()))
         evaluation = _Evaluation(self._reactor, turn, self._time_limit)
-        told = hiding_folder(pinned.source, emit)
-        building = self._nix_build(request, guard, _listener(account, told, evaluation))
+        building = self._nix_build(
+            request, guard, _listener(account, pinned.source, emit, evaluation)
+        )
         evaluation.limit(building)
         try:
             ended = await building
@@ -154,14 +155,14 @@ class _Evaluation:
         self._turn.end()
 
 
-def _listener(account: Account, emit: Emit, evaluation: _Evaluation) -> OnLines:
+def _listener(account: Account, source: Source, emit: Emit, evaluation: _Evaluation) -> OnLines:
     """What makes events of the lines that Nix prints."""
     parser = EventParser()
 
     def on_lines(lines: list[bytes]) -> None:
         for line in lines:
             for event in parser.feed(line):
-                for shown in account.note(event):
+                for shown in account.note(without_place(source, event)):
                     emit(shown)
         if account.found is not None:
             evaluation.end()

@@ -15,6 +15,7 @@ from nixery.model.source import (
     LockedFlake,
     PinnedSource,
     hide_credentials,
+    hide_place,
     is_commit,
 )
 from nixery.model.tags import LATEST, TagPolicy, day_of
@@ -97,7 +98,8 @@ class GitResolver:
         try:
             return await ask()
         except GitFailed as error:
-            raise SourceUnavailable(str(self._source), str(error)) from error
+            reason = hide_place(self._source, str(error))
+            raise SourceUnavailable(str(self._source), reason) from error
 
 
 @implementer(IResolver)
@@ -129,6 +131,6 @@ class FlakeResolver:
         try:
             locked = await self._commands.lock(self._source.reference)
         except NixUnavailable as error:
-            reason = hide_credentials(error.reason)
+            reason = hide_place(self._source, hide_credentials(error.reason))
             raise SourceUnavailable(str(self._source), reason) from error
         return f"{locked.revision} {locked.reference}"

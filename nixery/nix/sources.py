@@ -16,8 +16,10 @@ from nixery.model.source import (
     Contents,
     LockedFlake,
     PinnedSource,
+    Source,
     canonical_json,
     hide_credentials,
+    hide_place,
 )
 from nixery.nix.commands import Commands
 from nixery.nix.git import CommitUnknown, Git, GitFailed
@@ -88,7 +90,7 @@ class Sources:
             else:
                 paths = [await self._add_commit(pinned)]
         except NixUnavailable as error:
-            raise SourceUnavailable(str(pinned.source), hide_credentials(error.reason)) from error
+            raise _unavailable(pinned.source, error.reason) from error
         pool = self._reactor.getThreadPool()
         await deferToThreadPool(self._reactor, pool, self._make_room, name)
         for number, path in enumerate(paths):
@@ -104,7 +106,7 @@ class Sources:
         except CommitUnknown:
             raise UnknownTag(pin.revision, str(pinned.source)) from None
         except GitFailed as error:
-            raise SourceUnavailable(str(pinned.source), str(error)) from error
+            raise _unavailable(pinned.source, str(error)) from error
         try:
             return await self._commands.add(folder)
         finally:
@@ -121,6 +123,10 @@ class Sources:
         with suppress(FileNotFoundError):
             _delete_links(root)
         os.mkdir(root)
+
+
+def _unavailable(source: Source, reason: str) -> SourceUnavailable:
+    return SourceUnavailable(str(source), hide_place(source, hide_credentials(reason)))
 
 
 def _touch(folder: str) -> None:

@@ -90,6 +90,9 @@ class FilesystemStorage:
     async def start(self) -> None:
         await self._in_thread(self._prepare)
 
+    def stop(self) -> None:
+        pass
+
     async def read_record(self, key: str) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))
 

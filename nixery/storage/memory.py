@@ -77,6 +77,9 @@ class MemoryStorage:
     async def start(self) -> None:
         self._check()
 
+    def stop(self) -> None:
+        pass
+
     async def read_record(self, key: str) -> bytes | None:
         self._check()
         return self.records.get(check_record_key(key))

@@ -17,6 +17,7 @@ from nixery.model.errors import NixeryError
 from nixery.web.answers import Kind, answer, answer_error
 from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
 from nixery.web.pages import start_page
 from nixery.web.registry import IWebReactor, RegistryApi
 from nixery.web.request import HOST, NOBODY, RegistryRequest, Trusted
@@ -36,11 +37,18 @@ class Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, api: RegistryApi, builds: BuildsApi | None, auth: Auth) -> None:
+    def __init__(
+        self,
+        api: RegistryApi,
+        builds: BuildsApi | None,
+        packages: PackagesApi | None,
+        auth: Auth,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._registry = api.app.resource()
         self._auth = auth
         self._builds = builds.app.resource() if builds is not None else None
+        self._packages = packages.app.resource() if packages is not None else None
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request; errors below ``/v2`` have the registry's form."""
@@ -81,6 +89,8 @@ class Root(Resource):
         """Answer a proper request of someone who is known."""
         if _in_registry(request):
             return cast(int, self._registry.render(request))
+        if self._packages is not None and request.path == b"/packages":
+            return cast(int, self._packages.render(request))
         if self._builds is not None and re.match(rb"/builds(/|$)", request.path):
             return cast(int, self._builds.render(request))
         if request.path == b"/":
@@ -163,6 +173,7 @@ def make_site(
     storage: IStorage,
     hold_limit: float,
     builds: BuildsApi | None = None,
+    packages: PackagesApi | None = None,
     auth: Auth = OPEN,
     trusted: Trusted = NOBODY,
 ) -> Site:
@@ -170,11 +181,12 @@ def make_site(
 
     :param hold_limit: seconds that a request waits for a build before it is redirected.
     :param builds: shows builds; none if nobody is to see them.
+    :param packages: answers ``/packages``, which is not there without it.
     :param auth: lets through what a client may pull.
     :param trusted: the proxies that are believed.
     """
     api = RegistryApi(reactor, builder, storage, hold_limit, builds is not None, auth)
-    root = Root(api, builds, auth)
+    root = Root(api, builds, packages, auth)
     site = QuietSite(  # type: ignore[no-untyped-call]
         root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
     )

@@ -134,6 +134,10 @@ def test_credentials_are_not_shown(url: str, shown: str) -> None:
         (GitRepository(URL), f"git:{URL}"),
         (Folder("/home/someone/packages/"), "folder:packages"),
         (Flake("github:a/b"), "flake:github:a/b"),
+        (GitRepository("file:///srv/packages.git"), "git:file://packages.git"),
+        (Flake("git+file:///srv/packages?ref=main"), "flake:git+file://packages?ref=main"),
+        (Flake("path:/srv/packages"), "flake:path:packages"),
+        (Flake("/srv/packages"), "flake:packages"),
     ],
 )
 def test_labels(source: Source, label: str) -> None:

@@ -2,15 +2,9 @@
 
 import pytest
 
-from nixery.model.events import Event, LogLine, Said
-from nixery.model.source import Channel, Folder, Source
-from nixery.nix.hiding import hiding_folder
-
-
-def told(source: Source, event: Event) -> list[Event]:
-    events: list[Event] = []
-    hiding_folder(source, events.append)(event)
-    return events
+from nixery.model.events import LogLine, Said
+from nixery.model.source import Channel, Folder, GitRepository
+from nixery.nix.hiding import without_place
 
 
 @pytest.mark.parametrize(
@@ -25,7 +19,8 @@ def told(source: Source, event: Event) -> list[Event]:
 def test_where_a_package_folder_lies(text: str, shown: str) -> None:
     """What Nix says is told without the path of the package folder; other sources have none, and
     what packages print is their own."""
-    assert told(Folder("/srv/set"), Said(0, text)) == [Said(0, shown)]
-    for other in (Folder("/"), Channel("nixos-unstable")):
-        assert told(other, Said(0, text)) == [Said(0, text)]
-    assert told(Folder("/srv/set"), LogLine("x", text)) == [LogLine("x", text)]
+    assert without_place(Folder("/srv/set"), Said(0, text)) == Said(0, shown)
+    assert without_place(GitRepository("file:///srv/set"), Said(0, text)) == Said(0, shown)
+    for other in (Folder("/"), Channel("nixos-unstable"), GitRepository("ssh://h/srv/set")):
+        assert without_place(other, Said(0, text)) == Said(0, text)
+    assert without_place(Folder("/srv/set"), LogLine("x", text)) == LogLine("x", text)

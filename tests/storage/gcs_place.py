@@ -17,7 +17,7 @@ from nixery.interfaces import Location, Redirect, Stream
 from nixery.model.digest import Digest
 from nixery.storage.gcs.leases import Timing
 from nixery.storage.gcs.making import BucketSettings, make_storage
-from nixery.storage.gcs.requests import Patience
+from nixery.storage.gcs.patience import Patience
 from nixery.storage.gcs.storage import GcsStorage, Options
 from nixery.storage.gcs.upload import STEP, Sending
 from tests.gcs.objects import Content
@@ -32,7 +32,7 @@ OPTIONS = Options(
     leasing=Timing(lifetime=30, shortest=0.01, longest=0.03),
 )
 SETTINGS = BucketSettings("bucket", options=OPTIONS, patience=HASTY)
-HANG = 0.3  # seconds after which a request counts as lost, where requests hang
+HANG = 1.5  # seconds after which a request counts as lost, where requests hang
 
 
 class GcsPlace:

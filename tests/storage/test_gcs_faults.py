@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from nixery.interfaces import Redirect
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, StorageUnavailable
-from nixery.storage.gcs.requests import Answer
+from nixery.storage.gcs.answer import Answer
 from nixery.storage.gcs.storage import GcsStorage
 from nixery.storage.gcs.upload import STEP
 from tests.gcs.faults import Fault, Faults

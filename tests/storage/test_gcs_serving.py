@@ -203,7 +203,7 @@ async def test_slow_clients(place: GcsPlace) -> None:
 @pytest_twisted.ensureDeferred
 async def test_interrupted(place: GcsPlace, fault: Any) -> None:
     """What a fault kept away is asked for again, from where it was."""
-    location = await streaming(place, LARGE, hasty=True)
+    location = await streaming(place, LARGE, hasty=fault == "hang")
     count = 1 if fault == "401" else 2
     place.server.faults = Faults.script(object_media=[fault] * count)
     client = Collected()

@@ -167,7 +167,7 @@ async def serving(
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
-    site = make_site(reactor, builder, storage, hold, builds, auth, trusted)
+    site = make_site(reactor, builder, storage, hold, builds, None, auth, trusted)
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:

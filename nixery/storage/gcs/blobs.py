@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from twisted.logger import Logger
 
 from nixery.model.digest import Digest
+from nixery.storage.gcs.answer import unavailable
 from nixery.storage.gcs.bucket import (
     ABSENT,
     Bucket,
@@ -13,7 +14,6 @@ from nixery.storage.gcs.bucket import (
     checksum_of,
 )
 from nixery.storage.gcs.pipe import Read
-from nixery.storage.gcs.requests import unavailable
 
 _ATTEMPTS = 5
 

@@ -14,7 +14,9 @@ from urllib.parse import quote, urlencode
 import attrs
 import google_crc32c
 
-from nixery.storage.gcs.requests import Answer, Patience, Requests, unavailable
+from nixery.storage.gcs.answer import Answer, unavailable
+from nixery.storage.gcs.patience import Patience
+from nixery.storage.gcs.requests import Requests
 
 GOOGLE = "https://storage.googleapis.com"
 BINARY = "application/octet-stream"

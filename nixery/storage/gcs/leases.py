@@ -13,7 +13,7 @@ from zope.interface import implementer
 from nixery.interfaces import ILease
 from nixery.model.errors import NixeryError
 from nixery.storage.gcs.bucket import ABSENT, Bucket, Object, PreconditionFailed
-from nixery.storage.gcs.requests import Patience
+from nixery.storage.gcs.patience import Patience
 
 
 @attrs.frozen

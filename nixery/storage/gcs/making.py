@@ -12,7 +12,8 @@ from nixery.interfaces import ICredentials
 from nixery.storage.credentials import Anonymous, GoogleCredentials
 from nixery.storage.gcs.bucket import GOOGLE, Bucket
 from nixery.storage.gcs.check import bucket_faults, signature_faults
-from nixery.storage.gcs.requests import Patience, Requests
+from nixery.storage.gcs.patience import Patience
+from nixery.storage.gcs.requests import Requests
 from nixery.storage.gcs.storage import GcsStorage, Options
 from nixery.storage.gcs.urls import PublicUrls, SignedUrls, Urls, load_signer
 

@@ -2,13 +2,9 @@
 
 import json
 import os
-import random
-import re
 from collections.abc import Collection, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-import attrs
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -21,13 +17,10 @@ from twisted.web.iweb import IAgent
 
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageFull, StorageUnavailable
+from nixery.storage.gcs.answer import PASSING, Answer, unavailable
+from nixery.storage.gcs.patience import Patience
 
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
-"""Statuses of faults that may be over in a moment."""
-
-_FULL = ("quotaExceeded", "storageQuotaExceeded", "insufficientStorage")
 _LONGEST_TEXT = 300
-_QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
 
 
 Body = Sequence[bytes | memoryview]
@@ -36,88 +29,6 @@ Body = Sequence[bytes | memoryview]
 
 class Unreached(Exception):
     """There was no whole answer; whether the request had an effect is unknown."""
-
-
-@attrs.frozen
-class Patience:
-    """How long to go on after faults that may pass.
-
-    :param tries: the most, the first included.
-    :param total: seconds after which there is no further try.
-    :param first: seconds before the second try; each further wait is twice as long.
-    :param longest: seconds, the longest wait.
-    :param limit: seconds that one request may take.
-    """
-
-    tries: int = 5
-    total: float = 20
-    first: float = 0.4
-    longest: float = 6
-    limit: float = 10
-
-    def quick(self) -> "Patience":
-        """For what can be done without: less of it."""
-        limit = min(self.limit, 4)
-        return attrs.evolve(self, tries=min(self.tries, 3), total=2 * limit, limit=limit)
-
-    def wait(self, tried: int, asked: float = 0) -> float:
-        """Seconds to wait after so many tries, by chance more or less.
-
-        :param asked: seconds that the server wants to be left alone.
-        """
-        wait = min(self.longest, self.first * 2.0 ** (tried - 1)) * random.uniform(0.5, 1)
-        return max(wait, min(asked, self.longest))
-
-
-@attrs.frozen
-class Answer:
-    """A whole answer.
-
-    :param document: its content, parsed, if that is a JSON object.
-    """
-
-    status: int
-    headers: Headers
-    content: bytes
-    document: Mapping[str, Any]
-
-    def header(self, name: str) -> str:
-        """A header's value, empty if there is none."""
-        values = self.headers.getRawHeaders(name) or [""]
-        return values[0]
-
-    @property
-    def date(self) -> float | None:
-        """The server's time, in seconds since the epoch."""
-        try:
-            return parsedate_to_datetime(self.header("Date")).timestamp()
-        except (TypeError, ValueError):
-            return None
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds that the server wants to be left alone."""
-        text = self.header("Retry-After")
-        return float(text) if re.fullmatch("[0-9]{1,5}", text) else 0
-
-    @property
-    def reason(self) -> str:
-        """What the server says, in a line without anything secret."""
-        error = self.document.get("error")
-        message = error.get("message") if isinstance(error, dict) else None
-        text = message if isinstance(message, str) else self.content.decode("utf-8", "replace")
-        line = " ".join(_QUERY.sub(r"\1", text).split())[:_LONGEST_TEXT]
-        return f"status {self.status}" + (f" ({line})" if line else "")
-
-    @property
-    def is_full(self) -> bool:
-        """Whether there is no room."""
-        error = self.document.get("error")
-        faults = error.get("errors") if isinstance(error, dict) else None
-        reasons = [f.get("reason") for f in faults or () if isinstance(f, dict)]
-        return self.status == 507 or (
-            self.status in (403, 413, 429) and any(reason in _FULL for reason in reasons)
-        )
 
 
 class Requests:
@@ -331,11 +242,6 @@ class _BodyFile:
 
     def close(self) -> None:
         self._parts = []
-
-
-def unavailable(what: str, reason: str) -> StorageUnavailable:
-    """The error for something that Google Cloud Storage did not do."""
-    return StorageUnavailable(f"{what} in Google Cloud Storage failed: {reason}")
 
 
 def _document(response: Any, content: bytes) -> Mapping[str, Any]:

@@ -12,7 +12,9 @@ import attrs
 from twisted.logger import Logger
 
 from nixery.model.errors import NixeryError
-from nixery.storage.gcs.requests import Answer, Patience, Requests, Unreached, unavailable
+from nixery.storage.gcs.answer import Answer, unavailable
+from nixery.storage.gcs.patience import Patience
+from nixery.storage.gcs.requests import Requests, Unreached
 
 _INCOMPLETE = 308
 _LOST = (404, 410, 499)

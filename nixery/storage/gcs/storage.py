@@ -30,8 +30,8 @@ from nixery.storage.gcs.blobs import Blobs, blob_name, digested, is_whole
 from nixery.storage.gcs.bucket import Bucket, Object
 from nixery.storage.gcs.cleaning import Cleaning
 from nixery.storage.gcs.leases import Leases, Timing
+from nixery.storage.gcs.patience import Patience
 from nixery.storage.gcs.pipe import IPipeReactor
-from nixery.storage.gcs.requests import Patience
 from nixery.storage.gcs.stream import Streams
 from nixery.storage.gcs.upload import Sending, Uploads
 from nixery.storage.gcs.urls import Urls
@@ -108,7 +108,6 @@ class GcsStorage:
         self._cleaning.start()
 
     def stop(self) -> None:
-        """Do nothing any more in the background."""
         self._cleaning.stop()
 
     async def faults(self) -> list[str]:

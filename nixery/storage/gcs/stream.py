@@ -7,8 +7,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nixery.storage.gcs.answer import PASSING, unavailable
 from nixery.storage.gcs.bucket import Bucket, Object
-from nixery.storage.gcs.requests import PASSING, Unreached, unavailable
+from nixery.storage.gcs.requests import Unreached
 
 _LONGEST_SILENCE = 30.0  # seconds
 

@@ -18,8 +18,8 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError, StorageFull, StorageUnavailable
 from nixery.storage.gcs.blobs import Blobs, check_arrived
 from nixery.storage.gcs.bucket import Bucket, Object
+from nixery.storage.gcs.patience import Patience
 from nixery.storage.gcs.pipe import IPipeReactor, Pipe, Read
-from nixery.storage.gcs.requests import Patience
 from nixery.storage.gcs.session import Session
 
 STEP = 256 * 1024

@@ -1,0 +1,86 @@
+# What there is to find in a package set, for the package search: told while it is found, a line
+# for each attribute before it is looked at (its path), and one more for each package (an object).
+# They are traces, between the marks of realise.nix; nixery/model/packages.py reads them.
+#
+# Looked at are the attributes of the set itself, and of nested sets that say
+# recurseForDerivations. What fails as sets mark broken packages (throw, assert) is left out here.
+# What ends the whole evaluation (abort, a missing attribute, a wrong type, recursion without end)
+# is known by the last path that was told: whoever runs this starts it again there, and with that
+# path to skip.
+#
+# `request` is JSON: { system, source } as realise.nix takes them, and
+# from      the path to begin at, in the order of attribute names; [ ]: at the first
+# skip      paths that are not to be looked at
+{ request }:
+let
+  inherit (builtins)
+    attrNames concatStringsSep elem filter foldl' genList head isAttrs isList isString length elemAt
+    seq split stringLength substring tail toJSON trace tryEval unsafeDiscardStringContext;
+
+  asked = builtins.fromJSON request;
+
+  set = import ./set.nix {
+    inherit asked;
+    within = stage: value: value;
+    refuse = value: throw "this package set can't be used as it is configured: ${value.error}";
+  };
+
+  deepest = 3; # steps of a path
+  longestName = 200; # bytes; of attribute names too
+  longestText = 1000;
+
+  tell = value: trace "@nixery@${toJSON value}@nixery@";
+
+  # --- what is taken of a package ---
+
+  attempt = value: let tried = tryEval value; in if tried.success then tried.value else null;
+
+  # Lengths are bytes: a text is cut where a word ends, lest it be cut within a character.
+  cut = text:
+    let words = filter isString (split " " (substring 0 longestText text)); in
+    if stringLength text <= longestText then text
+    else concatStringsSep " " (genList (elemAt words) (length words - 1));
+
+  text = value: let known = attempt value; in
+    if isString known then cut (unsafeDiscardStringContext known) else "";
+  name = value: let known = attempt value; in
+    if isString known && stringLength known <= longestName then unsafeDiscardStringContext known else "";
+  first = value: let known = attempt value; in
+    if isList known && known != [ ] then name (head known) else name known;
+
+  described = path: package: {
+    inherit path;
+    name = name (package.name or null);
+    pname = name (package.pname or null);
+    version = name (package.version or null);
+    description = text (package.meta.description or null);
+    program = name (package.meta.mainProgram or null);
+    homepage = first (package.meta.homepage or null);
+    available = attempt (package.meta.available or null) != false;
+  };
+
+  # --- the way through the set ---
+
+  isPackage = value: attempt ((value.type or null) == "derivation") == true;
+  isNested = value: attempt (value.recurseForDerivations or false) == true;
+
+  visit = path: from: member:
+    let value = attempt member; in
+    if elem path asked.skip || !isAttrs value then null
+    else if isPackage value then tell (described path value) null
+    else if length path < deepest && isNested value then walk path from value
+    else null;
+
+  # `from`: what is left of the path to begin at, once one is within it.
+  walk = path: from: members:
+    let
+      within = name: from != [ ] && name == head from;
+      isLater = name: from == [ ] || !(name < head from);
+      wanted = filter (name: isLater name && stringLength name <= longestName) (attrNames members);
+      step = name:
+        let here = path ++ [ name ]; in
+        tell here (visit here (if within name then tail from else [ ]) members.${name});
+    in
+    foldl' (_: name: seq (step name) null) null wanted;
+in
+if isAttrs set then walk [ ] asked.from set else throw "this package set is no attribute set"

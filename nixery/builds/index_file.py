@@ -1,0 +1,96 @@
+"""The last index of a package set, as a file that is there after a restart."""
+
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+
+import attrs
+
+from nixery.model.image import AMD64
+from nixery.model.source import PinnedSource, canonical_sha256
+
+_FORMAT = 1
+_FILE = "index.gz"
+_FAST = 1  # of gzip's levels
+
+
+@attrs.frozen
+class KeptIndex:
+    """An index that is kept.
+
+    :param key: of what was listed: see :func:`index_key`.
+    :param source: as it is shown.
+    :param revision: as it is shown.
+    :param index: of the packages, dumped.
+    :param skipped: attributes that can't be looked at.
+    :param whole: whether the end of the set was reached.
+    """
+
+    key: str
+    source: str
+    revision: str
+    index: bytes = attrs.field(repr=False)
+    skipped: Sequence[str] = ()
+    whole: bool = True
+
+
+def index_key(pinned: PinnedSource) -> str:
+    """What tells the index of one revision, as it is configured, from all others."""
+    configuration = attrs.asdict(pinned.configuration) if pinned.configuration else None
+    return canonical_sha256([_FORMAT, AMD64, pinned.pin.identity(), configuration])
+
+
+def write_index(folder: str, kept_index: KeptIndex) -> None:
+    """Keep an index, instead of the one that was kept before.
+
+    :raises OSError: if it can't be written; what was kept is still there then.
+    """
+    head = {
+        "format": _FORMAT,
+        "key": kept_index.key,
+        "source": kept_index.source,
+        "revision": kept_index.revision,
+        "size": len(kept_index.index),
+        "skipped": list(kept_index.skipped),
+        "whole": kept_index.whole,
+    }
+    os.makedirs(folder, exist_ok=True)
+    for leftover in os.listdir(folder):
+        if leftover != _FILE:
+            os.unlink(os.path.join(folder, leftover))
+    descriptor, path = tempfile.mkstemp(dir=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as file, gzip.open(file, "wb", _FAST) as packed:
+            packed.write(json.dumps(head).encode("ascii") + b"\n")
+            packed.write(kept_index.index)
+        os.replace(path, os.path.join(folder, _FILE))
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def read_index(folder: str) -> KeptIndex | None:
+    """The index that is kept, if there is one.
+
+    :raises OSError: if it can't be read.
+    :raises ValueError: if it is damaged, or of another format.
+    """
+    path = os.path.join(folder, _FILE)
+    if not os.path.exists(path):
+        return None
+    try:
+        with gzip.open(path, "rb") as packed:
+            head = json.loads(packed.readline())
+            index = packed.read()
+        if head["format"] != _FORMAT or head["size"] != len(index):
+            raise ValueError(f"{path} is of another format, or was cut")
+        key, source, revision = (str(head[name]) for name in ("key", "source", "revision"))
+        skipped = tuple(str(name) for name in head["skipped"])
+        return KeptIndex(key, source, revision, index, skipped, head["whole"] is True)
+    except (EOFError, zlib.error, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error

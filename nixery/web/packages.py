@@ -1,0 +1,138 @@
+"""``GET /packages``: which packages there are to name in an image's name."""
+
+import hashlib
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from klein import Klein
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException
+
+from nixery.interfaces import Found, ICatalogue
+from nixery.model.packages import Package
+from nixery.model.search import MAX_WORDS
+from nixery.web.answers import Kind, answer
+from nixery.web.auth import OPEN, Auth
+from nixery.web.conditions import matches
+
+LONGEST_QUERY = 200
+"""Characters."""
+MOST_RESULTS = 100
+_USUAL_RESULTS = 20
+_COME_AGAIN = 2  # seconds after which the index may be there
+_FRESH = 60  # seconds that an answer may be kept
+_INVALID = Kind(400, "QUERY_INVALID")
+_NOT_FOUND = Kind(404, "NOT_FOUND")
+_UNKNOWN = Kind(500, "UNKNOWN")
+
+_log = Logger()
+
+
+class QueryInvalid(ValueError):
+    """A query that is refused; its text is for the person who asked."""
+
+
+class PackagesApi:
+    """Answers ``/packages``, for GET and HEAD."""
+
+    app = Klein()
+
+    def __init__(self, catalogue: ICatalogue, auth: Auth = OPEN) -> None:
+        """
+        :param auth: says which packages a client may see.
+        """
+        self._catalogue = catalogue
+        self._auth = auth
+
+    @app.route("/packages")
+    async def packages(self, request: Request) -> bytes:
+        """The packages that all words of ``q`` fit, best first; at most ``n`` of them."""
+        query, limit = parse_query(request.uri)
+        found = await self._catalogue.search(query, limit)
+        seen = [each for each in found.packages if self._auth.may_see(request, each.image)]
+        body = _body(found, seen)
+        request.setHeader(b"Content-Type", b"application/json")
+        if found.ready:
+            return _cached(request, body)
+        request.setResponseCode(202)
+        request.setHeader(b"Retry-After", b"%d" % _COME_AGAIN)
+        request.setHeader(b"Cache-Control", b"no-store")
+        return _sized(request, body)
+
+    # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    def failed(self, request: Request, failure: Failure) -> bytes | None:
+        """Answer a request that something was wrong with."""
+        match failure.value:
+            case QueryInvalid() as error:
+                return answer(request, _INVALID, str(error))
+            case HTTPException():
+                return answer(request, _NOT_FOUND, "there is nothing at this path")
+            case CancelledError():
+                return None  # the client has left
+            case _:
+                _log.failure("while answering {uri}", failure, uri=request.uri)
+                return answer(request, _UNKNOWN, "something went wrong here; it was logged")
+
+
+def parse_query(uri: bytes) -> tuple[str, int]:
+    """What is searched for, and how many results are wanted.
+
+    :raises QueryInvalid: if either is beyond what is taken.
+    """
+    fields = parse_qs(urlsplit(uri.decode("latin-1")).query, keep_blank_values=True)
+    query = fields.get("q", [""])[0]
+    if len(query) > LONGEST_QUERY or len(query.split()) > MAX_WORDS:
+        raise QueryInvalid(f"q has at most {LONGEST_QUERY} characters and {MAX_WORDS} words")
+    number = fields.get("n", [str(_USUAL_RESULTS)])[0]
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise QueryInvalid(f"n is a number, of results: at most {MOST_RESULTS} are given")
+    return query, min(int(number), MOST_RESULTS)
+
+
+def _body(found: Found, seen: list[Package]) -> bytes:
+    document: dict[str, Any] = {
+        "ready": found.ready,
+        "source": found.source,
+        "revision": found.revision,
+        "count": found.count,
+        "whole": found.whole,
+        "packages": [_shown(package) for package in seen],
+    }
+    if found.fault:
+        document["fault"] = found.fault
+    return json.dumps(document).encode("ascii")
+
+
+def _shown(package: Package) -> dict[str, Any]:
+    """A package as clients get it; its name is nothing if no image can ask for it."""
+    return {
+        "name": package.image or None,
+        "attribute": package.attribute,
+        "version": package.version,
+        "description": package.description,
+        "homepage": package.homepage,
+        "program": package.program,
+        "programs": package.programs,
+        "available": package.available,
+    }
+
+
+def _cached(request: Request, body: bytes) -> bytes:
+    tag = hashlib.sha256(body).hexdigest()[:32]
+    request.setHeader(b"Cache-Control", b"max-age=%d" % _FRESH)
+    request.setHeader(b"Vary", b"Authorization")
+    request.setHeader(b"ETag", b'"%s"' % tag.encode("ascii"))
+    if matches(request.getHeader("if-none-match") or "", tag):
+        request.setResponseCode(304)
+        return b""
+    return _sized(request, body)
+
+
+def _sized(request: Request, body: bytes) -> bytes:
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body

@@ -1,0 +1,60 @@
+"""The package search of a running daemon, over the Debian-based set and packages that misbehave."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import StartDaemon
+from tests.e2e.daemon import Daemon
+
+pytestmark = pytest.mark.real_nix
+START_LIMIT = 120
+
+
+def search(daemon: Daemon, query: str) -> Any:
+    """What a search finds, once there is an index."""
+    deadline = time.monotonic() + START_LIMIT
+    while (answer := daemon.get(f"/packages?q={query}")).status == 202:
+        assert time.monotonic() < deadline, answer.body
+        time.sleep(0.1)
+    assert answer.status == 200
+    return answer.json()
+
+
+def names(daemon: Daemon, query: str) -> list[str]:
+    return [package["name"] for package in search(daemon, query)["packages"]]
+
+
+def test_search(daemon: Daemon) -> None:
+    """Packages are found by name, description and program, and those that fail hurt no other."""
+    assert daemon.pull("ripgrep").status == 200  # its programs are in the store
+    found = search(daemon, "ripgrep")
+    assert found["packages"][0]["attribute"] == "ripgrep"
+    assert found["packages"][0]["version"]
+    assert found["whole"]
+    assert found["source"] == "folder:test-pkgs"
+    assert "ripgrep" in names(daemon, "rg")
+    assert "hello" in names(daemon, "gnu+hello+example")
+    assert names(daemon, "camelcase") == ["camelcasepackage"]
+    assert names(daemon, "frobnicate-no-such-package") == []
+
+
+def test_names_can_be_pulled(daemon: Daemon) -> None:
+    """What a search gives as a name can be pulled; what can't be named is marked."""
+    [nested] = [name for name in names(daemon, "six") if name.endswith(".six")][:1]
+    assert daemon.pull(nested).status == 200
+    assert daemon.pull(names(daemon, "_1digit")[0]).status == 200
+    hidden = search(daemon, "ambiguousPkg")["packages"]
+    assert [package["name"] for package in hidden] == [None, None]
+
+
+def test_restart(start_daemon: StartDaemon) -> None:
+    """The index is there after a restart."""
+    first = start_daemon()
+    revision = search(first, "hello")["revision"]
+    first.stop()
+    second = start_daemon()
+    assert search(second, "hello")["revision"] == revision
+    assert "package search: " in first.log
+    assert "package search: " not in second.log

@@ -8,6 +8,7 @@ from setuptools.command.build_py import build_py
 
 PACKAGES = [
     "nixery",
+    "nixery.access",
     "nixery.builds",
     "nixery.model",
     "nixery.nix",
@@ -48,6 +49,7 @@ setup(
     entry_points={"console_scripts": ["nixery-popcount = nixery.popcount:main"]},
     install_requires=[
         "attrs>=23.1",
+        "bcrypt>=4.0",
         "google-auth>=2.29",
         "google-cloud-storage>=2.18",
         "google-crc32c>=1.5",
@@ -55,6 +57,7 @@ setup(
         "isal==1.9.1",
         "klein>=24.8",
         "psutil>=5.9",
+        "pyjwt[crypto]>=2.10",
         "treq>=24.9",
         "twisted[tls]>=24.11",
         "zope.interface>=6.0",

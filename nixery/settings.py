@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from nixery.access.files import AccessFiles
 from nixery.model.source import Channel, Configuration, Flake, Folder, GitRepository, Source
 from nixery.model.tags import TagPolicy
 from nixery.variables import DEFAULT_CHANNEL, SOURCES, VARIABLES, Variable
@@ -60,6 +61,10 @@ class Settings:
     :param revision_ttl: seconds.
     :param stale_if_error: whether old revisions serve while the source can't be reached.
     :param pages: one of :data:`nixery.variables.PAGES`.
+    :param tls: paths of the certificate and its key, if TLS is spoken.
+    :param proxies: addresses and networks of those that are believed.
+    :param access: where it is written who may pull what.
+    :param token_server: URL at which clients get tokens; none if not elsewhere.
     :param history_days: days.
     :param history_size: megabytes.
     """
@@ -83,6 +88,10 @@ class Settings:
     pages: str
     history_days: float
     history_size: int
+    tls: tuple[str, str] | None
+    proxies: str
+    access: AccessFiles
+    token_server: str | None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -94,6 +103,7 @@ class Settings:
         values = {v.name: _value(v, environ, faults) for v in VARIABLES}
         source = _source(environ, values, faults)
         bucket = _bucket_choice(values, faults)
+        _check_together(values, faults)
         if faults or source is None:
             raise SettingsInvalid(faults)
         state = _state_folder(environ)
@@ -117,6 +127,12 @@ class Settings:
             pages=values["NIXERY_PAGES"],
             history_days=values["NIXERY_HISTORY_DAYS"],
             history_size=values["NIXERY_HISTORY_SIZE"],
+            tls=(values["NIXERY_TLS_CERT"], values["NIXERY_TLS_KEY"])
+            if values["NIXERY_TLS_CERT"]
+            else None,
+            proxies=values["NIXERY_TRUSTED_PROXIES"] or "",
+            access=_access_files(values),
+            token_server=values["NIXERY_JWT_REALM"],
         )
 
 
@@ -132,6 +148,33 @@ def _value(variable: Variable, environ: Mapping[str, str], faults: list[str]) ->
     except ValueError as error:
         faults.append(f"{name} is {text!r}; it must be {error}")
         return None
+
+
+_TOGETHER = (
+    ("NIXERY_TLS_CERT", "NIXERY_TLS_KEY"),
+    ("NIXERY_JWT_KEY", "NIXERY_JWT_REALM", "NIXERY_JWT_AUDIENCE"),
+)
+
+
+def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
+    for names in _TOGETHER:
+        there = [name for name in names if values[name]]
+        lacking = [name for name in names if not values[name]]
+        if there and lacking:
+            faults.append(f"{there[0]} is set without {' and '.join(lacking)}; they go together")
+    if values["NIXERY_JWT_ISSUER"] and not values["NIXERY_JWT_KEY"]:
+        faults.append("NIXERY_JWT_ISSUER is set without NIXERY_JWT_KEY; they go together")
+
+
+def _access_files(values: Mapping[str, Any]) -> AccessFiles:
+    return AccessFiles(
+        htpasswd=values["NIXERY_HTPASSWD"],
+        tokens=values["NIXERY_TOKENS"],
+        rules=values["NIXERY_RULES"],
+        jwt_key=values["NIXERY_JWT_KEY"],
+        jwt_audience=values["NIXERY_JWT_AUDIENCE"],
+        jwt_issuer=values["NIXERY_JWT_ISSUER"],
+    )
 
 
 def _bucket_choice(values: Mapping[str, Any], faults: list[str]) -> BucketChoice | None:

@@ -3,25 +3,26 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.task import deferLater, react
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.task import react
 from twisted.python.usage import Options as UsageOptions
 from twisted.web.server import Site
 
 import nixery
+from nixery.access.files import make_access
+from nixery.access.watched import FileInvalid, Watch, Watched
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
+from nixery.interfaces import IStorage
 from nixery.model.source import Folder, Source
 from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer
@@ -38,12 +39,16 @@ from nixery.parts import (
     make_sources,
     make_storage,
 )
+from nixery.service import RegistryService
 from nixery.settings import Settings, SettingsInvalid
 from nixery.variables import SOURCES, VARIABLES, Variable
+from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.site import PagesApi
+from nixery.web.request import Trusted
 from nixery.web.site import make_site
+from nixery.web.tls import Pair, TLSEndpoint, split_endpoint, watch_pair
 
 PROGRAMS = {
     "nix-build": "Nix",
@@ -55,8 +60,6 @@ PROGRAMS = {
     "nice": "coreutils",
 }
 """The programs that are run, and what they belong to."""
-
-_LAST_WORDS = 0.25  # seconds
 
 
 def _parameter(variable: Variable) -> list[Any]:
@@ -84,6 +87,8 @@ class Options(UsageOptions):
             _give_up(invalid.faults)
         if missing := missing_programs():
             _give_up(missing)
+        if faults := file_faults(self.settings):
+            _give_up(faults)
         if self["check"]:
             print(describe(self.settings))
             if faults := storage_faults(self.settings):
@@ -107,12 +112,28 @@ def missing_programs() -> list[str]:
     ]
 
 
+def file_faults(settings: Settings) -> list[str]:
+    """A sentence for each file that is named and can't be used."""
+    faults: list[str] = []
+    try:
+        make_access(None, settings.access)
+    except ExceptionGroup as group:
+        faults += [str(fault) for fault in group.exceptions]
+    if settings.tls is not None:
+        try:
+            watch_pair(Pair(*settings.tls))
+        except FileInvalid as fault:
+            faults.append(f"{settings.tls[0]}, {settings.tls[1]}: {fault}")
+    return faults
+
+
 def describe(settings: Settings) -> str:
     """What would run, for an operator to read."""
     store = find_store(settings.nix_store, settings.state, os.environ)
     return "\n".join(
         [
             f"listens on   {settings.endpoint}",
+            f"may pull     {_who_may_pull(settings)}",
             f"packages     {_whole_name(settings.source)}",
             f"storage      {_where_images_are(settings)}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
@@ -126,6 +147,17 @@ def describe(settings: Settings) -> str:
 
 def _whole_name(source: Source) -> str:
     return f"the folder {source.path}" if isinstance(source, Folder) else str(source)
+
+
+def _who_may_pull(settings: Settings) -> str:
+    access = settings.access
+    ways = [
+        *(["passwords"] if access.htpasswd else []),
+        *(["static tokens"] if access.tokens else []),
+        *([f"tokens of {settings.token_server}"] if access.jwt_key else []),
+    ]
+    who = f"users with {', '.join(ways)}" if ways else "everybody"
+    return f"{who}, as {access.rules} says" if access.rules else who
 
 
 def _where_images_are(settings: Settings) -> str:
@@ -161,19 +193,29 @@ def makeService(options: Options) -> IService:
 
     settings = options.settings
     try:
-        endpoint = serverFromString(reactor, settings.endpoint)
+        text, pair = split_endpoint(settings.endpoint)
+        endpoint = serverFromString(reactor, text)
+        pair = Pair(*settings.tls) if settings.tls is not None else pair
+        watched = [] if pair is None else [watch_pair(pair)]
     except Exception as error:  # every kind of endpoint has its own way of refusing
         _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
-    return make_registry(reactor, settings, os.environ, endpoint)
+    if watched:
+        endpoint = TLSEndpoint(endpoint, watched[0])
+    return make_registry(reactor, settings, os.environ, endpoint, watched)
 
 
 def make_registry(
-    reactor: Any, settings: Settings, environ: Mapping[str, str], endpoint: IStreamServerEndpoint
-) -> "RegistryService":
+    reactor: Any,
+    settings: Settings,
+    environ: Mapping[str, str],
+    endpoint: IStreamServerEndpoint,
+    watched: Sequence[Watched[Any]] = (),
+) -> RegistryService:
     """Put the daemon together.
 
     :param reactor: provides what all parts need of one.
     :param environ: the daemon's environment: children get what is not private of it.
+    :param watched: files of the endpoint's.
     """
     store = find_store(settings.nix_store, settings.state, environ)
     processes = Processes(reactor, child_environment(environ, settings.state))
@@ -195,15 +237,13 @@ def make_registry(
     builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
     indexer = Indexer(reactor, processes, commands, sources, expressions)
     catalogue = Catalogue(reactor, resolver, indexer, os.path.join(settings.state, "search"))
-    pages, builds, packages = PagesApi(reactor, builder, None, False), None, None
-    if settings.pages != "off":
-        logs = settings.pages == "all"
-        pages = PagesApi(reactor, builder, history, logs)
-        builds = BuildsApi(reactor, history, logs)
-        packages = PackagesApi(catalogue)
-    site = make_site(reactor, builder, storage, settings.hold, pages, builds, packages)
+    access = make_access(reactor, settings.access)
+    watch = Watch(reactor, [*watched, *access.watched])
+    auth = Auth(access.guard, _token_server(settings))
+    site = _make_site(reactor, settings, builder, storage, history, catalogue, auth)
 
     async def prepare() -> None:
+        watch.start()
         await storage.start()
         git.start()
         await history.start()
@@ -214,6 +254,7 @@ def make_registry(
             popularity.update(await table.load())
 
     async def finish() -> None:
+        watch.stop()
         await builder.stop()
         await catalogue.stop()
         await sources.stop()
@@ -226,62 +267,29 @@ def make_registry(
     return RegistryService(reactor, endpoint, site, prepare, finish)
 
 
-class RegistryService(Service):
-    """Listens between the parts' start and their end."""
+def _make_site(
+    reactor: Any,
+    settings: Settings,
+    builder: Builder,
+    storage: IStorage,
+    history: History,
+    catalogue: Catalogue,
+    auth: Auth,
+) -> Site:
+    """The HTTP server, with as much of builds as settings allow to be seen."""
+    pages, builds, packages = PagesApi(reactor, builder, None, False, auth), None, None
+    if settings.pages != "off":
+        logs = settings.pages == "all"
+        pages = PagesApi(reactor, builder, history, logs, auth)
+        builds = BuildsApi(reactor, history, logs, auth)
+        packages = PackagesApi(catalogue, auth)
+    trusted = Trusted.parse(settings.proxies)
+    hold = settings.hold
+    return make_site(reactor, builder, storage, hold, pages, builds, packages, auth, trusted)
 
-    _log = Logger()
 
-    def __init__(
-        self,
-        reactor: Any,
-        endpoint: IStreamServerEndpoint,
-        site: Site,
-        prepare: Callable[[], Coroutine[Any, Any, None]],
-        finish: Callable[[], Coroutine[Any, Any, None]],
-    ) -> None:
-        """
-        :param prepare: starts the parts, before the first request is taken.
-        :param finish: ends them, after the last.
-        """
-        self.setName("nixery")  # type: ignore[no-untyped-call]
-        self.started: Deferred[None] | None = None
-        self._port: IListeningPort | None = None
-        self._reactor = reactor
-        self._endpoint = endpoint
-        self._site = site
-        self._prepare = prepare
-        self._finish = finish
-
-    def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
-        self.started = Deferred.fromCoroutine(self._start())
-        self.started.addErrback(self._failed)
-
-    def stopService(self) -> Deferred[None]:
-        super().stopService()  # type: ignore[no-untyped-call]
-        if self.started is not None:
-            self.started.cancel()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _start(self) -> None:
-        await self._prepare()
-        self._port = await self._endpoint.listen(self._site)
-        address = self._port.getHost()
-        where = f"localhost:{address.port}" if hasattr(address, "port") else "HOST"
-        self._log.info("ready; try: docker pull {where}/shell/git/htop", where=where)
-
-    async def _stop(self) -> None:
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
-        await self._finish()
-        # Those who waited were just answered; an answer takes a moment to leave.
-        await deferLater(self._reactor, _LAST_WORDS, lambda: None)
-
-    def _failed(self, failure: Failure) -> None:
-        """Say why the daemon can't run, and end it with an exit code that says so too."""
-        if not self.running:  # it was stopped before it had started
-            return
-        self._log.critical("cannot start: {reason}", reason=failure.getErrorMessage())
-        # twistd itself knows no way to exit with anything but 0 once the reactor runs.
-        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
-        self._reactor.stop()
+def _token_server(settings: Settings) -> TokenServer | None:
+    audience = settings.access.jwt_audience
+    if settings.token_server is None or audience is None:
+        return None
+    return TokenServer(settings.token_server, audience)

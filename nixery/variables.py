@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,6 +87,28 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+def _addresses(text: str) -> str:
+    for word in text.replace(",", " ").split():
+        try:
+            if word != "unix":
+                ip_network(word)
+        except ValueError:
+            raise ValueError("IP addresses and networks, or unix, with spaces between") from None
+    return text
+
+
+def _token_server(text: str) -> str:
+    if not re.fullmatch(r"https?://[!#-\[\]-~]+", text):
+        raise ValueError("a URL that begins with https or http")
+    return text
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[!#-\[\]-~]+", text):
+        raise ValueError("ASCII without spaces, quotes and backslashes")
+    return text
+
+
 def _git_url(text: str) -> str:
     if not _GIT_URL.fullmatch(text):
         raise ValueError("a URL that begins with http, https, ssh or file, or host:path")
@@ -120,6 +143,39 @@ def _nixpkgs_config(text: str) -> Configuration:
 VARIABLES = (
     Variable("PORT", "Port to listen on.", _number(0, 65535), "8080"),
     Variable("NIXERY_LISTEN", "Any Twisted endpoint string to listen on instead of PORT."),
+    Variable(
+        "NIXERY_TLS_CERT",
+        "Certificate, a PEM file with the chain behind it: TLS is spoken, whatever the endpoint.",
+        _absolute,
+    ),
+    Variable("NIXERY_TLS_KEY", "Private key of that certificate, a PEM file.", _absolute),
+    Variable(
+        "NIXERY_TRUSTED_PROXIES",
+        "Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are believed; "
+        "unix for those on a UNIX socket.",
+        _addresses,
+    ),
+    Variable(
+        "NIXERY_HTPASSWD", "Users and passwords: a file that htpasswd -B has written.", _absolute
+    ),
+    Variable(
+        "NIXERY_TOKENS",
+        "Static bearer tokens: a file with a line user:SHA-256 of the token for each.",
+        _absolute,
+    ),
+    Variable(
+        "NIXERY_JWT_KEY",
+        "Public key of a token server: PEM, or a key set (JWKS).",
+        _absolute,
+    ),
+    Variable("NIXERY_JWT_REALM", "URL at which clients get its tokens.", _token_server),
+    Variable("NIXERY_JWT_AUDIENCE", "What it calls this registry (service, aud).", _word),
+    Variable("NIXERY_JWT_ISSUER", "What its tokens call it, iss (not looked at)."),
+    Variable(
+        "NIXERY_RULES",
+        "Which packages and tags each user may pull: a TOML file (everything).",
+        _absolute,
+    ),
     Variable(
         "NIXERY_CHANNEL",
         "Package set: a channel, branch or full commit of nixpkgs "

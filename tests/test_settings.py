@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nixery.access.files import AccessFiles
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.settings import BucketChoice, Settings, SettingsInvalid
 from nixery.tap import Options
@@ -102,6 +103,9 @@ def test_more_than_one_source() -> None:
         *(("NIXERY_NIXPKGS_CONFIG", text) for text in ("x", "[]", "/none", '{"overlays": "x"}')),
         *(("NIXERY_STALE_IF_ERROR", text) for text in ("yes", "ON", "1")),
         *(("NIXERY_PAGES", "none"), ("NIXERY_HISTORY_DAYS", "-1"), ("NIXERY_HISTORY_SIZE", "0")),
+        *(("NIXERY_TRUSTED_PROXIES", text) for text in ("x", "10.0.0.1/8", "10.0.0", "1.2.3.4:5")),
+        *(("NIXERY_HTPASSWD", "x"), ("NIXERY_TOKENS", "x"), ("NIXERY_RULES", "./x")),
+        *(("NIXERY_JWT_REALM", text) for text in ("x", "ftp://x", 'https://x"', "https://a b")),
         *(("STORAGE_PATH", "x"), ("NIXERY_NIX_STORE", "../x"), ("NIXERY_STORAGE_BACKEND", "s3")),
     ],
 )
@@ -151,6 +155,38 @@ def test_half_a_bucket() -> None:
     ):
         (fault,) = faults(**environ)
         assert fault.split()[0] in environ
+
+
+def test_credentials_that_go_together() -> None:
+    """Half a token server, or a certificate without its key, is a fault that names what lacks."""
+    for environ, lacking in (
+        ({"NIXERY_TLS_CERT": "/c"}, "NIXERY_TLS_KEY"),
+        ({"NIXERY_TLS_KEY": "/k"}, "NIXERY_TLS_CERT"),
+        ({"NIXERY_JWT_KEY": "/k"}, "NIXERY_JWT_REALM and NIXERY_JWT_AUDIENCE"),
+        ({"NIXERY_JWT_REALM": "https://x/t", "NIXERY_JWT_AUDIENCE": "x"}, "NIXERY_JWT_KEY"),
+        ({"NIXERY_JWT_ISSUER": "x"}, "NIXERY_JWT_KEY"),
+    ):
+        (fault,) = faults(**environ)
+        assert f"without {lacking};" in fault
+
+
+def test_access() -> None:
+    """Files of users and rules, a token server, proxies and TLS are taken as they are given."""
+    settings = read(
+        NIXERY_HTPASSWD="/h",
+        NIXERY_RULES="/r",
+        NIXERY_JWT_KEY="/k",
+        NIXERY_JWT_REALM="https://tokens.example/token",
+        NIXERY_JWT_AUDIENCE="registry.example",
+        NIXERY_TRUSTED_PROXIES="10.0.0.0/8, ::1 unix",
+        NIXERY_TLS_CERT="/c",
+        NIXERY_TLS_KEY="/t",
+    )
+    files = AccessFiles("/h", None, "/r", "/k", "registry.example", None)
+    assert settings.access == files
+    assert settings.token_server == "https://tokens.example/token"
+    assert settings.tls == ("/c", "/t")
+    assert settings.proxies == "10.0.0.0/8, ::1 unix"
 
 
 def test_empty_is_unset() -> None:

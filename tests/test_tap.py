@@ -22,8 +22,9 @@ from zope.interface.verify import verifyObject
 
 from nixery.model.errors import StorageUnavailable
 from nixery.parts import child_environment
+from nixery.service import RegistryService
 from nixery.settings import Settings
-from nixery.tap import Options, RegistryService, make_registry, makeService
+from nixery.tap import Options, make_registry, makeService
 from tests.gcs.fake import fake_gcs_server
 
 reactor: Any = _reactor
@@ -294,3 +295,32 @@ def test_check_of_a_bucket(tmp_path: Path) -> None:
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("nixery: ")]
     assert line.startswith("nixery: gs://my-images: ")
     assert "refused" in line
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    """Each file of users, rules or keys that can't be used ends the start, with what is wrong."""
+    (tmp_path / "users").write_text("alice:{SHA}x\n")
+    (tmp_path / "rules").write_text("[user.alice]\n")
+    ran = twistd(
+        tmp_path,
+        "--check",
+        NIXERY_HTPASSWD=str(tmp_path / "users"),
+        NIXERY_RULES=str(tmp_path / "rules"),
+        NIXERY_TLS_CERT="/no/such",
+        NIXERY_TLS_KEY="/no/such",
+    )
+    assert ran.returncode == 1
+    said = ran.stderr.splitlines()
+    assert [line.split()[1].rstrip(":,") for line in said] == [
+        str(tmp_path / "users"),
+        str(tmp_path / "rules"),
+        "/no/such",
+    ]
+
+
+def test_check_says_who_may_pull(tmp_path: Path) -> None:
+    """``--check`` says by what users are known."""
+    (tmp_path / "users").write_text("")
+    assert "may pull     everybody" in twistd(tmp_path, "--check").stdout
+    ran = twistd(tmp_path, "--check", NIXERY_HTPASSWD=str(tmp_path / "users"))
+    assert "may pull     users with passwords" in ran.stdout

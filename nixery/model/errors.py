@@ -108,6 +108,43 @@ class BlobUnknown(NixeryError):
         return f"no blob {self.digest} is known here; pull the image by its tag to make it anew"
 
 
+# --- who asks -----------------------------------------------------------------------------
+
+
+@attrs.define
+class Unauthorized(NixeryError):
+    """Credentials are needed, or those that were sent are not right.
+
+    :param reason: it says nothing about any user.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"authentication required: {self.reason}"
+
+
+@attrs.define
+class Denied(NixeryError):
+    """A user may not pull an image.
+
+    :param image: its name, and its tag if it was asked for by one.
+    """
+
+    image: str
+
+    def __str__(self) -> str:
+        return f"you may not pull {self.image}"
+
+
+@attrs.define
+class TooManyAttempts(NixeryError):
+    """A client tries more passwords than are checked."""
+
+    def __str__(self) -> str:
+        return "too many passwords from here are waiting to be checked; try again in a moment"
+
+
 # --- what the package set says ------------------------------------------------------------
 
 

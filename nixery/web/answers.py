@@ -38,6 +38,9 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.TagInvalid: Kind(400, "TAG_INVALID"),
     errors.DigestInvalid: Kind(400, "DIGEST_INVALID"),
     errors.RangeInvalid: Kind(416, "RANGE_INVALID"),
+    errors.Unauthorized: Kind(401, "UNAUTHORIZED"),
+    errors.Denied: Kind(403, "DENIED"),
+    errors.TooManyAttempts: Kind(429, "TOOMANYREQUESTS"),
     errors.UnknownTag: Kind(404, "MANIFEST_UNKNOWN"),
     errors.TagNotServed: Kind(404, "MANIFEST_UNKNOWN"),
     errors.ManifestUnknown: Kind(404, "MANIFEST_UNKNOWN"),
@@ -65,7 +68,7 @@ def answer_error(request: Request, error: errors.NixeryError, see: str | None = 
     :param see: an address where more is to be read of it.
     """
     kind = TABLE[type(error)]
-    if kind.status == 503:
+    if kind.status in (429, 503):
         request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
     if isinstance(error, errors.RangeInvalid):
         request.setHeader(b"Content-Range", b"bytes */%d" % error.size)

@@ -6,6 +6,7 @@
 
 import json
 import re
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 from nixery.builds.history import History
 from nixery.builds.summary import Head
 from nixery.web.answers import Kind, answer
+from nixery.web.auth import OPEN, Auth
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
 from nixery.web.streaming import send_events
 
@@ -43,20 +45,26 @@ class BuildsApi:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    def __init__(self, clock: IReactorTime, history: History, logs: bool = True) -> None:
+    def __init__(
+        self, clock: IReactorTime, history: History, logs: bool = True, auth: Auth = OPEN
+    ) -> None:
         """
+        :param auth: says which images' builds a client may see.
         :param logs: whether what packages print is shown.
         """
         self._clock = clock
         self._history = history
         self._logs = logs
+        self._auth = auth
 
     @app.route("/builds")
     def builds(self, request: Request) -> bytes:
         """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID."""
         number = _parameter(request, "n")
         count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else _PAGE
-        heads = self._history.heads(_parameter(request, "before") or None)
+        all_heads = self._history.heads(_parameter(request, "before") or None)
+        seen = (h for h in all_heads if self._auth.may_see(request, h.name, h.tag))
+        heads = list(islice(seen, count + 1))
         page = heads[:count]
         if page and len(page) < len(heads):
             link = f'</builds?n={count}&before={page[-1].id}>; rel="next"'
@@ -66,9 +74,7 @@ class BuildsApi:
     @app.route("/builds/<string:id>")
     async def build(self, request: Request, id: str) -> bytes:
         """What a build was for, and what came of it so far."""
-        head = self._history.head(id)
-        if head is None:
-            raise _BuildUnknown()
+        head = self._head(request, id)
         details = await self._history.details(id)
         return _json(request, {**self._line(head), **details})
 
@@ -104,7 +110,15 @@ class BuildsApi:
                     return None
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
 
+    def _head(self, request: Request, id: str) -> Head:
+        """A build that may be seen by whoever asks."""
+        head = self._history.head(id)
+        if head is None or not self._auth.may_see(request, head.name, head.tag):
+            raise _BuildUnknown()
+        return head
+
     async def _stream(self, request: Request, id: str, form: Form) -> bytes:
+        self._head(request, id)
         known = request.getHeader(b"last-event-id")
         after = known.decode("latin-1") if known is not None else _parameter(request, "after")
         number = int(after) if _NUMBER.fullmatch(after) else 0

@@ -4,6 +4,8 @@ import re
 
 from twisted.web.server import Request
 
+from nixery.web.request import origin_of
+
 # https://www.rfc-editor.org/rfc/rfc5989#section-3
 _LINK = re.compile(rb'</builds/([0-9a-f]+)>; rel="monitor"')
 
@@ -22,6 +24,4 @@ def build_url(request: Request) -> str | None:
     match = _LINK.fullmatch(link)
     if match is None:
         return None
-    scheme = "https" if request.isSecure() else "http"
-    host = (request.getHeader(b"host") or b"").decode("ascii")
-    return f"{scheme}://{host}/builds/{match[1].decode('ascii')}"
+    return f"{origin_of(request)}/builds/{match[1].decode('ascii')}"

@@ -16,6 +16,7 @@ from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.packages import Package
 from nixery.model.search import MAX_WORDS
 from nixery.web.answers import Kind, answer
+from nixery.web.auth import OPEN, Auth
 from nixery.web.conditions import matches
 
 LONGEST_QUERY = 200
@@ -40,15 +41,20 @@ class PackagesApi:
 
     app = Klein()
 
-    def __init__(self, catalogue: ICatalogue) -> None:
+    def __init__(self, catalogue: ICatalogue, auth: Auth = OPEN) -> None:
+        """
+        :param auth: says which packages a client may see.
+        """
         self._catalogue = catalogue
+        self._auth = auth
 
     @app.route("/packages")
     async def packages(self, request: Request) -> bytes:
         """The packages that all words of ``q`` fit, best first; at most ``n`` of them."""
         query, limit = parse_query(request.uri)
         found = await self._catalogue.search(query, limit)
-        body = _body(found)
+        seen = [each for each in found.packages if self._auth.may_see(request, each.image)]
+        body = _body(found, seen)
         request.setHeader(b"Content-Type", b"application/json")
         if found.ready:
             return _cached(request, body)
@@ -88,14 +94,14 @@ def parse_query(uri: bytes) -> tuple[str, int]:
     return query, min(int(number), MOST_RESULTS)
 
 
-def _body(found: SearchResult) -> bytes:
+def _body(found: SearchResult, seen: list[Package]) -> bytes:
     document: dict[str, Any] = {
         "ready": found.ready,
         "source": found.source,
         "revision": found.revision,
         "count": found.count,
         "whole": found.whole,
-        "packages": [_shown(package) for package in found.packages],
+        "packages": [_shown(package) for package in seen],
     }
     if found.fault:
         document["fault"] = found.fault
@@ -119,6 +125,7 @@ def _shown(package: Package) -> dict[str, Any]:
 def _cached(request: Request, body: bytes) -> bytes:
     tag = hashlib.sha256(body).hexdigest()[:32]
     request.setHeader(b"Cache-Control", b"max-age=%d" % _FRESH)
+    request.setHeader(b"Vary", b"Authorization")
     request.setHeader(b"ETag", b'"%s"' % tag.encode("ascii"))
     if matches(request.getHeader("if-none-match") or "", tag):
         request.setResponseCode(304)

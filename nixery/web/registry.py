@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Coroutine
 from functools import partial
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -26,6 +27,7 @@ from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.model.source import header_value
 from nixery.web.answers import Kind, answer, answer_error
+from nixery.web.auth import Auth
 from nixery.web.blobs import CutShort, cut, open_file, send_file, send_stream
 from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Redirected, StartOver, hold
@@ -60,12 +62,15 @@ class RegistryApi:
         storage: IStorage,
         hold_limit: float,
         links: bool,
+        auth: Auth,
     ) -> None:
         """
         :param hold_limit: seconds that a request waits for a build.
+        :param auth: lets through what a client may pull.
         :param links: whether answers name the builds that they wait for.
         """
         self._links = links
+        self._auth = auth
         self._reactor = reactor
         self._builder = builder
         self._storage = storage
@@ -74,19 +79,21 @@ class RegistryApi:
     @app.route("/v2/")
     def version(self, request: Request) -> bytes:
         """Say that this is a registry."""
+        self._auth.greet(request)
         return _json(request, {})
 
     @app.route("/v2/<path:name>/manifests/<string:reference>")
     async def manifest(self, request: Request, name: str, reference: str) -> bytes:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
-            parse_name(name)
+            self._permit(request, name)
             pull = await self._builder.stored_manifest(Digest.parse(reference))
         elif _REFERRERS_TAG.fullmatch(reference):
-            parse_name(name)
+            self._permit(request, name)
             raise ManifestUnknown(reference)
         else:
             image = parse_image(name, reference)
+            self._auth.permit(request, name, reference)
             on_build = partial(link_build, request) if self._links else None
             work = self._builder.manifest(image, on_build)
             pull = await hold(self._reactor, self._hold_limit, request, work)
@@ -97,7 +104,7 @@ class RegistryApi:
     @app.route("/v2/<path:name>/blobs/<string:digest>")
     async def blob(self, request: Request, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
-        parse_name(name)
+        self._permit(request, name)
         parsed = Digest.parse(digest)
         location = await self._storage.locate(parsed)
         match location:
@@ -125,12 +132,14 @@ class RegistryApi:
     @app.route("/v2/<path:name>/tags/list")
     async def tags(self, request: Request, name: str) -> bytes:
         """The tags of a name, in pages if asked for: every name has those of the source."""
-        parse_name(name)
+        self._permit(request, name)
         query = parse_qs(urlsplit(request.uri.decode("latin-1")).query)
         last = query.get("last", [""])[0]
-        tags = [tag for tag in await self._builder.tags() if tag > last]
+        following = (tag for tag in await self._builder.tags() if tag > last)
+        seen = (tag for tag in following if self._auth.may_see(request, name, tag))
         number = query.get("n", [""])[0]
         count = min(int(number), _MOST_TAGS) if re.fullmatch("[0-9]{1,9}", number) else _MOST_TAGS
+        tags = list(islice(seen, count + 1))
         page = tags[:count]
         if page and len(page) < len(tags):
             link = f'</v2/{name}/tags/list?n={count}&last={quote(page[-1])}>; rel="next"'
@@ -140,7 +149,7 @@ class RegistryApi:
     @app.route("/v2/<path:name>/referrers/<string:digest>")
     def referrers(self, request: Request, name: str, digest: str) -> bytes:
         """What refers to a manifest: nothing, ever."""
-        parse_name(name)
+        self._permit(request, name)
         Digest.parse(digest)
         index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
         return _json(request, index, INDEX_TYPE)
@@ -152,6 +161,7 @@ class RegistryApi:
         match failure.value:
             case NixeryError() as error:
                 _log.info("{uri}: {error}", uri=request.uri, error=error)
+                error = self._auth.censored(request, error)
                 return answer_error(request, error, build_url(request))
             case Redirected(location=location):
                 return _redirect(request, location)
@@ -165,6 +175,11 @@ class RegistryApi:
             case _:
                 _log.failure("while answering {uri}", failure, uri=request.uri)
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
+
+    def _permit(self, request: Request, name: str) -> None:
+        """Let through what is about a name, and may be known by whoever asks."""
+        parse_name(name)
+        self._auth.permit(request, name)
 
     async def _send(self, request: Request, digest: Digest, location: File) -> None:
         wanted = _wanted(request, digest, location.size)

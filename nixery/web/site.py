@@ -1,35 +1,36 @@
 """The HTTP server: what is checked of every request before anything else sees it."""
 
 import re
+from collections.abc import Callable
 from typing import cast
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as BaseRequest
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from nixery.interfaces import IBuilder, IStorage
-from nixery.web.answers import Kind, answer
+from nixery.model.errors import NixeryError
+from nixery.web.answers import Kind, answer, answer_error
+from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.page import prefers_html
 from nixery.web.pages.site import PagesApi
 from nixery.web.registry import IWebReactor, RegistryApi
+from nixery.web.request import HOST, NOBODY, RegistryRequest, Trusted
+
+_log = Logger()
 
 IDLE = 120
 """Seconds after which a connection without a request is closed."""
-_HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
+_UNKNOWN = Kind(500, "UNKNOWN")
 _ALLOWED = (b"GET", b"HEAD")
 _LONGEST_PATH = 2048
 _TLS_HANDSHAKE = b"\x16\x03"
-
-
-class RegistryRequest(Request):
-    """A request whose ``Host`` header is nobody's business but the start page's."""
-
-    def getRequestHostname(self) -> bytes:
-        """A constant: Klein would put what the client says into redirects."""
-        return b"registry"
 
 
 class Root(Resource):
@@ -43,18 +44,19 @@ class Root(Resource):
         pages: PagesApi,
         builds: BuildsApi | None,
         packages: PackagesApi | None,
+        auth: Auth,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._registry = api.app.resource()
         self._pages = pages.app.resource()
+        self._auth = auth
         self._builds = builds.app.resource() if builds is not None else None
         self._packages = packages.app.resource() if packages is not None else None
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request; errors below ``/v2`` have the registry's form."""
         request.setHeader(b"Server", b"nixery")
-        in_registry = re.match(rb"/v2(/|\?|$)", request.path) is not None
-        if in_registry:
+        if _in_registry(request):
             request.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
         fault = _fault(request)
         if fault is not None:
@@ -63,7 +65,32 @@ class Root(Resource):
             request.setHeader(b"Allow", b", ".join(_ALLOWED))
             kind = Kind(405, "UNSUPPORTED")
             return answer(request, kind, "images are made on demand: this registry is read-only")
-        if in_registry:
+        return self._serve(request) if self._auth.is_open else self._identify(request)
+
+    def _identify(self, request: Request) -> int:
+        """Answer a request once it is known who sends it."""
+        waiting = Deferred.fromCoroutine(self._auth.identify(request))
+        finished = request.notifyFinish()
+        finished.addErrback(lambda _: waiting.cancel())
+        waiting.addCallbacks(
+            lambda _: request.render(_Answer(self._serve)), self._refuse, errbackArgs=(request,)
+        )
+        waiting.addErrback(request.processingFailed)
+        return NOT_DONE_YET
+
+    def _refuse(self, failure: Failure, request: Request) -> None:
+        if failure.check(CancelledError):
+            return  # the client has left
+        error = failure.value
+        if isinstance(error, NixeryError):
+            request.render(_Answer(lambda _: answer_error(request, error)))
+            return
+        _log.failure("while finding out who asks", failure)
+        request.render(_Answer(lambda _: answer(request, _UNKNOWN, "something went wrong here")))
+
+    def _serve(self, request: Request) -> bytes | int:
+        """Answer a proper request of someone who is known."""
+        if _in_registry(request):
             return cast(int, self._registry.render(request))
         if self._packages is not None and request.path == b"/packages":
             return cast(int, self._packages.render(request))
@@ -72,13 +99,39 @@ class Root(Resource):
             return cast(int, (self._pages if by_page else self._builds).render(request))
         if request.path == b"/" or re.match(rb"/(images|static)/", request.path):
             return cast(int, self._pages.render(request))
+        if request.path == TOKEN_PATH and (token := self._token(request)) is not None:
+            return token
         return answer(request, Kind(404, "NOT_FOUND"), "there is nothing at this path")
+
+    def _token(self, request: Request) -> bytes | None:
+        try:
+            return self._auth.token(request)
+        except NixeryError as error:
+            return answer_error(request, error)
+
+
+class _Answer(Resource):
+    """Answers a request whose resource had to wait."""
+
+    isLeaf = True
+
+    def __init__(self, give: Callable[[Request], bytes | int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._give = give
+
+    def render(self, request: Request) -> bytes | int:
+        """Answer it."""
+        return self._give(request)
+
+
+def _in_registry(request: Request) -> bool:
+    return re.match(rb"/v2(/|\?|$)", request.path) is not None
 
 
 def _fault(request: Request) -> str | None:
     """What makes a request improper, if anything does."""
     hosts = request.requestHeaders.getRawHeaders(b"host", [])
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
         return "a request has one Host header with the name of a host"
     if not request.uri.startswith(b"/"):
         return "a request's target is a path"
@@ -112,6 +165,7 @@ class QuietSite(Site):
     """A site without an access log: pulls and builds are logged where they are understood."""
 
     protocol = PlainChannel  # type: ignore[assignment]
+    trusted = NOBODY
 
     def log(self, request: BaseRequest) -> None:
         """Say nothing."""
@@ -125,6 +179,8 @@ def make_site(
     pages: PagesApi,
     builds: BuildsApi | None = None,
     packages: PackagesApi | None = None,
+    auth: Auth = OPEN,
+    trusted: Trusted = NOBODY,
 ) -> Site:
     """The HTTP server's factory.
 
@@ -132,9 +188,13 @@ def make_site(
     :param pages: what people see.
     :param builds: shows builds; none if nobody is to see them.
     :param packages: answers ``/packages``, which is not there without it.
+    :param auth: lets through what a client may pull.
+    :param trusted: the proxies that are believed.
     """
-    api = RegistryApi(reactor, builder, storage, hold_limit, builds is not None)
-    root = Root(api, pages, builds, packages)
-    return QuietSite(  # type: ignore[no-untyped-call]
+    api = RegistryApi(reactor, builder, storage, hold_limit, builds is not None, auth)
+    root = Root(api, pages, builds, packages, auth)
+    site = QuietSite(  # type: ignore[no-untyped-call]
         root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
     )
+    site.trusted = trusted
+    return site

@@ -21,8 +21,10 @@ from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.storage.memory import MemoryStorage
+from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.site import PagesApi
+from nixery.web.request import NOBODY, Trusted
 from nixery.web.site import make_site
 
 reactor: Any = _reactor
@@ -160,14 +162,19 @@ class Collector(Protocol):
 
 @asynccontextmanager
 async def serving(
-    hold: float = 25, storage: Any = None, history: History | None = None, logs: bool = True
+    hold: float = 25,
+    storage: Any = None,
+    history: History | None = None,
+    logs: bool = True,
+    auth: Auth = OPEN,
+    trusted: Trusted = NOBODY,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history."""
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
-    builds = BuildsApi(reactor, history, logs) if history is not None else None
-    pages = PagesApi(reactor, builder, history, logs)
-    site = make_site(reactor, builder, storage, hold, pages, builds)
+    builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
+    pages = PagesApi(reactor, builder, history, logs, auth)
+    site = make_site(reactor, builder, storage, hold, pages, builds, None, auth, trusted)
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -16,9 +17,12 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from zope.interface import implementer
 
+from nixery.access.guard import Guard
 from nixery.interfaces import ICatalogue, SearchResult
+from nixery.model.access import Patterns, Rules
 from nixery.model.packages import Package
 from nixery.storage.memory import MemoryStorage
+from nixery.web.auth import OPEN, Auth
 from nixery.web.packages import PackagesApi, QueryInvalid, parse_query
 from nixery.web.pages.site import PagesApi
 from nixery.web.site import make_site
@@ -57,16 +61,26 @@ class FakeCatalogue:
 
 
 @asynccontextmanager
-async def searching() -> AsyncIterator[tuple[Server, FakeCatalogue]]:
+async def searching(auth: Auth = OPEN) -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    pages = PagesApi(reactor, builder, None, False)
-    site = make_site(reactor, builder, storage, 25, pages, packages=PackagesApi(catalogue))
+    pages, packages = PagesApi(reactor, builder, None, False), PackagesApi(catalogue, auth)
+    site = make_site(reactor, builder, storage, 25, pages, packages=packages)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
         yield Server(builder, storage, port.getHost().port), catalogue
     finally:
         await maybeDeferred(port.stopListening)
+
+
+@pytest_twisted.ensureDeferred
+async def test_packages_that_may_not_be_pulled() -> None:
+    """Only packages that the client may pull are found."""
+    for pattern, found in (("ripgrep", 0), ("rip?", 1)):
+        rules = Patterns(deny=(pattern,))
+        async with searching(Auth(Guard(rules=partial(Rules, rules)))) as (server, _):
+            answer = await server.ask("/packages?q=rip")
+        assert len(json.loads(answer.body)["packages"]) == found
 
 
 @pytest_twisted.ensureDeferred

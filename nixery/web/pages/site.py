@@ -20,11 +20,13 @@ from nixery.interfaces import IBuilder, Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.manifest import Manifest
+from nixery.web.auth import OPEN, Auth
 from nixery.web.forms import shorten
 from nixery.web.pages.build import BuildView, build_page
 from nixery.web.pages.image import ImageView, image_page, image_text
 from nixery.web.pages.page import Page, prefers_html, secure, send_page, send_static
 from nixery.web.pages.start import Start, start_page, start_text
+from nixery.web.request import host_of
 
 _log = Logger()
 
@@ -42,12 +44,19 @@ class PagesApi:
     app.url_map.merge_slashes = False
 
     def __init__(
-        self, clock: IReactorTime, builder: IBuilder, history: History | None, logs: bool
+        self,
+        clock: IReactorTime,
+        builder: IBuilder,
+        history: History | None,
+        logs: bool,
+        auth: Auth = OPEN,
     ) -> None:
         """
         :param history: the builds that are shown; none where none are to be.
         :param logs: whether what packages print is shown.
+        :param auth: says which images a client may see.
         """
+        self._auth = auth
         self._clock = clock
         self._builder = builder
         self._history = history
@@ -56,14 +65,14 @@ class PagesApi:
     @app.route("/")
     async def start(self, request: Request) -> bytes:
         """The pull to type, and what is served."""
-        heads = self._history.heads() if self._history is not None else []
+        heads = self._heads(request)
         running = [head for head in heads if head.state == "running"][:_RECENT]
         images = []
         for head in _images(heads)[:_RECENT]:
             if manifest := await self._manifest(head):
                 images.append((head, sum(blob.size for blob in manifest.blobs)))
         provenance, fault = await self._provenance()
-        start = Start(_host(request), provenance, fault, running, images)
+        start = Start(host_of(request), provenance, fault, running, images)
         if prefers_html(request):
             return await send_page(request, start_page(start))
         return _text(request, start_text(start))
@@ -71,7 +80,7 @@ class PagesApi:
     @app.route("/images/<path:name>")
     async def image(self, request: Request, name: str) -> bytes:
         """What an image holds that was made here."""
-        heads = _images(self._history.heads() if self._history is not None else [])
+        heads = _images(self._heads(request))
         wanted = name if ":" in name else f"{name}:latest"
         for head in heads:
             if f"{head.name}:{head.tag}" == wanted and (manifest := await self._manifest(head)):
@@ -85,7 +94,7 @@ class PagesApi:
         assert self._history is not None
         details = await self._history.details(head.id)
         others = await self._others(heads, head)
-        view = ImageView(_host(request), head, manifest, details, others)
+        view = ImageView(host_of(request), head, manifest, details, others)
         if prefers_html(request):
             return await send_page(request, image_page(view))
         return _text(request, image_text(view))
@@ -94,13 +103,13 @@ class PagesApi:
     async def build(self, request: Request, id: str) -> bytes:
         """How far a build has come."""
         head = self._history.head(id) if self._history is not None else None
-        if head is None or self._history is None:
+        if head is None or self._history is None or not self._sees(request, head):
             text = "It never was, or is remembered no more. The start page lists those that are."
             return await _lost(request, "This build is not known here", text)
         details = await self._history.details(id)
         if not self._logs:
             head = attrs.evolve(head, error=shorten(head.error))
-        view = BuildView(_host(request), head, details, self._logs)
+        view = BuildView(host_of(request), head, details, self._logs)
         return await send_page(request, build_page(view))
 
     @app.route("/static/<string:digest>/<string:name>")
@@ -124,6 +133,15 @@ class PagesApi:
                 _log.failure("while answering {uri}", failure, uri=request.uri)
                 text = "It was logged; the operator can say more."
                 return await _lost(request, "Something went wrong here", text, 500)
+
+    def _heads(self, request: Request) -> list[Head]:
+        """The builds that whoever asks may see."""
+        if self._history is None:
+            return []
+        return [head for head in self._history.heads() if self._sees(request, head)]
+
+    def _sees(self, request: Request, head: Head) -> bool:
+        return self._auth.may_see(request, head.name, head.tag)
 
     async def _provenance(self) -> tuple[Provenance | None, str]:
         """What ``latest`` is, or why that is unknown."""
@@ -159,10 +177,6 @@ def _images(heads: Sequence[Head]) -> list[Head]:
         if head.state == "done":
             latest.setdefault((head.name, head.tag), head)
     return list(latest.values())
-
-
-def _host(request: Request) -> str:
-    return (request.getHeader(b"host") or b"").decode("ascii", "replace")
 
 
 def _text(request: Request, text: str, status: int = 200) -> bytes:

@@ -1,0 +1,68 @@
+"""Who may pull what, by the rules and credentials of the moment."""
+
+from collections.abc import Callable
+
+import attrs
+
+from nixery.access.credentials import Credentials
+from nixery.model.access import ANONYMOUS, Rules, Who
+from nixery.model.errors import Denied, Unauthorized
+
+_NOBODY = "this registry asks who you are"
+_NOT_FOR_THIS = "these credentials are not for this image"
+
+
+@attrs.frozen
+class Guard:
+    """Lets through whoever may pull an image.
+
+    :param credentials: by which clients say who they are; none if nobody has any, and so all
+        clients are anonymous.
+    :param rules: those of the moment; none if there are none.
+    """
+
+    credentials: Credentials | None = None
+    rules: Callable[[], Rules] | None = None
+
+    @property
+    def anonymous_may(self) -> bool:
+        """Whether there is anything for clients without credentials.
+
+        Where there are credentials, that has to be said by a rule.
+        """
+        if self.credentials is None:
+            return True
+        anonymous = self.rules().anonymous if self.rules is not None else None
+        return anonymous is not None and anonymous.allow != ()
+
+    def permit(self, who: Who, name: str, tag: str | None) -> None:
+        """Let someone pull an image.
+
+        :param tag: none for what is named by its digest.
+        :raises Denied: if he may not.
+        :raises Unauthorized: if better credentials are needed.
+        :raises NameInvalid: if that is no name of an image.
+        """
+        if who.grants is not None:
+            if name not in who.grants and not self._is_for_anybody(name, tag):
+                raise Unauthorized(_NOT_FOR_THIS)
+        elif who.name is None and not self.anonymous_may:
+            raise Unauthorized(_NOBODY)
+        if self.rules is None or self.rules().allow(who, name, tag):
+            return
+        if who.name is None and self.credentials is not None:
+            raise Unauthorized(_NOBODY)
+        raise Denied(name if tag is None else f"{name}:{tag}")
+
+    def _is_for_anybody(self, name: str, tag: str | None) -> bool:
+        if self.rules is None or not self.anonymous_may:
+            return False
+        return self.rules().allow(ANONYMOUS, name, tag)
+
+    def admit(self, who: Who) -> None:
+        """Let someone in who asks for no image in particular.
+
+        :raises Unauthorized: if credentials are needed.
+        """
+        if who.name is None and who.grants is None and not self.anonymous_may:
+            raise Unauthorized(_NOBODY)

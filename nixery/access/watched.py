@@ -1,0 +1,131 @@
+"""Files that an operator may change while the daemon runs."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+T = TypeVar("T")
+
+INTERVAL = 2
+"""Seconds between two looks at a file."""
+
+
+class FileInvalid(Exception):
+    """A file can't be used: the message is what follows its path."""
+
+
+class Watched(Generic[T]):
+    """What some files hold, read anew when they change.
+
+    A change that can't be used is logged once, and what was read before stays, whatever is wrong
+    with it.
+
+    :ivar value: what was last read of them.
+    """
+
+    _log = Logger()
+
+    def __init__(self, paths: Sequence[str], read: Callable[[], T]) -> None:
+        """
+        :param read: reads all of them; it may block, and raises :class:`FileInvalid` or
+            ``OSError``.
+        """
+        self._paths = paths
+        self._read = read
+        self._found: list[object] = []
+        self._read_as: list[object] = []
+        self.value: T = self._first()
+
+    def look(self, force: bool = False) -> None:
+        """Read the files if they have changed, and not since the last look. Blocks.
+
+        A file that is being written may be empty for a moment, and rules that are empty deny
+        nothing.
+
+        :param force: read them in any case.
+        """
+        found = [_signature(path) for path in self._paths]
+        settled, self._found = found == self._found, found
+        if not force and (found == self._read_as or not settled):
+            return
+        self._read_as = found
+        try:
+            self.value = self._read()
+        except Exception as error:
+            self._log.error(
+                "{path} has changed and can't be used; what it held before stays: {error}",
+                path=" or ".join(self._paths),
+                error=_words(error),
+            )
+            return
+        self._log.info("{path} was read anew", path=" and ".join(self._paths))
+
+    def _first(self) -> T:
+        self._found = self._read_as = [_signature(path) for path in self._paths]
+        try:
+            return self._read()
+        except OSError as error:
+            raise FileInvalid(_words(error)) from error
+
+
+class Watch:
+    """Looks at files again and again, in a thread."""
+
+    def __init__(self, reactor: Any, files: Sequence[Watched[Any]]) -> None:
+        """
+        :param reactor: provides time and threads.
+        """
+        self._reactor: IReactorThreads = reactor
+        self._files = files
+        self._lock = DeferredLock()
+        self._loop = LoopingCall(self.look)
+        self._loop.clock = reactor
+        self._before: Any = None
+
+    def start(self) -> None:
+        """Begin to look; a SIGHUP has the files read in any case."""
+        if self._files:
+            self._loop.start(INTERVAL, now=False)
+            self._before = signal.signal(signal.SIGHUP, self._hung_up)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._loop.running:
+            self._loop.stop()
+            signal.signal(signal.SIGHUP, self._before)
+
+    def look(self, force: bool = False) -> Deferred[None]:
+        """Look now, once all looks that were begun have ended."""
+        return self._lock.run(self._look, force)
+
+    def _hung_up(self, *_: object) -> None:
+        self._reactor.callFromThread(self.look, True)
+
+    def _look(self, force: bool) -> Deferred[None]:
+        return deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), self._look_at_all, force
+        )
+
+    def _look_at_all(self, force: bool) -> None:
+        for each in self._files:
+            each.look(force)
+
+
+def _signature(path: str) -> object:
+    """What changes when a file is written or replaced."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,151 @@
+"""Who may pull what: pure.
+
+Names are compared as images write them, in lower case and without the ``_`` before a digit, since
+that is how packages are found. A package set often has many ways to the same package: nixpkgs
+holds itself as ``pkgs``, and a package has parts such as ``git.doc``. So a pattern that denies
+counts for every run of steps of an attribute path, and one that allows for the whole path alone.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import translate
+
+import attrs
+
+from nixery.model.image import SHELL, parse_image
+from nixery.model.tags import LATEST
+
+_NUMERAL = re.compile(r"(^|\.)_(?=[0-9])")
+
+
+@attrs.frozen
+class Who:
+    """Who asks.
+
+    :param name: the user's; none for an anonymous client.
+    :param grants: the image names that the credentials are good for; none if they name none, and
+        so are good for all that the user may pull.
+    """
+
+    name: str | None = None
+    grants: frozenset[str] | None = None
+
+
+ANONYMOUS = Who()
+
+
+def _allowing(patterns: Sequence[str] | None) -> re.Pattern[str] | None:
+    return None if patterns is None else _any_of(translate(_plain(p)) for p in patterns)
+
+
+def _denying(patterns: Sequence[str]) -> re.Pattern[str]:
+    # translate() ends its expression with an anchor, which here stands behind a look-ahead.
+    return _any_of(rf"(?s:(?:.*\.)?){_unanchored(_plain(p))}(?s:(?:\..*)?)\Z" for p in patterns)
+
+
+def _any_of(expressions: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(expressions) or r"(?!)")
+
+
+def _unanchored(pattern: str) -> str:
+    return re.sub(r"\\[Zz]\Z", "", translate(pattern))
+
+
+def _plain(name: str) -> str:
+    """A pattern, or an attribute path, as image names write it."""
+    return _NUMERAL.sub(r"\1", name.lower())
+
+
+@attrs.frozen
+class Patterns:
+    """What one user may pull, by patterns as shells have them: ``*``, ``?`` and ``[…]``.
+
+    :param allow: packages; none if nothing is said about them.
+    :param deny: packages that are refused even if they are allowed.
+    :param allow_tags: tags; none if nothing is said about them.
+    :param deny_tags: tags that are refused even if they are allowed.
+    """
+
+    allow: Sequence[str] | None = None
+    deny: Sequence[str] = ()
+    allow_tags: Sequence[str] | None = None
+    deny_tags: Sequence[str] = ()
+    _allow: re.Pattern[str] | None = attrs.field(init=False, repr=False, eq=False)
+    _deny: re.Pattern[str] = attrs.field(init=False, repr=False, eq=False)
+    _allow_tags: re.Pattern[str] | None = attrs.field(init=False, repr=False, eq=False)
+    _deny_tags: re.Pattern[str] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        tags = None if self.allow_tags is None else _any_of(map(translate, self.allow_tags))
+        object.__setattr__(self, "_allow", _allowing(self.allow))
+        object.__setattr__(self, "_deny", _denying(self.deny))
+        object.__setattr__(self, "_allow_tags", tags)
+        object.__setattr__(self, "_deny_tags", _any_of(map(translate, self.deny_tags)))
+
+    def allows(self, package: str) -> bool | None:
+        """Whether a package is allowed; nothing if these patterns do not say."""
+        return None if self._allow is None else self._allow.match(_plain(package)) is not None
+
+    def denies(self, package: str) -> bool:
+        """Whether a package, what it is part of, or a part of it, is refused."""
+        return self._deny.match(_plain(package)) is not None
+
+    def allows_tag(self, tag: str) -> bool | None:
+        """Whether a tag is allowed; nothing if these patterns do not say."""
+        return None if self._allow_tags is None else self._allow_tags.match(tag) is not None
+
+    def denies_tag(self, tag: str) -> bool:
+        """Whether a tag is refused."""
+        return self._deny_tags.match(tag) is not None
+
+
+NOTHING_SAID = Patterns()
+
+
+@attrs.frozen
+class Rules:
+    """Who may pull what.
+
+    What is denied, to everyone or to the user, is denied. Else the user's own patterns decide
+    what is allowed, where there are some, and those for everyone where there are not; where
+    there are none at all, everything is.
+
+    :param everyone: for all, anonymous clients as well.
+    :param anonymous: for clients without credentials; none if nothing is said about them.
+    :param users: for each user.
+    """
+
+    everyone: Patterns = NOTHING_SAID
+    anonymous: Patterns | None = None
+    users: Mapping[str, Patterns] = attrs.field(factory=dict)
+
+    def allow(self, who: Who, name: str, tag: str | None) -> bool:
+        """Whether someone may pull an image.
+
+        :param tag: none for what is named by its digest.
+        :raises NameInvalid: if that is no name of an image.
+        """
+        own = self._of(who)
+        image = parse_image(name, LATEST)
+        named = [p for p in image.packages if not (image.shell and p in SHELL)]
+        meta = ["shell"] if image.shell else []
+        if any(p.denies(each) for p in (own, self.everyone) for each in [*meta, *image.packages]):
+            return False
+        if not all(self._allowed(own.allows(n), self.everyone.allows(n)) for n in [*meta, *named]):
+            return False
+        return tag is None or self._allow_tag(own, tag)
+
+    def _of(self, who: Who) -> Patterns:
+        if who.name is None:
+            return self.anonymous or NOTHING_SAID
+        return self.users.get(who.name, NOTHING_SAID)
+
+    def _allow_tag(self, own: Patterns, tag: str) -> bool:
+        if own.denies_tag(tag) or self.everyone.denies_tag(tag):
+            return False
+        return self._allowed(own.allows_tag(tag), self.everyone.allows_tag(tag))
+
+    @staticmethod
+    def _allowed(own: bool | None, of_everyone: bool | None) -> bool:
+        said = of_everyone if own is None else own
+        return True if said is None else said

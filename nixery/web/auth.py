@@ -1,0 +1,182 @@
+"""Credentials over HTTP: who sends a request, the challenge, and tokens for docker.
+
+Clients ask ``/v2/`` first, and what they do with a challenge depends on its scheme. Without
+credentials of its own, docker gives up at ``Basic``, and where it is not challenged at once it
+never sends any. So where anonymous clients may pull something and users may log in, the challenge
+is ``Bearer``, with a token for either to be had here, at ``/token``.
+https://distribution.github.io/distribution/spec/auth/token/
+"""
+
+import json
+import re
+
+import attrs
+from twisted.logger import Logger
+from twisted.web.server import Request
+
+from nixery.access.credentials import ANONYMOUS_TOKEN, wrapped
+from nixery.access.guard import Guard
+from nixery.model.access import ANONYMOUS, Who
+from nixery.model.errors import (
+    Denied,
+    NameInvalid,
+    NixeryError,
+    NotAPackage,
+    Unauthorized,
+    UnknownPackage,
+)
+from nixery.model.image import image_name
+from nixery.web.request import RegistryRequest, client_of, host_of, network_of, origin_of
+
+_log = Logger()
+
+TOKEN_PATH = b"/token"
+_LIFETIME = 300  # seconds, after which clients ask for another token
+_NAMED = re.compile(rb"/v2/([a-z0-9._/-]{1,255})/(?:manifests|blobs|tags|referrers)/.*")
+_UNCLEAR = "a request has one Authorization header"
+
+
+@attrs.frozen
+class TokenServer:
+    """Where clients get tokens.
+
+    :param realm: its URL.
+    :param service: what it calls this registry.
+    """
+
+    realm: str
+    service: str
+
+
+class Auth:
+    """Finds out who sends a request, and lets through what he may pull."""
+
+    def __init__(self, guard: Guard, token_server: TokenServer | None = None) -> None:
+        """
+        :param token_server: where tokens are to be had; none if not elsewhere.
+        """
+        self._guard = guard
+        self._token_server = token_server
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has credentials, so that all clients are anonymous."""
+        return self._guard.credentials is None
+
+    async def identify(self, request: Request) -> None:
+        """Find out who sends a request.
+
+        :raises Unauthorized: if he may have nothing here, or his credentials are not right.
+        :raises TooManyAttempts: if he tries too often.
+        """
+        try:
+            who = await self._who(request)
+            if request.path != TOKEN_PATH or self._token_server is not None:
+                self._guard.admit(who)
+        except Unauthorized:
+            self._challenge(request)
+            if request.getHeader(b"authorization"):
+                _log.info("{client}: credentials were refused", client=client_of(request))
+            raise
+        assert isinstance(request, RegistryRequest)
+        request.who = who
+
+    def greet(self, request: Request) -> None:
+        """Let someone in who asks whether this is a registry, to learn of the challenge.
+
+        :raises Unauthorized: if he has not said who he is, although he could.
+        """
+        if not self.is_open and not request.getHeader(b"authorization"):
+            self._challenge(request)
+            raise Unauthorized("say who you are, or that you are nobody, with a token")
+
+    def permit(self, request: Request, name: str, tag: str | None = None) -> None:
+        """Let the sender of a request pull an image.
+
+        :param tag: none for what is named by its digest.
+        :raises Denied: if he may not.
+        :raises Unauthorized: if better credentials are needed.
+        :raises NameInvalid: if that is no name of an image.
+        """
+        try:
+            self._guard.permit(_who_of(request), name, tag)
+        except Unauthorized:
+            self._challenge(request, ',error="insufficient_scope"')
+            raise
+
+    def may_see(self, request: Request, name: str, tag: str | None = None) -> bool:
+        """Whether the sender of a request may know of an image.
+
+        :param tag: none for the name as such.
+        """
+        try:
+            self._guard.permit(_who_of(request), name, tag)
+        except (Denied, Unauthorized, NameInvalid):
+            return False
+        return True
+
+    def censored(self, request: Request, error: NixeryError) -> NixeryError:
+        """An error without the names of packages that the sender of a request may not pull."""
+        match error:
+            case UnknownPackage(nearest=names):
+                seen = [name for name in names if self.may_see(request, image_name(name))]
+                return attrs.evolve(error, nearest=seen)
+            case NotAPackage(package=outer, inside=names):
+                paths = {name: image_name(f"{outer}.{name}") for name in names}
+                seen = [name for name in names if self.may_see(request, paths[name])]
+                return attrs.evolve(error, inside=seen)
+            case _:
+                return error
+
+    def token(self, request: Request) -> bytes | None:
+        """Answer with a token for whoever asks, who has been identified.
+
+        :return: nothing if tokens are not to be had here.
+        :raises Unauthorized: if anonymous clients may have nothing.
+        """
+        if self.is_open or self._token_server is not None:
+            return None
+        header = request.getHeader(b"authorization")
+        if not header and not self._guard.anonymous_may:
+            self._challenge(request)
+            raise Unauthorized("this registry asks who you are")
+        token = wrapped(header.decode("latin-1")) if header else ANONYMOUS_TOKEN
+        document = {"token": token, "access_token": token, "expires_in": _LIFETIME}
+        body = json.dumps(document).encode("ascii")
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Cache-Control", b"no-store")
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        return body
+
+    async def _who(self, request: Request) -> Who:
+        credentials = self._guard.credentials
+        headers = request.requestHeaders.getRawHeaders(b"authorization", [])
+        if credentials is None or not headers:
+            return ANONYMOUS
+        if len(headers) > 1:
+            raise Unauthorized(_UNCLEAR)
+        return await credentials.who(headers[0].decode("latin-1"), network_of(client_of(request)))
+
+    def _challenge(self, request: Request, error: str = "") -> None:
+        """Say how to get credentials, in the way that clients understand."""
+        in_registry = request.path.startswith(b"/v2")
+        if self._token_server is not None:
+            server = self._token_server
+        elif self._guard.anonymous_may and in_registry:
+            realm = origin_of(request) + TOKEN_PATH.decode("ascii")
+            server = TokenServer(realm, host_of(request))
+        else:
+            request.setHeader(b"WWW-Authenticate", b'Basic realm="Nixery", charset="UTF-8"')
+            return
+        named = _NAMED.fullmatch(request.path)
+        scope = f',scope="repository:{named[1].decode("ascii")}:pull"' if named else ""
+        value = f'Bearer realm="{server.realm}",service="{server.service}"{scope}{error}'
+        request.setHeader(b"WWW-Authenticate", value.encode("latin-1"))
+
+
+def _who_of(request: Request) -> Who:
+    return request.who if isinstance(request, RegistryRequest) else ANONYMOUS
+
+
+OPEN = Auth(Guard())
+"""Lets everybody pull everything."""

@@ -1,0 +1,141 @@
+"""Requests, and who they come from: behind proxies that are trusted, too."""
+
+import re
+from collections.abc import Iterator, Sequence
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+import attrs
+from twisted.internet.address import UNIXAddress
+from twisted.web.server import Request
+
+from nixery.model.access import ANONYMOUS, Who
+
+HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+
+Address = IPv4Address | IPv6Address
+
+
+@attrs.frozen
+class Trusted:
+    """The proxies whose ``X-Forwarded-*`` headers are believed.
+
+    :param unix: whether whoever connects over a UNIX socket is one.
+    """
+
+    networks: Sequence[IPv4Network | IPv6Network] = ()
+    unix: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Trusted":
+        """Read addresses and networks with spaces or commas between them, or the word ``unix``.
+
+        :raises ValueError: if one is something else.
+        """
+        words = text.replace(",", " ").split()
+        networks = tuple(ip_network(word) for word in words if word != "unix")
+        return cls(networks, "unix" in words)
+
+    def __contains__(self, address: Address | None) -> bool:
+        """Whether an address, none for a UNIX socket, is a proxy's."""
+        return self.unix if address is None else any(address in each for each in self.networks)
+
+
+NOBODY = Trusted()
+
+
+class RegistryRequest(Request):
+    """A request whose ``Host`` header is nobody's business but that of :func:`origin_of`.
+
+    :ivar who: who sends it, once that is known.
+    """
+
+    who: Who = ANONYMOUS
+
+    def getRequestHostname(self) -> bytes:
+        """A constant: Klein would put what the client says into redirects."""
+        return b"registry"
+
+    @property
+    def trusted(self) -> Trusted:
+        """The proxies that its site trusts."""
+        trusted: Trusted = getattr(self.site, "trusted", NOBODY)
+        return trusted
+
+
+def client_of(request: Request) -> str:
+    """The address of the client, in front of all proxies that are trusted.
+
+    :return: ``unix`` for whoever connects over a UNIX socket.
+    """
+    trusted, address = _trusted(request), _peer(request)
+    if address in trusted:
+        for hop in _hops(request):
+            address = hop
+            if hop not in trusted:
+                break
+    return "unix" if address is None else str(address)
+
+
+def network_of(client: str) -> str:
+    """What one person has of addresses: for IPv6, the whole network of his."""
+    return str(ip_network(f"{client}/64", strict=False)) if ":" in client else client
+
+
+def origin_of(request: Request) -> str:
+    """The scheme and host that the client asked, as in ``https://registry.example``."""
+    scheme = b"https" if request.isSecure() else b"http"
+    host = request.getHeader(b"host") or b""
+    if _peer(request) in _trusted(request):
+        scheme = _last(request, b"x-forwarded-proto", re.compile(b"https?")) or scheme
+        host = _last(request, b"x-forwarded-host", HOST) or host
+    return f"{scheme.decode('ascii')}://{host.decode('ascii', 'replace')}"
+
+
+def host_of(request: Request) -> str:
+    """The host that the client asked, with its port if it named one."""
+    return origin_of(request).partition("://")[2]
+
+
+def _trusted(request: Request) -> Trusted:
+    return request.trusted if isinstance(request, RegistryRequest) else NOBODY
+
+
+def _peer(request: Request) -> Address | None:
+    peer = request.getClientAddress()
+    if isinstance(peer, UNIXAddress):
+        return None
+    return _address(str(getattr(peer, "host", "")))
+
+
+def _hops(request: Request) -> Iterator[Address]:
+    """The addresses that proxies name, the nearest first, up to the first that is none."""
+    lines = request.requestHeaders.getRawHeaders(b"x-forwarded-for", [])
+    for word in reversed(b",".join(lines).decode("latin-1").split(",")):
+        match = _WITH_PORT.fullmatch(word.strip())
+        try:
+            hop = _address((match[1] or match[2]) if match else word.strip())
+        except ValueError:
+            return
+        yield hop
+
+
+def _address(text: str) -> Address:
+    """An address; one of IPv4 that is written as one of IPv6 is the former."""
+    address = ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _last(request: Request, name: bytes, form: re.Pattern[bytes]) -> bytes | None:
+    """The last of a header's values, which the nearest proxy has put there."""
+    lines = request.requestHeaders.getRawHeaders(name, [])
+    value = b",".join(lines).rpartition(b",")[2].strip()
+    return value if form.fullmatch(value) else None

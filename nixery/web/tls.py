@@ -1,0 +1,127 @@
+"""TLS, with certificates that are renewed while the daemon runs."""
+
+import re
+from typing import Any, cast
+
+import attrs
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from nixery.access.watched import FileInvalid, Watched
+
+_SEPARATOR = re.compile(r"(?<!\\):")
+_NOT_KEPT = ("sslmethod", "dhParameters", "extraCertChain")
+
+
+@attrs.frozen
+class Pair:
+    """A certificate and its key, both PEM files.
+
+    :param certificate: path; the certificates that it is signed by may follow in it.
+    """
+
+    certificate: str
+    key: str
+
+
+def split_endpoint(endpoint: str) -> tuple[str, Pair | None]:
+    """Take TLS out of an endpoint string of Twisted's kind ``ssl:``.
+
+    :return: the rest, a TCP endpoint string; any other string stays as it is.
+    :raises ValueError: if it has options that are not supported.
+    """
+    kind, *parts = _SEPARATOR.split(endpoint)
+    if kind != "ssl":
+        return endpoint, None
+    options = dict(part.split("=", 1) for part in parts if "=" in part)
+    if unknown := sorted(options.keys() & set(_NOT_KEPT)):
+        raise ValueError(f"{', '.join(unknown)}: certKey may name a file with the whole chain")
+    key = _unescaped(options.pop("privateKey", "server.pem"))
+    certificate = _unescaped(options.pop("certKey", key))
+    rest = [part for part in parts if "=" not in part] + [f"{k}={v}" for k, v in options.items()]
+    return ":".join(["tcp", *rest]), Pair(certificate, key)
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def read_context(pair: Pair) -> SSL.Context:
+    """What connections are made with. Blocks.
+
+    :raises FileInvalid: if certificate and key can't be used, or not together.
+    :raises OSError: if they can't be read.
+    """
+    with open(pair.certificate, "rb"):
+        pass  # OpenSSL's own words for a file that is not there are of no use
+    with open(pair.key, "rb") as file:
+        key = _private_key(file.read())
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    try:
+        context.use_certificate_chain_file(pair.certificate)
+        context.use_privatekey(key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        words = ", ".join(str(each[-1]) for each in error.args[0]) if error.args else ""
+        raise FileInvalid(f"can't be used for TLS: {words or 'unknown format'}") from None
+    return context
+
+
+def _private_key(pem: bytes) -> Any:
+    """A key; not by OpenSSL, which would ask for a password at the terminal."""
+    try:
+        return load_pem_private_key(pem, None)
+    except TypeError:
+        raise FileInvalid("the key is encrypted, and nobody is there to type a password") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise FileInvalid("that is no private key (PEM)") from None
+
+
+def watch_pair(pair: Pair) -> Watched[SSL.Context]:
+    """Read a certificate and its key, now and whenever they change. Blocks.
+
+    :raises FileInvalid: if they can't be used.
+    """
+    return Watched([pair.certificate, pair.key], lambda: read_context(pair))
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@attrs.frozen
+class Connections:
+    """Makes each connection with the certificate of the moment."""
+
+    watched: Watched[SSL.Context]
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """The connection that speaks TLS for a protocol."""
+        return SSL.Connection(self.watched.value, None)
+
+
+@implementer(IStreamServerEndpoint)
+@attrs.frozen
+class TLSEndpoint:
+    """An endpoint at which TLS is spoken.
+
+    :param endpoint: the one below, of whatever kind.
+    """
+
+    endpoint: IStreamServerEndpoint
+    watched: Watched[SSL.Context]
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen; what arrives at the factory is plain."""
+        creator: Any = Connections(self.watched)
+        wrapper = TLSMemoryBIOFactory(creator, False, cast(Any, protocolFactory))
+        return self.endpoint.listen(cast(Any, wrapper))

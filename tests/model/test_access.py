@@ -1,0 +1,110 @@
+"""Who may pull what."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixery.model.access import ANONYMOUS, Patterns, Rules, Who
+from nixery.model.errors import NameInvalid
+
+ALICE, BOB = Who("alice"), Who("bob")
+
+STEPS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
+PATHS = st.lists(STEPS, min_size=1, max_size=4).map(".".join)
+
+
+@pytest.mark.parametrize("who", [ANONYMOUS, ALICE])
+def test_without_rules_everything_is_allowed(who: Who) -> None:
+    """Where nothing is said, everybody may pull everything."""
+    assert Rules().allow(who, "shell/arm64/git", "any")
+
+
+def test_deny_wins() -> None:
+    """What is denied, to everyone or to the user, no other pattern allows."""
+    rules = Rules(Patterns(deny=("a",)), None, {"alice": Patterns(allow=("*",), deny=("b",))})
+    assert [rules.allow(ALICE, name, None) for name in "abc"] == [False, False, True]
+    assert [rules.allow(BOB, name, None) for name in "abc"] == [False, True, True]
+
+
+def test_ones_own_patterns_come_first() -> None:
+    """What everyone is allowed counts for users of whom nothing is said."""
+    rules = Rules(
+        Patterns(allow=("a",)),
+        Patterns(allow=()),
+        {"alice": Patterns(allow=("b",)), "bob": Patterns(deny=("x",))},
+    )
+    assert [rules.allow(ALICE, name, None) for name in "ab"] == [False, True]
+    assert [rules.allow(BOB, name, None) for name in "ab"] == [True, False]
+    assert [rules.allow(ANONYMOUS, name, None) for name in "ab"] == [False, False]
+
+
+def test_every_package_has_to_be_allowed() -> None:
+    """One package that may not be pulled is enough, wherever it is named."""
+    rules = Rules(Patterns(allow=("git", "shell", "arm*"), deny=("secret",)))
+    assert rules.allow(ALICE, "shell/arm64/git", None)
+    for name in ("git/htop", "git/secret", "shell/secret/git", "htop"):
+        assert not rules.allow(ALICE, name, None)
+
+
+def test_the_shell_is_a_name_of_its_own() -> None:
+    """``shell`` is allowed as such, and denied by what it holds."""
+    assert Rules(Patterns(allow=("shell",))).allow(ALICE, "shell", None)
+    assert not Rules(Patterns(allow=("git",))).allow(ALICE, "shell/git", None)
+    assert not Rules(Patterns(deny=("bashInteractive",))).allow(ALICE, "shell/git", None)
+
+
+@pytest.mark.parametrize("name", ["a", "pkgs.a", "pkgs.pkgs.a.b", "a.doc", "x/a"])
+def test_ways_to_a_package(name: str) -> None:
+    """A package is denied by whatever way it is named."""
+    assert not Rules(Patterns(deny=("a",))).allow(ALICE, name, None)
+    assert Rules(Patterns(deny=("a",))).allow(ALICE, "aa/b.a-b", None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("haskellPackages.*", "haskellpackages.shellcheck"),
+        ("_7zz", "7zz"),
+        ("x._7zz", "x.7zz"),
+        ("[a-c]*", "bcd"),
+        ("py*.s?x", "python3packages.six"),
+    ],
+)
+def test_patterns_are_of_attributes(pattern: str, name: str) -> None:
+    """A pattern may be written as the package set does, though names have no upper case."""
+    assert not Rules(Patterns(deny=(pattern,))).allow(ALICE, name, None)
+    assert Rules(Patterns(allow=(pattern,))).allow(ALICE, name, None)
+
+
+def test_tags() -> None:
+    """Tags are allowed and denied as packages are; a digest is no tag."""
+    rules = Rules(Patterns(deny_tags=("*-small",)), None, {"alice": Patterns(allow_tags=("x*",))})
+    assert rules.allow(ALICE, "a", "x1")
+    assert not rules.allow(ALICE, "a", "latest")
+    assert not rules.allow(ALICE, "a", "x-small")
+    assert not rules.allow(BOB, "a", "x-small")
+    assert rules.allow(BOB, "a", "latest")
+    assert rules.allow(ALICE, "a", None)
+
+
+@pytest.mark.parametrize("name", ["arm64", "a/arm64", "A", "", "a//b", "../a"])
+def test_what_names_no_image(name: str) -> None:
+    """What is no image's name is allowed to nobody, not even by a digest."""
+    with pytest.raises(NameInvalid):
+        Rules().allow(ALICE, name, None)
+
+
+@given(PATHS, st.lists(STEPS, max_size=2), st.lists(STEPS, max_size=2))
+def test_denied_in_any_place(path: str, before: list[str], behind: list[str]) -> None:
+    """A path that is denied is denied within every longer one."""
+    longer = ".".join([*before, path, *behind])
+    assert Patterns(deny=(path,)).denies(longer)
+
+
+@given(st.lists(st.text(max_size=10)), st.lists(st.text(max_size=10)), PATHS)
+def test_any_patterns(allow: list[str], deny: list[str], path: str) -> None:
+    """Whatever the patterns are, they are patterns; more that deny never allow more."""
+    rules = Rules(Patterns(allow=allow, deny=deny))
+    fewer = Rules(Patterns(allow=allow))
+    assert rules.allow(ALICE, path, "latest") <= fewer.allow(ALICE, path, "latest")
+    assert Rules(Patterns(allow=[*allow, "*"])).allow(ALICE, path, "latest")

@@ -14,10 +14,10 @@ from nixery.builds.layers import Contents, LayerMaker
 from nixery.builds.record import Record
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IBuilder, INix, IResolver, IStorage, OnBuild, Provenance, Pull
-from nixery.model.closure import Realisation
+from nixery.model.closure import Realisation, closure_size
 from nixery.model.digest import Digest
 from nixery.model.errors import PackingFailed, ShuttingDown, SourceChanged
-from nixery.model.events import Emit, Evaluating, Grouped, Realised, Resolved
+from nixery.model.events import Emit, Evaluating, Grouped, Measured, Realised, Resolved
 from nixery.model.image import Image
 from nixery.model.layers import group_layers
 from nixery.model.manifest import (
@@ -157,6 +157,7 @@ class Builder:
         graph = realisation.graph
         emit(Realised(len(graph), sum(node["size"] for node in graph.values())))
         try:
+            await self._measure(realisation, emit)
             if not await self._resolver.unchanged(pinned):
                 raise SourceChanged(str(pinned.source))
             rootfs = await self._rootfs(realisation, emit)
@@ -166,6 +167,19 @@ class Builder:
         content = config_bytes(image, layers, rootfs.has_certificates)
         digest = await self._storage.write_blob(content)
         return make_manifest(Descriptor(CONFIG_TYPE, digest, len(content)), layers)
+
+    async def _measure(self, realisation: Realisation, emit: Emit) -> None:
+        """Tell what each package brings along."""
+
+        def measure() -> list[Measured]:
+            return [
+                Measured(root.package, *closure_size(realisation.graph, root.path))
+                for root in realisation.roots
+            ]
+
+        pool = self._reactor.getThreadPool()
+        for event in await deferToThreadPool(self._reactor, pool, measure):
+            emit(event)
 
     async def _rootfs(self, realisation: Realisation, emit: Emit) -> RootFs:
         def look() -> RootFs:

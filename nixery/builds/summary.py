@@ -17,6 +17,7 @@ from nixery.model.events import (
     Found,
     Grouped,
     LogLine,
+    Measured,
     Packed,
     PhaseStarted,
     Realised,
@@ -113,6 +114,7 @@ class Summary:
             Packed: self._packed,
             Stored: self._stored,
             Found: self._found,
+            Measured: self._measured,
             FetchStarted: self._fetch,
         }
 
@@ -202,6 +204,11 @@ class Summary:
     def _found(self, event: Found, seconds: float) -> None:
         if len(self._packages) < _MOST:
             self._packages.append(attrs.asdict(event))
+
+    def _measured(self, event: Measured, seconds: float) -> None:
+        for package in self._packages:
+            if package["package"] == event.package:
+                package["closure"] = {"paths": event.paths, "size": event.size}
 
     def _fetch(self, event: FetchStarted, seconds: float) -> None:
         self._fetching += 1

@@ -54,6 +54,19 @@ class Realisation:
     guard: str
 
 
+def closure_size(graph: Graph, path: str) -> tuple[int, int]:
+    """A store path with all that it refers to, directly or not.
+
+    :return: how many store paths that is, and their NAR sizes together, in bytes.
+    """
+    reached, waiting = {path}, [path]
+    while waiting:
+        new = set(graph[waiting.pop()]["references"]) - reached
+        reached |= new
+        waiting += new
+    return len(reached), sum(graph[each]["size"] for each in reached)
+
+
 def is_store_path(text: str) -> bool:
     """Whether a text is a whole store path, and no file within one."""
     return _STORE_PATH.fullmatch(text) is not None

@@ -143,6 +143,19 @@ class Realised:
 
 
 @attrs.frozen
+class Measured:
+    """What a package brings along is known.
+
+    :param paths: how many store paths it is, with all that it refers to.
+    :param size: their NAR sizes together, in bytes.
+    """
+
+    package: str
+    paths: int
+    size: int
+
+
+@attrs.frozen
 class Collided:
     """Two packages have a file at the same place of the root file system.
 
@@ -237,6 +250,7 @@ Event = (
     | FetchProgress
     | Said
     | Realised
+    | Measured
     | Collided
     | Grouped
     | Packed

@@ -24,6 +24,9 @@ import {set} {{ inherit system; }} // {{
       echo "<script>document.title = 1</script>"; echo "<img src=x onerror=document.title=1>"
       exit 3
     '' ];
+  }} // {{
+    version = "<script>document.title = 3</script>";
+    meta.description = "evil <img src=x onerror=document.title=4>";
   }};
 }}
 """
@@ -101,6 +104,12 @@ def test_hostile_text(start_daemon: StartDaemon, package_set: PackageSet, tmp_pa
 
     def use(browser: Browser) -> None:
         page = browser.new_page()
+        page.goto(f"http://{daemon.host}/")
+        page.get_by_label("Packages, with spaces").fill("evil")
+        found = page.get_by_role("button", name="evil")
+        expect(found).to_contain_text("<img src=x onerror=", timeout=60_000)
+        expect(found).to_contain_text("<script>document.title = 3")
+        assert page.title() == "Nixery: container images made on demand"
         page.goto(f"http://{daemon.host}/builds/{builds_of(daemon)['evil']}")
         expect(page.get_by_role("heading", name="Why it failed")).to_be_visible()
         expect(page.locator(".failure")).to_contain_text("<script>document.title = 1</script>")

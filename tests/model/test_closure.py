@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nixery.model.closure import is_store_path, parse_path_info, store_name
+from nixery.model.closure import Graph, closure_size, is_store_path, parse_path_info, store_name
 
 A = "/nix/store/" + "a" * 32 + "-a-1.0"
 B = "/nix/store/" + "b" * 32 + "-b-2.0.drv-source"
@@ -24,6 +24,25 @@ FORMS = {
         },
     },
 }
+
+
+def test_closure_sizes() -> None:
+    """A path's closure is all that it reaches, each counted once."""
+    graph: Graph = {
+        "a": {"size": 1, "references": ["b", "c"]},
+        "b": {"size": 10, "references": ["d"]},
+        "c": {"size": 100, "references": ["d"]},
+        "d": {"size": 1000, "references": []},
+        "e": {"size": 10_000, "references": ["a"]},
+    }
+    sizes = {path: closure_size(graph, path) for path in graph}
+    assert sizes == {
+        "a": (4, 1111),
+        "b": (2, 1010),
+        "c": (2, 1100),
+        "d": (1, 1000),
+        "e": (5, 11_111),
+    }
 
 
 @pytest.mark.parametrize("form", list(FORMS))

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from nixery.builds.history import History
 from nixery.interfaces import Provenance
 from nixery.model.errors import SourceUnavailable
-from nixery.model.events import BuildStarted, Found, Grouped, LogLine, Realised, Resolved
+from nixery.model.events import BuildStarted, Found, Grouped, LogLine, Measured, Realised, Resolved
 from tests.builds.histories import begin, open_history
 from tests.web.server import MANIFEST, Answer, Server, serving
 
@@ -74,6 +74,7 @@ def made(history: History, name: str = "git/jq") -> str:
         Resolved("the folder x", "1"),
         Found("jq", "jq", f"jq-1.6{EVIL}"),
         Realised(12, 345_000_000),
+        Measured("jq", 3, 67_800_000),
         Grouped(3, 1),
     ):
         record.emit(event)
@@ -117,6 +118,7 @@ async def test_an_image(history: History) -> None:
             elements = await page(server, path)
             assert f"git/jq@{MANIFEST.digest}" in elements.text
             assert "12 store paths, 345 MB" in elements.text
+            assert "67.8 MB" in elements.text
             assert "jq-1.6<script>alert(1)</script>&amp;" in elements.text
         assert "not known" in (await page(server, "/images/other:latest", 404)).text
 

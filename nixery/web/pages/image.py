@@ -49,10 +49,15 @@ class ImageView:
         return f"{self.host}/{self.head.name}@{self.manifest.digest}"
 
     @property
-    def packages(self) -> list[tuple[str, str]]:
-        """Names of packages as they were asked for, and what they are, with their versions."""
+    def packages(self) -> list[tuple[str, str, str]]:
+        """Attribute paths of packages, what they are, with their versions, and the size of each
+        with all that it needs, if that is known."""
         return [
-            (readable(str(package["attribute"])), readable(str(package["name"])))
+            (
+                readable(str(package["attribute"])),
+                readable(str(package["name"])),
+                size(package["closure"]["size"]) if "closure" in package else "",
+            )
             for package in self.details.get("packages", [])
         ]
 
@@ -97,7 +102,10 @@ def image_text(view: ImageView) -> str:
         lines += [f"Closure: {closure['paths']} store paths, {size(closure['size'])}"]
     if view.packages:
         lines += ["", "Packages:", ""]
-        lines += [f"    {what[:40]:40} {name[:34]}".rstrip() for name, what in view.packages]
+        lines += [
+            f"    {what[:40]:40} {needs:>8}  {name[:24]}".rstrip()
+            for name, what, needs in view.packages
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -127,8 +135,9 @@ def _contents(view: ImageView) -> Tag:
     text = ""
     if closure:
         text = f"With all they need: {closure['paths']} store paths, {size(closure['size'])}."
-    rows = [(tags.code(name), what) for name, what in view.packages]
-    return tags.div(table("Packages", ("Package", "Version"), rows), tags.p(text))
+    rows = [(tags.code(name), what, needs) for name, what, needs in view.packages]
+    columns = ("Package", "Version", "Size with all it needs")
+    return tags.div(table("Packages", columns, rows), tags.p(text))
 
 
 def _layers(view: ImageView) -> list[Tag]:

@@ -33,7 +33,7 @@ def take(daemon: Daemon, browser: Browser) -> None:
                 page.goto(f"http://{daemon.host}{path}")
                 if name == "start":
                     page.get_by_label("Packages, with spaces").fill("python")
-                    page.get_by_role("button").first.wait_for()
+                    page.locator("#found button").first.wait_for()
                 page.wait_for_timeout(500)
                 page.screenshot(path=HERE / f"{name}-{scheme}-{size}.png")
             page.close()

@@ -41,13 +41,16 @@ def test_a_name_that_pulls(daemon: Daemon, docker: Docker) -> None:
     """The start page suggests packages of the set, and gives a command that pulls."""
 
     def use(browser: Browser) -> str:
-        page = browser.new_page()
+        context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+        page = context.new_page()
         page.goto(f"http://{daemon.host}/")
         page.get_by_label("Packages, with spaces").fill("gi")
-        page.get_by_role("button", name="git").first.click(timeout=60_000)
+        page.locator("#found").get_by_role("button", name="git").first.click(timeout=60_000)
         page.get_by_label("Packages, with spaces").press_sequentially("jq")
         page.get_by_label("shell: bash").check()
-        text: str = page.get_by_label("The command that pulls the image").inner_text()
+        page.locator("#results").get_by_role("button", name="Copy").first.click()
+        text: str = page.evaluate("navigator.clipboard.readText()")
+        assert text == page.get_by_label("The command that pulls the image").inner_text()
         return text
 
     command = in_browser(use)
@@ -106,7 +109,7 @@ def test_hostile_text(start_daemon: StartDaemon, package_set: PackageSet, tmp_pa
         page = browser.new_page()
         page.goto(f"http://{daemon.host}/")
         page.get_by_label("Packages, with spaces").fill("evil")
-        found = page.get_by_role("button", name="evil")
+        found = page.locator("#found").get_by_role("button", name="evil")
         expect(found).to_contain_text("<img src=x onerror=", timeout=60_000)
         expect(found).to_contain_text("<script>document.title = 3")
         assert page.title() == "Nixery: container images made on demand"

@@ -10,6 +10,7 @@ from twisted.web.template import Tag, flattenString, tags
 
 _STATIC = {
     "style.css": "text/css; charset=utf-8",
+    "copy.js": "text/javascript; charset=utf-8",
     "start.js": "text/javascript; charset=utf-8",
     "build.js": "text/javascript; charset=utf-8",
 }
@@ -107,8 +108,9 @@ def _frame(page: Page) -> Tag:
         tags.link(rel="stylesheet", href=address("style.css")),
         tags.link(rel="icon", href="data:,"),  # browsers ask for one otherwise
     ]
-    if page.script:
-        head.append(tags.script(type="module", src=address(page.script)))
+    for name in ("copy.js", page.script):
+        if name:
+            head.append(tags.script(type="module", src=address(name)))
     if page.refresh:
         refresh = {"http-equiv": "refresh", "content": str(page.refresh)}
         head.append(tags.noscript(tags.meta(**refresh)))

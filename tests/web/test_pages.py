@@ -100,6 +100,22 @@ async def test_the_start_page(history: History) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_name_without_scripts() -> None:
+    """The form, sent by a browser without scripts, gives the commands, and keeps what is in it."""
+    async with serving() as server:
+        host = f"127.0.0.1:{server.port}"
+        query = "?packages=git%20JQ%2Fcurl+shell&arm64=on&tag=v1%3Cscript%3E"
+        elements = await page(server, f"/{query}")
+        assert f"docker pull {host}/arm64/git/jq/curl:v1<script>" in elements.text
+        assert f"FROM {host}/arm64/git/jq/curl:v1<script>" in elements.text
+        fields = {field["id"]: field for field in elements.of("input")}
+        assert fields["packages"]["value"] == "git JQ/curl shell"
+        assert "checked" in fields["arm64"]
+        assert "checked" not in fields["shell"]
+        assert f"docker pull {host}/shell:latest" in (await page(server, "/")).text
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_source_that_cannot_be_read(history: History) -> None:
     """The start page says why nothing is known of the source, and is there."""
     async with serving(history=history) as server:

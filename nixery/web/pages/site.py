@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from textwrap import fill
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 from klein import Klein
@@ -20,12 +21,13 @@ from nixery.interfaces import IBuilder, Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.manifest import Manifest
+from nixery.model.tags import LATEST
 from nixery.web.auth import OPEN, Auth
 from nixery.web.forms import shorten
 from nixery.web.pages.build import BuildView, build_page
 from nixery.web.pages.image import ImageView, image_page, image_text
 from nixery.web.pages.page import Page, prefers_html, secure, send_page, send_static
-from nixery.web.pages.start import Start, start_page, start_text
+from nixery.web.pages.start import Start, Wish, start_page, start_text
 from nixery.web.request import host_of
 
 _log = Logger()
@@ -72,7 +74,8 @@ class PagesApi:
             if manifest := await self._manifest(head):
                 images.append((head, sum(blob.size for blob in manifest.blobs)))
         provenance, fault = await self._provenance()
-        start = Start(host_of(request), provenance, fault, running, images)
+        wish = _wish(request)
+        start = Start(host_of(request), provenance, fault, running, images, wish)
         if prefers_html(request):
             return await send_page(request, start_page(start))
         return _text(request, start_text(start))
@@ -177,6 +180,15 @@ def _images(heads: Sequence[Head]) -> list[Head]:
         if head.state == "done":
             latest.setdefault((head.name, head.tag), head)
     return list(latest.values())
+
+
+def _wish(request: Request) -> Wish:
+    """What a form without scripts was filled with."""
+    query = parse_qs(urlsplit(request.uri.decode("latin-1")).query)
+    first = {name: values[0] for name, values in query.items()}
+    return Wish(
+        first.get("packages", ""), "shell" in first, "arm64" in first, first.get("tag", LATEST)
+    )
 
 
 def _text(request: Request, text: str, status: int = 200) -> bytes:

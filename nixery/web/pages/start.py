@@ -7,11 +7,33 @@ from twisted.web.template import Tag, tags
 
 from nixery.builds.summary import Head
 from nixery.interfaces import Provenance
+from nixery.model.tags import LATEST
 from nixery.model.text import readable
 from nixery.web.pages.page import Page
 from nixery.web.pages.parts import age, build_link, command, image_link, size, table
 
 EXAMPLE = "shell/git/htop"
+
+
+@attrs.frozen
+class Wish:
+    """An image in the making, as a form has it.
+
+    :param packages: their names, with spaces between them.
+    """
+
+    packages: str = ""
+    shell: bool = False
+    arm64: bool = False
+    tag: str = LATEST
+
+    @property
+    def name(self) -> str:
+        """The image's name and tag; ``shell`` alone if nothing is wished for."""
+        meta = [word for word, on in (("shell", self.shell), ("arm64", self.arm64)) if on]
+        words = self.packages.lower().replace("/", " ").split()
+        path = [*meta, *(word for word in words if word not in ("shell", "arm64"))]
+        return readable(f"{'/'.join(path) or 'shell'}:{self.tag.strip() or LATEST}")
 
 
 @attrs.frozen
@@ -23,6 +45,7 @@ class Start:
     :param fault: why that is unknown.
     :param running: builds, the latest first.
     :param images: that were made, the latest first, with the bytes of their blobs.
+    :param wish: what the form says.
     """
 
     host: str
@@ -30,6 +53,7 @@ class Start:
     fault: str
     running: Sequence[Head]
     images: Sequence[tuple[Head, int]]
+    wish: Wish = Wish()
 
 
 def start_page(start: Start) -> Page:
@@ -38,7 +62,7 @@ def start_page(start: Start) -> Page:
         tags.h1("Container images made on demand"),
         tags.p("Name the packages in the image's name, and pull."),
         command(f"docker pull {start.host}/{EXAMPLE}", "The command that pulls an example"),
-        _builder(start.host),
+        _builder(start.host, start.wish),
         tags.h2("What is served"),
         _served(start),
         tags.h2("Builds running now"),
@@ -82,39 +106,43 @@ def start_text(start: Start) -> str:
     return "\n".join(lines)
 
 
-def _builder(host: str) -> Tag:
-    """What makes an image's name of packages; its script shows it, as it needs one."""
-    packages = tags.input(
-        id="packages", type="text", autocomplete="off", spellcheck="false", list="suggestions"
-    )
+def _builder(host: str, wish: Wish) -> Tag:
+    """What makes an image's name of packages: at once by its script, or when it is sent."""
+    image = f"{host}/{wish.name}"
     return tags.form(
         tags.h2("Make a name"),
         tags.label("Packages, with spaces between them", for_="packages"),
-        packages,
-        tags.datalist(id="suggestions"),
+        _text("packages", wish.packages),
         tags.div(
-            _choice("shell", "shell: bash and more"),
-            _choice("arm64", "arm64: for 64-bit ARM"),
+            _choice("shell", "shell: bash and more", wish.shell),
+            _choice("arm64", "arm64: for 64-bit ARM", wish.arm64),
             class_="choices",
         ),
         tags.label("Tag", for_="tag"),
-        tags.input(id="tag", type="text", value="latest", autocomplete="off", spellcheck="false"),
+        _text("tag", wish.tag),
+        tags.noscript(tags.p(tags.button("Make the name", type="submit"))),
         tags.div(id="found", **{"aria-live": "polite"}),
         tags.div(
             tags.h3("Pull it"),
-            command("", "The command that pulls the image"),
+            command(f"docker pull {image}", "The command that pulls the image"),
             tags.h3("Build on it"),
-            command("", "The first line of a Dockerfile"),
+            command(f"FROM {image}", "The first line of a Dockerfile"),
             id="results",
         ),
         id="builder",
-        hidden="",
+        action="/",
         **{"data-host": host},
     )
 
 
-def _choice(name: str, text: str) -> Tag:
-    return tags.label(tags.input(type="checkbox", id=name), f" {text}")
+def _text(name: str, value: str) -> Tag:
+    field = tags.input(id=name, name=name, type="text", value=readable(value))
+    return field(autocomplete="off", spellcheck="false")
+
+
+def _choice(name: str, text: str, on: bool) -> Tag:
+    box = tags.input(type="checkbox", id=name, name=name)
+    return tags.label(box(checked="") if on else box, f" {text}")
 
 
 def _served(start: Start) -> Tag:

@@ -66,5 +66,4 @@ builder.addEventListener("input", (event) => {
   timer = setTimeout(suggest, 150);
 });
 builder.addEventListener("submit", (event) => event.preventDefault());
-builder.hidden = false;
 show();

@@ -58,6 +58,8 @@ class Pipe:
 
     It is open from the start, so that the writer is never held up in opening it. The bytes are
     read and digested in threads, which never wait.
+
+    :ivar closed: fires when nothing of it is left, for one who waits for that.
     """
 
     def __init__(self, reactor: IPipeReactor, parent: str) -> None:
@@ -71,6 +73,7 @@ class Pipe:
         self._descriptor: int | None = os.open(
             self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
+        self.closed: Deferred[None] = Deferred()
         self._sha256 = hashlib.sha256()
         self._crc32c: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         self._size = 0
@@ -194,6 +197,7 @@ class Pipe:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+            self.closed.callback(None)
 
     # --- IReadDescriptor ------------------------------------------------------------------
 

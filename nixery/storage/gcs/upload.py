@@ -120,6 +120,7 @@ class PipeUpload:
         session, self._session = self._session, None
         if session is not None:
             await session.cancel()
+        await self._pipe.closed  # a thread may just be reading from it
 
     async def _receive(self) -> memoryview:
         """Send all chunks but the last.

@@ -74,7 +74,9 @@ def answer_error(request: Request, error: errors.NixeryError, see: str | None = 
         request.setHeader(b"Content-Range", b"bytes */%d" % error.size)
     message = str(error)
     if see is not None:
-        message += ("\n" if "\n" in message else "; ") + f"see {see}"
+        # On a line of its own where there are several; not right behind a question.
+        message += "\n" if "\n" in message else " " if message.endswith("?") else "; "
+        message += f"see {see}"
     return answer(request, kind, message, attrs.asdict(error))  # type: ignore[arg-type]
 
 

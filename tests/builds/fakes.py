@@ -85,10 +85,12 @@ class FakeResolver:
     """One revision for every tag.
 
     :ivar gate: while it is set, resolving waits for it.
+    :ivar error: what resolving fails with.
     :ivar edited: while it is set, a revision is no more what it was.
     """
 
     revision: str = "1"
+    error: NixeryError | None = None
     asked: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     edited: bool = False
@@ -97,6 +99,8 @@ class FakeResolver:
         self.asked.append(tag)
         if self.gate is not None:
             await self.gate
+        if self.error is not None:
+            raise self.error
         return PinnedSource(Folder("/some/set"), Contents("/some/set", self.revision))
 
     async def tags(self) -> list[str]:

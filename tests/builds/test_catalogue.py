@@ -10,17 +10,17 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nixery.builds.catalogue import FIRST_WAIT, LOOK_AGAIN, PROGRAMS_AGAIN, Catalogue
 from nixery.builds.index_file import KeptIndex, index_key, read_index, write_index
-from nixery.interfaces import ICatalogue, IResolver, SearchResult
-from nixery.model.errors import EvaluationFailed, NixeryError, SourceUnavailable
+from nixery.interfaces import ICatalogue, SearchResult
+from nixery.model.errors import EvaluationFailed, SourceUnavailable
 from nixery.model.packages import Package
 from nixery.model.search import Index
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.index import Listing
+from tests.builds.fakes import FakeResolver
 
 HELLO = Package(("hello",), image="hello", name="hello-1")
 
@@ -45,31 +45,6 @@ class InlineReactor(Clock):
 
     def callFromThread(self, work: Any, *arguments: Any) -> None:
         work(*arguments)
-
-
-@implementer(IResolver)
-@attrs.define
-class FakeResolver:
-    """A source whose revision is what tests say."""
-
-    revision: str = "1"
-    error: NixeryError | None = None
-    edited: bool = False
-
-    async def resolve(self, tag: str) -> PinnedSource:
-        assert tag == "latest"
-        if self.error is not None:
-            raise self.error
-        return PinnedSource(Folder("/some/set"), Contents("/some/set", self.revision))
-
-    async def tags(self) -> list[str]:
-        return ["latest"]
-
-    async def unchanged(self, pinned: PinnedSource) -> bool:
-        return not self.edited
-
-    async def stop(self) -> None:
-        pass
 
 
 @attrs.define

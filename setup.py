@@ -58,6 +58,7 @@ setup(
         "klein>=24.8",
         "psutil>=5.9",
         "pyjwt[crypto]>=2.10",
+        "prometheus_client>=0.20",
         "treq>=24.9",
         "twisted[tls]>=24.11",
         "zope.interface>=6.0",

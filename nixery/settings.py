@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from nixery.access.files import AccessFiles
+from nixery.model.limits import BuildLimits, DiskLimits, HttpLimits
 from nixery.model.source import Channel, Configuration, Flake, Folder, GitRepository, Source
 from nixery.model.tags import TagPolicy
 from nixery.variables import DEFAULT_CHANNEL, SOURCES, VARIABLES, Variable
@@ -67,6 +68,9 @@ class Settings:
     :param token_server: URL at which clients get tokens; none if not elsewhere.
     :param history_days: days.
     :param history_size: megabytes.
+    :param drain: seconds.
+    :param operations: a Twisted server endpoint string; none for the main one.
+    :param log_format: ``text`` or ``json``.
     """
 
     endpoint: str
@@ -92,6 +96,12 @@ class Settings:
     proxies: str
     access: AccessFiles
     token_server: str | None
+    builds: BuildLimits
+    http: HttpLimits
+    disk: DiskLimits
+    drain: float
+    operations: str | None
+    log_format: str
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -133,6 +143,12 @@ class Settings:
             proxies=values["NIXERY_TRUSTED_PROXIES"] or "",
             access=_access_files(values),
             token_server=values["NIXERY_JWT_REALM"],
+            builds=_build_limits(values),
+            http=_http_limits(values),
+            disk=_disk_limits(values),
+            drain=values["NIXERY_DRAIN"],
+            operations=values["NIXERY_OPERATIONS_LISTEN"],
+            log_format=values["NIXERY_LOG_FORMAT"],
         )
 
 
@@ -174,6 +190,38 @@ def _access_files(values: Mapping[str, Any]) -> AccessFiles:
         jwt_key=values["NIXERY_JWT_KEY"],
         jwt_audience=values["NIXERY_JWT_AUDIENCE"],
         jwt_issuer=values["NIXERY_JWT_ISSUER"],
+    )
+
+
+def _build_limits(values: Mapping[str, Any]) -> BuildLimits:
+    return BuildLimits(
+        at_once=values["NIXERY_MAX_BUILDS"],
+        waiting=values["NIXERY_MAX_QUEUE"],
+        seconds=values["NIXERY_BUILD_TIMEOUT"],
+        packages=values["NIXERY_MAX_PACKAGES"],
+        closure_size=values["NIXERY_MAX_CLOSURE"],
+        failure_ttl=values["NIXERY_FAILURE_TTL"],
+    )
+
+
+def _http_limits(values: Mapping[str, Any]) -> HttpLimits:
+    return HttpLimits(
+        connections=values["NIXERY_MAX_CONNECTIONS"],
+        client_connections=values["NIXERY_CLIENT_CONNECTIONS"],
+        client_requests=values["NIXERY_CLIENT_REQUESTS"],
+        header_seconds=values["NIXERY_HEADER_TIMEOUT"],
+        header_size=values["NIXERY_HEADER_SIZE"],
+        idle_seconds=values["NIXERY_IDLE_TIMEOUT"],
+        write_seconds=values["NIXERY_WRITE_TIMEOUT"],
+    )
+
+
+def _disk_limits(values: Mapping[str, Any]) -> DiskLimits:
+    return DiskLimits(
+        storage_max=values["NIXERY_STORAGE_MAX"],
+        scrub_days=values["NIXERY_SCRUB_DAYS"],
+        nix_keep_days=values["NIXERY_NIX_KEEP_DAYS"],
+        nix_min_free=values["NIXERY_NIX_MIN_FREE"],
     )
 
 

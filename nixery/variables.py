@@ -17,6 +17,8 @@ from nixery.packing.compress import COMPRESSIONS
 _GIT_URL = re.compile(r"(https?|ssh|file)://\S+|[A-Za-z0-9][A-Za-z0-9._@-]*:(?!:|//)\S+")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
 
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
 DEFAULT_CHANNEL = "nixos-unstable"
 PAGES = ("all", "no-logs", "off")
 """What may be shown of builds: everything, everything but what packages print, nothing."""
@@ -52,6 +54,18 @@ def _number(least: float, most: float, kind: type = int) -> Callable[[str], Any]
             word = "whole number" if kind is int else "number"
             raise ValueError(f"a {word} from {least} to {most}")
         return kind(text)
+
+    return read
+
+
+def _size(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,9})([KMGT]?)", text)
+        if match is None or (size := int(match[1]) * _UNITS[match[2]]) < least:
+            raise ValueError(
+                "bytes, or a size such as 500M or 20G" + f", at least {least}" * (least > 0)
+            )
+        return size
 
     return read
 
@@ -298,6 +312,109 @@ VARIABLES = (
         "Most megabytes that the history of builds takes on disk; the oldest goes first.",
         _number(1, 100_000_000),
         "1000",
+    ),
+    Variable("NIXERY_MAX_BUILDS", "Images that are made at once.", _number(1, 1000), "4"),
+    Variable(
+        "NIXERY_MAX_QUEUE",
+        "Images that wait to be made, those of each client in turn; beyond that, answers are 429.",
+        _number(0, 100_000),
+        "200",
+    ),
+    Variable(
+        "NIXERY_BUILD_TIMEOUT",
+        "Seconds that making an image may take, without its wait in the queue.",
+        _number(1, 604800),
+        "3600",
+    ),
+    Variable("NIXERY_MAX_PACKAGES", "Packages that an image may name.", _number(1, 128), "64"),
+    Variable(
+        "NIXERY_MAX_CLOSURE",
+        "Most bytes of an image's packages with all that they need: 500M, 20G.",
+        _size(1),
+        "20G",
+    ),
+    Variable(
+        "NIXERY_FAILURE_TTL",
+        "Seconds in which an image that could not be made is not tried again.",
+        _number(0, 86400, float),
+        "60",
+    ),
+    Variable(
+        "NIXERY_MAX_CONNECTIONS",
+        "Connections at once; of those beyond, the ones that are idle longest are closed.",
+        _number(10, 1_000_000),
+        "4000",
+    ),
+    Variable(
+        "NIXERY_CLIENT_CONNECTIONS",
+        "Connections of one client at once, in the same way.",
+        _number(1, 1_000_000),
+        "256",
+    ),
+    Variable(
+        "NIXERY_CLIENT_REQUESTS",
+        "Requests of one client that are answered at once; beyond that, answers are 429.",
+        _number(1, 1_000_000),
+        "128",
+    ),
+    Variable(
+        "NIXERY_HEADER_TIMEOUT",
+        "Seconds that a request's headers may take to arrive.",
+        _number(0.1, 3600, float),
+        "20",
+    ),
+    Variable("NIXERY_HEADER_SIZE", "Bytes of a request's headers: 32K.", _size(4000), "32K"),
+    Variable(
+        "NIXERY_IDLE_TIMEOUT",
+        "Seconds that a connection without a request is kept.",
+        _number(0.1, 86400, float),
+        "120",
+    ),
+    Variable(
+        "NIXERY_WRITE_TIMEOUT",
+        "Seconds in which a client takes some of what is sent to it.",
+        _number(0.1, 86400, float),
+        "60",
+    ),
+    Variable(
+        "NIXERY_STORAGE_MAX",
+        "Most that the filesystem storage may hold, as 500M or 20G; images that were not pulled "
+        "for longest go first (no bound).",
+        _size(1),
+    ),
+    Variable(
+        "NIXERY_SCRUB_DAYS",
+        "Days in which every blob on disk is verified once, in the background; 0 for never.",
+        _number(0, 36500, float),
+        "30",
+    ),
+    Variable(
+        "NIXERY_NIX_KEEP_DAYS",
+        "Days that Nix's garbage collector keeps an image's packages after they were last needed.",
+        _number(0, 36500, float),
+        "30",
+    ),
+    Variable(
+        "NIXERY_NIX_MIN_FREE",
+        "Room to keep free for the Nix store: with less, what nobody keeps is collected; 0 for "
+        "never (5G for a store of Nixery's own, never for the machine's).",
+        _size(0),
+    ),
+    Variable(
+        "NIXERY_DRAIN",
+        "Seconds that answers in flight get when the daemon is stopped.",
+        _number(0, 86400, float),
+        "30",
+    ),
+    Variable(
+        "NIXERY_OPERATIONS_LISTEN",
+        "Endpoint string for /healthz, /readyz and /metrics, which then are not on the main port.",
+    ),
+    Variable(
+        "NIXERY_LOG_FORMAT",
+        "How the log is written: text or json.",
+        _one_of("text", "json"),
+        "text",
     ),
 )
 

@@ -22,6 +22,7 @@ from nixery.builds.cache import Cache
 from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
+from nixery.builds.making import ImageMaker
 from nixery.interfaces import IStorage
 from nixery.model.source import Folder, Source
 from nixery.nix.commands import Commands
@@ -233,8 +234,9 @@ def make_registry(
     popularity: dict[str, int] = {}  # filled before the first request is taken
     limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
     history = History(reactor, os.path.join(settings.state, "history"), limits)
-    budget = settings.layer_budget
-    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
+    budget, most = settings.layer_budget, settings.builds.closure_size
+    maker = ImageMaker(reactor, resolver, nix, storage, layers, budget, popularity, most)
+    builder = Builder(reactor, resolver, storage, cache, maker, history, settings.builds)
     indexer = Indexer(reactor, processes, commands, sources, expressions)
     catalogue = Catalogue(reactor, resolver, indexer, os.path.join(settings.state, "search"))
     access = make_access(reactor, settings.access)

@@ -33,6 +33,7 @@ from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Redirected, StartOver, hold
 from nixery.web.monitor import build_url, link_build
 from nixery.web.ranges import Range, parse_range
+from nixery.web.request import holder_of
 
 _log = Logger()
 
@@ -95,7 +96,7 @@ class RegistryApi:
             image = parse_image(name, reference)
             self._auth.permit(request, name, reference)
             on_build = partial(link_build, request) if self._links else None
-            work = self._builder.manifest(image, on_build)
+            work = self._builder.manifest(image, on_build, holder_of(request))
             pull = await hold(self._reactor, self._hold_limit, request, work)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)

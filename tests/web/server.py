@@ -47,6 +47,7 @@ class FakeBuilder:
     """
 
     asked: list[Image] = attrs.Factory(list)
+    clients: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: Exception | None = None
     build: str | None = None
@@ -54,7 +55,10 @@ class FakeBuilder:
     made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
 
-    async def manifest(self, image: Image, on_build: OnBuild | None = None) -> Pull:
+    async def manifest(
+        self, image: Image, on_build: OnBuild | None = None, client: str = ""
+    ) -> Pull:
+        self.clients.append(client)
         self.asked.append(image)
         if on_build is not None and self.build is not None:
             on_build(self.build)

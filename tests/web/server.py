@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
@@ -25,7 +26,7 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import NOBODY, Trusted
-from nixery.web.site import make_site
+from nixery.web.site import QuietSite, make_site
 
 reactor: Any = _reactor
 
@@ -117,6 +118,12 @@ class Server:
     builder: FakeBuilder
     storage: IStorage
     port: int
+    site: QuietSite
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        while not true():
+            await deferLater(reactor, 0.002, lambda: None)
 
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
@@ -182,7 +189,7 @@ async def serving(
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:
-        yield Server(builder, storage, port.getHost().port)
+        yield Server(builder, storage, port.getHost().port, site)
     finally:
         await maybeDeferred(port.stopListening)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
@@ -22,6 +23,7 @@ from nixery.builds.cache import Cache
 from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
+from nixery.descriptors import make_room
 from nixery.interfaces import IStorage
 from nixery.model.source import Folder, Source
 from nixery.nix.commands import Commands
@@ -191,7 +193,7 @@ def makeService(options: Options) -> IService:
     """Put the daemon together. The only place that knows the global reactor."""
     from twisted.internet import reactor
 
-    settings = options.settings
+    settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
     try:
         text, pair = split_endpoint(settings.endpoint)
         endpoint = serverFromString(reactor, text)
@@ -285,7 +287,9 @@ def _make_site(
         packages = PackagesApi(catalogue, auth)
     trusted = Trusted.parse(settings.proxies)
     hold = settings.hold
-    return make_site(reactor, builder, storage, hold, pages, builds, packages, auth, trusted)
+    return make_site(
+        reactor, builder, storage, hold, pages, builds, packages, auth, trusted, settings.http
+    )
 
 
 def _token_server(settings: Settings) -> TokenServer | None:

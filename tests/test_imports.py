@@ -26,9 +26,10 @@ FLOORS: dict[str, set[str]] = {
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
     "service": set(),
+    "descriptors": {"model"},
     "tap": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("variables", "settings", "parts", "service", ""),
+        *("variables", "settings", "parts", "service", "descriptors", ""),
     },
     "popcount": {"model", "nix", "settings", "parts", ""},
 }

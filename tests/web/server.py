@@ -19,9 +19,11 @@ from nixery.interfaces import IBuilder, IStorage, Location, OnBuild, Provenance,
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
+from nixery.model.limits import HttpLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
+from nixery.web.bounds import Bounds
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import NOBODY, Trusted
@@ -30,6 +32,8 @@ from nixery.web.site import make_site
 reactor: Any = _reactor
 
 P = TypeVar("P", bound=Protocol)
+
+LIMITS = HttpLimits()
 
 MANIFEST = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"config"), 6), [])
 
@@ -108,11 +112,15 @@ class Answer:
 
 @attrs.define
 class Server:
-    """A registry that listens on a port of this machine."""
+    """A registry that listens on a port of this machine.
+
+    :param bounds: what its clients may have of it.
+    """
 
     builder: FakeBuilder
     storage: IStorage
     port: int
+    bounds: Bounds = attrs.Factory(lambda: Bounds(HttpLimits()))
 
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
@@ -168,17 +176,18 @@ async def serving(
     logs: bool = True,
     auth: Auth = OPEN,
     trusted: Trusted = NOBODY,
+    limits: HttpLimits = LIMITS,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history."""
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi(reactor, builder, history, logs, auth)
-    site = make_site(reactor, builder, storage, hold, pages, builds, None, auth, trusted)
+    site = make_site(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits)
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:
-        yield Server(builder, storage, port.getHost().port)
+        yield Server(builder, storage, port.getHost().port, site.bounds)
     finally:
         await maybeDeferred(port.stopListening)
 

@@ -210,7 +210,6 @@ class BoundedChannel(HTTPChannel):
         if self._closing:
             return
         self._closing = True
-        self.length = None  # Twisted answers no request whose end is unknown
         self.site.bounds.refused[refusal.reason] += 1
         self.clearLineBuffer()  # type: ignore[no-untyped-call]
         self._networkProducer.unregisterProducer()

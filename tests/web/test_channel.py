@@ -225,6 +225,22 @@ def test_pipelined_requests_wait_for_readers() -> None:
     assert not connected.transport.connected
 
 
+def test_slow_readers_are_not_idle() -> None:
+    """While an answer is leaving, its connection is not idle, and no more requests are read."""
+    connected = Connected()
+    connected.channel.pauseProducing()
+    connected.send(VERSION)
+    assert connected.statuses == [200]
+    assert connected.site.bounds.connections.idle == 0
+    assert connected.transport.producerState == "paused"
+    connected.clock.advance(1000)
+    assert connected.transport.connected
+    connected.channel.resumeProducing()
+    assert connected.site.bounds.connections.idle == 1
+    connected.send(VERSION)
+    assert connected.statuses == [200, 200]
+
+
 def test_crumbs_behind_a_request() -> None:
     """What comes behind a request, byte by byte, is kept in few pieces, and then understood."""
     connected = Connected()

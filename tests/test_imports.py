@@ -22,14 +22,21 @@ FLOORS: dict[str, set[str]] = {
     "builds": {"model", "interfaces", "coalesce", "nix", "packing", "storage"},
     "access": {"model", "coalesce"},
     "web": {"model", "interfaces", "builds", "access"},
-    "variables": {"model", "packing"},
+    "values": {"model"},
+    "variables": {"model", "packing", "values"},
+    "systemd": set(),
+    "signals": set(),
+    "descriptors": {"model"},
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
-    "service": set(),
-    "descriptors": {"model"},
-    "tap": {
+    "service": {"signals", "systemd"},
+    "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("variables", "settings", "parts", "service", "descriptors", ""),
+        *("settings", "parts", "service", ""),
+    },
+    "tap": {
+        *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),
+        *("registry", "systemd", "descriptors"),
     },
     "popcount": {"model", "nix", "settings", "parts", ""},
 }

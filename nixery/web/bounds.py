@@ -19,6 +19,9 @@ class Connection(Protocol):
     def make_room(self) -> None:
         """Close at once, in favour of another; nothing is being answered on this one."""
 
+    def retire(self) -> None:
+        """Close as soon as what is being answered is."""
+
 
 @attrs.define(eq=False)
 class _Client:
@@ -101,6 +104,11 @@ class Connections:
             self._clients[client].count -= 1
             if not self._clients[client].count:
                 del self._clients[client]
+
+    def retire(self) -> None:
+        """Have all close, each as soon as what is being answered on it is."""
+        for connection in list(self._open):
+            connection.retire()
 
     def _free(self, idle: OrderedDict[Connection, None]) -> bool:
         """Close the first of some connections, if there is one."""

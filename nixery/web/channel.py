@@ -32,6 +32,7 @@ class _IBoundedSite(Protocol):
 
     bounds: Bounds
     trusted: Trusted
+    stopping: bool
 
 
 class BoundedChannel(HTTPChannel):
@@ -126,6 +127,13 @@ class BoundedChannel(HTTPChannel):
         self.site.bounds.connections.works(self)
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Whether the connection is kept for another request."""
+        if self.site.stopping:
+            request.setHeader(b"Connection", b"close")
+            return False
+        return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
+
     def requestDone(self, request: Request) -> None:
         """Turn to the next request, not at once: others have their turn first."""
         self.paused = True
@@ -163,6 +171,14 @@ class BoundedChannel(HTTPChannel):
         """Close for another."""
         self._close()
         self._allow(LINGER)
+
+    def retire(self) -> None:
+        """Close the connection, after the answer that is on its way."""
+        self.persistent = False
+        for request in self.requests:
+            request.setHeader(b"Connection", b"close")
+        if not self.requests:
+            self._close()
 
     def _client(self) -> str | None:
         """Whose it is, if the limit of one client is meant for him."""

@@ -20,6 +20,8 @@ from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.bounds import Bounds, Requests
 from nixery.web.builds import BuildsApi
 from nixery.web.channel import BoundedChannel
+from nixery.web.draining import InFlight
+from nixery.web.holding import Holding
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.page import prefers_html
 from nixery.web.pages.site import PagesApi
@@ -56,9 +58,11 @@ class Root(Resource):
         packages: PackagesApi | None,
         auth: Auth,
         requests: Requests,
+        in_flight: InFlight,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._requests = requests
+        self._in_flight = in_flight
         self._registry = api.app.resource()
         self._pages = pages.app.resource()
         self._auth = auth
@@ -69,6 +73,7 @@ class Root(Resource):
         """Answer a request; errors below ``/v2`` have the registry's form."""
         request.setHeader(b"Server", b"nixery")
         if _in_registry(request):
+            self._in_flight.begin(request)
             request.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
         fault = _fault(request)
         if fault is not None:
@@ -170,15 +175,25 @@ def _fault(request: Request) -> str | None:
 
 
 class QuietSite(Site):
-    """A site without an access log: pulls and builds are logged where they are understood."""
+    """A site without an access log: pulls and builds are logged where they are understood.
+
+    :ivar bounds: what clients may have of the server.
+    :ivar trusted: the proxies that are believed.
+    :ivar stopping: whether connections are kept no longer than for one answer.
+    """
 
     protocol = BoundedChannel  # type: ignore[assignment]
+    trusted = NOBODY
+    stopping = False
 
-    def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, trusted: Trusted) -> None:
-        """
-        :param bounds: what clients may have of the server.
-        :param trusted: the proxies that are believed.
-        """
+    def __init__(
+        self,
+        root: Root,
+        reactor: IWebReactor,
+        bounds: Bounds,
+        holding: Holding,
+        in_flight: InFlight,
+    ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             root,
             requestFactory=RegistryRequest,
@@ -187,7 +202,8 @@ class QuietSite(Site):
             reactor=reactor,
         )
         self.bounds = bounds
-        self.trusted = trusted
+        self._holding = holding
+        self._in_flight = in_flight
 
     def acceptableProtocols(self) -> list[bytes]:
         """Offer what the channel speaks; Twisted would offer HTTP/2 if it could speak it."""
@@ -199,6 +215,21 @@ class QuietSite(Site):
 
     def log(self, request: BaseRequest) -> None:
         """Say nothing."""
+
+    async def drain(self, handover: bool) -> None:
+        """Wait until the registry has answered everybody.
+
+        :param handover: whether those who wait for builds are sent elsewhere at once, rather
+            than when this is cancelled.
+        """
+        self.stopping = True
+        self.bounds.connections.retire()
+        if handover:
+            self._holding.release()
+        try:
+            await self._in_flight.none()
+        finally:
+            self._holding.release()
 
 
 def make_site(
@@ -224,6 +255,9 @@ def make_site(
     :param limits: what clients may ask of it.
     """
     bounds = Bounds(limits)
-    api = RegistryApi(reactor, builder, storage, hold_limit, builds is not None, auth)
-    root = Root(api, pages, builds, packages, auth, bounds.requests)
-    return QuietSite(root, reactor, bounds, trusted)
+    holding, in_flight = Holding(reactor, hold_limit), InFlight()
+    api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth)
+    root = Root(api, pages, builds, packages, auth, bounds.requests, in_flight)
+    site = QuietSite(root, reactor, bounds, holding, in_flight)
+    site.trusted = trusted
+    return site

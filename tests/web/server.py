@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
@@ -27,7 +28,7 @@ from nixery.web.bounds import Bounds
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import NOBODY, Trusted
-from nixery.web.site import make_site
+from nixery.web.site import QuietSite, make_site
 
 reactor: Any = _reactor
 
@@ -51,6 +52,7 @@ class FakeBuilder:
     """
 
     asked: list[Image] = attrs.Factory(list)
+    clients: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: Exception | None = None
     build: str | None = None
@@ -58,7 +60,10 @@ class FakeBuilder:
     made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
 
-    async def manifest(self, image: Image, on_build: OnBuild | None = None) -> Pull:
+    async def manifest(
+        self, image: Image, on_build: OnBuild | None = None, client: str = ""
+    ) -> Pull:
+        self.clients.append(client)
         self.asked.append(image)
         if on_build is not None and self.build is not None:
             on_build(self.build)
@@ -112,15 +117,22 @@ class Answer:
 
 @attrs.define
 class Server:
-    """A registry that listens on a port of this machine.
-
-    :param bounds: what its clients may have of it.
-    """
+    """A registry that listens on a port of this machine."""
 
     builder: FakeBuilder
     storage: IStorage
     port: int
-    bounds: Bounds = attrs.Factory(lambda: Bounds(HttpLimits()))
+    site: QuietSite
+
+    @property
+    def bounds(self) -> Bounds:
+        """What its clients may have of it, and how much they do."""
+        return self.site.bounds
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        while not true():
+            await deferLater(reactor, 0.002, lambda: None)
 
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
@@ -187,7 +199,7 @@ async def serving(
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:
-        yield Server(builder, storage, port.getHost().port, site.bounds)
+        yield Server(builder, storage, port.getHost().port, site)
     finally:
         await maybeDeferred(port.stopListening)
 

@@ -21,6 +21,9 @@ class Fake:
         assert not self.closed
         self.closed = True
 
+    def retire(self) -> None:
+        self.closed = True
+
 
 def test_oldest_makes_room() -> None:
     """Who is idle longest makes room, counted from when its last answer left."""

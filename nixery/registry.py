@@ -110,8 +110,10 @@ class Registry:
             builds = BuildsApi(reactor, self._history, logs, auth)
             packages = PackagesApi(self._catalogue, auth)
         trusted = Trusted.parse(settings.proxies)
-        hold, storage = settings.hold, self._storage
-        return make_site(reactor, builder, storage, hold, pages, builds, packages, auth, trusted)
+        hold, storage, limits = settings.hold, self._storage, settings.http
+        return make_site(
+            reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits
+        )
 
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""

@@ -5,6 +5,7 @@ import shutil
 import sys
 from typing import Any, ClassVar, NoReturn
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
@@ -13,6 +14,7 @@ from twisted.python.usage import Options as UsageOptions
 
 from nixery.access.files import make_access
 from nixery.access.watched import FileInvalid
+from nixery.descriptors import make_room
 from nixery.model.source import Folder, Source
 from nixery.nix.store import find_store
 from nixery.parts import (
@@ -168,7 +170,7 @@ def makeService(options: Options) -> IService:
     """Put the daemon together. The only place that knows the global reactor."""
     from twisted.internet import reactor
 
-    settings = options.settings
+    settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
     try:
         text, pair = split_endpoint(settings.endpoint)
         endpoint = serverFromString(reactor, text)

@@ -26,6 +26,7 @@ FLOORS: dict[str, set[str]] = {
     "variables": {"model", "packing", "values"},
     "systemd": set(),
     "signals": set(),
+    "descriptors": {"model"},
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
     "service": {"signals", "systemd"},
@@ -35,7 +36,7 @@ FLOORS: dict[str, set[str]] = {
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),
-        *("registry", "systemd"),
+        *("registry", "systemd", "descriptors"),
     },
     "popcount": {"model", "nix", "settings", "parts", ""},
 }

@@ -13,9 +13,11 @@ from ipaddress import (
 
 import attrs
 from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IAddress
 from twisted.web.server import Request
 
 from nixery.model.access import ANONYMOUS, Who
+from nixery.web.framing import MOST_BODY, BodyTooLarge
 
 HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
@@ -58,6 +60,16 @@ class RegistryRequest(Request):
     """
 
     who: Who = ANONYMOUS
+    _received = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Drop a piece of the body, which nothing here wants.
+
+        :raises BodyTooLarge: if it goes on and on.
+        """
+        self._received += len(data)
+        if self._received > MOST_BODY:
+            raise BodyTooLarge
 
     def getRequestHostname(self) -> bytes:
         """A constant: Klein would put what the client says into redirects."""
@@ -115,7 +127,11 @@ def _trusted(request: Request) -> Trusted:
 
 
 def _peer(request: Request) -> Address | None:
-    peer = request.getClientAddress()
+    return peer_address(request.getClientAddress())
+
+
+def peer_address(peer: IAddress) -> Address | None:
+    """The address of whoever has connected; none for a UNIX socket."""
     if isinstance(peer, UNIXAddress):
         return None
     return _address(str(getattr(peer, "host", "")))

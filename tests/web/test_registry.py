@@ -207,7 +207,7 @@ async def test_referrers() -> None:
 def file(tmp_path: Path) -> File:
     """A blob in a file of several pieces."""
     path = tmp_path / "blob"
-    path.write_bytes(bytes(range(256)) * (3 * PIECE // 256) + b"the end")
+    path.write_bytes(bytes(range(256)) * (12 * PIECE // 256) + b"the end")
     return File(str(path), path.stat().st_size)
 
 

@@ -15,6 +15,7 @@ PACKAGES = [
     "nixery.packing",
     "nixery.storage",
     "nixery.storage.gcs",
+    "nixery.watching",
     "nixery.web",
     "nixery.web.pages",
     # Listed, not found: there is, and must be, no __init__.py beside the plugin, since it would

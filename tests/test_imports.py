@@ -21,7 +21,8 @@ FLOORS: dict[str, set[str]] = {
     "storage": {"model", "interfaces", "coalesce"},
     "builds": {"model", "interfaces", "coalesce", "nix", "packing", "storage"},
     "access": {"model", "coalesce"},
-    "web": {"model", "interfaces", "builds", "access"},
+    "watching": {"model", "interfaces"},
+    "web": {"model", "interfaces", "builds", "access", "watching"},
     "values": {"model"},
     "variables": {"model", "packing", "values"},
     "systemd": set(),
@@ -32,7 +33,7 @@ FLOORS: dict[str, set[str]] = {
     "service": {"signals", "systemd"},
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("settings", "parts", "service", ""),
+        *("watching", "settings", "parts", "service", ""),
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),

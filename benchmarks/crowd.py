@@ -23,7 +23,7 @@ HALF_OPEN, READERS = 500, 50
 MANIFESTS, PULLS = 1000, 40
 HUGE = "hugefile"
 QUEUE = [f"/v2/slow/{a}/{b}/manifests/latest" for a in ("git", "curl") for b in ("jq", "htop")]
-QUEUE += [f"/v2/{a}/slow/manifests/latest" for a in ("git", "curl", "jq", "htop", "hello")]
+QUEUE += [f"/v2/{a}/slow/manifests/latest" for a in ("git", "curl", "jq", "python3", "hello")]
 SETTINGS = {"NIXERY_MAX_BUILDS": "2", "NIXERY_MAX_QUEUE": "4"}
 
 
@@ -61,6 +61,12 @@ def state_of(daemon: Daemon) -> str:
     return f"{len(connections)} connections, {memory:.0f} MB resident"
 
 
+def refusal(daemon: Daemon) -> str:
+    """What becomes of someone who asks for one more new image."""
+    answer = daemon.get("/v2/htop/slow/manifests/latest")
+    return f"{answer.status} {answer.reason}"
+
+
 def scenario(packages: PackageSet, docker: Docker, folder: Path, name: str, room: int) -> None:
     """Measure alone and in a crowd, on one daemon."""
     environ = {**packages.environ, **SETTINGS, "NIXERY_CLIENT_CONNECTIONS": str(room)}
@@ -80,6 +86,7 @@ def scenario(packages: PackageSet, docker: Docker, folder: Path, name: str, room
                 measure(daemon, docker)
                 if words == "in the crowd":
                     print(f"    then: {state_of(daemon)}")
+                    print(f"    a new image: {refusal(daemon)}")
 
 
 def main() -> None:

@@ -37,6 +37,8 @@ PROGRAMS = {
     "nice": "coreutils",
 }
 """The programs that are run, and what they belong to."""
+BACKLOG = 1024
+"""Connections that may wait to be taken; the kernel's own limit may be lower."""
 
 
 def _parameter(variable: Variable) -> list[Any]:
@@ -166,6 +168,17 @@ def storage_faults(settings: Settings) -> list[str]:
     return found
 
 
+def with_backlog(endpoint: str) -> str:
+    """An endpoint string with room for newcomers that come all at once.
+
+    Twisted's own is for 50: the kernel drops what comes beyond, and clients try again after a
+    second.
+    """
+    if endpoint.partition(":")[0] not in ("tcp", "tcp6", "unix") or ":backlog=" in endpoint:
+        return endpoint
+    return f"{endpoint}:backlog={BACKLOG}"
+
+
 def makeService(options: Options) -> IService:
     """Put the daemon together. The only place that knows the global reactor."""
     from twisted.internet import reactor
@@ -173,7 +186,7 @@ def makeService(options: Options) -> IService:
     settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
     try:
         text, pair = split_endpoint(settings.endpoint)
-        endpoint = serverFromString(reactor, text)
+        endpoint = serverFromString(reactor, with_backlog(text))
         pair = Pair(*settings.tls) if settings.tls is not None else pair
         watched = [] if pair is None else [watch_pair(pair)]
     except Exception as error:  # every kind of endpoint has its own way of refusing

@@ -32,8 +32,10 @@ from nixery.parts import (
 )
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
+from nixery.watchers import Watchers
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.operations import OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
@@ -44,6 +46,7 @@ class Registry:
     """The parts of the daemon.
 
     :ivar site: what is served to clients.
+    :ivar operations: what is served to machines that watch, at an endpoint of its own.
     """
 
     def __init__(
@@ -72,20 +75,28 @@ class Registry:
         self._nix = Nix(reactor, commands, self._sources, expressions, state, settings.nix_timeout)
         self._storage = make_storage(reactor, self._agent, settings, environ)
         self._packers = Packers(reactor, reactor, settings.packers)
+        folders = {"state": state, "nix": store or "/nix/store"}
+        if settings.bucket is None:
+            folders["storage"] = settings.storage_path
+        self._watchers = Watchers(reactor, self._storage, self._resolver, commands, folders)
         limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
-        self._history = History(reactor, os.path.join(state, "history"), limits)
+        folder = os.path.join(state, "history")
+        self._history = History(reactor, folder, limits, on_end=self._watchers.built)
         self._popularity: dict[str, int] = {}  # filled before the first request is taken
-        self._builder = self._make_builder()
+        cache = Cache(self._storage)
+        self._builder = self._make_builder(cache)
         indexer = Indexer(reactor, self._processes, commands, self._sources, expressions)
         folder = os.path.join(state, "search")
         self._catalogue = Catalogue(reactor, self._resolver, indexer, folder)
         access = make_access(reactor, settings.access)
         self._watch = Watch(reactor, [*watched, *access.watched])
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
+        bounds = self.site.bounds
+        self._watchers.read_from(self._builder, cache, bounds, self._processes, self._packers)
+        self.operations = OperationsSite(self._watchers.operations)
 
-    def _make_builder(self) -> Builder:
+    def _make_builder(self, cache: Cache) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
-        cache = Cache(storage)
         layers = LayerMaker(storage, cache, self._nix, self._packers, settings.compression)
         maker = ImageMaker(
             reactor,
@@ -112,12 +123,24 @@ class Registry:
         trusted = Trusted.parse(settings.proxies)
         hold, storage, limits = settings.hold, self._storage, settings.http
         return make_site(
-            reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits
+            reactor,
+            builder,
+            storage,
+            hold,
+            pages,
+            builds,
+            packages,
+            auth,
+            trusted,
+            limits,
+            self._watchers.metrics,
+            self._watchers.operations if settings.operations is None else None,
         )
 
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
         self._watch.start()
+        self._watchers.start()
         await self._storage.start()
         self._git.start()
         await self._history.start()
@@ -131,12 +154,14 @@ class Registry:
 
     async def drain(self) -> None:
         """Wait until all clients are answered."""
+        self._watchers.readiness.stopping = True
         # Whoever holds the socket hands those who ask again to the next daemon.
         await self.site.drain(handover=self._settings.endpoint.startswith("systemd:"))
 
     async def finish(self) -> None:
         """End the parts."""
         self._watch.stop()
+        self._watchers.stop()
         await self._builder.stop()
         await self._catalogue.stop()
         await self._sources.stop()
@@ -161,14 +186,18 @@ def make_service(
     environ: Mapping[str, str],
     endpoint: IStreamServerEndpoint,
     watched: Sequence[Watched[Any]] = (),
+    operations: IStreamServerEndpoint | None = None,
 ) -> RegistryService:
     """The daemon, at an endpoint.
 
+    :param operations: where health and metrics are to be had; none for the same endpoint.
     :param watched: files of the endpoint's.
     """
     registry = Registry(reactor, settings, environ, watched)
     phases = Phases(registry.prepare, registry.reload, registry.drain, registry.finish)
     served = [Served(endpoint, registry.site)]
+    if operations is not None:
+        served.append(Served(operations, registry.operations))
     return RegistryService(reactor, served, phases, settings.drain, environ)
 
 

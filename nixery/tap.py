@@ -9,6 +9,7 @@ import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.task import react
 from twisted.python.usage import Options as UsageOptions
 
@@ -25,6 +26,7 @@ from nixery.registry import make_service
 from nixery.settings import Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
 from nixery.variables import SOURCES, VARIABLES, Variable
+from nixery.watching.logs import json_observer
 from nixery.web.tls import Pair, TLSEndpoint, split_endpoint, watch_pair
 
 PROGRAMS = {
@@ -193,4 +195,16 @@ def makeService(options: Options) -> IService:
         _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
     if watched:
         endpoint = TLSEndpoint(endpoint, watched[0])
-    return make_service(reactor, settings, os.environ, endpoint, watched)
+    operations = _operations_endpoint(reactor, settings)
+    service = make_service(reactor, settings, os.environ, endpoint, watched, operations)
+    if settings.log_format == "json":
+        service.observer = json_observer(options.parent["logfile"] if options.parent else None)
+    return service
+
+
+def _operations_endpoint(reactor: Any, settings: Settings) -> IStreamServerEndpoint | None:
+    text = settings.operations
+    try:
+        return serverFromString(reactor, text) if text is not None else None
+    except Exception as error:  # as above
+        _give_up([f"NIXERY_OPERATIONS_LISTEN is {text!r}; it can't be listened on: {error}"])

@@ -31,9 +31,10 @@ FLOORS: dict[str, set[str]] = {
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
     "service": {"signals", "systemd"},
+    "watchers": {"interfaces", "builds", "nix", "packing", "watching", "web"},
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("watching", "settings", "parts", "service", ""),
+        *("watchers", "settings", "parts", "service", ""),
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),

@@ -17,9 +17,7 @@ def json_observer(path: str | None) -> ILogObserver:
     :param path: the log file; none, or ``-``, for standard output.
     """
     # twistd rotates its own in the same way: never by itself, at SIGUSR1 by hand.
-    out: IO[Any] = (
-        sys.stdout if path in (None, "-") else LogFile.fromFullPath(path, rotateLength=0)
-    )
+    out: IO[Any] = sys.stdout if path in (None, "-") else LogFile.fromFullPath(path, rotateLength=0)
     observer: ILogObserver = FileLogObserver(out, json_line)
     return observer
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import attrs
 
-from nixery.web.answers import error_document
+from nixery.web.documents import error_document
 
 MOST_BODY = 64 * 1024
 """Bytes of a request's body; nothing here wants one, so that what comes is dropped."""

@@ -22,6 +22,7 @@ from nixery.web.builds import BuildsApi
 from nixery.web.channel import BoundedChannel
 from nixery.web.draining import InFlight
 from nixery.web.holding import Holding
+from nixery.web.operations import METRICS, PROBES, Operations
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.page import prefers_html
 from nixery.web.pages.site import PagesApi
@@ -34,6 +35,7 @@ from nixery.web.request import (
     client_of,
     network_of,
 )
+from nixery.web.tally import IMeter, NoMeter, Tally
 
 _log = Logger()
 
@@ -59,8 +61,12 @@ class Root(Resource):
         auth: Auth,
         requests: Requests,
         in_flight: InFlight,
+        tally: Tally,
+        operations: Operations | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._tally = tally
+        self._operations = operations
         self._requests = requests
         self._in_flight = in_flight
         self._registry = api.app.resource()
@@ -71,6 +77,7 @@ class Root(Resource):
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request; errors below ``/v2`` have the registry's form."""
+        self._tally.begin(request)
         request.setHeader(b"Server", b"nixery")
         if _in_registry(request):
             self._in_flight.begin(request)
@@ -86,6 +93,8 @@ class Root(Resource):
             request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
             kind = Kind(429, "TOOMANYREQUESTS")
             return answer(request, kind, "too many requests from your address at once")
+        if self._operations is not None and request.path in PROBES:
+            return self._operations.render(request)
         return self._serve(request) if self._auth.is_open else self._identify(request)
 
     def _begin(self, request: Request) -> bool:
@@ -129,6 +138,8 @@ class Root(Resource):
             return cast(int, (self._pages if by_page else self._builds).render(request))
         if request.path == b"/" or re.match(rb"/(images|static)/", request.path):
             return cast(int, self._pages.render(request))
+        if request.path == METRICS and self._operations is not None:
+            return self._operations.render(request)
         if request.path == TOKEN_PATH and (token := self._token(request)) is not None:
             return token
         return answer(request, Kind(404, "NOT_FOUND"), "there is nothing at this path")
@@ -243,6 +254,8 @@ def make_site(
     auth: Auth = OPEN,
     trusted: Trusted = NOBODY,
     limits: HttpLimits = _LIMITS,
+    meter: IMeter | None = None,
+    operations: Operations | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -253,11 +266,14 @@ def make_site(
     :param auth: lets through what a client may pull.
     :param trusted: the proxies that are believed.
     :param limits: what clients may ask of it.
+    :param meter: takes note of what is answered.
+    :param operations: tells how the daemon is; none where that is not to be asked here.
     """
     bounds = Bounds(limits)
     holding, in_flight = Holding(reactor, hold_limit), InFlight()
     api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth)
-    root = Root(api, pages, builds, packages, auth, bounds.requests, in_flight)
+    tally = Tally(reactor, meter or NoMeter())
+    root = Root(api, pages, builds, packages, auth, bounds.requests, in_flight, tally, operations)
     site = QuietSite(root, reactor, bounds, holding, in_flight)
     site.trusted = trusted
     return site

@@ -38,7 +38,7 @@ FLOORS: dict[str, set[str]] = {
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),
-        *("registry", "systemd", "descriptors"),
+        *("registry", "watching", "systemd", "descriptors"),
     },
     "popcount": {"model", "nix", "settings", "parts", ""},
 }

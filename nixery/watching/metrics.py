@@ -6,7 +6,13 @@ No label holds anything that clients choose: the number of series is bounded.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Info,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -59,6 +65,7 @@ class Metrics:
     """All metrics: those that are counted here, and those that are read from the parts."""
 
     def __init__(self, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         at = self.registry
         Info("nixery", "The daemon.", registry=at).info({"version": version})

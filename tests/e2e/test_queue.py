@@ -8,10 +8,13 @@ from pathlib import Path
 from threading import Event, Thread
 
 import psutil
+import pytest
 
 from tests.e2e.clients import Docker
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon, wait_until
+
+pytestmark = pytest.mark.real_nix
 
 COUNT = 100
 SET = """

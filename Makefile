@@ -1,7 +1,7 @@
 # Two commands for a fresh Debian machine: `make run` and `make test`.
 
 VENV := .venv
-PROGRAMS := nix-build=nix-bin git=git setpriv=util-linux venv=python3-venv
+PROGRAMS := nix-build=nix-bin git=git prlimit=util-linux venv=python3-venv
 TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd=containerd \
 	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl ssh=openssh-client \
 	chromium=chromium libatomic.so.1=libatomic1

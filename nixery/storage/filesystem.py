@@ -91,7 +91,7 @@ class FilesystemStorage:
         await self._in_thread(self._prepare)
 
     def stop(self) -> None:
-        pass
+        self._staging.leave()
 
     async def read_record(self, key: str) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))

@@ -65,14 +65,14 @@ class Machine:
         """
         assert self._daemon is not None
         with self._restarting:
-            family = descendants(self.process)
+            family = self.children()
             try:
                 code = self._daemon.stop(number)
             except subprocess.TimeoutExpired:
                 self._numbers.violated("the daemon did not end on TERM")
                 code = 0
                 self._daemon.process.kill()
-            if code != (0 if number == signal.SIGTERM else -number):
+            if code not in (0 if number == signal.SIGTERM else -number, -number):
                 self._numbers.violated(f"the daemon ended with the exit code {code}")
             try:
                 self._stack.close()

@@ -116,7 +116,6 @@ async def test_cancelling_ends_stubborn_families() -> None:
 
 
 ORPHAN = "(trap '' TERM; exec setsid sleep 1000) & echo $! >&2; sleep 1000; :"
-LEFT_BEHIND = "sleep 1000 & echo $! >&2; exit 0"
 
 
 @pytest_twisted.ensureDeferred
@@ -135,15 +134,53 @@ async def test_nobody_outlives_a_child_that_was_stopped(pipes: str) -> None:
     await _gone([orphan])
 
 
+# Each prints its process id once it is on its own.
+ON_ITS_OWN = "echo \\$\\$; trap '' TERM HUP; exec >&-; sleep 1000"
+BEHIND = [
+    "sleep 1000 & echo $! >&2; exit 0",
+    # A daemon as the book has it: no parent, a session of its own, no pipe of anybody's.
+    f'pid=$( (setsid sh -c "{ON_ITS_OWN} 2>&-" &) ); echo $pid >&2',
+    f'pid=$(nohup setsid sh -c "{ON_ITS_OWN}; :" &); echo $pid >&2',
+]
+
+
 @pytest_twisted.ensureDeferred
-async def test_who_holds_the_pipes_holds_nobody_up() -> None:
-    """A child has ended when it has, even if something that it left behind has its pipes."""
+@pytest.mark.parametrize("script", BEHIND)
+async def test_nobody_outlives_a_child(script: str) -> None:
+    """Whoever a child leaves behind ends with it, whatever he has done to be on his own."""
     pids: list[int] = []
-    ended = await processes().run(
-        ["sh", "-c", LEFT_BEHIND], lambda lines: pids.extend(map(int, lines))
-    )
+    ended = await processes().run(["sh", "-c", script], lambda lines: pids.extend(map(int, lines)))
     assert ended.code == 0
-    os.kill(pids[0], signal.SIGKILL)
+    assert len(pids) == 1
+    assert not psutil.pid_exists(pids[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_that_is_killed_takes_all_along() -> None:
+    """When this process is killed, stubborn descendants end too, after the grace."""
+    script = (
+        "from twisted.internet import reactor; from nixery.nix.process import Processes\n"
+        "say = lambda lines: print(*(line.decode() for line in lines), flush=True)\n"
+        "ours = Processes(reactor, {'PATH': '/usr/bin:/bin'}, 0.3)\n"
+        f"ours.run(['sh', '-c', {STUBBORN!r}], say); reactor.run()"
+    )
+    command = [sys.executable, "-c", script]
+    daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=TOP)
+    assert daemon.stdout is not None
+    family = [psutil.Process(int(pid)) for pid in daemon.stdout.readline().split()]
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+    await _gone(family)
+
+
+@pytest_twisted.ensureDeferred
+async def test_signals_are_as_they_should_be() -> None:
+    """A child blocks and ignores no signals."""
+    ended = await processes().run(["cat", "/proc/self/status"], lambda lines: None)
+    status = dict(line.split(b":\t") for line in ended.output.splitlines())
+    for name in (b"SigBlk", b"SigIgn"):
+        assert int(status[name], 16) & 0x7FFFFFFF == 0  # behind those are the C library's own
 
 
 @implementer(IReactorProcess)

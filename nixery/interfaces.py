@@ -28,10 +28,13 @@ class File:
     """A blob as a file of this machine, verified.
 
     :param size: bytes.
+    :param modified: when it was written last, in nanoseconds since the epoch: what is written
+        later is not verified.
     """
 
     path: str
     size: int
+    modified: int
 
 
 @attrs.frozen

@@ -53,6 +53,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.BuildFailed: Kind(400, "BUILD_FAILED"),
     errors.BuildTimedOut: Kind(400, "BUILD_TIMED_OUT"),
     errors.PackingFailed: Kind(500, "PACKING_FAILED"),
+    errors.PackerKilled: Kind(503, "UNAVAILABLE"),
     errors.SourceUnavailable: Kind(503, "UNAVAILABLE"),
     errors.SourceChanged: Kind(503, "UNAVAILABLE"),
     errors.NixUnavailable: Kind(503, "UNAVAILABLE"),

@@ -5,6 +5,10 @@ ends, whatever sessions they have made for themselves and whichever of their par
 the kernel gives orphans to the keeper, and the keeper ends them. Nix before 2.19, killed, leaves
 its builders running, and a builder without a sandbox can start whatever it likes.
 
+The program has a folder for temporary files of its own, ``nixery-0`` or the next number that is
+free, which is removed with all that was left in it. A lock on the folder goes with the keeper; one
+that is not locked is what a keeper has left that was killed, and the next one removes it.
+
 On TERM, which the kernel sends when the parent dies, the program's group gets a TERM, and after
 the grace all descendants a KILL. The keeper ends as its program did: with its exit code, or by
 its signal.
@@ -14,11 +18,14 @@ It is a script that knows nothing of Nixery and imports little: it starts within
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import re
 import signal
 import sys
 import time
 
+_MOST_FOLDERS = 1000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _NOT_FOUND = 127
@@ -38,22 +45,28 @@ def keep(parent: int, grace: float, argv: list[str]) -> int:
     os.setsid()
     if os.getppid() != parent:  # it died before the kernel knew whom to tell
         os._exit(1)
+    environ = _given()
+    folder = _take_folder(environ.get(b"TMPDIR") or b"/tmp")
+    if folder is not None:
+        environ[b"TMPDIR"] = folder
     program = os.fork()
     if program == 0:
-        _become(argv)
+        _become(argv, environ)
     status = _wait(program, grace)
     _end_all()
+    if folder is not None:
+        _remove(folder)
     return status
 
 
-def _become(argv: list[str]) -> None:
+def _become(argv: list[str], environ: dict[bytes, bytes]) -> None:
     """Be the program; a keeper that is killed takes it along."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python's own way with them
             signal.signal(number, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        os.execvpe(argv[0], argv, _given())
+        os.execvpe(argv[0], argv, environ)
     except OSError as error:
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
     finally:
@@ -65,6 +78,66 @@ def _given() -> dict[bytes, bytes]:
     with open("/proc/self/environ", "rb") as file:
         entries = (entry.partition(b"=") for entry in file.read().split(b"\0") if entry)
         return {name: value for name, _, value in entries}
+
+
+def _take_folder(parent: bytes) -> bytes | None:
+    """Make a folder, and hold it locked until this process ends; none if that can't be."""
+    try:
+        for name in os.listdir(parent):
+            if re.fullmatch(rb"nixery-[0-9]+", name):
+                _remove_if_left(os.path.join(parent, name))
+        for number in range(_MOST_FOLDERS):
+            path = os.path.join(parent, b"nixery-%d" % number)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path)
+                # Builders of other users pass through it.
+                os.chmod(path, 0o711)
+                if _lock(path) is not None:
+                    return path
+    except OSError:
+        pass  # there is no room, or no permission: the program will say so if it needs any
+    return None
+
+
+def _lock(path: bytes) -> int | None:
+    """Lock a folder of this user's: the descriptor that holds it; none if another has it."""
+    try:
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # it was removed just now, or is somebody else's
+        return None
+    found = os.fstat(held)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if found.st_uid == os.geteuid() and os.path.samestat(found, os.lstat(path)):
+            return held
+    except OSError:
+        pass
+    os.close(held)
+    return None
+
+
+def _remove_if_left(path: bytes) -> None:
+    held = _lock(path)
+    if held is not None:
+        _remove(path)
+        os.close(held)
+
+
+def _remove(path: bytes) -> None:
+    """Remove a folder with all that builders have left in it, which may forbid to look in."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+        return
+    # These two can do with folders that are a thousand levels deep, or forbid to look in.
+    name = os.fsdecode(path)
+    _run("chmod", "-R", "u+rwx", "--", name)
+    _run("rm", "-rf", "--", name)
+
+
+def _run(*argv: str) -> None:
+    quiet = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
+    with contextlib.suppress(OSError):
+        os.waitpid(os.posix_spawnp(argv[0], argv, os.environ, file_actions=quiet), 0)
 
 
 def _wait(program: int, grace: float) -> int:

@@ -10,7 +10,7 @@ REAL = (
     *("gawk", "htop", "shell", "shell/git", "hello/jq", "tree/less", "zip/unzip", "ripgrep"),
     *("python3", "arm64/hello"),
 )
-OWN = {"quick": 0, "brief": 1, "moving": 2, "large": 1, "lengthy": 6}
+OWN = {"quick": 0, "brief": 1, "moving": 2, "large": 1, "lengthy": 15}
 """Packages of the source's own → seconds that building them takes."""
 IMAGES = (
     *REAL,
@@ -34,7 +34,7 @@ let
       /bin/mkdir -p $out/bin; echo ${{toString version}} > $out/bin/${{name}}
       if [ ${{name}} = large ]; then
         /usr/bin/openssl enc -aes-128-ctr -nosalt -K 0 -iv ${{toString version}} \\
-          < /dev/zero 2>/dev/null | /usr/bin/head -c 8000000 > $out/noise
+          < /dev/zero 2>/dev/null | /usr/bin/head -c 30000000 > $out/noise
       fi
       exit 0
     '' ];

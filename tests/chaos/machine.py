@@ -15,7 +15,7 @@ import psutil
 from tests.chaos.numbers import Numbers
 from tests.e2e.daemon import Daemon, running
 
-_DISK = "400m"
+_DISK = "600m"
 
 
 class Machine:

@@ -1,18 +1,53 @@
 """The daemon as a service of Twisted."""
 
 import os
-from collections.abc import Callable, Coroutine
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import Site
+
+from nixery.signals import Signals
+from nixery.systemd import Notifier
 
 _LAST_WORDS = 0.25  # seconds
+
+Step = Callable[[], Coroutine[Any, Any, None]]
+
+
+@attrs.frozen
+class Phases:
+    """What the daemon does at the turns of its life.
+
+    :param prepare: starts the parts, before the first request is taken.
+    :param reload: reads again what can be.
+    :param drain: ends when nobody waits for an answer any more; cancelled when that takes too
+        long.
+    :param finish: ends the parts.
+    """
+
+    prepare: Step
+    reload: Step
+    drain: Step
+    finish: Step
+
+
+@attrs.frozen
+class Served:
+    """What is served at an endpoint."""
+
+    endpoint: IStreamServerEndpoint
+    site: IProtocolFactory
 
 
 class RegistryService(Service):
@@ -23,26 +58,36 @@ class RegistryService(Service):
     def __init__(
         self,
         reactor: Any,
-        endpoint: IStreamServerEndpoint,
-        site: Site,
-        prepare: Callable[[], Coroutine[Any, Any, None]],
-        finish: Callable[[], Coroutine[Any, Any, None]],
+        served: Sequence[Served],
+        phases: Phases,
+        patience: float,
+        environ: Mapping[str, str],
     ) -> None:
         """
-        :param prepare: starts the parts, before the first request is taken.
-        :param finish: ends them, after the last.
+        :param served: the registry first.
+        :param patience: seconds that draining may take.
+        :param environ: says how to reach the service manager.
         """
         self.setName("nixery")  # type: ignore[no-untyped-call]
         self.started: Deferred[None] | None = None
-        self._port: IListeningPort | None = None
+        self._ports: list[IListeningPort] = []
         self._reactor = reactor
-        self._endpoint = endpoint
-        self._site = site
-        self._prepare = prepare
-        self._finish = finish
+        self._served = served
+        self._phases = phases
+        self._patience = patience
+        self._draining: Deferred[None] | None = None
+        self._notifier = Notifier(reactor, environ)
+        handlers = {
+            signal.SIGTERM: self._asked_to_stop,
+            signal.SIGINT: self._asked_to_stop,
+            signal.SIGHUP: self._asked_to_reload,
+        }
+        self._signals = Signals(reactor, handlers)
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
+        # Twisted takes its own when the reactor starts.
+        self._reactor.callWhenRunning(self._signals.take)
         self.started = Deferred.fromCoroutine(self._start())
         self.started.addErrback(self._failed)
 
@@ -53,18 +98,55 @@ class RegistryService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
-        await self._prepare()
-        self._port = await self._endpoint.listen(self._site)
-        address = self._port.getHost()
+        await self._phases.prepare()
+        for served in self._served:
+            self._ports.append(await served.endpoint.listen(served.site))
+        address = self._ports[0].getHost()
         where = f"localhost:{address.port}" if hasattr(address, "port") else "HOST"
         self._log.info("ready; try: docker pull {where}/shell/git/htop", where=where)
+        self._notifier.ready(f"ready; try: docker pull {where}/shell/git/htop")
 
     async def _stop(self) -> None:
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
-        await self._finish()
+        self._notifier.stopping("finishing the answers in flight")
+        # What is watched at other ports goes on being so until the end.
+        for port in self._ports[:1]:
+            await maybeDeferred(port.stopListening)
+        await self._drain()
+        await self._phases.finish()
+        for port in self._ports[1:]:
+            await maybeDeferred(port.stopListening)
         # Those who waited were just answered; an answer takes a moment to leave.
         await deferLater(self._reactor, _LAST_WORDS, lambda: None)
+        self._notifier.stop()
+        self._signals.leave()
+
+    async def _drain(self) -> None:
+        """Wait until all are answered, for as long as that may take."""
+        if not self._ports:
+            return
+        self._draining = Deferred.fromCoroutine(self._phases.drain())
+        late = self._reactor.callLater(self._patience, self._draining.cancel)
+        try:
+            await self._draining
+        except CancelledError:
+            self._log.warn("some answers were not finished in time: they are cut")
+        finally:
+            if late.active():
+                late.cancel()
+
+    def _asked_to_stop(self) -> None:
+        if self._draining is not None:
+            self._draining.cancel()
+        elif self.running:
+            self._log.info(
+                "stopping; answers in flight get {patience:g} s, or until the next signal",
+                patience=self._patience,
+            )
+            self._reactor.stop()
+
+    def _asked_to_reload(self) -> None:
+        reloading = Deferred.fromCoroutine(self._phases.reload())
+        reloading.addErrback(lambda failure: self._log.failure("while reading again", failure))
 
     def _failed(self, failure: Failure) -> None:
         """Say why the daemon can't run, and end it with an exit code that says so too."""

@@ -3,51 +3,26 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.task import react
 from twisted.python.usage import Options as UsageOptions
-from twisted.web.server import Site
 
-import nixery
 from nixery.access.files import make_access
-from nixery.access.watched import FileInvalid, Watch, Watched
-from nixery.builds.builder import Builder
-from nixery.builds.cache import Cache
-from nixery.builds.catalogue import Catalogue
-from nixery.builds.history import History, Limits
-from nixery.builds.layers import LayerMaker
-from nixery.interfaces import IStorage
+from nixery.access.watched import FileInvalid
 from nixery.model.source import Folder, Source
-from nixery.nix.commands import Commands
-from nixery.nix.index import Indexer
-from nixery.nix.popularity import PopularityTable
-from nixery.nix.process import Processes
-from nixery.nix.realise import Nix
-from nixery.nix.store import find_expressions, find_store
-from nixery.packing.workers import Packers
+from nixery.nix.store import find_store
 from nixery.parts import (
-    child_environment,
     make_agent,
-    make_git,
-    make_resolver,
-    make_sources,
     make_storage,
 )
-from nixery.service import RegistryService
+from nixery.registry import make_service
 from nixery.settings import Settings, SettingsInvalid
+from nixery.systemd import inherited_endpoint
 from nixery.variables import SOURCES, VARIABLES, Variable
-from nixery.web.auth import Auth, TokenServer
-from nixery.web.builds import BuildsApi
-from nixery.web.packages import PackagesApi
-from nixery.web.pages.site import PagesApi
-from nixery.web.request import Trusted
-from nixery.web.site import make_site
 from nixery.web.tls import Pair, TLSEndpoint, split_endpoint, watch_pair
 
 PROGRAMS = {
@@ -79,6 +54,8 @@ class Options(UsageOptions):
         # One way of naming the package set stands against all others.
         replaced = SOURCES if given.keys() & set(SOURCES) else ()
         environ = {name: text for name, text in os.environ.items() if name not in replaced} | given
+        if not environ.get("NIXERY_LISTEN") and (inherited := inherited_endpoint()) is not None:
+            environ["NIXERY_LISTEN"] = inherited
         try:
             self.settings = Settings.from_environ(environ)
         except SettingsInvalid as invalid:
@@ -199,95 +176,4 @@ def makeService(options: Options) -> IService:
         _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
     if watched:
         endpoint = TLSEndpoint(endpoint, watched[0])
-    return make_registry(reactor, settings, os.environ, endpoint, watched)
-
-
-def make_registry(
-    reactor: Any,
-    settings: Settings,
-    environ: Mapping[str, str],
-    endpoint: IStreamServerEndpoint,
-    watched: Sequence[Watched[Any]] = (),
-) -> RegistryService:
-    """Put the daemon together.
-
-    :param reactor: provides what all parts need of one.
-    :param environ: the daemon's environment: children get what is not private of it.
-    :param watched: files of the endpoint's.
-    """
-    store = find_store(settings.nix_store, settings.state, environ)
-    processes = Processes(reactor, child_environment(environ, settings.state))
-    expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
-    commands = Commands(processes, store)
-    git = make_git(reactor, settings, processes)
-    sources = make_sources(reactor, settings, commands, git)
-    nix = Nix(reactor, commands, sources, expressions, settings.state, settings.nix_timeout)
-    agent = make_agent(reactor)
-    storage = make_storage(reactor, agent, settings, environ)
-    packers = Packers(reactor, reactor, settings.packers)
-    cache = Cache(storage)
-    layers = LayerMaker(storage, cache, nix, packers, settings.compression)
-    resolver = make_resolver(reactor, settings, git, commands)
-    popularity: dict[str, int] = {}  # filled before the first request is taken
-    limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
-    history = History(reactor, os.path.join(settings.state, "history"), limits)
-    budget = settings.layer_budget
-    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, popularity, history)
-    indexer = Indexer(reactor, processes, commands, sources, expressions)
-    catalogue = Catalogue(reactor, resolver, indexer, os.path.join(settings.state, "search"))
-    access = make_access(reactor, settings.access)
-    watch = Watch(reactor, [*watched, *access.watched])
-    auth = Auth(access.guard, _token_server(settings))
-    site = _make_site(reactor, settings, builder, storage, history, catalogue, auth)
-
-    async def prepare() -> None:
-        watch.start()
-        await storage.start()
-        git.start()
-        await history.start()
-        nix.start()
-        if settings.popularity_url is not None:
-            copy = os.path.join(settings.state, "popularity.json")
-            table = PopularityTable(reactor, agent, settings.popularity_url, copy)
-            popularity.update(await table.load())
-
-    async def finish() -> None:
-        watch.stop()
-        await builder.stop()
-        await catalogue.stop()
-        await sources.stop()
-        await resolver.stop()
-        await history.stop()
-        await processes.stop()
-        await packers.stop()
-        storage.stop()
-
-    return RegistryService(reactor, endpoint, site, prepare, finish)
-
-
-def _make_site(
-    reactor: Any,
-    settings: Settings,
-    builder: Builder,
-    storage: IStorage,
-    history: History,
-    catalogue: Catalogue,
-    auth: Auth,
-) -> Site:
-    """The HTTP server, with as much of builds as settings allow to be seen."""
-    pages, builds, packages = PagesApi(reactor, builder, None, False, auth), None, None
-    if settings.pages != "off":
-        logs = settings.pages == "all"
-        pages = PagesApi(reactor, builder, history, logs, auth)
-        builds = BuildsApi(reactor, history, logs, auth)
-        packages = PackagesApi(catalogue, auth)
-    trusted = Trusted.parse(settings.proxies)
-    hold = settings.hold
-    return make_site(reactor, builder, storage, hold, pages, builds, packages, auth, trusted)
-
-
-def _token_server(settings: Settings) -> TokenServer | None:
-    audience = settings.access.jwt_audience
-    if settings.token_server is None or audience is None:
-        return None
-    return TokenServer(settings.token_server, audience)
+    return make_service(reactor, settings, os.environ, endpoint, watched)

@@ -22,13 +22,20 @@ FLOORS: dict[str, set[str]] = {
     "builds": {"model", "interfaces", "coalesce", "nix", "packing", "storage"},
     "access": {"model", "coalesce"},
     "web": {"model", "interfaces", "builds", "access"},
-    "variables": {"model", "packing"},
+    "values": {"model"},
+    "variables": {"model", "packing", "values"},
+    "systemd": set(),
+    "signals": set(),
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
-    "service": set(),
-    "tap": {
+    "service": {"signals", "systemd"},
+    "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("variables", "settings", "parts", "service", ""),
+        *("settings", "parts", "service", ""),
+    },
+    "tap": {
+        *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),
+        *("registry", "systemd"),
     },
     "popcount": {"model", "nix", "settings", "parts", ""},
 }

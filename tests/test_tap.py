@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from zope.interface.verify import verifyObject
 
 from nixery.model.errors import StorageUnavailable
 from nixery.parts import child_environment
-from nixery.service import RegistryService
+from nixery.registry import make_service
+from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
-from nixery.tap import Options, make_registry, makeService
+from nixery.tap import Options, makeService
 from tests.gcs.fake import fake_gcs_server
 
 reactor: Any = _reactor
@@ -74,7 +75,7 @@ class Daemon:
         self.state = folder / "state"
         environ = {"STATE_DIRECTORY": str(self.state), "NIXERY_PKGS_PATH": str(folder), **environ}
         settings = Settings.from_environ(environ)
-        self.service: RegistryService = make_registry(reactor, settings, environ, self.endpoint)
+        self.service: RegistryService = make_service(reactor, settings, environ, self.endpoint)
 
     async def start(self) -> None:
         self.service.startService()
@@ -160,6 +161,9 @@ class EndingReactor:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
 
+    def callWhenRunning(self, call: Callable[[], None]) -> None:
+        """It never does."""
+
     def addSystemEventTrigger(self, *arguments: Any) -> None:
         self.asked.append(arguments)
 
@@ -176,7 +180,8 @@ async def test_a_failed_start_ends_the_daemon() -> None:
 
     endpoint, ending = FakeEndpoint(), EndingReactor()
     endpoint.result = fail(OSError("it is in use"))
-    service = RegistryService(ending, endpoint, Factory(), nothing, nothing)  # type: ignore[arg-type]
+    phases = Phases(nothing, nothing, nothing, nothing)
+    service = RegistryService(ending, [Served(endpoint, Factory())], phases, 1, {})
     with capturedLogs() as captured:
         service.startService()
     assert "cannot start: it is in use" in [formatEvent(event) for event in captured]

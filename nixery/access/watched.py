@@ -1,7 +1,6 @@
 """Files that an operator may change while the daemon runs."""
 
 import os
-import signal
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -87,26 +86,23 @@ class Watch:
         self._lock = DeferredLock()
         self._loop = LoopingCall(self.look)
         self._loop.clock = reactor
-        self._before: Any = None
 
     def start(self) -> None:
-        """Begin to look; a SIGHUP has the files read in any case."""
+        """Begin to look."""
         if self._files:
             self._loop.start(INTERVAL, now=False)
-            self._before = signal.signal(signal.SIGHUP, self._hung_up)
 
     def stop(self) -> None:
         """Look no more."""
         if self._loop.running:
             self._loop.stop()
-            signal.signal(signal.SIGHUP, self._before)
 
     def look(self, force: bool = False) -> Deferred[None]:
-        """Look now, once all looks that were begun have ended."""
-        return self._lock.run(self._look, force)
+        """Look now, once all looks that were begun have ended.
 
-    def _hung_up(self, *_: object) -> None:
-        self._reactor.callFromThread(self.look, True)
+        :param force: read the files even if they have not changed.
+        """
+        return self._lock.run(self._look, force)
 
     def _look(self, force: bool) -> Deferred[None]:
         return deferToThreadPool(

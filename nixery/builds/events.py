@@ -15,6 +15,7 @@ from nixery.model.events import (
     Found,
     Grouped,
     Packed,
+    Queued,
     Realised,
     Resolved,
     Said,
@@ -65,6 +66,8 @@ class Journal:
 def describe(event: Event) -> str | None:
     """An event in a line for operators; nothing for those that are too many."""
     match event:
+        case Queued(running=running, waiting=waiting):
+            return f"waiting for its turn: {running} builds run, {waiting} wait"
         case Resolved(source=source, revision=revision):
             return f"from {source} at {revision}"
         case Found(package=package, attribute=attribute, name=name):

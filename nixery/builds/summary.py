@@ -20,6 +20,7 @@ from nixery.model.events import (
     Measured,
     Packed,
     PhaseStarted,
+    Queued,
     Realised,
     Resolved,
     Stored,
@@ -30,6 +31,8 @@ State = Literal["running", "done", "failed"]
 _MOST = 2000
 """Derivations, packages and layers that are named each; phases of a derivation: fewer."""
 _MOST_PHASES = 50
+_FACTS = Queued | Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Grouped
+"""Events of which the last one says it all."""
 
 
 @attrs.frozen
@@ -126,15 +129,14 @@ class Summary:
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event, seconds)
-        elif isinstance(
-            event, Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Grouped
-        ):
+        elif isinstance(event, _FACTS):
             self._facts[type(event).__name__] = attrs.asdict(event)
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON can hold it."""
         facts = self._facts
         return {
+            "queued": facts.get("Queued") if "Resolved" not in facts else None,
             "source": facts.get("Resolved"),
             "packages": self._packages,
             "planned": {

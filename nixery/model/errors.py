@@ -292,6 +292,32 @@ class NixUnavailable(NixeryError):
 
 
 @attrs.define
+class ImageTimedOut(NixeryError):
+    """Making an image took too long as a whole."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"the image was not made within {self.seconds:g} s, which is all it may take here"
+
+
+@attrs.define
+class ClosureTooLarge(NixeryError):
+    """An image's packages, with all that they need, are more than is allowed.
+
+    :param size: bytes.
+    :param limit: bytes.
+    """
+
+    size: int
+    limit: int
+
+    def __str__(self) -> str:
+        size, limit = self.size / 1e6, self.limit / 1e6
+        return f"the packages take {size:,.0f} MB; images of up to {limit:,.0f} MB are made here"
+
+
+@attrs.define
 class PackingFailed(NixeryError):
     """A layer could not be made.
 
@@ -337,3 +363,16 @@ class ShuttingDown(NixeryError):
 
     def __str__(self) -> str:
         return "this registry is stopping; ask again in a moment"
+
+
+@attrs.define
+class QueueFull(NixeryError):
+    """Too many images wait to be made already.
+
+    :param waiting: how many.
+    """
+
+    waiting: int
+
+    def __str__(self) -> str:
+        return f"{self.waiting} images wait to be made here already; ask again in a while"

@@ -16,6 +16,18 @@ class Asked:
 
 
 @attrs.frozen
+class Queued:
+    """The build waits for its turn.
+
+    :param running: builds that run.
+    :param waiting: builds that wait, this one among them.
+    """
+
+    running: int
+    waiting: int
+
+
+@attrs.frozen
 class Resolved:
     """The package source's revision is known."""
 
@@ -236,6 +248,7 @@ class Skipped:
 
 Event = (
     Asked
+    | Queued
     | Resolved
     | Evaluating
     | Found

@@ -17,8 +17,6 @@ _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 
 MAX_NAME_LENGTH = 255
 """Characters of a name: clients refuse longer ones, counted with the registry's host."""
-MAX_PACKAGES = 64
-"""Packages that one name may list."""
 
 SHELL = ("bashInteractive", "coreutils", "moreutils", "nano")
 """What the meta-package ``shell`` stands for."""
@@ -48,6 +46,11 @@ class Image:
     system: str = AMD64
 
     @property
+    def own(self) -> list[str]:
+        """The packages without those that ``shell`` stands for."""
+        return [p for p in self.packages if not (self.shell and p in SHELL)]
+
+    @property
     def name(self) -> str:
         """A repository name that asks for this image: the shortest one, in sorted order."""
         meta = [m for m, on in (("shell", self.shell), ("arm64", self.system == ARM64)) if on]
@@ -63,8 +66,7 @@ class Image:
 def parse_image(name: str, tag: str) -> Image:
     """Read the name and the tag of a manifest request.
 
-    :raises NameInvalid: if the name is outside the grammar, too long, names too many packages
-        or none at all.
+    :raises NameInvalid: if the name is outside the grammar, too long, or names no package.
     :raises TagInvalid: if the tag is outside the grammar.
     """
     if not TAG.fullmatch(tag):
@@ -74,8 +76,6 @@ def parse_image(name: str, tag: str) -> Image:
     named = set(components[len(meta) :])
     if misplaced := sorted(named.intersection(META)):
         raise NameInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
-    if len(named) > MAX_PACKAGES:
-        raise NameInvalid(name, f"it names {len(named)} packages, {MAX_PACKAGES} are allowed")
     shell = "shell" in meta
     packages = sorted({*named, *(SHELL if shell else ())})
     if not packages:

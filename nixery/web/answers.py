@@ -52,6 +52,8 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.EvaluationFailed: Kind(400, "EVALUATION_FAILED"),
     errors.BuildFailed: Kind(400, "BUILD_FAILED"),
     errors.BuildTimedOut: Kind(400, "BUILD_TIMED_OUT"),
+    errors.ImageTimedOut: Kind(400, "BUILD_TIMED_OUT"),
+    errors.ClosureTooLarge: Kind(400, "IMAGE_TOO_LARGE"),
     errors.PackingFailed: Kind(500, "PACKING_FAILED"),
     errors.PackerKilled: Kind(503, "UNAVAILABLE"),
     errors.SourceUnavailable: Kind(503, "UNAVAILABLE"),
@@ -60,6 +62,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.StorageFull: Kind(503, "UNAVAILABLE"),
     errors.StorageUnavailable: Kind(503, "UNAVAILABLE"),
     errors.ShuttingDown: Kind(503, "UNAVAILABLE"),
+    errors.QueueFull: Kind(429, "TOOMANYREQUESTS"),
 }
 
 

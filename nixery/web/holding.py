@@ -8,12 +8,11 @@ and the others, which wait for ever, are held until the build ends.
 
 import re
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 T = TypeVar("T")
@@ -38,28 +37,72 @@ class StartOver(Exception):
     """The client is to ask anew in a moment."""
 
 
-async def hold(
-    clock: IReactorTime, limit: float, request: Request, work: Coroutine[Any, Any, T]
-) -> T:
-    """Wait for some work for as long as this request may wait.
+@attrs.define(eq=False)
+class _Wait:
+    """A request that is held.
 
-    :param limit: seconds.
-    :raises Redirected: if it takes longer.
-    :raises StartOver: if it takes longer and there are no more hops.
+    :param hops: redirects that its client followed.
+    :ivar left: whether it is to go on elsewhere.
     """
-    hops = hops_of(request.uri)
-    waiting = Deferred.fromCoroutine(work)
-    last = hops >= MOST_HOPS
-    if waiting.called or (last and not _is_containerd(request)):
-        return await waiting
 
-    def elapsed(result: T | Failure, _: float) -> T | Failure:
-        if not isinstance(result, Failure) or result.check(CancelledError) is None:
-            return result  # it ended, well or not, just when it was to be left
-        raise StartOver() if last else Redirected(with_hops(request.uri, hops + 1))
+    work: Deferred[Any]
+    hops: int
+    left: bool = False
 
-    # Not by the exception of a time-out: the work may have time limits of its own.
-    return await waiting.addTimeout(limit, clock, onTimeoutCancel=elapsed)
+    @property
+    def last(self) -> bool:
+        """Whether the client follows no more redirects."""
+        return self.hops >= MOST_HOPS
+
+    def leave(self) -> None:
+        """Have the client go on waiting elsewhere."""
+        if not self.work.called:
+            self.left = True
+            self.work.cancel()
+
+
+class Holding:
+    """Holds requests, each for as long as it may be."""
+
+    def __init__(self, clock: IReactorTime, limit: float) -> None:
+        """
+        :param limit: seconds.
+        """
+        self._clock = clock
+        self._limit = limit
+        self._waits: set[_Wait] = set()
+
+    async def hold(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for some work for as long as a request may wait.
+
+        :raises Redirected: if it takes longer.
+        :raises StartOver: if it takes longer and there are no more hops.
+        """
+        wait = _Wait(Deferred.fromCoroutine(work), hops_of(request.uri))
+        if wait.work.called:
+            return cast(T, await wait.work)
+        timer = None
+        if not wait.last or _is_containerd(request):
+            timer = self._clock.callLater(self._limit, wait.leave)
+        self._waits.add(wait)
+        try:
+            return cast(T, await wait.work)
+        except CancelledError:
+            if not wait.left:
+                raise
+            where = StartOver() if wait.last else Redirected(with_hops(request.uri, wait.hops + 1))
+            raise where from None
+        finally:
+            self._waits.remove(wait)
+            if timer is not None and timer.active():
+                timer.cancel()
+
+    def release(self) -> None:
+        """Hold nothing longer: those who follow redirects go on waiting elsewhere."""
+        self._limit = 0.0
+        for wait in list(self._waits):
+            if not wait.last:
+                wait.leave()
 
 
 def hops_of(uri: bytes) -> int:

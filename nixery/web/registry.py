@@ -31,9 +31,10 @@ from nixery.web.answers import Kind, answer, answer_error
 from nixery.web.auth import Auth
 from nixery.web.blobs import CutShort, cut, open_file, send_file, send_stream
 from nixery.web.conditions import is_exactly, matches
-from nixery.web.holding import Redirected, StartOver, hold
+from nixery.web.holding import Holding, Redirected, StartOver
 from nixery.web.monitor import build_url, link_build
 from nixery.web.ranges import Range, parse_range
+from nixery.web.request import holder_of
 
 _log = Logger()
 
@@ -61,12 +62,12 @@ class RegistryApi:
         reactor: IWebReactor,
         builder: IBuilder,
         storage: IStorage,
-        hold_limit: float,
+        holding: Holding,
         links: bool,
         auth: Auth,
     ) -> None:
         """
-        :param hold_limit: seconds that a request waits for a build.
+        :param holding: holds requests that wait for a build.
         :param auth: lets through what a client may pull.
         :param links: whether answers name the builds that they wait for.
         """
@@ -75,7 +76,7 @@ class RegistryApi:
         self._reactor = reactor
         self._builder = builder
         self._storage = storage
-        self._hold_limit = hold_limit
+        self._holding = holding
 
     @app.route("/v2/")
     def version(self, request: Request) -> bytes:
@@ -96,8 +97,8 @@ class RegistryApi:
             image = parse_image(name, reference)
             self._auth.permit(request, name, reference)
             on_build = partial(link_build, request) if self._links else None
-            work = self._builder.manifest(image, on_build)
-            pull = await hold(self._reactor, self._hold_limit, request, work)
+            work = self._builder.manifest(image, on_build, holder_of(request))
+            pull = await self._holding.hold(request, work)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
         return _manifest(request, pull.manifest)

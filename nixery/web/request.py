@@ -89,6 +89,12 @@ def network_of(client: str) -> str:
     return str(ip_network(f"{client}/64", strict=False)) if ":" in client else client
 
 
+def holder_of(request: Request) -> str:
+    """Whose share a request counts for, where things are shared out: the user's or the client's."""
+    who = request.who if isinstance(request, RegistryRequest) else ANONYMOUS
+    return f"user {who.name}" if who.name is not None else network_of(client_of(request))
+
+
 def origin_of(request: Request) -> str:
     """The scheme and host that the client asked, as in ``https://registry.example``."""
     scheme = b"https" if request.isSecure() else b"http"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -17,6 +18,8 @@ from nixery.model.errors import NixeryError
 from nixery.web.answers import Kind, answer, answer_error
 from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.builds import BuildsApi
+from nixery.web.draining import InFlight
+from nixery.web.holding import Holding
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.page import prefers_html
 from nixery.web.pages.site import PagesApi
@@ -45,8 +48,10 @@ class Root(Resource):
         builds: BuildsApi | None,
         packages: PackagesApi | None,
         auth: Auth,
+        in_flight: InFlight,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._in_flight = in_flight
         self._registry = api.app.resource()
         self._pages = pages.app.resource()
         self._auth = auth
@@ -57,6 +62,7 @@ class Root(Resource):
         """Answer a request; errors below ``/v2`` have the registry's form."""
         request.setHeader(b"Server", b"nixery")
         if _in_registry(request):
+            self._in_flight.begin(request)
             request.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
         fault = _fault(request)
         if fault is not None:
@@ -152,6 +158,15 @@ class PlainChannel(HTTPChannel):
     """
 
     _fresh = True
+    site: "QuietSite"
+
+    def connectionMade(self) -> None:
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.channels.discard(self)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
         if self._fresh and data.startswith(_TLS_HANDSHAKE):
@@ -160,15 +175,59 @@ class PlainChannel(HTTPChannel):
         self._fresh = False
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
+    def checkPersistence(self, request: BaseRequest, version: bytes) -> bool:
+        if self.site.stopping:
+            request.setHeader(b"Connection", b"close")
+            return False
+        return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
+
+    def retire(self) -> None:
+        """Close the connection, after the answer that is on its way."""
+        self.persistent = False
+        for request in self.requests:
+            request.setHeader(b"Connection", b"close")
+        if not self.requests:
+            self.loseConnection()  # type: ignore[no-untyped-call]
+
 
 class QuietSite(Site):
-    """A site without an access log: pulls and builds are logged where they are understood."""
+    """A site without an access log: pulls and builds are logged where they are understood.
+
+    :ivar stopping: whether connections are kept no longer than for one answer.
+    """
 
     protocol = PlainChannel  # type: ignore[assignment]
     trusted = NOBODY
+    stopping = False
+
+    def __init__(
+        self, root: Root, reactor: IWebReactor, holding: Holding, in_flight: InFlight
+    ) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
+        )
+        self.channels: set[PlainChannel] = set()
+        self._holding = holding
+        self._in_flight = in_flight
 
     def log(self, request: BaseRequest) -> None:
         """Say nothing."""
+
+    async def drain(self, handover: bool) -> None:
+        """Wait until the registry has answered everybody.
+
+        :param handover: whether those who wait for builds are sent elsewhere at once, rather
+            than when this is cancelled.
+        """
+        self.stopping = True
+        for channel in list(self.channels):
+            channel.retire()
+        if handover:
+            self._holding.release()
+        try:
+            await self._in_flight.none()
+        finally:
+            self._holding.release()
 
 
 def make_site(
@@ -181,7 +240,7 @@ def make_site(
     packages: PackagesApi | None = None,
     auth: Auth = OPEN,
     trusted: Trusted = NOBODY,
-) -> Site:
+) -> QuietSite:
     """The HTTP server's factory.
 
     :param hold_limit: seconds that a request waits for a build before it is redirected.
@@ -191,10 +250,9 @@ def make_site(
     :param auth: lets through what a client may pull.
     :param trusted: the proxies that are believed.
     """
-    api = RegistryApi(reactor, builder, storage, hold_limit, builds is not None, auth)
-    root = Root(api, pages, builds, packages, auth)
-    site = QuietSite(  # type: ignore[no-untyped-call]
-        root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
-    )
+    holding, in_flight = Holding(reactor, hold_limit), InFlight()
+    api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth)
+    root = Root(api, pages, builds, packages, auth, in_flight)
+    site = QuietSite(root, reactor, holding, in_flight)
     site.trusted = trusted
     return site

@@ -14,12 +14,14 @@ from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.history import History
 from nixery.builds.layers import LayerMaker
+from nixery.builds.making import ImageMaker
 from nixery.interfaces import INix, IResolver
 from nixery.model.closure import Graph, Realisation, Root
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.image import Image
+from nixery.model.limits import BuildLimits
 from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.packing.job import PackedLayer, PackJob
 from nixery.storage.memory import MemoryStorage
@@ -151,17 +153,28 @@ class Parts:
     history: History
     builder: Builder
 
-    def again(self, budget: int = 94) -> "Parts":
+    def again(self, budget: int = 94, limits: BuildLimits | None = None) -> "Parts":
         """A new builder, as after a restart, over the same storage."""
-        return make_parts(self.nix.folder, self.storage, budget)
+        return make_parts(self.nix.folder, self.storage, budget, limits)
 
 
-def make_parts(folder: str, storage: MemoryStorage | None = None, budget: int = 94) -> Parts:
-    """Put a builder together."""
+def make_parts(
+    folder: str,
+    storage: MemoryStorage | None = None,
+    budget: int = 94,
+    limits: BuildLimits | None = None,
+    clock: Any = reactor,
+) -> Parts:
+    """Put a builder together.
+
+    :param clock: a reactor.
+    """
     nix, resolver, packers = FakeNix(folder), FakeResolver(), FakePackers()
-    storage = storage or MemoryStorage()
+    storage, limits = storage or MemoryStorage(), limits or BuildLimits()
     cache = Cache(storage)
     layers = LayerMaker(storage, cache, nix, packers, "fast")  # type: ignore[arg-type]
     history = History(reactor, os.path.join(folder, "history"))
-    builder = Builder(reactor, resolver, nix, storage, cache, layers, budget, {}, history)
+    size = limits.closure_size
+    maker = ImageMaker(reactor, resolver, nix, storage, layers, budget, {}, size)
+    builder = Builder(clock, resolver, storage, cache, maker, history, limits)
     return Parts(nix, resolver, packers, storage, history, builder)

@@ -397,7 +397,7 @@ async def test_much_text(tmp_path: Path, length: int) -> None:
     for number in range(count):
         record.emit(LogLine("x-1", f"{number} " + "x" * length))
         while record.source.tail.told > record.source.file.last + 2000:
-            await moment(0)
+            await moment(0.002)
     record.done("sha256:x")
     for size in sizes:
         assert await size == count + 1

@@ -6,10 +6,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,14 @@ class Daemon:
         return self.process.wait(timeout=20)
 
 
+def wait_until(happened: Callable[[], object], limit: float = 60) -> None:
+    """Poll until something is so, and fail after a generous limit."""
+    deadline = time.monotonic() + limit
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
 def _count_starts(shims: Path) -> None:
     shims.mkdir(exist_ok=True)
     for program in ("nix-build", "git"):
@@ -118,8 +127,13 @@ def _count_starts(shims: Path) -> None:
 
 
 @contextmanager
-def running(state: Path, environ: Mapping[str, str]) -> Iterator[Daemon]:
-    """Run the daemon on a free port until the block ends."""
+def running(
+    state: Path, environ: Mapping[str, str], held: socket.socket | None = None
+) -> Iterator[Daemon]:
+    """Run the daemon on a free port until the block ends.
+
+    :param held: a socket that it inherits instead, as from systemd.
+    """
     state.mkdir(parents=True, exist_ok=True)
     shims = state / "shims"
     _count_starts(shims)
@@ -128,16 +142,23 @@ def running(state: Path, environ: Mapping[str, str]) -> Iterator[Daemon]:
         **os.environ,
         "STATE_DIRECTORY": str(state),
         "PORT": "0",
+        "NIXERY_DRAIN": "1",
         **environ,
         "PATH": f"{shims}:{os.environ['PATH']}",
     }
     with log_file.open("wb") as log:
+        command = [TWISTD, "--nodaemon", "--pidfile=", "nixery"]
+        if held is not None:
+            environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "nixery.socket"}
+            inherit = f'exec 3<&{held.fileno()}; export LISTEN_PID=$$; exec "$@"'
+            command = ["bash", "-c", inherit, "bash", *command]
         process = subprocess.Popen(
-            [TWISTD, "--nodaemon", "--pidfile=", "nixery"],
+            command,
             cwd="/",
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
+            pass_fds=[] if held is None else [held.fileno()],
         )
     daemon = Daemon(process, 0, state, shims, log_file)
     try:

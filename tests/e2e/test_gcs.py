@@ -3,7 +3,6 @@
 import hashlib
 import re
 import signal
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 
 from tests.e2e.clients import Docker, Podman, run
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Answer, Daemon
+from tests.e2e.daemon import Answer, Daemon, wait_until
 from tests.e2e.packages import PackageSet
 from tests.gcs.fake import FakeGcs, fake_gcs_server
 
@@ -50,14 +49,6 @@ def good(answer: Answer) -> str:
 def blobs(manifest: Answer) -> list[str]:
     document = manifest.json()
     return [blob["digest"] for blob in (document["config"], *document["layers"])]
-
-
-def wait_until(happened: Callable[[], object], limit: float = 60) -> None:
-    """Poll until something is so, and fail after a generous limit."""
-    deadline = time.monotonic() + limit
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def assert_whole(fake: FakeGcs) -> None:

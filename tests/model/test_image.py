@@ -11,7 +11,6 @@ from nixery.model.image import (
     AMD64,
     ARM64,
     MAX_NAME_LENGTH,
-    MAX_PACKAGES,
     SHELL,
     image_name,
     parse_image,
@@ -60,11 +59,15 @@ def test_the_grammar_is_the_specification(name: str) -> None:
 
 
 def test_limits() -> None:
-    """A name of the greatest length, or of the most packages, is taken; repeats do not count."""
+    """A name of the greatest length is taken; repeats do not count."""
     assert parse_image("a" * MAX_NAME_LENGTH, "latest").packages == ("a" * MAX_NAME_LENGTH,)
-    most = [f"{n:x}" for n in range(MAX_PACKAGES)]
-    assert len(parse_image("/".join(["shell", *most]), "latest").packages) == MAX_PACKAGES + 4
-    assert parse_image("/".join(["a"] * (MAX_PACKAGES + 1)), "latest").packages == ("a",)
+    assert parse_image("/".join(["a"] * 127), "latest").packages == ("a",)
+
+
+def test_own_packages() -> None:
+    """What ``shell`` brings along does not count as named, unless shell is not."""
+    assert parse_image("shell/git/nano", "latest").own == ["git"]
+    assert parse_image("git/nano", "latest").own == ["git", "nano"]
 
 
 @pytest.mark.parametrize("name", ["shell/arm64/git", "arm64/shell/git", "arm64/arm64/shell/git"])
@@ -87,7 +90,7 @@ def test_default_architecture() -> None:
     [
         *("", "/", "a//b", "/a", "a/", "A", "a/B", "-a", "a-", ".a", "a.", "a..b", "a___b", "_a"),
         *("a b", "a\n", "a\0", "ä", "a:b", "a@b", "../a", "a/..", "--option", "$(x)", "a;b", "%2e"),
-        *("a" * 256, "/".join(f"p{i}" for i in range(MAX_PACKAGES + 1))),
+        *("a" * 256,),
         *("arm64", "arm64/arm64", "git/shell", "git/arm64", "shell/git/arm64", "shell/git/shell"),
     ],
 )

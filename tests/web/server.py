@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
@@ -25,7 +26,7 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import NOBODY, Trusted
-from nixery.web.site import make_site
+from nixery.web.site import QuietSite, make_site
 
 reactor: Any = _reactor
 
@@ -47,6 +48,7 @@ class FakeBuilder:
     """
 
     asked: list[Image] = attrs.Factory(list)
+    clients: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: Exception | None = None
     build: str | None = None
@@ -54,7 +56,10 @@ class FakeBuilder:
     made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
 
-    async def manifest(self, image: Image, on_build: OnBuild | None = None) -> Pull:
+    async def manifest(
+        self, image: Image, on_build: OnBuild | None = None, client: str = ""
+    ) -> Pull:
+        self.clients.append(client)
         self.asked.append(image)
         if on_build is not None and self.build is not None:
             on_build(self.build)
@@ -113,6 +118,12 @@ class Server:
     builder: FakeBuilder
     storage: IStorage
     port: int
+    site: QuietSite
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        while not true():
+            await deferLater(reactor, 0.002, lambda: None)
 
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
@@ -178,7 +189,7 @@ async def serving(
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:
-        yield Server(builder, storage, port.getHost().port)
+        yield Server(builder, storage, port.getHost().port, site)
     finally:
         await maybeDeferred(port.stopListening)
 

@@ -68,7 +68,7 @@ async def searching(auth: Auth = OPEN) -> AsyncIterator[tuple[Server, FakeCatalo
     site = make_site(reactor, builder, storage, 25, pages, packages=packages)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
-        yield Server(builder, storage, port.getHost().port), catalogue
+        yield Server(builder, storage, port.getHost().port, site), catalogue
     finally:
         await maybeDeferred(port.stopListening)
 

@@ -414,7 +414,14 @@ class Idler(Protocol):
 
 def example(kind: type[errors.NixeryError]) -> errors.NixeryError:
     """An error of a class, with something in every field."""
-    values = {"size": 5, "seconds": 5, "nearest": ["near"], "matches": ["a", "b"], "log": ["end"]}
+    values = {
+        "size": 5,
+        "limit": 4,
+        "seconds": 5,
+        "nearest": ["near"],
+        "matches": ["a", "b"],
+        "log": ["end"],
+    }
     names = [a.name for a in attrs.fields(kind)]  # type: ignore[arg-type]
     fields = {name: values.get(name, f"the-{name}") for name in names}
     return kind(**fields)

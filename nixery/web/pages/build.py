@@ -34,7 +34,7 @@ def build_page(view: BuildView) -> Page:
     name = f"{head.name}:{head.tag}"
     body: list[Content] = [
         tags.h1("Build of ", tags.code(readable(name))),
-        _state(head),
+        _state(head, bool(view.details.get("queued"))),
         _failure(view),
         tags.h2("Progress"),
         *_progress(view.details),
@@ -47,9 +47,10 @@ def build_page(view: BuildView) -> Page:
     return Page(f"Build of {name}", body, script="build.js", refresh=5 if live else 0)
 
 
-def _state(head: Head) -> Tag:
+def _state(head: Head, queued: bool) -> Tag:
+    words = "It waits for its turn" if queued and head.state == "running" else _STATES[head.state]
     spent = "" if head.ended is None else f", after {duration(head.ended - head.started)}"
-    text = f"{_STATES[head.state]}; begun {age(head.started)}{spent}. "
+    text = f"{words}; begun {age(head.started)}{spent}. "
     state = tags.p(
         tags.span(text, id="state"),
         id="build",

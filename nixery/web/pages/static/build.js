@@ -78,7 +78,14 @@ function say(text) {
   requestAnimationFrame(draw);
 }
 
+function state(words) {
+  const element = document.getElementById("state");
+  element.textContent = element.textContent.replace(/^[^;]*/, words);
+}
+
 const progressed = {
+  "queued": () => state("It waits for its turn"),
+  "resolved": () => state("It is running"),
   "builds-planned": (event) => { count.planned = event.derivations; },
   "build-started": (event) => {
     derivations.set(event.derivation, { line: row(event.derivation), began: event.time });

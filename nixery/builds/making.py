@@ -1,0 +1,170 @@
+"""An image made: Nix's realisation, grouped, packed, stored."""
+
+from collections.abc import Mapping
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+
+from nixery.builds.gather import gather
+from nixery.builds.layers import Contents, LayerMaker
+from nixery.interfaces import INix, IResolver, IStorage
+from nixery.model.closure import Realisation, closure_size
+from nixery.model.errors import ClosureTooLarge, PackingFailed, SourceChanged
+from nixery.model.events import (
+    Emit,
+    Evaluating,
+    Event,
+    FetchesPlanned,
+    Grouped,
+    Measured,
+    Realised,
+    Resolved,
+)
+from nixery.model.image import Image
+from nixery.model.layers import group_layers
+from nixery.model.manifest import (
+    CONFIG_TYPE,
+    Descriptor,
+    Layer,
+    Manifest,
+    config_bytes,
+    make_manifest,
+)
+from nixery.model.rootfs import Output, RootFs, make_rootfs
+from nixery.model.source import PinnedSource
+from nixery.packing.listing import list_output
+
+
+class IMakerReactor(IReactorThreads, IReactorTime):
+    """What making images needs of a reactor."""
+
+
+class ImageMaker:
+    """Makes images, and remembers nothing of them but their blobs."""
+
+    def __init__(
+        self,
+        reactor: IMakerReactor,
+        resolver: IResolver,
+        nix: INix,
+        storage: IStorage,
+        layers: LayerMaker,
+        budget: int,
+        popularity: Mapping[str, int],
+        closure_limit: int,
+    ) -> None:
+        """
+        :param budget: the most layers that an image may have, the root file system among them.
+        :param popularity: package name-version → how many packages refer to it directly.
+        :param closure_limit: bytes that an image's store paths may have together.
+        """
+        self.layers = layers
+        self.budget = budget
+        self._reactor = reactor
+        self._resolver = resolver
+        self._nix = nix
+        self._storage = storage
+        self._popularity = popularity
+        self._closure_limit = closure_limit
+
+    async def make(self, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
+        """Make an image whose blobs are all stored then; its manifest is not yet.
+
+        :raises NixeryError: what kept it from being made.
+        """
+        emit(Resolved(str(pinned.source), pinned.revision))
+        emit(Evaluating())
+        realisation = await self._realise(image, pinned, emit)
+        try:
+            size = sum(node["size"] for node in realisation.graph.values())
+            emit(Realised(len(realisation.graph), size))
+            if size > self._closure_limit:
+                raise ClosureTooLarge(size, self._closure_limit)
+            await self._measure(realisation, emit)
+            if not await self._resolver.unchanged(pinned):
+                raise SourceChanged(str(pinned.source))
+            rootfs = await self._rootfs(realisation, emit)
+            layers = await self._make_layers(realisation, rootfs, emit)
+        finally:
+            await self._nix.release(realisation)
+        content = config_bytes(image, layers, rootfs.has_certificates)
+        digest = await self._storage.write_blob(content)
+        return make_manifest(Descriptor(CONFIG_TYPE, digest, len(content)), layers)
+
+    async def _realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
+        """Have Nix make it, unless what Nix is to load is more than may be in an image."""
+        too_large: list[ClosureTooLarge] = []
+
+        def watch(event: Event) -> None:
+            emit(event)
+            if isinstance(event, FetchesPlanned) and event.unpacked > self._closure_limit:
+                too_large.append(ClosureTooLarge(event.unpacked, self._closure_limit))
+                realising.cancel()
+
+        realising = Deferred.fromCoroutine(self._nix.realise(image, pinned, watch))
+        try:
+            return await realising
+        except CancelledError:
+            if too_large:
+                raise too_large[0] from None
+            raise
+
+    async def _measure(self, realisation: Realisation, emit: Emit) -> None:
+        """Tell what each package brings along."""
+
+        def measure() -> list[Measured]:
+            return [
+                Measured(root.package, *closure_size(realisation.graph, root.path))
+                for root in realisation.roots
+            ]
+
+        pool = self._reactor.getThreadPool()
+        for event in await deferToThreadPool(self._reactor, pool, measure):
+            emit(event)
+
+    async def _rootfs(self, realisation: Realisation, emit: Emit) -> RootFs:
+        def look() -> RootFs:
+            # Two names of one output are one package: the first of them.
+            packages: dict[str, str] = {}
+            for root in realisation.roots:
+                packages.setdefault(root.path, root.package)
+            outputs = [
+                Output(package, path, list_output(path, self._nix.physical))
+                for path, package in packages.items()
+            ]
+            return make_rootfs(outputs)
+
+        try:
+            rootfs = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), look)
+        except OSError as error:
+            raise PackingFailed(str(error.filename), error.strerror or str(error)) from error
+        for collision in rootfs.collisions:
+            emit(collision)
+        return rootfs
+
+    async def _make_layers(
+        self, realisation: Realisation, rootfs: RootFs, emit: Emit
+    ) -> list[Layer]:
+        contents = await self._contents(realisation, rootfs)
+        known = await self.layers.known(contents)
+        emit(Grouped(len(contents), sum(layer is not None for layer in known)))
+
+        async def layer(number: int) -> Layer:
+            return known[number] or await self.layers.make(contents[number], emit)
+
+        return await gather(layer(number) for number in range(len(contents)))
+
+    async def _contents(self, realisation: Realisation, rootfs: RootFs) -> list[Contents]:
+        """What goes into which layer, the lowest first, the root file system on top."""
+        paths = [root.path for root in realisation.roots]
+        entries = tuple(rootfs.entries.items())
+        if self.budget == 1:
+            return [Contents(tuple(sorted(realisation.graph)), entries)]
+
+        def group() -> list[list[str]]:
+            return group_layers(realisation.graph, paths, self._popularity, self.budget - 1)
+
+        pool = self._reactor.getThreadPool()
+        groups = await deferToThreadPool(self._reactor, pool, group)
+        return [*(Contents(tuple(sorted(group))) for group in groups), Contents(entries=entries)]

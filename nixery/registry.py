@@ -1,0 +1,177 @@
+"""The registry: all parts put together, and what they do at the turns of its life."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IStreamServerEndpoint
+
+import nixery
+from nixery.access.files import make_access
+from nixery.access.watched import Watch, Watched
+from nixery.builds.builder import Builder
+from nixery.builds.cache import Cache
+from nixery.builds.catalogue import Catalogue
+from nixery.builds.history import History, Limits
+from nixery.builds.layers import LayerMaker
+from nixery.builds.making import ImageMaker
+from nixery.nix.commands import Commands
+from nixery.nix.index import Indexer
+from nixery.nix.popularity import PopularityTable
+from nixery.nix.process import Processes
+from nixery.nix.realise import Nix
+from nixery.nix.store import find_expressions, find_store
+from nixery.packing.workers import Packers
+from nixery.parts import (
+    child_environment,
+    make_agent,
+    make_git,
+    make_resolver,
+    make_sources,
+    make_storage,
+)
+from nixery.service import Phases, RegistryService, Served
+from nixery.settings import Settings
+from nixery.web.auth import Auth, TokenServer
+from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
+from nixery.web.pages.site import PagesApi
+from nixery.web.request import Trusted
+from nixery.web.site import QuietSite, make_site
+
+
+class Registry:
+    """The parts of the daemon.
+
+    :ivar site: what is served to clients.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        environ: Mapping[str, str],
+        watched: Sequence[Watched[Any]] = (),
+    ) -> None:
+        """
+        :param reactor: provides what all parts need of one.
+        :param environ: the daemon's environment: children get what is not private of it.
+        :param watched: files of the endpoint's.
+        """
+        self._reactor = reactor
+        self._settings = settings
+        state = settings.state
+        store = find_store(settings.nix_store, state, environ)
+        expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
+        self._agent = make_agent(reactor)
+        self._processes = Processes(reactor, child_environment(environ, state))
+        commands = Commands(self._processes, store)
+        self._git = make_git(reactor, settings, self._processes)
+        self._sources = make_sources(reactor, settings, commands, self._git)
+        self._resolver = make_resolver(reactor, settings, self._git, commands)
+        self._nix = Nix(reactor, commands, self._sources, expressions, state, settings.nix_timeout)
+        self._storage = make_storage(reactor, self._agent, settings, environ)
+        self._packers = Packers(reactor, reactor, settings.packers)
+        limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
+        self._history = History(reactor, os.path.join(state, "history"), limits)
+        self._popularity: dict[str, int] = {}  # filled before the first request is taken
+        self._builder = self._make_builder()
+        indexer = Indexer(reactor, self._processes, commands, self._sources, expressions)
+        folder = os.path.join(state, "search")
+        self._catalogue = Catalogue(reactor, self._resolver, indexer, folder)
+        access = make_access(reactor, settings.access)
+        self._watch = Watch(reactor, [*watched, *access.watched])
+        self.site = self._make_site(Auth(access.guard, _token_server(settings)))
+
+    def _make_builder(self) -> Builder:
+        reactor, settings, storage = self._reactor, self._settings, self._storage
+        cache = Cache(storage)
+        layers = LayerMaker(storage, cache, self._nix, self._packers, settings.compression)
+        maker = ImageMaker(
+            reactor,
+            self._resolver,
+            self._nix,
+            storage,
+            layers,
+            settings.layer_budget,
+            self._popularity,
+            settings.builds.closure_size,
+        )
+        history, limits = self._history, settings.builds
+        return Builder(reactor, self._resolver, storage, cache, maker, history, limits)
+
+    def _make_site(self, auth: Auth) -> QuietSite:
+        """The HTTP server, with as much of builds as settings allow to be seen."""
+        reactor, settings, builder = self._reactor, self._settings, self._builder
+        pages, builds, packages = PagesApi(reactor, builder, None, False, auth), None, None
+        if settings.pages != "off":
+            logs = settings.pages == "all"
+            pages = PagesApi(reactor, builder, self._history, logs, auth)
+            builds = BuildsApi(reactor, self._history, logs, auth)
+            packages = PackagesApi(self._catalogue, auth)
+        trusted = Trusted.parse(settings.proxies)
+        hold, storage = settings.hold, self._storage
+        return make_site(reactor, builder, storage, hold, pages, builds, packages, auth, trusted)
+
+    async def prepare(self) -> None:
+        """Start the parts, before the first request is taken."""
+        self._watch.start()
+        await self._storage.start()
+        self._git.start()
+        await self._history.start()
+        self._nix.start()
+        await self._load_popularity()
+
+    async def reload(self) -> None:
+        """Read again what operators may have changed: users, rules, certificates, popularity."""
+        await self._watch.look(force=True)
+        await self._load_popularity()
+
+    async def drain(self) -> None:
+        """Wait until all clients are answered."""
+        # Whoever holds the socket hands those who ask again to the next daemon.
+        await self.site.drain(handover=self._settings.endpoint.startswith("systemd:"))
+
+    async def finish(self) -> None:
+        """End the parts."""
+        self._watch.stop()
+        await self._builder.stop()
+        await self._catalogue.stop()
+        await self._sources.stop()
+        await self._resolver.stop()
+        await self._history.stop()
+        await self._processes.stop()
+        await self._packers.stop()
+        self._storage.stop()
+
+    async def _load_popularity(self) -> None:
+        url = self._settings.popularity_url
+        if url is not None:
+            copy = os.path.join(self._settings.state, "popularity.json")
+            counts = await PopularityTable(self._reactor, self._agent, url, copy).load()
+            self._popularity.clear()
+            self._popularity.update(counts)
+
+
+def make_service(
+    reactor: Any,
+    settings: Settings,
+    environ: Mapping[str, str],
+    endpoint: IStreamServerEndpoint,
+    watched: Sequence[Watched[Any]] = (),
+) -> RegistryService:
+    """The daemon, at an endpoint.
+
+    :param watched: files of the endpoint's.
+    """
+    registry = Registry(reactor, settings, environ, watched)
+    phases = Phases(registry.prepare, registry.reload, registry.drain, registry.finish)
+    served = [Served(endpoint, registry.site)]
+    return RegistryService(reactor, served, phases, settings.drain, environ)
+
+
+def _token_server(settings: Settings) -> TokenServer | None:
+    audience = settings.access.jwt_audience
+    if settings.token_server is None or audience is None:
+        return None
+    return TokenServer(settings.token_server, audience)

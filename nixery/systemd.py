@@ -1,0 +1,71 @@
+"""What a service manager tells the daemon, and is told by it."""
+
+import os
+import socket
+from collections.abc import Mapping
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+_FIRST_SOCKET = 3
+
+
+def inherited_endpoint() -> str | None:
+    """The endpoint string of the first socket that systemd holds for this process, if any.
+
+    Twisted has taken note of it, and taken what said so out of the environment.
+    https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
+    """
+    try:
+        serverFromString(None, "systemd:domain=INET:index=0")
+    except IndexError:
+        return None
+    with socket.socket(fileno=os.dup(_FIRST_SOCKET)) as held:
+        return f"systemd:domain={held.family.name.removeprefix('AF_')}:index=0"
+
+
+class Notifier:
+    """Tells the service manager how the daemon is; nobody where there is none.
+
+    https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, environ: Mapping[str, str]) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._watchdog = int(environ.get("WATCHDOG_USEC") or 0) / 1e6 if mine else 0.0
+        self._beat = LoopingCall(self._tell, "WATCHDOG=1")
+        self._beat.clock = clock
+
+    def ready(self, status: str) -> None:
+        """Requests are taken from now on, and as long as the reactor turns.
+
+        :param status: in words for people.
+        """
+        self._tell(f"READY=1\nSTATUS={status}")
+        if self._watchdog and self._address:
+            self._beat.start(self._watchdog / 2)
+
+    def stopping(self, status: str) -> None:
+        """No more requests are taken. The watchdog still watches."""
+        self._tell(f"STOPPING=1\nSTATUS={status}")
+
+    def stop(self) -> None:
+        """Tell nothing any more."""
+        if self._beat.running:
+            self._beat.stop()
+
+    def _tell(self, words: str) -> None:
+        if not self._address:
+            return
+        # A name that begins with @ is one of the kernel's, without a file.
+        address = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+                sender.sendto(words.encode("utf-8"), address)
+        except OSError as error:
+            self._log.warn("{socket} takes no word: {error}", socket=self._address, error=error)

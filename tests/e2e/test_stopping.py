@@ -1,0 +1,142 @@
+"""The daemon's end, and the next one's beginning."""
+
+import contextlib
+import http.client
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.clients import run
+from tests.e2e.conftest import StartDaemon
+from tests.e2e.daemon import Daemon, running, wait_until
+from tests.e2e.packages import PackageSet
+
+IMAGES = ("hello", "jq", "curl", "shell/git", "shell/git/htop")
+
+
+@pytest.fixture
+def held() -> Iterator[socket.socket]:
+    """A socket that outlives daemons, as systemd holds one."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def slowly(daemon: Daemon, path: str) -> tuple[http.client.HTTPResponse, bytes]:
+    """Begin to load a blob; so much is still to come that it can't lie in buffers."""
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer, answer.read(1000)
+
+
+def huge_blob(daemon: Daemon) -> str:
+    manifest = daemon.pull("hugefile").json()
+    layer = max(manifest["layers"], key=lambda layer: layer["size"])
+    return f"/v2/hugefile/blobs/{layer['digest']}"
+
+
+def wait_until_refused(daemon: Daemon) -> None:
+    for _ in range(1000):
+        try:
+            socket.create_connection(("127.0.0.1", daemon.port), timeout=5).close()
+        except OSError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("it still listens")
+
+
+def test_transfers_are_finished(start_daemon: StartDaemon) -> None:
+    """SIGTERM: no more connections are taken, what is being sent is sent to its end, and the
+    daemon ends with exit code 0."""
+    daemon = start_daemon(NIXERY_DRAIN="60")
+    path = huge_blob(daemon)
+    answer, begin = slowly(daemon, path)
+    daemon.process.send_signal(signal.SIGTERM)
+    wait_until_refused(daemon)
+    assert daemon.process.poll() is None
+    content = begin + answer.read()
+    assert f"sha256:{sha256(content).hexdigest()}" == path.rpartition("/")[2]
+    assert daemon.process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("drain", ["0.5", "600"])
+def test_transfers_that_take_too_long(start_daemon: StartDaemon, drain: str) -> None:
+    """A client that does not come to an end is cut when the time is up, or at a second signal;
+    that is no failure either."""
+    daemon = start_daemon(NIXERY_DRAIN=drain)
+    answer, _ = slowly(daemon, huge_blob(daemon))
+    daemon.process.send_signal(signal.SIGTERM)
+    wait_until_refused(daemon)
+    if drain == "600":
+        daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(timeout=20) == 0
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        answer.read()
+
+
+def pull_whole(daemon: Daemon, name: str) -> str:
+    """Pull an image as clients do, every blob of it, and say what its digest is."""
+    answer = daemon.pull(name)
+    assert answer.status == 200, answer
+    manifest = answer.json()
+    for blob in [manifest["config"], *manifest["layers"]]:
+        body = daemon.get(f"/v2/{name}/blobs/{blob['digest']}").body
+        assert f"sha256:{sha256(body).hexdigest()}" == blob["digest"]
+    return answer.headers["Docker-Content-Digest"]
+
+
+def test_no_pull_is_lost(package_set: PackageSet, tmp_path: Path, held: socket.socket) -> None:
+    """Daemons come and go behind a socket that systemd holds: all of twenty pulls succeed, those
+    that wait for a build too."""
+    packages = package_set.with_slow(4)
+    environ = {**packages.environ, "NIXERY_DRAIN": "30"}
+    copies = [tmp_path / f"copy-{number}" for number in range(3)]
+    pulls: list[Future[str]] = []
+    with ThreadPoolExecutor(20) as clients, contextlib.ExitStack() as stack:
+        for restart in range(3):
+            daemon = stack.enter_context(running(tmp_path / "state", environ, held))
+            for number in range(5):
+                pulls.append(clients.submit(pull_whole, daemon, IMAGES[number]))
+            copy = ["skopeo", "copy", "--src-tls-verify=false", f"docker://{daemon.host}/slow"]
+            pulls.append(clients.submit(_output, [*copy, f"dir:{copies[restart]}"]))
+            if restart < 2:
+                wait_until(partial(_is_busy, daemon))
+                assert daemon.stop() == 0
+        pulls += [clients.submit(pull_whole, daemon, "slow") for _ in range(2)]
+        results = [pull.result() for pull in pulls]
+    assert len(results) == 20
+    assert len({results[number] for number in (0, 6, 12)}) == 1
+
+
+def _output(command: list[str]) -> str:
+    done = run(command)
+    assert done.code == 0, done.output
+    return done.output
+
+
+def _is_busy(daemon: Daemon) -> bool:
+    return "building slow-" in daemon.log or daemon.nix_builds > 3
+
+
+def test_interrupted_at_a_terminal(start_daemon: StartDaemon) -> None:
+    """Ctrl-C ends it like a service manager does."""
+    daemon = start_daemon()
+    family = daemon.children()
+    assert daemon.stop(signal.SIGINT) == 0
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+def test_reloading_without_files(start_daemon: StartDaemon) -> None:
+    """SIGHUP does not end a daemon that has nothing to read again."""
+    daemon = start_daemon()
+    daemon.process.send_signal(signal.SIGHUP)
+    assert daemon.get("/v2/").status == 200
+    assert daemon.process.poll() is None

@@ -18,7 +18,7 @@ from tests.chaos.schedule import Fault
 
 GONE_WITHIN = 10
 """Seconds after which nobody is left of those whose parent was killed."""
-_SHOWS_UP = 2.0  # seconds in which somebody to kill may show up
+_SHOWS_UP = 5.0  # seconds in which somebody to kill may show up
 _FULL_FOR = 4.0  # seconds, at most
 
 
@@ -83,6 +83,8 @@ class Faults:
 
     def _kill(self, fault: Fault) -> bool:
         _, whom, how = fault.kind.split()
+        if whom == "packer":
+            self._source.change("large")  # for there to be something that takes time to pack
         victim = self._find(whom, fault.choice)
         if victim is None:
             return False
@@ -112,7 +114,10 @@ class Faults:
     # --- the disk -------------------------------------------------------------------------
 
     def _fill(self, fault: Fault) -> bool:
-        self._ballast.fill()
+        if fault.kind.endswith("files"):
+            self._ballast.fill_with_files()
+        else:
+            self._ballast.fill()
         threading.Event().wait(fault.extent * _FULL_FOR)
         self._ballast.free()
         return True

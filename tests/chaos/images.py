@@ -79,7 +79,10 @@ class MovingSource:
 
     def change_package(self, fraction: float) -> None:
         """A commit with another version of one package."""
-        name = list(OWN)[int(fraction * len(OWN))]
+        self.change(list(OWN)[int(fraction * len(OWN))])
+
+    def change(self, name: str) -> None:
+        """A commit with another version of a package that is named."""
         self._versions[name] += 1
         self._commit()
 

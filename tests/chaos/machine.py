@@ -2,12 +2,14 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -15,7 +17,7 @@ import psutil
 from tests.chaos.numbers import Numbers
 from tests.e2e.daemon import Daemon, running
 
-_DISK = "600m"
+_DISK = "size=600m,nr_inodes=20000"
 
 
 class Machine:
@@ -72,7 +74,7 @@ class Machine:
                 self._numbers.violated("the daemon did not end on TERM")
                 code = 0
                 self._daemon.process.kill()
-            if code not in (0 if number == signal.SIGTERM else -number, -number):
+            if code != (0 if number == signal.SIGTERM else -number):
                 self._numbers.violated(f"the daemon ended with the exit code {code}")
             try:
                 self._stack.close()
@@ -106,7 +108,7 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
 def small_disk(folder: Path) -> Iterator[None]:
     """Have a file system of little room in a folder."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", _DISK, "tmpfs", str(folder)]
     subprocess.run(mount, check=True)
     try:
         yield
@@ -115,15 +117,16 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 
 class Ballast:
-    """A file that takes all the room of a disk."""
+    """What takes all the room of a disk: for bytes, or for more files."""
 
     def __init__(self, disk: Path) -> None:
         self._disk = disk
-        self._path = disk / "ballast"
+        self._file = disk / "ballast"
+        self._folder = disk / "ballasts"
 
     def fill(self) -> None:
-        """Leave no room."""
-        with self._path.open("ab") as file:
+        """Leave no room for a byte."""
+        with self._file.open("ab") as file:
             size = file.tell()
             while free := os.statvfs(self._disk).f_bavail * os.statvfs(self._disk).f_frsize:
                 # Others take room at the same time.
@@ -131,9 +134,17 @@ class Ballast:
                     os.posix_fallocate(file.fileno(), size, free)
                     size += free
 
+    def fill_with_files(self) -> None:
+        """Leave no room for another file."""
+        with suppress(OSError):
+            self._folder.mkdir()
+            for number in count():
+                (self._folder / str(number)).touch()
+
     def free(self) -> None:
         """Give the room back."""
-        self._path.unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _failure(log: str) -> str:

@@ -8,6 +8,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.real_nix
 CLIENTS = 50
 SECONDS = float(os.environ.get("NIXERY_CHAOS_SECONDS", "60"))
 SEED = int(os.environ.get("NIXERY_CHAOS_SEED", "20260601"))
+_WARMING = 10  # images that each client pulls before anything breaks
 MENDED_WITHIN = 120
 """Seconds in which an image can be pulled again after the last fault."""
 
@@ -84,7 +86,7 @@ def test_pulls_while_everything_breaks(stage: Stage) -> None:
     numbers, machine = stage.numbers, stage.machine
     print(f"\nNIXERY_CHAOS_SEED={SEED} NIXERY_CHAOS_SECONDS={SECONDS:g}")
     try:
-        _pull_all(stage)
+        _warm_up(stage)
         before = Usage.of(machine.process)
         _break_everything(stage)
         _pull_all(stage)
@@ -94,6 +96,23 @@ def test_pulls_while_everything_breaks(stage: Stage) -> None:
     finally:
         print(numbers.report())
     assert not numbers.violations
+
+
+def _warm_up(stage: Stage) -> None:
+    """Pull everything, and then as many at once as there will be."""
+    _pull_all(stage)
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        for outcome in clients.map(lambda n: _pull_some(stage, n), range(CLIENTS)):
+            stage.numbers.pulled(outcome)
+
+
+def _pull_some(stage: Stage, number: int) -> str:
+    """Pull some images, each client others."""
+    outcomes = [
+        attempt(stage.client(), image, "whole", 0.0)
+        for image in (IMAGES * 2)[number % len(IMAGES) :][:_WARMING]
+    ]
+    return f"whole, {_WARMING} in a warm-up" if set(outcomes) == {"whole"} else "not in a warm-up"
 
 
 def _break_everything(stage: Stage) -> None:

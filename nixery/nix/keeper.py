@@ -46,16 +46,16 @@ def keep(parent: int, grace: float, argv: list[str]) -> int:
     if os.getppid() != parent:  # it died before the kernel knew whom to tell
         os._exit(1)
     environ = _given()
-    folder = _take_folder(environ.get(b"TMPDIR") or b"/tmp")
+    folder = take_folder(environ.get(b"TMPDIR") or b"/tmp")
     if folder is not None:
-        environ[b"TMPDIR"] = folder
+        environ[b"TMPDIR"] = folder[0]
     program = os.fork()
     if program == 0:
         _become(argv, environ)
     status = _wait(program, grace)
     _end_all()
     if folder is not None:
-        _remove(folder)
+        leave_folder(*folder)
     return status
 
 
@@ -80,8 +80,12 @@ def _given() -> dict[bytes, bytes]:
         return {name: value for name, _, value in entries}
 
 
-def _take_folder(parent: bytes) -> bytes | None:
-    """Make a folder, and hold it locked until this process ends; none if that can't be."""
+def take_folder(parent: bytes) -> tuple[bytes, int] | None:
+    """Make a folder for temporary files, and lock it.
+
+    :param parent: where; what the dead have left there is removed.
+    :return: its path, and the descriptor that holds the lock; nothing if that can't be.
+    """
     try:
         for name in os.listdir(parent):
             if re.fullmatch(rb"nixery-[0-9]+", name):
@@ -92,11 +96,17 @@ def _take_folder(parent: bytes) -> bytes | None:
                 os.mkdir(path)
                 # Builders of other users pass through it.
                 os.chmod(path, 0o711)
-                if _lock(path) is not None:
-                    return path
+                if (held := _lock(path)) is not None:
+                    return path, held
     except OSError:
         pass  # there is no room, or no permission: the program will say so if it needs any
     return None
+
+
+def leave_folder(path: bytes, held: int) -> None:
+    """Remove such a folder with all that is in it."""
+    _remove(path)
+    os.close(held)
 
 
 def _lock(path: bytes) -> int | None:
@@ -119,8 +129,7 @@ def _lock(path: bytes) -> int | None:
 def _remove_if_left(path: bytes) -> None:
     held = _lock(path)
     if held is not None:
-        _remove(path)
-        os.close(held)
+        leave_folder(path, held)
 
 
 def _remove(path: bytes) -> None:

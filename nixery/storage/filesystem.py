@@ -129,7 +129,7 @@ class FilesystemStorage:
             found = (await self._verifier.verify(digest)).identity
         if found is None:
             raise BlobUnknown(str(digest))
-        return File(path, found.size, found.modified)
+        return File(path, found.size, found.modified, found.changed)
 
     async def receive(self) -> FileUpload:
         return FileUpload(self, await self._in_thread(self._staging.name))

@@ -89,7 +89,10 @@ def _read(file: FileIO, location: File, length: int, offset: int) -> bytes:
 def _has_changed(file: FileIO, location: File) -> bool:
     """Whether an open file may hold something else than when it was verified."""
     found = os.fstat(file.fileno())
-    return (found.st_size, found.st_mtime_ns) != (location.size, location.modified)
+    if (found.st_size, found.st_mtime_ns) != (location.size, location.modified):
+        return True
+    # That it has lost its name is a change too, but none of what it holds.
+    return found.st_ctime_ns != location.changed and found.st_nlink > 0
 
 
 def cut(request: Request) -> None:

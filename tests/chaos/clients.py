@@ -21,6 +21,12 @@ _PIECE = 65536
 _REDIRECTS = 9  # that docker follows, and one
 _MAY_BE_REFUSED = (400, 404, 429, 503)
 _WAYS = ("whole",) * 6 + ("leaves", "ranges", "ranges", "slow")
+LOOK = "looked at something else"
+_ELSEWHERE = 0.05  # the share of requests that are for no image
+_OTHERS = (
+    *((name, "whole") for name in UNKNOWN),
+    *((path, LOOK) for path in ("/", "/builds", "/packages?q=json", "/v2/hello/tags/list")),
+)
 
 
 @attrs.frozen
@@ -68,6 +74,18 @@ class Client:
         """
         try:
             return self._pull(image, way, fraction)
+        finally:
+            self._close()
+
+    def look(self, path: str) -> None:
+        """Ask for something else than an image, and read the answer.
+
+        :raises Refused: if it was refused honestly.
+        :raises OSError: if the connection was refused or cut.
+        :raises http.client.HTTPException: if it was cut.
+        """
+        try:
+            self._ask(path, "others").response.read()
         finally:
             self._close()
 
@@ -170,10 +188,13 @@ class Client:
         self._connection = None
 
 
-def attempt(client: Client, image: str, way: str, fraction: float) -> str:
-    """Pull, and say what came of it."""
+def attempt(client: Client, image: str, way: str, fraction: float = 0.0) -> str:
+    """Pull, or look at a path, and say what came of it."""
     try:
-        client.pull(image, way, fraction)
+        if way == LOOK:
+            client.look(image)
+        else:
+            client.pull(image, way, fraction)
     except Refused as refused:
         return refused.kind
     except Left:
@@ -185,15 +206,17 @@ def attempt(client: Client, image: str, way: str, fraction: float) -> str:
         return "hung"
     except (http.client.HTTPException, OSError):
         return "cut"
-    return "whole" if way == "whole" else f"whole, {way}"
+    return way if way in ("whole", LOOK) else f"whole, {way}"
 
 
 def keep_pulling(client: Client, seed: str, over: threading.Event) -> None:
-    """Pull image after image, until it is over."""
+    """Pull image after image, until it is over, and look at something else now and then."""
     source = random.Random(seed)
     while not over.is_set():
-        image = source.choice(IMAGES if source.random() < 0.97 else UNKNOWN)
-        outcome = attempt(client, image, source.choice(_WAYS), source.random())
+        image, way = source.choice(IMAGES), source.choice(_WAYS)
+        if source.random() < _ELSEWHERE:
+            image, way = source.choice(_OTHERS)
+        outcome = attempt(client, image, way, source.random())
         client.numbers.pulled(outcome)
-        if not outcome.startswith("whole"):
+        if way not in outcome:
             over.wait(source.random())  # clients that are refused come back a moment later

@@ -70,10 +70,11 @@ def files_left(machine: Machine) -> list[Path]:
     state, storage = machine.state, machine.storage
     places = (storage / "staging", storage / "leases", state / "roots", state / "git" / "tmp")
     inside = [path for place in places if place.exists() for path in place.rglob("*")]
-    git = [
+    # git's, Python's and our own names of what is not whole yet; layers have digests for names.
+    unfinished = [
         path
-        for path in (state / "git").rglob("*")
-        if path.suffix == ".lock" or path.name.startswith("tmp_")
+        for folder in state.iterdir()
+        for path in (folder.rglob("*") if folder != storage else ())
+        if path.suffix in (".lock", ".new") or path.name.startswith("tmp")
     ]
-    beside = [path for path in machine.state.rglob("*.tmp*") if path.is_file()]
-    return [*inside, *git, *beside, *machine.temporary.iterdir()]
+    return [*inside, *unfinished, *machine.temporary.iterdir()]

@@ -109,7 +109,7 @@ def _warm_up(stage: Stage) -> None:
 def _pull_some(stage: Stage, number: int) -> str:
     """Pull some images, each client others."""
     outcomes = [
-        attempt(stage.client(), image, "whole", 0.0)
+        attempt(stage.client(), image, "whole")
         for image in (IMAGES * 2)[number % len(IMAGES) :][:_WARMING]
     ]
     return f"whole, {_WARMING} in a warm-up" if set(outcomes) == {"whole"} else "not in a warm-up"
@@ -149,7 +149,7 @@ def _pull_until_whole(stage: Stage, image: str) -> str:
     outcomes: list[str] = []
 
     def pulled() -> bool:
-        outcomes.append(attempt(stage.client(), image, "whole", 0.0))
+        outcomes.append(attempt(stage.client(), image, "whole"))
         return outcomes[-1] == "whole"
 
     if not wait_until(pulled, MENDED_WITHIN):

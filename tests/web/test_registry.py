@@ -210,7 +210,12 @@ def file(tmp_path: Path) -> File:
     """A blob in a file of several pieces."""
     path = tmp_path / "blob"
     path.write_bytes(bytes(range(256)) * (3 * PIECE // 256) + b"the end")
-    return File(str(path), path.stat().st_size, path.stat().st_mtime_ns)
+    return as_it_is(path)
+
+
+def as_it_is(path: Path) -> File:
+    found = path.stat()
+    return File(str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 async def get_blob(server: Server, **headers: str) -> "tuple[int, bytes, dict[str, str]]":
@@ -317,8 +322,7 @@ async def test_slow_clients_cost_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.touch()
     os.truncate(path, 400_000_000)
-    location = File(str(path), 400_000_000, path.stat().st_mtime_ns)
-    async with serving(storage=Locating(location=location)) as server:
+    async with serving(storage=Locating(location=as_it_is(path))) as server:
         before = psutil.Process().memory_info().rss
         request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
         clients = [await server.connect(Idler()) for _ in range(SLOW_CLIENTS)]
@@ -339,13 +343,23 @@ def cut_short(path: str) -> None:
 
 
 def flip_last(path: str) -> None:
+    """Without a trace in the time of the last change."""
+    before = os.stat(path)
     with open(path, "r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"X")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def flip_and_delete(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"X")
+    os.unlink(path)
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("damage", [cut_short, flip_last])
+@pytest.mark.parametrize("damage", [cut_short, flip_last, flip_and_delete])
 async def test_a_file_that_is_damaged_while_it_is_sent(
     file: File, damage: Callable[[str], None]
 ) -> None:
@@ -359,6 +373,17 @@ async def test_a_file_that_is_damaged_while_it_is_sent(
         assert f"Content-Length: {file.size}".encode() in head
         assert 0 < len(body) < file.size
         assert body == (bytes(range(256)) * (len(body) // 256 + 1))[: len(body)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_is_deleted_while_it_is_sent(file: File) -> None:
+    """A blob that is deleted or replaced in the middle is sent to its end."""
+    content = Path(file.path).read_bytes()
+    async with serving(storage=Locating(location=file)) as server:
+        reader = await server.connect(Damaging(file.path, os.unlink))
+        request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        reader.transport.write(request.encode())  # type: ignore[union-attr]
+        assert (await reader.closed).partition(b"\r\n\r\n")[2] == content
 
 
 class Damaging(Collector):

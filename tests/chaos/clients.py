@@ -163,7 +163,7 @@ class Client:
         response = self._connection.getresponse()
         self.numbers.latency(what, time.monotonic() - start)
         answer = Answer(response.status, dict(response.headers), response)
-        if response.status not in (200, 206, 307):
+        if response.status not in (200, 202, 206, 307):
             raise Refused(self._refusal(path, answer))
         return answer
 

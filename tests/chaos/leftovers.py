@@ -75,6 +75,6 @@ def files_left(machine: Machine) -> list[Path]:
         path
         for folder in state.iterdir()
         for path in (folder.rglob("*") if folder != storage else ())
-        if path.suffix in (".lock", ".new") or path.name.startswith("tmp")
+        if path.suffix in (".lock", ".new") or (path.name.startswith("tmp") and path.name != "tmp")
     ]
     return [*inside, *unfinished, *machine.temporary.iterdir()]

@@ -40,7 +40,7 @@ from nixery.storage.files import (
     write_file,
 )
 from nixery.storage.keys import check_lease_key, check_record_key
-from nixery.storage.leases import FileLease, release_lease, take_lease
+from nixery.storage.leases import FileLease, clear_leases, release_lease, take_lease
 from nixery.storage.staging import Staging
 from nixery.storage.verification import Verdict, Verifier, verify_file
 
@@ -201,6 +201,7 @@ class FilesystemStorage:
                 )
         sync_folder(self._folder)
         self._staging.clear()
+        clear_leases(self._path("leases"))
         try:
             self._staging.name()
         except OSError as error:

@@ -33,8 +33,6 @@ PROGRAMS = {
     "nix-build": "Nix",
     "nix": "Nix",
     "git": "git",
-    "setsid": "util-linux",
-    "setpriv": "util-linux",
     "prlimit": "util-linux",
     "nice": "coreutils",
 }

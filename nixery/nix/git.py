@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
 from nixery.model.source import hide_credentials
+from nixery.nix.faults import state_faults
 from nixery.nix.process import Ended, Processes
 
 T = TypeVar("T")
@@ -222,7 +223,7 @@ class Git:
         return ended, _reason(errors)
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), state_faults()(work))
 
 
 def _reason(errors: list[bytes]) -> str:

@@ -21,6 +21,7 @@ from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands, request_options
 from nixery.nix.events import EventParser
+from nixery.nix.faults import state_faults
 from nixery.nix.hiding import without_place
 from nixery.nix.process import Ended, OnLines
 from nixery.nix.sources import Sources
@@ -72,7 +73,8 @@ class Nix:
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         guard = os.path.join(self._roots, f"{os.getpid()}.{uuid.uuid4().hex}")
-        os.mkdir(guard)
+        with state_faults():
+            os.mkdir(guard)
         try:
             account = await self._build(image, pinned, guard, emit)
             roots = account.roots()

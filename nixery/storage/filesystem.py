@@ -40,7 +40,7 @@ from nixery.storage.files import (
     write_file,
 )
 from nixery.storage.keys import check_lease_key, check_record_key
-from nixery.storage.leases import FileLease, release_lease, take_lease
+from nixery.storage.leases import FileLease, clear_leases, release_lease, take_lease
 from nixery.storage.staging import Staging
 from nixery.storage.verification import Verdict, Verifier, verify_file
 
@@ -91,7 +91,7 @@ class FilesystemStorage:
         await self._in_thread(self._prepare)
 
     def stop(self) -> None:
-        pass
+        self._staging.leave()
 
     async def read_record(self, key: str) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))
@@ -129,7 +129,7 @@ class FilesystemStorage:
             found = (await self._verifier.verify(digest)).identity
         if found is None:
             raise BlobUnknown(str(digest))
-        return File(path, found.size)
+        return File(path, found.size, found.modified, found.changed)
 
     async def receive(self) -> FileUpload:
         return FileUpload(self, await self._in_thread(self._staging.name))
@@ -201,6 +201,7 @@ class FilesystemStorage:
                 )
         sync_folder(self._folder)
         self._staging.clear()
+        clear_leases(self._path("leases"))
         try:
             self._staging.name()
         except OSError as error:

@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Coroutine
 from functools import partial
+from io import FileIO
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from klein import Klein
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -22,7 +23,7 @@ from werkzeug.exceptions import HTTPException
 
 from nixery.interfaces import File, IBuilder, IStorage, Provenance, Redirect, Stream, Value
 from nixery.model.digest import Digest
-from nixery.model.errors import ManifestUnknown, NixeryError
+from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.model.source import header_value
@@ -191,16 +192,27 @@ class RegistryApi:
     async def _send(self, request: Request, digest: Digest, location: File) -> None:
         wanted = _wanted(request, digest, location.size)
         part = wanted or Range(0, location.size)
-        pool = self._reactor.getThreadPool()
-        file, first = await deferToThreadPool(
-            self._reactor, pool, open_file, digest, location, part
-        )
+        try:
+            file, first = await self._open(digest, location, part)
+        except BlobUnknown:
+            # Someone may just have mended it.
+            again = await self._storage.locate(digest)
+            if not isinstance(again, File):
+                raise
+            location = again
+            file, first = await self._open(digest, location, part)
         with file:
             _blob_headers(request, digest, location.size, wanted)
             if request.method == b"HEAD":
                 return
-            sending = send_file(self._reactor, request, file, part, first)
+            sending = send_file(self._reactor, request, file, location, part, first)
             await self._or_cut(request, digest, sending)
+
+    def _open(
+        self, digest: Digest, location: File, part: Range
+    ) -> "Deferred[tuple[FileIO, bytes]]":
+        pool = self._reactor.getThreadPool()
+        return deferToThreadPool(self._reactor, pool, open_file, digest, location, part)
 
     async def _or_cut(
         self, request: Request, digest: Digest, sending: Coroutine[Any, Any, None]

@@ -4,6 +4,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -16,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from nixery.builds.history import History
-from nixery.interfaces import IBuilder, IStorage, Location, OnBuild, Provenance, Pull
+from nixery.interfaces import File, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
@@ -202,6 +203,11 @@ async def serving(
         yield Server(builder, storage, port.getHost().port, site)
     finally:
         await maybeDeferred(port.stopListening)
+
+
+def as_it_is(path: Path) -> File:
+    found = path.stat()
+    return File(str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @attrs.define

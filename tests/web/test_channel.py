@@ -1,5 +1,6 @@
 """What a connection may cost: time, memory, and how many there may be."""
 
+import os
 import socket
 import ssl
 import time
@@ -18,7 +19,6 @@ from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from nixery.interfaces import File
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
 from nixery.web.channel import LINGER
@@ -27,7 +27,7 @@ from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import TLSEndpoint, watch_pair
 from tests.web.certificates import make_pair
-from tests.web.server import MANIFEST, FakeBuilder, Locating, Server, reactor, serving
+from tests.web.server import MANIFEST, FakeBuilder, Locating, Server, as_it_is, reactor, serving
 from tests.web.test_bad_input import statuses
 
 HELD = b"GET /v2/held/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -396,7 +396,7 @@ def blob(tmp_path: Path) -> Locating:
     path = tmp_path / "blob"
     with path.open("wb") as file:
         file.truncate(SIZE)
-    return Locating(File(str(path), SIZE))
+    return Locating(as_it_is(path))
 
 
 @pytest_twisted.ensureDeferred
@@ -415,9 +415,9 @@ async def test_a_client_that_takes_nothing(blob: Locating) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_takes_only_the_beginning(blob: Locating) -> None:
     """The end of an answer must be taken as well, when nobody here works at it any more."""
-    blob.location = File(blob.location.path, 5_500_000)  # type: ignore[union-attr]
-    with open(blob.location.path, "r+b") as file:
-        file.truncate(5_500_000)
+    path = Path(blob.location.path)  # type: ignore[union-attr]
+    os.truncate(path, 5_500_000)
+    blob.location = as_it_is(path)
     async with serving(storage=blob, limits=HttpLimits(write_seconds=1)) as server:
         with crowd(server) as others:
             others.join(BLOB)

@@ -15,8 +15,10 @@ from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer
+from nixery.nix.keeping import KeptRoots
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
@@ -72,7 +74,11 @@ class Registry:
         self._git = make_git(reactor, settings, self._processes)
         self._sources = make_sources(reactor, settings, commands, self._git)
         self._resolver = make_resolver(reactor, settings, self._git, commands)
-        self._nix = Nix(reactor, commands, self._sources, expressions, state, settings.nix_timeout)
+        disk = settings.disk
+        kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.nix_keep_days)
+        self._collector = Collector(reactor, commands, kept, disk.nix_min_free)
+        limit = settings.nix_timeout
+        self._nix = Nix(reactor, commands, self._sources, expressions, state, limit, kept)
         self._storage = make_storage(reactor, self._agent, settings, environ)
         self._packers = Packers(reactor, reactor, settings.packers)
         folders = {"state": state, "nix": store or "/nix/store"}
@@ -145,6 +151,7 @@ class Registry:
         self._git.start()
         await self._history.start()
         self._nix.start()
+        self._collector.start()
         await self._load_popularity()
 
     async def reload(self) -> None:
@@ -163,6 +170,7 @@ class Registry:
         self._watch.stop()
         self._watchers.stop()
         await self._builder.stop()
+        await self._collector.stop()
         await self._catalogue.stop()
         await self._sources.stop()
         await self._resolver.stop()

@@ -99,6 +99,7 @@ class Registry:
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         bounds = self.site.bounds
         self._watchers.read_from(self._builder, cache, bounds, self._processes, self._packers)
+        self._watchers.read_from_disk(self._storage, self._collector)
         self.operations = OperationsSite(self._watchers.operations)
 
     def _make_builder(self, cache: Cache) -> Builder:

@@ -8,9 +8,11 @@ from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.record import Record
 from nixery.interfaces import IResolver, IStorage
+from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
 from nixery.nix.process import Processes
 from nixery.packing.workers import Packers
+from nixery.storage.filesystem import FilesystemStorage
 from nixery.watching.checks import disk_check, source_check, storage_check
 from nixery.watching.disks import Disks
 from nixery.watching.lag import LagMeter
@@ -122,6 +124,44 @@ class Watchers:
                 ),
             ]
         )
+
+    def read_from_disk(self, storage: object, collector: Collector) -> None:
+        """Have metrics read from what works in the background."""
+        readings = [
+            Reading(
+                "nixery_nix_collections",
+                "How often Nix was asked to make room.",
+                single(lambda: collector.collections),
+                total=True,
+            )
+        ]
+        if isinstance(storage, FilesystemStorage):
+            housekeeping = storage.housekeeping
+            scrubber = housekeeping.scrubber
+            readings += [
+                Reading(
+                    "nixery_storage_bytes",
+                    "Blobs in the storage, as far as known.",
+                    single(lambda: housekeeping.size),
+                ),
+                Reading(
+                    "nixery_storage_dropped",
+                    "Blobs that were dropped for others.",
+                    single(lambda: housekeeping.dropped),
+                    total=True,
+                ),
+                Reading(
+                    "nixery_blobs_verified",
+                    "Blobs that were verified in the background, and how they were.",
+                    lambda: {
+                        "good": scrubber.verified - scrubber.damaged,
+                        "damaged": scrubber.damaged,
+                    },
+                    "state",
+                    total=True,
+                ),
+            ]
+        self.metrics.read_from(readings)
 
     def start(self) -> None:
         """Begin to watch."""

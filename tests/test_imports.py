@@ -31,7 +31,7 @@ FLOORS: dict[str, set[str]] = {
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
     "service": {"signals", "systemd"},
-    "watchers": {"interfaces", "builds", "nix", "packing", "watching", "web"},
+    "watchers": {"interfaces", "builds", "nix", "packing", "storage", "watching", "web"},
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
         *("watchers", "settings", "parts", "service", ""),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.chaos.images import MovingSource
+from tests.chaos.images import LARGE, MovingSource
 from tests.chaos.machine import Ballast, Machine, descendants
 from tests.chaos.numbers import Numbers
 from tests.chaos.proxy import CuttingProxy
@@ -84,7 +84,9 @@ class Faults:
     def _kill(self, fault: Fault) -> bool:
         _, whom, how = fault.kind.split()
         if whom == "packer":
-            self._source.change("large")  # for there to be something that takes time to pack
+            # For there to be something that takes time to pack, and room for it.
+            self._delete_large()
+            self._source.change("large")
         victim = self._find(whom, fault.choice)
         if victim is None:
             return False
@@ -139,6 +141,12 @@ class Faults:
         with suppress(FileNotFoundError):
             damage(files[int(fault.choice * len(files))], fault.extent)
         return True
+
+    def _delete_large(self) -> None:
+        for path in (self._machine.storage / "layers").iterdir():
+            with suppress(FileNotFoundError):
+                if path.stat().st_size >= LARGE:
+                    path.unlink()
 
     # --- the source -----------------------------------------------------------------------
 

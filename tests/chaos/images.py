@@ -12,6 +12,8 @@ REAL = (
 )
 OWN = {"quick": 0, "brief": 1, "moving": 2, "large": 1, "lengthy": 15}
 """Packages of the source's own → seconds that building them takes."""
+LARGE = 30_000_000
+"""Bytes of the layer that ``large`` has for its own."""
 IMAGES = (
     *REAL,
     *OWN,
@@ -34,7 +36,7 @@ let
       /bin/mkdir -p $out/bin; echo ${{toString version}} > $out/bin/${{name}}
       if [ ${{name}} = large ]; then
         /usr/bin/openssl enc -aes-128-ctr -nosalt -K 0 -iv ${{toString version}} \\
-          < /dev/zero 2>/dev/null | /usr/bin/head -c 30000000 > $out/noise
+          < /dev/zero 2>/dev/null | /usr/bin/head -c {large} > $out/noise
       fi
       exit 0
     '' ];
@@ -103,7 +105,7 @@ class MovingSource:
             f'  {name} = own "{name}" {OWN[name]} {version};'
             for name, version in self._versions.items()
         )
-        text = _SET.format(packages=self._packages, mark=self._mark, lines=lines)
+        text = _SET.format(packages=self._packages, mark=self._mark, lines=lines, large=LARGE)
         with self._lock:
             # Nobody can have asked for it before it is known here.
             revision = self._repository.commit(text)

@@ -126,7 +126,7 @@ class Ballast:
 
     def fill(self) -> None:
         """Leave no room for a byte."""
-        with self._file.open("ab") as file:
+        with suppress(OSError), self._file.open("ab") as file:
             size = file.tell()
             while free := os.statvfs(self._disk).f_bavail * os.statvfs(self._disk).f_frsize:
                 # Others take room at the same time.

@@ -76,6 +76,7 @@ def _environ(packages: PackageSet, source: MovingSource, mark: str) -> dict[str,
         "NIXERY_HOLD": "5",
         "NIXERY_FAILURE_TTL": "1",
         "NIXERY_DRAIN": "3",
+        "NIXERY_HISTORY_SIZE": "20",
         "CHAOS_MARK": mark,
     }
 

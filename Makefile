@@ -4,7 +4,7 @@ VENV := .venv
 PROGRAMS := nix-build=nix-bin git=git prlimit=util-linux venv=python3-venv
 TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd=containerd \
 	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl ssh=openssh-client \
-	chromium=chromium libatomic.so.1=libatomic1
+	chromium=chromium libatomic.so.1=libatomic1 systemd-analyze=systemd
 
 .PHONY: run test chaos bench lint clean
 
@@ -29,6 +29,7 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/service.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/crowd.py
 	@$(VENV)/bin/python benchmarks/packing.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py

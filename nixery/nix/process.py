@@ -205,6 +205,9 @@ class Processes:
         self._children: set[_Child] = set()
         self._stopping = False
 
+    def __len__(self) -> int:
+        return len(self._children)
+
     def run(
         self, argv: Sequence[str], on_lines: OnLines, limit: float | None = None
     ) -> Deferred[Ended]:

@@ -95,7 +95,7 @@ class Sources:
         pool = self._reactor.getThreadPool()
         await deferToThreadPool(self._reactor, pool, state_faults()(self._make_room), name)
         for number, path in enumerate(paths):
-            await self._commands.keep(path, os.path.join(self._folder, name, str(number)))
+            await self._commands.keep([path], os.path.join(self._folder, name, str(number)))
         with state_faults():
             _touch(os.path.join(self._folder, name))
         return paths

@@ -79,6 +79,9 @@ class Packers:
         self._stopped: list[Deferred[None]] = []
         self._deadline: IDelayedCall | None = None
 
+    def __len__(self) -> int:
+        return len(self._children)
+
     def pack(self, job: PackJob) -> Deferred[PackedLayer]:
         """Pack a layer, after those that were asked for before if all children are busy.
 

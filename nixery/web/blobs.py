@@ -15,8 +15,8 @@ from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.web.gate import gated
 from nixery.web.ranges import Range
 
-PIECE = 1024 * 1024
-"""Bytes that are read at once; no more than two pieces are in memory for a client."""
+PIECE = 256 * 1024
+"""Bytes that are read at once; of each client, few pieces are in memory."""
 
 
 class CutShort(Exception):

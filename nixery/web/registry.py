@@ -34,7 +34,7 @@ from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Holding, Redirected, StartOver
 from nixery.web.monitor import build_url, link_build
 from nixery.web.ranges import Range, parse_range
-from nixery.web.request import holder_of
+from nixery.web.request import RegistryRequest, holder_of
 
 _log = Logger()
 
@@ -96,7 +96,7 @@ class RegistryApi:
         else:
             image = parse_image(name, reference)
             self._auth.permit(request, name, reference)
-            on_build = partial(link_build, request) if self._links else None
+            on_build = partial(self._on_build, request)
             work = self._builder.manifest(image, on_build, holder_of(request))
             pull = await self._holding.hold(request, work)
         if pull.provenance is not None:
@@ -162,7 +162,6 @@ class RegistryApi:
         """Answer a request that something was wrong with, or that must wait elsewhere."""
         match failure.value:
             case NixeryError() as error:
-                _log.info("{uri}: {error}", uri=request.uri, error=error)
                 error = self._auth.censored(request, error)
                 return answer_error(request, error, build_url(request))
             case Redirected(location=location):
@@ -177,6 +176,13 @@ class RegistryApi:
             case _:
                 _log.failure("while answering {uri}", failure, uri=request.uri)
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
+
+    def _on_build(self, request: Request, id: str) -> None:
+        """The answer to a request waits for a build, or was found out by one."""
+        if isinstance(request, RegistryRequest):
+            request.built = True
+        if self._links:
+            link_build(request, id)
 
     def _permit(self, request: Request, name: str) -> None:
         """Let through what is about a name, and may be known by whoever asks."""

@@ -23,6 +23,7 @@ from nixery.model.image import Image, parse_image
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.git import Git
+from nixery.nix.keeping import KeptRoots
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix, request_for
 from nixery.nix.sources import Sources
@@ -59,7 +60,8 @@ class Machine:
         commands = Commands(self.processes, store)
         git = Git(reactor, self.processes, str(folder / "git"))
         sources = Sources(reactor, commands, git, str(folder / "sources"))
-        self.nix = Nix(reactor, commands, sources, "/expressions", str(folder), time_limit)
+        kept = KeptRoots(reactor, commands, str(folder / "kept"), 0)
+        self.nix = Nix(reactor, commands, sources, "/expressions", str(folder), time_limit, kept)
         self.nix.start()
         self.program("nix-build", f"echo '{FOUND}' >&2")
         self.program("nix", f"echo '{CLOSURE}'")

@@ -19,7 +19,7 @@ from nixery.model.errors import BlobUnknown, NixeryError
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from nixery.web.answers import TABLE
 from nixery.web.blobs import PIECE
-from tests.web.server import MANIFEST, Collector, Locating, Server, reactor, serving
+from tests.web.server import MANIFEST, Collector, Locating, Server, as_it_is, reactor, serving
 
 DIGEST = str(MANIFEST.digest)
 UNKNOWN = "sha256:" + "0" * 64
@@ -209,13 +209,8 @@ async def test_referrers() -> None:
 def file(tmp_path: Path) -> File:
     """A blob in a file of several pieces."""
     path = tmp_path / "blob"
-    path.write_bytes(bytes(range(256)) * (3 * PIECE // 256) + b"the end")
+    path.write_bytes(bytes(range(256)) * (12 * PIECE // 256) + b"the end")
     return as_it_is(path)
-
-
-def as_it_is(path: Path) -> File:
-    found = path.stat()
-    return File(str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 async def get_blob(server: Server, **headers: str) -> "tuple[int, bytes, dict[str, str]]":

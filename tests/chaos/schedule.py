@@ -27,6 +27,7 @@ _DECK = {
     "move file": 1,
     "move history": 1,
 }
+KINDS = frozenset(_DECK)
 _BETWEEN = 1.0  # seconds between two faults, on average
 RESTARTS_UNTIL = 0.7
 """The share of a run in which the daemon is restarted: behind it, one process stands it all."""

@@ -77,6 +77,7 @@ def _environ(packages: PackageSet, source: MovingSource, mark: str) -> dict[str,
         "NIXERY_FAILURE_TTL": "1",
         "NIXERY_DRAIN": "3",
         "NIXERY_HISTORY_SIZE": "20",
+        "NIXERY_STORAGE_MAX": "400M",
         "CHAOS_MARK": mark,
     }
 

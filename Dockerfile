@@ -1,37 +1,37 @@
-# Nixery as a container that needs no privileges:
-#   docker build -t nixery .
-#   docker run -p 8080:8080 -v nix:/nix -v nixery:/var/lib/nixery nixery
-ARG BASE=debian:12-slim
-
-FROM $BASE AS build
-RUN apt-get update && apt-get install -y --no-install-recommends python3-venv
+# Nixery in a container without privileges: docker build -t nixery . && docker run -p 8080:8080 nixery
+FROM debian:12 AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 COPY setup.py pyproject.toml README.md /src/
 COPY nix /src/nix
-COPY nixery /src/nixery
 COPY twisted /src/twisted
+COPY nixery /src/nixery
+# Twisted keeps a list of its plugins, which nobody may write later on.
 RUN python3 -m venv /opt/nixery \
-    && /opt/nixery/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheel /src \
-    && /opt/nixery/bin/pip install --no-cache-dir /wheel/*.whl \
-    && /opt/nixery/bin/pip uninstall --yes pip setuptools
-# Twisted's list of plugins, which the user of the daemon may not write.
-RUN cd / && /opt/nixery/bin/twistd --help > /dev/null
+    && /opt/nixery/bin/pip install --no-cache-dir /src \
+    && /opt/nixery/bin/pip uninstall --yes setuptools pip \
+    && /opt/nixery/bin/twistd --help > /dev/null
 
-FROM $BASE
+FROM debian:12
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends \
+    && apt-get install --yes --no-install-recommends \
         ca-certificates git nix-bin openssh-client python3 util-linux \
     && rm -rf /var/lib/apt/lists/* \
-    && groupadd --gid 1000 nixery \
-    && useradd --uid 1000 --gid 1000 --home-dir /var/lib/nixery --create-home nixery \
-    && install -d -o nixery -g nixery /nix
+    && useradd --uid 1000 --home-dir /var/lib/nixery --create-home nixery \
+    && mkdir -p /nix && chown nixery:nixery /nix
 COPY --from=build /opt/nixery /opt/nixery
 COPY deploy/container/start deploy/container/healthy /usr/local/bin/
-ENV HOME=/var/lib/nixery STATE_DIRECTORY=/var/lib/nixery USER=nixery PYTHONFAULTHANDLER=1
+# Nix writes to /nix itself: a store elsewhere takes namespaces, which most containers may not make.
+ENV STATE_DIRECTORY=/var/lib/nixery \
+    HOME=/var/lib/nixery \
+    USER=nixery \
+    NIX_REMOTE=local \
+    NIXERY_NIX_MIN_FREE=5G \
+    PYTHONFAULTHANDLER=1
 USER 1000:1000
 WORKDIR /
-EXPOSE 8080
-# The Nix store, and everything else: images, histories, copies of git repositories.
+# Nix's store, and all else: images, the history of builds, copies of git repositories.
 VOLUME ["/nix", "/var/lib/nixery"]
+EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["/usr/local/bin/healthy"]
+HEALTHCHECK --start-period=5m --timeout=10s CMD ["/usr/local/bin/healthy"]
 ENTRYPOINT ["/usr/local/bin/start"]

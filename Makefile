@@ -1,12 +1,12 @@
 # Two commands for a fresh Debian machine: `make run` and `make test`.
 
 VENV := .venv
-PROGRAMS := nix-build=nix-bin git=git setpriv=util-linux venv=python3-venv
+PROGRAMS := nix-build=nix-bin git=git prlimit=util-linux venv=python3-venv
 TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd=containerd \
 	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl ssh=openssh-client \
 	chromium=chromium libatomic.so.1=libatomic1 systemd-analyze=systemd
 
-.PHONY: run test bench lint clean
+.PHONY: run test chaos bench lint clean
 
 run: $(VENV)/.installed  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
@@ -18,11 +18,18 @@ test: $(VENV)/.installed-test  ## all tests, with real Nix and real clients
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/python -m pytest $(PYTEST)
 
+chaos: $(VENV)/.installed-test  ## ten minutes of pulls while everything breaks; NIXERY_CHAOS_SEED repeats a run
+	@scripts/require $(TEST_PROGRAMS)
+	@NIXERY_CHAOS_SECONDS=$${NIXERY_CHAOS_SECONDS:-600} \
+		NIXERY_CHAOS_SEED=$${NIXERY_CHAOS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} \
+		$(VENV)/bin/python -m pytest -s tests/chaos
+
 bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@scripts/require $(TEST_PROGRAMS)
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/service.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/crowd.py
 	@$(VENV)/bin/python benchmarks/packing.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py

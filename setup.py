@@ -15,6 +15,7 @@ PACKAGES = [
     "nixery.packing",
     "nixery.storage",
     "nixery.storage.gcs",
+    "nixery.watching",
     "nixery.web",
     "nixery.web.pages",
     # Listed, not found: there is, and must be, no __init__.py beside the plugin, since it would
@@ -73,6 +74,8 @@ setup(
             "mypy>=1.11",
             "mypy-zope>=1.0.7",
             "pytest>=8.0",
+            "pyyaml>=6.0",
+            "types-PyYAML>=6.0",
             "pytest-twisted>=1.14",
             "ruff>=0.6",
             "types-psutil>=5.9",

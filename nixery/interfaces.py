@@ -28,10 +28,15 @@ class File:
     """A blob as a file of this machine, verified.
 
     :param size: bytes.
+    :param modified: when it was written last, in nanoseconds since the epoch: what is written
+        later is not verified.
+    :param changed: when anything of it changed last; unlike the former, nobody can set it.
     """
 
     path: str
     size: int
+    modified: int
+    changed: int
 
 
 @attrs.frozen

@@ -18,6 +18,7 @@ from nixery.nix.resolve import FlakeResolver, GitResolver
 from nixery.nix.sources import Sources
 from nixery.settings import Settings
 from nixery.storage.filesystem import FilesystemStorage
+from nixery.storage.housekeeping import Bounds
 
 _CONNECTIONS = 16  # that are kept to one host
 _PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
@@ -35,7 +36,9 @@ def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mappin
     """Where images are kept, not started yet."""
     chosen = settings.bucket
     if chosen is None:
-        return FilesystemStorage(reactor, settings.storage_path)
+        disk = settings.disk
+        bounds = Bounds(disk.storage_max, disk.storage_grace, disk.scrub_days)
+        return FilesystemStorage(reactor, settings.storage_path, bounds)
     # Google's libraries take a quarter of a second and 15 MB.
     from nixery.storage.gcs.making import BucketSettings
     from nixery.storage.gcs.making import make_storage as make_gcs_storage

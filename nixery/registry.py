@@ -15,8 +15,10 @@ from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer
+from nixery.nix.keeping import KeptRoots
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
@@ -32,8 +34,10 @@ from nixery.parts import (
 )
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
+from nixery.watchers import Watchers
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.operations import OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
@@ -44,6 +48,7 @@ class Registry:
     """The parts of the daemon.
 
     :ivar site: what is served to clients.
+    :ivar operations: what is served to machines that watch, at an endpoint of its own.
     """
 
     def __init__(
@@ -69,23 +74,36 @@ class Registry:
         self._git = make_git(reactor, settings, self._processes)
         self._sources = make_sources(reactor, settings, commands, self._git)
         self._resolver = make_resolver(reactor, settings, self._git, commands)
-        self._nix = Nix(reactor, commands, self._sources, expressions, state, settings.nix_timeout)
+        disk = settings.disk
+        kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.nix_keep_days)
+        self._collector = Collector(reactor, commands, kept, disk.nix_min_free)
+        limit = settings.nix_timeout
+        self._nix = Nix(reactor, commands, self._sources, expressions, state, limit, kept)
         self._storage = make_storage(reactor, self._agent, settings, environ)
         self._packers = Packers(reactor, reactor, settings.packers)
+        folders = {"state": state, "nix": store or "/nix/store"}
+        if settings.bucket is None:
+            folders["storage"] = settings.storage_path
+        self._watchers = Watchers(reactor, self._storage, self._resolver, commands, folders)
         limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
-        self._history = History(reactor, os.path.join(state, "history"), limits)
+        folder = os.path.join(state, "history")
+        self._history = History(reactor, folder, limits, on_end=self._watchers.built)
         self._popularity: dict[str, int] = {}  # filled before the first request is taken
-        self._builder = self._make_builder()
+        cache = Cache(self._storage)
+        self._builder = self._make_builder(cache)
         indexer = Indexer(reactor, self._processes, commands, self._sources, expressions)
         folder = os.path.join(state, "search")
         self._catalogue = Catalogue(reactor, self._resolver, indexer, folder)
         access = make_access(reactor, settings.access)
         self._watch = Watch(reactor, [*watched, *access.watched])
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
+        bounds = self.site.bounds
+        self._watchers.read_from(self._builder, cache, bounds, self._processes, self._packers)
+        self._watchers.read_from_disk(self._storage, self._collector)
+        self.operations = OperationsSite(self._watchers.operations)
 
-    def _make_builder(self) -> Builder:
+    def _make_builder(self, cache: Cache) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
-        cache = Cache(storage)
         layers = LayerMaker(storage, cache, self._nix, self._packers, settings.compression)
         maker = ImageMaker(
             reactor,
@@ -110,16 +128,31 @@ class Registry:
             builds = BuildsApi(reactor, self._history, logs, auth)
             packages = PackagesApi(self._catalogue, auth)
         trusted = Trusted.parse(settings.proxies)
-        hold, storage = settings.hold, self._storage
-        return make_site(reactor, builder, storage, hold, pages, builds, packages, auth, trusted)
+        hold, storage, limits = settings.hold, self._storage, settings.http
+        return make_site(
+            reactor,
+            builder,
+            storage,
+            hold,
+            pages,
+            builds,
+            packages,
+            auth,
+            trusted,
+            limits,
+            self._watchers.metrics,
+            self._watchers.operations if settings.operations is None else None,
+        )
 
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
         self._watch.start()
+        self._watchers.start()
         await self._storage.start()
         self._git.start()
         await self._history.start()
         self._nix.start()
+        self._collector.start()
         await self._load_popularity()
 
     async def reload(self) -> None:
@@ -129,13 +162,16 @@ class Registry:
 
     async def drain(self) -> None:
         """Wait until all clients are answered."""
+        self._watchers.readiness.stopping = True
         # Whoever holds the socket hands those who ask again to the next daemon.
         await self.site.drain(handover=self._settings.endpoint.startswith("systemd:"))
 
     async def finish(self) -> None:
         """End the parts."""
         self._watch.stop()
+        self._watchers.stop()
         await self._builder.stop()
+        await self._collector.stop()
         await self._catalogue.stop()
         await self._sources.stop()
         await self._resolver.stop()
@@ -159,14 +195,18 @@ def make_service(
     environ: Mapping[str, str],
     endpoint: IStreamServerEndpoint,
     watched: Sequence[Watched[Any]] = (),
+    operations: IStreamServerEndpoint | None = None,
 ) -> RegistryService:
     """The daemon, at an endpoint.
 
+    :param operations: where health and metrics are to be had; none for the same endpoint.
     :param watched: files of the endpoint's.
     """
     registry = Registry(reactor, settings, environ, watched)
     phases = Phases(registry.prepare, registry.reload, registry.drain, registry.finish)
     served = [Served(endpoint, registry.site)]
+    if operations is not None:
+        served.append(Served(operations, registry.operations))
     return RegistryService(reactor, served, phases, settings.drain, environ)
 
 

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from nixery.signals import Signals
@@ -70,6 +70,8 @@ class RegistryService(Service):
         """
         self.setName("nixery")  # type: ignore[no-untyped-call]
         self.started: Deferred[None] | None = None
+        self.observer: ILogObserver | None = None
+        """Writes the log instead of what twistd would have write it."""
         self._ports: list[IListeningPort] = []
         self._reactor = reactor
         self._served = served
@@ -83,6 +85,12 @@ class RegistryService(Service):
             signal.SIGHUP: self._asked_to_reload,
         }
         self._signals = Signals(reactor, handlers)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of an application, which twistd asks for a log observer."""
+        if self.observer is not None:
+            parent.setComponent(ILogObserver, self.observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]

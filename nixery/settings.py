@@ -219,6 +219,7 @@ def _http_limits(values: Mapping[str, Any]) -> HttpLimits:
 def _disk_limits(values: Mapping[str, Any]) -> DiskLimits:
     return DiskLimits(
         storage_max=values["NIXERY_STORAGE_MAX"],
+        storage_grace=values["NIXERY_STORAGE_GRACE"],
         scrub_days=values["NIXERY_SCRUB_DAYS"],
         nix_keep_days=values["NIXERY_NIX_KEEP_DAYS"],
         nix_min_free=values["NIXERY_NIX_MIN_FREE"],

@@ -5,14 +5,17 @@ import shutil
 import sys
 from typing import Any, ClassVar, NoReturn
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.task import react
 from twisted.python.usage import Options as UsageOptions
 
 from nixery.access.files import make_access
 from nixery.access.watched import FileInvalid
+from nixery.descriptors import make_room
 from nixery.model.source import Folder, Source
 from nixery.nix.store import find_store
 from nixery.parts import (
@@ -23,18 +26,19 @@ from nixery.registry import make_service
 from nixery.settings import Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
 from nixery.variables import SOURCES, VARIABLES, Variable
+from nixery.watching.logs import json_observer
 from nixery.web.tls import Pair, TLSEndpoint, split_endpoint, watch_pair
 
 PROGRAMS = {
     "nix-build": "Nix",
     "nix": "Nix",
     "git": "git",
-    "setsid": "util-linux",
-    "setpriv": "util-linux",
     "prlimit": "util-linux",
     "nice": "coreutils",
 }
 """The programs that are run, and what they belong to."""
+BACKLOG = 1024
+"""Connections that may wait to be taken; the kernel's own limit may be lower."""
 
 
 def _parameter(variable: Variable) -> list[Any]:
@@ -164,18 +168,41 @@ def storage_faults(settings: Settings) -> list[str]:
     return found
 
 
+def with_backlog(endpoint: str) -> str:
+    """An endpoint string with room for newcomers that come all at once.
+
+    Twisted's own is for 50: the kernel drops what comes beyond, and clients try again after a
+    second.
+    """
+    if endpoint.partition(":")[0] not in ("tcp", "tcp6", "unix") or ":backlog=" in endpoint:
+        return endpoint
+    return f"{endpoint}:backlog={BACKLOG}"
+
+
 def makeService(options: Options) -> IService:
     """Put the daemon together. The only place that knows the global reactor."""
     from twisted.internet import reactor
 
-    settings = options.settings
+    settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
     try:
         text, pair = split_endpoint(settings.endpoint)
-        endpoint = serverFromString(reactor, text)
+        endpoint = serverFromString(reactor, with_backlog(text))
         pair = Pair(*settings.tls) if settings.tls is not None else pair
         watched = [] if pair is None else [watch_pair(pair)]
     except Exception as error:  # every kind of endpoint has its own way of refusing
         _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
     if watched:
         endpoint = TLSEndpoint(endpoint, watched[0])
-    return make_service(reactor, settings, os.environ, endpoint, watched)
+    operations = _operations_endpoint(reactor, settings)
+    service = make_service(reactor, settings, os.environ, endpoint, watched, operations)
+    if settings.log_format == "json":
+        service.observer = json_observer(options.parent["logfile"] if options.parent else None)
+    return service
+
+
+def _operations_endpoint(reactor: Any, settings: Settings) -> IStreamServerEndpoint | None:
+    text = settings.operations
+    try:
+        return serverFromString(reactor, text) if text is not None else None
+    except Exception as error:  # as above
+        _give_up([f"NIXERY_OPERATIONS_LISTEN is {text!r}; it can't be listened on: {error}"])

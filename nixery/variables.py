@@ -281,6 +281,12 @@ VARIABLES = (
         size(1),
     ),
     Variable(
+        "NIXERY_STORAGE_GRACE",
+        "Seconds in which an image is not dropped after it, or a part of it, was asked for.",
+        number(0, 604800, float),
+        "600",
+    ),
+    Variable(
         "NIXERY_SCRUB_DAYS",
         "Days in which every blob on disk is verified once, in the background; 0 for never.",
         number(0, 36500, float),

@@ -13,6 +13,7 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
@@ -25,7 +26,7 @@ from nixery.parts import child_environment
 from nixery.registry import make_service
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
-from nixery.tap import Options, makeService
+from nixery.tap import Options, makeService, with_backlog
 from tests.gcs.fake import fake_gcs_server
 
 reactor: Any = _reactor
@@ -329,3 +330,20 @@ def test_check_says_who_may_pull(tmp_path: Path) -> None:
     assert "may pull     everybody" in twistd(tmp_path, "--check").stdout
     ran = twistd(tmp_path, "--check", NIXERY_HTPASSWD=str(tmp_path / "users"))
     assert "may pull     users with passwords" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "becomes"),
+    [
+        ("tcp:8080", "tcp:8080:backlog=1024"),
+        (r"tcp6:80:interface=\:\:1", r"tcp6:80:interface=\:\:1:backlog=1024"),
+        ("unix:/run/nixery", "unix:/run/nixery:backlog=1024"),
+        ("tcp:8080:backlog=7", "tcp:8080:backlog=7"),
+        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+    ],
+)
+def test_backlog(endpoint: str, becomes: str) -> None:
+    """Many may connect at once, unless the operator has said how many; the string stays valid."""
+    assert with_backlog(endpoint) == becomes
+    if not endpoint.startswith("systemd"):
+        serverFromString(reactor, becomes)

@@ -145,7 +145,8 @@ class Builder:
         try:
             manifest = await self._in_turn(build, key, image, pinned)
         except BaseException as error:
-            record.failed(_reason(error), getattr(error, "derivation", None))
+            derivation = getattr(error, "derivation", None)
+            record.failed(_reason(error), derivation, type(error).__name__)
             self._failures.note(key, error, record.id)
             raise
         finally:

@@ -2,7 +2,7 @@
 layer."""
 
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -33,6 +33,8 @@ class Cache:
         """
         :param remembered: manifests that are kept in memory.
         """
+        self.lookups: Counter[str] = Counter()
+        """How often a manifest was found in ``memory``, in the ``storage``, or was ``missing``."""
         self._storage = storage
         self._by_key: _Recent[Digest] = _Recent(remembered)
         self._by_digest: _Recent[Manifest] = _Recent(remembered)
@@ -40,11 +42,17 @@ class Cache:
 
     async def manifest(self, image_key: str) -> Manifest | None:
         """The manifest of an image key, if all that it names is stored; it is looked every time."""
-        digest = self._by_key.get(image_key)
+        digest, level = self._by_key.get(image_key), "memory"
         if digest is None:
-            digest = await self._read(f"manifests/{image_key}", _digest)
-        if digest is None:
-            return None
+            digest, level = await self._read(f"manifests/{image_key}", _digest), "storage"
+        manifest = await self._whole(digest) if digest is not None else None
+        self.lookups[level if manifest is not None else "missing"] += 1
+        if manifest is not None and digest is not None:
+            self._by_key.put(image_key, digest)
+        return manifest
+
+    async def _whole(self, digest: Digest) -> Manifest | None:
+        """A manifest, if all that it names is stored."""
         try:
             manifest = await self.manifest_of(digest)
         except ManifestUnknown:
@@ -52,7 +60,6 @@ class Cache:
         own = Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
         if await self._storage.missing_blobs([own, *manifest.blobs]):
             return None
-        self._by_key.put(image_key, digest)
         return manifest
 
     async def manifest_of(self, digest: Digest) -> Manifest:

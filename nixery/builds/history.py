@@ -53,8 +53,10 @@ class History:
         limits: Limits | None = None,
         bounds: Bounds | None = None,
         now: Callable[[], float] = time.time,
+        on_end: Callable[[Record], None] = lambda record: None,
     ) -> None:
         """
+        :param on_end: is told of every build that has ended.
         :param bounds: what a build that runs takes of memory.
         :param now: the time in seconds since the epoch.
         """
@@ -64,6 +66,7 @@ class History:
         self._limits = limits or Limits()
         self._bounds = bounds or Bounds()
         self._now = now
+        self._on_end = on_end
         self._records: dict[str, Record] = {}
         self._kept: dict[str, Kept] = {}
         self._ending: dict[str, Deferred[None]] = {}
@@ -163,6 +166,7 @@ class History:
                 return id
 
     def _ended(self, record: Record) -> None:
+        self._on_end(record)
         self._ending[record.id] = Deferred.fromCoroutine(self._finish(record))
 
     async def _finish(self, record: Record) -> None:

@@ -9,7 +9,7 @@ from nixery.builds.cache import Cache
 from nixery.builds.gather import gather
 from nixery.coalesce import Coalescer
 from nixery.interfaces import INix, IStorage, IUpload
-from nixery.model.errors import PackingFailed
+from nixery.model.errors import PackerKilled, PackingFailed
 from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
 from nixery.model.rootfs import Entry, File, Folder, Link
@@ -69,6 +69,7 @@ class LayerMaker:
         """Pack and store a layer, or wait for another image's build that is just doing so.
 
         :raises PackingFailed: if it can't be packed.
+        :raises PackerKilled: if the packing process was killed, and the next one too.
         :raises StorageFull: if there is no room for it.
         """
         key = contents.key(self.packer)
@@ -81,6 +82,14 @@ class LayerMaker:
         return self._packing.stop()
 
     async def _make(self, key: str, contents: Contents, emit: Emit) -> Layer:
+        try:
+            layer = await self._store(contents, emit)
+        except PackerKilled:  # by someone who knows nothing of the layer
+            layer = await self._store(contents, emit)
+        await self._cache.remember_layer(key, layer)
+        return layer
+
+    async def _store(self, contents: Contents, emit: Emit) -> Layer:
         upload = await self._storage.receive()
         try:
             packed = await self._pack(contents, upload)
@@ -90,9 +99,7 @@ class LayerMaker:
         finally:
             await upload.discard()
         descriptor = Descriptor(media_type(self._compression), packed.digest, packed.size)
-        layer = Layer(descriptor, packed.diff_id, paths)
-        await self._cache.remember_layer(key, layer)
-        return layer
+        return Layer(descriptor, packed.diff_id, paths)
 
     async def _pack(self, contents: Contents, upload: IUpload) -> PackedLayer:
         try:

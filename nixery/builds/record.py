@@ -12,6 +12,7 @@ from nixery.builds.following import Source
 from nixery.builds.saving import IHistoryReactor, Saver
 from nixery.builds.summary import Head, Summary
 from nixery.builds.tail import Bounds, Tail
+from nixery.builds.timing import Timing
 from nixery.model.event_json import line
 from nixery.model.events import Asked, Done, Event, Failed, LogLine
 
@@ -41,7 +42,10 @@ class Record:
         self._head = head
         self._on_end = on_end
         self._most = 0
+        self.outcome = "done"
+        """How it ended, in a word."""
         self._summary = Summary()
+        self.timing = Timing(head.started)
         self._journal = Journal(reactor, f"{head.name}:{head.tag}")
         file = BlockFile(path)
         tail = Tail(reactor, bounds, lambda block: self._saver.put(block))
@@ -85,11 +89,13 @@ class Record:
         self._journal.done(digest)
         self._end(Done(digest), state="done", digest=digest)
 
-    def failed(self, reason: str, derivation: str | None = None) -> None:
+    def failed(self, reason: str, derivation: str | None = None, outcome: str = "failed") -> None:
         """The build failed.
 
+        :param outcome: the kind of failure, in a word.
         :param derivation: the one that failed to build, if one did.
         """
+        self.outcome = outcome
         self._journal.failed(reason)
         self._end(Failed(reason, derivation), state="failed", error=reason)
 
@@ -105,6 +111,7 @@ class Record:
     def _end(self, event: Event, **facts: Any) -> None:
         self._take(event)
         self._head = attrs.evolve(self._head, ended=self._now(), **facts)
+        self.timing.end(self._head.ended or 0)
         self.source.ended = True
         self.source.tail.flush()
         self._on_end(self)
@@ -112,5 +119,6 @@ class Record:
     def _take(self, event: Event) -> None:
         seconds = self._now()
         self._summary.note(event, seconds)
+        self.timing.note(event, seconds)
         tail = self.source.tail
         tail.add(line(tail.last + 1, seconds, event))

@@ -21,13 +21,14 @@ from nixery.model.events import Event, Failed
 
 INTERRUPTED = "interrupted: the daemon ended while the image was made"
 _HEAD, _EVENTS = ".json", ".events.zst"
+_BLOCK = 4096  # bytes in which file systems give out room: most builds' files are smaller
 
 
 @attrs.frozen
 class Kept:
     """A build that has ended.
 
-    :param size: bytes of its files.
+    :param size: bytes that its files take of the disk.
     """
 
     head: Head
@@ -145,7 +146,8 @@ class Shelf:
         size = 0
         for ending in (_HEAD, _EVENTS):
             with contextlib.suppress(OSError):
-                size += os.stat(os.path.join(self._folder, id + ending)).st_size
+                length = os.stat(os.path.join(self._folder, id + ending)).st_size
+                size += -(-length // _BLOCK) * _BLOCK
         return size
 
     def _read(self, id: str) -> Any:

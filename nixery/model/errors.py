@@ -333,6 +333,11 @@ class PackingFailed(NixeryError):
 
 
 @attrs.define
+class PackerKilled(PackingFailed):
+    """A packing process was ended by a signal: nothing is wrong with the layer."""
+
+
+@attrs.define
 class StorageFull(NixeryError):
     """There is no room left for what is to be stored."""
 

@@ -50,6 +50,7 @@ class DiskLimits:
     """How much is kept on this machine's disks.
 
     :param storage_max: bytes of the filesystem storage; none for no bound.
+    :param storage_grace: seconds after its last use in which nothing of an image is dropped.
     :param scrub_days: in which every blob is verified once; 0 for never.
     :param nix_keep_days: that the store paths of an image are kept after it was made.
     :param nix_min_free: bytes that are to be free on the Nix store's disk: below that, store
@@ -57,6 +58,7 @@ class DiskLimits:
     """
 
     storage_max: int | None = None
+    storage_grace: float = 600
     scrub_days: float = 30
     nix_keep_days: float = 30
     nix_min_free: int | None = None

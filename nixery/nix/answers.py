@@ -44,6 +44,11 @@ _FOR_ANOTHERS_SAKE = (
     *("dependencies of derivation", "dependency failed", "dependencies failed"),
     "error: build of ",
 )
+# An output that Nix looks at, in a builder's own root at times, and does not take.
+_REJECTED = re.compile(
+    r"'\S*/nix/store/[0-9a-z]{32}-(?P<output>[^/']+)(?P<file>/[^']*)?'(?: for output '[^']+')?"
+    r"(?: has (?P<type>an unsupported type)|; rejecting this build output)"
+)
 _ENDLESS = "stack overflow (possible infinite recursion)"
 _TIMED_OUT = 101  # an exit code of nix-build
 # What is of level 0 and no error: advice, and what a set traces.
@@ -116,7 +121,8 @@ class Account:
     def roots(self) -> tuple[Root, ...]:
         """The packages that evaluation found, in the order of their names.
 
-        :raises NixUnavailable: if one has no store path before it is built, or nothing was found.
+        :raises EvaluationFailed: if one has no store path before it is built.
+        :raises NixUnavailable: if nothing was found.
         """
         if not self.found:
             raise NixUnavailable("it did not say what it found")
@@ -124,7 +130,10 @@ class Account:
         for document in self.found:
             attribute, path = ".".join(document["attribute"]), document["path"]
             if not is_store_path(path):
-                raise NixUnavailable(f"{attribute} is content-addressed, which is not supported")
+                raise EvaluationFailed(
+                    f"{attribute} has no store path before it is built, as content-addressed "
+                    "packages have none: that is not supported"
+                )
             roots.append(Root(document["package"], attribute, path))
         return tuple(sorted(roots, key=lambda root: root.package))
 
@@ -201,6 +210,10 @@ def _not_built(account: Account, code: int, text: str, time_limit: int) -> Nixer
         log = list(account.tails.get(account.timed_out, ()))
         return BuildTimedOut(account.timed_out, time_limit, log)
     path, said = _failed_derivation(account.errors)
+    if path is None and (rejected := _REJECTED.search(text)):
+        fault = rejected["type"] or "a suspicious owner or permissions"
+        reason = f"Nix does not take its output: {rejected['file'] or 'it'} has {fault}"
+        return BuildFailed(rejected["output"], reason, [])
     if path is None:
         return NixUnavailable(_first_words(text) or f"it ended with exit code {code}")
     derivation = store_name(path)

@@ -77,9 +77,12 @@ class Commands:
         """
         return (await self._output("nix-store", "--add", "--", folder)).strip()
 
-    async def keep(self, path: str, link: str) -> None:
-        """Keep the garbage collector from a store path, as long as there is a link to it."""
-        await self._output("nix-store", "--add-root", link, "--realise", "--", path)
+    async def keep(self, paths: Sequence[str], link: str) -> None:
+        """Keep the garbage collector from store paths, as long as there are links to them.
+
+        :param link: the first; the others have ``-2``, ``-3`` and so on at their ends.
+        """
+        await self._output("nix-store", "--add-root", link, "--realise", "--", *paths)
 
     async def lock(self, reference: str) -> LockedFlake:
         """What a flake reference stands for at the moment.

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
 from nixery.model.source import hide_credentials
+from nixery.nix.faults import state_faults
 from nixery.nix.process import Ended, Processes
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ _AT_ONCE = 8
 # No process of git's own may go on after the one that is waited for, and none may be asked
 # for that a repository's configuration names.
 _OPTIONS = ("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false")
+_NO_HEAD = "--no-write-fetch-head"
 # What a server says that knows the commit not, or gives out none but its branches' tips.
 _UNKNOWN = ("not our ref", "couldn't find remote ref", "no such remote ref")
 _TIPS_ALONE = ("unadvertised object", "dumb http transport", "does not support shallow")
@@ -192,17 +194,25 @@ class Git:
         name = hashlib.sha256(f"{url} {purpose}".encode("utf-8", "surrogateescape")).hexdigest()
         path = os.path.join(self._folder, f"{name[:32]}.git")
         if not os.path.exists(os.path.join(path, "HEAD")):
-            await self._in_thread(lambda: os.makedirs(self._folder, mode=0o700, exist_ok=True))
-            ended, errors = await self._run(["git", "init", "--quiet", "--bare", path], ASK_LIMIT)
+            new = f"{path}.new"
+            await self._in_thread(lambda: self._make_room(new))
+            ended, errors = await self._run(["git", "init", "--quiet", "--bare", new], ASK_LIMIT)
             if ended.code != 0:
                 raise GitFailed(errors)
+            await self._in_thread(lambda: os.rename(new, path))
         return path
+
+    def _make_room(self, path: str) -> None:
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
 
     def _lock(self, key: str) -> DeferredLock:
         return self._locks.setdefault(key, DeferredLock())
 
     async def _fetch_remote(self, repository: str, what: Sequence[str]) -> str:
-        fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
+        await self._in_thread(lambda: _drop_unfinished(repository))
+        # As a pack, which is there whole or not at all.
+        fetch = ("-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--no-tags", _NO_HEAD)
         return await self._remote((f"--git-dir={repository}", *fetch, *what), FETCH_LIMIT)
 
     async def _local(self, repository: str, *arguments: str) -> str:
@@ -222,7 +232,15 @@ class Git:
         return ended, _reason(errors)
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), state_faults()(work))
+
+
+def _drop_unfinished(repository: str) -> None:
+    """Remove locks and files of processes of git that were killed: none is at it now."""
+    for folder, _, names in os.walk(repository):
+        for name in names:
+            if name.endswith(".lock") or name.startswith("tmp_"):
+                os.unlink(os.path.join(folder, name))
 
 
 def _reason(errors: list[bytes]) -> str:

@@ -6,7 +6,6 @@ for most sets, and a run that needed too much memory is followed by one that beg
 """
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from nixery.model.image import AMD64
 from nixery.model.packages import Path, told_path
 from nixery.model.source import PinnedSource
 from nixery.nix.commands import Commands, request_options
+from nixery.nix.keeper import leave_folder, take_folder
 from nixery.nix.process import Ended, Processes
 from nixery.nix.realise import set_request
 from nixery.nix.sources import Sources
@@ -120,7 +120,10 @@ class Indexer:
 
     async def _made_of(self, kind: str, pieces: Sequence[bytes]) -> bytes:
         """Have an index made by a process of its own: a thread would keep the reactor waiting."""
-        folder = await self._in_thread(tempfile.mkdtemp)
+        taken = await self._in_thread(lambda: take_folder(os.fsencode(tempfile.gettempdir())))
+        if taken is None:
+            raise NixUnavailable(f"no folder can be made in {tempfile.gettempdir()}")
+        folder = os.fsdecode(taken[0])
         try:
             await self._in_thread(lambda: _write(os.path.join(folder, kind), pieces))
             store = f"{self._commands.store or ''}/nix/store"
@@ -132,7 +135,7 @@ class Indexer:
                 raise NixUnavailable(b"\n".join(errors).decode("utf-8", "replace")[-500:])
             return await self._in_thread(lambda: _read(os.path.join(folder, "made")))
         finally:
-            await self._in_thread(lambda: shutil.rmtree(folder, ignore_errors=True))
+            await self._in_thread(lambda: leave_folder(*taken))
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)

@@ -1,11 +1,13 @@
 """The popularity table: loaded from where the operator keeps it."""
 
 import os
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 import treq
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.web.iweb import IAgent
 
 from nixery.model.errors import SourceUnavailable
@@ -22,6 +24,8 @@ class PopularityTable:
     The table decides how layers are grouped, and so the digests: to go on without it would
     quietly make other images than yesterday.
     """
+
+    _log = Logger()
 
     def __init__(self, reactor: IReactorThreads, agent: IAgent, url: str, copy: str) -> None:
         """
@@ -76,11 +80,16 @@ class PopularityTable:
             raise SourceUnavailable(name, hide_credentials(str(error))) from error
 
     def _write_copy(self, content: bytes) -> None:
-        beside = f"{self._copy}.{os.getpid()}"
-        os.makedirs(os.path.dirname(self._copy), exist_ok=True)
-        with open(beside, "wb") as file:
-            file.write(content)
-        os.replace(beside, self._copy)
+        beside = f"{self._copy}.new"
+        try:
+            os.makedirs(os.path.dirname(self._copy), exist_ok=True)
+            with open(beside, "wb") as file:
+                file.write(content)
+            os.replace(beside, self._copy)
+        except OSError as error:
+            self._log.error("{path} can't be written: {error}", path=self._copy, error=error)
+            with suppress(OSError):
+                os.unlink(beside)
 
 
 def _read(path: str) -> bytes:

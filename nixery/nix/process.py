@@ -1,12 +1,13 @@
 """One child process at a time: its lines out, a time limit, and an end that leaves nobody behind.
 
-Children run in a session of their own, so that a whole group can be signalled, and ask the
-kernel for a TERM when this process dies, however it dies: Nix ends its builders on TERM, but
-Nix before 2.19 leaves them running on KILL.
+Each child has a keeper (:mod:`nixery.nix.keeper`), which is what is started here: it gathers
+those who lose their parents, ends everybody when the child ends, and does the same when this
+process dies, however it dies.
 """
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import cast
@@ -25,7 +26,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
+from nixery.nix import keeper
 
+KEEPER = keeper.__file__
 MAX_LINE = 4 * 1024 * 1024
 """Bytes of a line that are kept; what is behind them is dropped."""
 GRACE = 5.0
@@ -126,7 +129,8 @@ class _Child:
         self._family: list[psutil.Process] = []
 
     def start(self, argv: Sequence[str], environ: Mapping[str, str], limit: float | None) -> None:
-        command = ["setpriv", "--pdeathsig", "TERM", "setsid", *argv]
+        keeper = [sys.executable, "-I", "-S", KEEPER, str(os.getpid()), str(self._grace)]
+        command = [*keeper, *argv]
         transport = self._reactor.spawnProcess(
             _Forwarder(self), command[0], command, env=environ, childFDs={0: "w", 1: "r", 2: "r"}
         )
@@ -140,9 +144,10 @@ class _Child:
         """TERM now, KILL for whatever of it is there after the grace."""
         if self._pid is None:
             return
-        # Whoever outlives the child is nobody's descendant any more: it is noted now.
+        # For the case that the keeper does not live to end them.
         self._family.extend(_descendants(self._pid))
-        self._signal(signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
         self._timers.append(self._reactor.callLater(self._grace, self._kill))
 
     def exited(self) -> None:
@@ -179,17 +184,9 @@ class _Child:
     def _kill(self) -> None:
         if self._pid is None:
             return
-        # Builders have sessions, and so groups, of their own: the group alone is not all.
         _kill_all([*self._family, *_descendants(self._pid)])
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
-        pid = cast(int, self._pid)
-        try:
-            os.killpg(pid, number)
-        except ProcessLookupError:  # setsid did not come to run yet
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
 
 
 class Processes:
@@ -207,6 +204,9 @@ class Processes:
         self._environ = environ
         self._children: set[_Child] = set()
         self._stopping = False
+
+    def __len__(self) -> int:
+        return len(self._children)
 
     def run(
         self, argv: Sequence[str], on_lines: OnLines, limit: float | None = None

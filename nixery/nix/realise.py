@@ -21,7 +21,9 @@ from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands, request_options
 from nixery.nix.events import EventParser
+from nixery.nix.faults import state_faults
 from nixery.nix.hiding import without_place
+from nixery.nix.keeping import KeptRoots
 from nixery.nix.process import Ended, OnLines
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
@@ -45,11 +47,13 @@ class Nix:
         expressions: str,
         state: str,
         time_limit: int,
+        kept: KeptRoots,
     ) -> None:
         """
         :param expressions: the folder of ``realise.nix``.
         :param state: a folder for garbage collector roots.
         :param time_limit: seconds that a builder may run, and an evaluation.
+        :param kept: keeps what was made for a while.
         """
         self._reactor = reactor
         self._commands = commands
@@ -58,6 +62,7 @@ class Nix:
         self._expression = os.path.join(expressions, "realise.nix")
         self._roots = os.path.join(state, "roots")
         self._time_limit = time_limit
+        self._kept = kept
 
     def start(self) -> None:
         """Drop the garbage collector roots of processes that are no more."""
@@ -72,7 +77,8 @@ class Nix:
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         guard = os.path.join(self._roots, f"{os.getpid()}.{uuid.uuid4().hex}")
-        os.mkdir(guard)
+        with state_faults():
+            os.mkdir(guard)
         try:
             account = await self._build(image, pinned, guard, emit)
             roots = account.roots()
@@ -83,6 +89,7 @@ class Nix:
         return Realisation(roots, graph, guard)
 
     async def release(self, realisation: Realisation) -> None:
+        await self._kept.keep([root.path for root in realisation.roots])
         await self._in_thread(lambda: shutil.rmtree(realisation.guard, ignore_errors=True))
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":

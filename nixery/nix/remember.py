@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -147,6 +146,12 @@ def _read(path: str) -> dict[str, str]:
 def _replace(path: str, texts: dict[str, str]) -> None:
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-        json.dump(texts, file)
-    os.replace(file.name, path)
+    beside = f"{path}.new"  # always the same: what a process has left that was killed is replaced
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            json.dump(texts, file)
+        os.replace(beside, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise

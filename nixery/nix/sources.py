@@ -22,6 +22,7 @@ from nixery.model.source import (
     hide_place,
 )
 from nixery.nix.commands import Commands
+from nixery.nix.faults import state_faults
 from nixery.nix.git import CommitUnknown, Git, GitFailed
 
 KEPT = 20
@@ -92,10 +93,11 @@ class Sources:
         except NixUnavailable as error:
             raise _unavailable(pinned.source, error.reason) from error
         pool = self._reactor.getThreadPool()
-        await deferToThreadPool(self._reactor, pool, self._make_room, name)
+        await deferToThreadPool(self._reactor, pool, state_faults()(self._make_room), name)
         for number, path in enumerate(paths):
-            await self._commands.keep(path, os.path.join(self._folder, name, str(number)))
-        _touch(os.path.join(self._folder, name))
+            await self._commands.keep([path], os.path.join(self._folder, name, str(number)))
+        with state_faults():
+            _touch(os.path.join(self._folder, name))
         return paths
 
     async def _add_commit(self, pinned: PinnedSource) -> str:

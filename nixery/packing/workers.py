@@ -24,7 +24,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from nixery.model.errors import NixeryError, PackingFailed, ShuttingDown
+from nixery.model.errors import NixeryError, PackerKilled, PackingFailed, ShuttingDown
 from nixery.packing.job import PackedLayer, PackJob, read_answer
 
 _ANSWER_LIMIT = 1 << 20
@@ -79,12 +79,16 @@ class Packers:
         self._stopped: list[Deferred[None]] = []
         self._deadline: IDelayedCall | None = None
 
+    def __len__(self) -> int:
+        return len(self._children)
+
     def pack(self, job: PackJob) -> Deferred[PackedLayer]:
         """Pack a layer, after those that were asked for before if all children are busy.
 
         Cancelling gives the job up at once: a child that is at it is killed.
 
         :raises PackingFailed: naming the path that can't be packed, or what else went wrong.
+        :raises PackerKilled: if a signal ended the child that was at it.
         :raises StorageFull: if the sink has no more room.
         :raises ShuttingDown: if the pool is stopped before the layer is whole.
         """
@@ -272,7 +276,7 @@ class _Child:
         self._dying = True
         if self._complaint:
             self.complained(b"\n")
-        self._settle(PackingFailed("", _explain(reason.value, self._last_words)))
+        self._settle(_failure(reason.value, self._last_words))
         self._owner.gone(self)
 
     def _settle(self, result: PackedLayer | NixeryError) -> None:
@@ -281,7 +285,9 @@ class _Child:
             self._owner.settled(task, result)
 
 
-def _explain(ending: BaseException | None, last_words: str) -> str:
+def _failure(ending: BaseException | None, last_words: str) -> PackingFailed:
+    """What a task fails with whose process has ended."""
     signal, status = getattr(ending, "signal", None), getattr(ending, "exitCode", None)
     how = f"signal {signal}" if signal is not None else f"status {status}"
-    return f"the packing process ended by {how}" + (f": {last_words}" if last_words else "")
+    reason = f"the packing process ended by {how}" + (f": {last_words}" if last_words else "")
+    return PackingFailed("", reason) if signal is None else PackerKilled("", reason)

@@ -180,3 +180,16 @@ def remove(path: str) -> None:
             os.unlink(path)
         except IsADirectoryError:
             shutil.rmtree(path)
+
+
+def make_usable(folder: str) -> None:
+    """Make a folder if it is not there.
+
+    :raises StorageUnavailable: if it can't be used.
+    """
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageUnavailable(f"{folder} is no folder") from error
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        raise StorageUnavailable(f"{folder} can't be written to")

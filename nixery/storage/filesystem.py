@@ -7,6 +7,8 @@ Its layout::
     manifests/<image key>  records
     staging/<process>/…    what is not whole yet
     leases/<image key>     what a process is making
+    used/<sha256>          when a blob was of use last
+    scrubbed               the blob that was verified last, of all in turn
 
 Several processes may share one folder. All that touches files runs in the reactor's threads.
 """
@@ -31,6 +33,7 @@ from nixery.storage.faults import is_full, storage_faults
 from nixery.storage.files import (
     Identity,
     identify,
+    make_usable,
     place,
     read_file,
     remove,
@@ -39,12 +42,16 @@ from nixery.storage.files import (
     sync_folder,
     write_file,
 )
+from nixery.storage.housekeeping import Bounds, Housekeeping
 from nixery.storage.keys import check_lease_key, check_record_key
-from nixery.storage.leases import FileLease, release_lease, take_lease
+from nixery.storage.leases import FileLease, clear_leases, release_lease, take_lease
+from nixery.storage.marks import Marks
+from nixery.storage.recent import Recent
 from nixery.storage.staging import Staging
 from nixery.storage.verification import Verdict, Verifier, verify_file
 
-_FOLDERS = ("staging", "layers", "builds", "manifests", "leases")
+_FOLDERS = ("staging", "layers", "builds", "manifests", "leases", "used")
+_REMEMBERED = 10_000
 _BETWEEN_LOOKS = 0.2  # seconds
 
 P = ParamSpec("P")
@@ -77,7 +84,7 @@ class FilesystemStorage:
 
     _log = Logger()
 
-    def __init__(self, reactor: IStorageReactor, folder: str) -> None:
+    def __init__(self, reactor: IStorageReactor, folder: str, bounds: Bounds | None = None) -> None:
         """
         :param reactor: whose threads do the work.
         :param folder: is made if it is not there.
@@ -86,12 +93,18 @@ class FilesystemStorage:
         self._folder = os.path.abspath(folder)
         self._staging = Staging(self._path("staging"))
         self._verifier = Verifier(self._verify)
+        self._images: Recent[str, tuple[str, ...]] = Recent(reactor.seconds, _REMEMBERED)
+        aside, bounds = self._staging.name, bounds or Bounds()
+        self._marks = Marks(self._path("used"), bounds.fresh)
+        self.housekeeping = Housekeeping(reactor, self._folder, self._marks, aside, bounds)
 
     async def start(self) -> None:
         await self._in_thread(self._prepare)
+        self.housekeeping.start()
 
     def stop(self) -> None:
-        pass
+        self.housekeeping.stop()
+        self._staging.leave()
 
     async def read_record(self, key: str) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))
@@ -108,6 +121,7 @@ class FilesystemStorage:
         known = self._verifier.known(digest)
         identity = await self._in_thread(self._write_blob, content, digest, known)
         self._verifier.remember(digest, identity)
+        self.housekeeping.wrote(len(content))
         return digest
 
     async def read_blob(self, digest: Digest, limit: int) -> bytes:
@@ -120,16 +134,22 @@ class FilesystemStorage:
         return content
 
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
+        names = tuple(blob.digest.hex for blob in blobs)
+        if names and self._images.get(names[0]) != names:
+            for name in names:
+                # Whoever loads one of them is loading the image.
+                self._images.put(name, names)
         return await self._in_thread(self._missing, blobs)
 
     async def locate(self, digest: Digest) -> File:
         path = self._blob(digest)
-        found = await self._in_thread(identify, path)
+        image = self._images.get(digest.hex) or (digest.hex,)
+        found = await self._in_thread(self._find, path, image)
         if found is not None and found != self._verifier.known(digest):
             found = (await self._verifier.verify(digest)).identity
         if found is None:
             raise BlobUnknown(str(digest))
-        return File(path, found.size)
+        return File(path, found.size, found.modified, found.changed)
 
     async def receive(self) -> FileUpload:
         return FileUpload(self, await self._in_thread(self._staging.name))
@@ -142,6 +162,7 @@ class FilesystemStorage:
         known = self._verifier.known(digest)
         identity = await self._in_thread(self._keep, staged, digest, size, known)
         self._verifier.remember(digest, identity)
+        self.housekeeping.wrote(size)
 
     async def lease(self, key: str) -> ILease:
         path = self._path(f"leases/{check_lease_key(key)}")
@@ -192,7 +213,7 @@ class FilesystemStorage:
 
     def _prepare(self) -> None:
         for name in _FOLDERS:
-            _make_usable(self._path(name))
+            make_usable(self._path(name))
         device = os.stat(self._path("staging")).st_dev
         for name in _FOLDERS:
             if os.stat(self._path(name)).st_dev != device:
@@ -201,6 +222,7 @@ class FilesystemStorage:
                 )
         sync_folder(self._folder)
         self._staging.clear()
+        clear_leases(self._path("leases"))
         try:
             self._staging.name()
         except OSError as error:
@@ -215,6 +237,18 @@ class FilesystemStorage:
             place(staged, path, self._staging.name())
         finally:
             remove(staged)
+
+    def _find(self, path: str, image: Sequence[str]) -> Identity | None:
+        """What is at a blob's place, which is of use now, as all of its image is."""
+        self._use(image)
+        return identify(path)
+
+    def _use(self, names: Sequence[str]) -> None:
+        try:
+            self._marks.use(names)
+        except OSError as error:
+            # A full disk, or one that can only be read, serves what it has.
+            self._log.warn("blobs can't be marked as used: {error}", error=error)
 
     def _delete(self, path: str) -> None:
         if identify(path) is not None:
@@ -233,6 +267,7 @@ class FilesystemStorage:
             Any other is replaced, which costs less than to verify it.
         """
         path = self._blob(digest)
+        self._use([digest.hex])
         try:
             with sealed(staged, size) as file:
                 there = identify(path)
@@ -260,6 +295,7 @@ class FilesystemStorage:
             found = identify(self._blob(blob.digest))
             return found is not None and found.is_file and found.size == blob.size
 
+        self._use([blob.digest.hex for blob in blobs])
         return [blob.digest for blob in blobs if not there(blob)]
 
     def _blob(self, digest: Digest) -> str:
@@ -267,16 +303,3 @@ class FilesystemStorage:
 
     def _path(self, key: str) -> str:
         return os.path.join(self._folder, key)
-
-
-def _make_usable(folder: str) -> None:
-    """Make a folder if it is not there.
-
-    :raises StorageUnavailable: if it can't be used.
-    """
-    try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StorageUnavailable(f"{folder} is no folder") from error
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        raise StorageUnavailable(f"{folder} can't be written to")

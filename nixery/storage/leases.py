@@ -35,6 +35,16 @@ def take_lease(path: str) -> int | None:
     return None
 
 
+def clear_leases(folder: str) -> None:
+    """Remove what processes that are no more have left. Blocks."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):  # whatever else lies there
+            held = take_lease(path)
+            if held is not None:
+                release_lease(path, held)
+
+
 @implementer(ILease)
 class FileLease:
     """A locked file."""

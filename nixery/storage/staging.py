@@ -31,6 +31,7 @@ class Staging:
         """
         self._parent = parent
         self._own: str | None = None
+        self._leaving: weakref.finalize[[str, int], Staging] | None = None
         self._claiming = threading.Lock()
 
     def name(self) -> str:
@@ -42,6 +43,13 @@ class Staging:
             if self._own is None or not os.path.isdir(self._own):
                 self._own = self._claim()
             return os.path.join(self._own, uuid.uuid4().hex)
+
+    def leave(self) -> None:
+        """Give up this process's own folder, which goes if nothing is in it."""
+        with self._claiming:
+            self._own = None
+            if self._leaving is not None:
+                self._leaving()
 
     def clear(self) -> None:
         """Remove what processes that are no more have left."""
@@ -60,7 +68,7 @@ class Staging:
             path = tempfile.mkdtemp(dir=self._parent)
             held = self._hold(path)
             if held is not None:
-                weakref.finalize(self, _leave, path, held)
+                self._leaving = weakref.finalize(self, _leave, path, held)
                 return path
 
     def _hold(self, path: str) -> int | None:

@@ -29,10 +29,16 @@ class Verdict:
     dropped: str = ""
 
 
-def verify_file(path: str, digest: Digest, aside: Callable[[], str]) -> Verdict:
+def verify_file(
+    path: str,
+    digest: Digest,
+    aside: Callable[[], str],
+    on_read: Callable[[int], None] = lambda count: None,
+) -> Verdict:
     """Read a blob's file, and drop it if it holds something else. Blocks: for threads.
 
     :param aside: gives a new path on the same file system.
+    :param on_read: is told of every piece that was read, in bytes.
     :raises StorageUnavailable: if it changes all the time.
     """
     dropped = ""
@@ -40,7 +46,7 @@ def verify_file(path: str, digest: Digest, aside: Callable[[], str]) -> Verdict:
         found = identify(path)
         if found is None:
             return Verdict(None, dropped)
-        damage = _damage(path, found, digest)
+        damage = _damage(path, found, digest, on_read)
         if identify(path) != found:
             continue
         if not damage:
@@ -50,13 +56,13 @@ def verify_file(path: str, digest: Digest, aside: Callable[[], str]) -> Verdict:
     raise StorageUnavailable(f"{path} changes while it is read")
 
 
-def _damage(path: str, found: Identity, digest: Digest) -> str:
+def _damage(path: str, found: Identity, digest: Digest, on_read: Callable[[int], None]) -> str:
     """What is wrong with a blob's file; empty if nothing is."""
     if not found.is_file:
         return "is no plain file"
     settle(found)
     try:
-        actual = _sha256(path)
+        actual = _sha256(path, on_read)
     except OSError as error:
         if error.errno in UNREADABLE:
             return f"can't be read ({error.strerror})"
@@ -64,12 +70,13 @@ def _damage(path: str, found: Identity, digest: Digest) -> str:
     return "" if actual == digest.hex else f"holds {found.size} bytes of sha256:{actual}"
 
 
-def _sha256(path: str) -> str:
+def _sha256(path: str, on_read: Callable[[int], None]) -> str:
     sha256 = hashlib.sha256()
     piece = memoryview(bytearray(_PIECE))
     with open(open_file(path), "rb", buffering=0) as file:
         while count := file.readinto(piece):
             sha256.update(piece[:count])
+            on_read(count)
     return sha256.hexdigest()
 
 

@@ -7,13 +7,14 @@ require 'docker login'", so it is not for builds that fail. Hence 4xx for all th
 again in the same way, 503 for what may pass, and a short cause in every reason phrase.
 """
 
-import json
 from typing import Any
 
 import attrs
 from twisted.web.server import Request
 
 from nixery.model import errors
+from nixery.web.documents import error_document, printable
+from nixery.web.request import RegistryRequest
 
 RETRY_AFTER = 10
 """Seconds after which what was unavailable may be asked for again."""
@@ -55,6 +56,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.ImageTimedOut: Kind(400, "BUILD_TIMED_OUT"),
     errors.ClosureTooLarge: Kind(400, "IMAGE_TOO_LARGE"),
     errors.PackingFailed: Kind(500, "PACKING_FAILED"),
+    errors.PackerKilled: Kind(503, "UNAVAILABLE"),
     errors.SourceUnavailable: Kind(503, "UNAVAILABLE"),
     errors.SourceChanged: Kind(503, "UNAVAILABLE"),
     errors.NixUnavailable: Kind(503, "UNAVAILABLE"),
@@ -90,39 +92,13 @@ def answer(request: Request, kind: Kind, message: str, detail: Any = None) -> by
     :param detail: for programs; anything JSON can hold.
     :return: the body; what the client sees has it whatever the method.
     """
+    if isinstance(request, RegistryRequest):
+        request.error_code, request.told = kind.code, message.split("\n")[0]
     body = error_document(kind.code, message, detail)
     request.setResponseCode(kind.status, _reason(printable(message)))
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body
-
-
-def error_document(code: str, message: str, detail: Any = None) -> bytes:
-    """The registry's error document.
-
-    Clients print the detail as well (crane does), so it holds nothing that a terminal would obey.
-    """
-    error = {"code": code, "message": printable(message), "detail": _printable_within(detail)}
-    return json.dumps({"errors": [error]}).encode("ascii")
-
-
-def printable(text: str) -> str:
-    """A text without what a terminal would obey: line ends and tabs stay."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-
-
-def _printable_within(detail: Any) -> Any:
-    match detail:
-        case str():
-            return printable(detail)
-        case dict():
-            return {name: _printable_within(value) for name, value in detail.items()}
-        case list() | tuple():
-            return [_printable_within(value) for value in detail]
-        case _:
-            return detail
 
 
 def _reason(message: str) -> bytes:

@@ -15,8 +15,8 @@ from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.web.gate import gated
 from nixery.web.ranges import Range
 
-PIECE = 1024 * 1024
-"""Bytes that are read at once; no more than two pieces are in memory for a client."""
+PIECE = 256 * 1024
+"""Bytes that are read at once; of each client, few pieces are in memory."""
 
 
 class CutShort(Exception):
@@ -28,16 +28,17 @@ def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, byte
 
     A file object, not a descriptor: it is closed even if the client leaves just now.
 
-    :raises BlobUnknown: if there is no such file, or another has taken its place since it was
-        verified.
+    :raises BlobUnknown: if it isn't there any more, or is not what was verified.
     :raises StorageUnavailable: if it can't be read.
     """
     try:
         file = FileIO(location.path, opener=_open)
-        if os.fstat(file.fileno()).st_size != location.size:
+        first = os.pread(file.fileno(), min(PIECE, part.length), part.start)
+        # Looked at after it was read: what was read before a change is good.
+        if _has_changed(file, location):
             file.close()
             raise BlobUnknown(str(digest))
-        return file, os.pread(file.fileno(), min(PIECE, part.length), part.start)
+        return file, first
     except FileNotFoundError:
         raise BlobUnknown(str(digest)) from None
     except OSError as error:
@@ -45,12 +46,17 @@ def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, byte
 
 
 async def send_file(
-    reactor: IReactorThreads, request: Request, file: FileIO, part: Range, first: bytes
+    reactor: IReactorThreads,
+    request: Request,
+    file: FileIO,
+    location: File,
+    part: Range,
+    first: bytes,
 ) -> None:
     """Write a part of an open file to a request whose headers are set. Reads in threads.
 
     :param first: the part's first piece.
-    :raises CutShort: if the file is shorter than that, or can't be read.
+    :raises CutShort: if the file is shorter than that, can't be read, or is changed meanwhile.
     """
     if len(first) == part.length:  # most blobs are small: no more is to be read of them
         request.write(first)
@@ -66,11 +72,27 @@ async def send_file(
                     return
                 await gate.passed()
                 piece = await deferToThreadPool(
-                    reactor, pool, os.pread, file.fileno(), min(PIECE, end - offset), offset
+                    reactor, pool, _read, file, location, min(PIECE, end - offset), offset
                 )
             raise CutShort("its file is shorter than it was")
     except OSError as error:
         raise CutShort(error.strerror or str(error)) from error
+
+
+def _read(file: FileIO, location: File, length: int, offset: int) -> bytes:
+    piece = os.pread(file.fileno(), length, offset)
+    if _has_changed(file, location):
+        raise CutShort("its file was changed while it was sent")
+    return piece
+
+
+def _has_changed(file: FileIO, location: File) -> bool:
+    """Whether an open file may hold something else than when it was verified."""
+    found = os.fstat(file.fileno())
+    if (found.st_size, found.st_mtime_ns) != (location.size, location.modified):
+        return True
+    # That it has lost its name is a change too, but none of what it holds.
+    return found.st_ctime_ns != location.changed and found.st_nlink > 0
 
 
 def cut(request: Request) -> None:

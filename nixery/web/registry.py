@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Coroutine
 from functools import partial
+from io import FileIO
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from klein import Klein
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -22,7 +23,7 @@ from werkzeug.exceptions import HTTPException
 
 from nixery.interfaces import File, IBuilder, IStorage, Provenance, Redirect, Stream, Value
 from nixery.model.digest import Digest
-from nixery.model.errors import ManifestUnknown, NixeryError
+from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.model.source import header_value
@@ -33,7 +34,7 @@ from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Holding, Redirected, StartOver
 from nixery.web.monitor import build_url, link_build
 from nixery.web.ranges import Range, parse_range
-from nixery.web.request import holder_of
+from nixery.web.request import RegistryRequest, holder_of
 
 _log = Logger()
 
@@ -95,7 +96,7 @@ class RegistryApi:
         else:
             image = parse_image(name, reference)
             self._auth.permit(request, name, reference)
-            on_build = partial(link_build, request) if self._links else None
+            on_build = partial(self._on_build, request)
             work = self._builder.manifest(image, on_build, holder_of(request))
             pull = await self._holding.hold(request, work)
         if pull.provenance is not None:
@@ -161,7 +162,6 @@ class RegistryApi:
         """Answer a request that something was wrong with, or that must wait elsewhere."""
         match failure.value:
             case NixeryError() as error:
-                _log.info("{uri}: {error}", uri=request.uri, error=error)
                 error = self._auth.censored(request, error)
                 return answer_error(request, error, build_url(request))
             case Redirected(location=location):
@@ -177,6 +177,13 @@ class RegistryApi:
                 _log.failure("while answering {uri}", failure, uri=request.uri)
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
 
+    def _on_build(self, request: Request, id: str) -> None:
+        """The answer to a request waits for a build, or was found out by one."""
+        if isinstance(request, RegistryRequest):
+            request.built = True
+        if self._links:
+            link_build(request, id)
+
     def _permit(self, request: Request, name: str) -> None:
         """Let through what is about a name, and may be known by whoever asks."""
         parse_name(name)
@@ -185,16 +192,27 @@ class RegistryApi:
     async def _send(self, request: Request, digest: Digest, location: File) -> None:
         wanted = _wanted(request, digest, location.size)
         part = wanted or Range(0, location.size)
-        pool = self._reactor.getThreadPool()
-        file, first = await deferToThreadPool(
-            self._reactor, pool, open_file, digest, location, part
-        )
+        try:
+            file, first = await self._open(digest, location, part)
+        except BlobUnknown:
+            # Someone may just have mended it.
+            again = await self._storage.locate(digest)
+            if not isinstance(again, File):
+                raise
+            location = again
+            file, first = await self._open(digest, location, part)
         with file:
             _blob_headers(request, digest, location.size, wanted)
             if request.method == b"HEAD":
                 return
-            sending = send_file(self._reactor, request, file, part, first)
+            sending = send_file(self._reactor, request, file, location, part, first)
             await self._or_cut(request, digest, sending)
+
+    def _open(
+        self, digest: Digest, location: File, part: Range
+    ) -> "Deferred[tuple[FileIO, bytes]]":
+        pool = self._reactor.getThreadPool()
+        return deferToThreadPool(self._reactor, pool, open_file, digest, location, part)
 
     async def _or_cut(
         self, request: Request, digest: Digest, sending: Coroutine[Any, Any, None]

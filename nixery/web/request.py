@@ -1,7 +1,9 @@
 """Requests, and who they come from: behind proxies that are trusted, too."""
 
 import re
+import secrets
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -13,11 +15,14 @@ from ipaddress import (
 
 import attrs
 from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IAddress
 from twisted.web.server import Request
 
 from nixery.model.access import ANONYMOUS, Who
+from nixery.web.framing import MOST_BODY, BodyTooLarge
 
 HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 Address = IPv4Address | IPv6Address
@@ -55,9 +60,34 @@ class RegistryRequest(Request):
     """A request whose ``Host`` header is nobody's business but that of :func:`origin_of`.
 
     :ivar who: who sends it, once that is known.
+    :ivar built: whether its answer waited for a build.
+    :ivar error_code: the code of the error that it was answered with, if it was.
+    :ivar told: that error's message, in a line.
     """
 
     who: Who = ANONYMOUS
+    built = False
+    error_code = ""
+    told = ""
+    _received = 0
+
+    @cached_property
+    def id(self) -> str:
+        """What the request is called in logs: by a proxy that is trusted, or else by us."""
+        if _peer(self) in self.trusted:
+            said = self.getHeader(b"x-request-id") or b""
+            if _REQUEST_ID.fullmatch(said):
+                return said.decode("ascii")
+        return secrets.token_hex(8)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Drop a piece of the body, which nothing here wants.
+
+        :raises BodyTooLarge: if it goes on and on.
+        """
+        self._received += len(data)
+        if self._received > MOST_BODY:
+            raise BodyTooLarge
 
     def getRequestHostname(self) -> bytes:
         """A constant: Klein would put what the client says into redirects."""
@@ -115,7 +145,11 @@ def _trusted(request: Request) -> Trusted:
 
 
 def _peer(request: Request) -> Address | None:
-    peer = request.getClientAddress()
+    return peer_address(request.getClientAddress())
+
+
+def peer_address(peer: IAddress) -> Address | None:
+    """The address of whoever has connected; none for a UNIX socket."""
     if isinstance(peer, UNIXAddress):
         return None
     return _address(str(getattr(peer, "host", "")))

@@ -2,38 +2,49 @@
 
 import re
 from collections.abc import Callable
+from io import BytesIO
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as BaseRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.errors import NixeryError
-from nixery.web.answers import Kind, answer, answer_error
+from nixery.model.limits import HttpLimits
+from nixery.web.answers import RETRY_AFTER, Kind, answer, answer_error
 from nixery.web.auth import OPEN, TOKEN_PATH, Auth
+from nixery.web.bounds import Bounds, Requests
 from nixery.web.builds import BuildsApi
+from nixery.web.channel import BoundedChannel
 from nixery.web.draining import InFlight
 from nixery.web.holding import Holding
+from nixery.web.operations import METRICS, PROBES, Operations
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.page import prefers_html
 from nixery.web.pages.site import PagesApi
 from nixery.web.registry import IWebReactor, RegistryApi
-from nixery.web.request import HOST, NOBODY, RegistryRequest, Trusted
+from nixery.web.request import (
+    HOST,
+    NOBODY,
+    RegistryRequest,
+    Trusted,
+    client_of,
+    network_of,
+)
+from nixery.web.tally import IMeter, NoMeter, Tally
 
 _log = Logger()
 
-IDLE = 120
-"""Seconds after which a connection without a request is closed."""
 _UNKNOWN = Kind(500, "UNKNOWN")
 _ALLOWED = (b"GET", b"HEAD")
 _LONGEST_PATH = 2048
-_TLS_HANDSHAKE = b"\x16\x03"
+_LIMITS = HttpLimits()
+# What is cheap, and asked to know whether anybody is there.
+_ALWAYS = (b"/v2/", b"/v2", b"/healthz", b"/readyz", b"/metrics")
 
 
 class Root(Resource):
@@ -48,9 +59,15 @@ class Root(Resource):
         builds: BuildsApi | None,
         packages: PackagesApi | None,
         auth: Auth,
+        requests: Requests,
         in_flight: InFlight,
+        tally: Tally,
+        operations: Operations | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._tally = tally
+        self._operations = operations
+        self._requests = requests
         self._in_flight = in_flight
         self._registry = api.app.resource()
         self._pages = pages.app.resource()
@@ -60,6 +77,7 @@ class Root(Resource):
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request; errors below ``/v2`` have the registry's form."""
+        self._tally.begin(request)
         request.setHeader(b"Server", b"nixery")
         if _in_registry(request):
             self._in_flight.begin(request)
@@ -71,7 +89,22 @@ class Root(Resource):
             request.setHeader(b"Allow", b", ".join(_ALLOWED))
             kind = Kind(405, "UNSUPPORTED")
             return answer(request, kind, "images are made on demand: this registry is read-only")
+        if not self._begin(request):
+            request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
+            kind = Kind(429, "TOOMANYREQUESTS")
+            return answer(request, kind, "too many requests from your address at once")
+        if self._operations is not None and request.path in PROBES:
+            return self._operations.render(request)
         return self._serve(request) if self._auth.is_open else self._identify(request)
+
+    def _begin(self, request: Request) -> bool:
+        """Count a request until it is answered, if its client has not too many already."""
+        client = network_of(client_of(request))
+        # Nobody knows how many clients are behind a UNIX socket.
+        if not self._requests.begin(client, request.path in _ALWAYS or client == "unix"):
+            return False
+        request.notifyFinish().addBoth(lambda _: self._requests.end(client))
+        return True
 
     def _identify(self, request: Request) -> int:
         """Answer a request once it is known who sends it."""
@@ -105,6 +138,8 @@ class Root(Resource):
             return cast(int, (self._pages if by_page else self._builds).render(request))
         if request.path == b"/" or re.match(rb"/(images|static)/", request.path):
             return cast(int, self._pages.render(request))
+        if request.path == METRICS and self._operations is not None:
+            return self._operations.render(request)
         if request.path == TOKEN_PATH and (token := self._token(request)) is not None:
             return token
         return answer(request, Kind(404, "NOT_FOUND"), "there is nothing at this path")
@@ -150,65 +185,44 @@ def _fault(request: Request) -> str | None:
     return None if path.isprintable() else "a path holds no control characters"
 
 
-class PlainChannel(HTTPChannel):
-    """HTTP/1.1 that hangs up on a TLS handshake at once.
-
-    docker tries TLS first even with registries on localhost, and would wait ten seconds for an
-    answer to a handshake that, having no line end, is no request yet.
-    """
-
-    _fresh = True
-    site: "QuietSite"
-
-    def connectionMade(self) -> None:
-        super().connectionMade()  # type: ignore[no-untyped-call]
-        self.site.channels.add(self)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.channels.discard(self)
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._fresh and data.startswith(_TLS_HANDSHAKE):
-            self.loseConnection()  # type: ignore[no-untyped-call]
-            return
-        self._fresh = False
-        super().dataReceived(data)  # type: ignore[no-untyped-call]
-
-    def checkPersistence(self, request: BaseRequest, version: bytes) -> bool:
-        if self.site.stopping:
-            request.setHeader(b"Connection", b"close")
-            return False
-        return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
-
-    def retire(self) -> None:
-        """Close the connection, after the answer that is on its way."""
-        self.persistent = False
-        for request in self.requests:
-            request.setHeader(b"Connection", b"close")
-        if not self.requests:
-            self.loseConnection()  # type: ignore[no-untyped-call]
-
-
 class QuietSite(Site):
     """A site without an access log: pulls and builds are logged where they are understood.
 
+    :ivar bounds: what clients may have of the server.
+    :ivar trusted: the proxies that are believed.
     :ivar stopping: whether connections are kept no longer than for one answer.
     """
 
-    protocol = PlainChannel  # type: ignore[assignment]
+    protocol = BoundedChannel  # type: ignore[assignment]
     trusted = NOBODY
     stopping = False
 
     def __init__(
-        self, root: Root, reactor: IWebReactor, holding: Holding, in_flight: InFlight
+        self,
+        root: Root,
+        reactor: IWebReactor,
+        bounds: Bounds,
+        holding: Holding,
+        in_flight: InFlight,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            root, requestFactory=RegistryRequest, timeout=IDLE, reactor=reactor
+            root,
+            requestFactory=RegistryRequest,
+            parsePOSTFormSubmission=False,
+            timeout=None,  # the channel has its own
+            reactor=reactor,
         )
-        self.channels: set[PlainChannel] = set()
+        self.bounds = bounds
         self._holding = holding
         self._in_flight = in_flight
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Offer what the channel speaks; Twisted would offer HTTP/2 if it could speak it."""
+        return [b"http/1.1"]
+
+    def getContentFile(self, length: int | None) -> BytesIO:
+        """Where a request's body is kept: nowhere. Twisted would make temporary files."""
+        return BytesIO()
 
     def log(self, request: BaseRequest) -> None:
         """Say nothing."""
@@ -220,8 +234,7 @@ class QuietSite(Site):
             than when this is cancelled.
         """
         self.stopping = True
-        for channel in list(self.channels):
-            channel.retire()
+        self.bounds.connections.retire()
         if handover:
             self._holding.release()
         try:
@@ -240,6 +253,9 @@ def make_site(
     packages: PackagesApi | None = None,
     auth: Auth = OPEN,
     trusted: Trusted = NOBODY,
+    limits: HttpLimits = _LIMITS,
+    meter: IMeter | None = None,
+    operations: Operations | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -249,10 +265,15 @@ def make_site(
     :param packages: answers ``/packages``, which is not there without it.
     :param auth: lets through what a client may pull.
     :param trusted: the proxies that are believed.
+    :param limits: what clients may ask of it.
+    :param meter: takes note of what is answered.
+    :param operations: tells how the daemon is; none where that is not to be asked here.
     """
+    bounds = Bounds(limits)
     holding, in_flight = Holding(reactor, hold_limit), InFlight()
     api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth)
-    root = Root(api, pages, builds, packages, auth, in_flight)
-    site = QuietSite(root, reactor, holding, in_flight)
+    tally = Tally(reactor, meter or NoMeter())
+    root = Root(api, pages, builds, packages, auth, bounds.requests, in_flight, tally, operations)
+    site = QuietSite(root, reactor, bounds, holding, in_flight)
     site.trusted = trusted
     return site

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from nixery.builds.cache import Cache
 from nixery.builds.layers import Contents, LayerMaker
-from nixery.model.errors import PackingFailed, ShuttingDown, StorageFull
+from nixery.model.errors import PackerKilled, PackingFailed, ShuttingDown, StorageFull
 from nixery.model.events import Event, Packed, Stored
 from nixery.model.manifest import Layer
 from nixery.model.rootfs import File, Folder, Link
@@ -125,6 +125,23 @@ async def test_failures_are_not_remembered(workshop: Workshop) -> None:
     assert not workshop.storage.records
     assert workshop.left_behind() == []
     assert await workshop.make(contents)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kills", [1, 2])
+async def test_a_packer_that_is_killed(workshop: Workshop, kills: int) -> None:
+    """A layer whose packing process was killed is packed once more, into another sink."""
+    killed = PackerKilled("", "by signal 9")
+    workshop.packers.error = lambda job: killed if len(workshop.packers.jobs) <= kills else None
+    made = workshop.make(Contents((A,)))
+    if kills == 1:
+        await made
+    else:
+        with pytest.raises(PackerKilled):
+            await made
+    first, second = workshop.packers.jobs
+    assert first.sink != second.sink
+    assert workshop.left_behind() == []
 
 
 @pytest_twisted.ensureDeferred

@@ -143,6 +143,8 @@ def running(
         "STATE_DIRECTORY": str(state),
         "PORT": "0",
         "NIXERY_DRAIN": "1",
+        # The tests share a store, on a disk that is what it is.
+        "NIXERY_NIX_MIN_FREE": "0",
         **environ,
         "PATH": f"{shims}:{os.environ['PATH']}",
     }

@@ -47,6 +47,20 @@ class PackageSet:
         (folder / "default.nix").write_text(_SLOW.format(unique=unique, seconds=seconds))
         return PackageSet(folder, {**self.environ, "NIXERY_PKGS_PATH": str(folder)})
 
+    def with_hostile(self, unique: str) -> "PackageSet":
+        """The set with packages that mean harm, none of which was ever built before.
+
+        :param unique: is in the environment of their builders, as ``HOSTILE_MARK``.
+        """
+        folder = self.folder.parent / f"slow-{unique}"
+        folder.mkdir()
+        shutil.copy(TOP / "tests" / "packages" / "hostile.nix", folder)
+        (folder / "default.nix").write_text(
+            "{ system ? builtins.currentSystem, config ? { }, overlays ? [ ] }:\n"
+            f'import ./hostile.nix {{ inherit system config overlays; unique = "{unique}"; }}\n'
+        )
+        return PackageSet(folder, {**self.environ, "NIXERY_PKGS_PATH": str(folder)})
+
 
 def make_package_set() -> PackageSet:
     """Make the set, or what is missing of it."""

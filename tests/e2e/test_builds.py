@@ -212,11 +212,13 @@ HUGE = """
 
 
 def test_garbage_collection(start_daemon: StartDaemon, tmp_path: Path) -> None:
-    """What is being packed is safe from a garbage collection, and what was packed is not kept."""
+    """What is being packed is safe from a garbage collection; what was packed is kept as long as
+    the operator wants it, and less long if there is no room."""
     packages, store = tmp_path / "set", tmp_path / "store"
     packages.mkdir()
     (packages / "default.nix").write_text(HUGE)
-    daemon = start_daemon(NIXERY_PKGS_PATH=str(packages), NIXERY_NIX_STORE=str(store))
+    environ = {"NIXERY_PKGS_PATH": str(packages), "NIXERY_NIX_STORE": str(store)}
+    daemon = start_daemon(**environ)
 
     def collect() -> None:
         options = ["--store", str(store), "--option", "build-users-group", ""]
@@ -231,4 +233,8 @@ def test_garbage_collection(start_daemon: StartDaemon, tmp_path: Path) -> None:
     assert list((store / "nix" / "store").glob("*-huge"))
     wait_until(lambda: not list((daemon.state / "roots").iterdir()))
     collect()
-    assert not list((store / "nix" / "store").glob("*-huge"))
+    assert list((store / "nix" / "store").glob("*-huge"))
+    assert daemon.stop() == 0
+    start_daemon(**environ, NIXERY_NIX_MIN_FREE="900000T")
+    wait_until(lambda: not list((store / "nix" / "store").glob("*-huge")))
+    assert not list((daemon.state / "kept").iterdir())

@@ -77,7 +77,7 @@ def test_missing_programs_are_all_named(tmp_path: Path) -> None:
     """On a machine without Nix and git, the start says what to install."""
     ran = twistd("--check", PATH=str(tmp_path), HOME=str(tmp_path))
     assert ran.code == 1
-    for program in ("nix-build", "git", "setsid", "setpriv"):
+    for program in ("nix-build", "git", "prlimit", "nice"):
         assert f"{program!r} is not in PATH" in ran.output
 
 

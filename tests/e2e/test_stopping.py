@@ -19,6 +19,8 @@ from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon, running, wait_until
 from tests.e2e.packages import PackageSet
 
+pytestmark = pytest.mark.real_nix
+
 IMAGES = ("hello", "jq", "curl", "shell/git", "shell/git/htop")
 
 

@@ -224,7 +224,7 @@ def test_nothing_found() -> None:
 def test_packages_without_a_path() -> None:
     """A package whose store path is not known before it is built is refused."""
     text = FOUND.text.replace(OUT, "/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9")
-    with pytest.raises(errors.NixUnavailable, match=r"pkgs\.X is content-addressed"):
+    with pytest.raises(errors.EvaluationFailed, match=r"pkgs\.X has no store path"):
         account(Said(0, text)).roots()
 
 
@@ -271,3 +271,25 @@ def test_time_outs_without_a_name() -> None:
     failed = error(*events, code=101)
     assert isinstance(failed, errors.BuildTimedOut)
     assert (failed.derivation, list(failed.log)) == ("slow-1.0", ["going"])
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("file '{}/fifo' has an unsupported type", "/fifo has an unsupported type"),
+        (
+            "suspicious ownership or permission on '{}' for output 'out'; "
+            "rejecting this build output",
+            "it has a suspicious owner or permissions",
+        ),
+    ],
+)
+@pytest.mark.parametrize("root", ["", "/store/nix/store/" + "c" * 32 + "-x-1.0.drv.chroot"])
+def test_outputs_that_nix_does_not_take(said: str, words: str, root: str) -> None:
+    """An output that Nix refuses is the package's fault; where it lay is not said."""
+    path = f"{root}/nix/store/{'a' * 32}-x-1.0"
+    failed = error(FOUND, Said(0, "error: " + said.format(path)))
+    assert isinstance(failed, errors.BuildFailed)
+    assert failed.derivation == "x-1.0"
+    assert words in str(failed)
+    assert "/nix/store" not in str(failed)

@@ -118,6 +118,38 @@ async def test_what_was_left_unfinished(repository: Repository, tmp_path: Path) 
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_git_left_when_it_was_killed(
+    git: Git, repository: Repository, tmp_path: Path
+) -> None:
+    """Locks and temporary files of a git that was killed keep nobody from fetching, and are gone
+    afterwards; so is a repository that was not whole yet."""
+    url, commit = repository.url, repository.commit("one")
+    assert await contents(git, url, commit) == "one"
+    (bare,) = (path for path in (tmp_path / "git").iterdir() if path.name != "tmp")
+    lock = bare / "refs" / "nixery" / f"{repository.commit('two')}.lock"
+    left = [bare / "shallow.lock", lock, bare / "objects" / "pack" / "tmp_pack_x"]
+    for path in left:
+        path.touch()
+    assert await contents(git, url, lock.stem) == "two"
+    assert not any(path.exists() for path in left)
+    bare.rename(f"{bare}.new")
+    (tmp_path / "git" / f"{bare.name}.new" / "HEAD").unlink()
+    assert await contents(git, url, lock.stem) == "two"
+    assert {path.name for path in (tmp_path / "git").iterdir()} == {bare.name, "tmp"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_fetching_is_whole_or_not_at_all(
+    git: Git, repository: Repository, tmp_path: Path
+) -> None:
+    """What is fetched comes in packs, however little: no commit is there without files."""
+    for text in ("one", "two"):
+        await contents(git, repository.url, repository.commit(text))
+    (bare,) = (path for path in (tmp_path / "git").iterdir() if path.name != "tmp")
+    assert {path.name for path in (bare / "objects").iterdir()} == {"info", "pack"}
+
+
+@pytest_twisted.ensureDeferred
 async def test_symbolic_links_lead_nowhere(
     git: Git, repository: Repository, tmp_path: Path
 ) -> None:

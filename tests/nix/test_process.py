@@ -26,8 +26,8 @@ reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[2]
 
 
-def processes(grace: float = 0.3) -> Processes:
-    return Processes(reactor, {"PATH": os.environ["PATH"]}, grace)
+def processes(grace: float = 0.3, **environ: str) -> Processes:
+    return Processes(reactor, {"PATH": os.environ["PATH"], **environ}, grace)
 
 
 async def sh(script: str, lines: list[bytes], limit: float | None = None) -> Ended:
@@ -116,7 +116,6 @@ async def test_cancelling_ends_stubborn_families() -> None:
 
 
 ORPHAN = "(trap '' TERM; exec setsid sleep 1000) & echo $! >&2; sleep 1000; :"
-LEFT_BEHIND = "sleep 1000 & echo $! >&2; exit 0"
 
 
 @pytest_twisted.ensureDeferred
@@ -135,15 +134,108 @@ async def test_nobody_outlives_a_child_that_was_stopped(pipes: str) -> None:
     await _gone([orphan])
 
 
+# Each prints its process id once it is on its own.
+ON_ITS_OWN = "echo \\$\\$; trap '' TERM HUP; exec >&-; sleep 1000"
+BEHIND = [
+    "sleep 1000 & echo $! >&2; exit 0",
+    # A daemon as the book has it: no parent, a session of its own, no pipe of anybody's.
+    f'pid=$( (setsid sh -c "{ON_ITS_OWN} 2>&-" &) ); echo $pid >&2',
+    f'pid=$(nohup setsid sh -c "{ON_ITS_OWN}; :" &); echo $pid >&2',
+]
+
+
 @pytest_twisted.ensureDeferred
-async def test_who_holds_the_pipes_holds_nobody_up() -> None:
-    """A child has ended when it has, even if something that it left behind has its pipes."""
+@pytest.mark.parametrize("script", BEHIND)
+async def test_nobody_outlives_a_child(script: str) -> None:
+    """Whoever a child leaves behind ends with it, whatever he has done to be on his own."""
     pids: list[int] = []
-    ended = await processes().run(
-        ["sh", "-c", LEFT_BEHIND], lambda lines: pids.extend(map(int, lines))
-    )
+    ended = await processes().run(["sh", "-c", script], lambda lines: pids.extend(map(int, lines)))
     assert ended.code == 0
+    assert len(pids) == 1
+    assert not psutil.pid_exists(pids[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_that_is_killed_takes_all_along() -> None:
+    """When this process is killed, stubborn descendants end too, after the grace."""
+    script = (
+        "from twisted.internet import reactor; from nixery.nix.process import Processes\n"
+        "say = lambda lines: print(*(line.decode() for line in lines), flush=True)\n"
+        "ours = Processes(reactor, {'PATH': '/usr/bin:/bin'}, 0.3)\n"
+        f"ours.run(['sh', '-c', {STUBBORN!r}], say); reactor.run()"
+    )
+    command = [sys.executable, "-c", script]
+    daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=TOP)
+    assert daemon.stdout is not None
+    family = [psutil.Process(int(pid)) for pid in daemon.stdout.readline().split()]
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+    await _gone(family)
+
+
+LITTER = """
+cd "$TMPDIR"; pwd; stat -c %a .
+mkdir -p locked/x; touch locked/x/y; ln -s "$KEEP" link; chmod 0 locked
+i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done
+"""
+
+
+@pytest_twisted.ensureDeferred
+async def test_temporary_files_go(tmp_path: Path) -> None:
+    """A child has a folder of its own for temporary files, through which others may pass, and
+    which is removed with all that is in it; where a link in it leads to stays."""
+    keep, folder = tmp_path / "keep", tmp_path / "tmp"
+    keep.mkdir()
+    (keep / "file").touch()
+    folder.mkdir()
+    ours = processes(TMPDIR=str(folder), KEEP=str(keep))
+    ended = await ours.run(["sh", "-ec", LITTER], lambda lines: None)
+    assert ended.code == 0
+    assert ended.output.decode().split() == [str(folder / "nixery-0"), "711"]
+    assert list(folder.iterdir()) == []
+    assert (keep / "file").exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_temporary_files_of_the_killed(tmp_path: Path) -> None:
+    """What a child has left whose keeper was killed is removed when the next one starts, and what
+    is in use or somebody else's is not."""
+    for name in ("nixery-x", "other"):
+        (tmp_path / name).mkdir()
+    pids: list[int] = []
+    ours = processes(TMPDIR=str(tmp_path))
+    script = ["sh", "-c", "touch $TMPDIR/file; echo $PPID >&2; exec sleep 1000"]
+    first = ours.run(script, lambda lines: pids.extend(map(int, lines)))
+    await _started(pids)
+    second = ours.run(script, lambda lines: pids.extend(map(int, lines)))
+    while len(pids) < 2:
+        await deferLater(reactor, 0.02, lambda: None)
+    assert {path.name for path in tmp_path.glob("nixery-?")} == {"nixery-0", "nixery-1", "nixery-x"}
     os.kill(pids[0], signal.SIGKILL)
+    await first
+    listed = await ours.run(["ls", str(tmp_path)], lambda lines: None)
+    assert listed.output.split() == [b"nixery-0", b"nixery-1", b"nixery-x", b"other"]
+    assert list((tmp_path / "nixery-1").iterdir()) == [tmp_path / "nixery-1" / "file"]
+    assert not (tmp_path / "nixery-0").exists()
+    second.cancel()
+    await ours.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_room_for_temporary_files() -> None:
+    """Where no such folder can be made, a child runs without."""
+    ended = await processes(TMPDIR="/proc").run(["sh", "-c", "echo $TMPDIR"], lambda lines: None)
+    assert ended.output == b"/proc\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_signals_are_as_they_should_be() -> None:
+    """A child blocks and ignores no signals."""
+    ended = await processes().run(["cat", "/proc/self/status"], lambda lines: None)
+    status = dict(line.split(b":\t") for line in ended.output.splitlines())
+    for name in (b"SigBlk", b"SigIgn"):
+        assert int(status[name], 16) & 0x7FFFFFFF == 0  # behind those are the C library's own
 
 
 @implementer(IReactorProcess)
@@ -175,9 +267,9 @@ async def test_nothing_starts_after_the_stop(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_environment_is_what_was_given() -> None:
-    """A child sees the variables that it is given, and no others."""
+    """A child sees the variables that it is given, and one for temporary files."""
     ended = await processes().run(["env"], lambda lines: None)
-    assert {line.partition(b"=")[0] for line in ended.output.splitlines()} == {b"PATH"}
+    assert {line.partition(b"=")[0] for line in ended.output.splitlines()} == {b"PATH", b"TMPDIR"}
 
 
 @pytest_twisted.ensureDeferred

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from zope.interface.verify import verifyObject
 
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation, Root
-from nixery.model.errors import BuildFailed, EvaluationFailed, NixUnavailable
+from nixery.model.errors import BuildFailed, EvaluationFailed, NixUnavailable, StorageFull
 from nixery.model.events import BuildStarted, Event, Found, LogLine
 from nixery.model.image import Image, parse_image
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.git import Git
+from nixery.nix.keeping import KeptRoots
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix, request_for
 from nixery.nix.sources import Sources
+from tests.storage.places import mounted
 
 reactor: Any = _reactor
 SAMPLES = Path(__file__).parent / "samples"
@@ -57,7 +60,8 @@ class Machine:
         commands = Commands(self.processes, store)
         git = Git(reactor, self.processes, str(folder / "git"))
         sources = Sources(reactor, commands, git, str(folder / "sources"))
-        self.nix = Nix(reactor, commands, sources, "/expressions", str(folder), time_limit)
+        kept = KeptRoots(reactor, commands, str(folder / "kept"), 0)
+        self.nix = Nix(reactor, commands, sources, "/expressions", str(folder), time_limit, kept)
         self.nix.start()
         self.program("nix-build", f"echo '{FOUND}' >&2")
         self.program("nix", f"echo '{CLOSURE}'")
@@ -229,3 +233,16 @@ def test_requests(name: str, optional: list[str]) -> None:
     packages = request_for(parse_image(name, "latest"), PINNED, SOURCE)["packages"]
     assert [p["name"] for p in packages if p["optional"]] == optional
     assert [p["name"] for p in packages if not p["optional"]] == name.split("/")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk(tmp_path: Path) -> None:
+    """Where there is no room for the root that guards a build, that is said; nothing is built."""
+    with mounted(tmp_path / "small", "size=1m,nr_inodes=30"):
+        machine = Machine(tmp_path / "small")
+        with suppress(OSError):
+            for number in range(30):
+                (machine.folder / f"filler{number}").touch()
+        with pytest.raises(StorageFull, match="state folder"):
+            await machine.realise()
+        assert not (machine.folder / "nix-build.arguments").exists()

@@ -149,6 +149,16 @@ async def test_a_file_that_cannot_be_written(clock: SteppedClock, tmp_path: Path
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_write_that_fails_leaves_nothing(clock: SteppedClock, file: Path) -> None:
+    """What can't take its place is removed."""
+    file.mkdir(parents=True)
+    memory = Memory(clock, 30, True, str(file))
+    assert await memory.get("x", Remote().ask) == Remembered("one", False)
+    await memory.stop()
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest_twisted.ensureDeferred
 async def test_memory_is_bounded(memory: Memory) -> None:
     """However many names are asked for, the oldest are forgotten."""
     remote = Remote()

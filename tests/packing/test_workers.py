@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from nixery.model.digest import Digest
-from nixery.model.errors import PackingFailed, ShuttingDown, StorageFull
+from nixery.model.errors import PackerKilled, PackingFailed, ShuttingDown, StorageFull
 from nixery.packing.job import PackJob
 from nixery.packing.tar import Entry
 from nixery.packing.workers import Packers
@@ -158,11 +158,11 @@ async def test_a_full_disk(pool: Callable[..., Packers]) -> None:
 async def test_a_child_that_is_killed(
     pool: Callable[..., Packers], spawner: Spawner, stuck: PackJob, tmp_path: Path
 ) -> None:
-    """A child that dies fails its own job, and the next one gets another child."""
+    """A child that is killed fails its own job, and the next one gets another child."""
     packers = pool()
     task, after = packers.pack(stuck), packers.pack(_job(tmp_path))
     os.kill(spawner.started[0].pid, signal.SIGKILL)
-    with pytest.raises(PackingFailed, match="signal 9"):
+    with pytest.raises(PackerKilled, match="signal 9"):
         await task
     await after
     assert len(spawner.started) == 2

@@ -63,7 +63,9 @@ async def test_layout(storage: FilesystemStorage, folder: Path) -> None:
     await store(storage, CONTENT + CONTENT)
     await storage.write_record(KEY, b"record")
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    assert set(found) == {f"layers/{DIGEST.hex}", f"layers/{Digest.of(CONTENT * 2).hex}", KEY}
+    names = (DIGEST.hex, Digest.of(CONTENT * 2).hex)
+    places = {f"{folder}/{name}" for folder in ("layers", "used") for name in names}
+    assert set(found) == {*places, KEY}
     assert {path.stat().st_mode & 0o777 for path in found.values()} == {0o644}
 
 

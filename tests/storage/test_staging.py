@@ -31,6 +31,7 @@ from nixery.storage.filesystem import FilesystemStorage
 async def main():
     storage = FilesystemStorage(reactor, sys.argv[1])
     await storage.start()
+    await storage.lease("0a")
     upload = await storage.receive()
     with open(upload.sink, "wb") as file:
         file.write(b"half of a bl")
@@ -45,7 +46,7 @@ reactor.run()
 
 
 class OtherDaemon:
-    """Another process on the same folder, which is in the midst of an upload."""
+    """Another process on the same folder, which has a lease and is in the midst of an upload."""
 
     def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
@@ -88,22 +89,27 @@ async def _start(folder: Path) -> FilesystemStorage:
 
 @pytest_twisted.ensureDeferred
 async def test_leftovers_of_the_dead(other: OtherDaemon, tmp_path: Path) -> None:
-    """What a killed process had not committed is seen by nobody, and gone after the next start."""
+    """What a killed process had not committed is seen by nobody, and gone after the next start,
+    and so are its leases."""
     other.kill()
+    assert list(tmp_path.glob("leases/*"))
     assert other.sink.read_bytes() == b"half of a bl"
     await assert_unknown(FilesystemStorage(reactor, str(tmp_path)), Digest.of(b"half of a bl"))
     storage = await _start(tmp_path)
     assert not other.sink.parent.exists()
     assert not list(tmp_path.glob("staging/*/*"))
     assert not list(tmp_path.glob("layers/*"))
+    assert not list(tmp_path.glob("leases/*"))
     await store(storage, CONTENT)
 
 
 @pytest_twisted.ensureDeferred
 async def test_uploads_of_the_living(other: OtherDaemon, tmp_path: Path) -> None:
-    """What a living process is just receiving stays, however often others start."""
+    """What a living process is just receiving stays, however often others start, and so do its
+    leases."""
     for _ in range(3):
         await _start(tmp_path)
+    assert [path.name for path in tmp_path.glob("leases/*")] == ["0a"]
     assert other.sink.read_bytes() == b"half of a bl"
 
 

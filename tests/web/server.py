@@ -4,6 +4,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -16,13 +17,15 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from nixery.builds.history import History
-from nixery.interfaces import IBuilder, IStorage, Location, OnBuild, Provenance, Pull
+from nixery.interfaces import File, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
+from nixery.model.limits import HttpLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
+from nixery.web.bounds import Bounds
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import NOBODY, Trusted
@@ -31,6 +34,8 @@ from nixery.web.site import QuietSite, make_site
 reactor: Any = _reactor
 
 P = TypeVar("P", bound=Protocol)
+
+LIMITS = HttpLimits()
 
 MANIFEST = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"config"), 6), [])
 
@@ -120,6 +125,11 @@ class Server:
     port: int
     site: QuietSite
 
+    @property
+    def bounds(self) -> Bounds:
+        """What its clients may have of it, and how much they do."""
+        return self.site.bounds
+
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until something is so."""
         while not true():
@@ -179,19 +189,25 @@ async def serving(
     logs: bool = True,
     auth: Auth = OPEN,
     trusted: Trusted = NOBODY,
+    limits: HttpLimits = LIMITS,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history."""
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi(reactor, builder, history, logs, auth)
-    site = make_site(reactor, builder, storage, hold, pages, builds, None, auth, trusted)
+    site = make_site(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits)
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:
         yield Server(builder, storage, port.getHost().port, site)
     finally:
         await maybeDeferred(port.stopListening)
+
+
+def as_it_is(path: Path) -> File:
+    found = path.stat()
+    return File(str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @attrs.define

@@ -1,6 +1,7 @@
 """The contract of the registry API, row by row."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -11,13 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 
-from nixery.interfaces import File, Redirect
+from nixery.interfaces import File, Location, Redirect
 from nixery.model import errors
 from nixery.model.digest import Digest
+from nixery.model.errors import BlobUnknown, NixeryError
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from nixery.web.answers import TABLE
 from nixery.web.blobs import PIECE
-from tests.web.server import MANIFEST, Collector, Locating, Server, reactor, serving
+from tests.web.server import MANIFEST, Collector, Locating, Server, as_it_is, reactor, serving
 
 DIGEST = str(MANIFEST.digest)
 UNKNOWN = "sha256:" + "0" * 64
@@ -207,8 +209,8 @@ async def test_referrers() -> None:
 def file(tmp_path: Path) -> File:
     """A blob in a file of several pieces."""
     path = tmp_path / "blob"
-    path.write_bytes(bytes(range(256)) * (3 * PIECE // 256) + b"the end")
-    return File(str(path), path.stat().st_size)
+    path.write_bytes(bytes(range(256)) * (12 * PIECE // 256) + b"the end")
+    return as_it_is(path)
 
 
 async def get_blob(server: Server, **headers: str) -> "tuple[int, bytes, dict[str, str]]":
@@ -315,7 +317,7 @@ async def test_slow_clients_cost_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.touch()
     os.truncate(path, 400_000_000)
-    async with serving(storage=Locating(location=File(str(path), 400_000_000))) as server:
+    async with serving(storage=Locating(location=as_it_is(path))) as server:
         before = psutil.Process().memory_info().rss
         request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
         clients = [await server.connect(Idler()) for _ in range(SLOW_CLIENTS)]
@@ -331,11 +333,35 @@ async def test_slow_clients_cost_little_memory(tmp_path: Path) -> None:
         assert grown < SLOW_CLIENTS * 6 * PIECE
 
 
+def cut_short(path: str) -> None:
+    os.truncate(path, PIECE)
+
+
+def flip_last(path: str) -> None:
+    """Without a trace in the time of the last change."""
+    before = os.stat(path)
+    with open(path, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"X")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def flip_and_delete(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"X")
+    os.unlink(path)
+
+
 @pytest_twisted.ensureDeferred
-async def test_a_file_that_is_cut_while_it_is_sent(file: File) -> None:
-    """A client whose blob is cut in the middle sees the connection end, and no made-up bytes."""
+@pytest.mark.parametrize("damage", [cut_short, flip_last, flip_and_delete])
+async def test_a_file_that_is_damaged_while_it_is_sent(
+    file: File, damage: Callable[[str], None]
+) -> None:
+    """A client whose blob is cut or altered in the middle sees the connection end, and no byte
+    that is not the blob's."""
     async with serving(storage=Locating(location=file)) as server:
-        reader = await server.connect(Truncating(file.path))
+        reader = await server.connect(Damaging(file.path, damage))
         request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
         reader.transport.write(request)  # type: ignore[union-attr]
         head, _, body = (await reader.closed).partition(b"\r\n\r\n")
@@ -344,17 +370,51 @@ async def test_a_file_that_is_cut_while_it_is_sent(file: File) -> None:
         assert body == (bytes(range(256)) * (len(body) // 256 + 1))[: len(body)]
 
 
-class Truncating(Collector):
-    """Cuts the file as soon as the first bytes of it arrive."""
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_is_deleted_while_it_is_sent(file: File) -> None:
+    """A blob that is deleted or replaced in the middle is sent to its end."""
+    content = Path(file.path).read_bytes()
+    async with serving(storage=Locating(location=file)) as server:
+        reader = await server.connect(Damaging(file.path, os.unlink))
+        request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        reader.transport.write(request.encode())  # type: ignore[union-attr]
+        assert (await reader.closed).partition(b"\r\n\r\n")[2] == content
 
-    def __init__(self, path: str) -> None:
+
+class Damaging(Collector):
+    """Does something to the file as soon as the first bytes of it arrive."""
+
+    def __init__(self, path: str, damage: Callable[[str], None]) -> None:
         super().__init__()
         self._path = path
+        self._damage = damage
 
     def dataReceived(self, data: bytes) -> None:
         if not self.received:
-            os.truncate(self._path, PIECE)
+            self._damage(self._path)
         super().dataReceived(data)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_is_replaced_before_it_is_sent(file: File) -> None:
+    """A file that was altered since it was verified is not sent; one that took its place is."""
+
+    class Mending(Locating):
+        mended: File | None = None
+
+        async def locate(self, digest: Digest) -> Location:  # type: ignore[override]
+            location, self.location = self.location, self.mended
+            if location is None:
+                raise BlobUnknown(str(digest))
+            assert not isinstance(location, NixeryError)
+            return location
+
+    async with serving(storage=Mending(location=attrs.evolve(file, modified=1))) as server:
+        assert (await get_blob(server))[0] == 404
+    storage = Mending(location=attrs.evolve(file, modified=1))
+    storage.mended = file
+    async with serving(storage=storage) as server:
+        assert (await get_blob(server))[:2] == (200, Path(file.path).read_bytes())
 
 
 class Idler(Protocol):

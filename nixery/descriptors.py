@@ -1,0 +1,56 @@
+"""Files that this process may have open: as many as its connections need."""
+
+import resource
+
+import attrs
+from twisted.logger import Logger
+
+from nixery.model.limits import HttpLimits
+
+_log = Logger()
+
+EACH = 2
+"""Files for a connection: its socket, and the blob that is sent on it."""
+OTHERS = 512
+"""Files for all else: children's pipes, what is written, the sources."""
+
+
+def make_room(limits: HttpLimits) -> HttpLimits:
+    """Raise the soft limit of open files to what is needed, as far as the hard one allows.
+
+    Not further: children inherit it, and there are programs among builders which close
+    everything up to the limit before they begin.
+
+    :return: the limits, with as many connections as there is room for.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = limits.connections * EACH + OTHERS
+    if _is_less(soft, needed):
+        soft = needed if not _is_less(hard, needed) else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    room = connections_within(soft)
+    if room is None or room >= limits.connections:
+        return limits
+    _log.warn(
+        "there is room for {room} connections, not for {wanted}: "
+        "this process may open {hard} files (ulimit -Hn)",
+        room=room,
+        wanted=limits.connections,
+        hard=hard,
+    )
+    return attrs.evolve(limits, connections=room)
+
+
+def connections_within(files: int) -> int | None:
+    """How many connections have room in a limit of open files.
+
+    :return: none if there is no limit.
+    """
+    if files == resource.RLIM_INFINITY:
+        return None
+    # However low it is, some get through; beyond that, newcomers are closed at once.
+    return max(10, (files - OTHERS) // EACH, files // 4)
+
+
+def _is_less(limit: int, needed: int) -> bool:
+    return limit != resource.RLIM_INFINITY and limit < needed

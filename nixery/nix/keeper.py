@@ -1,0 +1,221 @@
+"""A program's keeper: ``python -I -S keeper.py PARENT GRACE PROGRAM ARGUMENT…``.
+
+It runs a program and stays with it, so that nobody of its descendants is there any more when it
+ends, whatever sessions they have made for themselves and whichever of their parents has ended:
+the kernel gives orphans to the keeper, and the keeper ends them. Nix before 2.19, killed, leaves
+its builders running, and a builder without a sandbox can start whatever it likes.
+
+The program has a folder for temporary files of its own, ``nixery-0`` or the next number that is
+free, which is removed with all that was left in it. A lock on the folder goes with the keeper; one
+that is not locked is what a keeper has left that was killed, and the next one removes it.
+
+On TERM, which the kernel sends when the parent dies, the program's group gets a TERM, and after
+the grace all descendants a KILL. The keeper ends as its program did: with its exit code, or by
+its signal.
+
+It is a script that knows nothing of Nixery and imports little: it starts within 10 ms.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import re
+import signal
+import sys
+import time
+
+_MOST_FOLDERS = 1000
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_NOT_FOUND = 127
+_AWAITED = (signal.SIGTERM, signal.SIGCHLD)
+
+
+def keep(parent: int, grace: float, argv: list[str]) -> int:
+    """Run a program until it ends, and all that it has started.
+
+    :param parent: the process without which there is no need for any of this.
+    :param grace: seconds between TERM and KILL.
+    :return: how it ended, as ``os.waitpid`` has it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    os.setsid()
+    if os.getppid() != parent:  # it died before the kernel knew whom to tell
+        os._exit(1)
+    environ = _given()
+    folder = take_folder(environ.get(b"TMPDIR") or b"/tmp")
+    if folder is not None:
+        environ[b"TMPDIR"] = folder[0]
+    program = os.fork()
+    if program == 0:
+        _become(argv, environ)
+    status = _wait(program, grace)
+    _end_all()
+    if folder is not None:
+        leave_folder(*folder)
+    return status
+
+
+def _become(argv: list[str], environ: dict[bytes, bytes]) -> None:
+    """Be the program; a keeper that is killed takes it along."""
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python's own way with them
+            signal.signal(number, signal.SIG_DFL)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        os.execvpe(argv[0], argv, environ)
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(_NOT_FOUND)
+
+
+def _given() -> dict[bytes, bytes]:
+    """The environment as it was: Python puts a locale into it."""
+    with open("/proc/self/environ", "rb") as file:
+        entries = (entry.partition(b"=") for entry in file.read().split(b"\0") if entry)
+        return {name: value for name, _, value in entries}
+
+
+def take_folder(parent: bytes) -> tuple[bytes, int] | None:
+    """Make a folder for temporary files, and lock it.
+
+    :param parent: where; what the dead have left there is removed.
+    :return: its path, and the descriptor that holds the lock; nothing if that can't be.
+    """
+    try:
+        for name in os.listdir(parent):
+            if re.fullmatch(rb"nixery-[0-9]+", name):
+                _remove_if_left(os.path.join(parent, name))
+        for number in range(_MOST_FOLDERS):
+            path = os.path.join(parent, b"nixery-%d" % number)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path)
+                # Builders of other users pass through it.
+                os.chmod(path, 0o711)
+                if (held := _lock(path)) is not None:
+                    return path, held
+    except OSError:
+        pass  # there is no room, or no permission: the program will say so if it needs any
+    return None
+
+
+def leave_folder(path: bytes, held: int) -> None:
+    """Remove such a folder with all that is in it."""
+    _remove(path)
+    os.close(held)
+
+
+def _lock(path: bytes) -> int | None:
+    """Lock a folder of this user's: the descriptor that holds it; none if another has it."""
+    try:
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # it was removed just now, or is somebody else's
+        return None
+    found = os.fstat(held)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if found.st_uid == os.geteuid() and os.path.samestat(found, os.lstat(path)):
+            return held
+    except OSError:
+        pass
+    os.close(held)
+    return None
+
+
+def _remove_if_left(path: bytes) -> None:
+    held = _lock(path)
+    if held is not None:
+        leave_folder(path, held)
+
+
+def _remove(path: bytes) -> None:
+    """Remove a folder with all that builders have left in it, which may forbid to look in."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+        return
+    # These two can do with folders that are a thousand levels deep, or forbid to look in.
+    name = os.fsdecode(path)
+    _run("chmod", "-R", "u+rwx", "--", name)
+    _run("rm", "-rf", "--", name)
+
+
+def _run(*argv: str) -> None:
+    quiet = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
+    with contextlib.suppress(OSError):
+        os.waitpid(os.posix_spawnp(argv[0], argv, os.environ, file_actions=quiet), 0)
+
+
+def _wait(program: int, grace: float) -> int:
+    """Wait until a program ends, and end it on TERM."""
+    deadline: float | None = None
+    while True:
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == program:
+                return ended[1]
+        if deadline is None:
+            number = signal.sigwait(_AWAITED)
+        else:
+            found = signal.sigtimedwait(_AWAITED, max(0.0, deadline - time.monotonic()))
+            number = found.si_signo if found is not None else signal.SIGKILL
+        if number == signal.SIGTERM and deadline is None:
+            deadline = time.monotonic() + grace
+            # Its own TERM among them waits for ever: one is enough.
+            os.killpg(0, signal.SIGTERM)
+        if deadline is not None and time.monotonic() >= deadline:
+            for pid in _descendants():
+                _kill(pid)
+
+
+def _end_all() -> None:
+    """Kill all descendants: with each that goes, its children become the keeper's."""
+    while True:
+        for pid in _descendants():
+            _kill(pid)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _descendants() -> list[int]:
+    """All processes that come from this one, children before theirs."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
+                # The name of a program may hold whatever it likes, parentheses too.
+                state, ppid = stat.read().rpartition(b")")[2].split()[:2]
+                if state != b"Z":
+                    children.setdefault(int(ppid), []).append(int(name))
+    found = [os.getpid()]
+    for pid in found:
+        found += children.get(pid, [])
+    return found[1:]
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+
+
+def _end_as(status: int) -> None:
+    """End as another process did."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        os.kill(os.getpid(), number)
+    os._exit(os.WEXITSTATUS(status))
+
+
+if __name__ == "__main__":
+    _end_as(keep(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]))

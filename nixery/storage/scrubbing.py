@@ -1,0 +1,89 @@
+"""Every blob on disk verified once in a while, before somebody needs it. Blocks: for threads."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+from nixery.model.digest import Digest
+from nixery.model.errors import DigestInvalid
+from nixery.storage.files import read_file
+from nixery.storage.verification import verify_file
+
+RATE = 50_000_000
+"""Bytes a second that are read at most, so that others have the disk as well."""
+
+
+class Stopped(Exception):
+    """There is no more time."""
+
+
+class Scrubber:
+    """Goes through all blobs by their names, round and round, and remembers where it is.
+
+    :ivar verified: blobs that were read since the start.
+    :ivar damaged: those of them that were dropped.
+    """
+
+    def __init__(self, folder: str, aside: Callable[[], str], rate: float = RATE) -> None:
+        """
+        :param folder: the storage's.
+        :param aside: gives a new path on the same file system.
+        :param rate: bytes a second.
+        """
+        self.verified = 0
+        self.damaged = 0
+        self._folder = folder
+        self._position = os.path.join(folder, "scrubbed")
+        self._aside = aside
+        self._rate = rate
+        self._stopped = threading.Event()
+        self._round: list[tuple[str, int]] = []
+        self._total = 0
+
+    def stop(self) -> None:
+        """Stop reading, in the middle of a blob if need be."""
+        self._stopped.set()
+
+    def next(self, round_seconds: float) -> tuple[float, str]:
+        """Verify the next blob, and drop it if it is damaged.
+
+        :param round_seconds: in which all blobs are to be verified once.
+        :return: the seconds until the one after it is due, and what was wrong, if something was.
+        :raises Stopped: if it was stopped.
+        """
+        if not self._round:
+            self._begin_round()
+        if not self._round:
+            return round_seconds, ""
+        name, size = self._round.pop()
+        path = os.path.join(self._folder, "layers", name)
+        digest = Digest.parse(f"sha256:{name}")
+        verdict = verify_file(path, digest, self._aside, self._pause)
+        self.verified += 1
+        self.damaged += bool(verdict.dropped)
+        self._remember(name)
+        return round_seconds * size / self._total, verdict.dropped and f"{path} {verdict.dropped}"
+
+    def _begin_round(self) -> None:
+        """List what is to be read, from where an earlier process left off."""
+        after = (read_file(self._position, 64) or b"").decode("ascii", "replace")
+        found = sorted(self._blobs(), reverse=True)
+        self._total = sum(size for _, size in found) or 1
+        self._round = [each for each in found if each[0] > after] or found
+
+    def _blobs(self) -> Iterator[tuple[str, int]]:
+        for entry in os.scandir(os.path.join(self._folder, "layers")):
+            with contextlib.suppress(DigestInvalid, FileNotFoundError):
+                Digest.parse(f"sha256:{entry.name}")
+                yield entry.name, entry.stat(follow_symlinks=False).st_size
+
+    def _pause(self, count: int) -> None:
+        if self._stopped.wait(count / self._rate):
+            raise Stopped
+
+    def _remember(self, name: str) -> None:
+        beside = self._aside()
+        with open(beside, "w", encoding="ascii") as file:
+            file.write(name)
+        os.replace(beside, self._position)

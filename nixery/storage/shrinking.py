@@ -1,0 +1,120 @@
+"""A storage in a folder kept within a bound. Everything blocks: for threads."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import attrs
+from twisted.logger import Logger
+
+from nixery.model.digest import Digest
+from nixery.model.errors import DigestInvalid
+from nixery.storage.eviction import Used, surplus
+from nixery.storage.files import remove, sync_folder
+from nixery.storage.marks import Marks
+
+_RECORDS = ("builds", "manifests")
+
+
+@attrs.frozen
+class Shrunk:
+    """What came of it.
+
+    :param blobs: how many were dropped.
+    :param size: bytes that are left.
+    """
+
+    blobs: int
+    size: int
+
+
+class Shrinker:
+    """Drops the blobs that were of no use for longest, and what is remembered of them."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        folder: str,
+        marks: Marks,
+        aside: Callable[[], str],
+        most: int,
+        grace: float,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        :param folder: the storage's.
+        :param aside: gives a new path on the same file system.
+        :param most: bytes.
+        :param grace: seconds after its last use in which a blob is not dropped.
+        :param now: seconds since the epoch.
+        """
+        self._folder = folder
+        self._marks = marks
+        self._aside = aside
+        self._most = most
+        self._grace = grace
+        self._now = now
+
+    def shrink(self) -> Shrunk:
+        """Drop as much as it takes, of what may be dropped."""
+        blobs = list(self._blobs())
+        dropped = [
+            blob
+            for blob in surplus(blobs, self._most, self._now(), self._grace)
+            if self._drop(blob.name)
+        ]
+        if dropped:
+            sync_folder(os.path.join(self._folder, "layers"))
+            self._drop_records()
+        gone = sum(blob.size for blob in dropped)
+        return Shrunk(len(dropped), sum(blob.size for blob in blobs) - gone)
+
+    def _blobs(self) -> Iterator[Used]:
+        marks = self._marks.all()
+        for entry in os.scandir(os.path.join(self._folder, "layers")):
+            with contextlib.suppress(FileNotFoundError):
+                found = entry.stat(follow_symlinks=False)
+                used = marks.pop(entry.name, None) or found.st_mtime
+                yield Used(entry.name, found.st_size, used)
+        for name, used in marks.items():
+            if used < self._now() - self._grace:
+                self._marks.drop(name)
+
+    def _drop(self, name: str) -> bool:
+        """Drop a blob, unless somebody has found a use for it meanwhile.
+
+        It is moved aside first: who marks it from then on does not find it, and who has marked it
+        before is seen here.
+        """
+        path, aside = os.path.join(self._folder, "layers", name), self._aside()
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return False
+        used = self._marks.time(name)
+        if used is not None and used > self._now() - self._grace:
+            os.replace(aside, path)
+            return False
+        remove(aside)
+        self._marks.drop(name)
+        return True
+
+    def _drop_records(self) -> None:
+        """Drop the records of blobs that are no more."""
+        for folder in _RECORDS:
+            for entry in os.scandir(os.path.join(self._folder, folder)):
+                with contextlib.suppress(FileNotFoundError):
+                    if self._is_orphan(entry.path):
+                        os.unlink(entry.path)
+
+    def _is_orphan(self, path: str) -> bool:
+        with open(path, "rb") as file:
+            content = file.read()
+        try:
+            digest = Digest.parse(json.loads(content)["record"]["digest"])
+        except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
+            return False  # it is of another kind, or of no use to anybody
+        return not os.path.lexists(os.path.join(self._folder, "layers", digest.hex))

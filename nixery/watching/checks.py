@@ -1,0 +1,60 @@
+"""What readiness looks at."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+
+from nixery.interfaces import IResolver, IStorage
+from nixery.model.errors import StorageUnavailable
+from nixery.model.tags import LATEST
+from nixery.watching.readiness import Check
+
+LEAST_FREE = 64_000_000
+"""Bytes of a disk below which the daemon can't do its work."""
+_PROBE = "builds/" + "0" * 64
+
+
+def storage_check(storage: IStorage) -> Check:
+    """Whether what is stored can be read again."""
+
+    async def check() -> str:
+        content = uuid.uuid4().hex.encode("ascii")
+        await storage.write_record(_PROBE, content)
+        found = await storage.read_record(_PROBE)
+        if found is None:
+            raise StorageUnavailable("what was written just now is not there")
+        return ""  # another instance may have written something else meanwhile
+
+    return check
+
+
+def source_check(resolver: IResolver) -> Check:
+    """Whether the package source tells its revision."""
+
+    async def check() -> str:
+        pinned = await resolver.resolve(LATEST)
+        return "stale: it can't be reached, and the last known revision serves" * pinned.stale
+
+    return check
+
+
+def disk_check(reactor: IReactorThreads, folders: Sequence[str]) -> Check:
+    """Whether there is room on the disks of some folders."""
+
+    def look() -> str:
+        for folder in folders:
+            if os.path.isdir(folder) and shutil.disk_usage(folder).free < LEAST_FREE:
+                return folder
+        return ""
+
+    async def check() -> str:
+        full = await deferToThreadPool(reactor, reactor.getThreadPool(), look)
+        if full:
+            raise OSError(f"the disk of {full} has less than {LEAST_FREE // 10**6} MB left")
+        return ""
+
+    return check

@@ -1,0 +1,268 @@
+"""HTTP/1.1 connections that cost no more than they may: in time, in bytes and in number."""
+
+import socket
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, Request
+
+from nixery.web.answers import RETRY_AFTER
+from nixery.web.bounds import NO_ROOM, Bounds
+from nixery.web.framing import (
+    BODY_TOO_LARGE,
+    MALFORMED,
+    TOO_SLOW,
+    BodyTooLarge,
+    Head,
+    Refusal,
+    body_fault,
+)
+from nixery.web.request import Trusted, network_of, peer_address
+
+LINGER = 2.0
+"""Seconds in which a client may read why it was refused, while what it sends is dropped."""
+_TLS_HANDSHAKE = b"\x16\x03"
+_MOST_PIECES = 16
+
+
+class _IBoundedSite(Protocol):
+    """What a channel needs of its site."""
+
+    bounds: Bounds
+    trusted: Trusted
+    stopping: bool
+
+
+class BoundedChannel(HTTPChannel):
+    """A connection, which is either idle, or being answered, or about to close.
+
+    It is idle until a whole request has come, and again once the answer has left. All that time a
+    timer runs: Twisted's own would start anew with every byte that comes. While it is answered,
+    the kernel watches that the client takes what is sent.
+
+    docker tries TLS first even with registries on localhost, and would wait ten seconds for an
+    answer to a handshake that, having no line end, is no request yet: there it hangs up at once.
+    """
+
+    site: _IBoundedSite
+    transport: Any
+    _networkProducer: Any
+
+    _fresh = True
+    _begun = False  # some of a request has come
+    _closing = False  # what comes is dropped
+    _turn: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Take the connection, or turn it away."""
+        limits = self.site.bounds.limits
+        # Twisted's own limits would answer with less.
+        self.totalHeadersSize = self.MAX_LENGTH = limits.header_size
+        self.maxHeaders = limits.header_size
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        _limit_writes(self.transport, limits.write_seconds)
+        self._head = Head(limits.header_size)
+        reason = self.site.bounds.connections.admit(self, self._client())
+        if reason is None:
+            self._allow(limits.header_seconds)
+        else:
+            self._turn_away(reason)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Forget it."""
+        self._closing = True
+        self.site.bounds.connections.gone(self)
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what comes, which may be part of a request."""
+        if self._closing:
+            return
+        if self._fresh and data.startswith(_TLS_HANDSHAKE):
+            self._close()
+            return
+        self._fresh = False
+        if not self._begun:
+            self._begin()
+        LineReceiver.dataReceived(self, data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Take a line of a request's head."""
+        refusal = self._head.take(line)
+        if refusal is None:
+            super().lineReceived(line)  # type: ignore[no-untyped-call]
+        else:
+            self._refuse(refusal)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line that is too long."""
+        self._refuse(self._head.too_long())
+
+    def allHeadersReceived(self) -> None:
+        """Go on to the body, if there may be one like it."""
+        refusal = body_fault(self._version, self.length)
+        if refusal is None:
+            super().allHeadersReceived()  # type: ignore[no-untyped-call]
+        else:
+            self._refuse(refusal)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Take a piece of a body, or of the requests behind the one that is being answered."""
+        try:
+            super().rawDataReceived(data)
+        except BodyTooLarge:
+            self._refuse(BODY_TOO_LARGE)
+        # Twisted counts all pieces whenever one comes: they are kept few.
+        if len(self._dataBuffer) > _MOST_PIECES:
+            self._dataBuffer = [b"".join(self._dataBuffer)]
+
+    def allContentReceived(self) -> None:
+        """Have the request answered."""
+        self._allow(None)
+        self.site.bounds.connections.works(self)
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Whether the connection is kept for another request."""
+        if self.site.stopping:
+            request.setHeader(b"Connection", b"close")
+            return False
+        return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
+
+    def requestDone(self, request: Request) -> None:
+        """Turn to the next request, not at once: others have their turn first."""
+        self.paused = True
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+        if not self.persistent:
+            self._closing = True
+        if not self._closing:
+            self._head = Head(self.site.bounds.limits.header_size)
+            self._begun = False
+            self._after_answer()
+
+    def resumeProducing(self) -> None:
+        """What was written has left."""
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+        if self.paused and not self._closing:
+            self._after_answer()
+
+    def timeoutConnection(self) -> None:
+        """The client has used up its time."""
+        if self._closing:
+            self.transport.abortConnection()
+        elif self._begun:
+            self._refuse(TOO_SLOW)
+        else:
+            self._close()
+
+    def loseConnection(self) -> None:
+        """Close as soon as everything has left; TLS would wait for the client to agree."""
+        super().loseConnection()  # type: ignore[no-untyped-call]
+        below = getattr(self.transport, "transport", None)
+        if below is not None:
+            below.loseConnection()
+
+    def make_room(self) -> None:
+        """Close for another."""
+        self._close()
+        self._allow(LINGER)
+
+    def retire(self) -> None:
+        """Close the connection, after the answer that is on its way."""
+        self.persistent = False
+        for request in self.requests:
+            request.setHeader(b"Connection", b"close")
+        if not self.requests:
+            self._close()
+
+    def _client(self) -> str | None:
+        """Whose it is, if the limit of one client is meant for him."""
+        address = peer_address(self.transport.getPeer())
+        return None if address is None or address in self.site.trusted else network_of(str(address))
+
+    def _allow(self, seconds: float | None) -> None:
+        """Set the time from now on until :meth:`timeoutConnection`; none for no end."""
+        self.setTimeout(seconds)  # type: ignore[no-untyped-call]
+
+    def _begin(self) -> None:
+        """The first byte of a request is here."""
+        self._begun = True
+        self.site.bounds.connections.rests(self)
+        self._allow(self.site.bounds.limits.header_seconds)
+
+    def _after_answer(self) -> None:
+        """Take the next request, or wait for one; not before the answer has left, though.
+
+        Otherwise a client could have any number of answers pile up here.
+        """
+        if self._waitingForTransport or self._buffer:
+            self._networkProducer.pauseProducing()
+            if not self._waitingForTransport and self._turn is None:
+                self._turn = self.callLater(0, self._go_on)  # type: ignore[no-untyped-call]
+            return
+        self.paused = False
+        self.site.bounds.connections.rests(self)
+        self._allow(self.site.bounds.limits.idle_seconds)
+
+    def _go_on(self) -> None:
+        """Read the request that came together with the one before."""
+        self._turn = None
+        self.paused = False
+        self._begin()
+        self._networkProducer.resumeProducing()
+        LineReceiver.dataReceived(self, b"")
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Twisted has found a fault."""
+        self._refuse(MALFORMED)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer, and close, but not while the client still sends: it would miss the answer."""
+        if self._closing:
+            return
+        self._closing = True
+        self.site.bounds.refused[refusal.reason] += 1
+        self.clearLineBuffer()  # type: ignore[no-untyped-call]
+        self._networkProducer.unregisterProducer()
+        self.transport.write(refusal.to_bytes())
+        self._allow(LINGER)
+        if self.isSecure():  # type: ignore[no-untyped-call]
+            self.transport.loseConnection()  # TLS says so, and still reads
+        else:
+            self.transport.loseWriteConnection()
+
+    def _turn_away(self, reason: str) -> None:
+        """Close a connection that there is no room for."""
+        if not self.isSecure():  # type: ignore[no-untyped-call]
+            self.transport.write(_no_room(reason).to_bytes())
+        self._close()
+        self._allow(LINGER)
+
+    def _close(self) -> None:
+        self._closing = True
+        self.loseConnection()
+
+
+def _no_room(reason: str) -> Refusal:
+    if reason == NO_ROOM:
+        return Refusal(reason, 503, "UNAVAILABLE", "too many connections", RETRY_AFTER)
+    message = "too many connections from your address"
+    return Refusal(reason, 429, "TOOMANYREQUESTS", message, RETRY_AFTER)
+
+
+def _limit_writes(transport: Any, seconds: float) -> None:
+    """Have the kernel end a TCP connection whose client takes nothing of what is sent.
+
+    Only the kernel sees what the client takes: a buffer that is full here says little, since it
+    gets room in big steps. UNIX sockets have no such limit: proxies of this machine are at them.
+    """
+    below = getattr(transport, "transport", transport)  # of TLS
+    handle = below.getHandle() if hasattr(below, "getHandle") else None
+    if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
+        milliseconds = max(1, round(seconds * 1000))
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -1,0 +1,110 @@
+"""Every request, when it is answered: counted, and pulls told to the log."""
+
+import re
+from typing import Protocol
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.server import Request
+
+from nixery.model.text import readable
+from nixery.web.request import RegistryRequest, client_of
+
+_MANIFEST = re.compile(rb"/v2/(.+)/manifests/([^/]+)")
+_KINDS = (
+    ("manifest", _MANIFEST),
+    ("blob", re.compile(rb"/v2/.+/blobs/[^/]+")),
+    ("registry", re.compile(rb"/v2(/.*)?")),
+    ("operations", re.compile(rb"/(healthz|readyz|metrics)")),
+)
+_OUTCOMES = {
+    307: "held",
+    401: "refused",
+    403: "refused",
+    404: "not found",
+    429: "busy",
+    500: "error",
+    503: "unavailable",
+}
+_FAILED = ("EVALUATION_FAILED", "BUILD_FAILED", "BUILD_TIMED_OUT", "IMAGE_TOO_LARGE")
+
+
+class IMeter(Protocol):
+    """Takes what happened."""
+
+    def pulled(self, by: str, outcome: str) -> None:
+        """A manifest was asked for, by ``tag`` or ``digest``."""
+
+    def answered(self, kind: str, status: int, sent: int, seconds: float) -> None:
+        """A request was answered, with so many bytes."""
+
+
+class NoMeter:
+    """Counts nothing."""
+
+    def pulled(self, by: str, outcome: str) -> None:
+        """Take no note."""
+
+    def answered(self, kind: str, status: int, sent: int, seconds: float) -> None:
+        """Take no note."""
+
+
+@attrs.frozen
+class Tally:
+    """Takes note of requests: none of what it tells comes unescaped from a client."""
+
+    clock: IReactorTime
+    meter: IMeter
+    _log = Logger()
+
+    def begin(self, request: Request) -> None:
+        """A request is to be answered."""
+        began = self.clock.seconds()
+        assert isinstance(request, RegistryRequest)
+        request.responseHeaders.setRawHeaders(b"X-Request-ID", [request.id.encode("ascii")])
+        finished = request.notifyFinish()
+        finished.addCallbacks(
+            lambda _: self._end(request, began, request.code),
+            lambda _: self._end(request, began, None),
+        )
+
+    def _end(self, request: RegistryRequest, began: float, status: int | None) -> None:
+        """It was answered, or the client has left before."""
+        seconds = self.clock.seconds() - began
+        kind = next((name for name, form in _KINDS if form.fullmatch(request.path)), "page")
+        self.meter.answered(kind, status or request.code, request.sentLength, seconds)
+        if (match := _MANIFEST.fullmatch(request.path)) is not None:
+            by = "digest" if b":" in match[2] else "tag"
+            outcome = _outcome(request, status)
+            self.meter.pulled(by, outcome)
+            self._tell(request, match, outcome, seconds)
+
+    def _tell(
+        self, request: RegistryRequest, match: re.Match[bytes], outcome: str, seconds: float
+    ) -> None:
+        name, reference = (readable(part.decode("utf-8", "replace")) for part in match.groups())
+        separator = "@" if ":" in reference else ":"
+        self._log.info(
+            "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
+            "{milliseconds:.1f} ms{why}",
+            request=request.id,
+            method=request.method.decode("ascii", "replace"),
+            image=f"{name}{separator}{reference}",
+            client=client_of(request),
+            user=f"{readable(request.who.name)} at " if request.who.name else "",
+            outcome=outcome,
+            status=request.code,
+            milliseconds=seconds * 1000,
+            why=f": {readable(request.told)}" if request.told else "",
+        )
+
+
+def _outcome(request: RegistryRequest, status: int | None) -> str:
+    if status is None:
+        return "left"
+    if status < 300 or status == 304:
+        return "made" if request.built else "known"
+    if status == 400:
+        return "failed" if request.error_code in _FAILED else "invalid"
+    return _OUTCOMES.get(status, "invalid")

@@ -1,0 +1,141 @@
+"""More new images at once than may be made at once."""
+
+import http.client
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil
+import pytest
+
+from tests.e2e.clients import Docker
+from tests.e2e.conftest import StartDaemon
+from tests.e2e.daemon import Daemon, wait_until
+
+pytestmark = pytest.mark.real_nix
+
+COUNT = 100
+SET = """
+{ system ? builtins.currentSystem, ... }: let
+  make = name: builder: derivation {
+    inherit name system; builder = "/bin/sh"; args = [ "-c" builder ];
+  };
+  number = n: { name = "p${toString n}"; value = make "p${toString n}-UNIQUE" "echo > $out"; };
+in builtins.listToAttrs (builtins.genList number 100) // {
+  long = make "long-UNIQUE" "/bin/sleep 20; echo > $out";
+  broken = make "broken-UNIQUE" "echo this is why; exit 3";
+}
+"""
+
+
+def write_set(folder: Path) -> dict[str, str]:
+    """A package set of a hundred small packages, one that takes long, and a broken one."""
+    folder.mkdir()
+    (folder / "default.nix").write_text(SET.replace("UNIQUE", str(time.time_ns())))
+    return {"NIXERY_PKGS_PATH": str(folder)}
+
+
+class Watcher:
+    """Looks how many Nix processes of a daemon there are."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.most = 0
+        self._daemon = daemon
+        self._stop = Event()
+        self._thread = Thread(target=self._look)
+
+    def __enter__(self) -> "Watcher":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.01):
+            self.most = max(self.most, sum(map(_is_nix_build, self._daemon.children())))
+
+
+def _is_nix_build(process: psutil.Process) -> bool:
+    try:
+        parent = process.parent()
+        # What Nix forks has its name for a moment.
+        forked = parent is not None and parent.name() == "nix-build"
+        return process.name() == "nix-build" and not forked
+    except psutil.Error:
+        return False
+
+
+def pull(daemon: Daemon, name: str, source: str = "127.0.0.1") -> tuple[int, Counter[int]]:
+    """Pull until it works, as clients that retry do; and how often what was answered."""
+    answers: Counter[int] = Counter()
+    path = f"/v2/{name}/manifests/latest"
+    while True:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", daemon.port, timeout=120, source_address=(source, 0)
+        )
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        answers[answer.status] += 1
+        if answer.status == 429:
+            assert int(answer.headers["Retry-After"]) > 0
+            time.sleep(0.5)
+        elif answer.status == 307:
+            path = answer.headers["Location"]
+        else:
+            return answer.status, answers
+
+
+def test_a_hundred_new_images(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """Of a hundred new images that are asked for at once, two are made at a time; the rest wait
+    or are told to come again, and all are made in the end."""
+    daemon = start_daemon(
+        **write_set(tmp_path / "set"), NIXERY_MAX_BUILDS="2", NIXERY_MAX_QUEUE="20"
+    )
+    with Watcher(daemon) as watcher, ThreadPoolExecutor(COUNT) as clients:
+        ends = list(clients.map(lambda n: pull(daemon, f"p{n}"), range(COUNT)))
+    assert [status for status, _ in ends] == [200] * COUNT
+    told: Counter[int] = sum((answers for _, answers in ends), Counter())
+    assert told[429] >= COUNT - 22
+    assert watcher.most == 2
+    assert daemon.nix_builds == COUNT
+
+
+def test_a_full_queue(start_daemon: StartDaemon, tmp_path: Path, docker: Docker) -> None:
+    """While nothing new can be made, docker is told so in words, pulls what is known at once,
+    and another client's build comes before the second one of who fills the queue."""
+    daemon = start_daemon(
+        **write_set(tmp_path / "set"), NIXERY_MAX_BUILDS="1", NIXERY_MAX_QUEUE="3"
+    )
+    assert pull(daemon, "p0")[0] == 200
+    with ThreadPoolExecutor(8) as clients:
+        waiting = [clients.submit(pull, daemon, name) for name in ("long", "p1", "p2", "p3")]
+        wait_until(lambda: daemon.log.count("waiting for its turn") == 3)
+        refused = docker("pull", f"{daemon.host}/p4")
+        assert "3 images wait to be made here already" in refused.output
+        assert docker("pull", f"{daemon.host}/p0").code == 0
+        waiting.append(clients.submit(pull, daemon, "p5", "127.0.0.2"))
+        wait_until(lambda: daemon.log.count("waiting for its turn") == 4)
+        assert {each.result()[0] for each in waiting} == {200}
+    ended = [line.split()[2] for line in daemon.log.splitlines() if " s: done, as " in line]
+    assert ended.index("p5:latest") < ended.index("p2:latest")
+
+
+def test_retrying_clients_build_once(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """Who asks again for what failed just now is answered at once, with the reason and the same
+    build's address; after a while it is tried again."""
+    daemon = start_daemon(**write_set(tmp_path / "set"), NIXERY_FAILURE_TTL="3")
+    first = daemon.pull("broken")
+    assert first.status == 400
+    assert "this is why" in first.json()["errors"][0]["message"]
+    for _ in range(5):
+        again = daemon.pull("broken")
+        assert (again.status, again.body) == (400, first.body)
+    assert daemon.nix_builds == 1
+    wait_until(lambda: daemon.pull("broken").body != first.body)
+    assert daemon.nix_builds == 2

@@ -1,0 +1,228 @@
+"""A storage in a folder that stays within its bound, and whole."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from nixery.builds.cache import Cache
+from nixery.interfaces import Provenance
+from nixery.model.digest import Digest
+from nixery.model.errors import BlobUnknown
+from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
+from nixery.storage.eviction import AFTER, Used, surplus
+from nixery.storage.filesystem import FilesystemStorage
+from nixery.storage.housekeeping import Bounds
+from nixery.storage.marks import Marks
+from nixery.storage.scrubbing import Scrubber, Stopped
+from nixery.storage.shrinking import Shrinker
+
+reactor: Any = _reactor
+
+BLOBS = st.lists(
+    st.builds(Used, st.uuids().map(lambda u: u.hex), st.integers(0, 100), st.integers(0, 1000)),
+    max_size=30,
+    unique_by=lambda blob: blob.name,
+)
+
+
+@given(BLOBS, st.integers(0, 2000), st.integers(0, 1000))
+def test_what_goes(blobs: list[Used], most: int, grace: int) -> None:
+    """Nothing goes that was of use just now, or while there is room; what goes is older than
+    what stays, and as much goes as it takes, if it may."""
+    gone = surplus(blobs, most, 1000, grace)
+    kept = [blob for blob in blobs if blob not in gone]
+    assert all(blob.time <= 1000 - grace for blob in gone)
+    if sum(blob.size for blob in blobs) <= most:
+        assert not gone
+    elif not all(blob.time > 1000 - grace for blob in kept):
+        assert sum(blob.size for blob in kept) <= most * AFTER
+    if gone:
+        newest = max((blob.time, blob.name) for blob in gone)
+        assert all((blob.time, blob.name) > newest for blob in kept)
+
+
+class Folder:
+    """A storage's folder, at a time of the test's own."""
+
+    def __init__(self, folder: Path, most: int = 100, grace: float = 60) -> None:
+        for name in ("layers", "builds", "manifests", "used", "staging"):
+            (folder / name).mkdir()
+        self.path = folder
+        self.time = 1e9
+        self.count = 0
+        self.marks = Marks(str(folder / "used"), 10, lambda: self.time)
+        self.shrinker = Shrinker(
+            str(folder), self.marks, self.aside, most, grace, lambda: self.time
+        )
+
+    def aside(self) -> str:
+        self.count += 1
+        return str(self.path / "staging" / str(self.count))
+
+    def blob(self, text: str, size: int = 30) -> str:
+        """Put a blob there, used now."""
+        content = text.ljust(size).encode()
+        name = Digest.of(content).hex
+        self.marks.use([name])
+        (self.path / "layers" / name).write_bytes(content)
+        return name
+
+    def blobs(self) -> set[str]:
+        return set(os.listdir(self.path / "layers"))
+
+
+def test_least_recently_used(tmp_path: Path) -> None:
+    """Blobs of least recent use go, with their marks; those of recent use stay."""
+    folder = Folder(tmp_path)
+    names = []
+    for number in range(5):
+        names.append(folder.blob(str(number)))
+        folder.time += 100
+    folder.marks.use([names[0]])
+    folder.time += 100
+    shrunk = folder.shrinker.shrink()
+    assert folder.blobs() == {names[0], names[3], names[4]}
+    assert (shrunk.blobs, shrunk.size) == (2, 90)
+    assert set(folder.marks.all()) == folder.blobs()
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_what_is_of_use_stays(tmp_path: Path) -> None:
+    """However full it is, nothing goes that is being pulled."""
+    folder = Folder(tmp_path, most=10)
+    name = folder.blob("x")
+    folder.time += 59
+    assert folder.shrinker.shrink().size == 30
+    assert folder.blobs() == {name}
+    folder.time += 1
+    assert folder.shrinker.shrink().size == 0
+
+
+def test_used_by_another_process(tmp_path: Path) -> None:
+    """A blob that another process finds a use for in the very moment is put back."""
+    folder = Folder(tmp_path, most=10)
+    name = folder.blob("x")
+    folder.time += 100
+    other = Marks(str(tmp_path / "used"), 10, lambda: folder.time)
+    original = folder.aside
+
+    def meanwhile() -> str:
+        other.use([name])
+        return original()
+
+    folder.shrinker._aside = meanwhile
+    assert folder.shrinker.shrink().blobs == 0
+    assert folder.blobs() == {name}
+
+
+def test_blobs_without_marks(tmp_path: Path) -> None:
+    """A blob of an earlier version's, without a mark, is as old as its file."""
+    folder = Folder(tmp_path, most=10)
+    name = folder.blob("x")
+    os.unlink(tmp_path / "used" / name)
+    os.utime(tmp_path / "layers" / name, (5, 5))
+    assert folder.shrinker.shrink().blobs == 1
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> FilesystemStorage:
+    made = FilesystemStorage(reactor, str(tmp_path), Bounds(most=2000, grace=0.05))
+    pytest_twisted.blockon(Deferred.fromCoroutine(made.start()))
+    return made
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():
+        await deferLater(reactor, 0.01, lambda: None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_images_go_whole(storage: FilesystemStorage, tmp_path: Path) -> None:
+    """Images that were not asked for go with all that is remembered of them; those that were
+    are whole."""
+    cache = Cache(storage, remembered=1)
+    for number in range(12):
+        content = str(number).encode() * 300
+        config = Descriptor(CONFIG_TYPE, await storage.write_blob(content), len(content))
+        manifest = make_manifest(config, [])
+        await cache.remember_manifest(f"{number:x}", manifest, Provenance("x", "1"))
+        assert await cache.manifest(f"{number:x}") is not None
+        await deferLater(reactor, 0.06, lambda: None)
+    await until(lambda: storage.housekeeping.dropped > 5)
+    assert await cache.manifest("0") is None
+    latest = await cache.manifest("b")
+    assert latest is not None
+    assert not await storage.missing_blobs(latest.blobs)
+    names = {path.name for path in (tmp_path / "manifests").iterdir()}
+    assert "0" not in names
+    storage.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dropped_blob_is_unknown(storage: FilesystemStorage) -> None:
+    """What was dropped is not there, rather than wrong."""
+    digest = await storage.write_blob(b"x" * 1500)
+    await deferLater(reactor, 0.1, lambda: None)
+    await storage.write_blob(b"y" * 1500)
+    await until(lambda: storage.housekeeping.dropped > 0)
+    with pytest.raises(BlobUnknown):
+        await storage.locate(digest)
+    storage.stop()
+
+
+def test_scrubbed_in_turn(tmp_path: Path) -> None:
+    """All blobs are verified in turn, at a pace by their size, from where another process left
+    off; damaged ones are dropped."""
+    folder = Folder(tmp_path)
+    names = sorted(folder.blob(str(number), 10 * (number + 1)) for number in range(4))
+    (tmp_path / "layers" / names[2]).write_bytes(b"flipped")
+    scrubber = Scrubber(str(tmp_path), folder.aside)
+    total = sum((tmp_path / "layers" / name).stat().st_size for name in names)
+    first = (tmp_path / "layers" / names[0]).stat().st_size
+    assert scrubber.next(1000) == (1000 * first / total, "")
+    later = Scrubber(str(tmp_path), folder.aside)
+    told = [later.next(1000)[1] for _ in range(3)]
+    assert [names[2] in each for each in told] == [False, True, False]
+    assert (later.verified, later.damaged) == (3, 1)
+    assert folder.blobs() == set(names) - {names[2]}
+    assert later.next(1000)[1] == ""  # the next round
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_nothing_to_scrub(tmp_path: Path) -> None:
+    """An empty storage has time."""
+    folder = Folder(tmp_path)
+    assert Scrubber(str(tmp_path), folder.aside).next(1000) == (1000, "")
+
+
+def test_scrubbing_stops(tmp_path: Path) -> None:
+    """A large blob that is being read keeps nobody waiting who wants to stop."""
+    folder = Folder(tmp_path)
+    folder.blob("x", 10_000_000)
+    scrubber = Scrubber(str(tmp_path), folder.aside, rate=1)
+    scrubber.stop()
+    with pytest.raises(Stopped):
+        scrubber.next(1000)
+    assert len(folder.blobs()) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_scrubbed_in_the_background(tmp_path: Path, monkeypatch: Any) -> None:
+    """A storage finds damage by itself."""
+    monkeypatch.setattr("nixery.storage.housekeeping._SOONEST", 0.01)
+    storage = FilesystemStorage(reactor, str(tmp_path), Bounds(scrub_days=1e-6))
+    await storage.start()
+    digest = await storage.write_blob(b"good")
+    (tmp_path / "layers" / digest.hex).write_bytes(b"bad!")
+    await until(lambda: storage.housekeeping.scrubber.damaged == 1)
+    assert not (tmp_path / "layers" / digest.hex).exists()
+    storage.stop()

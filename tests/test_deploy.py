@@ -1,0 +1,99 @@
+"""Files for those who run it: they name what there is."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nixery.variables import VARIABLES
+
+TOP = Path(__file__).parents[1]
+KUBERNETES = sorted((TOP / "deploy" / "kubernetes").glob("*.yaml"))
+ALERTS = TOP / "deploy" / "prometheus" / "alerts.yaml"
+SETTINGS = {variable.name: variable for variable in VARIABLES}
+OTHERS = {"STATE_DIRECTORY", "GOOGLE_APPLICATION_CREDENTIALS"}
+
+
+def workload(path: Path) -> dict[str, Any]:
+    """The Deployment or StatefulSet of a file."""
+    documents = list(yaml.safe_load_all(path.read_text("utf-8")))
+    (found,) = [each for each in documents if each["kind"] in ("Deployment", "StatefulSet")]
+    spec: dict[str, Any] = found["spec"]
+    return spec
+
+
+def container(path: Path) -> dict[str, Any]:
+    (only,) = workload(path)["template"]["spec"]["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_settings_exist(path: Path) -> None:
+    """Every setting of a manifest is one that there is, with a value that is taken."""
+    for each in container(path)["env"]:
+        if each["name"] not in OTHERS:
+            SETTINGS[each["name"]].read(each["value"])
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_probes_and_ports(path: Path) -> None:
+    """Probes ask what there is, at the port where it is; the service leads to the registry."""
+    made = container(path)
+    ports = {port["name"]: port["containerPort"] for port in made["ports"]}
+    environ = {each["name"]: each["value"] for each in made["env"]}
+    assert environ["PORT"] == str(ports["registry"])
+    assert environ["NIXERY_OPERATIONS_LISTEN"] == f"tcp:{ports['operations']}"
+    probes = {name: made[name]["httpGet"] for name in made if name.endswith("Probe")}
+    assert {probe["port"] for probe in probes.values()} == {"operations"}
+    assert probes["readinessProbe"]["path"] == "/readyz"
+    assert probes["livenessProbe"]["path"] == "/healthz"
+    documents = yaml.safe_load_all(path.read_text("utf-8"))
+    (service,) = [each for each in documents if each["kind"] == "Service"]
+    assert service["spec"]["ports"][0]["targetPort"] == "registry"
+    assert service["spec"]["selector"] == workload(path)["selector"]["matchLabels"]
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_no_privileges(path: Path) -> None:
+    """It runs as a user without capabilities, and has time to finish its answers."""
+    pod = workload(path)["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container(path)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["terminationGracePeriodSeconds"] > int(SETTINGS["NIXERY_DRAIN"].default) + 10
+    mounted = {mount["name"] for mount in container(path)["volumeMounts"]}
+    claimed = {each["metadata"]["name"] for each in workload(path).get("volumeClaimTemplates", [])}
+    assert mounted == {volume["name"] for volume in pod["volumes"]} | claimed
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def test_every_alert_is_explained() -> None:
+    """The runbook has a heading for every alert, and for no other."""
+    page = (TOP / "docs" / "runbook.md").read_text("utf-8")
+    assert re.findall(r"^### (\w+)$", page, re.MULTILINE) == [rule["alert"] for rule in rules()]
+
+
+def test_alerts_are_about_metrics_that_exist() -> None:
+    """Alerts name metrics, and outcomes, that the daemon has."""
+    page = (TOP / "docs" / "metrics.md").read_text("utf-8")
+    known = set(re.findall(r"^\| `([a-z_]+)`", page, re.MULTILINE))
+    for rule in rules():
+        named = re.findall(r"nixery_[a-z_]+", rule["expr"])
+        assert {name for name in named if name not in known} == set(), rule["alert"]
+        for outcome in re.findall(r'nixery_pulls_total\{outcome="(\w+)"', rule["expr"]):
+            assert f"`{outcome}`" in page
+
+
+@pytest.mark.parametrize("page", ["docs/runbook.md", "docs/metrics.md", "README.md"])
+def test_pages_name_settings_that_exist(page: str) -> None:
+    """No page speaks of a setting that there is not."""
+    named = set(re.findall(r"NIXERY_[A-Z_]+[A-Z]", (TOP / page).read_text("utf-8")))
+    ours = {"NIXERY_CHAOS_SEED", "NIXERY_CHAOS_SECONDS", "NIXERY_TEST_STATE"}
+    assert named - set(SETTINGS) - ours == set()

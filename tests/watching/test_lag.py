@@ -1,0 +1,22 @@
+"""How late the reactor is."""
+
+import pytest
+from twisted.internet.task import Clock
+
+from nixery.watching.lag import INTERVAL, LagMeter
+
+
+def test_lag() -> None:
+    """What keeps the reactor busy shows, is remembered for a minute, and is not counted twice."""
+    clock, observed = Clock(), list[float]()
+    meter = LagMeter(clock, observed.append)
+    meter.start()
+    clock.advance(INTERVAL)
+    clock.advance(INTERVAL + 0.3)
+    clock.advance(INTERVAL - 0.3)
+    assert observed == pytest.approx([0, 0.3, 0])
+    assert meter.most == pytest.approx(0.3)
+    clock.pump([INTERVAL] * 120)
+    assert meter.most == pytest.approx(0)
+    meter.stop()
+    assert not clock.getDelayedCalls()

@@ -6,7 +6,7 @@ TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd
 	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl ssh=openssh-client \
 	chromium=chromium libatomic.so.1=libatomic1 systemd-analyze=systemd
 
-.PHONY: run test chaos bench lint clean
+.PHONY: run test container-test chaos bench lint clean
 
 run: $(VENV)/.installed  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
@@ -23,6 +23,10 @@ chaos: $(VENV)/.installed-test  ## ten minutes of pulls while everything breaks;
 	@NIXERY_CHAOS_SECONDS=$${NIXERY_CHAOS_SECONDS:-600} \
 		NIXERY_CHAOS_SEED=$${NIXERY_CHAOS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} \
 		$(VENV)/bin/python -m pytest -s tests/chaos
+
+container-test: $(VENV)/.installed-test  ## build the container image and pull from it; four minutes
+	@scripts/require $(TEST_PROGRAMS) debootstrap=debootstrap
+	@$(VENV)/bin/python -m pytest -m container tests/e2e/test_container.py
 
 bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@scripts/require $(TEST_PROGRAMS)

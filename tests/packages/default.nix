@@ -49,6 +49,9 @@ real // {
   infiniteRecursion = let x = x; in x;
   hostileText = build "hostile-text-1.0" { } "printf '${hostile}\\n'; printf 'error: ${hostile}\\n' >&2; exit 1";
 
+  # Builds in a sandbox alone: outside of it, a container's state folder is there.
+  inside = build "inside-1.0" { } "test ! -e /var/lib/nixery; mkdir -p $out/share";
+
   # --- that take long, or print much ---
   slow = slow "slow" slowSeconds;
   timeout = build "timeout-1.0" { } "echo waiting; sleep 100000";

@@ -147,13 +147,13 @@ class Registry:
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
         self._watch.start()
-        self._watchers.start()
         await self._storage.start()
         self._git.start()
         await self._history.start()
         self._nix.start()
         self._collector.start()
         await self._load_popularity()
+        self._watchers.start()
 
     async def reload(self) -> None:
         """Read again what operators may have changed: users, rules, certificates, popularity."""

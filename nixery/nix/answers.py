@@ -22,7 +22,6 @@ from nixery.model.errors import (
     NixUnavailable,
     NotAPackage,
     SourceUnavailable,
-    StorageFull,
     SystemUnsupported,
     UnknownPackage,
 )
@@ -31,6 +30,7 @@ from nixery.model.image import SHELL, Image, image_name
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
 from nixery.model.text import plain
+from nixery.nix.faults import full_store
 
 TAIL = 20
 """Lines of a failed derivation's log that its error quotes."""
@@ -190,7 +190,7 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
 def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
     stages = [document for document in _marked(text) if _fits(document, _STAGE)]
     message = _first_words(text)
-    if full := _full_disk(text):
+    if full := full_store(text):
         return full
     if any(document["stage"] == "fetch" for document in stages):
         return SourceUnavailable(str(pinned.source), message)
@@ -204,7 +204,7 @@ def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
 
 
 def _not_built(account: Account, code: int, text: str, time_limit: int) -> NixeryError:
-    if full := _full_disk(text):
+    if full := full_store(text):
         return full
     if account.timed_out is not None:
         log = list(account.tails.get(account.timed_out, ()))
@@ -258,11 +258,6 @@ def _first_words(text: str) -> str:
             continue
         lines.append(stripped.removeprefix("error: "))
     return _printable("\n".join(lines).strip())
-
-
-def _full_disk(text: str) -> StorageFull | None:
-    full = "No space left on device" in text or "Disk quota exceeded" in text
-    return StorageFull("the Nix store's disk") if full else None
 
 
 def _marked(text: str) -> list[dict[str, Any]]:

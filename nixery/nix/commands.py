@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from nixery.model.closure import Graph, Node, parse_path_info
 from nixery.model.errors import NixUnavailable
 from nixery.model.source import LockedFlake
+from nixery.nix.faults import full_store
 from nixery.nix.flakes import parse_flake_archive, parse_flake_metadata
 from nixery.nix.process import Ended, OnLines, Processes
 
@@ -116,7 +117,8 @@ class Commands:
         errors: list[bytes] = []
         ended = await self.run(program, *arguments, on_lines=errors.extend)
         if ended.code != 0:
-            raise NixUnavailable(b"\n".join(errors).decode("utf-8", "replace")[:2000])
+            text = b"\n".join(errors).decode("utf-8", "replace")
+            raise full_store(text) or NixUnavailable(text[:2000])
         return ended.output.decode("utf-8")
 
     def _options(self) -> list[str]:

@@ -175,11 +175,31 @@ def test_faults_of_the_source() -> None:
     assert "secret" not in str(failed)
 
 
+FULL = [
+    "error: writing to file: No space left on device",
+    "error: setting journal mode: database or disk is full (in '/store/nix/var/nix/db/db.sqlite')",
+    f"error: builder for '{DRV}' failed with exit code 1;\n"
+    "note: build failure may have been caused by lack of free disk space",
+]
+
+
 @pytest.mark.parametrize("found", [True, False])
-def test_full_disks(found: bool) -> None:
-    """A full store is a full store, whenever it shows."""
-    text = Said(0, f"error: writing to file: No space left on device {SET}")
-    assert isinstance(error(*([FOUND] if found else []), text), errors.StorageFull)
+@pytest.mark.parametrize("text", FULL)
+def test_full_disks(found: bool, text: str) -> None:
+    """A full store is a full store, whenever and however it shows, and where it lies is not
+    told."""
+    failed = error(*([FOUND] if found else []), Said(0, f"{text} {SET}"))
+    assert isinstance(failed, errors.StorageFull)
+    assert "is full" in str(failed)
+    assert "db.sqlite" not in str(failed)
+
+
+def test_builders_that_talk_of_disks() -> None:
+    """What a builder prints is no word of Nix's: a package whose tests fill a disk is broken."""
+    said = Said(0, f"error: builder for '{DRV}' failed with exit code 1")
+    failed = error(FOUND, LogLine("x-1.0", "No space left on device"), said, code=100)
+    assert isinstance(failed, errors.BuildFailed)
+    assert "No space left on device" in str(failed)
 
 
 def test_faults_of_nix() -> None:

@@ -24,6 +24,10 @@ PACKAGES = [
 ]
 
 
+# What installs Nixery itself, from a checkout.
+OURSELVES = ["package.nix", "container.nix", "module.nix"]
+
+
 class BuildWithExpressions(build_py):
     """Puts the folder nix/ inside the package: in a wheel there is nothing beside it."""
 
@@ -32,7 +36,7 @@ class BuildWithExpressions(build_py):
         if not self.editable_mode:
             target = Path(self.build_lib) / "nixery" / "expressions"
             shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree("nix", target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree("nix", target, ignore=shutil.ignore_patterns("__pycache__", *OURSELVES))
 
 
 setup(

@@ -23,7 +23,7 @@ EXPOSURE = 2.5
 """What ``systemd-analyze security`` may say at most; 0 is best, 10 is worst."""
 
 
-class _Unit(configparser.RawConfigParser):
+class Unit(configparser.RawConfigParser):
     """A unit file; of a name that is there twice, the last counts."""
 
     def __init__(self, path: Path) -> None:
@@ -60,13 +60,13 @@ def test_little_is_exposed(verifiable: Path) -> None:
 def test_a_stop_has_time_for_all_it_does() -> None:
     """systemd waits longer for the daemon's end than answers in flight get."""
     drain = next(v.default for v in VARIABLES if v.name == "NIXERY_DRAIN")
-    assert int(_Unit(UNITS / "nixery.service")["Service"]["TimeoutStopSec"]) > int(drain) + 15
+    assert int(Unit(UNITS / "nixery.service")["Service"]["TimeoutStopSec"]) > int(drain) + 15
 
 
 def test_the_command_talks_to_the_manager(package_set: PackageSet, tmp_path: Path) -> None:
     """The unit's command takes the socket that it inherits, says when it is ready, goes on
     saying that it lives, reads again at HUP, says that it stops, and ends with exit code 0."""
-    service = _Unit(UNITS / "nixery.service")["Service"]
+    service = Unit(UNITS / "nixery.service")["Service"]
     command = shlex.split(service["ExecStart"])
     command[0] = str(Path(sys.executable).with_name(Path(command[0]).name))
     environ = {

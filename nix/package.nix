@@ -1,0 +1,54 @@
+# Nixery as a package of nixpkgs: `pkgs.callPackage ./package.nix { }`. It has the programs twistd,
+# which has Nixery among its plugins, and nixery-popcount.
+{ lib, python3, runCommand, makeWrapper, coreutils, git, gnutar, gzip, nix, openssh, util-linux }:
+let
+  version = "0.1.0";
+
+  library = python3.pkgs.buildPythonPackage {
+    pname = "nixery";
+    inherit version;
+    pyproject = true;
+    src = lib.cleanSource ../.;
+    build-system = [ python3.pkgs.setuptools ];
+    dependencies = with python3.pkgs; [
+      attrs
+      bcrypt
+      cryptography
+      google-auth
+      google-cloud-storage
+      google-crc32c
+      isal
+      klein
+      prometheus-client
+      psutil
+      pyjwt
+      treq
+      twisted
+      zope-interface
+      zstandard
+    ] ++ twisted.optional-dependencies.tls;
+    # The bytes of layers depend on these two. With other versions, layers have other digests than
+    # those of instances that were installed from PyPI; among instances of this package they agree.
+    pythonRelaxDeps = [ "isal" "zstandard" ];
+    # The tests start daemons, container engines and browsers: `make test` in a checkout.
+    doCheck = false;
+    pythonImportsCheck = [ "nixery.tap" ];
+  };
+
+  environment = python3.withPackages (_: [ library ]);
+  programs = lib.makeBinPath [ coreutils git gnutar gzip nix openssh util-linux ];
+in
+runCommand "nixery-${version}"
+{
+  nativeBuildInputs = [ makeWrapper ];
+  passthru = { inherit library environment; };
+  meta = {
+    description = "A container registry whose images are made on demand, by Nix";
+    mainProgram = "twistd";
+    platforms = lib.platforms.linux;
+  };
+} ''
+  for program in twistd nixery-popcount; do
+    makeWrapper ${environment}/bin/$program $out/bin/$program --prefix PATH : ${programs}
+  done
+''

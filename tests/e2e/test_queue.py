@@ -4,6 +4,7 @@ import http.client
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -24,7 +25,7 @@ SET = """
   };
   number = n: { name = "p${toString n}"; value = make "p${toString n}-UNIQUE" "echo > $out"; };
 in builtins.listToAttrs (builtins.genList number 100) // {
-  long = make "long-UNIQUE" "/bin/sleep 20; echo > $out";
+  long = make "long-UNIQUE" "/bin/sleep 30; echo > $out";
   broken = make "broken-UNIQUE" "echo this is why; exit 3";
 }
 """
@@ -114,16 +115,23 @@ def test_a_full_queue(start_daemon: StartDaemon, tmp_path: Path, docker: Docker)
     )
     assert pull(daemon, "p0")[0] == 200
     with ThreadPoolExecutor(8) as clients:
-        waiting = [clients.submit(pull, daemon, name) for name in ("long", "p1", "p2", "p3")]
-        wait_until(lambda: daemon.log.count("waiting for its turn") == 3)
+        waiting = [clients.submit(pull, daemon, "long")]
+        wait_until(lambda: "building long-" in daemon.log)
+        for number in (1, 2, 3):
+            waiting.append(clients.submit(pull, daemon, f"p{number}"))
+            wait_until(partial(_so_many_wait, daemon, number))
         refused = docker("pull", f"{daemon.host}/p4")
         assert "3 images wait to be made here already" in refused.output
         assert docker("pull", f"{daemon.host}/p0").code == 0
         waiting.append(clients.submit(pull, daemon, "p5", "127.0.0.2"))
-        wait_until(lambda: daemon.log.count("waiting for its turn") == 4)
+        wait_until(lambda: _so_many_wait(daemon, 4))
         assert {each.result()[0] for each in waiting} == {200}
     ended = [line.split()[2] for line in daemon.log.splitlines() if " s: done, as " in line]
     assert ended.index("p5:latest") < ended.index("p2:latest")
+
+
+def _so_many_wait(daemon: Daemon, count: int) -> bool:
+    return daemon.log.count("waiting for its turn") == count
 
 
 def test_retrying_clients_build_once(start_daemon: StartDaemon, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ KINDS = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, errors.NixeryError) and attrs.has(kind)
 ]
-VALUES: dict[str, Any] = {"size": 17, "seconds": 17}
+VALUES: dict[str, Any] = {"size": 17, "limit": 16, "seconds": 17}
 LISTS = ("nearest", "matches", "inside", "log")
 
 

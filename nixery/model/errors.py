@@ -313,8 +313,9 @@ class ClosureTooLarge(NixeryError):
     limit: int
 
     def __str__(self) -> str:
-        size, limit = self.size / 1e6, self.limit / 1e6
-        return f"the packages take {size:,.0f} MB; images of up to {limit:,.0f} MB are made here"
+        return (
+            f"the packages take {self.size:,} bytes; up to {self.limit:,} may be in an image here"
+        )
 
 
 @attrs.define

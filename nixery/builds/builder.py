@@ -81,7 +81,7 @@ class Builder:
         return Pull(manifest, provenance)
 
     async def stored_manifest(self, digest: Digest) -> Pull:
-        manifest = await self._cache.manifest_of(digest)
+        manifest = await self._cache.stored(digest)
         return Pull(manifest, await self._cache.provenance(digest))
 
     async def provenance(self) -> Provenance:

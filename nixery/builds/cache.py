@@ -62,6 +62,16 @@ class Cache:
             return None
         return manifest
 
+    async def stored(self, digest: Digest) -> Manifest:
+        """A manifest whose blobs are all stored.
+
+        :raises ManifestUnknown: if there is none of that digest.
+        """
+        manifest = await self._whole(digest)
+        if manifest is None:
+            raise ManifestUnknown(str(digest))
+        return manifest
+
     async def manifest_of(self, digest: Digest) -> Manifest:
         """A stored manifest.
 
@@ -98,7 +108,12 @@ class Cache:
     ) -> None:
         """Store a manifest whose blobs are stored, and know it by the image key from then on."""
         await self._storage.write_blob(manifest.content)
-        origin = {"source": provenance.source, "revision": provenance.revision}
+        # With its digest, as all records: what is of a blob that is no more can be told.
+        origin = {
+            "source": provenance.source,
+            "revision": provenance.revision,
+            "digest": str(manifest.digest),
+        }
         await self._write(_provenance_key(manifest.digest), origin)
         await self._write(f"manifests/{image_key}", {"digest": str(manifest.digest)})
         self._by_digest.put(str(manifest.digest), manifest)

@@ -8,6 +8,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.builds.gather import gather
 from nixery.builds.layers import Contents, LayerMaker
+from nixery.builds.using import Using
 from nixery.interfaces import INix, IResolver, IStorage
 from nixery.model.closure import Realisation, closure_size
 from nixery.model.errors import ClosureTooLarge, PackingFailed, SourceChanged
@@ -85,7 +86,8 @@ class ImageMaker:
             if not await self._resolver.unchanged(pinned):
                 raise SourceChanged(str(pinned.source))
             rootfs = await self._rootfs(realisation, emit)
-            layers = await self._make_layers(realisation, rootfs, emit)
+            with Using(self._reactor, self._storage) as using:
+                layers = await self._make_layers(realisation, rootfs, using, emit)
         finally:
             await self._nix.release(realisation)
         content = config_bytes(image, layers, rootfs.has_certificates)
@@ -144,14 +146,18 @@ class ImageMaker:
         return rootfs
 
     async def _make_layers(
-        self, realisation: Realisation, rootfs: RootFs, emit: Emit
+        self, realisation: Realisation, rootfs: RootFs, using: Using, emit: Emit
     ) -> list[Layer]:
+        """The layers of an image; those that are there stay until the last one is."""
         contents = await self._contents(realisation, rootfs)
         known = await self.layers.known(contents)
+        using.add(layer.descriptor.digest for layer in known if layer is not None)
         emit(Grouped(len(contents), sum(layer is not None for layer in known)))
 
         async def layer(number: int) -> Layer:
-            return known[number] or await self.layers.make(contents[number], emit)
+            made = known[number] or await self.layers.make(contents[number], emit)
+            using.add([made.descriptor.digest])
+            return made
 
         return await gather(layer(number) for number in range(len(contents)))
 

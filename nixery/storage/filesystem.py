@@ -46,12 +46,10 @@ from nixery.storage.housekeeping import Bounds, Housekeeping
 from nixery.storage.keys import check_lease_key, check_record_key
 from nixery.storage.leases import FileLease, clear_leases, release_lease, take_lease
 from nixery.storage.marks import Marks
-from nixery.storage.recent import Recent
 from nixery.storage.staging import Staging
 from nixery.storage.verification import Verdict, Verifier, verify_file
 
 _FOLDERS = ("staging", "layers", "builds", "manifests", "leases", "used")
-_REMEMBERED = 10_000
 _BETWEEN_LOOKS = 0.2  # seconds
 
 P = ParamSpec("P")
@@ -93,8 +91,8 @@ class FilesystemStorage:
         self._folder = os.path.abspath(folder)
         self._staging = Staging(self._path("staging"))
         self._verifier = Verifier(self._verify)
-        self._images: Recent[str, tuple[str, ...]] = Recent(reactor.seconds, _REMEMBERED)
         aside, bounds = self._staging.name, bounds or Bounds()
+        self._unmarked = False
         self._marks = Marks(self._path("used"), bounds.fresh)
         self.housekeeping = Housekeeping(reactor, self._folder, self._marks, aside, bounds)
 
@@ -133,18 +131,16 @@ class FilesystemStorage:
             raise BlobUnknown(str(digest))
         return content
 
+    async def use(self, blobs: Sequence[Digest]) -> None:
+        if due := self._marks.due([blob.hex for blob in blobs]):
+            await self._in_thread(self._use, due)
+
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
-        names = tuple(blob.digest.hex for blob in blobs)
-        if names and self._images.get(names[0]) != names:
-            for name in names:
-                # Whoever loads one of them is loading the image.
-                self._images.put(name, names)
         return await self._in_thread(self._missing, blobs)
 
     async def locate(self, digest: Digest) -> File:
         path = self._blob(digest)
-        image = self._images.get(digest.hex) or (digest.hex,)
-        found = await self._in_thread(self._find, path, image)
+        found = await self._in_thread(self._find, digest)
         if found is not None and found != self._verifier.known(digest):
             found = (await self._verifier.verify(digest)).identity
         if found is None:
@@ -238,17 +234,17 @@ class FilesystemStorage:
         finally:
             remove(staged)
 
-    def _find(self, path: str, image: Sequence[str]) -> Identity | None:
-        """What is at a blob's place, which is of use now, as all of its image is."""
-        self._use(image)
-        return identify(path)
+    def _find(self, digest: Digest) -> Identity | None:
+        """What is at a blob's place, which is of use now."""
+        self._use([digest.hex])
+        return identify(self._blob(digest))
 
     def _use(self, names: Sequence[str]) -> None:
-        try:
-            self._marks.use(names)
-        except OSError as error:
+        fault = self._marks.use(names)
+        if fault is not None and not self._unmarked:
             # A full disk, or one that can only be read, serves what it has.
-            self._log.warn("blobs can't be marked as used: {error}", error=error)
+            self._log.warn("blobs can't be marked as used: {error}", error=fault)
+        self._unmarked = fault is not None
 
     def _delete(self, path: str) -> None:
         if identify(path) is not None:

@@ -17,6 +17,8 @@ from nixery.storage.shrinking import Shrinker, Shrunk
 
 INTERVAL = 60.0
 """Seconds between two looks at how full it is, besides those after something was written."""
+_COUNT = 3600.0
+"""Seconds between two looks where there is no bound: for what is told of it."""
 _SOONEST = 5.0
 """Seconds between two blobs that are verified: a small storage need not be read all the time."""
 _AGAIN = 10.0
@@ -46,6 +48,7 @@ class Housekeeping:
     """Drops what is too much, and what is damaged.
 
     :ivar size: bytes of all blobs, as far as known.
+    :ivar count: how many blobs there were when they were counted last.
     :ivar dropped: blobs that were dropped for others.
     """
 
@@ -59,12 +62,13 @@ class Housekeeping:
         :param aside: gives a new path on the same file system.
         """
         self.size = 0
+        self.count = 0
         self.dropped = 0
         self.scrubber = Scrubber(folder, aside)
         self._reactor = reactor
         self._bounds = bounds
-        most = bounds.most or 0
-        self._shrinker = Shrinker(folder, marks, aside, most, bounds.grace + bounds.fresh)
+        grace = bounds.grace + bounds.fresh
+        self._shrinker = Shrinker(folder, marks, aside, bounds.most, grace)
         self._shrinking: Deferred[None] | None = None
         self._full = False
         self._not_before = 0.0
@@ -74,9 +78,10 @@ class Housekeeping:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin."""
-        if self._bounds.most is not None:
-            self._loop.start(INTERVAL)
+        """Begin; harmless when it has begun."""
+        if self._loop.running:
+            return
+        self._loop.start(_COUNT if self._bounds.most is None else INTERVAL)
         if self._bounds.scrub_days:
             self._scrub = self._reactor.callLater(_SOONEST, self._scrub_next)
 
@@ -108,7 +113,7 @@ class Housekeeping:
 
     def _shrunk(self, shrunk: Shrunk) -> None:
         self._shrinking = None
-        self.size = shrunk.size
+        self.size, self.count = shrunk.size, shrunk.left
         self.dropped += shrunk.blobs
         if shrunk.blobs:
             self._log.info(
@@ -116,7 +121,7 @@ class Housekeeping:
                 blobs=shrunk.blobs,
                 size=shrunk.size,
             )
-        full = shrunk.size > (self._bounds.most or 0)
+        full = self._bounds.most is not None and shrunk.size > self._bounds.most
         if full:
             self._not_before = self._reactor.seconds() + _AGAIN
             if not self._full:

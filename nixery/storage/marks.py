@@ -28,25 +28,30 @@ class Marks:
         self._last: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def use(self, names: Iterable[str]) -> None:
+    def due(self, names: Iterable[str]) -> list[str]:
+        """Those of some blobs that are to be marked if they are used now. Does not block."""
+        now, last = self._now(), self._last
+        return [name for name in names if not 0 <= now - last.get(name, 0.0) < self._fresh]
+
+    def use(self, names: Iterable[str]) -> OSError | None:
         """Mark blobs as used now. It has to be done before they are looked for: who drops a blob
-        moves it aside, and then looks at its mark."""
-        now = self._now()
-        for name in names:
-            if now - self._last.get(name, 0.0) < self._fresh:
-                continue
-            path = os.path.join(self._folder, name)
+        moves it aside, and then looks at its mark.
+
+        :return: why some could not be marked, if so.
+        """
+        now, fault = self._now(), None
+        for name in self.due(names):
             try:
-                os.utime(path, (now, now))
-            except FileNotFoundError:
-                os.makedirs(self._folder, exist_ok=True)
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-                os.utime(path, (now, now))
+                self._mark(os.path.join(self._folder, name), now)
+            except OSError as error:
+                fault = error
+                continue
             with self._lock:
                 self._last[name] = now
                 self._last.move_to_end(name)
                 if len(self._last) > _REMEMBERED:
                     self._last.popitem(last=False)
+        return fault
 
     def time(self, name: str) -> float | None:
         """When a blob was used last, if that is known."""
@@ -57,7 +62,11 @@ class Marks:
 
     def all(self) -> dict[str, float]:
         """When each blob was used last, of those of which it is known."""
-        return {entry.name: entry.stat().st_mtime for entry in os.scandir(self._folder)}
+        times = {}
+        for entry in os.scandir(self._folder):
+            with contextlib.suppress(FileNotFoundError):  # another process drops blobs too
+                times[entry.name] = entry.stat().st_mtime
+        return times
 
     def drop(self, name: str) -> None:
         """Forget a blob that is no more."""
@@ -65,3 +74,11 @@ class Marks:
             self._last.pop(name, None)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._folder, name))
+
+    def _mark(self, path: str, now: float) -> None:
+        try:
+            os.utime(path, (now, now))
+        except FileNotFoundError:
+            os.makedirs(self._folder, exist_ok=True)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            os.utime(path, (now, now))

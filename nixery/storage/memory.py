@@ -62,6 +62,7 @@ class MemoryStorage:
 
     :ivar blobs: digest → bytes.
     :ivar records: key → bytes.
+    :ivar used: what was said to be of use, in this order.
     :ivar full: while it is set, nothing can be stored.
     :ivar fault: while it is set, every method raises it.
     """
@@ -69,6 +70,7 @@ class MemoryStorage:
     def __init__(self) -> None:
         self.blobs: dict[Digest, bytes] = {}
         self.records: dict[str, bytes] = {}
+        self.used: list[Digest] = []
         self.full = False
         self.fault: NixeryError | None = None
         self._folder: str | None = None
@@ -103,6 +105,9 @@ class MemoryStorage:
         if len(content) > limit:
             raise BlobUnknown(str(digest))
         return content
+
+    async def use(self, blobs: Sequence[Digest]) -> None:
+        self.used.extend(blobs)
 
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
         self._check()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from nixery.model.digest import Digest
 from nixery.model.errors import DigestInvalid
-from nixery.storage.files import read_file
+from nixery.storage.files import read_file, remove
 from nixery.storage.verification import verify_file
 
 RATE = 50_000_000
@@ -84,6 +84,10 @@ class Scrubber:
 
     def _remember(self, name: str) -> None:
         beside = self._aside()
-        with open(beside, "w", encoding="ascii") as file:
-            file.write(name)
-        os.replace(beside, self._position)
+        try:
+            with open(beside, "w", encoding="ascii") as file:
+                file.write(name)
+            os.replace(beside, self._position)
+        except OSError:
+            remove(beside)
+            raise

@@ -24,10 +24,12 @@ class Shrunk:
 
     :param blobs: how many were dropped.
     :param size: bytes that are left.
+    :param left: how many are left.
     """
 
     blobs: int
     size: int
+    left: int = 0
 
 
 class Shrinker:
@@ -40,14 +42,14 @@ class Shrinker:
         folder: str,
         marks: Marks,
         aside: Callable[[], str],
-        most: int,
+        most: int | None,
         grace: float,
         now: Callable[[], float] = time.time,
     ) -> None:
         """
         :param folder: the storage's.
         :param aside: gives a new path on the same file system.
-        :param most: bytes.
+        :param most: bytes; none for no bound: then blobs are only counted.
         :param grace: seconds after its last use in which a blob is not dropped.
         :param now: seconds since the epoch.
         """
@@ -61,16 +63,14 @@ class Shrinker:
     def shrink(self) -> Shrunk:
         """Drop as much as it takes, of what may be dropped."""
         blobs = list(self._blobs())
-        dropped = [
-            blob
-            for blob in surplus(blobs, self._most, self._now(), self._grace)
-            if self._drop(blob.name)
-        ]
+        most = self._most
+        gone = [] if most is None else surplus(blobs, most, self._now(), self._grace)
+        dropped = [blob for blob in gone if self._drop(blob.name)]
         if dropped:
             sync_folder(os.path.join(self._folder, "layers"))
             self._drop_records()
-        gone = sum(blob.size for blob in dropped)
-        return Shrunk(len(dropped), sum(blob.size for blob in blobs) - gone)
+        size = sum(blob.size for blob in blobs) - sum(blob.size for blob in dropped)
+        return Shrunk(len(dropped), size, len(blobs) - len(dropped))
 
     def _blobs(self) -> Iterator[Used]:
         marks = self._marks.all()
@@ -89,24 +89,29 @@ class Shrinker:
         It is moved aside first: who marks it from then on does not find it, and who has marked it
         before is seen here.
         """
+        if self._is_used(name):
+            return False
         path, aside = os.path.join(self._folder, "layers", name), self._aside()
         try:
             os.rename(path, aside)
         except FileNotFoundError:
             return False
-        used = self._marks.time(name)
-        if used is not None and used > self._now() - self._grace:
+        if self._is_used(name):
             os.replace(aside, path)
             return False
         remove(aside)
         self._marks.drop(name)
         return True
 
+    def _is_used(self, name: str) -> bool:
+        used = self._marks.time(name)
+        return used is not None and used > self._now() - self._grace
+
     def _drop_records(self) -> None:
         """Drop the records of blobs that are no more."""
         for folder in _RECORDS:
             for entry in os.scandir(os.path.join(self._folder, folder)):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):  # it is gone, or no file that can be read
                     if self._is_orphan(entry.path):
                         os.unlink(entry.path)
 

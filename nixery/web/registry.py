@@ -33,6 +33,7 @@ from nixery.web.blobs import CutShort, cut, open_file, send_file, send_stream
 from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Holding, Redirected, StartOver
 from nixery.web.monitor import build_url, link_build
+from nixery.web.pulls import Pulls
 from nixery.web.ranges import Range, parse_range
 from nixery.web.request import RegistryRequest, holder_of
 
@@ -77,6 +78,7 @@ class RegistryApi:
         self._builder = builder
         self._storage = storage
         self._holding = holding
+        self._pulls = Pulls(reactor, storage)
 
     @app.route("/v2/")
     def version(self, request: Request) -> bytes:
@@ -101,6 +103,7 @@ class RegistryApi:
             pull = await self._holding.hold(request, work)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
+        self._pulls.served(name, pull.manifest)
         return _manifest(request, pull.manifest)
 
     @app.route("/v2/<path:name>/blobs/<string:digest>")
@@ -108,28 +111,8 @@ class RegistryApi:
         """A blob, or a part of one."""
         self._permit(request, name)
         parsed = Digest.parse(digest)
-        location = await self._storage.locate(parsed)
-        match location:
-            case Redirect(url=url, size=size):
-                if request.method == b"HEAD":
-                    # A URL that is signed for GET is good for nothing else.
-                    _blob_headers(request, parsed, size, None)
-                    return b""
-                return _redirect(request, url.encode("ascii"))
-            case Stream(size=size, copy=copy):
-                part = _wanted(request, parsed, size)
-                _blob_headers(request, parsed, size, part)
-                if request.method != b"HEAD":
-                    sending = send_stream(request, part or Range(0, size), copy)
-                    await self._or_cut(request, parsed, sending)
-                return None
-            case Value(content=content):
-                part = _wanted(request, parsed, len(content))
-                _blob_headers(request, parsed, len(content), part)
-                return content[part.start : part.start + part.length] if part else content
-            case File():
-                await self._send(request, parsed, location)
-                return None
+        with self._pulls.loading(name, parsed):
+            return await self._answer_blob(request, parsed)
 
     @app.route("/v2/<path:name>/tags/list")
     async def tags(self, request: Request, name: str) -> bytes:
@@ -188,6 +171,30 @@ class RegistryApi:
         """Let through what is about a name, and may be known by whoever asks."""
         parse_name(name)
         self._auth.permit(request, name)
+
+    async def _answer_blob(self, request: Request, digest: Digest) -> bytes | None:
+        location = await self._storage.locate(digest)
+        match location:
+            case Redirect(url=url, size=size):
+                if request.method == b"HEAD":
+                    # A URL that is signed for GET is good for nothing else.
+                    _blob_headers(request, digest, size, None)
+                    return b""
+                return _redirect(request, url.encode("ascii"))
+            case Stream(size=size, copy=copy):
+                part = _wanted(request, digest, size)
+                _blob_headers(request, digest, size, part)
+                if request.method != b"HEAD":
+                    sending = send_stream(request, part or Range(0, size), copy)
+                    await self._or_cut(request, digest, sending)
+                return None
+            case Value(content=content):
+                part = _wanted(request, digest, len(content))
+                _blob_headers(request, digest, len(content), part)
+                return content[part.start : part.start + part.length] if part else content
+            case File():
+                await self._send(request, digest, location)
+                return None
 
     async def _send(self, request: Request, digest: Digest, location: File) -> None:
         wanted = _wanted(request, digest, location.size)

@@ -175,6 +175,6 @@ def make_parts(
     layers = LayerMaker(storage, cache, nix, packers, "fast")  # type: ignore[arg-type]
     history = History(reactor, os.path.join(folder, "history"))
     size = limits.closure_size
-    maker = ImageMaker(reactor, resolver, nix, storage, layers, budget, {}, size)
+    maker = ImageMaker(clock, resolver, nix, storage, layers, budget, {}, size)
     builder = Builder(clock, resolver, storage, cache, maker, history, limits)
     return Parts(nix, resolver, packers, storage, history, builder)

@@ -123,6 +123,17 @@ class StorageContract:
         assert await storage.missing_blobs(blobs) == expected
         assert await storage.missing_blobs([]) == []
 
+    @pytest_twisted.ensureDeferred
+    async def test_use(self, backend: Backend, storage: IStorage) -> None:
+        """To say that blobs are of use harms nothing, whether they are there or not."""
+        digest = await storage.write_blob(CONTENT)
+        unknown = Digest.of(b"stored nowhere")
+        for _ in range(2):
+            await storage.use([digest, unknown])
+        await storage.use([])
+        assert await storage.read_blob(digest, LIMIT) == CONTENT
+        await assert_unknown(storage, unknown)
+
     # --- uploads --------------------------------------------------------------------------
 
     @pytest_twisted.ensureDeferred

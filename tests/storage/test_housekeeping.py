@@ -1,7 +1,11 @@
 """A storage in a folder that stays within its bound, and whole."""
 
+import contextlib
+import json
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,7 @@ from nixery.storage.filesystem import FilesystemStorage
 from nixery.storage.housekeeping import Bounds
 from nixery.storage.marks import Marks
 from nixery.storage.scrubbing import Scrubber, Stopped
-from nixery.storage.shrinking import Shrinker
+from nixery.storage.shrinking import Shrinker, Shrunk
 
 reactor: Any = _reactor
 
@@ -124,6 +128,87 @@ def test_used_by_another_process(tmp_path: Path) -> None:
     assert folder.blobs() == {name}
 
 
+def test_marks_that_fail(tmp_path: Path) -> None:
+    """What can't be marked keeps nothing else from being marked, and is tried again."""
+    folder = Folder(tmp_path)
+    (tmp_path / "used" / "b").mkdir()
+    fault = folder.marks.use(["a", "b/c/d", "x"])
+    assert isinstance(fault, OSError)
+    assert set(folder.marks.all()) == {"a", "b", "x"}
+    assert folder.marks.due(["a", "b/c/d", "x"]) == ["b/c/d"]
+    folder.time += 10
+    assert folder.marks.due(["a", "x"]) == ["a", "x"]
+
+
+def test_of_use_while_it_is_looked_for(tmp_path: Path) -> None:
+    """What was found to be of no use, and has become so since, is not even moved aside."""
+    folder = Folder(tmp_path, most=10)
+    name = folder.blob("x")
+    folder.time += 100
+    blobs = folder.shrinker._blobs
+
+    def meanwhile() -> Iterator[Used]:
+        yield from list(blobs())
+        folder.marks.use([name])
+
+    folder.shrinker._blobs = meanwhile  # type: ignore[method-assign]
+    before = (tmp_path / "layers" / name).stat()
+    assert folder.shrinker.shrink().blobs == 0
+    assert (tmp_path / "layers" / name).stat() == before
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    """Processes that shrink one folder at the same time drop together what one alone would."""
+    folder = Folder(tmp_path, most=300)
+    for number in range(300):
+        folder.blob(str(number))
+        folder.time += 1
+    folder.time += 100
+    latest = folder.blob("latest")
+    others = [
+        Shrinker(
+            str(tmp_path),
+            Marks(str(tmp_path / "used"), 10, lambda: folder.time),
+            lambda: str(tmp_path / "staging" / uuid.uuid4().hex),
+            300,
+            60,
+            lambda: folder.time,
+        )
+        for _ in range(4)
+    ]
+    with ThreadPoolExecutor(4) as threads:
+        shrunk = list(threads.map(Shrinker.shrink, others))
+    assert sum(each.blobs for each in shrunk) == 301 - len(folder.blobs())
+    assert latest in folder.blobs()
+    assert 8 <= len(folder.blobs()) <= 9
+    assert set(folder.marks.all()) == folder.blobs()
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_counted_only(tmp_path: Path) -> None:
+    """Without a bound blobs are counted, and stay."""
+    folder = Folder(tmp_path)
+    folder.blob("x")
+    folder.blob("y")
+    folder.time += 1e9
+    marks = Marks(str(tmp_path / "used"), 10, lambda: folder.time)
+    counting = Shrinker(str(tmp_path), marks, folder.aside, None, 60, lambda: folder.time)
+    assert counting.shrink() == Shrunk(0, 60, 2)
+    assert len(folder.blobs()) == 2
+
+
+def test_what_is_no_record(tmp_path: Path) -> None:
+    """What lies among records and is none, or can't be read, keeps nothing from being dropped."""
+    folder = Folder(tmp_path, most=10)
+    folder.blob("x")
+    (tmp_path / "builds" / "0a").mkdir()
+    (tmp_path / "builds" / "0b").write_bytes(b"{")
+    (tmp_path / "manifests" / "0c").symlink_to("nowhere")
+    folder.time += 100
+    assert folder.shrinker.shrink() == Shrunk(1, 0, 0)
+    assert len(os.listdir(tmp_path / "builds")) == 2
+
+
 def test_blobs_without_marks(tmp_path: Path) -> None:
     """A blob of an earlier version's, without a mark, is as old as its file."""
     folder = Folder(tmp_path, most=10)
@@ -145,6 +230,14 @@ async def until(true: Callable[[], bool]) -> None:
         await deferLater(reactor, 0.01, lambda: None)
 
 
+def blob_of(record: Path) -> Path:
+    """The blob that a record is about."""
+    with contextlib.suppress(FileNotFoundError):
+        digest = Digest.parse(json.loads(record.read_bytes())["record"]["digest"])
+        return record.parents[1] / "layers" / digest.hex
+    return record.parent  # it is no more
+
+
 @pytest_twisted.ensureDeferred
 async def test_images_go_whole(storage: FilesystemStorage, tmp_path: Path) -> None:
     """Images that were not asked for go with all that is remembered of them; those that were
@@ -162,6 +255,8 @@ async def test_images_go_whole(storage: FilesystemStorage, tmp_path: Path) -> No
     latest = await cache.manifest("b")
     assert latest is not None
     assert not await storage.missing_blobs(latest.blobs)
+    # Of each image: what it is, and what it was made from.
+    await until(lambda: all(blob_of(path).exists() for path in (tmp_path / "manifests").iterdir()))
     names = {path.name for path in (tmp_path / "manifests").iterdir()}
     assert "0" not in names
     storage.stop()
@@ -196,6 +291,47 @@ def test_scrubbed_in_turn(tmp_path: Path) -> None:
     assert folder.blobs() == set(names) - {names[2]}
     assert later.next(1000)[1] == ""  # the next round
     assert not list((tmp_path / "staging").iterdir())
+
+
+def test_scrubbed_on_a_full_disk(tmp_path: Path) -> None:
+    """Where it can't be noted how far it is, nothing is left of the attempt."""
+    folder = Folder(tmp_path)
+    folder.blob("x")
+    (tmp_path / "scrubbed").mkdir()
+    with pytest.raises(IsADirectoryError):
+        Scrubber(str(tmp_path), folder.aside).next(1000)
+    assert not list((tmp_path / "staging").iterdir())
+
+
+@pytest_twisted.ensureDeferred
+async def test_told(tmp_path: Path) -> None:
+    """How much a storage holds is known from the start, also without a bound."""
+    storage = FilesystemStorage(reactor, str(tmp_path))
+    await storage.start()
+    await storage.write_blob(b"x" * 1000)
+    await storage.write_blob(b"y" * 500)
+    storage.stop()
+    other = FilesystemStorage(reactor, str(tmp_path))
+    await other.start()
+    await until(lambda: other.housekeeping.count == 2)
+    assert other.housekeeping.size == 1500
+    other.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_use(storage: FilesystemStorage, tmp_path: Path) -> None:
+    """What one process says is of use is so for all that share the folder, and is noted once for
+    a while."""
+    other = FilesystemStorage(reactor, str(tmp_path), Bounds(grace=1000))
+    digest = await storage.write_blob(b"x")
+    mark = tmp_path / "used" / digest.hex
+    os.utime(mark, (5, 5))
+    await other.use([digest])
+    noted = mark.stat().st_mtime_ns
+    assert noted > 5e9
+    await other.use([digest])
+    assert mark.stat().st_mtime_ns == noted
+    storage.stop()
 
 
 def test_nothing_to_scrub(tmp_path: Path) -> None:

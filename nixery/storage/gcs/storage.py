@@ -170,6 +170,9 @@ class GcsStorage:
         self._note_content(digest, content)
         return content
 
+    async def use(self, blobs: Sequence[Digest]) -> None:
+        """A bucket drops nothing, unless its own rules say so."""
+
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
         looks = [Deferred.fromCoroutine(self._look(blob.digest)) for blob in blobs]
         outcomes = await DeferredList(looks, consumeErrors=True)

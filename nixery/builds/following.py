@@ -63,6 +63,11 @@ class Subscription:
         self._after = after
 
     @property
+    def goes_on(self) -> bool:
+        """Whether there may be more than is told by now."""
+        return not self._source.ended
+
+    @property
     def at_end(self) -> bool:
         """Whether all is told and there will be no more."""
         return self._source.ended and self._after >= self._source.tail.told

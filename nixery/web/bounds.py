@@ -4,6 +4,7 @@ from collections import Counter, OrderedDict
 from typing import Protocol
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from nixery.model.limits import HttpLimits
 
@@ -20,7 +21,7 @@ class Connection(Protocol):
         """Close at once, in favour of another; nothing is being answered on this one."""
 
     def retire(self) -> None:
-        """Close as soon as what is being answered is."""
+        """Close as soon as what the client has asked is answered."""
 
 
 @attrs.define(eq=False)
@@ -49,7 +50,9 @@ class Connections:
         self._refused = refused
         self._open: dict[Connection, str | None] = {}
         self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._endless: set[Connection] = set()
         self._clients: dict[str, _Client] = {}
+        self._waiting: list[Deferred[None]] = []
 
     @property
     def open(self) -> int:
@@ -84,6 +87,7 @@ class Connections:
         """Nothing is being answered on a connection, from now on or still."""
         if connection not in self._open:
             return
+        self._endless.discard(connection)
         self._idle.setdefault(connection)
         client = self._open[connection]
         if client is not None:
@@ -96,19 +100,40 @@ class Connections:
         if client is not None:
             self._clients[client].idle.pop(connection, None)
 
+    def never_ends(self, connection: Connection) -> None:
+        """What is being answered on a connection may go on for ever: nobody waits for that."""
+        if connection in self._open:
+            self._endless.add(connection)
+            self._look()
+
     def gone(self, connection: Connection) -> None:
         """A connection is closed, or about to be; this may be said again."""
         self.works(connection)
+        self._endless.discard(connection)
         client = self._open.pop(connection, None)
         if client is not None:
             self._clients[client].count -= 1
             if not self._clients[client].count:
                 del self._clients[client]
+        self._look()
 
-    def retire(self) -> None:
-        """Have all close, each as soon as what is being answered on it is."""
+    def retire(self) -> Deferred[None]:
+        """Have all close, each as soon as what its client has asked is answered.
+
+        :return: fires when no more are open, but those whose answer may go on for ever.
+        """
         for connection in list(self._open):
             connection.retire()
+        waiting: Deferred[None] = Deferred(lambda _: self._waiting.remove(waiting))
+        self._waiting.append(waiting)
+        self._look()
+        return waiting
+
+    def _look(self) -> None:
+        if len(self._open) == len(self._endless):
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
 
     def _free(self, idle: OrderedDict[Connection, None]) -> bool:
         """Close the first of some connections, if there is one."""

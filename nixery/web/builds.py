@@ -23,6 +23,7 @@ from nixery.builds.history import History
 from nixery.builds.summary import Head
 from nixery.web.answers import Kind, answer
 from nixery.web.auth import OPEN, Auth
+from nixery.web.channel import never_ends
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
 from nixery.web.streaming import send_events
 
@@ -136,6 +137,8 @@ class BuildsApi:
         ):
             request.setHeader(name, value)
         if request.method != b"HEAD":
+            if subscription.goes_on:
+                never_ends(request)
             shown = form if self._logs else form.without_logs()
             await send_events(self._clock, request, subscription, shown)
         return b""

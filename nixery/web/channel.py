@@ -23,6 +23,10 @@ from nixery.web.request import Trusted, network_of, peer_address
 
 LINGER = 2.0
 """Seconds in which a client may read why it was refused, while what it sends is dropped."""
+LAST_CALL = 3.0
+"""Seconds in which a request must come on a connection that was made before the daemon stops."""
+_ON_ITS_WAY = 0.1
+"""The same where a request was answered before: seconds for what has been sent already."""
 _TLS_HANDSHAKE = b"\x16\x03"
 _MOST_PIECES = 16
 
@@ -66,7 +70,7 @@ class BoundedChannel(HTTPChannel):
         self._head = Head(limits.header_size)
         reason = self.site.bounds.connections.admit(self, self._client())
         if reason is None:
-            self._allow(limits.header_seconds)
+            self._allow(self._head_seconds)
         else:
             self._turn_away(reason)
 
@@ -173,12 +177,29 @@ class BoundedChannel(HTTPChannel):
         self._allow(LINGER)
 
     def retire(self) -> None:
-        """Close the connection, after the answer that is on its way."""
-        self.persistent = False
+        """Close the connection, after the answer to what the client has asked, or asks now.
+
+        He may have sent his request before he could know that no more are taken. So one that has
+        come in part is waited for, like the first of a connection; later ones are not, since
+        clients send those again that were lost with a connection on which others were answered.
+        """
         for request in self.requests:
+            self.persistent = False
             request.setHeader(b"Connection", b"close")
-        if not self.requests:
-            self._close()
+        if self._closing or self.timeOut is None:
+            return  # it is about to close, or an answer is on its way
+        self._allow(self._head_seconds if self._begun or self._fresh else self._idle_seconds)
+
+    @property
+    def _head_seconds(self) -> float:
+        """The time in which a whole request must come."""
+        allowed = self.site.bounds.limits.header_seconds
+        return min(allowed, LAST_CALL) if self.site.stopping else allowed
+
+    @property
+    def _idle_seconds(self) -> float:
+        """The time in which another request must begin."""
+        return _ON_ITS_WAY if self.site.stopping else self.site.bounds.limits.idle_seconds
 
     def _client(self) -> str | None:
         """Whose it is, if the limit of one client is meant for him."""
@@ -193,7 +214,7 @@ class BoundedChannel(HTTPChannel):
         """The first byte of a request is here."""
         self._begun = True
         self.site.bounds.connections.rests(self)
-        self._allow(self.site.bounds.limits.header_seconds)
+        self._allow(self._head_seconds)
 
     def _after_answer(self) -> None:
         """Take the next request, or wait for one; not before the answer has left, though.
@@ -207,7 +228,7 @@ class BoundedChannel(HTTPChannel):
             return
         self.paused = False
         self.site.bounds.connections.rests(self)
-        self._allow(self.site.bounds.limits.idle_seconds)
+        self._allow(self._idle_seconds)
 
     def _go_on(self) -> None:
         """Read the request that came together with the one before."""
@@ -246,6 +267,12 @@ class BoundedChannel(HTTPChannel):
     def _close(self) -> None:
         self._closing = True
         self.loseConnection()
+
+
+def never_ends(request: Request) -> None:
+    """Say that an answer may go on for ever: nobody waits for it when the daemon stops."""
+    if isinstance(request.channel, BoundedChannel):
+        request.channel.site.bounds.connections.never_ends(request.channel)
 
 
 def _no_room(reason: str) -> Refusal:

@@ -20,7 +20,6 @@ from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.bounds import Bounds, Requests
 from nixery.web.builds import BuildsApi
 from nixery.web.channel import BoundedChannel
-from nixery.web.draining import InFlight
 from nixery.web.holding import Holding
 from nixery.web.operations import METRICS, PROBES, Operations
 from nixery.web.packages import PackagesApi
@@ -60,7 +59,6 @@ class Root(Resource):
         packages: PackagesApi | None,
         auth: Auth,
         requests: Requests,
-        in_flight: InFlight,
         tally: Tally,
         operations: Operations | None,
     ) -> None:
@@ -68,7 +66,6 @@ class Root(Resource):
         self._tally = tally
         self._operations = operations
         self._requests = requests
-        self._in_flight = in_flight
         self._registry = api.app.resource()
         self._pages = pages.app.resource()
         self._auth = auth
@@ -80,7 +77,6 @@ class Root(Resource):
         self._tally.begin(request)
         request.setHeader(b"Server", b"nixery")
         if _in_registry(request):
-            self._in_flight.begin(request)
             request.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
         fault = _fault(request)
         if fault is not None:
@@ -197,14 +193,7 @@ class QuietSite(Site):
     trusted = NOBODY
     stopping = False
 
-    def __init__(
-        self,
-        root: Root,
-        reactor: IWebReactor,
-        bounds: Bounds,
-        holding: Holding,
-        in_flight: InFlight,
-    ) -> None:
+    def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, holding: Holding) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             root,
             requestFactory=RegistryRequest,
@@ -214,7 +203,6 @@ class QuietSite(Site):
         )
         self.bounds = bounds
         self._holding = holding
-        self._in_flight = in_flight
 
     def acceptableProtocols(self) -> list[bytes]:
         """Offer what the channel speaks; Twisted would offer HTTP/2 if it could speak it."""
@@ -228,17 +216,17 @@ class QuietSite(Site):
         """Say nothing."""
 
     async def drain(self, handover: bool) -> None:
-        """Wait until the registry has answered everybody.
+        """Wait until everybody is answered.
 
         :param handover: whether those who wait for builds are sent elsewhere at once, rather
             than when this is cancelled.
         """
         self.stopping = True
-        self.bounds.connections.retire()
+        closed = self.bounds.connections.retire()
         if handover:
             self._holding.release()
         try:
-            await self._in_flight.none()
+            await closed
         finally:
             self._holding.release()
 
@@ -270,10 +258,10 @@ def make_site(
     :param operations: tells how the daemon is; none where that is not to be asked here.
     """
     bounds = Bounds(limits)
-    holding, in_flight = Holding(reactor, hold_limit), InFlight()
+    holding = Holding(reactor, hold_limit)
     api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth)
     tally = Tally(reactor, meter or NoMeter())
-    root = Root(api, pages, builds, packages, auth, bounds.requests, in_flight, tally, operations)
-    site = QuietSite(root, reactor, bounds, holding, in_flight)
+    root = Root(api, pages, builds, packages, auth, bounds.requests, tally, operations)
+    site = QuietSite(root, reactor, bounds, holding)
     site.trusted = trusted
     return site

@@ -40,7 +40,8 @@ class Machine:
     def ok(self, *argv: str) -> str:
         """The output of a command that must succeed."""
         ran = self(*argv)
-        assert ran.code == 0, f"{' '.join(argv)}: {ran.output}\n{self.journal()}"
+        failed = f"{self.journal()}\n{' '.join(argv)}\nexit code {ran.code}: {ran.output}"
+        assert ran.code == 0, failed
         return ran.output
 
     def journal(self) -> str:

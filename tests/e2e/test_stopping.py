@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.clients import run
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon, running, wait_until
+from tests.e2e.daemon import ACCEPT, Daemon, running, wait_until
 from tests.e2e.packages import PackageSet
 
 pytestmark = pytest.mark.real_nix
@@ -66,6 +66,23 @@ def test_transfers_are_finished(start_daemon: StartDaemon) -> None:
     assert daemon.process.poll() is None
     content = begin + answer.read()
     assert f"sha256:{sha256(content).hexdigest()}" == path.rpartition("/")[2]
+    assert daemon.process.wait(timeout=20) == 0
+
+
+def test_requests_on_their_way_are_answered(start_daemon: StartDaemon) -> None:
+    """Who was connected when SIGTERM came, and asks only then, is answered; a connection that was
+    used before may be closed, which clients know how to take."""
+    daemon = start_daemon(NIXERY_DRAIN="60")
+    expected = daemon.pull("hello")
+    asking = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+    asking.connect()
+    assert daemon.get("/v2/").status == 200  # so that the connection before was taken, too
+    daemon.process.send_signal(signal.SIGTERM)
+    wait_until_refused(daemon)
+    asking.request("GET", "/v2/hello/manifests/latest", headers={"Accept": ACCEPT})
+    answer = asking.getresponse()
+    assert (answer.status, answer.getheader("Connection")) == (200, "close")
+    assert answer.read() == expected.body
     assert daemon.process.wait(timeout=20) == 0
 
 

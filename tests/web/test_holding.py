@@ -4,7 +4,7 @@ import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 
 from nixery.web.holding import MOST_HOPS, hops_of, with_hops
@@ -125,48 +125,3 @@ def test_hops_round_trip(parameters: list[bytes], hops: int) -> None:
     assert hops_of(after) == hops
     kept = [p for p in after.partition(b"?")[2].split(b"&") if not p.startswith(b"nixery-hop=")]
     assert kept == (parameters if query else [])
-
-
-@pytest_twisted.ensureDeferred
-async def test_handed_over() -> None:
-    """When another daemon takes over, those who wait are sent there at once; the connection is
-    not kept, so that they reach it."""
-    async with serving(hold=60) as server:
-        server.builder.gate = Deferred()
-        asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
-        await server.until(lambda: len(server.builder.asked) == 1)
-        await server.site.drain(handover=True)
-        answer = await asking
-        assert (answer.status, answer.headers["connection"]) == (307, "close")
-        again = await server.ask(answer.headers["location"])
-        assert (again.status, again.headers["connection"]) == (307, "close")
-
-
-@pytest_twisted.ensureDeferred
-async def test_draining_waits() -> None:
-    """Without another daemon, those who wait are waited for; who is late is sent on."""
-    async with serving(hold=60) as server:
-        gate: Deferred[None] = Deferred()
-        server.builder.gate = gate
-        asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
-        await server.until(lambda: len(server.builder.asked) == 1)
-        draining = Deferred.fromCoroutine(server.site.drain(handover=False))
-        assert not draining.called
-        gate.callback(None)
-        await draining
-        assert (await asking).status == 200
-
-
-@pytest_twisted.ensureDeferred
-async def test_draining_ends() -> None:
-    """Who waits for too long is sent on when the daemon has no more time."""
-    async with serving(hold=60) as server:
-        server.builder.gate = Deferred()
-        asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
-        await server.until(lambda: len(server.builder.asked) == 1)
-        draining = Deferred.fromCoroutine(server.site.drain(handover=False))
-        assert not draining.called
-        draining.cancel()
-        assert (await asking).status == 307
-        with pytest.raises(CancelledError):
-            await draining

@@ -1,0 +1,168 @@
+"""The end of a server: nobody who has asked is left without an answer."""
+
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import CancelledError, Deferred
+
+from nixery.web.channel import LAST_CALL
+from tests.builds.histories import begin, moment, open_history
+from tests.web.connected import HELD, VERSION, Connected
+from tests.web.server import Collector, serving
+
+
+class Draining(Connected):
+    """A connection whose site is to stop."""
+
+    def stop(self) -> None:
+        self.drained = Deferred.fromCoroutine(self.site.drain(handover=False))
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.drained.called)
+
+    @property
+    def closing(self) -> int:
+        """In how many answers the client reads that the connection is closed."""
+        answers: bytes = self.transport.value()
+        return answers.lower().count(b"connection: close")
+
+
+def test_a_request_on_its_way() -> None:
+    """The first request of a connection, and one that has come in part, are answered if they
+    come soon, and the connection is closed then."""
+    for already in range(len(VERSION)):
+        connected = Draining()
+        if already:
+            connected.send(VERSION[:already])
+        connected.stop()
+        connected.clock.advance(LAST_CALL * 0.9)
+        assert not connected.is_over
+        connected.send(VERSION[already:])
+        assert (connected.statuses, connected.closing) == ([200], 1)
+        assert connected.is_over
+        assert connected.timers == 0
+
+
+@pytest.mark.parametrize(("sent", "statuses"), [(b"", []), (VERSION[:20], [408])])
+def test_requests_that_do_not_come(sent: bytes, statuses: list[int]) -> None:
+    """A connection on which nothing comes is not waited for, however much time requests have."""
+    connected = Draining()
+    if sent:
+        connected.send(sent)
+    connected.stop()
+    connected.clock.advance(LAST_CALL * 0.9)
+    if sent:
+        connected.send(VERSION[len(sent) :][:1])
+    assert not connected.is_over
+    connected.clock.advance(LAST_CALL)
+    assert connected.statuses == statuses
+    connected.clock.advance(LAST_CALL)
+    assert connected.is_over
+    assert connected.timers == 0
+
+
+def test_kept_connections() -> None:
+    """A connection that was kept for more is closed in a moment; what was sent until then is
+    answered."""
+    kept, used = Draining(), Draining()
+    for connected in (kept, used):
+        connected.send(VERSION)
+        connected.stop()
+        assert not connected.is_over
+    used.send(VERSION[:-1])
+    for connected in (kept, used):
+        connected.clock.advance(1)
+    assert (kept.is_over, used.is_over) == (True, False)
+    used.send(VERSION[-1:])
+    assert (used.statuses, used.closing, used.is_over) == ([200, 200], 1, True)
+
+
+def test_answers_that_leave_slowly() -> None:
+    """An answer is waited for until the client has taken it, not only until it is written."""
+    connected = Draining()
+    connected.channel.pauseProducing()  # says the transport, being full
+    connected.send(VERSION)
+    assert connected.statuses == [200]
+    connected.stop()
+    connected.clock.advance(1000)
+    assert not connected.is_over
+    connected.channel.resumeProducing()
+    connected.clock.advance(1)
+    assert connected.is_over
+
+
+def test_held_requests() -> None:
+    """A request that waits for its image is waited for; the connection is closed behind it."""
+    connected = Draining()
+    connected.builder.gate = Deferred()
+    connected.send(HELD)
+    connected.stop()
+    connected.clock.advance(10)
+    assert not connected.is_over
+    connected.builder.gate.callback(None)
+    assert (connected.statuses, connected.closing, connected.is_over) == ([200], 1, True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_streams_are_not_waited_for(tmp_path: Path) -> None:
+    """The events of a build that goes on are not waited for."""
+    history = await open_history(tmp_path)
+    record = begin(history, "git/jq")
+    async with serving(history=history) as server:
+        listener = await server.connect(Collector())
+        asked = f"GET /builds/{record.id}/events HTTP/1.1\r\nHost: x\r\n\r\n"
+        listener.transport.write(asked.encode())  # type: ignore[union-attr]
+        while b"200 OK" not in listener.received:
+            await moment()
+        await server.site.drain(handover=False)
+        assert not listener.closed.called
+        record.done("sha256:x")
+        assert b"sha256:x" in await listener.closed
+    await history.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_handed_over() -> None:
+    """When another daemon takes over, those who wait are sent there at once; the connection is
+    not kept, so that they reach it."""
+    async with serving(hold=60) as server:
+        server.builder.gate = Deferred()
+        asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
+        await server.until(lambda: len(server.builder.asked) == 1)
+        await server.site.drain(handover=True)
+        answer = await asking
+        assert (answer.status, answer.headers["connection"]) == (307, "close")
+        again = await server.ask(answer.headers["location"])
+        assert (again.status, again.headers["connection"]) == (307, "close")
+
+
+@pytest_twisted.ensureDeferred
+async def test_draining_waits() -> None:
+    """Without another daemon, those who wait are waited for; who is late is sent on."""
+    async with serving(hold=60) as server:
+        gate: Deferred[None] = Deferred()
+        server.builder.gate = gate
+        asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
+        await server.until(lambda: len(server.builder.asked) == 1)
+        draining = Deferred.fromCoroutine(server.site.drain(handover=False))
+        assert not draining.called
+        gate.callback(None)
+        await draining
+        assert (await asking).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_draining_ends() -> None:
+    """Who waits for too long is sent on when the daemon has no more time."""
+    async with serving(hold=60) as server:
+        server.builder.gate = Deferred()
+        asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
+        await server.until(lambda: len(server.builder.asked) == 1)
+        draining = Deferred.fromCoroutine(server.site.drain(handover=False))
+        assert not draining.called
+        draining.cancel()
+        assert (await asking).status == 307
+        with pytest.raises(CancelledError):
+            await draining

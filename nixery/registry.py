@@ -69,7 +69,8 @@ class Registry:
         store = find_store(settings.nix_store, state, environ)
         expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
         self._agent = make_agent(reactor)
-        self._processes = Processes(reactor, child_environment(environ, state))
+        given, memory = child_environment(environ, state), settings.builds.memory
+        self._processes = Processes(reactor, given, memory=memory)
         commands = Commands(self._processes, store)
         self._git = make_git(reactor, settings, self._processes)
         self._sources = make_sources(reactor, settings, commands, self._git)

@@ -198,6 +198,7 @@ def _build_limits(values: Mapping[str, Any]) -> BuildLimits:
         at_once=values["NIXERY_MAX_BUILDS"],
         waiting=values["NIXERY_MAX_QUEUE"],
         seconds=values["NIXERY_BUILD_TIMEOUT"],
+        memory=values["NIXERY_NIX_MEMORY"],
         packages=values["NIXERY_MAX_PACKAGES"],
         closure_size=values["NIXERY_MAX_CLOSURE"],
         failure_ttl=values["NIXERY_FAILURE_TTL"],

@@ -224,6 +224,12 @@ VARIABLES = (
         number(1, 604800),
         "3600",
     ),
+    Variable(
+        "NIXERY_NIX_MEMORY",
+        "Most memory of a process of Nix or git, without builders: 500M, 4G.",
+        size(100_000_000),
+        "4G",
+    ),
     Variable("NIXERY_MAX_PACKAGES", "Packages that an image may name.", number(1, 128), "64"),
     Variable(
         "NIXERY_MAX_CLOSURE",

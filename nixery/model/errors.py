@@ -302,6 +302,22 @@ class ImageTimedOut(NixeryError):
 
 
 @attrs.define
+class MemoryExceeded(NixeryError):
+    """Nix itself took too much memory: its evaluator, or for what a builder prints.
+
+    :param limit: bytes.
+    :param building: what was built when that was seen; none if the set was evaluated.
+    """
+
+    limit: int
+    building: str | None = None
+
+    def __str__(self) -> str:
+        doing = f"building {self.building}" if self.building else "evaluating the package set"
+        return f"{doing} took more than {self.limit:,} bytes of Nix's memory and was stopped"
+
+
+@attrs.define
 class ClosureTooLarge(NixeryError):
     """An image's packages, with all that they need, are more than is allowed.
 

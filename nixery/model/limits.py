@@ -10,6 +10,7 @@ class BuildLimits:
     :param at_once: images that are made at the same time.
     :param waiting: images that wait for their turn.
     :param seconds: that making one image may take, from its turn on.
+    :param memory: bytes that each process of Nix may have, without its builders.
     :param packages: that one image may name.
     :param closure_size: bytes of all store paths of an image, unpacked.
     :param failure_ttl: seconds that a failure is remembered.
@@ -18,6 +19,7 @@ class BuildLimits:
     at_once: int = 4
     waiting: int = 200
     seconds: float = 3600
+    memory: int = 4_000_000_000
     packages: int = 64
     closure_size: int = 20_000_000_000
     failure_ttl: float = 60

@@ -18,6 +18,7 @@ from nixery.model.errors import (
     BuildFailed,
     BuildTimedOut,
     EvaluationFailed,
+    MemoryExceeded,
     NixeryError,
     NixUnavailable,
     NotAPackage,
@@ -25,7 +26,7 @@ from nixery.model.errors import (
     SystemUnsupported,
     UnknownPackage,
 )
-from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
+from nixery.model.events import BuildStarted, BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import SHELL, Image, image_name
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
@@ -82,6 +83,7 @@ class Account:
     errors: list[str] = attrs.Factory(list)
     tails: dict[str, deque[str]] = attrs.Factory(dict)
     timed_out: str | None = None
+    _building: set[str] = attrs.Factory(set)
     _stopped: str | None = None
 
     def note(self, event: Event) -> list[Event]:
@@ -93,7 +95,10 @@ class Account:
             case LogLine(derivation=derivation, line=line):
                 tail = self.tails.setdefault(derivation, deque(maxlen=TAIL))
                 tail.append(_printable(plain(line))[:_LINE])
+            case BuildStarted(derivation=derivation):
+                self._building.add(derivation)
             case BuildStopped(derivation=derivation):
+                self._building.discard(derivation)
                 self._stopped = derivation
             case Said(text=text):
                 return self._said(event, text)
@@ -117,6 +122,14 @@ class Account:
         if len(self.errors) < _ERRORS_KEPT and (is_error or text.startswith("error: ")):
             self.errors.append(text)
         return [event]
+
+    def outgrown(self, limit: int) -> MemoryExceeded:
+        """Why Nix was killed for the memory that it took.
+
+        :param limit: the bytes that it may have.
+        """
+        building = ", ".join(sorted(self._building)) or "packages"
+        return MemoryExceeded(limit, None if self.found is None else building)
 
     def roots(self) -> tuple[Root, ...]:
         """The packages that evaluation found, in the order of their names.

@@ -28,6 +28,7 @@ class Commands:
         :param store: a folder for ``--store``; none for the machine's own store or daemon.
         """
         self.store = store
+        self.memory = processes.memory
         self._processes = processes
 
     def run(
@@ -116,6 +117,8 @@ class Commands:
     async def _output(self, program: str, *arguments: str) -> str:
         errors: list[bytes] = []
         ended = await self.run(program, *arguments, on_lines=errors.extend)
+        if ended.outgrown:
+            raise NixUnavailable(f"{program} takes more than {self.memory:,} bytes of memory")
         if ended.code != 0:
             text = b"\n".join(errors).decode("utf-8", "replace")
             raise full_store(text) or NixUnavailable(text[:2000])

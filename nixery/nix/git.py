@@ -222,6 +222,8 @@ class Git:
         ended, errors = await self._run(["git", *_OPTIONS, *arguments], limit)
         if ended.timed_out:
             raise GitFailed(f"no answer within {limit:.0f} s")
+        if ended.outgrown:
+            raise GitFailed(f"it takes more than {self._processes.memory:,} bytes of memory")
         if ended.code != 0:
             raise GitFailed(errors)
         return ended.output.decode("utf-8", "surrogateescape")

@@ -26,7 +26,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
+from nixery.model.limits import BuildLimits
 from nixery.nix import keeper
+from nixery.nix.weighing import Weighing
 
 KEEPER = keeper.__file__
 MAX_LINE = 4 * 1024 * 1024
@@ -49,12 +51,14 @@ class Ended:
     :param signal: the number of that signal.
     :param timed_out: whether it was stopped for its time limit.
     :param output: its standard output.
+    :param outgrown: whether it was killed for the memory that it took.
     """
 
     code: int | None
     signal: int | None
     timed_out: bool
     output: bytes
+    outgrown: bool = False
 
 
 class LineSplitter:
@@ -122,13 +126,20 @@ class _Child:
         self.result: Deferred[Ended] = Deferred(lambda _: self.stop())
         self._reactor = reactor
         self._grace = grace
-        self._timed_out = False
+        self._timed_out = self._outgrown = False
         self._timers: list[IDelayedCall] = []
         self._transport: IProcessTransport | None = None
         self._pid: int | None = None
         self._family: list[psutil.Process] = []
+        self._weighing: Weighing | None = None
 
-    def start(self, argv: Sequence[str], environ: Mapping[str, str], limit: float | None) -> None:
+    def start(
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        limit: float | None,
+        memory: int,
+    ) -> None:
         keeper = [sys.executable, "-I", "-S", KEEPER, str(os.getpid()), str(self._grace)]
         command = [*keeper, *argv]
         transport = self._reactor.spawnProcess(
@@ -139,6 +150,8 @@ class _Child:
         self._pid = transport.pid
         if limit is not None:
             self._timers.append(self._reactor.callLater(limit, self._time_is_up))
+        if transport.pid is not None:
+            self._weighing = Weighing(self._reactor, transport.pid, memory, self._has_outgrown)
 
     def stop(self) -> None:
         """TERM now, KILL for whatever of it is there after the grace."""
@@ -156,6 +169,8 @@ class _Child:
         From here on its process id may be another's.
         """
         self._pid = None
+        if self._weighing is not None:
+            self._weighing.stop()
         _kill_all(self._family)
         if self._transport is not None:
             self._timers.append(
@@ -175,11 +190,15 @@ class _Child:
     def _outcome(self, reason: Failure) -> Ended:
         # ProcessDone is a ProcessTerminated with exit code 0 in all but name.
         value = cast(ProcessTerminated, reason.value)
-        return Ended(value.exitCode, value.signal, self._timed_out, b"".join(self.output))
+        output = b"".join(self.output)
+        return Ended(value.exitCode, value.signal, self._timed_out, output, self._outgrown)
 
     def _time_is_up(self) -> None:
         self._timed_out = True
         self.stop()
+
+    def _has_outgrown(self) -> None:
+        self._outgrown = True
 
     def _kill(self) -> None:
         if self._pid is None:
@@ -193,12 +212,18 @@ class Processes:
     """The children of the daemon: started here, and ended here when it stops."""
 
     def __init__(
-        self, reactor: IProcessReactor, environ: Mapping[str, str], grace: float = GRACE
+        self,
+        reactor: IProcessReactor,
+        environ: Mapping[str, str],
+        grace: float = GRACE,
+        memory: int = BuildLimits().memory,
     ) -> None:
         """
         :param environ: all that the children see of one.
         :param grace: seconds between TERM and KILL.
+        :param memory: bytes that each may have, without the processes that it starts.
         """
+        self.memory = memory
         self._reactor = reactor
         self._grace = grace
         self._environ = environ
@@ -226,7 +251,7 @@ class Processes:
         child = _Child(self._reactor, LineSplitter(on_lines), self._grace)
         result = child.result
         try:
-            child.start(argv, self._environ, limit)
+            child.start(argv, self._environ, limit, self.memory)
         except OSError as error:
             return fail(NixUnavailable(f"{argv[0]} can't be started: {error.strerror}"))
         self._children.add(child)

@@ -115,6 +115,8 @@ class Nix:
             raise
         finally:
             evaluation.end()
+        if ended.outgrown:
+            raise account.outgrown(self._commands.memory)
         if ended.code != 0:
             limit = self._time_limit
             raise await self._in_thread(lambda: failure(account, ended.code, image, pinned, limit))

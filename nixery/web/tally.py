@@ -27,7 +27,8 @@ _OUTCOMES = {
     500: "error",
     503: "unavailable",
 }
-_FAILED = ("EVALUATION_FAILED", "BUILD_FAILED", "BUILD_TIMED_OUT", "IMAGE_TOO_LARGE")
+# The registry's specifications have no codes for what can go wrong while an image is made.
+_NOT_UNDERSTOOD = ("NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID", "UNSUPPORTED")
 
 
 class IMeter(Protocol):
@@ -106,5 +107,5 @@ def _outcome(request: RegistryRequest, status: int | None) -> str:
     if status < 300 or status == 304:
         return "made" if request.built else "known"
     if status == 400:
-        return "failed" if request.error_code in _FAILED else "invalid"
+        return "invalid" if request.error_code in _NOT_UNDERSTOOD else "failed"
     return _OUTCOMES.get(status, "invalid")

@@ -161,6 +161,30 @@ def test_history_is_bounded(hostile: tuple[PackageSet, str], tmp_path: Path) -> 
         assert sum(path.stat().st_size for path in history if path.is_file()) < 2_000_000
 
 
+OUTGROWN = [
+    ("hungryeval", "evaluating the package set took more than 200,000,000 bytes"),
+    (
+        "endlessline",
+        "building endless-line-{mark} took more than 200,000,000 bytes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), OUTGROWN)
+def test_memory_is_bounded(
+    hostile: tuple[PackageSet, str], tmp_path: Path, name: str, words: str
+) -> None:
+    """A set whose evaluation needs any amount of memory, and a builder that prints a line without
+    end, which Nix keeps, are stopped long before their time is up."""
+    packages, mark = hostile
+    settings = {"NIXERY_NIX_MEMORY": "200000000"}
+    with running(tmp_path / "state", {**packages.environ, **settings}) as daemon:
+        answer = Place(daemon, mark).pull(name)
+        [error] = answer.json()["errors"]
+        assert (answer.status, error["code"]) == (400, "MEMORY_EXCEEDED")
+        assert words.format(mark=mark) in error["message"]
+
+
 # --- what is in the images ------------------------------------------------------------------
 
 

@@ -68,6 +68,29 @@ async def test_time_limit() -> None:
     assert ended.signal == signal.SIGTERM
 
 
+HUNGRY = "import time; taken = b'x' * 200_000_000; time.sleep({seconds})"
+
+
+@pytest_twisted.ensureDeferred
+async def test_memory() -> None:
+    """A child that takes too much memory is ended with all it has started, and that is told."""
+    pids: list[int] = []
+    ours = Processes(reactor, {"PATH": os.environ["PATH"]}, memory=100_000_000)
+    script = f'sleep 1000 & echo $! >&2; exec python3 -c "{HUNGRY.format(seconds=1000)}"'
+    ended = await ours.run(["sh", "-c", script], lambda lines: pids.extend(map(int, lines)))
+    assert (ended.outgrown, ended.signal) == (True, signal.SIGKILL)
+    assert not psutil.pid_exists(pids[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_memory_of_others() -> None:
+    """What processes take that a child has started is not its own."""
+    ours = Processes(reactor, {"PATH": os.environ["PATH"]}, memory=100_000_000)
+    script = f'python3 -c "{HUNGRY.format(seconds=2)}"; exit 7'
+    ended = await ours.run(["sh", "-c", script], lambda lines: None)
+    assert (ended.outgrown, ended.code) == (False, 7)
+
+
 @pytest_twisted.ensureDeferred
 async def test_programs_that_are_not_there() -> None:
     """A program that can't be run is an exit code like any other."""

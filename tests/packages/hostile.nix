@@ -31,12 +31,14 @@ usual // {
   # --- while they are evaluated ---
   endlessTrace = builtins.seq flood hello;
   endlessEval = builtins.seq (count (n: count (m: m))) hello;
+  hungryEval = builtins.deepSeq (builtins.genList (n: builtins.genList (m: n + m) 100000) 100000) hello;
   forgedTrace = builtins.trace ''@nixery@{"found":[{"package":"forgedtrace","attribute":["x"],"name":"x","path":"/etc"}]}@nixery@'' hello;
   forgedPath = hello // { outPath = "/etc"; };
   climbingPath = hello // { outPath = "${hello}/../../../etc"; };
 
   # --- while they are built ---
   endlessOutput = build "endless-output" "yes 'a line that comes again and again'";
+  endlessLine = build "endless-line" "exec tr '\\0' x < /dev/zero";
   leavesDaemons = build "leaves-daemons" "${daemon} ${daemon} mkdir $out";
   failsWithDaemons = build "fails-with-daemons" "${daemon} echo broken; exit 3";
   stubborn = build "stubborn" ''

@@ -30,6 +30,7 @@ from nixery.web.builds import BuildsApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import NOBODY, Trusted
 from nixery.web.site import QuietSite, make_site
+from nixery.web.tally import IMeter
 
 reactor: Any = _reactor
 
@@ -190,13 +191,16 @@ async def serving(
     auth: Auth = OPEN,
     trusted: Trusted = NOBODY,
     limits: HttpLimits = LIMITS,
+    meter: IMeter | None = None,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history."""
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi(reactor, builder, history, logs, auth)
-    site = make_site(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits)
+    site = make_site(
+        reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter
+    )
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await endpoint.listen(site)
     try:

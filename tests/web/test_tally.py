@@ -1,0 +1,57 @@
+"""How pulls are counted."""
+
+import pytest
+import pytest_twisted
+
+from nixery.model import errors
+from nixery.web.tally import NoMeter
+from tests.web.server import serving
+from tests.web.test_registry import example
+
+FAILED = (
+    errors.EvaluationFailed,
+    errors.BuildFailed,
+    errors.BuildTimedOut,
+    errors.ImageTimedOut,
+    errors.MemoryExceeded,
+    errors.ClosureTooLarge,
+)
+OUTCOMES = [
+    *((kind, "failed") for kind in FAILED),
+    (errors.AmbiguousPackage, "invalid"),
+    (errors.UnknownPackage, "not found"),
+    (errors.QueueFull, "busy"),
+    (errors.Denied, "refused"),
+    (errors.NixUnavailable, "unavailable"),
+    (errors.PackingFailed, "error"),
+]
+
+
+class Meter(NoMeter):
+    """Remembers how pulls ended."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+
+    def pulled(self, by: str, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("kind", "outcome"), OUTCOMES)
+async def test_outcomes(kind: type[errors.NixeryError], outcome: str) -> None:
+    """A pull that could not be answered is counted by whose fault it was."""
+    meter = Meter()
+    async with serving(meter=meter) as server:
+        server.builder.error = example(kind)
+        await server.ask("/v2/hello/manifests/latest")
+        assert meter.outcomes == [outcome]
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_that_are_none() -> None:
+    """A name that is not understood is no failure."""
+    meter = Meter()
+    async with serving(meter=meter) as server:
+        assert (await server.ask("/v2/hello/manifests/a!b")).status == 400
+        assert meter.outcomes == ["invalid"]

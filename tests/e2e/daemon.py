@@ -44,6 +44,7 @@ class Daemon:
 
     :param state: its state folder.
     :param shims: a folder in front of its ``PATH`` whose ``nix-build`` and ``git`` count and go on.
+    :param expected: words of the only failures that it may log.
     """
 
     process: subprocess.Popen[bytes]
@@ -51,6 +52,7 @@ class Daemon:
     state: Path
     shims: Path
     log_file: Path
+    expected: str | None = None
 
     @property
     def host(self) -> str:
@@ -59,6 +61,12 @@ class Daemon:
     @property
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
+
+    @property
+    def failures(self) -> list[str]:
+        """What it has logged with a traceback, and was not expected."""
+        found = re.findall(r"Traceback.*?(?=^\d{4}-|\Z)", self.log, re.DOTALL | re.MULTILINE)
+        return [each for each in found if self.expected is None or self.expected not in each]
 
     @property
     def nix_builds(self) -> int:
@@ -175,7 +183,7 @@ def running(
             process.kill()
             process.wait()
             raise
-    assert "Traceback" not in daemon.log, daemon.log
+    assert not daemon.failures, daemon.log
 
 
 def _wait_for_port(daemon: Daemon) -> int:

@@ -55,6 +55,7 @@ setup(
     install_requires=[
         "attrs>=23.1",
         "bcrypt>=4.0",
+        "cryptography>=42",
         "google-auth>=2.29",
         "google-cloud-storage>=2.18",
         "google-crc32c>=1.5",

@@ -1,7 +1,7 @@
 """The registry: all parts put together, and what they do at the turns of its life."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IStreamServerEndpoint
@@ -42,6 +42,7 @@ from nixery.web.packages import PackagesApi
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
+from nixery.web.tls import Certificate
 
 
 class Registry:
@@ -56,12 +57,12 @@ class Registry:
         reactor: Any,
         settings: Settings,
         environ: Mapping[str, str],
-        watched: Sequence[Watched[Any]] = (),
+        certificate: Watched[Certificate] | None = None,
     ) -> None:
         """
         :param reactor: provides what all parts need of one.
         :param environ: the daemon's environment: children get what is not private of it.
-        :param watched: files of the endpoint's.
+        :param certificate: the endpoint's, if TLS is spoken there.
         """
         self._reactor = reactor
         self._settings = settings
@@ -96,11 +97,13 @@ class Registry:
         folder = os.path.join(state, "search")
         self._catalogue = Catalogue(reactor, self._resolver, indexer, folder)
         access = make_access(reactor, settings.access)
-        self._watch = Watch(reactor, [*watched, *access.watched])
+        self._watch = Watch(reactor, [*access.watched, *([certificate] if certificate else [])])
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         bounds = self.site.bounds
         self._watchers.read_from(self._builder, cache, bounds, self._processes, self._packers)
         self._watchers.read_from_disk(self._storage, self._collector)
+        expires = None if certificate is None else lambda: certificate.value.expires
+        self._watchers.read_from_certificate(expires)
         self.operations = OperationsSite(self._watchers.operations)
 
     def _make_builder(self, cache: Cache) -> Builder:
@@ -195,15 +198,15 @@ def make_service(
     settings: Settings,
     environ: Mapping[str, str],
     endpoint: IStreamServerEndpoint,
-    watched: Sequence[Watched[Any]] = (),
+    certificate: Watched[Certificate] | None = None,
     operations: IStreamServerEndpoint | None = None,
 ) -> RegistryService:
     """The daemon, at an endpoint.
 
     :param operations: where health and metrics are to be had; none for the same endpoint.
-    :param watched: files of the endpoint's.
+    :param certificate: the endpoint's, if TLS is spoken there.
     """
-    registry = Registry(reactor, settings, environ, watched)
+    registry = Registry(reactor, settings, environ, certificate)
     phases = Phases(registry.prepare, registry.reload, registry.drain, registry.finish)
     served = [Served(endpoint, registry.site)]
     if operations is not None:

@@ -188,13 +188,13 @@ def makeService(options: Options) -> IService:
         text, pair = split_endpoint(settings.endpoint)
         endpoint = serverFromString(reactor, with_backlog(text))
         pair = Pair(*settings.tls) if settings.tls is not None else pair
-        watched = [] if pair is None else [watch_pair(pair)]
+        certificate = None if pair is None else watch_pair(pair)
     except Exception as error:  # every kind of endpoint has its own way of refusing
         _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
-    if watched:
-        endpoint = TLSEndpoint(endpoint, watched[0])
+    if certificate is not None:
+        endpoint = TLSEndpoint(endpoint, certificate)
     operations = _operations_endpoint(reactor, settings)
-    service = make_service(reactor, settings, os.environ, endpoint, watched, operations)
+    service = make_service(reactor, settings, os.environ, endpoint, certificate, operations)
     if settings.log_format == "json":
         service.observer = json_observer(options.parent["logfile"] if options.parent else None)
     return service

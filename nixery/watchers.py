@@ -1,6 +1,6 @@
 """What watches the parts while they work."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -167,6 +167,18 @@ class Watchers:
                 ),
             ]
         self.metrics.read_from(readings)
+
+    def read_from_certificate(self, expires: Callable[[], float] | None) -> None:
+        """Have metrics read from what TLS is spoken with.
+
+        :param expires: says when it expires, in seconds since 1970; none where TLS is not spoken.
+        """
+        reading = Reading(
+            "nixery_certificate_expires_seconds",
+            "When the certificate expires, in seconds since 1970.",
+            single(expires) if expires is not None else dict,
+        )
+        self.metrics.read_from([reading])
 
     def start(self) -> None:
         """Begin to watch."""

@@ -6,6 +6,7 @@ from typing import Any, cast
 import attrs
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -56,14 +57,26 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
 
 
-def read_context(pair: Pair) -> SSL.Context:
-    """What connections are made with. Blocks.
+@attrs.frozen
+class Certificate:
+    """What connections are made with.
+
+    :param expires: when, in seconds since 1970, the first certificate of the chain is no longer
+        valid.
+    """
+
+    context: SSL.Context
+    expires: float
+
+
+def read_certificate(pair: Pair) -> Certificate:
+    """Read a certificate and its key. Blocks.
 
     :raises FileInvalid: if certificate and key can't be used, or not together.
     :raises OSError: if they can't be read.
     """
-    with open(pair.certificate, "rb"):
-        pass  # OpenSSL's own words for a file that is not there are of no use
+    with open(pair.certificate, "rb") as file:
+        chain = file.read()
     with open(pair.key, "rb") as file:
         key = _private_key(file.read())
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -76,7 +89,8 @@ def read_context(pair: Pair) -> SSL.Context:
     except SSL.Error as error:
         words = ", ".join(str(each[-1]) for each in error.args[0]) if error.args else ""
         raise FileInvalid(f"can't be used for TLS: {words or 'unknown format'}") from None
-    return context
+    ends = [each.not_valid_after_utc for each in load_pem_x509_certificates(chain)]
+    return Certificate(context, min(ends).timestamp())
 
 
 def _private_key(pem: bytes) -> Any:
@@ -89,12 +103,12 @@ def _private_key(pem: bytes) -> Any:
         raise FileInvalid("that is no private key (PEM)") from None
 
 
-def watch_pair(pair: Pair) -> Watched[SSL.Context]:
+def watch_pair(pair: Pair) -> Watched[Certificate]:
     """Read a certificate and its key, now and whenever they change. Blocks.
 
     :raises FileInvalid: if they can't be used.
     """
-    return Watched([pair.certificate, pair.key], lambda: read_context(pair))
+    return Watched([pair.certificate, pair.key], lambda: read_certificate(pair))
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -102,11 +116,11 @@ def watch_pair(pair: Pair) -> Watched[SSL.Context]:
 class Connections:
     """Makes each connection with the certificate of the moment."""
 
-    watched: Watched[SSL.Context]
+    watched: Watched[Certificate]
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """The connection that speaks TLS for a protocol."""
-        return SSL.Connection(self.watched.value, None)
+        return SSL.Connection(self.watched.value.context, None)
 
 
 @implementer(IStreamServerEndpoint)
@@ -118,7 +132,7 @@ class TLSEndpoint:
     """
 
     endpoint: IStreamServerEndpoint
-    watched: Watched[SSL.Context]
+    watched: Watched[Certificate]
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen; what arrives at the factory is plain."""

@@ -1,5 +1,6 @@
 """Who may pull what, with real clients."""
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,11 @@ def test_tls(start_daemon: StartDaemon, docker: Docker, tmp_path: Path) -> None:
     make_pair(tmp_path)
     _until(lambda: _trusts(daemon, pair.certificate))
     assert not _trusts(daemon, str(old))
+    shown = run(["curl", "-sf", "--cacert", pair.certificate, f"https://{daemon.host}/metrics"])
+    [expires] = re.findall(
+        r"^nixery_certificate_expires_seconds (\S+)$", shown.output, re.MULTILINE
+    )
+    assert 86400 < float(expires) - time.time() < 3 * 86400
 
 
 def test_tls_and_users(start_daemon: StartDaemon, logged_out: Docker, tmp_path: Path) -> None:

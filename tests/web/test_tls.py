@@ -3,6 +3,7 @@
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,6 @@ import attrs
 import pytest
 import pytest_twisted
 from cryptography import x509
-from OpenSSL import SSL
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.threads import deferToThread
@@ -20,7 +20,14 @@ from nixery.access.watched import FileInvalid, Watched
 from nixery.storage.memory import MemoryStorage
 from nixery.web.pages.site import PagesApi
 from nixery.web.site import make_site
-from nixery.web.tls import Pair, TLSEndpoint, read_context, split_endpoint, watch_pair
+from nixery.web.tls import (
+    Certificate,
+    Pair,
+    TLSEndpoint,
+    read_certificate,
+    split_endpoint,
+    watch_pair,
+)
 from tests.web.certificates import make_pair
 from tests.web.server import FakeBuilder, reactor
 
@@ -30,7 +37,7 @@ class Place:
     """A registry that speaks TLS."""
 
     port: int
-    watched: Watched[SSL.Context]
+    watched: Watched[Certificate]
 
     async def ask(self, **limits: ssl.TLSVersion) -> tuple[str, bytes]:
         """The name in the certificate that is shown, and the answer's first bytes."""
@@ -93,6 +100,17 @@ async def test_versions(tmp_path: Path) -> None:
             await place.ask(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=old)
 
 
+def test_expiry(tmp_path: Path) -> None:
+    """Of a chain, the certificate that expires first is what counts."""
+    (tmp_path / "long").mkdir()
+    pair, signer = make_pair(tmp_path), make_pair(tmp_path / "long", days=20)
+    in_two_days = time.time() + 2 * 86400
+    assert abs(read_certificate(pair).expires - in_two_days) < 600
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(Path(signer.certificate).read_bytes() + Path(pair.certificate).read_bytes())
+    assert read_certificate(Pair(str(chain), signer.key)).expires == read_certificate(pair).expires
+
+
 def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
     """A key of another certificate, or none, is a fault, and nobody is asked for a password."""
     (tmp_path / "a").mkdir()
@@ -100,7 +118,7 @@ def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
     one, other = make_pair(tmp_path / "a"), make_pair(tmp_path / "b")
     for pair in (Pair(one.certificate, other.key), Pair(one.key, one.certificate)):
         with pytest.raises(FileInvalid):
-            read_context(pair)
+            read_certificate(pair)
     with pytest.raises(FileInvalid):
         watch_pair(Pair(one.certificate, "/no/such"))
 
@@ -112,7 +130,7 @@ def test_encrypted_keys(tmp_path: Path) -> None:
     command = ["openssl", "ec", "-aes256", "-passout", "pass:x", "-in", pair.key, "-out", locked]
     subprocess.run(command, check=True, capture_output=True)
     with pytest.raises(FileInvalid):
-        read_context(Pair(pair.certificate, locked))
+        read_certificate(Pair(pair.certificate, locked))
 
 
 def test_endpoint_strings() -> None:

@@ -91,7 +91,7 @@ class FilesystemStorage:
         self._folder = os.path.abspath(folder)
         self._staging = Staging(self._path("staging"))
         self._verifier = Verifier(self._verify)
-        aside, bounds = self._staging.name, bounds or Bounds()
+        aside, bounds = self._staging.aside, bounds or Bounds()
         self._unmarked = False
         self._marks = Marks(self._path("used"), bounds.fresh)
         self.housekeeping = Housekeeping(reactor, self._folder, self._marks, aside, bounds)
@@ -195,7 +195,7 @@ class FilesystemStorage:
                 self._log.error("dropped {path}: it {damage}", path=path, damage=verdict.dropped)
             return verdict
 
-        verdict = self._in_thread(verify_file, path, digest, self._staging.name)
+        verdict = self._in_thread(verify_file, path, digest, self._staging.aside)
         return verdict.addCallback(report)
 
     def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
@@ -235,9 +235,15 @@ class FilesystemStorage:
             remove(staged)
 
     def _find(self, digest: Digest) -> Identity | None:
-        """What is at a blob's place, which is of use now."""
+        """What is at a blob's place, which is of use now.
+
+        What is not there gets no mark: anybody may ask for any digest, and each would be a file.
+        """
+        path = self._blob(digest)
+        if identify(path) is None:
+            return None
         self._use([digest.hex])
-        return identify(self._blob(digest))
+        return identify(path)
 
     def _use(self, names: Sequence[str]) -> None:
         fault = self._marks.use(names)

@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 _REMEMBERED = 100_000
+_AHEAD = 60.0
+"""Seconds by which clocks may differ: what was of use later than that was marked by a wrong one."""
 
 
 class Marks:
@@ -63,10 +65,27 @@ class Marks:
     def all(self) -> dict[str, float]:
         """When each blob was used last, of those of which it is known."""
         times = {}
+        os.makedirs(self._folder, exist_ok=True)  # somebody may have cleared it away
         for entry in os.scandir(self._folder):
             with contextlib.suppress(FileNotFoundError):  # another process drops blobs too
                 times[entry.name] = entry.stat().st_mtime
+                if self.is_ahead(times[entry.name]):
+                    times[entry.name] = self.correct(entry.name)
         return times
+
+    def is_ahead(self, time: float) -> bool:
+        """Whether a time is one that only a wrong clock has shown: until it comes, a blob with
+        that mark would never be old."""
+        return time > self._now() + _AHEAD
+
+    def correct(self, name: str) -> float:
+        """Mark a blob as used now, whatever its mark says.
+
+        :return: the time.
+        """
+        now = self._now()
+        self._mark(os.path.join(self._folder, name), now)
+        return now
 
     def drop(self, name: str) -> None:
         """Forget a blob that is no more."""

@@ -78,6 +78,8 @@ class Shrinker:
             with contextlib.suppress(FileNotFoundError):
                 found = entry.stat(follow_symlinks=False)
                 used = marks.pop(entry.name, None) or found.st_mtime
+                if self._marks.is_ahead(used):
+                    used = self._marks.correct(entry.name)
                 yield Used(entry.name, found.st_size, used)
         for name, used in marks.items():
             if used < self._now() - self._grace:

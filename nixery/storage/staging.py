@@ -16,6 +16,11 @@ import weakref
 
 from twisted.logger import Logger
 
+from nixery.storage.faults import is_full
+from nixery.storage.files import remove
+
+_ASIDE = "aside-"
+
 
 class Staging:
     """Gives out names in a folder of this process's own. To be used in threads.
@@ -44,6 +49,16 @@ class Staging:
                 self._own = self._claim()
             return os.path.join(self._own, uuid.uuid4().hex)
 
+    def aside(self) -> str:
+        """A path for what is to be removed in a moment: also where there is no room for a folder
+        of this process's own, or else nothing could ever make room."""
+        try:
+            return self.name()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return os.path.join(self._parent, _ASIDE + uuid.uuid4().hex)
+
     def leave(self) -> None:
         """Give up this process's own folder, which goes if nothing is in it."""
         with self._claiming:
@@ -61,6 +76,8 @@ class Staging:
                     pass  # another process is clearing too
                 except OSError as error:
                     self._log.warn("{path} is left as it is: {error}", path=entry.path, error=error)
+            elif entry.name.startswith(_ASIDE):
+                remove(entry.path)
 
     def _claim(self) -> str:
         os.makedirs(self._parent, exist_ok=True)

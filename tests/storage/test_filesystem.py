@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 
 from nixery.interfaces import IStorage
 from nixery.model.digest import Digest
-from nixery.model.errors import StorageFull, StorageUnavailable
+from nixery.model.errors import BlobUnknown, StorageFull, StorageUnavailable
 from nixery.storage.filesystem import FilesystemStorage
 from tests.storage.backend import CONTENT, KEY, LIMIT, assert_unknown, descriptor, run, store, write
 from tests.storage.contract import StorageContract
@@ -250,7 +250,7 @@ async def test_damage_that_must_stay() -> None:
         (folder / "storage" / "layers").chmod(0o755)
 
 
-@pytest.mark.parametrize("name", ["staging", "layers", "builds", "manifests", "."])
+@pytest.mark.parametrize("name", ["staging", "layers", "builds", "manifests", "used", "."])
 @pytest_twisted.ensureDeferred
 async def test_cleared_by_hand(storage: FilesystemStorage, folder: Path, name: str) -> None:
     """An operator may delete the folders, or all of them, while the daemon runs."""
@@ -263,6 +263,15 @@ async def test_cleared_by_hand(storage: FilesystemStorage, folder: Path, name: s
     await storage.write_record(KEY, b"again")
     assert await storage.read_blob(DIGEST, LIMIT) == CONTENT
     assert await storage.read_record(KEY) == b"again"
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_files_for_what_is_asked_for(storage: FilesystemStorage, folder: Path) -> None:
+    """Whoever asks for digests that nobody has leaves no file for any of them."""
+    for number in range(10):
+        with pytest.raises(BlobUnknown):
+            await storage.locate(Digest.of(bytes([number])))
+    assert os.listdir(folder / "used") == []
 
 
 @pytest_twisted.ensureDeferred

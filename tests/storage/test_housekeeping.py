@@ -218,6 +218,23 @@ def test_blobs_without_marks(tmp_path: Path) -> None:
     assert folder.shrinker.shrink().blobs == 1
 
 
+def test_a_clock_that_was_ahead(tmp_path: Path) -> None:
+    """What was used or made in a future that a wrong clock has shown is as if used now: it is not
+    kept for ever."""
+    folder = Folder(tmp_path, most=10)
+    marked, unmarked, gone = (folder.blob(text) for text in "xyz")
+    future = folder.time + 1e7
+    os.utime(tmp_path / "used" / marked, (future, future))
+    os.utime(tmp_path / "used" / gone, (future, future))
+    os.unlink(tmp_path / "layers" / gone)
+    os.unlink(tmp_path / "used" / unmarked)
+    os.utime(tmp_path / "layers" / unmarked, (future, future))
+    assert folder.shrinker.shrink().blobs == 0
+    folder.time += 100
+    assert folder.shrinker.shrink().blobs == 2
+    assert os.listdir(tmp_path / "used") == []
+
+
 @pytest.fixture
 def storage(tmp_path: Path) -> FilesystemStorage:
     made = FilesystemStorage(reactor, str(tmp_path), Bounds(most=2000, grace=0.05))

@@ -16,6 +16,7 @@ from twisted.internet import reactor as _reactor
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
 from nixery.storage.filesystem import FilesystemStorage
+from nixery.storage.housekeeping import Bounds
 from nixery.storage.staging import Staging
 from tests.storage.backend import CONTENT, LIMIT, assert_unknown, store
 from tests.storage.places import mounted, unprivileged
@@ -147,6 +148,7 @@ def test_being_cleared(tmp_path: Path) -> None:
     folder is nobody's."""
     (tmp_path / "left" / "over").mkdir(parents=True)
     (tmp_path / "note").touch()
+    (tmp_path / "aside-0123").touch()  # a process was killed while it made room
     (tmp_path / "link").symlink_to(tmp_path / "left")
     held = os.open(tmp_path / "left", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
@@ -220,3 +222,26 @@ async def test_start_without_room(tmp_path: Path) -> None:
         for number in range(3):
             (tmp_path / "disk" / str(number)).unlink()
         await storage.write_blob(b"more")
+
+
+@pytest_twisted.ensureDeferred
+async def test_room_is_made_on_a_full_disk(tmp_path: Path) -> None:
+    """A storage that is started on a full disk, with a bound that is lower than what it holds,
+    drops what is too much, and leaves nothing behind."""
+    disk = tmp_path / "disk"
+    with mounted(disk, "size=1m,nr_inodes=40"):
+        storage = await _start(disk)
+        for number in range(5):
+            digest = await storage.write_blob(bytes([number]) * 1000)
+            os.utime(disk / "used" / digest.hex, (5, 5))
+        storage.stop()
+        del storage
+        for number in range(40):
+            if os.statvfs(disk).f_favail:
+                (disk / str(number)).touch()
+        shrunk = FilesystemStorage(reactor, str(disk), Bounds(most=3000, grace=10))
+        await shrunk.start()
+        await shrunk.housekeeping._shrink()
+        assert len(os.listdir(disk / "layers")) == 2
+        shrunk.stop()
+        assert not list(disk.glob("staging/*"))

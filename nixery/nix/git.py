@@ -1,18 +1,20 @@
 """git, as far as package sources need it: what a remote has, and the files of a commit."""
 
+import glob
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
 from nixery.model.source import hide_credentials
-from nixery.nix.faults import state_faults
+from nixery.nix.faults import full_store, state_faults
 from nixery.nix.process import Ended, Processes
 
 T = TypeVar("T")
@@ -28,6 +30,7 @@ _AT_ONCE = 8
 # No process of git's own may go on after the one that is waited for, and none may be asked
 # for that a repository's configuration names.
 _OPTIONS = ("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false")
+_NEW, _OLD = ".new", ".old"
 _NO_HEAD = "--no-write-fetch-head"
 # What a server says that knows the commit not, or gives out none but its branches' tips.
 _UNKNOWN = ("not our ref", "couldn't find remote ref", "no such remote ref")
@@ -57,7 +60,9 @@ class Git:
 
     def start(self) -> None:
         """Drop what an earlier process left unfinished."""
-        shutil.rmtree(os.path.join(self._folder, "tmp"), ignore_errors=True)
+        _remove(os.path.join(self._folder, "tmp"))
+        for path in glob.glob(os.path.join(glob.escape(self._folder), f"*{_OLD}")):
+            _remove(path)
 
     async def ls_remote(self, url: str, *names: str, branches: bool = False) -> dict[str, str]:
         """What a remote's full names of revisions stand for.
@@ -81,6 +86,9 @@ class Git:
         :raises CommitUnknown: if the remote has no such commit.
         :raises GitFailed: if it can't be fetched.
         """
+        return await self._or_anew(url, ("alone", "all"), lambda: self._checkout(url, commit))
+
+    async def _checkout(self, url: str, commit: str) -> str:
         async with self._lock(url):
             repository = await self._fetch(url, commit)
         place = os.path.join(self._folder, "tmp", uuid.uuid4().hex)
@@ -100,7 +108,7 @@ class Git:
     async def discard(self, folder: str) -> None:
         """Delete what :meth:`checkout` made."""
         place = os.path.dirname(folder)
-        await self._in_thread(lambda: shutil.rmtree(place, ignore_errors=True))
+        await self._in_thread(lambda: _remove(place))
 
     async def last_of_day(self, url: str, branch: str, start: int, end: int) -> str | None:
         """The last commit on a branch's first-parent line that was made in a span of time.
@@ -112,6 +120,11 @@ class Git:
         :param end: and ends before this.
         :raises GitFailed: if the remote can't tell.
         """
+        return await self._or_anew(
+            url, (branch,), lambda: self._last_of_day(url, branch, start, end)
+        )
+
+    async def _last_of_day(self, url: str, branch: str, start: int, end: int) -> str | None:
         async with self._lock(f"{url} {branch}"):
             repository = await self._repository(url, branch)
             known = await self._between(repository, start, end)
@@ -131,6 +144,30 @@ class Git:
             return None
         ended, _ = await self._run([*ask, "rev-parse", "--verify", "HEAD^{commit}"], ASK_LIMIT)
         return ended.output.decode("ascii").strip() if ended.code == 0 else None
+
+    async def _or_anew(
+        self, url: str, purposes: Sequence[str], work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
+        """Do something with the repositories of a remote; should that fail, once more without
+        what was in them: a power cut, or the disk, may have damaged it."""
+        paths = [self._path(url, purpose) for purpose in purposes]
+        there = [path for path in paths if os.path.exists(path)]
+        try:
+            return await work()
+        except GitFailed as error:
+            if not there or full_store(str(error)) is not None:
+                raise
+        async with self._lock(f"{url} anew"):
+            await self._in_thread(lambda: _move(there, "", _OLD))
+            try:
+                result = await work()
+            except BaseException:
+                # It was not that; what is there is worth something while the remote is away.
+                await self._in_thread(lambda: _move(there, _OLD, ""))
+                raise
+            for path in there:
+                await self._in_thread(partial(_remove, path + _OLD))
+            return result
 
     async def _fetch(self, url: str, commit: str) -> str:
         """Have a commit in a repository, which is returned: it alone where the remote gives it
@@ -191,20 +228,23 @@ class Git:
 
     async def _repository(self, url: str, purpose: str) -> str:
         """A bare repository for what is fetched from a remote."""
-        name = hashlib.sha256(f"{url} {purpose}".encode("utf-8", "surrogateescape")).hexdigest()
-        path = os.path.join(self._folder, f"{name[:32]}.git")
+        path = self._path(url, purpose)
         if not os.path.exists(os.path.join(path, "HEAD")):
-            new = f"{path}.new"
+            new = path + _NEW
             await self._in_thread(lambda: self._make_room(new))
             ended, errors = await self._run(["git", "init", "--quiet", "--bare", new], ASK_LIMIT)
             if ended.code != 0:
                 raise GitFailed(errors)
-            await self._in_thread(lambda: os.rename(new, path))
+            await self._in_thread(lambda: _move([path], _NEW, ""))
         return path
+
+    def _path(self, url: str, purpose: str) -> str:
+        name = hashlib.sha256(f"{url} {purpose}".encode("utf-8", "surrogateescape")).hexdigest()
+        return os.path.join(self._folder, f"{name[:32]}.git")
 
     def _make_room(self, path: str) -> None:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
 
     def _lock(self, key: str) -> DeferredLock:
         return self._locks.setdefault(key, DeferredLock())
@@ -235,6 +275,18 @@ class Git:
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), state_faults()(work))
+
+
+def _remove(path: str) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _move(paths: Sequence[str], before: str, after: str) -> None:
+    """Rename those of some folders that are there, by the ends of their names."""
+    for path in paths:
+        if os.path.exists(path + before):
+            _remove(path + after)
+            os.rename(path + before, path + after)
 
 
 def _drop_unfinished(repository: str) -> None:

@@ -1,6 +1,7 @@
 """The files of commits, with the real git."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,46 @@ async def test_what_git_left_when_it_was_killed(
     (tmp_path / "git" / f"{bare.name}.new" / "HEAD").unlink()
     assert await contents(git, url, lock.stem) == "two"
     assert {path.name for path in (tmp_path / "git").iterdir()} == {bare.name, "tmp"}
+
+
+def _zeros(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("damage", [_zeros, Path.unlink])
+@pytest.mark.parametrize(
+    "files", ["HEAD", "config", "shallow", "refs/nixery/*", "objects/pack/*.pack"]
+)
+@pytest_twisted.ensureDeferred
+async def test_what_a_power_cut_damaged(
+    repository: Repository, tmp_path: Path, files: str, damage: Callable[[Path], None]
+) -> None:
+    """Whatever is damaged of what was fetched, it is fetched anew, and nothing else is left."""
+    first, second = repository.commit("one"), repository.commit("two")
+    assert await contents(make_git(tmp_path), repository.url, second) == "two"
+    (bare,) = (path for path in (tmp_path / "git").iterdir() if path.name != "tmp")
+    for path in list(bare.glob(files)):
+        damage(path)
+    git = make_git(tmp_path)
+    assert await contents(git, repository.url, second) == "two"
+    assert await contents(git, repository.url, first) == "one"
+    assert {path.name for path in (tmp_path / "git").iterdir()} == {bare.name, "tmp"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_remote_that_is_away(git: Git, repository: Repository, tmp_path: Path) -> None:
+    """What was fetched is not lost by asking a remote that can't be reached for more; what a
+    process left that was killed meanwhile is removed."""
+    first, second = repository.commit("one"), repository.commit("two")
+    assert await contents(git, repository.url, first) == "one"
+    repository.folder.rename(tmp_path / "away")
+    with pytest.raises(GitFailed):
+        await git.checkout(repository.url, second)
+    (tmp_path / "git" / "x.git.old").mkdir()
+    git = make_git(tmp_path)
+    assert await contents(git, repository.url, first) == "one"
+    assert not (tmp_path / "git" / "x.git.old").exists()
 
 
 @pytest_twisted.ensureDeferred

@@ -68,7 +68,8 @@ class Collector:
         try:
             await self._kept.expire()
             while (lacking := await self._lacking()) > 0:
-                await self._collect(int(lacking * _MORE))
+                if not await self._collect(int(lacking * _MORE)):
+                    return  # that there are fewer roots would be of no help
                 if await self._lacking() <= 0 or not await self._kept.drop_oldest():
                     return
         except CancelledError:
@@ -81,10 +82,14 @@ class Collector:
         if self._min_free == 0:
             return 0
         pool = self._reactor.getThreadPool()
-        usage = await deferToThreadPool(self._reactor, pool, shutil.disk_usage, self._store)
-        return self._min_free - usage.free
+        free = await deferToThreadPool(self._reactor, pool, _free, self._store)
+        return 0 if free is None else self._min_free - free
 
-    async def _collect(self, size: int) -> None:
+    async def _collect(self, size: int) -> bool:
+        """Have so many bytes freed, if there are.
+
+        :return: whether Nix did its work.
+        """
         self.collections += 1
         self._log.info("the Nix store lacks room: {size} bytes are to be freed", size=size)
         lines: list[bytes] = []
@@ -97,4 +102,17 @@ class Collector:
             limit=LIMIT,
         )
         said = lines[-1].decode("utf-8", "replace") if lines else ""
+        if ended.code != 0:
+            said = f"no end within {LIMIT:.0f} s; {said}" if ended.timed_out else said
+            self._log.warn("no garbage was collected: {said}", said=said, code=ended.code)
+            return False
         self._log.info("Nix's garbage collector ended: {said}", said=said, code=ended.code)
+        return True
+
+
+def _free(store: str) -> int | None:
+    """Bytes that are free for a store; none if there is no store yet, hence nothing to collect."""
+    try:
+        return shutil.disk_usage(store).free
+    except FileNotFoundError:
+        return None

@@ -78,7 +78,7 @@ class Nix:
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         guard = os.path.join(self._roots, f"{os.getpid()}.{uuid.uuid4().hex}")
         with state_faults():
-            os.mkdir(guard)
+            os.makedirs(guard)
         try:
             account = await self._build(image, pinned, guard, emit)
             roots = account.roots()

@@ -7,6 +7,7 @@ from typing import Any, cast
 import attrs
 import pytest_twisted
 from twisted.internet import reactor as _reactor
+from twisted.logger import capturedLogs
 
 from nixery.model.errors import NixUnavailable
 from nixery.nix.collecting import Collector
@@ -22,11 +23,13 @@ class FakeCommands:
     """Makes links as Nix does, and notes what is collected.
 
     :ivar error: what making links fails with.
+    :ivar code: what collecting ends with.
     """
 
     store: Any
     collected: list[tuple[str, ...]] = attrs.Factory(list)
     error: Exception | None = None
+    code: int = 0
 
     async def keep(self, paths: list[str], link: str) -> None:
         if self.error is not None:
@@ -37,7 +40,7 @@ class FakeCommands:
     async def run(self, *command: str, **options: Any) -> Ended:
         self.collected.append(command)
         options["on_lines"]([b"0 store paths deleted"])
-        return Ended(0, None, False, b"")
+        return Ended(self.code, None, False, b"")
 
 
 class Store:
@@ -113,6 +116,30 @@ async def test_little_room(tmp_path: Path) -> None:
     assert store.images() == []
     assert collector.collections == 2
     assert store.commands.collected[0][:3] == ("nix-store", "--gc", "--max-freed")
+
+
+@pytest_twisted.ensureDeferred
+async def test_collecting_fails(tmp_path: Path) -> None:
+    """While Nix can't collect, since another has its lock for one, no roots are given up for it."""
+    store = Store(tmp_path)
+    await store.kept.keep(["/nix/store/a"])
+    store.commands.code = 1
+    collector = Collector(reactor, cast(Any, store.commands), store.kept, 10**18)
+    await collector.collect()
+    assert collector.collections == 1
+    assert store.images() == [["/nix/store/a"]]
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_store_yet(tmp_path: Path) -> None:
+    """Where Nix has made no store yet, there is nothing to collect, nor to complain of."""
+    store = Store(tmp_path)
+    (tmp_path / "nix" / "store").rmdir()
+    collector = Collector(reactor, cast(Any, store.commands), store.kept, 10**18)
+    with capturedLogs() as captured:
+        await collector.collect()
+    assert collector.collections == 0
+    assert not captured
 
 
 @pytest_twisted.ensureDeferred

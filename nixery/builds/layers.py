@@ -9,7 +9,7 @@ from nixery.builds.cache import Cache
 from nixery.builds.gather import gather
 from nixery.coalesce import Coalescer
 from nixery.interfaces import INix, IStorage, IUpload
-from nixery.model.errors import PackerKilled, PackingFailed
+from nixery.model.errors import PackerKilled, PackingFailed, StorageUnavailable
 from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
 from nixery.model.rootfs import Entry, File, Folder, Link
@@ -71,6 +71,7 @@ class LayerMaker:
         :raises PackingFailed: if it can't be packed.
         :raises PackerKilled: if the packing process was killed, and the next one too.
         :raises StorageFull: if there is no room for it.
+        :raises StorageUnavailable: if it can't be written.
         """
         key = contents.key(self.packer)
         layer = await self._packing.join(key, lambda: self._make(key, contents, emit))
@@ -104,7 +105,7 @@ class LayerMaker:
     async def _pack(self, contents: Contents, upload: IUpload) -> PackedLayer:
         try:
             return await self._packers.pack(self._job(contents, upload.sink))
-        except PackingFailed:
+        except (PackingFailed, StorageUnavailable):
             # What can't be written may be so because the storage takes no more.
             if upload.fault is not None:
                 raise upload.fault from None

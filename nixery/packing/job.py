@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from nixery.model.digest import Digest
-from nixery.model.errors import NixeryError, PackingFailed, StorageFull
+from nixery.model.errors import NixeryError, PackingFailed, StorageFull, StorageUnavailable
 from nixery.packing.tar import Entry
 
 
@@ -66,4 +66,6 @@ def read_answer(number: int, answer: Any) -> PackedLayer | NixeryError:
     error = answer["error"]
     if error["kind"] == "storage_full":
         return StorageFull()
+    if error["kind"] == "io":  # what is packed can't be written: nothing is wrong with it
+        return StorageUnavailable(f"{error['path']}: {error['message']}")
     return PackingFailed(str(error["path"]), str(error["message"]))

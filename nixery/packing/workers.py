@@ -90,6 +90,7 @@ class Packers:
         :raises PackingFailed: naming the path that can't be packed, or what else went wrong.
         :raises PackerKilled: if a signal ended the child that was at it.
         :raises StorageFull: if the sink has no more room.
+        :raises StorageUnavailable: if it can't be written for another reason.
         :raises ShuttingDown: if the pool is stopped before the layer is whole.
         """
         if self._stopping:

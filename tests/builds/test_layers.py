@@ -10,7 +10,13 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from nixery.builds.cache import Cache
 from nixery.builds.layers import Contents, LayerMaker
-from nixery.model.errors import PackerKilled, PackingFailed, ShuttingDown, StorageFull
+from nixery.model.errors import (
+    PackerKilled,
+    PackingFailed,
+    ShuttingDown,
+    StorageFull,
+    StorageUnavailable,
+)
 from nixery.model.events import Event, Packed, Stored
 from nixery.model.manifest import Layer
 from nixery.model.rootfs import File, Folder, Link
@@ -154,8 +160,8 @@ async def test_a_storage_that_takes_no_more(workshop: Workshop) -> None:
             upload.fault = StorageFull()
             return upload
 
-    workshop.packers.error = lambda job: PackingFailed(job.sink, "Broken pipe")
-    with pytest.raises(PackingFailed):
+    workshop.packers.error = lambda job: StorageUnavailable("Broken pipe")
+    with pytest.raises(StorageUnavailable):
         await workshop.make(Contents((A,)))
     storage = Failing()
     maker = LayerMaker(storage, Cache(storage), workshop.nix, workshop.packers, "fast")  # type: ignore[arg-type]

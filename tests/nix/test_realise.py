@@ -106,6 +106,14 @@ async def test_realise(machine: Machine) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_no_roots_any_more(machine: Machine) -> None:
+    """Somebody may delete the folder of roots while the daemon runs."""
+    (machine.folder / "roots").rmdir()
+    realised = await machine.realise()
+    assert machine.guards == [os.path.basename(realised.guard)]
+
+
+@pytest_twisted.ensureDeferred
 async def test_names_are_data(machine: Machine) -> None:
     """Nix gets what was asked for as the text of one argument, before ``--`` and the expression."""
     await machine.realise()

@@ -18,7 +18,13 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from nixery.model.digest import Digest
-from nixery.model.errors import PackerKilled, PackingFailed, ShuttingDown, StorageFull
+from nixery.model.errors import (
+    PackerKilled,
+    PackingFailed,
+    ShuttingDown,
+    StorageFull,
+    StorageUnavailable,
+)
 from nixery.packing.job import PackJob
 from nixery.packing.tar import Entry
 from nixery.packing.workers import Packers
@@ -198,6 +204,14 @@ async def test_a_child_that_can_not_run(pool: Callable[..., Packers], tmp_path: 
     for _ in range(2):
         with pytest.raises(PackingFailed, match="status 1: no module named isal"):
             await packers.pack(_job(tmp_path))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_sink_at_fault(pool: Callable[..., Packers], tmp_path: Path) -> None:
+    """That a layer can't be written where it is wanted says nothing of what is in it."""
+    job = PackJob(str(tmp_path / "none" / "sink"), "fast", [])
+    with pytest.raises(StorageUnavailable, match="none/sink: it can't be written: No such file"):
+        await pool().pack(job)
 
 
 @pytest_twisted.ensureDeferred

@@ -197,7 +197,8 @@ class History:
     async def _tidy(self) -> None:
         """Remove the oldest until the rest is within the limits."""
         unsaved = [id for id, record in self._records.items() if record.source.ended]
-        for id in sorted(set(unsaved) - set(self._ending))[:-_MOST_UNSAVED]:
+        forgotten = sorted(set(unsaved) - set(self._ending))[:-_MOST_UNSAVED]
+        for id in forgotten:
             del self._records[id]
         total = sum(kept.size for kept in self._kept.values())
         gone: list[str] = []
@@ -211,6 +212,8 @@ class History:
             del self._kept[id]
             if id in self._records and self._records[id].source.ended:
                 del self._records[id]
+        # Some of what could not be noted as a whole may be on disk, where nobody counts it.
+        gone += [id for id in forgotten if id not in self._kept and id not in gone]
         if gone:
             await self._in_thread(lambda: self._shelf.remove(gone))
 

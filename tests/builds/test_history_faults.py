@@ -1,5 +1,6 @@
 """History on disks that are full, broken, or hold what a crash left."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -111,6 +112,27 @@ async def test_no_place_to_write(tmp_path: Path, damage: Callable[[Path], None])
     assert late.events[0]["type"] == "skipped"
     assert late.events[-1]["type"] == "done"
     assert late.ids == list(range(late.ids[0], 1002))
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_on_disk_of_builds_that_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Builds whose end could not be noted are forgotten after a while, with what is on disk."""
+    history = await open_history(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(history._shelf, "save", full)
+    for number in range(30):
+        record = begin(history, f"image-{number}")
+        print_lines(record, 10)
+        record.done("sha256:x")
+        await history.stop()
+    known = {head.id for head in history.heads()}
+    assert {path.name.partition(".")[0] for path in (tmp_path / "history").iterdir()} == known
+    assert len(known) <= 21
 
 
 @pytest_twisted.ensureDeferred

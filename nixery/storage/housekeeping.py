@@ -20,7 +20,8 @@ INTERVAL = 60.0
 _COUNT = 3600.0
 """Seconds between two looks where there is no bound: for what is told of it."""
 _SOONEST = 5.0
-"""Seconds between two blobs that are verified: a small storage need not be read all the time."""
+"""Seconds between two times that blobs are verified: a small storage need not be read all the
+time, and of a large one some are due each time."""
 _AGAIN = 10.0
 """Seconds until what could not be made small enough is looked at again."""
 
@@ -137,15 +138,16 @@ class Housekeeping:
 
     def _scrub_next(self) -> None:
         seconds = self._bounds.scrub_days * 86400
-        pool = self._reactor.getThreadPool()
-        looking = deferToThreadPool(self._reactor, pool, self.scrubber.next, seconds)
-        looking.addCallbacks(self._scrubbed, self._not_scrubbed)
+        pool, began = self._reactor.getThreadPool(), self._reactor.seconds()
+        looking = deferToThreadPool(self._reactor, pool, self.scrubber.next, seconds, _SOONEST)
+        looking.addCallbacks(self._scrubbed, self._not_scrubbed, (began,))
 
-    def _scrubbed(self, result: tuple[float, str]) -> None:
+    def _scrubbed(self, result: tuple[float, str], began: float) -> None:
         seconds, damage = result
         if damage:
             self._log.error("dropped {damage}", damage=damage)
-        self._scrub_later(seconds)
+        # What it took to read them is no pause: there may be a lot to read in a round.
+        self._scrub_later(max(0.0, seconds - (self._reactor.seconds() - began)))
 
     def _not_scrubbed(self, failure: Failure) -> None:
         if failure.check(Stopped) is None:
@@ -154,7 +156,7 @@ class Housekeeping:
 
     def _scrub_later(self, seconds: float) -> None:
         if not self._stopped:
-            self._scrub = self._reactor.callLater(max(seconds, _SOONEST), self._scrub_next)
+            self._scrub = self._reactor.callLater(seconds, self._scrub_next)
 
 
 def _following(shared: Deferred[None]) -> Deferred[None]:

@@ -12,6 +12,8 @@ from nixery.storage.verification import verify_file
 
 RATE = 50_000_000
 """Bytes a second that are read at most, so that others have the disk as well."""
+_LOOK_AGAIN = 3600.0
+"""Seconds until an empty storage is looked at again."""
 
 
 class Stopped(Exception):
@@ -45,17 +47,27 @@ class Scrubber:
         """Stop reading, in the middle of a blob if need be."""
         self._stopped.set()
 
-    def next(self, round_seconds: float) -> tuple[float, str]:
-        """Verify the next blob, and drop it if it is damaged.
+    def next(self, round_seconds: float, least: float = 0.0) -> tuple[float, str]:
+        """Verify the next blobs, up to one that is damaged, which is dropped.
 
         :param round_seconds: in which all blobs are to be verified once.
-        :return: the seconds until the one after it is due, and what was wrong, if something was.
+        :param least: seconds that pass before the next call: as many blobs are verified as are due
+            meanwhile, but no more than the rest of a round.
+        :return: the seconds until the one after them is due, and what was wrong, if something was.
         :raises Stopped: if it was stopped.
         """
+        due = 0.0
+        while True:
+            seconds, damage = self._verify_next(round_seconds)
+            due += seconds
+            if damage or due >= least or not self._round:
+                return max(due, least), damage
+
+    def _verify_next(self, round_seconds: float) -> tuple[float, str]:
         if not self._round:
             self._begin_round()
         if not self._round:
-            return round_seconds, ""
+            return min(round_seconds, _LOOK_AGAIN), ""
         name, size = self._round.pop()
         path = os.path.join(self._folder, "layers", name)
         digest = Digest.parse(f"sha256:{name}")

@@ -310,6 +310,22 @@ def test_scrubbed_in_turn(tmp_path: Path) -> None:
     assert not list((tmp_path / "staging").iterdir())
 
 
+def test_many_small_blobs(tmp_path: Path) -> None:
+    """However many blobs there are, all are verified in a round: those that are due at once, one
+    after the other, and none of the next round with them."""
+    folder = Folder(tmp_path)
+    names = sorted(folder.blob(f"{number:02}", 10) for number in range(20))
+    scrubber = Scrubber(str(tmp_path), folder.aside)
+    assert scrubber.next(40, least=5) == (6, "")
+    assert scrubber.verified == 3
+    (tmp_path / "layers" / names[4]).write_bytes(b"flipped")
+    seconds, damage = scrubber.next(40, least=10)
+    assert (seconds, scrubber.verified) == (10, 5)
+    assert names[4] in damage
+    assert scrubber.next(40, least=100) == (100, "")
+    assert scrubber.verified == 20
+
+
 def test_scrubbed_on_a_full_disk(tmp_path: Path) -> None:
     """Where it can't be noted how far it is, nothing is left of the attempt."""
     folder = Folder(tmp_path)
@@ -352,8 +368,9 @@ async def test_of_use(storage: FilesystemStorage, tmp_path: Path) -> None:
 
 
 def test_nothing_to_scrub(tmp_path: Path) -> None:
-    """An empty storage has time."""
+    """An empty storage has time, but it is not empty for ever."""
     folder = Folder(tmp_path)
+    assert Scrubber(str(tmp_path), folder.aside).next(1e6) == (3600, "")
     assert Scrubber(str(tmp_path), folder.aside).next(1000) == (1000, "")
 
 

@@ -289,7 +289,7 @@ VARIABLES = (
     Variable(
         "NIXERY_STORAGE_GRACE",
         "Seconds in which an image is not dropped after it, or a part of it, was asked for.",
-        number(0, 604800, float),
+        number(20, 604800, float),  # what is being sent, or made, is said to be of use every ten
         "600",
     ),
     Variable(

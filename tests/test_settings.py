@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixery.access.files import AccessFiles
+from nixery.builds.using import AGAIN
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.settings import BucketChoice, Settings, SettingsInvalid
 from nixery.tap import Options
@@ -35,6 +36,13 @@ def test_defaults() -> None:
     assert settings.storage_path == "/home/x/.local/state/nixery/storage"
     assert (settings.nix_timeout, settings.layer_budget, settings.hold) == (600, 94, 25)
     assert (settings.pages, settings.history_days, settings.history_size) == ("all", 7, 1000)
+
+
+def test_what_is_pulled_stays() -> None:
+    """No grace is so short that a blob could be dropped while its image is being sent: that it is
+    of use is said again and again."""
+    assert faults(NIXERY_STORAGE_GRACE=str(AGAIN)) != []
+    assert read(NIXERY_STORAGE_GRACE=str(2 * AGAIN)).disk.storage_grace == 2 * AGAIN
 
 
 def test_sources() -> None:

@@ -67,5 +67,5 @@ def read_answer(number: int, answer: Any) -> PackedLayer | NixeryError:
     if error["kind"] == "storage_full":
         return StorageFull()
     if error["kind"] == "io":  # what is packed can't be written: nothing is wrong with it
-        return StorageUnavailable(f"{error['path']}: {error['message']}")
+        return StorageUnavailable(f"{error['message']} ({error['path']})")
     return PackingFailed(str(error["path"]), str(error["message"]))

@@ -25,7 +25,8 @@ def storage_faults(folder: str) -> Iterator[None]:
         # A rename has two names.
         names = [name for name in (error.filename, error.filename2) if name] or [folder]
         path = " → ".join(map(str, names))
-        raise StorageUnavailable(f"{path}: {error.strerror or error}") from error
+        # The reason first: of what follows, clients may show as much as a line has room for.
+        raise StorageUnavailable(f"{error.strerror or error} ({path})") from error
 
 
 def is_full(error: OSError) -> bool:

@@ -67,7 +67,7 @@ def test_fifty_images_and_room_for_ten(start_daemon: StartDaemon) -> None:
         state=state,
         NIXERY_LAYER_BUDGET="2",
         NIXERY_STORAGE_MAX=str(tenth),
-        NIXERY_STORAGE_GRACE="3",
+        NIXERY_STORAGE_GRACE="20",
     )
     done = Event()
 
@@ -86,7 +86,7 @@ def test_fifty_images_and_room_for_ten(start_daemon: StartDaemon) -> None:
         finally:
             done.set()
         assert all(favourite.result() > 10 for favourite in favourites)
-    wait_until(lambda: stored(daemon) <= tenth, limit=90)
+    wait_until(lambda: stored(daemon) <= tenth, limit=180)
     assert "dropped" in daemon.log
     assert len(list((daemon.storage / "layers").iterdir())) < 150
     for name in (fifty[0], fifty[25], fifty[49]):

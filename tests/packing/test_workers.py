@@ -210,7 +210,7 @@ async def test_a_child_that_can_not_run(pool: Callable[..., Packers], tmp_path: 
 async def test_a_sink_at_fault(pool: Callable[..., Packers], tmp_path: Path) -> None:
     """That a layer can't be written where it is wanted says nothing of what is in it."""
     job = PackJob(str(tmp_path / "none" / "sink"), "fast", [])
-    with pytest.raises(StorageUnavailable, match="none/sink: it can't be written: No such file"):
+    with pytest.raises(StorageUnavailable, match=r"it can't be written: No such file.*none/sink"):
         await pool().pack(job)
 
 

@@ -227,4 +227,4 @@ def test_faults(number: int, expected: type[Exception]) -> None:
     with pytest.raises(expected) as raised:
         fail()
     if expected is StorageUnavailable:
-        assert f"/storage: {os.strerror(number)}" in str(raised.value)
+        assert f"{os.strerror(number)} (/storage)" in str(raised.value)

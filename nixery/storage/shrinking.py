@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -16,6 +17,10 @@ from nixery.storage.files import remove, sync_folder
 from nixery.storage.marks import Marks
 
 _RECORDS = ("builds", "manifests")
+_TIDY = 86400.0
+"""Seconds after which records are looked through, whether blobs were dropped or not."""
+MOST_RECORDS = 1000
+"""Records that are kept of one blob."""
 
 
 @attrs.frozen
@@ -59,6 +64,7 @@ class Shrinker:
         self._most = most
         self._grace = grace
         self._now = now
+        self._tidy_at = now() + _TIDY / 24  # not while everything is just starting
 
     def shrink(self) -> Shrunk:
         """Drop as much as it takes, of what may be dropped."""
@@ -68,6 +74,8 @@ class Shrinker:
         dropped = [blob for blob in gone if self._drop(blob.name)]
         if dropped:
             sync_folder(os.path.join(self._folder, "layers"))
+        if dropped or self._now() >= self._tidy_at:
+            self._tidy_at = self._now() + _TIDY
             self._drop_records()
         size = sum(blob.size for blob in blobs) - sum(blob.size for blob in dropped)
         return Shrunk(len(dropped), size, len(blobs) - len(dropped))
@@ -110,18 +118,30 @@ class Shrinker:
         return used is not None and used > self._now() - self._grace
 
     def _drop_records(self) -> None:
-        """Drop the records of blobs that are no more."""
+        """Drop the records of blobs that are no more, and of those that have very many the
+        oldest: each revision of a package set leaves one of an image that it does not change."""
         for folder in _RECORDS:
-            for entry in os.scandir(os.path.join(self._folder, folder)):
+            records: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+            path = os.path.join(self._folder, folder)
+            for entry in os.scandir(path) if os.path.isdir(path) else ():
                 with contextlib.suppress(OSError):  # it is gone, or no file that can be read
-                    if self._is_orphan(entry.path):
+                    digest = _digest(entry.path)
+                    if digest is None:
+                        continue
+                    if os.path.lexists(os.path.join(self._folder, "layers", digest.hex)):
+                        records[digest.hex].append((entry.stat().st_mtime, entry.path))
+                    else:
                         os.unlink(entry.path)
+            for found in records.values():
+                for _, path in sorted(found)[:-MOST_RECORDS]:
+                    remove(path)
 
-    def _is_orphan(self, path: str) -> bool:
-        with open(path, "rb") as file:
-            content = file.read()
-        try:
-            digest = Digest.parse(json.loads(content)["record"]["digest"])
-        except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
-            return False  # it is of another kind, or of no use to anybody
-        return not os.path.lexists(os.path.join(self._folder, "layers", digest.hex))
+
+def _digest(path: str) -> Digest | None:
+    """The blob that a record is about; none if it is of another kind, or of no use to anybody."""
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        return Digest.parse(json.loads(content)["record"]["digest"])
+    except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
+        return None

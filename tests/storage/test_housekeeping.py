@@ -209,6 +209,25 @@ def test_what_is_no_record(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path / "builds")) == 2
 
 
+def test_records_of_many_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an image that thousands of revisions have not changed, the latest records are kept."""
+    monkeypatch.setattr("nixery.storage.shrinking.MOST_RECORDS", 3)
+    folder = Folder(tmp_path, most=1000)
+    for text in "xy":
+        digest = f"sha256:{folder.blob(text)}"
+        for number in range(5):
+            path = tmp_path / "manifests" / f"{text}{number}"
+            path.write_text(json.dumps({"record": {"digest": digest}}))
+            os.utime(path, (number, number))
+    folder.shrinker.shrink()
+    assert len(os.listdir(tmp_path / "manifests")) == 10
+    folder.time += 86400
+    folder.shrinker.shrink()
+    kept = {f"{text}{number}" for text in "xy" for number in (2, 3, 4)}
+    assert set(os.listdir(tmp_path / "manifests")) == kept
+    assert len(folder.blobs()) == 2
+
+
 def test_blobs_without_marks(tmp_path: Path) -> None:
     """A blob of an earlier version's, without a mark, is as old as its file."""
     folder = Folder(tmp_path, most=10)

@@ -106,7 +106,8 @@ class Collector:
             said = f"no end within {LIMIT:.0f} s; {said}" if ended.timed_out else said
             self._log.warn("no garbage was collected: {said}", said=said, code=ended.code)
             return False
-        self._log.info("Nix's garbage collector ended: {said}", said=said, code=ended.code)
+        freed = ended.output.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        self._log.info("Nix's garbage collector ended: {freed}", freed=freed)
         return True
 
 

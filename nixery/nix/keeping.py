@@ -55,11 +55,14 @@ class KeptRoots:
             )
 
     async def expire(self) -> int:
-        """Drop the roots of images that were not needed for long.
+        """Drop the roots of images that were not needed for long, and those that lead nowhere: of
+        a store that was deleted, Nix knows them no more, and would not if the paths came back.
 
         :return: how many images.
         """
-        return await self._in_thread(lambda: self._drop(self._now() - self._days * 86400))
+        return await self._in_thread(
+            lambda: self._drop(self._now() - self._days * 86400) + self._drop_dangling()
+        )
 
     async def drop_oldest(self) -> int:
         """Drop the roots of the half of all images that were not needed for longest.
@@ -89,6 +92,20 @@ class KeptRoots:
         for path in old:
             shutil.rmtree(path, ignore_errors=True)
         return len(old)
+
+    def _drop_dangling(self) -> int:
+        dangling = [path for _, path in self._ages() if not self._is_whole(path)]
+        for path in dangling:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(dangling)
+
+    def _is_whole(self, folder: str) -> bool:
+        """Whether all that an image's roots lead to is there; one without may be in the making."""
+        store = self._commands.store or ""
+        with suppress(OSError):
+            links = [os.path.join(folder, name) for name in os.listdir(folder)]
+            return all(os.path.lexists(store + os.readlink(link)) for link in links)
+        return True
 
     def _in_thread(self, work: Callable[[], int]) -> "Deferred[int]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import attrs
 import pytest_twisted
 from twisted.internet import reactor as _reactor
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.model.errors import NixUnavailable
 from nixery.nix.collecting import Collector
@@ -35,12 +35,13 @@ class FakeCommands:
         if self.error is not None:
             raise self.error
         for number, path in enumerate(paths, 1):
+            Path(self.store + path).touch()
             os.symlink(path, link if number == 1 else f"{link}-{number}")
 
     async def run(self, *command: str, **options: Any) -> Ended:
         self.collected.append(command)
-        options["on_lines"]([b"0 store paths deleted"])
-        return Ended(self.code, None, False, b"")
+        options["on_lines"]([b"deleting unused links...", b"note: hard linking saves -0.00 MiB"])
+        return Ended(self.code, None, False, b"2 store paths deleted, 0.01 MiB freed\n")
 
 
 class Store:
@@ -78,6 +79,18 @@ async def test_kept_and_dropped(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_store_that_was_deleted(tmp_path: Path) -> None:
+    """Roots of a store that is no more are made anew with what is made anew: in the new store,
+    Nix has not heard of them."""
+    store = Store(tmp_path)
+    await store.kept.keep(["/nix/store/a", "/nix/store/b"])
+    await store.kept.keep(["/nix/store/c"])
+    (tmp_path / "nix" / "store" / "b").unlink()
+    assert await store.kept.expire() == 1
+    assert store.images() == [["/nix/store/c"]]
+
+
+@pytest_twisted.ensureDeferred
 async def test_nothing_is_kept(tmp_path: Path) -> None:
     """Whoever wants nothing kept has nothing kept."""
     store = Store(tmp_path, 0)
@@ -112,9 +125,11 @@ async def test_little_room(tmp_path: Path) -> None:
         return dropped[-1] if len(dropped) < 2 else 0
 
     store.kept.drop_oldest = drop  # type: ignore[method-assign]
-    await collector.collect()
+    with capturedLogs() as captured:
+        await collector.collect()
     assert store.images() == []
     assert collector.collections == 2
+    assert "2 store paths deleted" in formatEvent(captured[-1])
     assert store.commands.collected[0][:3] == ("nix-store", "--gc", "--max-freed")
 
 

@@ -102,7 +102,9 @@ class FilesystemStorage:
 
     def stop(self) -> None:
         self.housekeeping.stop()
-        self._staging.leave()
+        # A thread that still drops blobs has one in the folder: it goes with the process then.
+        if not self.housekeeping.busy:
+            self._staging.leave()
 
     async def read_record(self, key: str) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))

@@ -95,6 +95,11 @@ class Housekeeping:
         if self._scrub is not None and self._scrub.active():
             self._scrub.cancel()
 
+    @property
+    def busy(self) -> bool:
+        """Whether blobs are being looked through and dropped."""
+        return self._shrinking is not None
+
     def wrote(self, size: int) -> None:
         """A blob was written.
 

@@ -2,6 +2,7 @@
 """How the storage in a folder starts: what it finds there, and what others have left or hold."""
 
 import fcntl
+import gc
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
 
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
@@ -119,6 +121,21 @@ async def test_stopped_in_peace(other: OtherDaemon, tmp_path: Path) -> None:
     """A process that had nothing staged when it ended leaves nothing."""
     other.sink.unlink()
     other.stop()
+    assert not list(tmp_path.glob("staging/*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopped_while_room_is_made(tmp_path: Path) -> None:
+    """A blob that is being dropped at the end leaves no folder behind."""
+    storage = await _start(tmp_path)
+    await storage.housekeeping._shrink()
+    aside = Path(storage._staging.name())
+    aside.touch()
+    storage.housekeeping._shrinking = Deferred()
+    storage.stop()
+    aside.unlink()
+    del storage
+    gc.collect()
     assert not list(tmp_path.glob("staging/*"))
 
 

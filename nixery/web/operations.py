@@ -5,15 +5,20 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from twisted.web.http import Request as BaseRequest
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
+from nixery.model.limits import HttpLimits
 from nixery.watching.readiness import Condition, Readiness
+from nixery.web.bounded import BoundedSite
+from nixery.web.bounds import Bounds
 
 PROBES = (b"/healthz", b"/readyz")
 METRICS = b"/metrics"
 _ALLOWED = (b"GET", b"HEAD")
+# All probes of a machine come from one address.
+_LIMITS = HttpLimits(connections=100, client_connections=100)
 
 
 class Operations(Resource):
@@ -61,14 +66,11 @@ class Operations(Resource):
         return _body(request, 200, media_type, body)
 
 
-class OperationsSite(Site):
-    """The same at an endpoint of its own."""
+class OperationsSite(BoundedSite):
+    """The same at an endpoint of its own, which few have a use for."""
 
-    def __init__(self, operations: Operations) -> None:
-        super().__init__(operations, timeout=60)  # type: ignore[no-untyped-call]
-
-    def log(self, request: BaseRequest) -> None:
-        """Say nothing."""
+    def __init__(self, reactor: IReactorTime, operations: Operations) -> None:
+        super().__init__(operations, reactor, Bounds(_LIMITS))
 
 
 def _readiness(request: Request, conditions: Sequence[Condition]) -> bytes:

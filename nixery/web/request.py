@@ -16,6 +16,7 @@ from ipaddress import (
 import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from nixery.model.access import ANONYMOUS, Who
@@ -89,6 +90,14 @@ class RegistryRequest(Request):
         if self._received > MOST_BODY:
             raise BodyTooLarge
 
+    def render(self, resrc: IResource) -> None:
+        """Answer with what a resource gives.
+
+        Of a body that is not sent, since HEAD asks for none, Twisted would tell the log, and in
+        the client's words.
+        """
+        super().render(_Headers(resrc) if self.method == b"HEAD" else resrc)  # type: ignore[no-untyped-call]
+
     def getRequestHostname(self) -> bytes:
         """A constant: Klein would put what the client says into redirects."""
         return b"registry"
@@ -98,6 +107,25 @@ class RegistryRequest(Request):
         """The proxies that its site trusts."""
         trusted: Trusted = getattr(self.site, "trusted", NOBODY)
         return trusted
+
+
+class _Headers(Resource):
+    """A resource whose body only counts for its length."""
+
+    isLeaf = True
+
+    def __init__(self, whole: IResource) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._whole = whole
+
+    def render(self, request: Request) -> bytes | int:
+        """The headers of an answer."""
+        body: bytes | int = self._whole.render(request)
+        if not isinstance(body, bytes):
+            return body
+        if body:
+            request.setHeader(b"Content-Length", b"%d" % len(body))
+        return b""
 
 
 def client_of(request: Request) -> str:

@@ -99,7 +99,7 @@ class RegistryApi:
             image = parse_image(name, reference)
             self._auth.permit(request, name, reference)
             on_build = partial(self._on_build, request)
-            work = self._builder.manifest(image, on_build, holder_of(request))
+            work = self._builder.manifest(image, on_build, holder_of(request), _name_of(request))
             pull = await self._holding.hold(request, work)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
@@ -163,7 +163,7 @@ class RegistryApi:
     def _on_build(self, request: Request, id: str) -> None:
         """The answer to a request waits for a build, or was found out by one."""
         if isinstance(request, RegistryRequest):
-            request.built = True
+            request.build = id
         if self._links:
             link_build(request, id)
 
@@ -230,6 +230,11 @@ class RegistryApi:
         except CutShort as error:
             _log.error("while sending {digest}: {error}", digest=str(digest), error=error)
             cut(request)
+
+
+def _name_of(request: Request) -> str:
+    """What the request is called in the log."""
+    return request.id if isinstance(request, RegistryRequest) else ""
 
 
 def _tell_provenance(request: Request, provenance: Provenance) -> None:

@@ -61,13 +61,13 @@ class RegistryRequest(Request):
     """A request whose ``Host`` header is nobody's business but that of :func:`origin_of`.
 
     :ivar who: who sends it, once that is known.
-    :ivar built: whether its answer waited for a build.
+    :ivar build: the ID of the build that its answer waited for, if it did.
     :ivar error_code: the code of the error that it was answered with, if it was.
     :ivar told: that error's message, in a line.
     """
 
     who: Who = ANONYMOUS
-    built = False
+    build = ""
     error_code = ""
     told = ""
     _received = 0

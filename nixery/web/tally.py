@@ -88,7 +88,7 @@ class Tally:
         separator = "@" if ":" in reference else ":"
         self._log.info(
             "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
-            "{milliseconds:.1f} ms{why}",
+            "{milliseconds:.1f} ms{by}{why}",
             request=request.id,
             method=request.method.decode("ascii", "replace"),
             image=f"{name}{separator}{reference}",
@@ -97,6 +97,8 @@ class Tally:
             outcome=outcome,
             status=request.code,
             milliseconds=seconds * 1000,
+            build=request.build,
+            by=f", build {request.build}" if request.build else "",
             why=f": {readable(request.told)}" if request.told else "",
         )
 
@@ -105,7 +107,7 @@ def _outcome(request: RegistryRequest, status: int | None) -> str:
     if status is None:
         return "left"
     if status < 300 or status == 304:
-        return "made" if request.built else "known"
+        return "made" if request.build else "known"
     if status == 400:
         return "invalid" if request.error_code in _NOT_UNDERSTOOD else "failed"
     return _OUTCOMES.get(status, "invalid")

@@ -2,6 +2,7 @@
 
 import pytest
 import pytest_twisted
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.model import errors
 from nixery.web.tally import NoMeter
@@ -46,6 +47,20 @@ async def test_outcomes(kind: type[errors.NixeryError], outcome: str) -> None:
         server.builder.error = example(kind)
         await server.ask("/v2/hello/manifests/latest")
         assert meter.outcomes == [outcome]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_pull_and_its_build() -> None:
+    """The line of a pull has the ID that its answer has, and that of the build it waited for;
+    the build is told whose it is."""
+    async with serving() as server:
+        server.builder.build = "0123"
+        with capturedLogs() as captured:
+            answer = await server.ask("/v2/hello/manifests/latest")
+        (line,) = [each for each in captured if "status" in each]
+        assert (line["request"], line["build"]) == (answer.headers["x-request-id"], "0123")
+        assert "build 0123" in formatEvent(line)
+        assert server.builder.requests == [line["request"]]
 
 
 @pytest_twisted.ensureDeferred

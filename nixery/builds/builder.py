@@ -185,7 +185,7 @@ class Builder:
         """Make an image, unless another instance is just doing so: then wait and take that."""
         lease = await self._storage.lease(key)
         try:
-            manifest = await self._cache.manifest(key)
+            manifest = await self._cache.manifest(key, again=True)
             if manifest is None:
                 manifest = await self._maker.make(image, pinned, emit)
                 await self._cache.remember_manifest(key, manifest, _provenance(pinned))

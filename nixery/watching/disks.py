@@ -1,8 +1,8 @@
 """How much room there is on the disks that the daemon uses."""
 
-import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -46,11 +46,11 @@ class Disks:
         return looking.addCallback(self._take)
 
     def _usage(self) -> dict[str, Any]:
-        return {
-            name: shutil.disk_usage(path)
-            for name, path in self._folders.items()
-            if os.path.isdir(path)
-        }
+        usage = {}
+        for name, path in self._folders.items():
+            with suppress(OSError):  # it is not there, or its disk does not answer
+                usage[name] = shutil.disk_usage(path)
+        return usage
 
     def _take(self, usage: dict[str, Any]) -> None:
         self.free = {name: float(each.free) for name, each in usage.items()}

@@ -1,0 +1,59 @@
+"""How much room there is."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.task import Clock, deferLater
+
+from nixery.watching.disks import INTERVAL, Disks
+
+reactor: Any = _reactor
+
+
+class Time(Clock):
+    """A reactor whose time stands still."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+class Vanishing(os.PathLike[str]):
+    """A folder that is there at every other look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.looks = 0
+
+    def __fspath__(self) -> str:
+        self.looks += 1
+        return str(self._path if self.looks % 2 else self._path / "gone")
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so, and fail after a generous limit."""
+    for _ in range(3000):
+        if true():
+            return
+        await deferLater(reactor, 0.01, lambda: None)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_comes_and_goes(tmp_path: Path) -> None:
+    """A folder that can't be looked at has no room, others have, and it is looked at again."""
+    clock, vanishing = Time(), Vanishing(tmp_path)
+    folders: Any = {"there": str(tmp_path), "vanishing": vanishing}
+    disks = Disks(clock, folders)
+    disks.start()
+    seen: list[set[str]] = []
+    for _ in range(4):
+        await until(lambda: bool(clock.getDelayedCalls()))  # the next look is planned
+        seen.append(set(disks.free))
+        clock.advance(INTERVAL)
+    disks.stop()
+    assert seen == [{"there", "vanishing"}, {"there"}] * 2
+    assert disks.size["there"] > disks.free["there"] > 0

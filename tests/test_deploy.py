@@ -66,13 +66,27 @@ def test_probes_and_ports(path: Path) -> None:
     assert service["spec"]["selector"] == workload(path)["selector"]["matchLabels"]
 
 
+def _pause(path: Path) -> int:
+    """Seconds before the daemon is told to stop, in which others hear that it is to."""
+    program, seconds = container(path)["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    return int(seconds)
+
+
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
 def test_no_privileges(path: Path) -> None:
-    """It runs as a user without capabilities, and has time to finish its answers."""
+    """It runs as a user without capabilities, takes connections until none come any more, and has
+    time to finish its answers."""
     pod = workload(path)["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert container(path)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert pod["terminationGracePeriodSeconds"] > int(SETTINGS["NIXERY_DRAIN"].default) + 10
+    assert _pause(path) > 0
+    drain = int(SETTINGS["NIXERY_DRAIN"].default)
+    # As much as the unit of systemd gives it: ending Nix takes a while.
+    assert pod["terminationGracePeriodSeconds"] >= _pause(path) + drain + 30
+    if "volumeClaimTemplates" in workload(path):
+        # Kubernetes would change the modes of all files in Nix's store, one by one.
+        assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
     mounted = {mount["name"] for mount in container(path)["volumeMounts"]}
     claimed = {each["metadata"]["name"] for each in workload(path).get("volumeClaimTemplates", [])}
     assert mounted == {volume["name"] for volume in pod["volumes"]} | claimed

@@ -92,6 +92,19 @@ def test_no_privileges(path: Path) -> None:
     assert mounted == {volume["name"] for volume in pod["volumes"]} | claimed
 
 
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_builds_fit(path: Path) -> None:
+    """Nix's memory is bounded below the container's limit, beyond which the daemon may be ended
+    too, and its store is on a disk whose free room is its own."""
+    environ = {each["name"]: each["value"] for each in container(path)["env"]}
+    many = SETTINGS["NIXERY_MAX_BUILDS"].read(environ["NIXERY_MAX_BUILDS"])
+    memory = SETTINGS["NIXERY_NIX_MEMORY"].read(environ["NIXERY_NIX_MEMORY"])
+    limit = container(path)["resources"]["limits"]["memory"]
+    assert many * memory + 1e9 < int(limit.removesuffix("Gi")) * 2**30
+    volumes = {each["name"]: each for each in workload(path)["template"]["spec"]["volumes"]}
+    assert "emptyDir" not in volumes.get("state", {})
+
+
 def rules() -> list[dict[str, Any]]:
     (group,) = yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
     found: list[dict[str, Any]] = group["rules"]

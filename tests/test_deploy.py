@@ -1,6 +1,7 @@
 """Files for those who run it: they name what there is."""
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,27 @@ def test_builds_fit(path: Path) -> None:
     assert many * memory + 1e9 < int(limit.removesuffix("Gi")) * 2**30
     volumes = {each["name"]: each for each in workload(path)["template"]["spec"]["volumes"]}
     assert "emptyDir" not in volumes.get("state", {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "http://127.0.0.1:8080/healthz"),
+        ({"PORT": "81"}, "http://127.0.0.1:81/healthz"),
+        ({"NIXERY_LISTEN": "tcp:82:interface=10.0.0.5"}, "http://10.0.0.5:82/healthz"),
+        ({"NIXERY_LISTEN": r"tcp6:port=83:interface=\:\:1"}, "http://[::1]:83/healthz"),
+        ({"NIXERY_LISTEN": "ssl:84:certKey=/c:privateKey=/k"}, "https://127.0.0.1:84/healthz"),
+        ({"NIXERY_TLS_CERT": "/c", "PORT": "85"}, "https://127.0.0.1:85/healthz"),
+        (
+            {"NIXERY_TLS_CERT": "/c", "NIXERY_OPERATIONS_LISTEN": "tcp:86"},
+            "http://127.0.0.1:86/healthz",
+        ),
+        ({"NIXERY_LISTEN": "unix:/run/nixery"}, None),
+    ],
+)
+def test_a_container_asks_where_it_listens(environ: dict[str, str], url: str | None) -> None:
+    """The health check of a container asks the daemon at the address that it was told."""
+    assert runpy.run_path(str(TOP / "deploy/container/healthy"))["url_of"](environ) == url
 
 
 def rules() -> list[dict[str, Any]]:

@@ -78,7 +78,13 @@ class RegistryRequest(Request):
             said = self.getHeader(b"x-request-id") or b""
             if _REQUEST_ID.fullmatch(said):
                 return said.decode("ascii")
-        return secrets.token_hex(8)
+        return new_id()
+
+    def process(self) -> None:
+        """Have the request answered, by an answer that says what it is called."""
+        self.site = self.channel.site  # type: ignore[attr-defined]
+        self.responseHeaders.setRawHeaders(b"X-Request-ID", [self.id.encode("ascii")])
+        super().process()  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:
         """Drop a piece of the body, which nothing here wants.
@@ -89,6 +95,11 @@ class RegistryRequest(Request):
         if self._received > MOST_BODY:
             raise BodyTooLarge
 
+    def _handleStar(self) -> None:
+        """Answer a request for ``*`` like others; Twisted would do it on its own."""
+        assert self.site is not None
+        self.render(self.site.getResourceFor(self))  # type: ignore[no-untyped-call]
+
     def getRequestHostname(self) -> bytes:
         """A constant: Klein would put what the client says into redirects."""
         return b"registry"
@@ -98,6 +109,11 @@ class RegistryRequest(Request):
         """The proxies that its site trusts."""
         trusted: Trusted = getattr(self.site, "trusted", NOBODY)
         return trusted
+
+
+def new_id() -> str:
+    """What another request is called."""
+    return secrets.token_hex(8)
 
 
 def client_of(request: Request) -> str:

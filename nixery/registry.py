@@ -104,7 +104,7 @@ class Registry:
         self._watchers.read_from_disk(self._storage, self._collector)
         expires = None if certificate is None else lambda: certificate.value.expires
         self._watchers.read_from_certificate(expires)
-        self.operations = OperationsSite(reactor, self._watchers.operations)
+        self.operations = OperationsSite(self._watchers.operations, reactor, settings.http)
 
     def _make_builder(self, cache: Cache) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage

@@ -1,10 +1,10 @@
-"""A server of HTTP whose connections cost no more than they may, whatever is served."""
+"""A site whose connections are bounded, and which keeps nothing of what it is sent."""
 
 from io import BytesIO
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import Request as BaseRequest
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from nixery.web.bounds import Bounds
@@ -24,7 +24,7 @@ class BoundedSite(Site):
     trusted = NOBODY
     stopping = False
 
-    def __init__(self, root: Resource, reactor: IReactorTime, bounds: Bounds) -> None:
+    def __init__(self, root: IResource, reactor: IReactorTime, bounds: Bounds) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             root,
             requestFactory=RegistryRequest,

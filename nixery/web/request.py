@@ -79,7 +79,13 @@ class RegistryRequest(Request):
             said = self.getHeader(b"x-request-id") or b""
             if _REQUEST_ID.fullmatch(said):
                 return said.decode("ascii")
-        return secrets.token_hex(8)
+        return new_id()
+
+    def process(self) -> None:
+        """Have the request answered, by an answer that says what it is called."""
+        self.site = self.channel.site  # type: ignore[attr-defined]
+        self.responseHeaders.setRawHeaders(b"X-Request-ID", [self.id.encode("ascii")])
+        super().process()  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:
         """Drop a piece of the body, which nothing here wants.
@@ -97,6 +103,11 @@ class RegistryRequest(Request):
         the client's words.
         """
         super().render(_Headers(resrc) if self.method == b"HEAD" else resrc)  # type: ignore[no-untyped-call]
+
+    def _handleStar(self) -> None:
+        """Answer a request for ``*`` like others; Twisted would do it on its own."""
+        assert self.site is not None
+        self.render(self.site.getResourceFor(self))
 
     def getRequestHostname(self) -> bytes:
         """A constant: Klein would put what the client says into redirects."""
@@ -126,6 +137,11 @@ class _Headers(Resource):
         if body:
             request.setHeader(b"Content-Length", b"%d" % len(body))
         return b""
+
+
+def new_id() -> str:
+    """What another request is called."""
+    return secrets.token_hex(8)
 
 
 def client_of(request: Request) -> str:

@@ -179,7 +179,7 @@ def _fault(request: Request) -> str | None:
 
 
 class QuietSite(BoundedSite):
-    """The registry's site: pulls and builds are logged where they are understood."""
+    """The site of the registry: pulls and builds are logged where they are understood."""
 
     def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, holding: Holding) -> None:
         super().__init__(root, reactor, bounds)

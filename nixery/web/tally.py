@@ -63,7 +63,6 @@ class Tally:
         """A request is to be answered."""
         began = self.clock.seconds()
         assert isinstance(request, RegistryRequest)
-        request.responseHeaders.setRawHeaders(b"X-Request-ID", [request.id.encode("ascii")])
         finished = request.notifyFinish()
         finished.addCallbacks(
             lambda _: self._end(request, began, request.code),

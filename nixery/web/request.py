@@ -158,6 +158,11 @@ def client_of(request: Request) -> str:
     return "unix" if address is None else str(address)
 
 
+def name_of(request: Request) -> str:
+    """What a request is called in the log."""
+    return request.id if isinstance(request, RegistryRequest) else ""
+
+
 def network_of(client: str) -> str:
     """What one person has of addresses: for IPv6, the whole network of his."""
     return str(ip_network(f"{client}/64", strict=False)) if ":" in client else client

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -13,7 +12,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.errors import NixeryError
 from nixery.model.limits import HttpLimits
-from nixery.web.answers import RETRY_AFTER, Kind, answer, answer_error
+from nixery.web.answers import RETRY_AFTER, Kind, answer, answer_error, log_fault
 from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.bounded import BoundedSite
 from nixery.web.bounds import Bounds, Requests
@@ -32,8 +31,6 @@ from nixery.web.request import (
     network_of,
 )
 from nixery.web.tally import IMeter, NoMeter, Tally
-
-_log = Logger()
 
 _UNKNOWN = Kind(500, "UNKNOWN")
 _ALLOWED = (b"GET", b"HEAD")
@@ -117,7 +114,7 @@ class Root(Resource):
         if isinstance(error, NixeryError):
             request.render(_Answer(lambda _: answer_error(request, error)))
             return
-        _log.failure("while finding out who asks", failure)
+        log_fault(request, failure)
         request.render(_Answer(lambda _: answer(request, _UNKNOWN, "something went wrong here")))
 
     def _serve(self, request: Request) -> bytes | int:

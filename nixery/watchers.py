@@ -55,7 +55,7 @@ class Watchers:
             "storage": storage_check(storage),
             "nix": nix,
             "source": source_check(resolver),
-            "disk": disk_check(reactor, list(folders.values())),
+            "disk": disk_check(reactor, folders),
         }
         self.readiness = Readiness(reactor, checks)
         self.operations = Operations(self.readiness, self.metrics.registry)

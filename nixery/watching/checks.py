@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
@@ -42,19 +42,24 @@ def source_check(resolver: IResolver) -> Check:
     return check
 
 
-def disk_check(reactor: IReactorThreads, folders: Sequence[str]) -> Check:
-    """Whether there is room on the disks of some folders."""
+def disk_check(reactor: IReactorThreads, folders: Mapping[str, str]) -> Check:
+    """Whether there is room on the disks of some folders.
+
+    :param folders: name → path.
+    """
 
     def look() -> str:
-        for folder in folders:
-            if os.path.isdir(folder) and shutil.disk_usage(folder).free < LEAST_FREE:
-                return folder
+        for name, path in folders.items():
+            if os.path.isdir(path) and shutil.disk_usage(path).free < LEAST_FREE:
+                return name
         return ""
 
     async def check() -> str:
         full = await deferToThreadPool(reactor, reactor.getThreadPool(), look)
         if full:
-            raise OSError(f"the disk of {full} has less than {LEAST_FREE // 10**6} MB left")
+            raise OSError(
+                f"the disk of the {full} folder has less than {LEAST_FREE // 10**6} MB left"
+            )
         return ""
 
     return check

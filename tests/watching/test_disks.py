@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import Clock, deferLater
 
+from nixery.watching.checks import disk_check
 from nixery.watching.disks import INTERVAL, Disks
 
 reactor: Any = _reactor
@@ -57,3 +59,12 @@ async def test_a_disk_that_comes_and_goes(tmp_path: Path) -> None:
     disks.stop()
     assert seen == [{"there", "vanishing"}, {"there"}] * 2
     assert disks.size["there"] > disks.free["there"] > 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """A disk without room is told by what is kept on it: where that lies is nobody's business."""
+    with pytest.raises(OSError, match="storage") as caught:
+        await disk_check(reactor, {"state": str(tmp_path), "storage": "/proc"})()
+    assert "/proc" not in str(caught.value)
+    assert await disk_check(reactor, {"nix": str(tmp_path / "none")})() == ""

@@ -3,14 +3,13 @@
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
-from nixery.interfaces import IResolver, IStorage
+from nixery.interfaces import IStorage, Provenance
 from nixery.model.errors import StorageUnavailable
-from nixery.model.tags import LATEST
 from nixery.watching.readiness import Check
 
 LEAST_FREE = 64_000_000
@@ -32,12 +31,16 @@ def storage_check(storage: IStorage) -> Check:
     return check
 
 
-def source_check(resolver: IResolver) -> Check:
-    """Whether the package source tells its revision."""
+def source_check(ask: Callable[[], Awaitable[Provenance]]) -> Check:
+    """Whether the package source tells its revision.
+
+    :param ask: has it told. If it takes longer than a look may, as the first time with a large
+        folder, it goes on, and who asks again waits for the same.
+    """
 
     async def check() -> str:
-        pinned = await resolver.resolve(LATEST)
-        return "stale: it can't be reached, and the last known revision serves" * pinned.stale
+        found = await ask()
+        return "stale: it can't be reached, and the last known revision serves" * found.stale
 
     return check
 

@@ -100,23 +100,19 @@ def endpoint_faults(settings: Settings) -> list[str]:
     To find that out, Twisted needs no reactor.
     """
     faults: list[str] = []
-    try:
-        text, pair = split_endpoint(settings.endpoint)
-        serverFromString(None, text)
-        if pair is not None:
-            watch_pair(pair)
-    except Exception as error:  # every kind of endpoint has its own way of refusing
-        faults.append(_no_endpoint("NIXERY_LISTEN", settings.endpoint, error))
-    try:
-        if settings.operations is not None:
-            serverFromString(None, settings.operations)
-    except Exception as error:  # as above
-        faults.append(_no_endpoint("NIXERY_OPERATIONS_LISTEN", settings.operations, error))
+    named = {
+        "NIXERY_LISTEN": settings.endpoint,
+        "NIXERY_OPERATIONS_LISTEN": settings.operations,
+    }
+    for name, text in named.items():
+        try:
+            rest, pair = split_endpoint(text) if text is not None else ("tcp:0", None)
+            serverFromString(None, rest)
+            if pair is not None:
+                watch_pair(pair)
+        except Exception as error:  # every kind of endpoint has its own way of refusing
+            faults.append(f"{name} is {text!r}; it can't be listened on: {error}")
     return faults
-
-
-def _no_endpoint(name: str, text: str | None, error: Exception) -> str:
-    return f"{name} is {text!r}; it can't be listened on: {error}"
 
 
 def file_faults(settings: Settings) -> list[str]:

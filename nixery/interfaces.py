@@ -250,7 +250,9 @@ OnBuild = Callable[[str], None]
 class IBuilder(Interface):
     """Images by name, made when they are not known yet."""
 
-    async def manifest(image: Image, on_build: OnBuild | None = None, client: str = "") -> Pull:
+    async def manifest(
+        image: Image, on_build: OnBuild | None = None, client: str = "", request: str = ""
+    ) -> Pull:
         """The manifest of an image whose blobs are all stored.
 
         One build runs however many ask; cancelling one caller's wait stops nobody else's, and
@@ -258,6 +260,7 @@ class IBuilder(Interface):
 
         :param on_build: is told of the build that this waits for, or that failed a moment ago.
         :param client: who asks: builds are begun for each client in turn.
+        :param request: what the request is called in the log: so is a build that it begins.
         :raises NixeryError: what kept the image from being made.
         """
 

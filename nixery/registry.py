@@ -15,6 +15,7 @@ from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.interfaces import Provenance
 from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer
@@ -86,7 +87,7 @@ class Registry:
         folders = {"state": state, "nix": store or "/nix/store"}
         if settings.bucket is None:
             folders["storage"] = settings.storage_path
-        self._watchers = Watchers(reactor, self._storage, self._resolver, commands, folders)
+        self._watchers = Watchers(reactor, self._storage, self._provenance, commands, folders)
         limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
         folder = os.path.join(state, "history")
         self._history = History(reactor, folder, limits, on_end=self._watchers.built)
@@ -104,7 +105,7 @@ class Registry:
         self._watchers.read_from_disk(self._storage, self._collector)
         expires = None if certificate is None else lambda: certificate.value.expires
         self._watchers.read_from_certificate(expires)
-        self.operations = OperationsSite(self._watchers.operations)
+        self.operations = OperationsSite(self._watchers.operations, reactor, settings.http)
 
     def _make_builder(self, cache: Cache) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
@@ -147,6 +148,9 @@ class Registry:
             self._watchers.metrics,
             self._watchers.operations if settings.operations is None else None,
         )
+
+    async def _provenance(self) -> Provenance:
+        return await self._builder.provenance()
 
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""

@@ -8,7 +8,15 @@ import attrs
 
 from nixery.access.files import AccessFiles
 from nixery.model.limits import BuildLimits, DiskLimits, HttpLimits
-from nixery.model.source import Channel, Configuration, Flake, Folder, GitRepository, Source
+from nixery.model.source import (
+    Channel,
+    Configuration,
+    Flake,
+    Folder,
+    GitRepository,
+    Source,
+    without_credentials,
+)
 from nixery.model.tags import TagPolicy
 from nixery.variables import DEFAULT_CHANNEL, SOURCES, VARIABLES, Variable
 
@@ -162,7 +170,7 @@ def _value(variable: Variable, environ: Mapping[str, str], faults: list[str]) ->
     try:
         return variable.read(text)
     except ValueError as error:
-        faults.append(f"{name} is {text!r}; it must be {error}")
+        faults.append(f"{name} is {without_credentials(text)!r}; it must be {error}")
         return None
 
 

@@ -62,13 +62,14 @@ class Options(UsageOptions):
         environ = {name: text for name, text in os.environ.items() if name not in replaced} | given
         if not environ.get("NIXERY_LISTEN") and (inherited := inherited_endpoint()) is not None:
             environ["NIXERY_LISTEN"] = inherited
+        faults = missing_programs()
         try:
             self.settings = Settings.from_environ(environ)
         except SettingsInvalid as invalid:
-            _give_up(invalid.faults)
-        if missing := missing_programs():
-            _give_up(missing)
-        if faults := file_faults(self.settings):
+            faults = invalid.faults + faults
+        else:
+            faults += endpoint_faults(self.settings) + file_faults(self.settings)
+        if faults:
             _give_up(faults)
         if self["check"]:
             print(describe(self.settings))
@@ -91,6 +92,27 @@ def missing_programs() -> list[str]:
         for program, package in PROGRAMS.items()
         if shutil.which(program) is None
     ]
+
+
+def endpoint_faults(settings: Settings) -> list[str]:
+    """A sentence for each endpoint string that is none, or whose certificate can't be used.
+
+    To find that out, Twisted needs no reactor.
+    """
+    faults: list[str] = []
+    named = {
+        "NIXERY_LISTEN": settings.endpoint,
+        "NIXERY_OPERATIONS_LISTEN": settings.operations,
+    }
+    for name, text in named.items():
+        try:
+            rest, pair = split_endpoint(text) if text is not None else ("tcp:0", None)
+            serverFromString(None, rest)
+            if pair is not None:
+                watch_pair(pair)
+        except Exception as error:  # every kind of endpoint has its own way of refusing
+            faults.append(f"{name} is {text!r}; it can't be listened on: {error}")
+    return faults
 
 
 def file_faults(settings: Settings) -> list[str]:
@@ -184,13 +206,10 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
-    try:
-        text, pair = split_endpoint(settings.endpoint)
-        endpoint = serverFromString(reactor, with_backlog(text))
-        pair = Pair(*settings.tls) if settings.tls is not None else pair
-        certificate = None if pair is None else watch_pair(pair)
-    except Exception as error:  # every kind of endpoint has its own way of refusing
-        _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
+    text, pair = split_endpoint(settings.endpoint)
+    endpoint = serverFromString(reactor, with_backlog(text))
+    pair = Pair(*settings.tls) if settings.tls is not None else pair
+    certificate = None if pair is None else watch_pair(pair)
     if certificate is not None:
         endpoint = TLSEndpoint(endpoint, certificate)
     operations = _operations_endpoint(reactor, settings)
@@ -202,7 +221,4 @@ def makeService(options: Options) -> IService:
 
 def _operations_endpoint(reactor: Any, settings: Settings) -> IStreamServerEndpoint | None:
     text = settings.operations
-    try:
-        return serverFromString(reactor, text) if text is not None else None
-    except Exception as error:  # as above
-        _give_up([f"NIXERY_OPERATIONS_LISTEN is {text!r}; it can't be listened on: {error}"])
+    return serverFromString(reactor, text) if text is not None else None

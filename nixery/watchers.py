@@ -1,13 +1,13 @@
 """What watches the parts while they work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.record import Record
-from nixery.interfaces import IResolver, IStorage
+from nixery.interfaces import IStorage, Provenance
 from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
 from nixery.nix.process import Processes
@@ -36,11 +36,12 @@ class Watchers:
         self,
         reactor: Any,
         storage: IStorage,
-        resolver: IResolver,
+        provenance: Callable[[], Awaitable[Provenance]],
         commands: Commands,
         folders: Mapping[str, str],
     ) -> None:
         """
+        :param provenance: has the package source tell its revision; cancelling it ends nothing.
         :param folders: name → path of what the daemon writes to.
         """
         self.metrics = Metrics(version("nixery"))
@@ -54,8 +55,8 @@ class Watchers:
         checks = {
             "storage": storage_check(storage),
             "nix": nix,
-            "source": source_check(resolver),
-            "disk": disk_check(reactor, list(folders.values())),
+            "source": source_check(provenance),
+            "disk": disk_check(reactor, folders),
         }
         self.readiness = Readiness(reactor, checks)
         self.operations = Operations(self.readiness, self.metrics.registry)

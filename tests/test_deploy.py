@@ -1,6 +1,7 @@
 """Files for those who run it: they name what there is."""
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +67,64 @@ def test_probes_and_ports(path: Path) -> None:
     assert service["spec"]["selector"] == workload(path)["selector"]["matchLabels"]
 
 
+def _pause(path: Path) -> int:
+    """Seconds before the daemon is told to stop, in which others hear that it is to."""
+    program, seconds = container(path)["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    return int(seconds)
+
+
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
 def test_no_privileges(path: Path) -> None:
-    """It runs as a user without capabilities, and has time to finish its answers."""
+    """It runs as a user without capabilities, takes connections until none come any more, and has
+    time to finish its answers."""
     pod = workload(path)["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert container(path)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert pod["terminationGracePeriodSeconds"] > int(SETTINGS["NIXERY_DRAIN"].default) + 10
+    assert _pause(path) > 0
+    drain = int(SETTINGS["NIXERY_DRAIN"].default)
+    # As much as the unit of systemd gives it: ending Nix takes a while.
+    assert pod["terminationGracePeriodSeconds"] >= _pause(path) + drain + 30
+    if "volumeClaimTemplates" in workload(path):
+        # Kubernetes would change the modes of all files in Nix's store, one by one.
+        assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
     mounted = {mount["name"] for mount in container(path)["volumeMounts"]}
     claimed = {each["metadata"]["name"] for each in workload(path).get("volumeClaimTemplates", [])}
     assert mounted == {volume["name"] for volume in pod["volumes"]} | claimed
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_builds_fit(path: Path) -> None:
+    """Nix's memory is bounded below the container's limit, beyond which the daemon may be ended
+    too, and its store is on a disk whose free room is its own."""
+    environ = {each["name"]: each["value"] for each in container(path)["env"]}
+    many = SETTINGS["NIXERY_MAX_BUILDS"].read(environ["NIXERY_MAX_BUILDS"])
+    memory = SETTINGS["NIXERY_NIX_MEMORY"].read(environ["NIXERY_NIX_MEMORY"])
+    limit = container(path)["resources"]["limits"]["memory"]
+    assert many * memory + 1e9 < int(limit.removesuffix("Gi")) * 2**30
+    volumes = {each["name"]: each for each in workload(path)["template"]["spec"]["volumes"]}
+    assert "emptyDir" not in volumes.get("state", {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "http://127.0.0.1:8080/healthz"),
+        ({"PORT": "81"}, "http://127.0.0.1:81/healthz"),
+        ({"NIXERY_LISTEN": "tcp:82:interface=10.0.0.5"}, "http://10.0.0.5:82/healthz"),
+        ({"NIXERY_LISTEN": r"tcp6:port=83:interface=\:\:1"}, "http://[::1]:83/healthz"),
+        ({"NIXERY_LISTEN": "ssl:84:certKey=/c:privateKey=/k"}, "https://127.0.0.1:84/healthz"),
+        ({"NIXERY_TLS_CERT": "/c", "PORT": "85"}, "https://127.0.0.1:85/healthz"),
+        (
+            {"NIXERY_TLS_CERT": "/c", "NIXERY_OPERATIONS_LISTEN": "tcp:86"},
+            "http://127.0.0.1:86/healthz",
+        ),
+        ({"NIXERY_LISTEN": "unix:/run/nixery"}, None),
+    ],
+)
+def test_a_container_asks_where_it_listens(environ: dict[str, str], url: str | None) -> None:
+    """The health check of a container asks the daemon at the address that it was told."""
+    assert runpy.run_path(str(TOP / "deploy/container/healthy"))["url_of"](environ) == url
 
 
 def rules() -> list[dict[str, Any]]:

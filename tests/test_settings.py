@@ -13,6 +13,7 @@ from nixery.builds.using import AGAIN
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.settings import BucketChoice, Settings, SettingsInvalid
 from nixery.tap import Options
+from nixery.variables import SOURCES as ALL_SOURCES
 from nixery.variables import VARIABLES
 
 SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
@@ -121,6 +122,21 @@ def test_values_that_are_refused(name: str, text: str) -> None:
     """What is out of range or of another form is refused, and quoted."""
     (fault,) = faults(**{name: text})
     assert fault.startswith(f"{name} is {text!r}; it must be ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NIXERY_PKGS_REPO", "ftp://user:secret@host/x"),
+        ("NIXERY_PKGS_REPO", "https://user:a secret@host/x"),
+        ("NIX_POPULARITY_URL", "ftp://host/x?token=secret"),
+    ],
+)
+def test_refusals_hold_no_secret(name: str, text: str) -> None:
+    """A URL that is refused is quoted without the credentials in it: what is said may be logged."""
+    (fault,) = faults(**{name: text})
+    assert fault.startswith(f"{name} is ")
+    assert "secret" not in fault
 
 
 @pytest.mark.parametrize(
@@ -278,6 +294,13 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert "tcp:4321" in output
     assert "the channel nixos-25.11" in output
+
+
+def test_make_run_takes_every_source() -> None:
+    """Whatever names a package set, ``make run`` serves that and not its own set besides."""
+    script = (Path(__file__).parents[1] / "scripts" / "run").read_text("utf-8")
+    for name in ALL_SOURCES:
+        assert f"${{{name}:-}}" in script
 
 
 def test_every_setting_is_documented() -> None:

@@ -231,18 +231,24 @@ def test_make_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.parametrize("endpoint", ["nosuch:1", "tcp:x", "tcp", "systemd:domain=INET:index=9"])
+@pytest.mark.parametrize("name", ["NIXERY_LISTEN", "NIXERY_OPERATIONS_LISTEN"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        *("nosuch:1", "tcp:x", "tcp", "systemd:domain=INET:index=9"),
+        "ssl:443:certKey=/no/such:privateKey=/no/such",
+    ],
+)
 def test_endpoints_that_cannot_be(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is no endpoint ends the start with exit code 1 and a line that names the setting."""
-    monkeypatch.setenv("NIXERY_LISTEN", endpoint)
-    options = Options()
-    options.parseOptions([])
+    """What is no endpoint ends the start, and the check of the settings, with exit code 1 and a
+    line that names the setting."""
+    monkeypatch.setenv(name, endpoint)
     with pytest.raises(SystemExit) as caught:
-        makeService(options)
+        Options().parseOptions(["--check"])
     assert caught.value.code == 1
-    assert capsys.readouterr().err.startswith(f"nixery: NIXERY_LISTEN is {endpoint!r}; ")
+    assert capsys.readouterr().err.startswith(f"nixery: {name} is {endpoint!r}; ")
 
 
 def twistd(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -304,7 +310,8 @@ def test_check_of_a_bucket(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
-    """Each file of users, rules or keys that can't be used ends the start, with what is wrong."""
+    """Each file of users, rules or keys that can't be used ends the start, with what is wrong,
+    besides whatever else is."""
     (tmp_path / "users").write_text("alice:{SHA}x\n")
     (tmp_path / "rules").write_text("[user.alice]\n")
     ran = twistd(
@@ -314,10 +321,12 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         NIXERY_RULES=str(tmp_path / "rules"),
         NIXERY_TLS_CERT="/no/such",
         NIXERY_TLS_KEY="/no/such",
+        NIXERY_LISTEN="nosuch:1",
     )
     assert ran.returncode == 1
     said = ran.stderr.splitlines()
     assert [line.split()[1].rstrip(":,") for line in said] == [
+        "NIXERY_LISTEN",
         str(tmp_path / "users"),
         str(tmp_path / "rules"),
         "/no/such",

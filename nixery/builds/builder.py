@@ -66,7 +66,11 @@ class Builder:
         self._running: Coalescer[str, Manifest] = Coalescer()
 
     async def manifest(
-        self, image: Image, on_build: OnBuild | None = None, client: str = ""
+        self,
+        image: Image,
+        on_build: OnBuild | None = None,
+        client: str = "",
+        request: str = "",
     ) -> Pull:
         if len(image.own) > (most := self._limits.packages):
             reason = f"it names {len(image.own)} packages, {most} are allowed"
@@ -75,7 +79,7 @@ class Builder:
         key = image_key(image, pinned, self._maker.budget, self._maker.layers.packer)
         manifest = await self._cache.manifest(key)
         if manifest is None:
-            manifest = await self._wait(key, image, pinned, on_build, client)
+            manifest = await self._wait(key, image, pinned, on_build, client, request)
         provenance = _provenance(pinned)
         self._cache.note_provenance(manifest.digest, provenance)
         return Pull(manifest, provenance)
@@ -106,6 +110,7 @@ class Builder:
         pinned: PinnedSource,
         on_build: OnBuild | None,
         client: str,
+        request: str,
     ) -> Deferred[Manifest]:
         """Wait for the build of an image, which is begun if none runs.
 
@@ -121,7 +126,7 @@ class Builder:
 
         def start() -> Awaitable[Manifest]:
             nonlocal build
-            build = self._begin(key, image, client)
+            build = self._begin(key, image, client, request)
             return self._record(build, key, image, pinned)
 
         waiting = self._running.join(key, start)
@@ -131,9 +136,9 @@ class Builder:
                 on_build(build.record.id)
         return waiting
 
-    def _begin(self, key: str, image: Image, client: str) -> _Running:
+    def _begin(self, key: str, image: Image, client: str, request: str) -> _Running:
         ticket = self.queue.enter(client)
-        record = self._history.begin(key, image.name, image.tag)
+        record = self._history.begin(key, image.name, image.tag, request)
         record.waiting = lambda: self._running.waiting(key)
         build = self._builds[key] = _Running(record, ticket)
         return build
@@ -180,7 +185,7 @@ class Builder:
         """Make an image, unless another instance is just doing so: then wait and take that."""
         lease = await self._storage.lease(key)
         try:
-            manifest = await self._cache.manifest(key)
+            manifest = await self._cache.manifest(key, again=True)
             if manifest is None:
                 manifest = await self._maker.make(image, pinned, emit)
                 await self._cache.remember_manifest(key, manifest, _provenance(pinned))

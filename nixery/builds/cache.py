@@ -40,13 +40,17 @@ class Cache:
         self._by_digest: _Recent[Manifest] = _Recent(remembered)
         self._provenance: _Recent[Provenance] = _Recent(remembered)
 
-    async def manifest(self, image_key: str) -> Manifest | None:
-        """The manifest of an image key, if all that it names is stored; it is looked every time."""
+    async def manifest(self, image_key: str, again: bool = False) -> Manifest | None:
+        """The manifest of an image key, if all that it names is stored; it is looked every time.
+
+        :param again: whether this was looked for already: then it is not counted.
+        """
         digest, level = self._by_key.get(image_key), "memory"
         if digest is None:
             digest, level = await self._read(f"manifests/{image_key}", _digest), "storage"
         manifest = await self._whole(digest) if digest is not None else None
-        self.lookups[level if manifest is not None else "missing"] += 1
+        if not again:
+            self.lookups[level if manifest is not None else "missing"] += 1
         if manifest is not None and digest is not None:
             self._by_key.put(image_key, digest)
         return manifest

@@ -33,14 +33,18 @@ class Journal:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, image: str) -> None:
+    def __init__(self, clock: IReactorTime, image: str, build: str, request: str) -> None:
         """
         :param image: its name and tag.
+        :param build: its ID, by which the answers to all who wait for it name it too.
+        :param request: what the request that it is made for is called in the log.
         """
         self._clock = clock
         self._image = image
+        self._build = build
+        self._request = request
         self._began = clock.seconds()
-        self._tell("asked for, and not known yet")
+        self._tell(f"asked for, and not known yet: build {build}")
 
     def emit(self, event: Event) -> None:
         """Take an event."""
@@ -50,17 +54,26 @@ class Journal:
 
     def done(self, digest: str) -> None:
         """The build succeeded."""
-        self._tell(f"done, as {digest}")
+        self._tell(f"done, as {digest}", outcome="done")
 
-    def failed(self, reason: str) -> None:
-        """The build failed."""
-        self._tell(f"failed: {reason}")
+    def failed(self, reason: str, outcome: str) -> None:
+        """The build failed.
 
-    def _tell(self, words: str) -> None:
-        seconds = self._clock.seconds() - self._began
-        words = _one_line(words)
+        :param outcome: the kind of failure, in a word.
+        """
+        self._tell(f"failed: {reason}", outcome=outcome)
+
+    def _tell(self, words: str, **facts: str) -> None:
         text = "{image} +{seconds:.3f} s: {words}"
-        self._log.info(text, image=self._image, seconds=seconds, words=words)
+        self._log.info(
+            f"{{request}} {text}" if self._request else text,
+            image=self._image,
+            build=self._build,
+            request=self._request,
+            seconds=self._clock.seconds() - self._began,
+            words=_one_line(words),
+            **facts,
+        )
 
 
 def describe(event: Event) -> str | None:

@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from nixery.builds.blocks import BlockFile
+from nixery.builds.events import Journal
 from nixery.builds.following import Source, Subscription
 from nixery.builds.record import Record
 from nixery.builds.saving import IHistoryReactor
@@ -101,14 +102,17 @@ class History:
         """Let another process have the folder. Builds that run may still be written."""
         self._shelf.leave()
 
-    def begin(self, key: str, name: str, tag: str) -> Record:
+    def begin(self, key: str, name: str, tag: str, request: str = "") -> Record:
         """A build begins.
 
         :param key: the image key.
+        :param request: what the request that it is for is called in the log.
         """
         head = Head(self._new_id(), key, name, tag, self._now())
         path, limit = self._shelf.events(head.id), self._limits.bytes // 4
-        record = Record(self._reactor, self._now, head, path, self._bounds, limit, self._ended)
+        journal = Journal(self._reactor, f"{name}:{tag}", head.id, request)
+        bounds, ended = self._bounds, self._ended
+        record = Record(self._reactor, self._now, head, path, bounds, limit, ended, journal)
         self._records[head.id] = record
         self._begun[head.id] = Deferred.fromCoroutine(self._save(head, {}))
         return record

@@ -29,12 +29,14 @@ class Record:
         bounds: Bounds,
         limit: int,
         on_end: Callable[["Record"], None],
+        journal: Journal,
     ) -> None:
         """
         :param now: the time in seconds since the epoch.
         :param path: the file for its events.
         :param limit: bytes that it may have.
         :param on_end: is told when the last event was taken.
+        :param journal: tells the daemon's log.
         """
         self.waiting: Callable[[], int] = lambda: 0
         """Says how many clients wait for it."""
@@ -46,7 +48,7 @@ class Record:
         """How it ended, in a word."""
         self._summary = Summary()
         self.timing = Timing(head.started)
-        self._journal = Journal(reactor, f"{head.name}:{head.tag}")
+        self._journal = journal
         file = BlockFile(path)
         tail = Tail(reactor, bounds, lambda block: self._saver.put(block))
         self._saver = Saver(reactor, file, limit, tail.saved)
@@ -96,7 +98,7 @@ class Record:
         :param derivation: the one that failed to build, if one did.
         """
         self.outcome = outcome
-        self._journal.failed(reason)
+        self._journal.failed(reason, outcome)
         self._end(Failed(reason, derivation), state="failed", error=reason)
 
     def saved(self) -> Deferred[None]:

@@ -16,6 +16,7 @@ NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"]+")
 _LOCAL = re.compile(r"(?:(?:git\+)?file://|path:)?(/[^?#]*)")
+_HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # What flake references say in their queries.
 _NO_SECRET = {"dir", "ref", "rev", "narHash", "lastModified", "revCount", "shallow", "submodules"}
@@ -218,6 +219,10 @@ def without_credentials(url: str) -> str:
     if not separator:
         return url
     host, slash, path = rest.partition("/")
+    if not _HOST.fullmatch(host.rpartition("@")[2]):
+        # That is no host, but the begin of a password with a slash in it, which is no URL: it is
+        # shown to say so.
+        host, slash, path = rest.rpartition("@")[2].partition("/")
     place, _, query = path.partition("?")
     shown = "&".join(part for part in query.split("&") if part.partition("=")[0] in _NO_SECRET)
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}{'?' if shown else ''}{shown}"

@@ -3,14 +3,13 @@
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
-from nixery.interfaces import IResolver, IStorage
+from nixery.interfaces import IStorage, Provenance
 from nixery.model.errors import StorageUnavailable
-from nixery.model.tags import LATEST
 from nixery.watching.readiness import Check
 
 LEAST_FREE = 64_000_000
@@ -32,29 +31,38 @@ def storage_check(storage: IStorage) -> Check:
     return check
 
 
-def source_check(resolver: IResolver) -> Check:
-    """Whether the package source tells its revision."""
+def source_check(ask: Callable[[], Awaitable[Provenance]]) -> Check:
+    """Whether the package source tells its revision.
+
+    :param ask: has it told. If it takes longer than a look may, as the first time with a large
+        folder, it goes on, and who asks again waits for the same.
+    """
 
     async def check() -> str:
-        pinned = await resolver.resolve(LATEST)
-        return "stale: it can't be reached, and the last known revision serves" * pinned.stale
+        found = await ask()
+        return "stale: it can't be reached, and the last known revision serves" * found.stale
 
     return check
 
 
-def disk_check(reactor: IReactorThreads, folders: Sequence[str]) -> Check:
-    """Whether there is room on the disks of some folders."""
+def disk_check(reactor: IReactorThreads, folders: Mapping[str, str]) -> Check:
+    """Whether there is room on the disks of some folders.
+
+    :param folders: name → path.
+    """
 
     def look() -> str:
-        for folder in folders:
-            if os.path.isdir(folder) and shutil.disk_usage(folder).free < LEAST_FREE:
-                return folder
+        for name, path in folders.items():
+            if os.path.isdir(path) and shutil.disk_usage(path).free < LEAST_FREE:
+                return name
         return ""
 
     async def check() -> str:
         full = await deferToThreadPool(reactor, reactor.getThreadPool(), look)
         if full:
-            raise OSError(f"the disk of {full} has less than {LEAST_FREE // 10**6} MB left")
+            raise OSError(
+                f"the disk of the {full} folder has less than {LEAST_FREE // 10**6} MB left"
+            )
         return ""
 
     return check

@@ -48,7 +48,7 @@ class Disks:
     def _usage(self) -> dict[str, Any]:
         usage = {}
         for name, path in self._folders.items():
-            with suppress(OSError):  # it is not there yet, or can't be looked at just now
+            with suppress(OSError):  # it is not there, or its disk does not answer
                 usage[name] = shutil.disk_usage(path)
         return usage
 

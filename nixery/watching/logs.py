@@ -39,4 +39,8 @@ def json_line(event: LogEvent) -> str:
     for name, value in event.items():
         if isinstance(value, _PLAIN) and not name.startswith("log_") and name not in document:
             document[name] = value
-    return json.dumps(document, default=str) + "\n"
+    try:
+        return json.dumps(document, allow_nan=False) + "\n"
+    except ValueError:  # JSON has no word for what is no number, or beyond all
+        odd = {name: str(v) for name, v in document.items() if isinstance(v, float)}
+        return json.dumps({**document, **odd}) + "\n"

@@ -97,6 +97,7 @@ class Metrics:
         self._builds = Counter(
             "nixery_builds", "Builds that ended, and how.", ["outcome"], registry=at
         )
+        self._builds.labels("done")  # as above
         self._phases = Histogram(
             "nixery_build_seconds",
             "What builds took: in the queue, for Nix, for layers.",

@@ -10,11 +10,15 @@ again in the same way, 503 for what may pass, and a short cause in every reason 
 from typing import Any
 
 import attrs
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from nixery.model import errors
 from nixery.web.documents import error_document, printable
-from nixery.web.request import RegistryRequest
+from nixery.web.request import RegistryRequest, name_of
+
+_log = Logger()
 
 RETRY_AFTER = 10
 """Seconds after which what was unavailable may be asked for again."""
@@ -84,6 +88,12 @@ def answer_error(request: Request, error: errors.NixeryError, see: str | None = 
         message += "\n" if "\n" in message else " " if message.endswith("?") else "; "
         message += f"see {see}"
     return answer(request, kind, message, attrs.asdict(error))  # type: ignore[arg-type]
+
+
+def log_fault(request: Request, failure: Failure) -> None:
+    """Log what nobody expected, with what the answer says that the request is called."""
+    text = "{request}: while answering {path}"
+    _log.failure(text, failure, request=name_of(request), path=request.path)
 
 
 def answer(request: Request, kind: Kind, message: str, detail: Any = None) -> bytes:

@@ -6,7 +6,6 @@ from io import FileIO
 
 from twisted.internet.interfaces import IConsumer, IReactorThreads
 from twisted.internet.threads import deferToThreadPool
-from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
 from nixery.interfaces import File
@@ -17,6 +16,16 @@ from nixery.web.ranges import Range
 
 PIECE = 256 * 1024
 """Bytes that are read at once; of each client, few pieces are in memory."""
+
+OF_BLOBS = (
+    b"Accept-Ranges",
+    b"Content-Length",
+    b"Content-Range",
+    b"Content-Type",
+    b"Docker-Content-Digest",
+    b"ETag",
+)
+"""The headers that say what a blob is."""
 
 
 class CutShort(Exception):
@@ -109,7 +118,7 @@ async def send_stream(
     """Have a part of a blob written to a request whose headers are set.
 
     :param copy: of a :class:`nixery.interfaces.Stream`.
-    :raises StorageUnavailable: if there is not a single byte to be had; no headers are left then.
+    :raises StorageUnavailable: if there is not a single byte to be had; its headers are gone then.
     :raises CutShort: if it fails later.
     """
     try:
@@ -117,7 +126,8 @@ async def send_stream(
     except NixeryError as error:
         if request.startedWriting:
             raise CutShort(str(error)) from error
-        request.responseHeaders = Headers()
+        for name in OF_BLOBS:
+            request.responseHeaders.removeHeader(name)
         raise
 
 

@@ -14,20 +14,17 @@ import attrs
 from klein import Klein
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from nixery.builds.history import History
 from nixery.builds.summary import Head
-from nixery.web.answers import Kind, answer
+from nixery.web.answers import Kind, answer, log_fault
 from nixery.web.auth import OPEN, Auth
 from nixery.web.channel import never_ends
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
 from nixery.web.streaming import send_events
-
-_log = Logger()
 
 _NOT_FOUND = Kind(404, "NOT_FOUND")
 _UNKNOWN = Kind(500, "UNKNOWN")
@@ -105,7 +102,7 @@ class BuildsApi:
             case CancelledError():
                 return None  # the client has left
             case _:
-                _log.failure("while answering {uri}", failure, uri=request.uri)
+                log_fault(request, failure)
                 if request.startedWriting:
                     request.channel.persistent = False
                     return None

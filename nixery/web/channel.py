@@ -4,6 +4,7 @@ import socket
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
@@ -19,7 +20,9 @@ from nixery.web.framing import (
     Refusal,
     body_fault,
 )
-from nixery.web.request import Trusted, network_of, peer_address
+from nixery.web.request import Trusted, network_of, new_id, peer_address
+
+_log = Logger()
 
 LINGER = 2.0
 """Seconds in which a client may read why it was refused, while what it sends is dropped."""
@@ -250,17 +253,32 @@ class BoundedChannel(HTTPChannel):
         self.site.bounds.refused[refusal.reason] += 1
         self.clearLineBuffer()  # type: ignore[no-untyped-call]
         self._networkProducer.unregisterProducer()
-        self.transport.write(refusal.to_bytes())
+        self.transport.write(refusal.to_bytes(self._note(refusal)))
         self._allow(LINGER)
         if self.isSecure():  # type: ignore[no-untyped-call]
             self.transport.loseConnection()  # TLS says so, and still reads
         else:
             self.transport.loseWriteConnection()
 
+    def _note(self, refusal: Refusal) -> str:
+        """Log a refusal, without anything of what was refused.
+
+        :return: what the request is called.
+        """
+        id, peer = new_id(), peer_address(self.transport.getPeer())
+        _log.info(
+            "{request} for {client}: refused, {status}: {why}",
+            request=id,
+            client="unix" if peer is None else str(peer),
+            status=refusal.status,
+            why=refusal.message,
+        )
+        return id
+
     def _turn_away(self, reason: str) -> None:
         """Close a connection that there is no room for."""
         if not self.isSecure():  # type: ignore[no-untyped-call]
-            self.transport.write(_no_room(reason).to_bytes())
+            self.transport.write(_no_room(reason).to_bytes(new_id()))
         self._close()
         self._allow(LINGER)
 

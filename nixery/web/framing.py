@@ -36,12 +36,16 @@ class Refusal:
     message: str
     retry_after: int | None = None
 
-    def to_bytes(self) -> bytes:
-        """The whole answer."""
+    def to_bytes(self, id: str) -> bytes:
+        """The whole answer.
+
+        :param id: what the request is called.
+        """
         body = error_document(self.code, self.message)
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
             "Server: nixery",
+            f"X-Request-ID: {id}",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             "Connection: close",

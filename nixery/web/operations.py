@@ -3,16 +3,22 @@
 import json
 from collections.abc import Sequence
 
+import attrs
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from twisted.web.http import Request as BaseRequest
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
+from nixery.model.limits import HttpLimits
 from nixery.watching.readiness import Condition, Readiness
+from nixery.web.bounded import BoundedSite
+from nixery.web.bounds import Bounds
 
 PROBES = (b"/healthz", b"/readyz")
 METRICS = b"/metrics"
+MOST_CONNECTIONS = 100
+"""At an endpoint of their own; who is idle longest makes room for the next."""
 _ALLOWED = (b"GET", b"HEAD")
 
 
@@ -56,19 +62,24 @@ class Operations(Resource):
         return NOT_DONE_YET
 
     def _metrics(self, request: Request) -> bytes:
-        encode, media_type = choose_encoder(_accepted(request))
+        try:
+            encode, media_type = choose_encoder(_accepted(request))
+        except (TypeError, ValueError):  # it trips over versions that are no numbers
+            encode, media_type = choose_encoder("")
         body: bytes = encode(self._registry)
         return _body(request, 200, media_type, body)
 
 
-class OperationsSite(Site):
+class OperationsSite(BoundedSite):
     """The same at an endpoint of its own."""
 
-    def __init__(self, operations: Operations) -> None:
-        super().__init__(operations, timeout=60)  # type: ignore[no-untyped-call]
-
-    def log(self, request: BaseRequest) -> None:
-        """Say nothing."""
+    def __init__(self, operations: Operations, reactor: IReactorTime, limits: HttpLimits) -> None:
+        """
+        :param limits: those of the other endpoint; there are fewer connections here.
+        """
+        most = min(MOST_CONNECTIONS, limits.connections)
+        limits = attrs.evolve(limits, connections=most, client_connections=most)
+        super().__init__(operations, reactor, Bounds(limits))
 
 
 def _readiness(request: Request, conditions: Sequence[Condition]) -> bytes:

@@ -7,7 +7,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
@@ -15,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.packages import Package
 from nixery.model.search import MAX_WORDS
-from nixery.web.answers import Kind, answer
+from nixery.web.answers import Kind, answer, log_fault
 from nixery.web.auth import OPEN, Auth
 from nixery.web.conditions import matches
 
@@ -28,8 +27,6 @@ _FRESH = 60  # seconds that an answer may be kept
 _INVALID = Kind(400, "QUERY_INVALID")
 _NOT_FOUND = Kind(404, "NOT_FOUND")
 _UNKNOWN = Kind(500, "UNKNOWN")
-
-_log = Logger()
 
 
 class QueryInvalid(ValueError):
@@ -75,7 +72,7 @@ class PackagesApi:
             case CancelledError():
                 return None  # the client has left
             case _:
-                _log.failure("while answering {uri}", failure, uri=request.uri)
+                log_fault(request, failure)
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
 
 

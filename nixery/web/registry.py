@@ -27,7 +27,7 @@ from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.model.source import header_value
-from nixery.web.answers import Kind, answer, answer_error
+from nixery.web.answers import Kind, answer, answer_error, log_fault
 from nixery.web.auth import Auth
 from nixery.web.blobs import CutShort, cut, open_file, send_file, send_stream
 from nixery.web.conditions import is_exactly, matches
@@ -35,7 +35,7 @@ from nixery.web.holding import Holding, Redirected, StartOver
 from nixery.web.monitor import build_url, link_build
 from nixery.web.pulls import Pulls
 from nixery.web.ranges import Range, parse_range
-from nixery.web.request import RegistryRequest, holder_of
+from nixery.web.request import RegistryRequest, holder_of, name_of
 
 _log = Logger()
 
@@ -99,7 +99,7 @@ class RegistryApi:
             image = parse_image(name, reference)
             self._auth.permit(request, name, reference)
             on_build = partial(self._on_build, request)
-            work = self._builder.manifest(image, on_build, holder_of(request))
+            work = self._builder.manifest(image, on_build, holder_of(request), name_of(request))
             pull = await self._holding.hold(request, work)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
@@ -157,13 +157,13 @@ class RegistryApi:
             case CancelledError():
                 return None  # the client has left
             case _:
-                _log.failure("while answering {uri}", failure, uri=request.uri)
+                log_fault(request, failure)
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
 
     def _on_build(self, request: Request, id: str) -> None:
         """The answer to a request waits for a build, or was found out by one."""
         if isinstance(request, RegistryRequest):
-            request.built = True
+            request.build = id
         if self._links:
             link_build(request, id)
 

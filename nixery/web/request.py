@@ -16,6 +16,7 @@ from ipaddress import (
 import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from nixery.model.access import ANONYMOUS, Who
@@ -60,13 +61,13 @@ class RegistryRequest(Request):
     """A request whose ``Host`` header is nobody's business but that of :func:`origin_of`.
 
     :ivar who: who sends it, once that is known.
-    :ivar built: whether its answer waited for a build.
+    :ivar build: the ID of the build that its answer waited for, if it did.
     :ivar error_code: the code of the error that it was answered with, if it was.
     :ivar told: that error's message, in a line.
     """
 
     who: Who = ANONYMOUS
-    built = False
+    build = ""
     error_code = ""
     told = ""
     _received = 0
@@ -78,7 +79,13 @@ class RegistryRequest(Request):
             said = self.getHeader(b"x-request-id") or b""
             if _REQUEST_ID.fullmatch(said):
                 return said.decode("ascii")
-        return secrets.token_hex(8)
+        return new_id()
+
+    def process(self) -> None:
+        """Have the request answered, by an answer that says what it is called."""
+        self.site = self.channel.site  # type: ignore[attr-defined]
+        self.responseHeaders.setRawHeaders(b"X-Request-ID", [self.id.encode("ascii")])
+        super().process()  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:
         """Drop a piece of the body, which nothing here wants.
@@ -89,6 +96,19 @@ class RegistryRequest(Request):
         if self._received > MOST_BODY:
             raise BodyTooLarge
 
+    def render(self, resrc: IResource) -> None:
+        """Answer with what a resource gives.
+
+        Of a body that is not sent, since HEAD asks for none, Twisted would tell the log, and in
+        the client's words.
+        """
+        super().render(_Headers(resrc) if self.method == b"HEAD" else resrc)  # type: ignore[no-untyped-call]
+
+    def _handleStar(self) -> None:
+        """Answer a request for ``*`` like others; Twisted would do it on its own."""
+        assert self.site is not None
+        self.render(self.site.getResourceFor(self))
+
     def getRequestHostname(self) -> bytes:
         """A constant: Klein would put what the client says into redirects."""
         return b"registry"
@@ -98,6 +118,30 @@ class RegistryRequest(Request):
         """The proxies that its site trusts."""
         trusted: Trusted = getattr(self.site, "trusted", NOBODY)
         return trusted
+
+
+class _Headers(Resource):
+    """A resource whose body only counts for its length."""
+
+    isLeaf = True
+
+    def __init__(self, whole: IResource) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._whole = whole
+
+    def render(self, request: Request) -> bytes | int:
+        """The headers of an answer."""
+        body: bytes | int = self._whole.render(request)
+        if not isinstance(body, bytes):
+            return body
+        if body:
+            request.setHeader(b"Content-Length", b"%d" % len(body))
+        return b""
+
+
+def new_id() -> str:
+    """What another request is called."""
+    return secrets.token_hex(8)
 
 
 def client_of(request: Request) -> str:
@@ -112,6 +156,11 @@ def client_of(request: Request) -> str:
             if hop not in trusted:
                 break
     return "unix" if address is None else str(address)
+
+
+def name_of(request: Request) -> str:
+    """What a request is called in the log."""
+    return request.id if isinstance(request, RegistryRequest) else ""
 
 
 def network_of(client: str) -> str:

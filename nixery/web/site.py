@@ -2,24 +2,21 @@
 
 import re
 from collections.abc import Callable
-from io import BytesIO
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import Request as BaseRequest
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.errors import NixeryError
 from nixery.model.limits import HttpLimits
-from nixery.web.answers import RETRY_AFTER, Kind, answer, answer_error
+from nixery.web.answers import RETRY_AFTER, Kind, answer, answer_error, log_fault
 from nixery.web.auth import OPEN, TOKEN_PATH, Auth
+from nixery.web.bounded import BoundedSite
 from nixery.web.bounds import Bounds, Requests
 from nixery.web.builds import BuildsApi
-from nixery.web.channel import BoundedChannel
 from nixery.web.holding import Holding
 from nixery.web.operations import METRICS, PROBES, Operations
 from nixery.web.packages import PackagesApi
@@ -29,14 +26,11 @@ from nixery.web.registry import IWebReactor, RegistryApi
 from nixery.web.request import (
     HOST,
     NOBODY,
-    RegistryRequest,
     Trusted,
     client_of,
     network_of,
 )
 from nixery.web.tally import IMeter, NoMeter, Tally
-
-_log = Logger()
 
 _UNKNOWN = Kind(500, "UNKNOWN")
 _ALLOWED = (b"GET", b"HEAD")
@@ -120,7 +114,7 @@ class Root(Resource):
         if isinstance(error, NixeryError):
             request.render(_Answer(lambda _: answer_error(request, error)))
             return
-        _log.failure("while finding out who asks", failure)
+        log_fault(request, failure)
         request.render(_Answer(lambda _: answer(request, _UNKNOWN, "something went wrong here")))
 
     def _serve(self, request: Request) -> bytes | int:
@@ -181,39 +175,12 @@ def _fault(request: Request) -> str | None:
     return None if path.isprintable() else "a path holds no control characters"
 
 
-class QuietSite(Site):
-    """A site without an access log: pulls and builds are logged where they are understood.
-
-    :ivar bounds: what clients may have of the server.
-    :ivar trusted: the proxies that are believed.
-    :ivar stopping: whether connections are kept no longer than for one answer.
-    """
-
-    protocol = BoundedChannel  # type: ignore[assignment]
-    trusted = NOBODY
-    stopping = False
+class QuietSite(BoundedSite):
+    """The site of the registry: pulls and builds are logged where they are understood."""
 
     def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, holding: Holding) -> None:
-        super().__init__(  # type: ignore[no-untyped-call]
-            root,
-            requestFactory=RegistryRequest,
-            parsePOSTFormSubmission=False,
-            timeout=None,  # the channel has its own
-            reactor=reactor,
-        )
-        self.bounds = bounds
+        super().__init__(root, reactor, bounds)
         self._holding = holding
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """Offer what the channel speaks; Twisted would offer HTTP/2 if it could speak it."""
-        return [b"http/1.1"]
-
-    def getContentFile(self, length: int | None) -> BytesIO:
-        """Where a request's body is kept: nowhere. Twisted would make temporary files."""
-        return BytesIO()
-
-    def log(self, request: BaseRequest) -> None:
-        """Say nothing."""
 
     async def drain(self, handover: bool) -> None:
         """Wait until everybody is answered.

@@ -27,6 +27,8 @@ _OUTCOMES = {
     500: "error",
     503: "unavailable",
 }
+_LEFT = 499
+"""What is counted for an answer that nobody waited for; other servers have the same number."""
 # The registry's specifications have no codes for what can go wrong while an image is made.
 _NOT_UNDERSTOOD = ("NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID", "UNSUPPORTED")
 
@@ -63,49 +65,55 @@ class Tally:
         """A request is to be answered."""
         began = self.clock.seconds()
         assert isinstance(request, RegistryRequest)
-        request.responseHeaders.setRawHeaders(b"X-Request-ID", [request.id.encode("ascii")])
         finished = request.notifyFinish()
         finished.addCallbacks(
-            lambda _: self._end(request, began, request.code),
-            lambda _: self._end(request, began, None),
+            lambda _: self._end(request, began, left=False),
+            lambda _: self._end(request, began, left=True),
         )
 
-    def _end(self, request: RegistryRequest, began: float, status: int | None) -> None:
-        """It was answered, or the client has left before."""
+    def _end(self, request: RegistryRequest, began: float, left: bool) -> None:
+        """It was answered, or the client has left before it was, or amid the answer."""
         seconds = self.clock.seconds() - began
+        status = _LEFT if left and not request.startedWriting else request.code
         kind = next((name for name, form in _KINDS if form.fullmatch(request.path)), "page")
-        self.meter.answered(kind, status or request.code, request.sentLength, seconds)
+        self.meter.answered(kind, status, request.sentLength, seconds)
         if (match := _MANIFEST.fullmatch(request.path)) is not None:
             by = "digest" if b":" in match[2] else "tag"
-            outcome = _outcome(request, status)
+            outcome = "left" if left else _outcome(request)
             self.meter.pulled(by, outcome)
-            self._tell(request, match, outcome, seconds)
+            self._tell(request, match, outcome, status, seconds)
 
     def _tell(
-        self, request: RegistryRequest, match: re.Match[bytes], outcome: str, seconds: float
+        self,
+        request: RegistryRequest,
+        match: re.Match[bytes],
+        outcome: str,
+        status: int,
+        seconds: float,
     ) -> None:
         name, reference = (readable(part.decode("utf-8", "replace")) for part in match.groups())
         separator = "@" if ":" in reference else ":"
         self._log.info(
             "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
-            "{milliseconds:.1f} ms{why}",
+            "{milliseconds:.1f} ms{by}{why}",
             request=request.id,
             method=request.method.decode("ascii", "replace"),
             image=f"{name}{separator}{reference}",
             client=client_of(request),
             user=f"{readable(request.who.name)} at " if request.who.name else "",
             outcome=outcome,
-            status=request.code,
+            status=status,
             milliseconds=seconds * 1000,
+            build=request.build,
+            by=f", build {request.build}" if request.build else "",
             why=f": {readable(request.told)}" if request.told else "",
         )
 
 
-def _outcome(request: RegistryRequest, status: int | None) -> str:
-    if status is None:
-        return "left"
+def _outcome(request: RegistryRequest) -> str:
+    status = request.code
     if status < 300 or status == 304:
-        return "made" if request.built else "known"
+        return "made" if request.build else "known"
     if status == 400:
         return "invalid" if request.error_code in _NOT_UNDERSTOOD else "failed"
     return _OUTCOMES.get(status, "invalid")

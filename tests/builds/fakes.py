@@ -151,6 +151,7 @@ class Parts:
     packers: FakePackers
     storage: MemoryStorage
     history: History
+    cache: Cache
     builder: Builder
 
     def again(self, budget: int = 94, limits: BuildLimits | None = None) -> "Parts":
@@ -177,4 +178,4 @@ def make_parts(
     size = limits.closure_size
     maker = ImageMaker(clock, resolver, nix, storage, layers, budget, {}, size)
     builder = Builder(clock, resolver, storage, cache, maker, history, limits)
-    return Parts(nix, resolver, packers, storage, history, builder)
+    return Parts(nix, resolver, packers, storage, history, cache, builder)

@@ -54,6 +54,14 @@ def test_interfaces(parts: Parts) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_lookups_are_counted_once(parts: Parts) -> None:
+    """An image that has to be made counts as missing once, and as known when it is."""
+    await build(parts)
+    await build(parts)
+    assert parts.cache.lookups == {"missing": 1, "memory": 1}
+
+
+@pytest_twisted.ensureDeferred
 async def test_everything_is_stored(parts: Parts) -> None:
     """When a manifest is answered, it and all its blobs are stored, and the store is released."""
     manifest = await build(parts)

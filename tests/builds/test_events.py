@@ -38,7 +38,7 @@ HIDDEN: list[Event] = [
 
 def told(*events: Event) -> list[LogEvent]:
     with capturedLogs() as captured:
-        journal = Journal(Clock(), IMAGE)
+        journal = Journal(Clock(), IMAGE, "1", "r")
         for event in events:
             journal.emit(event)
     return list(captured)
@@ -57,10 +57,10 @@ def test_hostile_text_stays_within_its_line() -> None:
     nothing that a terminal obeys."""
     hostile = "a\n2030-01-01 [x] b\r\x1b[31mred\x07{image} \udcff"
     with capturedLogs() as captured:
-        journal = Journal(Clock(), IMAGE)
+        journal = Journal(Clock(), IMAGE, "1", "r")
         for event in (Said(0, hostile), Collided(hostile, "a", "b"), LogLine("x", hostile)):
             journal.emit(event)
-        journal.failed(hostile)
+        journal.failed(hostile, "BuildFailed")
     assert len(captured) == 4
     for logged in captured:
         first, *others = (formatEventAsClassicLogText(logged) or "").rstrip().split("\n")
@@ -73,11 +73,19 @@ def test_the_end_is_told_with_the_time_it_took() -> None:
     """A build's end says what came of it, and how long it took."""
     clock = Clock()
     with capturedLogs() as captured:
-        journal = Journal(clock, IMAGE)
+        journal = Journal(clock, IMAGE, "1", "r")
         clock.advance(2.5)
         journal.done("sha256:x")
-        journal.failed("it is broken")
+        journal.failed("it is broken", "BuildFailed")
     done, failed = map(formatEvent, captured[1:])
     assert "sha256:x" in done
     assert "2.500 s" in done
     assert "it is broken" in failed
+    assert [each.get("outcome") for each in captured] == [None, "done", "BuildFailed"]
+
+
+def test_whose_build_it_is() -> None:
+    """Every line has the build's ID and the request's, and the latter in its words too."""
+    captured = told(*SHOWN)
+    assert {(each["build"], each["request"]) for each in captured} == {("1", "r")}
+    assert all(formatEvent(each).startswith(f"r {IMAGE} ") for each in captured)

@@ -55,14 +55,18 @@ def test_a_pull_is_counted(start_daemon: StartDaemon) -> None:
 
 
 def test_one_line_for_each_pull(start_daemon: StartDaemon) -> None:
-    """Every pull is one line of the log, with the request's ID, which is in the answer."""
+    """Every pull is one line of the log, with the request's ID, which is in the answer, and so is
+    the end of every build, with the ID of the request that it was begun for."""
     daemon = start_daemon(NIXERY_LOG_FORMAT="json")
     for name, outcome in (("hello", "made"), ("hello", "known"), ("nosuchthing", "not found")):
         answer = daemon.pull(name)
         lines = [json.loads(line) for line in daemon.log.splitlines()]
-        (line,) = [each for each in lines if each.get("request") == answer.headers["X-Request-Id"]]
+        ours = [each for each in lines if each.get("request") == answer.headers["X-Request-Id"]]
+        (line,) = [each for each in ours if "status" in each]
         assert (line["image"], line["outcome"]) == (f"{name}:latest", outcome)
         assert line["status"] == answer.status
+        ends = [each for each in ours if "outcome" in each and "status" not in each]
+        assert [each["build"] for each in ends] == [line["build"]] * (outcome != "known")
 
 
 def test_an_endpoint_of_its_own(start_daemon: StartDaemon) -> None:

@@ -1,6 +1,7 @@
 """systemd's units: what they say, what systemd thinks of them, and how the daemon runs in them."""
 
 import configparser
+import re
 import shlex
 import signal
 import socket
@@ -177,6 +178,18 @@ def test_a_reload_is_no_restart(booted: Machine) -> None:
     booted.ok("systemctl", "reload", "nixery")
     manifest(booted, "hello")
     assert booted.show("MainPID") == process
+
+
+@pytest.mark.real_nix
+def test_settings_are_checked_without_a_start(booted: Machine) -> None:
+    """What the runbook says to try settings with sees those of the service, as its user."""
+    runbook = (TOP / "docs" / "runbook.md").read_text("utf-8")
+    check, look = re.findall(r"^\$ (.*nixery-check.*)$", runbook, re.MULTILINE)
+    booted.ok(*shlex.split(check))
+    wait_until(lambda: "listens on" in booted(*shlex.split(look)).output)
+    said = booted.ok(*shlex.split(look))
+    assert "the folder /opt/layer/packages/test-pkgs" in said
+    assert "/var/lib/nixery" in said
 
 
 @pytest.mark.real_nix

@@ -113,6 +113,9 @@ def test_texts_without_urls(text: str) -> None:
     ("url", "shown"),
     [
         ("https://user:secret@example.com/x@y", "https://example.com/x@y"),
+        ("https://user:se/secret@example.com/x", "https://example.com/x"),
+        ("https://user:secret@[::1]:80/x@y", "https://[::1]:80/x@y"),
+        ("https://example.com:80/x@y", "https://example.com:80/x@y"),
         ("https://example.com/x", "https://example.com/x"),
         ("git@example.com:x", "git@example.com:x"),
         ("ssh://git@example.com/x", "ssh://example.com/x"),

@@ -1,48 +1,70 @@
-# mypy: disable-error-code="import-untyped,untyped-decorator"
-"""How much room there is on disks."""
+"""How much room there is."""
 
-import errno
-import shutil
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 
-from nixery.watching.disks import Disks
+from nixery.watching.checks import disk_check
+from nixery.watching.disks import INTERVAL, Disks
 
 reactor: Any = _reactor
 
 
+class Time(Clock):
+    """A reactor whose time stands still."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+class Vanishing(os.PathLike[str]):
+    """A folder that is there at every other look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.looks = 0
+
+    def __fspath__(self) -> str:
+        self.looks += 1
+        return str(self._path if self.looks % 2 else self._path / "gone")
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so, and fail after a generous limit."""
+    for _ in range(3000):
+        if true():
+            return
+        await deferLater(reactor, 0.01, lambda: None)
+    raise AssertionError("it did not happen in time")
+
+
 @pytest_twisted.ensureDeferred
-async def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that can't be looked at has no room that anybody knows of; the others do, and it is
-    looked at again."""
-    monkeypatch.setattr("nixery.watching.disks.INTERVAL", 0.01)
-    broken, original = str(tmp_path / "broken"), shutil.disk_usage
-
-    def usage(path: str) -> Any:
-        if path == broken:
-            raise OSError(errno.EIO, "Input/output error")
-        return original(path)
-
-    monkeypatch.setattr(shutil, "disk_usage", usage)
-    (tmp_path / "broken").mkdir()
-    folders = {"good": str(tmp_path), "broken": broken, "none": str(tmp_path / "none")}
-    disks = Disks(reactor, folders)
+async def test_a_disk_that_comes_and_goes(tmp_path: Path) -> None:
+    """A folder that can't be looked at has no room, others have, and it is looked at again."""
+    clock, vanishing = Time(), Vanishing(tmp_path)
+    folders: Any = {"there": str(tmp_path), "vanishing": vanishing}
+    disks = Disks(clock, folders)
     disks.start()
-    for _ in range(100):
-        if disks.free:
-            break
-        await deferLater(reactor, 0.01, lambda: None)
-    assert set(disks.free) == {"good"}
-    monkeypatch.undo()
-    monkeypatch.setattr("nixery.watching.disks.INTERVAL", 0.01)
-    for _ in range(100):
-        if "broken" in disks.free:
-            break
-        await deferLater(reactor, 0.01, lambda: None)
-    assert set(disks.free) == {"good", "broken"}
+    seen: list[set[str]] = []
+    for _ in range(4):
+        await until(lambda: bool(clock.getDelayedCalls()))  # the next look is planned
+        seen.append(set(disks.free))
+        clock.advance(INTERVAL)
     disks.stop()
+    assert seen == [{"there", "vanishing"}, {"there"}] * 2
+    assert disks.size["there"] > disks.free["there"] > 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """A disk without room is told by what is kept on it: where that lies is nobody's business."""
+    with pytest.raises(OSError, match="storage") as caught:
+        await disk_check(reactor, {"state": str(tmp_path), "storage": "/proc"})()
+    assert "/proc" not in str(caught.value)
+    assert await disk_check(reactor, {"nix": str(tmp_path / "none")})() == ""

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import LogLevel
@@ -49,6 +50,14 @@ def test_nobody_forges_a_line(text: str) -> None:
     assert line[:-1].isprintable()
     assert line.isascii()
     assert json.loads(line)["text"] == text
+
+
+@given(st.floats())
+def test_numbers(number: float) -> None:
+    """Whatever a number is, the line is JSON, which knows no NaN."""
+    line = json_line({"log_time": 0.0, "log_format": "{x}", "x": number})
+    x = json.loads(line, parse_constant=lambda word: pytest.fail(word))["x"]
+    assert x == number or x == str(number)
 
 
 def test_to_a_file(tmp_path: Path) -> None:

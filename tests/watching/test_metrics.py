@@ -25,6 +25,13 @@ def values(metrics: Metrics) -> dict[tuple[str, ...], float]:
     }
 
 
+def test_seen_from_the_start() -> None:
+    """What alerts look for the growth of is there before it has happened once."""
+    found = values(Metrics("1"))
+    assert found["nixery_pulls_total", "tag", "error"] == 0
+    assert found["nixery_builds_total", "done"] == 0
+
+
 def test_counted() -> None:
     """What happens is counted under its name."""
     metrics = Metrics("1")

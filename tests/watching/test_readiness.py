@@ -1,12 +1,16 @@
 """Whether the daemon can do its work."""
 
 from collections.abc import Awaitable
+from pathlib import Path
 
+import pytest_twisted
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from nixery.model.errors import StorageUnavailable
+from nixery.watching.checks import source_check
 from nixery.watching.readiness import KEPT, LIMIT, Condition, Readiness
+from tests.builds.fakes import make_parts
 
 
 class Thing:
@@ -78,3 +82,20 @@ def test_stopping() -> None:
     assert all(each.ok for each in seen(readiness.look()))
     readiness.stopping = True
     assert [each.name for each in seen(readiness.look()) if not each.ok] == ["stopping"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_takes_long(tmp_path: Path) -> None:
+    """A source that takes longer than a look is asked once, and is well when it has answered."""
+    parts, clock = make_parts(str(tmp_path)), Clock()
+    answered: Deferred[None] = Deferred()
+    parts.resolver.gate = answered
+    readiness = Readiness(clock, {"source": source_check(parts.builder.provenance)})
+    for _ in range(3):
+        looking = readiness.look()
+        clock.advance(LIMIT)
+        assert [condition.ok for condition in seen(looking)] == [False]
+        clock.advance(KEPT)
+    assert parts.resolver.asked == ["latest"]
+    answered.callback(None)
+    assert [condition.ok for condition in seen(readiness.look())] == [True]

@@ -55,6 +55,7 @@ class FakeBuilder:
 
     asked: list[Image] = attrs.Factory(list)
     clients: list[str] = attrs.Factory(list)
+    requests: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: Exception | None = None
     build: str | None = None
@@ -63,9 +64,14 @@ class FakeBuilder:
     offered: list[str] = attrs.Factory(lambda: ["latest"])
 
     async def manifest(
-        self, image: Image, on_build: OnBuild | None = None, client: str = ""
+        self,
+        image: Image,
+        on_build: OnBuild | None = None,
+        client: str = "",
+        request: str = "",
     ) -> Pull:
         self.clients.append(client)
+        self.requests.append(request)
         self.asked.append(image)
         if on_build is not None and self.build is not None:
             on_build(self.build)

@@ -5,6 +5,7 @@ import re
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.model.limits import HttpLimits
 from tests.web.server import LIMITS, Server, serving
@@ -296,3 +297,44 @@ async def test_pipelining() -> None:
         received = await server.send("".join(requests).encode("ascii") + SMUGGLED)
         assert statuses(received) == [200] * 2001
         assert [str(image.name) for image in server.builder.asked] == [*names, "smuggled"]
+
+
+NAMED = {
+    "of the server": b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "no request": b"nonsense\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "doubtful": GET + b"Content-Length: x\r\n\r\n",
+    "too large": GET + b"Content-Length: 10000000\r\n\r\n",
+    "no host": LINE + b"Connection: close\r\n\r\n",
+    "written": b"PUT" + GET[3:] + b"Connection: close\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", NAMED.values(), ids=NAMED)
+@pytest_twisted.ensureDeferred
+async def test_refusals_are_named(request_: bytes) -> None:
+    """Every refusal has an id of its own, and says of the server no more than other answers."""
+    async with serving() as server:
+        first, second = await server.send(request_), await server.send(request_)
+        (one,), (other,) = (re.findall(_ID, each, re.IGNORECASE) for each in (first, second))
+        assert one != other
+        assert b"\r\nServer: nixery\r\n" in first
+        assert statuses(first)[0] >= 400
+
+
+@pytest_twisted.ensureDeferred
+async def test_refusals_are_logged() -> None:
+    """What a connection refuses is a line of the log, with its id and who asked; nothing of what
+    was sent is."""
+    async with serving() as server:
+        with capturedLogs() as events:
+            received = await server.send(b"GET /secret HTTP/1.1\r\nA: secret\x00\r\n\r\n")
+        (named,) = re.findall(_ID, received, re.IGNORECASE)
+        (event,) = [each for each in events if each.get("request") == named.decode("ascii")]
+        text = formatEvent(event)
+        assert "127.0.0.1" in text
+        assert "400" in text
+        assert "secret" not in text
+
+
+_ID = rb"\r\nX-Request-ID: ([0-9a-f]+)\r\n"

@@ -79,6 +79,8 @@ async def test_a_bucket_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert (answer.status, answer.error()["code"]) == (503, "UNAVAILABLE")
         assert "content-range" not in answer.headers
         assert "etag" not in answer.headers
+        assert answer.headers["server"] == "nixery"
+        assert answer.headers["x-request-id"]
         assert int(answer.headers["content-length"]) == len(answer.body)
 
 

@@ -11,6 +11,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.interfaces import File, Location, Redirect
 from nixery.model import errors
@@ -482,10 +483,15 @@ async def test_hostile_messages() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_surprises() -> None:
-    """An error that nobody thought of is a 500 that reveals nothing."""
+    """An error that nobody thought of is a 500 that reveals nothing; its traceback is logged with
+    the ID that the answer has, and not with what the client sent besides."""
     async with serving() as server:
         server.builder.error = RuntimeError("secret")
-        answer = await server.ask("/v2/hello/manifests/latest")
+        with capturedLogs() as captured:
+            answer = await server.ask("/v2/hello/manifests/latest?token=password")
+        (fault,) = [each for each in captured if "log_failure" in each]
+        assert formatEvent(fault).startswith(f"{answer.headers['x-request-id']}: ")
+        assert "password" not in formatEvent(fault)
         assert (answer.status, answer.error()["code"]) == (500, "UNKNOWN")
         assert b"secret" not in answer.body
 

@@ -2,10 +2,12 @@
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.model import errors
 from nixery.web.tally import NoMeter
-from tests.web.server import serving
+from tests.web.server import Collector, serving
 from tests.web.test_registry import example
 
 FAILED = (
@@ -32,9 +34,13 @@ class Meter(NoMeter):
 
     def __init__(self) -> None:
         self.outcomes: list[str] = []
+        self.statuses: list[int] = []
 
     def pulled(self, by: str, outcome: str) -> None:
         self.outcomes.append(outcome)
+
+    def answered(self, kind: str, status: int, sent: int, seconds: float) -> None:
+        self.statuses.append(status)
 
 
 @pytest_twisted.ensureDeferred
@@ -46,6 +52,37 @@ async def test_outcomes(kind: type[errors.NixeryError], outcome: str) -> None:
         server.builder.error = example(kind)
         await server.ask("/v2/hello/manifests/latest")
         assert meter.outcomes == [outcome]
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_leaves_got_no_answer() -> None:
+    """A client that leaves before its answer is counted as such, and not among those that got
+    one."""
+    meter = Meter()
+    async with serving(meter=meter) as server:
+        server.builder.gate = Deferred()
+        client = await server.connect(Collector())
+        client.transport.write(  # type: ignore[union-attr]
+            b"GET /v2/hello/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        await server.until(lambda: bool(server.builder.asked))
+        client.transport.abortConnection()  # type: ignore[union-attr]
+        await server.until(lambda: bool(meter.outcomes))
+        assert (meter.outcomes, meter.statuses) == (["left"], [499])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_pull_and_its_build() -> None:
+    """The line of a pull has the ID that its answer has, and that of the build it waited for;
+    the build is told whose it is."""
+    async with serving() as server:
+        server.builder.build = "0123"
+        with capturedLogs() as captured:
+            answer = await server.ask("/v2/hello/manifests/latest")
+        (line,) = [each for each in captured if "status" in each]
+        assert (line["request"], line["build"]) == (answer.headers["x-request-id"], "0123")
+        assert "build 0123" in formatEvent(line)
+        assert server.builder.requests == [line["request"]]
 
 
 @pytest_twisted.ensureDeferred

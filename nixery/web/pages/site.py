@@ -9,7 +9,6 @@ import attrs
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 from twisted.web.template import tags
@@ -22,6 +21,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.manifest import Manifest
 from nixery.model.tags import LATEST
+from nixery.web.answers import log_fault
 from nixery.web.auth import OPEN, Auth
 from nixery.web.forms import shorten
 from nixery.web.pages.build import BuildView, build_page
@@ -29,8 +29,6 @@ from nixery.web.pages.image import ImageView, image_page, image_text
 from nixery.web.pages.page import Page, prefers_html, secure, send_page, send_static
 from nixery.web.pages.start import Start, Wish, start_page, start_text
 from nixery.web.request import host_of
-
-_log = Logger()
 
 _START = "What there is begins at the start page."
 _RECENT = 10
@@ -133,7 +131,7 @@ class PagesApi:
             case HTTPException():
                 return await _lost(request, "There is nothing at this address", _START)
             case _:
-                _log.failure("while answering {uri}", failure, uri=request.uri)
+                log_fault(request, failure)
                 text = "It was logged; the operator can say more."
                 return await _lost(request, "Something went wrong here", text, 500)
 

@@ -120,7 +120,9 @@ class Registry:
             settings.builds.closure_size,
         )
         history, limits = self._history, settings.builds
-        return Builder(reactor, self._resolver, storage, cache, maker, history, limits)
+        # Where not everybody may pull everything, not all names are for everybody.
+        hints = settings.access.rules is None and settings.access.jwt_key is None
+        return Builder(reactor, self._resolver, storage, cache, maker, history, limits, hints)
 
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""

@@ -203,3 +203,32 @@ def _trusts(daemon: Daemon, certificate: str) -> bool:
     """Whether curl takes the certificate that the daemon shows."""
     url = f"https://{daemon.host}/v2/"
     return run(["curl", "-sf", "--cacert", certificate, url]).code == 0
+
+
+@pytest.mark.real_nix
+@pytest.mark.parametrize(
+    ("asked", "secret"), [("helo", "hello"), ("haskellpackages", "shellcheck")]
+)
+def test_names_are_kept_where_builds_are_told_of(
+    start_daemon: StartDaemon, tmp_path: Path, asked: str, secret: str
+) -> None:
+    """A failed build, that its refusal leads to, names no package either which a client may not
+    pull."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[everyone]\ndeny = ["hello", "*.shellcheck"]\n')
+    daemon = start_daemon(NIXERY_RULES=str(rules))
+    refusal = daemon.pull(asked)
+    assert refusal.status == 404
+    (build,) = re.findall("/builds/[0-9a-f]+", refusal.json()["errors"][0]["message"])
+    told = [
+        refusal,
+        daemon.get(build),
+        daemon.get("/builds"),
+        daemon.get(build + "/events"),
+        daemon.get(build + "/log?raw"),
+        daemon.get(build, Accept="text/html"),
+        daemon.get("/", Accept="text/html"),
+    ]
+    for answer in told:
+        assert answer.status in (200, 404)
+        assert secret not in answer.body.decode("utf-8")

@@ -22,7 +22,7 @@ from nixery.parts import (
     make_agent,
     make_storage,
 )
-from nixery.registry import make_service
+from nixery.registry import Listening, make_service
 from nixery.settings import Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
 from nixery.variables import SOURCES, VARIABLES, Variable
@@ -184,25 +184,29 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
-    try:
-        text, pair = split_endpoint(settings.endpoint)
-        endpoint = serverFromString(reactor, with_backlog(text))
-        pair = Pair(*settings.tls) if settings.tls is not None else pair
-        certificate = None if pair is None else watch_pair(pair)
-    except Exception as error:  # every kind of endpoint has its own way of refusing
-        _give_up([f"NIXERY_LISTEN is {settings.endpoint!r}; it can't be listened on: {error}"])
-    if certificate is not None:
-        endpoint = TLSEndpoint(endpoint, certificate)
-    operations = _operations_endpoint(reactor, settings)
-    service = make_service(reactor, settings, os.environ, endpoint, certificate, operations)
+    pair = Pair(*settings.tls) if settings.tls is not None else None
+    endpoint = _listen(reactor, "NIXERY_LISTEN", settings.endpoint, pair)
+    operations = None
+    if settings.operations is not None:
+        operations = _listen(reactor, "NIXERY_OPERATIONS_LISTEN", settings.operations)
+    service = make_service(reactor, settings, os.environ, endpoint, operations)
     if settings.log_format == "json":
         service.observer = json_observer(options.parent["logfile"] if options.parent else None)
     return service
 
 
-def _operations_endpoint(reactor: Any, settings: Settings) -> IStreamServerEndpoint | None:
-    text = settings.operations
+def _listen(reactor: Any, variable: str, text: str, pair: Pair | None = None) -> Listening:
+    """The endpoint of an endpoint string; the daemon ends if there is none.
+
+    :param pair: what TLS is spoken with there; none for what the string says.
+    """
     try:
-        return serverFromString(reactor, text) if text is not None else None
-    except Exception as error:  # as above
-        _give_up([f"NIXERY_OPERATIONS_LISTEN is {text!r}; it can't be listened on: {error}"])
+        rest, own = split_endpoint(text)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, with_backlog(rest))
+        pair = pair or own
+        certificate = None if pair is None else watch_pair(pair)
+    except Exception as error:  # every kind of endpoint has its own way of refusing
+        _give_up([f"{variable} is {text!r}; it can't be listened on: {error}"])
+    if certificate is not None:
+        endpoint = TLSEndpoint(endpoint, certificate)
+    return Listening(endpoint, certificate)

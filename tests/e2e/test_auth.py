@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -182,6 +183,22 @@ def test_tls(start_daemon: StartDaemon, docker: Docker, tmp_path: Path) -> None:
         r"^nixery_certificate_expires_seconds (\S+)$", shown.output, re.MULTILINE
     )
     assert 86400 < float(expires) - time.time() < 3 * 86400
+
+
+def test_tls_for_those_who_watch(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """A certificate of the endpoint for health and metrics is read again, and its end is told."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pair, old = make_pair(tmp_path), tmp_path / "old.pem"
+    endpoint = f"ssl:{port}:interface=127.0.0.1:certKey={pair.certificate}:privateKey={pair.key}"
+    start_daemon(NIXERY_OPERATIONS_LISTEN=endpoint)
+    url = f"https://localhost:{port}/metrics"
+    shown = run(["curl", "-sf", "--cacert", pair.certificate, url])
+    assert re.search(r"^nixery_certificate_expires_seconds \d", shown.output, re.MULTILINE)
+    old.write_bytes(Path(pair.certificate).read_bytes())
+    make_pair(tmp_path)
+    _until(lambda: run(["curl", "-sf", "--cacert", pair.certificate, url]).code == 0)
+    assert run(["curl", "-sf", "--cacert", str(old), url]).code != 0
 
 
 def test_tls_and_users(start_daemon: StartDaemon, logged_out: Docker, tmp_path: Path) -> None:

@@ -279,6 +279,7 @@ async def test_no_room(limits: HttpLimits, status: int, code: str) -> None:
             answer = await server.ask("/v2/")
             assert (answer.status, answer.error()["code"]) == (status, code)
             assert int(answer.headers["retry-after"]) > 0
+            assert answer.headers["x-request-id"]
             held[0].close()
             await until(lambda: server.bounds.connections.open == 1)
             assert (await server.ask("/v2/")).status == 200

@@ -1,9 +1,10 @@
 """The registry: all parts put together, and what they do at the turns of its life."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 import nixery
@@ -46,6 +47,17 @@ from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import Certificate
 
 
+@attrs.frozen
+class Listening:
+    """Where something is served.
+
+    :param certificate: what TLS is spoken with there, if it is.
+    """
+
+    endpoint: IStreamServerEndpoint
+    certificate: Watched[Certificate] | None = None
+
+
 class Registry:
     """The parts of the daemon.
 
@@ -58,12 +70,12 @@ class Registry:
         reactor: Any,
         settings: Settings,
         environ: Mapping[str, str],
-        certificate: Watched[Certificate] | None = None,
+        certificates: Sequence[Watched[Certificate]] = (),
     ) -> None:
         """
         :param reactor: provides what all parts need of one.
         :param environ: the daemon's environment: children get what is not private of it.
-        :param certificate: the endpoint's, if TLS is spoken there.
+        :param certificates: those that TLS is spoken with.
         """
         self._reactor = reactor
         self._settings = settings
@@ -98,13 +110,12 @@ class Registry:
         folder = os.path.join(state, "search")
         self._catalogue = Catalogue(reactor, self._resolver, indexer, folder)
         access = make_access(reactor, settings.access)
-        self._watch = Watch(reactor, [*access.watched, *([certificate] if certificate else [])])
+        self._watch = Watch(reactor, [*access.watched, *certificates])
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         bounds = self.site.bounds
         self._watchers.read_from(self._builder, cache, bounds, self._processes, self._packers)
         self._watchers.read_from_disk(self._storage, self._collector)
-        expires = None if certificate is None else lambda: certificate.value.expires
-        self._watchers.read_from_certificate(expires)
+        self._watchers.read_from_certificates(lambda: [each.value.expires for each in certificates])
         self.operations = OperationsSite(self._watchers.operations, reactor, settings.http)
 
     def _make_builder(self, cache: Cache) -> Builder:
@@ -121,7 +132,9 @@ class Registry:
             settings.builds.closure_size,
         )
         history, limits = self._history, settings.builds
-        return Builder(reactor, self._resolver, storage, cache, maker, history, limits)
+        # Where not everybody may pull everything, not all names are for everybody.
+        hints = settings.access.rules is None and settings.access.jwt_key is None
+        return Builder(reactor, self._resolver, storage, cache, maker, history, limits, hints)
 
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
@@ -201,20 +214,21 @@ def make_service(
     reactor: Any,
     settings: Settings,
     environ: Mapping[str, str],
-    endpoint: IStreamServerEndpoint,
-    certificate: Watched[Certificate] | None = None,
-    operations: IStreamServerEndpoint | None = None,
+    listening: Listening,
+    operations: Listening | None = None,
 ) -> RegistryService:
-    """The daemon, at an endpoint.
+    """The daemon.
 
+    :param listening: where it is.
     :param operations: where health and metrics are to be had; none for the same endpoint.
-    :param certificate: the endpoint's, if TLS is spoken there.
     """
-    registry = Registry(reactor, settings, environ, certificate)
+    ends = [each for each in (listening, operations) if each is not None]
+    certificates = [each.certificate for each in ends if each.certificate is not None]
+    registry = Registry(reactor, settings, environ, certificates)
     phases = Phases(registry.prepare, registry.reload, registry.drain, registry.finish)
-    served = [Served(endpoint, registry.site)]
+    served = [Served(listening.endpoint, registry.site)]
     if operations is not None:
-        served.append(Served(operations, registry.operations))
+        served.append(Served(operations.endpoint, registry.operations))
     return RegistryService(reactor, served, phases, settings.drain, environ)
 
 

@@ -22,7 +22,7 @@ from nixery.parts import (
     make_agent,
     make_storage,
 )
-from nixery.registry import make_service
+from nixery.registry import Listening, make_service
 from nixery.settings import Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
 from nixery.variables import SOURCES, VARIABLES, Variable
@@ -206,19 +206,25 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
-    text, pair = split_endpoint(settings.endpoint)
-    endpoint = serverFromString(reactor, with_backlog(text))
-    pair = Pair(*settings.tls) if settings.tls is not None else pair
-    certificate = None if pair is None else watch_pair(pair)
-    if certificate is not None:
-        endpoint = TLSEndpoint(endpoint, certificate)
-    operations = _operations_endpoint(reactor, settings)
-    service = make_service(reactor, settings, os.environ, endpoint, certificate, operations)
+    pair = Pair(*settings.tls) if settings.tls is not None else None
+    endpoint = _listen(reactor, settings.endpoint, pair)
+    text = settings.operations
+    operations = _listen(reactor, text) if text is not None else None
+    service = make_service(reactor, settings, os.environ, endpoint, operations)
     if settings.log_format == "json":
         service.observer = json_observer(options.parent["logfile"] if options.parent else None)
     return service
 
 
-def _operations_endpoint(reactor: Any, settings: Settings) -> IStreamServerEndpoint | None:
-    text = settings.operations
-    return serverFromString(reactor, text) if text is not None else None
+def _listen(reactor: Any, text: str, pair: Pair | None = None) -> Listening:
+    """The endpoint of an endpoint string without :func:`endpoint_faults`.
+
+    :param pair: what TLS is spoken with there; none for what the string says.
+    """
+    rest, own = split_endpoint(text)
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, with_backlog(rest))
+    pair = pair or own
+    certificate = None if pair is None else watch_pair(pair)
+    if certificate is not None:
+        endpoint = TLSEndpoint(endpoint, certificate)
+    return Listening(endpoint, certificate)

@@ -1,6 +1,6 @@
 """What watches the parts while they work."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -169,15 +169,20 @@ class Watchers:
             ]
         self.metrics.read_from(readings)
 
-    def read_from_certificate(self, expires: Callable[[], float] | None) -> None:
+    def read_from_certificates(self, expiries: Callable[[], Sequence[float]]) -> None:
         """Have metrics read from what TLS is spoken with.
 
-        :param expires: says when it expires, in seconds since 1970; none where TLS is not spoken.
+        :param expiries: says when each certificate expires, in seconds since 1970.
         """
+
+        def first() -> dict[str, float]:
+            times = expiries()
+            return {"": min(times)} if times else {}
+
         reading = Reading(
             "nixery_certificate_expires_seconds",
             "When the certificate expires, in seconds since 1970.",
-            single(expires) if expires is not None else dict,
+            first,
         )
         self.metrics.read_from([reading])
 

@@ -23,7 +23,7 @@ from zope.interface.verify import verifyObject
 
 from nixery.model.errors import StorageUnavailable
 from nixery.parts import child_environment
-from nixery.registry import make_service
+from nixery.registry import Listening, make_service
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
 from nixery.tap import Options, makeService, with_backlog
@@ -76,7 +76,9 @@ class Daemon:
         self.state = folder / "state"
         environ = {"STATE_DIRECTORY": str(self.state), "NIXERY_PKGS_PATH": str(folder), **environ}
         settings = Settings.from_environ(environ)
-        self.service: RegistryService = make_service(reactor, settings, environ, self.endpoint)
+        self.service: RegistryService = make_service(
+            reactor, settings, environ, Listening(self.endpoint)
+        )
 
     async def start(self) -> None:
         self.service.startService()

@@ -17,7 +17,13 @@ from nixery.builds.record import Record
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IBuilder, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
-from nixery.model.errors import ImageTimedOut, NameInvalid, ShuttingDown
+from nixery.model.errors import (
+    ImageTimedOut,
+    NameInvalid,
+    NotAPackage,
+    ShuttingDown,
+    UnknownPackage,
+)
 from nixery.model.events import Emit, Queued
 from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
@@ -51,7 +57,13 @@ class Builder:
         maker: ImageMaker,
         history: History,
         limits: BuildLimits,
+        hints: bool = True,
     ) -> None:
+        """
+        :param hints: whether the history names packages that a failed image did not ask for: all
+            who may ask for the image will read it.
+        """
+        self._hints = hints
         self._reactor = reactor
         self._resolver = resolver
         self._storage = storage
@@ -151,7 +163,8 @@ class Builder:
             manifest = await self._in_turn(build, key, image, pinned)
         except BaseException as error:
             derivation = getattr(error, "derivation", None)
-            record.failed(_reason(error), derivation, type(error).__name__)
+            told = error if self._hints else _without_hints(error)
+            record.failed(_reason(told), derivation, type(error).__name__)
             self._failures.note(key, error, record.id)
             raise
         finally:
@@ -196,6 +209,16 @@ class Builder:
 
 def _provenance(pinned: PinnedSource) -> Provenance:
     return Provenance(pinned.source.label, pinned.revision, pinned.stale)
+
+
+def _without_hints(error: BaseException) -> BaseException:
+    match error:
+        case UnknownPackage():
+            return attrs.evolve(error, nearest=())
+        case NotAPackage():
+            return attrs.evolve(error, inside=())
+        case _:
+            return error
 
 
 def _reason(error: BaseException) -> str:

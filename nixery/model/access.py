@@ -7,14 +7,17 @@ counts for every run of steps of an attribute path, and one that allows for the 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
+from functools import lru_cache
 
 import attrs
 
 from nixery.model.image import SHELL, parse_image
 from nixery.model.tags import LATEST
 
+_REMEMBERED = 32_768
+"""Answers: more than there are images in the history of builds, for a few users."""
 _NUMERAL = re.compile(r"(^|\.)_(?=[0-9])")
 
 
@@ -118,6 +121,13 @@ class Rules:
     everyone: Patterns = NOTHING_SAID
     anonymous: Patterns | None = None
     users: Mapping[str, Patterns] = attrs.field(factory=dict)
+    _said: Callable[[str | None, str, str | None], bool] = attrs.field(
+        init=False, repr=False, eq=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        # Lists of builds ask for thousands of images at once, each time that somebody looks.
+        object.__setattr__(self, "_said", lru_cache(_REMEMBERED)(self._say))
 
     def allow(self, who: Who, name: str, tag: str | None) -> bool:
         """Whether someone may pull an image.
@@ -125,7 +135,10 @@ class Rules:
         :param tag: none for what is named by its digest.
         :raises NameInvalid: if that is no name of an image.
         """
-        own = self._of(who)
+        return self._said(who.name, name, tag)
+
+    def _say(self, user: str | None, name: str, tag: str | None) -> bool:
+        own = self._of(user)
         image = parse_image(name, LATEST)
         named = [p for p in image.packages if not (image.shell and p in SHELL)]
         meta = ["shell"] if image.shell else []
@@ -135,10 +148,10 @@ class Rules:
             return False
         return tag is None or self._allow_tag(own, tag)
 
-    def _of(self, who: Who) -> Patterns:
-        if who.name is None:
+    def _of(self, user: str | None) -> Patterns:
+        if user is None:
             return self.anonymous or NOTHING_SAID
-        return self.users.get(who.name, NOTHING_SAID)
+        return self.users.get(user, NOTHING_SAID)
 
     def _allow_tag(self, own: Patterns, tag: str) -> bool:
         if own.denies_tag(tag) or self.everyone.denies_tag(tag):

@@ -72,6 +72,7 @@ async def send_file(
         return
     pool = reactor.getThreadPool()
     offset, end, piece = part.start, part.start + part.length, first
+    del first
     try:
         with gated(request) as gate:
             while piece:
@@ -79,6 +80,7 @@ async def send_file(
                 offset += len(piece)
                 if offset == end:
                     return
+                del piece  # the connection has what the client has not taken
                 await gate.passed()
                 piece = await deferToThreadPool(
                     reactor, pool, _read, file, location, min(PIECE, end - offset), offset

@@ -22,6 +22,7 @@ LONGEST_QUERY = 200
 """Characters."""
 MOST_RESULTS = 100
 _USUAL_RESULTS = 20
+_LOOKED_THROUGH = 1000  # results, where some are of packages that the client may not pull
 _COME_AGAIN = 2  # seconds after which the index may be there
 _FRESH = 60  # seconds that an answer may be kept
 _INVALID = Kind(400, "QUERY_INVALID")
@@ -50,7 +51,10 @@ class PackagesApi:
         """The packages that all words of ``q`` fit, best first; at most ``n`` of them."""
         query, limit = parse_query(request.uri)
         found = await self._catalogue.search(query, limit)
-        seen = [each for each in found.packages if self._auth.may_see(request, each.image)]
+        seen = self._seen(request, found)
+        if len(seen) < len(found.packages):  # there may be others behind them
+            found = await self._catalogue.search(query, _LOOKED_THROUGH)
+            seen = self._seen(request, found)[:limit]
         body = _body(found, seen)
         request.setHeader(b"Content-Type", b"application/json")
         if found.ready:
@@ -59,6 +63,9 @@ class PackagesApi:
         request.setHeader(b"Retry-After", b"%d" % _COME_AGAIN)
         request.setHeader(b"Cache-Control", b"no-store")
         return _sized(request, body)
+
+    def _seen(self, request: Request, found: SearchResult) -> list[Package]:
+        return [each for each in found.packages if self._auth.may_see(request, each.image)]
 
     # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
     @app.handle_errors(Exception)  # type: ignore[arg-type]

@@ -213,6 +213,7 @@ class RegistryApi:
             if request.method == b"HEAD":
                 return
             sending = send_file(self._reactor, request, file, location, part, first)
+            del first  # whoever reads slowly would have it kept
             await self._or_cut(request, digest, sending)
 
     def _open(

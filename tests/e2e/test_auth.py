@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -184,6 +185,22 @@ def test_tls(start_daemon: StartDaemon, docker: Docker, tmp_path: Path) -> None:
     assert 86400 < float(expires) - time.time() < 3 * 86400
 
 
+def test_tls_for_those_who_watch(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """A certificate of the endpoint for health and metrics is read again, and its end is told."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pair, old = make_pair(tmp_path), tmp_path / "old.pem"
+    endpoint = f"ssl:{port}:interface=127.0.0.1:certKey={pair.certificate}:privateKey={pair.key}"
+    start_daemon(NIXERY_OPERATIONS_LISTEN=endpoint)
+    url = f"https://localhost:{port}/metrics"
+    shown = run(["curl", "-sf", "--cacert", pair.certificate, url])
+    assert re.search(r"^nixery_certificate_expires_seconds \d", shown.output, re.MULTILINE)
+    old.write_bytes(Path(pair.certificate).read_bytes())
+    make_pair(tmp_path)
+    _until(lambda: run(["curl", "-sf", "--cacert", pair.certificate, url]).code == 0)
+    assert run(["curl", "-sf", "--cacert", str(old), url]).code != 0
+
+
 def test_tls_and_users(start_daemon: StartDaemon, logged_out: Docker, tmp_path: Path) -> None:
     """Over TLS, tokens are to be had over TLS, and a login works as it does without."""
     pair = make_pair(tmp_path)
@@ -203,3 +220,32 @@ def _trusts(daemon: Daemon, certificate: str) -> bool:
     """Whether curl takes the certificate that the daemon shows."""
     url = f"https://{daemon.host}/v2/"
     return run(["curl", "-sf", "--cacert", certificate, url]).code == 0
+
+
+@pytest.mark.real_nix
+@pytest.mark.parametrize(
+    ("asked", "secret"), [("helo", "hello"), ("haskellpackages", "shellcheck")]
+)
+def test_names_are_kept_where_builds_are_told_of(
+    start_daemon: StartDaemon, tmp_path: Path, asked: str, secret: str
+) -> None:
+    """A failed build, that its refusal leads to, names no package either which a client may not
+    pull."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[everyone]\ndeny = ["hello", "*.shellcheck"]\n')
+    daemon = start_daemon(NIXERY_RULES=str(rules))
+    refusal = daemon.pull(asked)
+    assert refusal.status == 404
+    (build,) = re.findall("/builds/[0-9a-f]+", refusal.json()["errors"][0]["message"])
+    told = [
+        refusal,
+        daemon.get(build),
+        daemon.get("/builds"),
+        daemon.get(build + "/events"),
+        daemon.get(build + "/log?raw"),
+        daemon.get(build, Accept="text/html"),
+        daemon.get("/", Accept="text/html"),
+    ]
+    for answer in told:
+        assert answer.status in (200, 404)
+        assert secret not in answer.body.decode("utf-8")

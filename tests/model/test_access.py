@@ -1,5 +1,6 @@
 """Who may pull what."""
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,3 +109,27 @@ def test_any_patterns(allow: list[str], deny: list[str], path: str) -> None:
     fewer = Rules(Patterns(allow=allow))
     assert rules.allow(ALICE, path, "latest") <= fewer.allow(ALICE, path, "latest")
     assert Rules(Patterns(allow=[*allow, "*"])).allow(ALICE, path, "latest")
+
+
+@attrs.frozen
+class Counted(Patterns):
+    """Patterns that count what they are asked."""
+
+    asked: list[str] = attrs.field(factory=list)
+
+    def denies(self, package: str) -> bool:
+        self.asked.append(package)
+        return super().denies(package)
+
+
+def test_answers_are_remembered() -> None:
+    """What was said of an image is not worked out again for the same user: lists of builds ask
+    for thousands at once."""
+    counted = Counted(deny=("b",))
+    rules = Rules(counted, None, {"alice": Patterns(allow=("b",))})
+    for _ in range(3):
+        assert rules.allow(ALICE, "a", "x") is False
+        assert rules.allow(ANONYMOUS, "a", "x")
+        assert not rules.allow(ANONYMOUS, "b", "x")
+        assert not rules.allow(ANONYMOUS, "a/b", None)
+    assert len(counted.asked) == 5

@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from twisted.internet.threads import deferToThread
 
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
+from nixery.web.blobs import PIECE
 from nixery.web.channel import LINGER
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
@@ -277,6 +279,7 @@ async def test_no_room(limits: HttpLimits, status: int, code: str) -> None:
             answer = await server.ask("/v2/")
             assert (answer.status, answer.error()["code"]) == (status, code)
             assert int(answer.headers["retry-after"]) > 0
+            assert answer.headers["x-request-id"]
             held[0].close()
             await until(lambda: server.bounds.connections.open == 1)
             assert (await server.ask("/v2/")).status == 200
@@ -344,6 +347,28 @@ async def test_a_client_that_takes_nothing(blob: Locating) -> None:
             await until(lambda: server.bounds.connections.open == 0)
             assert server.bounds.requests.running == 0
             assert len(await deferToThread(read_all, deaf)) < SIZE
+
+
+@pytest_twisted.ensureDeferred
+async def test_slow_readers_take_little_memory(blob: Locating) -> None:
+    """Of a blob that nobody reads on, one piece for each reader is in memory, wherever he is."""
+    readers = 10
+
+    def held() -> int:
+        traces = tracemalloc.take_snapshot().traces
+        return sum(trace.size for trace in traces if trace.size >= PIECE // 4)
+
+    async with serving(storage=blob) as server:
+        with crowd(server) as others:
+            tracemalloc.start()
+            try:
+                for _ in range(readers):
+                    others.join(BLOB)
+                await until(lambda: server.bounds.requests.running == readers)
+                await deferLater(reactor, 0.5, lambda: None)  # until all are stuck
+                await until(lambda: held() <= readers * PIECE * 1.25)
+            finally:
+                tracemalloc.stop()
 
 
 @pytest_twisted.ensureDeferred

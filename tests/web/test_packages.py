@@ -57,7 +57,7 @@ class FakeCatalogue:
         self.asked.append((query, limit))
         if self.error is not None:
             raise self.error
-        return self.found
+        return attrs.evolve(self.found, packages=list(self.found.packages)[:limit])
 
 
 @asynccontextmanager
@@ -81,6 +81,17 @@ async def test_packages_that_may_not_be_pulled() -> None:
         async with searching(Auth(Guard(rules=partial(Rules, rules)))) as (server, _):
             answer = await server.ask("/packages?q=rip")
         assert len(json.loads(answer.body)["packages"]) == found
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_may_be_pulled_is_found_behind_what_may_not() -> None:
+    """Packages that the client may not pull take no places from those that he may."""
+    others = [attrs.evolve(RIPGREP, image=f"ripgrep{number}") for number in range(200)]
+    rules = Patterns(allow=("ripgrep",))
+    async with searching(Auth(Guard(rules=partial(Rules, rules)))) as (server, catalogue):
+        catalogue.found = attrs.evolve(FOUND, packages=[*others, RIPGREP, RIPGREP])
+        answer = await server.ask("/packages?q=rip&n=1")
+    assert [each["name"] for each in json.loads(answer.body)["packages"]] == ["ripgrep"]
 
 
 @pytest_twisted.ensureDeferred

@@ -1,7 +1,8 @@
 """Pages for people: in a browser as HTML, in a terminal as text."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from textwrap import fill
 from urllib.parse import parse_qs, urlsplit
 
@@ -65,10 +66,11 @@ class PagesApi:
     @app.route("/")
     async def start(self, request: Request) -> bytes:
         """The pull to type, and what is served."""
-        heads = self._heads(request)
-        running = [head for head in heads if head.state == "running"][:_RECENT]
+        heads = self._heads()
+        going = (head for head in heads if head.state == "running")
+        running = list(islice(self._seen(request, going), _RECENT))
         images = []
-        for head in _images(heads)[:_RECENT]:
+        for head in list(islice(self._seen(request, _images(heads)), _RECENT)):
             if manifest := await self._manifest(head):
                 images.append((head, sum(blob.size for blob in manifest.blobs)))
         provenance, fault = await self._provenance()
@@ -81,10 +83,11 @@ class PagesApi:
     @app.route("/images/<path:name>")
     async def image(self, request: Request, name: str) -> bytes:
         """What an image holds that was made here."""
-        heads = _images(self._heads(request))
+        heads = _images(self._heads())
         wanted = name if ":" in name else f"{name}:latest"
-        for head in heads:
-            if f"{head.name}:{head.tag}" == wanted and (manifest := await self._manifest(head)):
+        named = [head for head in heads if f"{head.name}:{head.tag}" == wanted]
+        for head in list(self._seen(request, named)):
+            if manifest := await self._manifest(head):
                 break
         else:
             return await _lost(
@@ -94,7 +97,7 @@ class PagesApi:
             )
         assert self._history is not None
         details = await self._history.details(head.id)
-        others = await self._others(heads, head)
+        others = await self._others(self._seen(request, heads), head)
         view = ImageView(host_of(request), head, manifest, details, others)
         if prefers_html(request):
             return await send_page(request, image_page(view))
@@ -135,11 +138,12 @@ class PagesApi:
                 text = "It was logged; the operator can say more."
                 return await _lost(request, "Something went wrong here", text, 500)
 
-    def _heads(self, request: Request) -> list[Head]:
-        """The builds that whoever asks may see."""
-        if self._history is None:
-            return []
-        return [head for head in self._history.heads() if self._sees(request, head)]
+    def _heads(self) -> list[Head]:
+        return [] if self._history is None else self._history.heads()
+
+    def _seen(self, request: Request, heads: Iterable[Head]) -> Iterator[Head]:
+        """The builds that whoever asks may see: no more of them are looked at than are taken."""
+        return (head for head in heads if self._sees(request, head))
 
     def _sees(self, request: Request, head: Head) -> bool:
         return self._auth.may_see(request, head.name, head.tag)
@@ -161,11 +165,16 @@ class PagesApi:
         except NixeryError:
             return None
 
-    async def _others(self, heads: Sequence[Head], own: Head) -> dict[str, int]:
+    async def _others(self, heads: Iterable[Head], own: Head) -> dict[str, int]:
         """In how many recent images besides one each layer is."""
-        digests = {head.digest: head for head in heads if head.digest != own.digest}
+        digests: dict[str | None, Head] = {}
+        for head in heads:
+            if head.digest != own.digest:
+                digests[head.digest] = head
+            if len(digests) == _COMPARED:
+                break
         counts: Counter[str] = Counter()
-        for head in list(digests.values())[:_COMPARED]:
+        for head in digests.values():
             if manifest := await self._manifest(head):
                 counts.update({str(blob.digest) for blob in manifest.blobs[1:]})
         return dict(counts)

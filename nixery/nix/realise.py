@@ -24,6 +24,7 @@ from nixery.nix.events import EventParser
 from nixery.nix.faults import state_faults
 from nixery.nix.hiding import without_place
 from nixery.nix.keeping import KeptRoots
+from nixery.nix.marks import new_mark
 from nixery.nix.process import Ended, OnLines
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
@@ -97,8 +98,8 @@ class Nix:
 
     async def _build(self, image: Image, pinned: PinnedSource, guard: str, emit: Emit) -> Account:
         source = await self._sources.request(pinned)
-        request = request_for(image, pinned, source)
-        account = Account()
+        account = Account(new_mark())
+        request = request_for(image, pinned, source, account.mark)
         # Evaluating one set takes the more memory the more often it is done at once.
         turn = await self._turns.take(canonical_json(pinned.pin.identity()))
         evaluation = _Evaluation(self._reactor, turn, self._time_limit)
@@ -179,17 +180,20 @@ def _listener(account: Account, source: Source, emit: Emit, evaluation: _Evaluat
     return on_lines
 
 
-def request_for(image: Image, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:
+def request_for(
+    image: Image, pinned: PinnedSource, source: dict[str, Any], mark: str
+) -> dict[str, Any]:
     """What ``realise.nix`` takes: everything that came from outside is data in it.
 
     :param source: where the set's files are.
+    :param mark: is to stand around what the expression says.
     """
     always = [name for name in ALWAYS if name not in image.packages]
     packages = [
         *({"name": name, "optional": False} for name in image.packages),
         *({"name": name, "optional": True} for name in always),
     ]
-    return set_request(image.system, pinned, source) | {"packages": packages}
+    return set_request(image.system, pinned, source) | {"packages": packages, "mark": mark}
 
 
 def set_request(system: str, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:

@@ -177,6 +177,9 @@ def _end_all() -> None:
             _kill(pid)
         try:
             os.waitpid(-1, 0)
+            # Not a look at all processes for each of thousands that have ended.
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         except ChildProcessError:
             return
 

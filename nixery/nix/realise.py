@@ -24,8 +24,9 @@ from nixery.nix.events import EventParser
 from nixery.nix.faults import state_faults
 from nixery.nix.hiding import without_place
 from nixery.nix.keeping import KeptRoots
+from nixery.nix.lines import OnLines
 from nixery.nix.marks import new_mark
-from nixery.nix.process import Ended, OnLines
+from nixery.nix.process import Ended
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
 
@@ -104,7 +105,7 @@ class Nix:
         turn = await self._turns.take(canonical_json(pinned.pin.identity()))
         evaluation = _Evaluation(self._reactor, turn, self._time_limit)
         building = self._nix_build(
-            request, guard, _listener(account, pinned.source, emit, evaluation)
+            request, guard, self._listener(account, pinned.source, emit, evaluation)
         )
         evaluation.limit(building)
         try:
@@ -138,6 +139,22 @@ class Nix:
             on_lines=on_lines,
         )
 
+    def _listener(
+        self, account: Account, source: Source, emit: Emit, evaluation: "_Evaluation"
+    ) -> OnLines:
+        """What makes events of the lines that Nix prints."""
+        parser = EventParser()
+
+        def on_lines(lines: list[bytes]) -> None:
+            for line in lines:
+                for event in parser.feed(line):
+                    for shown in account.note(without_place(source, self._commands.store, event)):
+                        emit(shown)
+            if account.found is not None:
+                evaluation.end()
+
+        return on_lines
+
 
 class _Evaluation:
     """The first part of a run of Nix: it has its turn, and a time limit."""
@@ -163,21 +180,6 @@ class _Evaluation:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._turn.end()
-
-
-def _listener(account: Account, source: Source, emit: Emit, evaluation: _Evaluation) -> OnLines:
-    """What makes events of the lines that Nix prints."""
-    parser = EventParser()
-
-    def on_lines(lines: list[bytes]) -> None:
-        for line in lines:
-            for event in parser.feed(line):
-                for shown in account.note(without_place(source, event)):
-                    emit(shown)
-        if account.found is not None:
-            evaluation.end()
-
-    return on_lines
 
 
 def request_for(

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.model.source import hide_credentials
 from nixery.nix.faults import state_faults
+from nixery.nix.lines import LastLines
 from nixery.nix.process import Ended, Processes
 
 T = TypeVar("T")
@@ -229,9 +230,9 @@ class Git:
         return ended.output.decode("utf-8", "surrogateescape")
 
     async def _run(self, argv: Sequence[str], limit: float) -> tuple[Ended, str]:
-        errors: list[bytes] = []
-        ended = await self._processes.run(argv, errors.extend, limit)
-        return ended, _reason(errors)
+        errors = LastLines()
+        ended = await self._processes.run(argv, errors.take, limit)
+        return ended, _reason(errors.text(b"; "))
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), state_faults()(work))
@@ -245,6 +246,5 @@ def _drop_unfinished(repository: str) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def _reason(errors: list[bytes]) -> str:
-    text = b"; ".join(line for line in errors if line.strip()).decode("utf-8", "replace")
+def _reason(text: str) -> str:
     return hide_credentials(text).removeprefix("fatal: ")[:500] or "git gave no reason"

@@ -172,6 +172,8 @@ def test_history_is_bounded(hostile: tuple[PackageSet, str], tmp_path: Path) -> 
         assert place.pull("endlessoutput").status == 400
         assert place.pull("endlesstrace").status == 400
         assert daemon.log_file.stat().st_size < 1_000_000
+        logs = (STORE / "nix" / "var" / "log").rglob(f"*-endless-output-{mark}*")
+        assert not list(logs)
         history = (tmp_path / "state" / "history").rglob("*")
         assert sum(path.stat().st_size for path in history if path.is_file()) < 2_000_000
 

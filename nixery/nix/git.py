@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.model.source import hide_credentials
 from nixery.nix.faults import state_faults
+from nixery.nix.keeper import remove
 from nixery.nix.lines import LastLines
 from nixery.nix.process import Ended, Processes
 
@@ -58,7 +59,8 @@ class Git:
 
     def start(self) -> None:
         """Drop what an earlier process left unfinished."""
-        shutil.rmtree(os.path.join(self._folder, "tmp"), ignore_errors=True)
+        if os.path.exists(left := os.path.join(self._folder, "tmp")):
+            remove(os.fsencode(left))
 
     async def ls_remote(self, url: str, *names: str, branches: bool = False) -> dict[str, str]:
         """What a remote's full names of revisions stand for.
@@ -100,8 +102,8 @@ class Git:
 
     async def discard(self, folder: str) -> None:
         """Delete what :meth:`checkout` made."""
-        place = os.path.dirname(folder)
-        await self._in_thread(lambda: shutil.rmtree(place, ignore_errors=True))
+        place = os.fsencode(os.path.dirname(folder))
+        await self._in_thread(lambda: remove(place))
 
     async def last_of_day(self, url: str, branch: str, start: int, end: int) -> str | None:
         """The last commit on a branch's first-parent line that was made in a span of time.

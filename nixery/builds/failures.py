@@ -16,6 +16,7 @@ PASSING = (
     errors.SourceUnavailable,
     errors.SourceChanged,
     errors.NixUnavailable,
+    errors.PackerKilled,
     errors.StorageFull,
     errors.StorageUnavailable,
 )

@@ -81,6 +81,7 @@ class RegistryService(Service):
         self._phases = phases
         self._patience = patience
         self._draining: Deferred[None] | None = None
+        self._ending = False
         self._notifier = Notifier(reactor, environ)
         handlers = {
             signal.SIGTERM: self._asked_to_stop,
@@ -148,7 +149,8 @@ class RegistryService(Service):
     def _asked_to_stop(self) -> None:
         if self._draining is not None:
             self._draining.cancel()
-        elif self.running:
+        elif self.running and not self._ending:
+            self._ending = True
             self._log.info(
                 "stopping; answers in flight get {patience:g} s, or until the next signal",
                 patience=self._patience,
@@ -162,7 +164,7 @@ class RegistryService(Service):
 
     def _failed(self, failure: Failure) -> None:
         """Say why the daemon can't run, and end it with an exit code that says so too."""
-        if not self.running:  # it was stopped before it had started
+        if not self.running or self._ending:  # it was stopped before it had started
             return
         self._log.critical("cannot start: {reason}", reason=failure.getErrorMessage())
         # twistd itself knows no way to exit with anything but 0 once the reactor runs.

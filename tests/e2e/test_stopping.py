@@ -181,3 +181,12 @@ def test_a_thread_that_a_disk_keeps_waiting(start_daemon: StartDaemon, tmp_path:
     finally:
         os.close(writer)
     assert "threads do not end" in daemon.log
+
+
+def test_signals_all_at_once(start_daemon: StartDaemon) -> None:
+    """A daemon that is told several times to end does so once, and well."""
+    daemon = start_daemon()
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+        daemon.process.send_signal(number)
+    assert daemon.process.wait(timeout=60) == 0
+    assert not daemon.failures

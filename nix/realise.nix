@@ -2,8 +2,9 @@
 # derivation of each package. What was found, and what is wrong with a name, is said as JSON
 # between two marks on standard error, where nixery/nix/answers.py reads it.
 #
-# `request` is JSON, and data whatever it holds. Nothing of nixpkgs is needed: any attribute set,
-# or function to one, serves. It works with Nix 2.8 and later.
+# `request` is JSON, and data whatever it holds; the mark is in it too, which no package knows.
+# Nothing of nixpkgs is needed: any attribute set, or function to one, serves. It works with Nix
+# 2.8 and later.
 { request }:
 let
   inherit (builtins)
@@ -12,7 +13,7 @@ let
 
   asked = builtins.fromJSON request;
 
-  say = value: "@nixery@${toJSON value}@nixery@";
+  say = value: "${asked.mark}${toJSON value}${asked.mark}";
   refuse = value: throw (say value);
 
   # The contexts tell faults apart: of the source, of the set as a whole, of one package.

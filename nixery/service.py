@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from nixery.signals import Signals
 from nixery.systemd import Notifier
 
 _LAST_WORDS = 0.25  # seconds
+_FINISH = 20.0
+"""Seconds that the parts may take to end, after the answers: more than Nix and packers get."""
 
 Step = Callable[[], Coroutine[Any, Any, None]]
 
@@ -78,6 +81,7 @@ class RegistryService(Service):
         self._phases = phases
         self._patience = patience
         self._draining: Deferred[None] | None = None
+        self._ending = False
         self._notifier = Notifier(reactor, environ)
         handlers = {
             signal.SIGTERM: self._asked_to_stop,
@@ -145,11 +149,13 @@ class RegistryService(Service):
     def _asked_to_stop(self) -> None:
         if self._draining is not None:
             self._draining.cancel()
-        elif self.running:
+        elif self.running and not self._ending:
+            self._ending = True
             self._log.info(
                 "stopping; answers in flight get {patience:g} s, or until the next signal",
                 patience=self._patience,
             )
+            _end_within(self._patience + _FINISH)
             self._reactor.stop()
 
     def _asked_to_reload(self) -> None:
@@ -158,9 +164,21 @@ class RegistryService(Service):
 
     def _failed(self, failure: Failure) -> None:
         """Say why the daemon can't run, and end it with an exit code that says so too."""
-        if not self.running:  # it was stopped before it had started
+        if not self.running or self._ending:  # it was stopped before it had started
             return
         self._log.critical("cannot start: {reason}", reason=failure.getErrorMessage())
         # twistd itself knows no way to exit with anything but 0 once the reactor runs.
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()
+
+
+def _end_within(seconds: float) -> None:
+    """End the process for threads that a disk keeps waiting: they would keep it for ever."""
+
+    def end() -> None:
+        os.write(2, b"nixery: some threads do not end: they are left\n")
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()

@@ -1,5 +1,6 @@
 """What a build tells of itself while it runs."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from twisted.internet.interfaces import IReactorTime
@@ -22,6 +23,8 @@ from nixery.model.events import (
 )
 
 _LONGEST = 1000  # characters of a line; Nix's traces have many more
+_MOST = 200
+"""Lines of one kind. A set may have Nix say something for ever."""
 
 
 class Journal:
@@ -44,13 +47,20 @@ class Journal:
         self._build = build
         self._request = request
         self._began = clock.seconds()
+        self._told: Counter[type[Event]] = Counter()
         self._tell(f"asked for, and not known yet: build {build}")
 
     def emit(self, event: Event) -> None:
         """Take an event."""
         words = describe(event)
-        if words is not None:
+        if words is None:
+            return
+        kind = type(event)
+        self._told[kind] += 1
+        if self._told[kind] <= _MOST:
             self._tell(words)
+        elif self._told[kind] == _MOST + 1:
+            self._tell("more of the same is in the build's history alone")
 
     def done(self, digest: str) -> None:
         """The build succeeded."""

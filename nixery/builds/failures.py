@@ -1,5 +1,6 @@
 """Images that could not be made a moment ago."""
 
+import copy
 from collections.abc import Callable
 
 import attrs
@@ -16,6 +17,7 @@ PASSING = (
     errors.SourceUnavailable,
     errors.SourceChanged,
     errors.NixUnavailable,
+    errors.PackerKilled,
     errors.StorageFull,
     errors.StorageUnavailable,
 )
@@ -48,10 +50,12 @@ class Failures:
         self._recent: Recent[str, Failure] = Recent(now, _MOST)
 
     def get(self, key: str) -> Failure | None:
-        """The failure of an image key, if it was a moment ago."""
-        return self._recent.get(key, self._ttl)
+        """The failure of an image key, if it was a moment ago; its error is the caller's own."""
+        failure = self._recent.get(key, self._ttl)
+        return None if failure is None else Failure(copy.copy(failure.error), failure.build)
 
     def note(self, key: str, error: BaseException, build: str) -> None:
         """Remember why an image could not be made, if it will fail in the same way again."""
         if isinstance(error, NixeryError) and not isinstance(error, PASSING):
-            self._recent.put(key, Failure(error, build))
+            # Without its traceback, which holds all that Nix has told, such as a set's names.
+            self._recent.put(key, Failure(copy.copy(error), build))

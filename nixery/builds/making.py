@@ -34,7 +34,7 @@ from nixery.model.manifest import (
 )
 from nixery.model.rootfs import Output, RootFs, make_rootfs
 from nixery.model.source import PinnedSource
-from nixery.packing.listing import list_output
+from nixery.packing.listing import MOST, list_output, weight
 
 
 class IMakerReactor(IReactorThreads, IReactorTime):
@@ -131,10 +131,11 @@ class ImageMaker:
             packages: dict[str, str] = {}
             for root in realisation.roots:
                 packages.setdefault(root.path, root.package)
-            outputs = [
-                Output(package, path, list_output(path, self._nix.physical))
-                for path, package in packages.items()
-            ]
+            outputs, left = [], MOST
+            for path, package in packages.items():
+                listing = list_output(path, self._nix.physical, left)
+                left -= weight(listing)
+                outputs.append(Output(package, path, listing))
             return make_rootfs(outputs)
 
         try:

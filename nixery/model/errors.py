@@ -351,7 +351,8 @@ class PackingFailed(NixeryError):
 
 @attrs.define
 class PackerKilled(PackingFailed):
-    """A packing process was ended by a signal: nothing is wrong with the layer."""
+    """A packing process was ended by a signal, or could not be started: nothing is wrong with the
+    layer."""
 
 
 @attrs.define

@@ -147,7 +147,7 @@ class _Tree:
         lost: set[str] = set()
         for name in sorted(output.listing, key=os.fsencode):
             top = name.partition("/")[0]
-            if top in _LEFT_OUT or any(parent in lost for parent in _parents(name)):
+            if top in _LEFT_OUT or (lost and any(parent in lost for parent in _parents(name))):
                 continue
             if name in _EXPECTED and output.listing[name].kind is Kind.DANGLING:
                 continue

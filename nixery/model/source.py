@@ -14,7 +14,8 @@ FORMAT_VERSION = 2
 
 NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"
 
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"]+")
+# Without the scheme: to look for one takes time that grows with the square of a word's length.
+_URL = re.compile(r"://[^\s'\"]+")
 _LOCAL = re.compile(r"(?:(?:git\+)?file://|path:)?(/[^?#]*)")
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -4,7 +4,6 @@ The expression says JSON between two marks; everything else is Nix's own text, o
 what names a derivation or a known fault of the machine is understood.
 """
 
-import json
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -32,24 +31,27 @@ from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
 from nixery.model.text import plain
 from nixery.nix.faults import full_store
+from nixery.nix.marks import fits, marked, without_marked
 
 TAIL = 20
 """Lines of a failed derivation's log that its error quotes."""
 _LINE = 400
 _INSIDE = 5
 _ERRORS_KEPT = 50
-_MARK = re.compile(r"@nixery@(\{.*?\})@nixery@", re.DOTALL)
+_ERROR_ENDS = 10_000
+_STAGES_KEPT = 100
 # With the output that was wanted of it: X.drv!out, and since 2.15 X.drv^out.
-_DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^']+\.drv)(?:[!^][^']*)?'")
+_DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^'!^]+\.drv)(?:[!^][^']*)?'")
 _FOR_ANOTHERS_SAKE = (
     *("dependencies of derivation", "dependency failed", "dependencies failed"),
     "error: build of ",
 )
 # An output that Nix looks at, in a builder's own root at times, and does not take.
 _REJECTED = re.compile(
-    r"'\S*/nix/store/[0-9a-z]{32}-(?P<output>[^/']+)(?P<file>/[^']*)?'(?: for output '[^']+')?"
+    r"'(?P<path>[^']*)'(?: for output '[^']+')?"
     r"(?: has (?P<type>an unsupported type)|; rejecting this build output)"
 )
+_OUTPUT = re.compile(r".*/nix/store/[0-9a-z]{32}-(?P<name>[^/]+)(?P<file>/.*)?", re.DOTALL)
 _ENDLESS = "stack overflow (possible infinite recursion)"
 _TIMED_OUT = 101  # an exit code of nix-build
 # What is of level 0 and no error: advice, and what a set traces.
@@ -76,11 +78,16 @@ class Account:
     """What is to be remembered of a run of Nix: packages, errors, ends of build logs.
 
     It is bounded, whatever a package prints.
+
+    :param mark: what ``realise.nix`` says stands between two of these.
+    :param stages: what evaluation was at when it failed.
     """
 
+    mark: str
     found: list[dict[str, Any]] | None = None
     refused: dict[str, Any] | None = None
     errors: list[str] = attrs.Factory(list)
+    stages: list[dict[str, Any]] = attrs.Factory(list)
     tails: dict[str, deque[str]] = attrs.Factory(dict)
     timed_out: str | None = None
     _building: set[str] = attrs.Factory(set)
@@ -94,7 +101,7 @@ class Account:
         match event:
             case LogLine(derivation=derivation, line=line):
                 tail = self.tails.setdefault(derivation, deque(maxlen=TAIL))
-                tail.append(_printable(plain(line))[:_LINE])
+                tail.append(_printable(plain(line[: 10 * _LINE]))[:_LINE])
             case BuildStarted(derivation=derivation):
                 self._building.add(derivation)
             case BuildStopped(derivation=derivation):
@@ -105,22 +112,24 @@ class Account:
         return [event]
 
     def _said(self, event: Said, text: str) -> list[Event]:
-        for document in _marked(text):
-            if _fits(document, _FOUND):
+        for document in marked(text, self.mark):
+            if fits(document, _FOUND):
                 self.found = document["found"]
                 return [
                     Found(f["package"], ".".join(f["attribute"]), f["name"]) for f in self.found
                 ]
-            if _fits(document, {"error": str}) and _refuses(document):
+            if fits(document, {"error": str}) and _refuses(document):
                 self.refused = document
                 return []
+            if fits(document, _STAGE) and len(self.stages) < _STAGES_KEPT:
+                self.stages.append(document)
         if "timed out after" in text and not _DERIVATION.search(text):
             # Nix 2.34 does not say which one it was: the one that it stopped just before.
             self.timed_out = self._stopped
         # What Nix says with its last breath, such as of its stack's end, has no level.
         is_error = event.level == 0 and not text.startswith(_NO_ERROR)
         if len(self.errors) < _ERRORS_KEPT and (is_error or text.startswith("error: ")):
-            self.errors.append(text)
+            self.errors.append(_ends(without_marked(text, self.mark)))
         return [event]
 
     def outgrown(self, limit: int) -> MemoryExceeded:
@@ -167,7 +176,7 @@ def failure(
     if code is None:
         return NixUnavailable("it was killed")
     if account.found is None:
-        return _not_evaluated(text, pinned)
+        return _not_evaluated(text, account.stages, pinned)
     return _not_built(account, code, text, time_limit)
 
 
@@ -200,8 +209,7 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
             return EvaluationFailed(f"it is {document['kind']} and not an attribute set")
 
 
-def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
-    stages = [document for document in _marked(text) if _fits(document, _STAGE)]
+def _not_evaluated(text: str, stages: list[dict[str, Any]], pinned: PinnedSource) -> NixeryError:
     message = _first_words(text)
     if full := full_store(text):
         return full
@@ -211,9 +219,9 @@ def _not_evaluated(text: str, pinned: PinnedSource) -> NixeryError:
         return EvaluationFailed(_ENDLESS)
     if not stages:
         return NixUnavailable(message or "it gave no reason")
-    package = next((d["package"] for d in stages if _fits(d, {"package": str})), None)
+    package = next((d["package"] for d in stages if fits(d, {"package": str})), None)
     where = f"{package}: " if package and package not in message else ""
-    return EvaluationFailed(where + message, _MARK.sub("", text))
+    return EvaluationFailed(where + message, text)
 
 
 def _not_built(account: Account, code: int, text: str, time_limit: int) -> NixeryError:
@@ -223,10 +231,8 @@ def _not_built(account: Account, code: int, text: str, time_limit: int) -> Nixer
         log = list(account.tails.get(account.timed_out, ()))
         return BuildTimedOut(account.timed_out, time_limit, log)
     path, said = _failed_derivation(account.errors)
-    if path is None and (rejected := _REJECTED.search(text)):
-        fault = rejected["type"] or "a suspicious owner or permissions"
-        reason = f"Nix does not take its output: {rejected['file'] or 'it'} has {fault}"
-        return BuildFailed(rejected["output"], reason, [])
+    if path is None and (rejected := _rejected(text)) is not None:
+        return rejected
     if path is None:
         return NixUnavailable(_first_words(text) or f"it ended with exit code {code}")
     derivation = store_name(path)
@@ -234,6 +240,16 @@ def _not_built(account: Account, code: int, text: str, time_limit: int) -> Nixer
     if code == _TIMED_OUT or "timed out after" in said:
         return BuildTimedOut(derivation, time_limit, log)
     return BuildFailed(derivation, _reason(said), log)
+
+
+def _rejected(text: str) -> BuildFailed | None:
+    """Why Nix did not take what was built, if that is what it says."""
+    for match in _REJECTED.finditer(text):
+        if output := _OUTPUT.fullmatch(match["path"]):
+            fault = match["type"] or "a suspicious owner or permissions"
+            reason = f"Nix does not take its output: {output['file'] or 'it'} has {fault}"
+            return BuildFailed(output["name"], reason, [])
+    return None
 
 
 def _failed_derivation(errors: Sequence[str]) -> tuple[str | None, str]:
@@ -265,7 +281,7 @@ def _first_words(text: str) -> str:
         text = text[behind.start(1) :]
     for line in text.removeprefix("error:").splitlines():
         stripped = line.strip()
-        if stripped.startswith(("… ", "at ", "(use '--show-trace'", "@nixery@")) and lines:
+        if stripped.startswith(("…", "at ", "(use '--show-trace'")) and lines:
             break
         if stripped in ("error:", "error", "") and not lines:
             continue
@@ -273,32 +289,16 @@ def _first_words(text: str) -> str:
     return _printable("\n".join(lines).strip())
 
 
-def _marked(text: str) -> list[dict[str, Any]]:
-    documents = []
-    for match in _MARK.finditer(text):
-        try:
-            documents.append(json.loads(match[1]))
-        except (ValueError, RecursionError):  # a package set's own text that looks like ours
-            continue
-    return documents
-
-
 def _refuses(document: dict[str, Any]) -> bool:
     shape = _REFUSED.get(document["error"])
-    return shape is not None and _fits(document, shape)
+    return shape is not None and fits(document, shape)
 
 
-def _fits(value: Any, shape: Any) -> bool:
-    """Whether JSON has a form: of a type, a list of a form, an object with at least some keys."""
-    match shape:
-        case dict():
-            return isinstance(value, dict) and all(
-                key in value and _fits(value[key], inner) for key, inner in shape.items()
-            )
-        case [inner]:
-            return isinstance(value, list) and all(_fits(each, inner) for each in value)
-        case _:
-            return isinstance(value, shape)
+def _ends(text: str) -> str:
+    """A text without the middle, if it is long: the message stands at one of its ends."""
+    if len(text) <= 2 * _ERROR_ENDS:
+        return text
+    return f"{text[:_ERROR_ENDS]}\n…\n{text[-_ERROR_ENDS:]}"
 
 
 def _printable(text: str) -> str:

@@ -11,11 +11,19 @@ from nixery.model.errors import NixUnavailable
 from nixery.model.source import LockedFlake
 from nixery.nix.faults import full_store
 from nixery.nix.flakes import parse_flake_archive, parse_flake_metadata
-from nixery.nix.process import Ended, OnLines, Processes
+from nixery.nix.lines import LastLines, OnLines
+from nixery.nix.process import Ended, Processes
 
 _NIX_COMMAND = ("--extra-experimental-features", "nix-command")
 _FLAKES = ("--extra-experimental-features", "nix-command flakes")
 _AS_LOCKED = ("--json", "--no-update-lock-file", "--no-write-lock-file", "--")
+_OWN_STORE = (
+    # Nix as root wants a group of build users, which a store of one's own has no need of.
+    *("--option", "build-users-group", ""),
+    # What builders print is in the histories of builds, which are bounded; these logs are not,
+    # and no garbage collection removes them.
+    *("--option", "keep-build-log", "false"),
+)
 _AT_ONCE = 1000
 """Paths that fit on one command line, whatever the system's limit."""
 
@@ -115,20 +123,19 @@ class Commands:
         return await self._output("nix-instantiate", *options, "--", expression)
 
     async def _output(self, program: str, *arguments: str) -> str:
-        errors: list[bytes] = []
-        ended = await self.run(program, *arguments, on_lines=errors.extend)
+        errors = LastLines()
+        ended = await self.run(program, *arguments, on_lines=errors.take)
         if ended.outgrown:
             raise NixUnavailable(f"{program} takes more than {self.memory:,} bytes of memory")
         if ended.code != 0:
-            text = b"\n".join(errors).decode("utf-8", "replace")
+            text = errors.text()
             raise full_store(text) or NixUnavailable(text[:2000])
         return ended.output.decode("utf-8")
 
     def _options(self) -> list[str]:
         if self.store is None:
             return []
-        # Nix as root wants a group of build users, which a store of one's own has no need of.
-        return ["--store", self.store, "--option", "build-users-group", ""]
+        return ["--store", self.store, *_OWN_STORE]
 
 
 def request_options(request: dict[str, Any]) -> list[str]:

@@ -88,16 +88,23 @@ def _walk(top: str) -> Iterator[tuple[str, str, os.stat_result]]:
     facts = os.lstat(top)
     yield top, ".", facts
     if stat.S_ISDIR(facts.st_mode):
-        yield from _walk_below(top, "")
+        yield from _walk_below(top)
 
 
-def _walk_below(folder: str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
-    for entry in entries:
-        if entry.name == ".git":
+def _walk_below(folder: str) -> Iterator[tuple[str, str, os.stat_result]]:
+    """Without recursion, however deep the folders are."""
+    stack = [_entries(folder, "")]
+    while stack:
+        entry, name = next(stack[-1], (None, ""))
+        if entry is None:
+            stack.pop()
             continue
-        name = prefix + entry.name
         yield entry.path, name, entry.stat(follow_symlinks=False)
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk_below(entry.path, f"{name}/")
+            stack.append(_entries(entry.path, f"{name}/"))
+
+
+def _entries(folder: str, prefix: str) -> Iterator[tuple["os.DirEntry[str]", str]]:
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
+    return ((entry, prefix + entry.name) for entry in entries if entry.name != ".git")

@@ -1,9 +1,6 @@
 """git, as far as package sources need it: what a remote has, and the files of a commit."""
 
-import glob
-import hashlib
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -15,7 +12,18 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.model.source import hide_credentials
 from nixery.nix.faults import full_store, state_faults
+from nixery.nix.lines import LastLines
 from nixery.nix.process import Ended, Processes
+from nixery.nix.repositories import (
+    NEW,
+    OLD,
+    drop_old,
+    drop_unfinished,
+    make_room,
+    move,
+    path_of,
+    remove_all,
+)
 
 T = TypeVar("T")
 
@@ -30,7 +38,6 @@ _AT_ONCE = 8
 # No process of git's own may go on after the one that is waited for, and none may be asked
 # for that a repository's configuration names.
 _OPTIONS = ("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false")
-_NEW, _OLD = ".new", ".old"
 _NO_HEAD = "--no-write-fetch-head"
 # What a server says that knows the commit not, or gives out none but its branches' tips.
 _UNKNOWN = ("not our ref", "couldn't find remote ref", "no such remote ref")
@@ -39,6 +46,10 @@ _TIPS_ALONE = ("unadvertised object", "dumb http transport", "does not support s
 
 class GitFailed(Exception):
     """git ended with an error; the text of it is git's own, without credentials."""
+
+
+class GitStopped(GitFailed):
+    """git was ended, since it took too much time or memory."""
 
 
 class CommitUnknown(Exception):
@@ -60,9 +71,8 @@ class Git:
 
     def start(self) -> None:
         """Drop what an earlier process left unfinished."""
-        _remove(os.path.join(self._folder, "tmp"))
-        for path in glob.glob(os.path.join(glob.escape(self._folder), f"*{_OLD}")):
-            _remove(path)
+        remove_all(os.path.join(self._folder, "tmp"))
+        drop_old(self._folder)
 
     async def ls_remote(self, url: str, *names: str, branches: bool = False) -> dict[str, str]:
         """What a remote's full names of revisions stand for.
@@ -108,7 +118,7 @@ class Git:
     async def discard(self, folder: str) -> None:
         """Delete what :meth:`checkout` made."""
         place = os.path.dirname(folder)
-        await self._in_thread(lambda: _remove(place))
+        await self._in_thread(lambda: remove_all(place))
 
     async def last_of_day(self, url: str, branch: str, start: int, end: int) -> str | None:
         """The last commit on a branch's first-parent line that was made in a span of time.
@@ -150,23 +160,25 @@ class Git:
     ) -> T:
         """Do something with the repositories of a remote; should that fail, once more without
         what was in them: a power cut, or the disk, may have damaged it."""
-        paths = [self._path(url, purpose) for purpose in purposes]
+        paths = [path_of(self._folder, url, purpose) for purpose in purposes]
         there = [path for path in paths if os.path.exists(path)]
         try:
             return await work()
+        except GitStopped:
+            raise
         except GitFailed as error:
             if not there or full_store(str(error)) is not None:
                 raise
         async with self._lock(f"{url} anew"):
-            await self._in_thread(lambda: _move(there, "", _OLD))
+            await self._in_thread(lambda: move(there, "", OLD))
             try:
                 result = await work()
             except BaseException:
                 # It was not that; what is there is worth something while the remote is away.
-                await self._in_thread(lambda: _move(there, _OLD, ""))
+                await self._in_thread(lambda: move(there, OLD, ""))
                 raise
             for path in there:
-                await self._in_thread(partial(_remove, path + _OLD))
+                await self._in_thread(partial(remove_all, path + OLD))
             return result
 
     async def _fetch(self, url: str, commit: str) -> str:
@@ -228,29 +240,21 @@ class Git:
 
     async def _repository(self, url: str, purpose: str) -> str:
         """A bare repository for what is fetched from a remote."""
-        path = self._path(url, purpose)
+        path = path_of(self._folder, url, purpose)
         if not os.path.exists(os.path.join(path, "HEAD")):
-            new = path + _NEW
-            await self._in_thread(lambda: self._make_room(new))
+            new = path + NEW
+            await self._in_thread(lambda: make_room(new))
             ended, errors = await self._run(["git", "init", "--quiet", "--bare", new], ASK_LIMIT)
             if ended.code != 0:
                 raise GitFailed(errors)
-            await self._in_thread(lambda: _move([path], _NEW, ""))
+            await self._in_thread(lambda: move([path], NEW, ""))
         return path
-
-    def _path(self, url: str, purpose: str) -> str:
-        name = hashlib.sha256(f"{url} {purpose}".encode("utf-8", "surrogateescape")).hexdigest()
-        return os.path.join(self._folder, f"{name[:32]}.git")
-
-    def _make_room(self, path: str) -> None:
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        _remove(path)
 
     def _lock(self, key: str) -> DeferredLock:
         return self._locks.setdefault(key, DeferredLock())
 
     async def _fetch_remote(self, repository: str, what: Sequence[str]) -> str:
-        await self._in_thread(lambda: _drop_unfinished(repository))
+        await self._in_thread(lambda: drop_unfinished(repository))
         # As a pack, which is there whole or not at all.
         fetch = ("-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--no-tags", _NO_HEAD)
         return await self._remote((f"--git-dir={repository}", *fetch, *what), FETCH_LIMIT)
@@ -261,42 +265,21 @@ class Git:
     async def _remote(self, arguments: Sequence[str], limit: float) -> str:
         ended, errors = await self._run(["git", *_OPTIONS, *arguments], limit)
         if ended.timed_out:
-            raise GitFailed(f"no answer within {limit:.0f} s")
+            raise GitStopped(f"no answer within {limit:.0f} s")
         if ended.outgrown:
-            raise GitFailed(f"it takes more than {self._processes.memory:,} bytes of memory")
+            raise GitStopped(f"it takes more than {self._processes.memory:,} bytes of memory")
         if ended.code != 0:
             raise GitFailed(errors)
         return ended.output.decode("utf-8", "surrogateescape")
 
     async def _run(self, argv: Sequence[str], limit: float) -> tuple[Ended, str]:
-        errors: list[bytes] = []
-        ended = await self._processes.run(argv, errors.extend, limit)
-        return ended, _reason(errors)
+        errors = LastLines()
+        ended = await self._processes.run(argv, errors.take, limit)
+        return ended, _reason(errors.text(b"; "))
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), state_faults()(work))
 
 
-def _remove(path: str) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _move(paths: Sequence[str], before: str, after: str) -> None:
-    """Rename those of some folders that are there, by the ends of their names."""
-    for path in paths:
-        if os.path.exists(path + before):
-            _remove(path + after)
-            os.rename(path + before, path + after)
-
-
-def _drop_unfinished(repository: str) -> None:
-    """Remove locks and files of processes of git that were killed: none is at it now."""
-    for folder, _, names in os.walk(repository):
-        for name in names:
-            if name.endswith(".lock") or name.startswith("tmp_"):
-                os.unlink(os.path.join(folder, name))
-
-
-def _reason(errors: list[bytes]) -> str:
-    text = b"; ".join(line for line in errors if line.strip()).decode("utf-8", "replace")
+def _reason(text: str) -> str:
     return hide_credentials(text).removeprefix("fatal: ")[:500] or "git gave no reason"

@@ -23,6 +23,7 @@ from nixery.model.packages import Path, told_path
 from nixery.model.source import PinnedSource
 from nixery.nix.commands import Commands, request_options
 from nixery.nix.keeper import leave_folder, take_folder
+from nixery.nix.lines import LastLines
 from nixery.nix.process import Ended, Processes
 from nixery.nix.realise import set_request
 from nixery.nix.sources import Sources
@@ -128,11 +129,11 @@ class Indexer:
             await self._in_thread(lambda: _write(os.path.join(folder, kind), pieces))
             store = f"{self._commands.store or ''}/nix/store"
             python = (sys.executable, "-P", "-m", "nixery.nix.indexing", kind, folder, store)
-            errors: list[bytes] = []
+            errors = LastLines()
             command = [*_LOW_PRIORITY, *python]
-            ended = await self._processes.run(command, errors.extend, self._limits.seconds)
+            ended = await self._processes.run(command, errors.take, self._limits.seconds)
             if ended.code != 0:
-                raise NixUnavailable(b"\n".join(errors).decode("utf-8", "replace")[-500:])
+                raise NixUnavailable(errors.text()[-500:])
             return await self._in_thread(lambda: _read(os.path.join(folder, "made")))
         finally:
             await self._in_thread(lambda: leave_folder(*taken))

@@ -105,8 +105,20 @@ def take_folder(parent: bytes) -> tuple[bytes, int] | None:
 
 def leave_folder(path: bytes, held: int) -> None:
     """Remove such a folder with all that is in it."""
-    _remove(path)
+    remove(path)
     os.close(held)
+
+
+def remove(path: bytes) -> None:
+    """Remove a folder with all that others have left in it: it may be thousands of levels deep, or
+    forbid to look in. What can't be removed is left."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+        return
+    # These two can do with such folders, unlike shutil.
+    name = os.fsdecode(path)
+    _run("chmod", "-R", "u+rwx", "--", name)
+    _run("rm", "-rf", "--", name)
 
 
 def _lock(path: bytes) -> int | None:
@@ -130,17 +142,6 @@ def _remove_if_left(path: bytes) -> None:
     held = _lock(path)
     if held is not None:
         leave_folder(path, held)
-
-
-def _remove(path: bytes) -> None:
-    """Remove a folder with all that builders have left in it, which may forbid to look in."""
-    with contextlib.suppress(OSError):
-        os.rmdir(path)
-        return
-    # These two can do with folders that are a thousand levels deep, or forbid to look in.
-    name = os.fsdecode(path)
-    _run("chmod", "-R", "u+rwx", "--", name)
-    _run("rm", "-rf", "--", name)
 
 
 def _run(*argv: str) -> None:
@@ -177,6 +178,9 @@ def _end_all() -> None:
             _kill(pid)
         try:
             os.waitpid(-1, 0)
+            # Not a look at all processes for each of thousands that have ended.
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         except ChildProcessError:
             return
 

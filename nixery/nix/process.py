@@ -8,7 +8,7 @@ process dies, however it dies.
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -28,15 +28,14 @@ from twisted.python.failure import Failure
 from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.model.limits import BuildLimits
 from nixery.nix import keeper
+from nixery.nix.lines import LineSplitter, OnLines
 from nixery.nix.weighing import Weighing
 
 KEEPER = keeper.__file__
-MAX_LINE = 4 * 1024 * 1024
-"""Bytes of a line that are kept; what is behind them is dropped."""
+MAX_OUTPUT = 256 * 1024 * 1024
+"""Bytes of standard output that a child may print."""
 GRACE = 5.0
 """Seconds between TERM and KILL."""
-
-OnLines = Callable[[list[bytes]], None]
 
 
 class IProcessReactor(IReactorProcess, IReactorTime):
@@ -61,44 +60,6 @@ class Ended:
     outgrown: bool = False
 
 
-class LineSplitter:
-    """Cuts a stream into lines, whatever its pieces are, and passes them on in batches.
-
-    :param limit: bytes of a line that are kept.
-    """
-
-    def __init__(self, on_lines: OnLines, limit: int = MAX_LINE) -> None:
-        self._on_lines = on_lines
-        self._limit = limit
-        self._rest = b""
-        self._skipping = False
-
-    def feed(self, data: bytes) -> None:
-        """Take the next piece."""
-        *whole, rest = data.split(b"\n")
-        if whole:
-            whole[0] = self._rest + whole[0]
-            self._rest = b""
-            if self._skipping:
-                whole.pop(0)
-                self._skipping = False
-            if whole:
-                self._on_lines([line[: self._limit] for line in whole])
-        if self._skipping:
-            return
-        self._rest += rest
-        if len(self._rest) > self._limit:
-            self._on_lines([self._rest[: self._limit]])
-            self._rest = b""
-            self._skipping = True
-
-    def finish(self) -> None:
-        """Pass on what stands after the last line's end."""
-        if self._rest:
-            self._on_lines([self._rest])
-            self._rest = b""
-
-
 @attrs.define(eq=False)
 class _Forwarder(ProcessProtocol):
     """Tells a :class:`_Child` what Twisted tells."""
@@ -106,7 +67,7 @@ class _Forwarder(ProcessProtocol):
     child: "_Child"
 
     def outReceived(self, data: bytes) -> None:
-        self.child.output.append(data)
+        self.child.printed(data)
 
     def errReceived(self, data: bytes) -> None:
         self.child.errors.feed(data)
@@ -119,13 +80,17 @@ class _Forwarder(ProcessProtocol):
 
 
 class _Child:
-    def __init__(self, reactor: IProcessReactor, errors: LineSplitter, grace: float) -> None:
-        self.output: list[bytes] = []
+    def __init__(
+        self, reactor: IProcessReactor, errors: LineSplitter, grace: float, most: int
+    ) -> None:
         self.errors = errors
         self.gone: Deferred[None] = Deferred()
         self.result: Deferred[Ended] = Deferred(lambda _: self.stop())
         self._reactor = reactor
         self._grace = grace
+        self._most = most
+        self._output: list[bytes] = []
+        self._printed = 0
         self._timed_out = self._outgrown = False
         self._timers: list[IDelayedCall] = []
         self._transport: IProcessTransport | None = None
@@ -163,6 +128,16 @@ class _Child:
             os.kill(self._pid, signal.SIGTERM)
         self._timers.append(self._reactor.callLater(self._grace, self._kill))
 
+    def printed(self, data: bytes) -> None:
+        """Keep what came from standard output; end the child when that is too much."""
+        before, self._printed = self._printed, self._printed + len(data)
+        if self._printed <= self._most:
+            self._output.append(data)
+        elif before <= self._most:
+            self._output.clear()
+            self.errors.feed(b"\nit prints more than %d bytes\n" % self._most)
+            self.stop()
+
     def exited(self) -> None:
         """Take note that the child itself is gone, while others may still hold its pipes.
 
@@ -190,7 +165,7 @@ class _Child:
     def _outcome(self, reason: Failure) -> Ended:
         # ProcessDone is a ProcessTerminated with exit code 0 in all but name.
         value = cast(ProcessTerminated, reason.value)
-        output = b"".join(self.output)
+        output = b"".join(self._output)
         return Ended(value.exitCode, value.signal, self._timed_out, output, self._outgrown)
 
     def _time_is_up(self) -> None:
@@ -217,15 +192,19 @@ class Processes:
         environ: Mapping[str, str],
         grace: float = GRACE,
         memory: int = BuildLimits().memory,
+        output: int = MAX_OUTPUT,
     ) -> None:
         """
         :param environ: all that the children see of one.
         :param grace: seconds between TERM and KILL.
         :param memory: bytes that each may have, without the processes that it starts.
+        :param output: bytes that each may print to its standard output: one that prints more is
+            ended, and has no output.
         """
         self.memory = memory
         self._reactor = reactor
         self._grace = grace
+        self._output = output
         self._environ = environ
         self._children: set[_Child] = set()
         self._stopping = False
@@ -248,7 +227,7 @@ class Processes:
         """
         if self._stopping:
             return fail(ShuttingDown())
-        child = _Child(self._reactor, LineSplitter(on_lines), self._grace)
+        child = _Child(self._reactor, LineSplitter(on_lines), self._grace, self._output)
         result = child.result
         try:
             child.start(argv, self._environ, limit, self.memory)

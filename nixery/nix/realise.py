@@ -24,7 +24,9 @@ from nixery.nix.events import EventParser
 from nixery.nix.faults import state_faults
 from nixery.nix.hiding import without_place
 from nixery.nix.keeping import KeptRoots
-from nixery.nix.process import Ended, OnLines
+from nixery.nix.lines import OnLines
+from nixery.nix.marks import new_mark
+from nixery.nix.process import Ended
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
 
@@ -97,13 +99,13 @@ class Nix:
 
     async def _build(self, image: Image, pinned: PinnedSource, guard: str, emit: Emit) -> Account:
         source = await self._sources.request(pinned)
-        request = request_for(image, pinned, source)
-        account = Account()
+        account = Account(new_mark())
+        request = request_for(image, pinned, source, account.mark)
         # Evaluating one set takes the more memory the more often it is done at once.
         turn = await self._turns.take(canonical_json(pinned.pin.identity()))
         evaluation = _Evaluation(self._reactor, turn, self._time_limit)
         building = self._nix_build(
-            request, guard, _listener(account, pinned.source, emit, evaluation)
+            request, guard, self._listener(account, pinned.source, emit, evaluation)
         )
         evaluation.limit(building)
         try:
@@ -137,6 +139,22 @@ class Nix:
             on_lines=on_lines,
         )
 
+    def _listener(
+        self, account: Account, source: Source, emit: Emit, evaluation: "_Evaluation"
+    ) -> OnLines:
+        """What makes events of the lines that Nix prints."""
+        parser = EventParser()
+
+        def on_lines(lines: list[bytes]) -> None:
+            for line in lines:
+                for event in parser.feed(line):
+                    for shown in account.note(without_place(source, self._commands.store, event)):
+                        emit(shown)
+            if account.found is not None:
+                evaluation.end()
+
+        return on_lines
+
 
 class _Evaluation:
     """The first part of a run of Nix: it has its turn, and a time limit."""
@@ -164,32 +182,20 @@ class _Evaluation:
         self._turn.end()
 
 
-def _listener(account: Account, source: Source, emit: Emit, evaluation: _Evaluation) -> OnLines:
-    """What makes events of the lines that Nix prints."""
-    parser = EventParser()
-
-    def on_lines(lines: list[bytes]) -> None:
-        for line in lines:
-            for event in parser.feed(line):
-                for shown in account.note(without_place(source, event)):
-                    emit(shown)
-        if account.found is not None:
-            evaluation.end()
-
-    return on_lines
-
-
-def request_for(image: Image, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:
+def request_for(
+    image: Image, pinned: PinnedSource, source: dict[str, Any], mark: str
+) -> dict[str, Any]:
     """What ``realise.nix`` takes: everything that came from outside is data in it.
 
     :param source: where the set's files are.
+    :param mark: is to stand around what the expression says.
     """
     always = [name for name in ALWAYS if name not in image.packages]
     packages = [
         *({"name": name, "optional": False} for name in image.packages),
         *({"name": name, "optional": True} for name in always),
     ]
-    return set_request(image.system, pinned, source) | {"packages": packages}
+    return set_request(image.system, pinned, source) | {"packages": packages, "mark": mark}
 
 
 def set_request(system: str, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:

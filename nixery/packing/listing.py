@@ -1,40 +1,57 @@
 """What is in a package's output, for the root file system to be made from."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 
 from nixery.model.closure import STORE
 from nixery.model.rootfs import Item, Kind, Listing
 
+MOST = 200_000_000
+"""What the listings of an image's packages may take of memory together, in bytes, or about that:
+a million files, or fewer that lie deep."""
 _MOST_LINKS = 40  # as many as Linux follows
+_EACH = 100
 
 
-def list_output(path: str, physical: Callable[[str], str]) -> Listing:
+def list_output(path: str, physical: Callable[[str], str], most: int = MOST) -> Listing:
     """List all that is below a store path: a walk over files, not for the reactor's thread.
 
     :param path: the output's store path.
     :param physical: where a store path's files lie on this machine.
+    :param most: what the listing may take, as :func:`weight` has it.
     :return: nothing if the output is a file. An output that is a link is what it leads to.
-    :raises OSError: if something can't be read.
+    :raises OSError: if something can't be read, or there is too much to be listed.
     """
     os.lstat(physical(path))
     end = _follow(path, physical)
     if end is None or not os.path.isdir(physical(end)):
         return {}
-    return dict(_walk_top(end, physical))
+    listing: dict[str, Item] = {}
+    for name, item in _walk_top(end, physical):
+        listing[name] = item
+        most -= _EACH + len(name)
+        if most < 0:
+            raise OSError(errno.EFBIG, "there are too many files in it for an image", path)
+    return listing
+
+
+def weight(listing: Listing) -> int:
+    """About how many bytes of memory a listing takes."""
+    return sum(_EACH + len(name) for name in listing)
 
 
 def _walk_top(top: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:
     """Walk an output. A folder at its top may be a link to one of another store path, as
     nixpkgs' ``buildEnv`` makes them: it counts as the folder, so that others merge with it."""
-    for name, item in _walk(top, "", physical):
+    for name, item in _walk(top, physical):
         at_top = item.kind is Kind.OTHER and "/" not in name
         folder = _folder_of_another(top, name, physical) if at_top else None
         if folder is None:
             yield name, item
         else:
             yield name, Item(Kind.FOLDER)
-            yield from ((f"{name}/{inner}", item) for inner, item in _walk(folder, "", physical))
+            yield from ((f"{name}/{inner}", item) for inner, item in _walk(folder, physical))
 
 
 def _folder_of_another(top: str, name: str, physical: Callable[[str], str]) -> str | None:
@@ -44,17 +61,22 @@ def _folder_of_another(top: str, name: str, physical: Callable[[str], str]) -> s
     return end if os.path.isdir(physical(end)) else None
 
 
-def _walk(top: str, below: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:
-    with os.scandir(physical(os.path.join(top, below))) as entries:
-        for entry in entries:
-            name = os.path.join(below, entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                yield name, Item(Kind.FOLDER)
-                yield from _walk(top, name, physical)
-            elif entry.is_symlink():
-                yield name, _link(top, name, os.readlink(entry.path), physical)
-            else:
-                yield name, Item(Kind.OTHER)
+def _walk(top: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:
+    """All that is below a folder, folders before what is in them, without recursion, however deep
+    they are."""
+    rest = [""]
+    while rest:
+        below = rest.pop()
+        with os.scandir(physical(os.path.join(top, below))) as entries:
+            for entry in entries:
+                name = os.path.join(below, entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    yield name, Item(Kind.FOLDER)
+                    rest.append(name)
+                elif entry.is_symlink():
+                    yield name, _link(top, name, os.readlink(entry.path), physical)
+                else:
+                    yield name, Item(Kind.OTHER)
 
 
 def _link(top: str, name: str, target: str, physical: Callable[[str], str]) -> Item:

@@ -83,8 +83,8 @@ def _entry_parts(entries: Iterable[Entry], out: Output) -> dict[bytes, _Part]:
         if table.setdefault(name, entry) is not entry:
             raise fault("unsupported", name, "it occurs twice among the entries")
     for name in table:
-        parents = _parents(name)
-        if parents and (parents[-1] not in table or table[parents[-1]].kind != "dir"):
+        parent = name.rpartition(b"/")[0]
+        if parent and (parent not in table or table[parent].kind != "dir"):
             raise fault("unsupported", name, "its folder is not among the entries")
     return {
         name + b"/" * (entry.kind == "dir"): partial(_pack_entry, entry, out)

@@ -88,7 +88,7 @@ class Packers:
         Cancelling gives the job up at once: a child that is at it is killed.
 
         :raises PackingFailed: naming the path that can't be packed, or what else went wrong.
-        :raises PackerKilled: if a signal ended the child that was at it.
+        :raises PackerKilled: if a signal ended the child that was at it, or none can be started.
         :raises StorageFull: if the sink has no more room.
         :raises StorageUnavailable: if it can't be written for another reason.
         :raises ShuttingDown: if the pool is stopped before the layer is whole.
@@ -148,8 +148,11 @@ class Packers:
             try:
                 (child or self._start()).take(task)
             except OSError as error:
+                if self._children:  # one of them will be free, or gone
+                    self._queue.appendleft(task)
+                    return
                 reason = f"no packing process can be started: {error.strerror}"
-                task.done.errback(PackingFailed("", reason))
+                task.done.errback(PackerKilled("", reason))
 
     def _start(self) -> "_Child":
         child = _Child(self)

@@ -69,6 +69,22 @@ def test_hostile_text_stays_within_its_line() -> None:
     assert "{image}" in formatEvent(captured[-1])
 
 
+def test_what_is_said_for_ever_fills_no_log() -> None:
+    """Of what there may be any number of, the log has a part, and says that there is more; other
+    steps and the end are told all the same."""
+    with capturedLogs() as captured:
+        journal = Journal(Clock(), IMAGE, "1", "r")
+        for number in range(10_000):
+            journal.emit(Said(0, f"trace: {number}"))
+        journal.emit(Collided("bin/x", "a", "b"))
+        journal.failed("it did not finish", "EvaluationFailed")
+    lines = [formatEvent(event) for event in captured]
+    assert len(lines) < 500
+    assert "history" in lines[-3]
+    assert "/bin/x" in lines[-2]
+    assert "it did not finish" in lines[-1]
+
+
 def test_the_end_is_told_with_the_time_it_took() -> None:
     """A build's end says what came of it, and how long it took."""
     clock = Clock()

@@ -123,6 +123,8 @@ REFUSED = [
     ("climbingpath", 400, "has no store path"),
     ("endlessoutput", 400, "did not finish within 8 s"),
     ("stubborn", 400, "did not finish within 8 s"),
+    ("refuser", 400, "its builder failed with exit code 3"),
+    ("failswithlongwords", 400, "failed to build"),
     ("failswithdaemons", 400, "its builder failed with exit code 3"),
     ("devicefile", 400, "Operation not permitted"),
     ("fifo", 400, "/fifo has an unsupported type"),
@@ -142,7 +144,10 @@ def test_refusals(place: Place, name: str, status: int, words: str) -> None:
     assert str(STORE) not in answer.body.decode()
 
 
-@pytest.mark.parametrize("name", ["leavesdaemons", "forks", "small", "forgedtrace"])
+IMAGES = ["leavesdaemons", "forks", "small", "forgedtrace", "longwords", "deep"]
+
+
+@pytest.mark.parametrize("name", IMAGES)
 def test_images(place: Place, name: str) -> None:
     """What can be an image is one, whatever else its builder did."""
     answer = place.pull(name)
@@ -150,13 +155,25 @@ def test_images(place: Place, name: str) -> None:
     assert files(place.daemon, name, answer)
 
 
+def test_a_builder_that_speaks_for_nix(place: Place) -> None:
+    """A package whose builder says in Nix's name what was found changes no other package."""
+    found = files(place.daemon, "hello/forger", place.pull("hello/forger"))
+    assert own(found, "forger")
+    assert "-hello-" in found["bin/hello"].linkname
+
+
 def test_history_is_bounded(hostile: tuple[PackageSet, str], tmp_path: Path) -> None:
-    """What a builder prints for ever takes no more of the disk than histories may."""
+    """What a builder prints for ever, or a set says, takes no more of the disk than histories may,
+    and next to nothing of the log."""
     packages, mark = hostile
     settings = {"NIX_TIMEOUT": "8", "NIXERY_HISTORY_SIZE": "1"}
     with running(tmp_path / "state", {**packages.environ, **settings}) as daemon:
         place = Place(daemon, mark)
         assert place.pull("endlessoutput").status == 400
+        assert place.pull("endlesstrace").status == 400
+        assert daemon.log_file.stat().st_size < 1_000_000
+        logs = (STORE / "nix" / "var" / "log").rglob(f"*-endless-output-{mark}*")
+        assert not list(logs)
         history = (tmp_path / "state" / "history").rglob("*")
         assert sum(path.stat().st_size for path in history if path.is_file()) < 2_000_000
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import signal
 import socket
 import time
@@ -159,3 +160,33 @@ def test_reloading_without_files(start_daemon: StartDaemon) -> None:
     daemon.process.send_signal(signal.SIGHUP)
     assert daemon.get("/v2/").status == 200
     assert daemon.process.poll() is None
+
+
+def test_a_thread_that_a_disk_keeps_waiting(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """A daemon whose thread never comes back from a file ends all the same, and says why."""
+    table = tmp_path / "popularity.json"
+    table.write_text("{}")
+    daemon = start_daemon(NIX_POPULARITY_URL=f"file://{table}")
+    table.unlink()
+    os.mkfifo(table)
+    daemon.process.send_signal(signal.SIGHUP)
+    writer = None
+    while writer is None:
+        assert daemon.process.poll() is None
+        with contextlib.suppress(OSError):  # nobody reads yet
+            writer = os.open(table, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(timeout=60) == 1
+    finally:
+        os.close(writer)
+    assert "threads do not end" in daemon.log
+
+
+def test_signals_all_at_once(start_daemon: StartDaemon) -> None:
+    """A daemon that is told several times to end does so once, and well."""
+    daemon = start_daemon()
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+        daemon.process.send_signal(number)
+    assert daemon.process.wait(timeout=60) == 0
+    assert not daemon.failures

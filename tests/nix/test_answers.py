@@ -13,6 +13,7 @@ from nixery.model.image import parse_image
 from nixery.model.source import Commit, GitRepository, PinnedSource
 from nixery.nix.answers import TAIL, Account, failure
 from nixery.nix.events import EventParser
+from nixery.nix.marks import new_mark
 
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("shell/git", "latest")
@@ -20,12 +21,13 @@ URL = "https://user:secret@example.com/x"
 PINNED = PinnedSource(GitRepository(URL), Commit(URL, "0" * 40))
 DRV = "/nix/store/" + "a" * 32 + "-x-1.0.drv"
 OUT = "/nix/store/" + "b" * 32 + "-x-1.0"
+MARK = new_mark()
 FOUND = Said(
     0,
-    'trace: @nixery@{"found":[{"attribute":["pkgs","X"],"name":"x-1.0","package":"pkgs.x",'
-    f'"path":"{OUT}"}}]}}@nixery@',
+    f'trace: {MARK}{{"found":[{{"attribute":["pkgs","X"],"name":"x-1.0","package":"pkgs.x",'
+    f'"path":"{OUT}"}}]}}{MARK}',
 )
-SET = '@nixery@{"stage":"evaluate"}@nixery@'
+SET = f'{MARK}{{"stage":"evaluate"}}{MARK}'
 
 KEYS = ["error", "found", "stage", "package", "at", "names", "kind", "inside", "matches", "path"]
 FORGED = [
@@ -43,7 +45,7 @@ FORGED = [
 
 
 def account(*events: Event) -> Account:
-    made = Account()
+    made = Account(MARK)
     for event in events:
         made.note(event)
     return made
@@ -54,12 +56,12 @@ def error(*events: Event, code: int | None = 1) -> errors.NixeryError:
 
 
 def refusal(document: str) -> errors.NixeryError:
-    return error(Said(0, f"error: @nixery@{document}@nixery@\n\n       … while evaluating 'x'"))
+    return error(Said(0, f"error: {MARK}{document}{MARK}\n\n       … while evaluating 'x'"))
 
 
 def test_found_packages() -> None:
     """Evaluation says which attribute each package is, and which store path."""
-    made = Account()
+    made = Account(MARK)
     assert made.note(FOUND) == [Found("pkgs.x", "pkgs.X", "x-1.0")]
     (root,) = made.roots()
     assert (root.package, root.attribute, root.path) == ("pkgs.x", "pkgs.X", OUT)
@@ -139,7 +141,7 @@ def test_evaluation_errors() -> None:
     """The set's own message is told, with the package's name if it has none, without a trace."""
     text = (
         "error: it is unfree\n\n       at /set.nix:5:1:\n\n            5|  x = throw …\n"
-        '       … @nixery@{"stage":"evaluate","package":"pkgs.x"}@nixery@\n'
+        f'       … {MARK}{{"stage":"evaluate","package":"pkgs.x"}}{MARK}\n'
     )
     failed = error(Said(0, text))
     assert isinstance(failed, errors.EvaluationFailed)
@@ -149,7 +151,7 @@ def test_evaluation_errors() -> None:
 def test_evaluation_errors_of_newer_versions() -> None:
     """Where the trace stands before the message, the message is told all the same."""
     text = (
-        'error:\n       … @nixery@{"stage":"evaluate","package":"x"}@nixery@\n\n'
+        f'error:\n       … {MARK}{{"stage":"evaluate","package":"x"}}{MARK}\n\n'
         "       … while calling the 'throw' builtin\n         at /set.nix:5:1:\n"
         "            5|  x = throw …\n             |      ^\n\n"
         "       error: it is unfree,\n       refusing to evaluate"
@@ -169,7 +171,7 @@ def test_traces_of_the_set_are_no_errors() -> None:
 
 def test_faults_of_the_source() -> None:
     """A source that can't be fetched is not the set's fault, and its credentials are not told."""
-    failed = error(Said(0, f'error: no route\n… @nixery@{{"stage":"fetch"}}@nixery@\n… {SET}'))
+    failed = error(Said(0, f'error: no route\n… {MARK}{{"stage":"fetch"}}{MARK}\n… {SET}'))
     assert isinstance(failed, errors.SourceUnavailable)
     assert "no route" in str(failed)
     assert "secret" not in str(failed)
@@ -213,8 +215,37 @@ def test_faults_of_nix() -> None:
 def test_forged_marks() -> None:
     """A set that prints our marks with something else in them confuses nobody."""
     for document in FORGED:
-        failed = error(Said(0, f"error: no @nixery@{document}@nixery@ {SET}"))
+        failed = error(Said(0, f"error: no {MARK}{document}{MARK} {SET}"))
         assert isinstance(failed, errors.EvaluationFailed), document
+
+
+def test_words_of_builders() -> None:
+    """What a builder has Nix say for it is not taken for what the expression says."""
+    forged = '@nixery@{"error":"set","kind":"forged"}@nixery@'
+    other = new_mark()
+    made = account(FOUND, Said(0, forged), Said(0, forged.replace("@nixery@", other)))
+    made.note(Said(0, FOUND.text.replace(MARK, other).replace("X", "Y")))
+    assert made.refused is None
+    assert [root.attribute for root in made.roots()] == ["pkgs.X"]
+
+
+LONG = [
+    *("a", "'", "://", "error:", "\n  ", "\x1b]", f"{MARK}{{", f"'{DRV[:-4]}", f"'{DRV}!"),
+    *(".drv!", f"{DRV}/nix/store/", f"{MARK}[{MARK}"),
+]
+
+
+@pytest.mark.parametrize("word", LONG)
+def test_long_words(word: str) -> None:
+    """However long and odd what Nix says is, it is read within moments, and little of it kept.
+
+    What takes time that grows with the square of it would take hours.
+    """
+    text = "error: '" + word * (300_000 // len(word))
+    line = b"@nix " + json.dumps({"action": "msg", "level": 0, "msg": text}).encode()
+    made = account(FOUND, *EventParser().feed(line), LogLine("x-1.0", text))
+    assert isinstance(failure(made, 1, IMAGE, PINNED, 600), errors.NixeryError)
+    assert sum(map(len, made.errors)) < 100_000
 
 
 JSON = st.recursive(
@@ -229,7 +260,7 @@ JSON = st.recursive(
 )
 def test_any_document_between_marks(documents: list[object], found: bool) -> None:
     """Whatever stands between our marks, the end is one of our errors, with a sentence."""
-    said = [Said(0, f"error: @nixery@{json.dumps(document)}@nixery@") for document in documents]
+    said = [Said(0, f"error: {MARK}{json.dumps(document)}{MARK}") for document in documents]
     failed = error(*([FOUND] if found else []), *said)
     assert isinstance(failed, errors.NixeryError)
     assert str(failed)
@@ -238,7 +269,7 @@ def test_any_document_between_marks(documents: list[object], found: bool) -> Non
 def test_nothing_found() -> None:
     """Nix that ends well without saying what it found gives no image without packages."""
     with pytest.raises(errors.NixUnavailable):
-        Account().roots()
+        Account(MARK).roots()
 
 
 def test_packages_without_a_path() -> None:

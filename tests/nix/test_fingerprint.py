@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,3 +117,14 @@ def test_what_vanished(tmp_path: Path) -> None:
     """A folder that is not there is an error of the system, not an empty set."""
     with pytest.raises(FileNotFoundError):
         take(tmp_path / "none")
+
+
+def test_deep_folders(folder: Path) -> None:
+    """Folders may be as deep as the system takes them."""
+    before = take(folder)
+    subprocess.run(["mkdir", "-p", f"{folder}/{'/'.join('d' * 1500)}"], check=True)
+    try:
+        assert take(folder) != before
+    finally:
+        subprocess.run(["rm", "-rf", f"{folder}/d"], check=True)  # pytest can't
+    assert take(folder) == before

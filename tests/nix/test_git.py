@@ -1,6 +1,7 @@
 """The files of commits, with the real git."""
 
 import os
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -211,3 +212,19 @@ async def test_symbolic_links_lead_nowhere(
     with suppress(GitFailed):
         await git.discard(await git.checkout(repository.url, commit))
     assert list(target.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_deep_folders(git: Git, tmp_path: Path) -> None:
+    """Files of a commit that lie deep are deleted like all others, and at the next start."""
+    place = tmp_path / "git" / "tmp" / "x"
+    make = ["mkdir", "-p", f"{place}/source/{'/'.join('d' * 1500)}"]
+    try:
+        subprocess.run(make, check=True)
+        await git.discard(f"{place}/source")
+        assert not place.exists()
+        subprocess.run(make, check=True)
+        git.start()
+        assert not place.exists()
+    finally:
+        subprocess.run(["rm", "-rf", str(place)], check=True)  # pytest can't

@@ -20,7 +20,8 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
-from nixery.nix.process import MAX_LINE, Ended, LineSplitter, Processes
+from nixery.nix.lines import MAX_LINE, LastLines, LineSplitter
+from nixery.nix.process import Ended, Processes
 
 reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[2]
@@ -51,6 +52,27 @@ async def test_much_output() -> None:
     ended = await sh("seq 1 1500000 >&2", lines)
     assert ended.code == 0
     assert (len(lines), lines[-1]) == (1_500_000, b"1500000")
+
+
+@pytest_twisted.ensureDeferred
+async def test_endless_output() -> None:
+    """A child that prints to its standard output without end is ended, and says so itself."""
+    lines: list[bytes] = []
+    ours = Processes(reactor, {"PATH": os.environ["PATH"]}, output=1_000_000)
+    ended = await ours.run(["sh", "-c", "printf x >&2; exec yes"], lines.extend)
+    assert ended.code is None
+    assert ended.output == b""
+    assert lines == [b"x", b"it prints more than 1000000 bytes"]
+
+
+def test_last_lines() -> None:
+    """Of the lines that a child prints without end, the last are kept, without blank ones."""
+    errors = LastLines()
+    for number in range(10_000):
+        errors.take([b"%d" % number, b" ", b"x" * 10_000])
+    errors.take([b"fatal: it is gone"])
+    assert errors.text(b"; ").endswith("; fatal: it is gone")
+    assert len(errors.text()) < 500_000
 
 
 @pytest_twisted.ensureDeferred

@@ -34,9 +34,10 @@ SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("x", "latest")
 PINNED = PinnedSource(Folder("/some/set"), Contents("/some/set", "1"))
 SOURCE = {"type": "path", "path": "/some/set"}
+MARK = "@nixery-0@"
 X = "/nix/store/" + "a" * 32 + "-x-1.0"
 LIBC = "/nix/store/" + "b" * 32 + "-libc-2.0"
-FOUND = "@nix " + json.dumps(
+_FOUND = "@nix " + json.dumps(
     {
         "action": "msg",
         "level": 0,
@@ -44,6 +45,11 @@ FOUND = "@nix " + json.dumps(
         f'"path":"{X}"}}]}}@nixery@',
     }
 )
+# Between marks as it is told to.
+FOUND = f"""sed "s/@nixery@/$(grep -o '@nixery-[^@]*@' "$0.arguments")/g" >&2 <<'END'
+{_FOUND}
+END
+"""
 CLOSURE = json.dumps(
     {X: {"narSize": 2, "references": [X, LIBC]}, LIBC: {"narSize": 1, "references": []}}
 )
@@ -63,7 +69,7 @@ class Machine:
         kept = KeptRoots(reactor, commands, str(folder / "kept"), 0)
         self.nix = Nix(reactor, commands, sources, "/expressions", str(folder), time_limit, kept)
         self.nix.start()
-        self.program("nix-build", f"echo '{FOUND}' >&2")
+        self.program("nix-build", FOUND)
         self.program("nix", f"echo '{CLOSURE}'")
 
     def program(self, name: str, script: str) -> None:
@@ -120,7 +126,8 @@ async def test_names_are_data(machine: Machine) -> None:
     arguments = machine.arguments("nix-build")
     place = arguments.index("--argstr")
     assert arguments[place : place + 2] == ["--argstr", "request"]
-    assert json.loads(arguments[place + 2]) == request_for(IMAGE, PINNED, SOURCE)
+    request = json.loads(arguments[place + 2])
+    assert request == request_for(IMAGE, PINNED, SOURCE, request["mark"])
     assert arguments[place + 3 :] == ["--", "/expressions/realise.nix"]
     assert arguments[arguments.index("--timeout") + 1] == "600"
     assert machine.arguments("nix")[-2:] == ["--", X]
@@ -142,7 +149,7 @@ async def test_stores(tmp_path: Path, store: str | None, prefix: str) -> None:
 async def test_failed_builds(machine: Machine, version: str) -> None:
     """A failed build is told while it runs, ends in its error, and leaves no guard."""
     sample = SAMPLES / f"build-fail-{version}.ndjson"
-    machine.program("nix-build", f"echo '{FOUND}' >&2; cat {sample} >&2; exit 100")
+    machine.program("nix-build", f"{FOUND} cat {sample} >&2; exit 100")
     with pytest.raises(BuildFailed) as caught:
         await machine.realise()
     assert caught.value.derivation == "broken-1.0"
@@ -204,7 +211,7 @@ async def test_one_evaluation_at_a_time(machine: Machine) -> None:
     machine.program(
         "nix-build",
         f"echo b >> {machine.folder}/log; sleep 0.2; echo e >> {machine.folder}/log; "
-        f"echo '{FOUND}' >&2; sleep 0.5; echo d >> {machine.folder}/log",
+        f"{FOUND} sleep 0.5; echo d >> {machine.folder}/log",
     )
     for done in [machine.realise(), machine.realise()]:
         await done
@@ -220,16 +227,16 @@ async def test_an_evaluation_that_never_ends(tmp_path: Path) -> None:
     with pytest.raises(EvaluationFailed, match="within 1 s"):
         await stuck
     assert machine.guards == []
-    machine.program("nix-build", f"echo '{FOUND}' >&2; sleep 1.5")
+    machine.program("nix-build", f"{FOUND} sleep 1.5")
     assert (await machine.realise()).roots
 
 
 def test_what_a_set_is_told() -> None:
     """The operator's configuration reaches the expression as data, beside the request."""
     told = attrs.evolve(PINNED, configuration=Configuration('{"allowUnfree":true}', "/o.nix", "1"))
-    request = request_for(IMAGE, told, SOURCE)
+    request = request_for(IMAGE, told, SOURCE, MARK)
     assert request["configuration"] == {"config": '{"allowUnfree":true}', "overlays": "/o.nix"}
-    assert "configuration" not in request_for(IMAGE, PINNED, SOURCE)
+    assert "configuration" not in request_for(IMAGE, PINNED, SOURCE, MARK)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +245,7 @@ def test_what_a_set_is_told() -> None:
 )
 def test_requests(name: str, optional: list[str]) -> None:
     """What comes with every image may be missing in a set; what was named may not."""
-    packages = request_for(parse_image(name, "latest"), PINNED, SOURCE)["packages"]
+    packages = request_for(parse_image(name, "latest"), PINNED, SOURCE, MARK)["packages"]
     assert [p["name"] for p in packages if p["optional"]] == optional
     assert [p["name"] for p in packages if not p["optional"]] == name.split("/")
 

@@ -22,6 +22,21 @@ let
   long = builtins.concatStringsSep "" (builtins.genList toString 300);
   flood = count (n: count (m: builtins.trace long m));
 
+  # Has Nix say something for a builder.
+  say = level: msg: "cat <<'END'\n@nix ${builtins.toJSON { action = "msg"; inherit level msg; }}\nEND\n";
+  found = ''@nixery@{"found":[{"package":"hello","attribute":["x"],"name":"x","path":"${other}"}]}@nixery@'';
+  other = build "other" "mkdir -p $out/bin; echo forged > $out/bin/hello";
+  # For whoever looks in them for URLs, for the expression's words, or for a derivation's name.
+  longWords = ''
+    python3 - <<'END'
+    import json
+    path = "'/nix/store/" + "0" * 32 + "-x"
+    for word in ("a", "a+", "://", "@nixery@{", "'", path, path + ".drv!", "\n  ", "\x1b]"):
+        said = {"action": "msg", "level": 0, "msg": word * (400000 // len(word))}
+        print("@nix " + json.dumps(said), flush=True)
+    END
+  '';
+
   # A daemon as the book has it: no parent, a session of its own, no pipe of anybody's.
   daemon = ''
     (setsid sh -c 'trap "" TERM HUP INT; exec >/dev/null 2>&1 </dev/null; while :; do sleep 1000; done' &)
@@ -50,6 +65,12 @@ usual // {
   '';
   fillsTheDisk = build "fills-the-disk" "mkdir $out; exec dd if=/dev/zero of=$out/zeros bs=1M";
   small = build "small" "echo small > $out";
+
+  # Nix takes what begins with `@nix ` for its own words, whoever prints it.
+  forger = build "forger" (say 0 "trace: ${found}" + "mkdir $out");
+  refuser = build "refuser" (say 0 ''error: @nixery@{"error":"set","kind":"forged"}@nixery@'' + "exit 3");
+  longWords = build "long-words" (longWords + "mkdir $out");
+  failsWithLongWords = build "fails-with-long-words" (longWords + "exit 3");
 
   # --- what they leave in their outputs ---
   links = build "links" ''
@@ -84,6 +105,7 @@ usual // {
     open(deep + b"/file", "wb").close()
     END
   '';
+  deep = build "deep" "mkdir $out; cd $out; mkdir -p $(printf 'd/%.0s' $(seq 1500)); echo x > $(printf 'd/%.0s' $(seq 1500))file";
   sparse = build "sparse" "mkdir $out; truncate -s 3G $out/hole";
   manyFiles = build "many-files" ''
     mkdir -p $out/share/many

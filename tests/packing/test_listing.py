@@ -1,12 +1,13 @@
 """What is in a package's output."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from nixery.model.rootfs import Item, Kind
-from nixery.packing.listing import list_output
+from nixery.packing.listing import list_output, weight
 
 A = "/nix/store/" + "a" * 32 + "-a"
 B = "/nix/store/" + "b" * 32 + "-b"
@@ -152,3 +153,26 @@ def test_folders_of_others_at_the_top(store: Store) -> None:
         "share/bin": OTHER,
         "store": OTHER,
     }
+
+
+def test_deep_folders(store: Store) -> None:
+    """Folders may be as deep as the system takes them."""
+    deep = "/".join("d" * 1500)
+    subprocess.run(["mkdir", "-p", f"{store.physical(A)}/{deep}"], check=True)
+    try:
+        listing = list_output(A, store.physical)
+    finally:
+        subprocess.run(["rm", "-rf", store.physical(A)], check=True)  # pytest can't
+    assert len(listing) == 1500
+    assert listing[deep] == FOLDER
+
+
+def test_too_many_files(store: Store) -> None:
+    """What would take too much memory is refused, with the output's name."""
+    for number in range(100):
+        (Path(store.physical(A)) / str(number)).touch()
+    listing = list_output(A, store.physical)
+    assert list_output(A, store.physical, weight(listing)) == listing
+    with pytest.raises(OSError, match="too many files") as refused:
+        list_output(A, store.physical, weight(listing) - 1)
+    assert refused.value.filename == A

@@ -38,8 +38,12 @@ class Spawner:
 
     def __init__(self) -> None:
         self.started: list[IProcessTransport] = []
+        self.room = True
+        """Whether the system has any for another process."""
 
     def spawnProcess(self, *args: Any, **kwargs: Any) -> IProcessTransport:
+        if not self.room:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
         transport: IProcessTransport = reactor.spawnProcess(*args, **kwargs)
         self.started.append(transport)
         return transport
@@ -219,6 +223,30 @@ async def test_no_such_program(pool: Callable[..., Packers], tmp_path: Path) -> 
     """A Python that is not there fails the job and not the daemon."""
     with pytest.raises(PackingFailed):
         await pool(executable=str(tmp_path / "none")).pack(_job(tmp_path))
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_room_for_a_process(
+    pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path
+) -> None:
+    """Where no process can be started, nothing is wrong with the layer."""
+    spawner.room = False
+    with pytest.raises(PackerKilled, match="Resource temporarily unavailable"):
+        await pool().pack(_job(tmp_path))
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_room_for_another_process(
+    pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path
+) -> None:
+    """Where no more processes can be started, those that are there do all the work."""
+    packers = pool(count=2)
+    jobs = [packers.pack(_job(tmp_path, "one"))]
+    spawner.room = False
+    jobs.append(packers.pack(_job(tmp_path, "two")))
+    for job in jobs:
+        await job
+    assert len(spawner.started) == 1
 
 
 @pytest_twisted.ensureDeferred

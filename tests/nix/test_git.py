@@ -1,6 +1,7 @@
 """The files of commits, with the real git."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
-from nixery.nix.git import CommitUnknown, Git, GitFailed
+from nixery.nix.git import CommitUnknown, Git, GitFailed, GitStopped
 from nixery.nix.process import Processes
 from tests.repository import Repository
 
@@ -178,6 +179,34 @@ async def test_a_remote_that_is_away(git: Git, repository: Repository, tmp_path:
     git = make_git(tmp_path)
     assert await contents(git, repository.url, first) == "one"
     assert not (tmp_path / "git" / "x.git.old").exists()
+
+
+FETCH_THAT_GROWS = """#!/bin/sh
+case " $* " in
+    *" fetch "*)
+        echo >> {count}
+        exec python3 -c 'import time; kept = bytearray(400_000_000); time.sleep(600)' ;;
+    *) exec {git} "$@" ;;
+esac
+"""
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_stopped_is_no_damage(repository: Repository, tmp_path: Path) -> None:
+    """A fetch that had to be stopped is not begun again: what is here is not why."""
+    first, second = repository.commit("one"), repository.commit("two")
+    assert await contents(make_git(tmp_path), repository.url, first) == "one"
+    count, program = tmp_path / "count", tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(FETCH_THAT_GROWS.format(count=count, git=shutil.which("git")))
+    program.chmod(0o755)
+    environ = {"PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": "/nonexistent"}
+    processes = Processes(reactor, environ, memory=200_000_000)
+    git = Git(reactor, processes, str(tmp_path / "git"))
+    with pytest.raises(GitStopped, match="memory"):
+        await git.checkout(repository.url, second)
+    assert count.read_text() == "\n"
+    assert await contents(git, repository.url, first) == "one"
 
 
 @pytest_twisted.ensureDeferred

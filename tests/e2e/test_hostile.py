@@ -307,10 +307,12 @@ def test_names(place: Place) -> None:
     assert max(map(len, found)) > 3000
 
 
-def test_many_files(place: Place) -> None:
-    """A hundred thousand files are a package like any other."""
-    answer = place.pull("manyfiles")
-    found = own(files(place.daemon, "manyfiles", answer), "many-files")
+def test_many_files(hostile: tuple[PackageSet, str], tmp_path: Path) -> None:
+    """A hundred thousand files are a package like any other, which may take its time."""
+    packages, mark = hostile
+    with running(tmp_path / "state", packages.environ) as daemon:
+        answer = Place(daemon, mark).pull("manyfiles")
+        found = own(files(daemon, "manyfiles", answer), "many-files")
     assert len([path for path in found if path.startswith("share/many/")]) == 100_000
 
 

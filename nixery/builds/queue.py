@@ -93,6 +93,6 @@ class BuildQueue:
         greatest = max(self._clients.values(), key=len, default=OrderedDict[Ticket, None]())
         if len(greatest) <= len(self._clients.get(client, ())) + 1:
             raise QueueFull(self.waiting)
-        ticket = next(reversed(greatest))
+        ticket, full = next(reversed(greatest)), QueueFull(self.waiting)
         self.leave(ticket)
-        ticket.turn.errback(QueueFull(self.waiting))
+        ticket.turn.errback(full)

@@ -19,6 +19,7 @@ class Crowd:
         self.queue = BuildQueue(at_once, waiting)
         self.turns: list[str] = []
         self.displaced: list[str] = []
+        self.told: list[str] = []
 
     def ask(self, client: str, *others: str) -> Ticket:
         ticket = self.queue.enter(client)
@@ -36,6 +37,7 @@ class Crowd:
     def _away(self, failure: Failure, client: str) -> None:
         failure.trap(QueueFull, CancelledError)
         self.displaced.append(client)
+        self.told.append(failure.getErrorMessage())
 
 
 def test_so_many_at_once() -> None:
@@ -96,6 +98,7 @@ def test_room_for_others() -> None:
         newest = crowd.ask("greedy")
     crowd.ask("modest")
     assert crowd.displaced == ["greedy"]
+    assert crowd.told[0].startswith("4 images wait")
     assert newest.turn.called
     crowd.ask("modest")
     assert crowd.displaced == ["greedy", "greedy"]

@@ -335,6 +335,19 @@ class ClosureTooLarge(NixeryError):
 
 
 @attrs.define
+class TooManyFiles(NixeryError):
+    """An image's packages have more files than the root file system can be made of.
+
+    :param output: the store name of the one with which they are too many.
+    """
+
+    output: str
+
+    def __str__(self) -> str:
+        return f"{self.output} has too many files for an image"
+
+
+@attrs.define
 class PackingFailed(NixeryError):
     """A layer could not be made.
 

@@ -1,10 +1,10 @@
 """What is in a package's output, for the root file system to be made from."""
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 
-from nixery.model.closure import STORE
+from nixery.model.closure import STORE, store_name
+from nixery.model.errors import TooManyFiles
 from nixery.model.rootfs import Item, Kind, Listing
 
 MOST = 200_000_000
@@ -21,7 +21,8 @@ def list_output(path: str, physical: Callable[[str], str], most: int = MOST) -> 
     :param physical: where a store path's files lie on this machine.
     :param most: what the listing may take, as :func:`weight` has it.
     :return: nothing if the output is a file. An output that is a link is what it leads to.
-    :raises OSError: if something can't be read, or there is too much to be listed.
+    :raises OSError: if something can't be read.
+    :raises TooManyFiles: if there is too much to be listed.
     """
     os.lstat(physical(path))
     end = _follow(path, physical)
@@ -32,7 +33,7 @@ def list_output(path: str, physical: Callable[[str], str], most: int = MOST) -> 
         listing[name] = item
         most -= _EACH + len(name)
         if most < 0:
-            raise OSError(errno.EFBIG, "there are too many files in it for an image", path)
+            raise TooManyFiles(store_name(path))
     return listing
 
 

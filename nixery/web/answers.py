@@ -60,6 +60,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.ImageTimedOut: Kind(400, "BUILD_TIMED_OUT"),
     errors.MemoryExceeded: Kind(400, "MEMORY_EXCEEDED"),
     errors.ClosureTooLarge: Kind(400, "IMAGE_TOO_LARGE"),
+    errors.TooManyFiles: Kind(400, "IMAGE_TOO_LARGE"),
     errors.PackingFailed: Kind(500, "PACKING_FAILED"),
     errors.PackerKilled: Kind(503, "UNAVAILABLE"),
     errors.SourceUnavailable: Kind(503, "UNAVAILABLE"),

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nixery.model.errors import TooManyFiles
 from nixery.model.rootfs import Item, Kind
 from nixery.packing.listing import list_output, weight
+from nixery.web.answers import TABLE
 
 A = "/nix/store/" + "a" * 32 + "-a"
 B = "/nix/store/" + "b" * 32 + "-b"
@@ -173,6 +175,7 @@ def test_too_many_files(store: Store) -> None:
         (Path(store.physical(A)) / str(number)).touch()
     listing = list_output(A, store.physical)
     assert list_output(A, store.physical, weight(listing)) == listing
-    with pytest.raises(OSError, match="too many files") as refused:
+    with pytest.raises(TooManyFiles) as refused:
         list_output(A, store.physical, weight(listing) - 1)
-    assert refused.value.filename == A
+    assert "too many files" in str(refused.value)
+    assert TABLE[TooManyFiles].status == 400  # it is the image's fault, not the daemon's

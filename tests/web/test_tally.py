@@ -17,6 +17,7 @@ FAILED = (
     errors.ImageTimedOut,
     errors.MemoryExceeded,
     errors.ClosureTooLarge,
+    errors.TooManyFiles,
 )
 OUTCOMES = [
     *((kind, "failed") for kind in FAILED),

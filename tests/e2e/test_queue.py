@@ -1,6 +1,7 @@
 """More new images at once than may be made at once."""
 
 import http.client
+import re
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -126,7 +127,7 @@ def test_a_full_queue(start_daemon: StartDaemon, tmp_path: Path, docker: Docker)
         waiting.append(clients.submit(pull, daemon, "p5", "127.0.0.2"))
         wait_until(lambda: _so_many_wait(daemon, 4))
         assert {each.result()[0] for each in waiting} == {200}
-    ended = [line.split()[2] for line in daemon.log.splitlines() if " s: done, as " in line]
+    ended = re.findall(r"(\S+) \+[0-9.]+ s: done, as ", daemon.log)
     assert ended.index("p5:latest") < ended.index("p2:latest")
 
 

@@ -176,7 +176,7 @@ def _end_within(seconds: float) -> None:
     """End the process for threads that a disk keeps waiting: they would keep it for ever."""
 
     def end() -> None:
-        os.write(2, b"nixery: some threads do not end: they are left\n")
+        os.write(2, b"nixery: some threads do not end, as on a disk that hangs: they are left\n")
         os._exit(1)
 
     timer = threading.Timer(seconds, end)

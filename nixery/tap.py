@@ -100,13 +100,12 @@ def endpoint_faults(settings: Settings) -> list[str]:
     To find that out, Twisted needs no reactor.
     """
     faults: list[str] = []
-    named = {
-        "NIXERY_LISTEN": settings.endpoint,
-        "NIXERY_OPERATIONS_LISTEN": settings.operations,
-    }
-    for name, text in named.items():
+    named = [("NIXERY_LISTEN", settings.endpoint)]
+    if settings.operations is not None:
+        named.append(("NIXERY_OPERATIONS_LISTEN", settings.operations))
+    for name, text in named:
         try:
-            rest, pair = split_endpoint(text) if text is not None else ("tcp:0", None)
+            rest, pair = split_endpoint(text)
             serverFromString(None, rest)
             if pair is not None:
                 watch_pair(pair)

@@ -50,6 +50,7 @@ class Shrinker:
         most: int | None,
         grace: float,
         now: Callable[[], float] = time.time,
+        most_records: int = MOST_RECORDS,
     ) -> None:
         """
         :param folder: the storage's.
@@ -57,6 +58,7 @@ class Shrinker:
         :param most: bytes; none for no bound: then blobs are only counted.
         :param grace: seconds after its last use in which a blob is not dropped.
         :param now: seconds since the epoch.
+        :param most_records: that are kept of one blob.
         """
         self._folder = folder
         self._marks = marks
@@ -64,6 +66,7 @@ class Shrinker:
         self._most = most
         self._grace = grace
         self._now = now
+        self._most_records = most_records
         self._tidy_at = now() + _TIDY / 24  # not while everything is just starting
 
     def shrink(self) -> Shrunk:
@@ -133,7 +136,7 @@ class Shrinker:
                     else:
                         os.unlink(entry.path)
             for found in records.values():
-                for _, path in sorted(found)[:-MOST_RECORDS]:
+                for _, path in sorted(found)[: -self._most_records]:
                     remove(path)
 
 

@@ -134,6 +134,18 @@ async def test_names_are_data(machine: Machine) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_marks_are_of_one_run(machine: Machine) -> None:
+    """What the expression's words stand between can't be known from another run, nor guessed."""
+    marks = set()
+    for _ in range(2):
+        await machine.realise()
+        arguments = machine.arguments("nix-build")
+        marks.add(json.loads(arguments[arguments.index("--argstr") + 2])["mark"])
+    assert len(marks) == 2
+    assert all(len(mark) >= 32 for mark in marks)
+
+
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("store", "prefix"), [("/chroot", "/chroot"), (None, "")])
 async def test_stores(tmp_path: Path, store: str | None, prefix: str) -> None:
     """A store of one's own is named to every program, and its files lie below its folder."""

@@ -57,7 +57,9 @@ def test_what_goes(blobs: list[Used], most: int, grace: int) -> None:
 class Folder:
     """A storage's folder, at a time of the test's own."""
 
-    def __init__(self, folder: Path, most: int = 100, grace: float = 60) -> None:
+    def __init__(
+        self, folder: Path, most: int = 100, grace: float = 60, most_records: int = 1000
+    ) -> None:
         for name in ("layers", "builds", "manifests", "used", "staging"):
             (folder / name).mkdir()
         self.path = folder
@@ -65,7 +67,7 @@ class Folder:
         self.count = 0
         self.marks = Marks(str(folder / "used"), 10, lambda: self.time)
         self.shrinker = Shrinker(
-            str(folder), self.marks, self.aside, most, grace, lambda: self.time
+            str(folder), self.marks, self.aside, most, grace, lambda: self.time, most_records
         )
 
     def aside(self) -> str:
@@ -209,10 +211,9 @@ def test_what_is_no_record(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path / "builds")) == 2
 
 
-def test_records_of_many_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_of_many_revisions(tmp_path: Path) -> None:
     """Of an image that thousands of revisions have not changed, the latest records are kept."""
-    monkeypatch.setattr("nixery.storage.shrinking.MOST_RECORDS", 3)
-    folder = Folder(tmp_path, most=1000)
+    folder = Folder(tmp_path, most=1000, most_records=3)
     for text in "xy":
         digest = f"sha256:{folder.blob(text)}"
         for number in range(5):

@@ -222,11 +222,14 @@ class Pull:
 class IResolver(Interface):
     """The package source's names of revisions."""
 
-    async def resolve(tag: str) -> PinnedSource:
+    async def resolve(tag: str, client: str = "") -> PinnedSource:
         """The immutable revision that a tag stands for at the moment.
 
+        :param client: who asks: the source is asked for each client in turn.
         :raises UnknownTag: if the source has none of that name.
+        :raises CommitNotServed: if no branch or tag that is served reaches that commit.
         :raises TagNotServed: if the operator does not allow it.
+        :raises TooManyTags: if the client asks for too many at once.
         :raises SourceUnavailable: if the source can't be asked.
         """
 

@@ -81,7 +81,7 @@ def _resolver_of_source(
     memory = Memory(reactor, settings.revision_ttl, settings.stale_if_error, path)
     if isinstance(source, Flake):
         return FlakeResolver(commands, source, memory)
-    return GitResolver(git, source, memory, settings.tags)
+    return GitResolver(git, source, memory, settings.tags, settings.unreachable_commits)
 
 
 def child_environment(environ: Mapping[str, str], state: str) -> dict[str, str]:

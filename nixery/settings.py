@@ -67,6 +67,7 @@ class Settings:
     :param hold: seconds.
     :param configuration: what the package set is told; none for its own defaults.
     :param tags: which tags are served.
+    :param unreachable_commits: whether commits are served that no served branch or tag reaches.
     :param revision_ttl: seconds.
     :param stale_if_error: whether old revisions serve while the source can't be reached.
     :param pages: one of :data:`nixery.variables.PAGES`.
@@ -85,6 +86,7 @@ class Settings:
     source: Source
     configuration: Configuration | None
     tags: TagPolicy
+    unreachable_commits: bool
     state: str
     storage_path: str
     bucket: BucketChoice | None
@@ -130,6 +132,7 @@ class Settings:
             source=source,
             configuration=values["NIXERY_NIXPKGS_CONFIG"],
             tags=_tags(values["NIXERY_TAGS"], source),
+            unreachable_commits=values["NIXERY_UNREACHABLE_COMMITS"] == "on",
             state=state,
             storage_path=values["STORAGE_PATH"] or os.path.join(state, "storage"),
             bucket=bucket,
@@ -258,8 +261,10 @@ def _source(
     if len(named) > 1:
         faults.append(f"{' and '.join(named)} are set; a registry has one package set")
         return None
-    if values["NIXERY_TAGS"] and (values["NIXERY_PKGS_PATH"] or values["NIXERY_FLAKE"]):
-        faults.append("NIXERY_TAGS is set; a folder or flake has the tag latest alone")
+    for name in ("NIXERY_TAGS", "NIXERY_UNREACHABLE_COMMITS"):
+        said = values[name] not in (None, "off")
+        if said and (values["NIXERY_PKGS_PATH"] or values["NIXERY_FLAKE"]):
+            faults.append(f"{name} is set; a folder or flake has the tag latest alone")
     if values["NIXERY_PKGS_REPO"]:
         return GitRepository(values["NIXERY_PKGS_REPO"])
     if values["NIXERY_FLAKE"]:

@@ -123,6 +123,13 @@ VARIABLES = (
         "between them (* for a git repository, none for a channel).",
     ),
     Variable(
+        "NIXERY_UNREACHABLE_COMMITS",
+        "Whether commits are served that no served branch or tag reaches, as those of pull "
+        "requests and forks: on or off.",
+        one_of("on", "off"),
+        "off",
+    ),
+    Variable(
         "NIXERY_STORAGE_BACKEND",
         "Where images are kept: filesystem or gcs (gcs if a bucket is named, else filesystem).",
         one_of("filesystem", "gcs"),

@@ -87,7 +87,7 @@ class Builder:
         if len(image.own) > (most := self._limits.packages):
             reason = f"it names {len(image.own)} packages, {most} are allowed"
             raise NameInvalid(image.name, reason)
-        pinned = await self._resolve(image.tag)
+        pinned = await self._resolve(image.tag, client)
         key = image_key(image, pinned, self._maker.budget, self._maker.layers.packer)
         manifest = await self._cache.manifest(key)
         if manifest is None:
@@ -112,8 +112,8 @@ class Builder:
         await self._running.stop()
         await self._maker.layers.stop()
 
-    def _resolve(self, tag: str) -> Deferred[PinnedSource]:
-        return self._resolving.join(tag, lambda: self._resolver.resolve(tag))
+    def _resolve(self, tag: str, client: str = "") -> Deferred[PinnedSource]:
+        return self._resolving.join(tag, lambda: self._resolver.resolve(tag, client))
 
     def _wait(
         self,

@@ -7,7 +7,7 @@ import attrs
 
 from nixery.model import errors
 from nixery.model.errors import NixeryError
-from nixery.storage.recent import Recent
+from nixery.recent import Recent
 
 _MOST = 1000
 

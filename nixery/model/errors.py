@@ -79,6 +79,30 @@ class UnknownTag(NixeryError):
 
 
 @attrs.define
+class CommitNotServed(UnknownTag):
+    """No branch or tag that is served reaches a commit: it may be another's, or not exist."""
+
+    def __str__(self) -> str:
+        return (
+            f"the commit {self.tag} is not in the history of any branch or tag of {self.source} "
+            "that this registry serves"
+        )
+
+
+@attrs.define
+class TooManyTags(NixeryError):
+    """One client asks for too many tags that must be looked for.
+
+    :param count: how many are being looked for.
+    """
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} tags are being looked for already for this client; ask again later"
+
+
+@attrs.define
 class TagNotServed(NixeryError):
     """The operator does not allow that tag."""
 

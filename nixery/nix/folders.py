@@ -44,7 +44,7 @@ class FolderResolver:
         self._lock = DeferredLock()
         self._seen: _Seen | None = None
 
-    async def resolve(self, tag: str) -> PinnedSource:
+    async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
             raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
         return PinnedSource(self._source, await self._lock.run(self._pin))
@@ -107,8 +107,8 @@ class ConfiguredResolver:
         self._fingerprints = Fingerprints(configuration.overlays or "/")
         self._lock = DeferredLock()
 
-    async def resolve(self, tag: str) -> PinnedSource:
-        pinned = await self._resolver.resolve(tag)
+    async def resolve(self, tag: str, client: str = "") -> PinnedSource:
+        pinned = await self._resolver.resolve(tag, client)
         return attrs.evolve(pinned, configuration=await self._pin())
 
     async def tags(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Answers of a remote that are kept for a while, and served old rather than not at all."""
 
 import json
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ from contextlib import suppress
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,6 +18,8 @@ from twisted.python.failure import Failure
 from nixery.coalesce import Coalescer
 from nixery.model.errors import SourceUnavailable, UnknownTag
 
+PAUSE = 2.0
+"""Seconds between two questions for one name, however many want a new answer."""
 PATIENCE = 5.0
 """Seconds that a remote is waited for where there is an older answer to give instead."""
 _MOST = 1000
@@ -30,22 +34,33 @@ class Remembered:
     """An answer.
 
     :param stale: the remote could not be asked whether it still holds.
+    :param since: when the remote was asked for it, by the clock of its keeping.
     """
 
     text: str
     stale: bool
+    since: float = attrs.field(default=0.0, eq=False)
 
 
 @attrs.frozen
 class _Known:
     text: str
+    since: float
     until: float
     stale: bool
+
+    @property
+    def remembered(self) -> Remembered:
+        return Remembered(self.text, self.stale, self.since)
 
 
 class Memory:
     """The last answers of a remote by the names that were asked for; a file keeps them over a
-    restart, when they are old at once."""
+    restart, when they are old at once.
+
+    :ivar lifetime: seconds that an answer is kept without asking again.
+    :ivar now: seconds, by the clock that this is measured with.
+    """
 
     _log = Logger()
 
@@ -55,15 +70,16 @@ class Memory:
         :param stale_if_error: whether an older answer is given while the remote can't be asked.
         :param path: of the file.
         """
+        self.lifetime = lifetime
+        self.now = clock.seconds
         self._clock = clock
-        self._lifetime = lifetime
         self._stale_if_error = stale_if_error
         self._path = path
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._asking: Coalescer[str, str] = Coalescer()
+        self._asking: Coalescer[str, Remembered] = Coalescer()
         self._saving: Deferred[None] | None = None
         for name, text in _read(path).items() if stale_if_error else ():
-            self._known[name] = _Known(text, 0.0, True)
+            self._known[name] = _Known(text, -math.inf, 0.0, True)
 
     async def get(self, name: str, ask: Callable[[], Awaitable[str]]) -> Remembered:
         """The answer to a name, asked for if none is known that is young enough.
@@ -72,17 +88,34 @@ class Memory:
         :raises SourceUnavailable: if the remote can't be asked, and there is no older answer.
         """
         known = self._known.get(name)
-        if known is not None and known.until > self._clock.seconds():
-            return Remembered(known.text, known.stale)
+        if known is not None and known.until > self.now():
+            self._known.move_to_end(name)
+            return known.remembered
         answer = self._asking.join(name, lambda: self._ask(name, ask))
         if known is None or not self._stale_if_error:
-            return Remembered(await answer, False)
+            return await answer
         try:
-            return Remembered(await answer.addTimeout(PATIENCE, self._clock, _gave_up), False)
+            return await answer.addTimeout(PATIENCE, self._clock, _gave_up)
         except SourceUnavailable as error:
             self._log.warn("an older answer is served: {error}", error=error)
-            self._put(name, known.text, stale=True)
-            return Remembered(known.text, True)
+            return self._put(name, known.text, known.since, stale=True)
+
+    async def newer(self, name: str, since: float, ask: Callable[[], Awaitable[str]]) -> Remembered:
+        """An answer to a name that was not asked for before some moment.
+
+        One question serves all who wait for it.
+
+        :param since: by :attr:`now`.
+        :raises UnknownTag: if the remote says that there is none.
+        :raises SourceUnavailable: if the remote can't be asked.
+        """
+        known = self._known.get(name)
+        while known is None or known.stale or known.since < since:
+            answer = await self._asking.join(name, lambda: self._ask(name, ask))
+            if answer.since >= since:
+                return answer
+            known = self._known.get(name)
+        return known.remembered
 
     async def stop(self) -> None:
         """Ask for nothing more, and wait until the file is written."""
@@ -90,24 +123,32 @@ class Memory:
         if self._saving is not None:
             await self._saving
 
-    async def _ask(self, name: str, ask: Callable[[], Awaitable[str]]) -> str:
+    async def _ask(self, name: str, ask: Callable[[], Awaitable[str]]) -> Remembered:
         before = self._known.get(name)
+        if before is not None:
+            pause = min(PAUSE, self.lifetime)
+            early = before.since + pause - self.now()
+            if early > 0:
+                await deferLater(self._clock, min(early, pause))  # clocks may be set back
+        since = self.now()
         try:
             text = await ask()
         except UnknownTag:
             if self._known.pop(name, None) is not None:
                 self._save()
             raise
-        self._put(name, text, stale=False)
+        answer = self._put(name, text, since, stale=False)
         if before is None or before.text != text:
             self._save()
-        return text
+        return answer
 
-    def _put(self, name: str, text: str, stale: bool) -> None:
-        self._known[name] = _Known(text, self._clock.seconds() + self._lifetime, stale)
+    def _put(self, name: str, text: str, since: float, stale: bool) -> Remembered:
+        known = _Known(text, since, self.now() + self.lifetime, stale)
+        self._known[name] = known
         self._known.move_to_end(name)
         if len(self._known) > _MOST:
             self._known.popitem(last=False)
+        return known.remembered
 
     def _save(self) -> None:
         """Write the file, if it isn't being written: then once more after that."""
@@ -129,7 +170,7 @@ class Memory:
         self._saving = None
 
 
-def _gave_up(result: str | Failure, seconds: float) -> str | Failure:
+def _gave_up(result: Remembered | Failure, seconds: float) -> Remembered | Failure:
     if isinstance(result, Failure) and result.check(CancelledError) is not None:
         raise SourceUnavailable("that was asked", f"no answer within {seconds:.0f} s")
     return result

@@ -1,12 +1,24 @@
 """From a tag to an immutable revision of a git repository, a channel or a flake."""
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from functools import partial
 from typing import TypeVar
 
 from zope.interface import implementer
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import NixUnavailable, SourceUnavailable, TagNotServed, UnknownTag
+from nixery.model.errors import (
+    CommitNotServed,
+    NixUnavailable,
+    SourceUnavailable,
+    TagNotServed,
+    TooManyTags,
+    UnknownTag,
+)
+from nixery.model.listing import HEADS, Listing
 from nixery.model.source import (
     Channel,
     Commit,
@@ -19,42 +31,76 @@ from nixery.model.source import (
     is_commit,
 )
 from nixery.model.tags import LATEST, TagPolicy, day_of
+from nixery.nix.ancestry import Ancestry
 from nixery.nix.commands import Commands
-from nixery.nix.git import Git, GitFailed
-from nixery.nix.remember import Memory
+from nixery.nix.git import Git
+from nixery.nix.mirrors import GitFailed
+from nixery.nix.remember import Memory, Remembered
+from nixery.recent import Recent
 
 T = TypeVar("T")
 
-_HEADS, _TAGS = "refs/heads/", "refs/tags/"
-_LIST = "/tags"  # no tag's name
+_LISTING = "/listing"  # no tag's name
+_MOST_ASKED = 256
+"""Tags of one client that are looked for at once: it may leave, but its questions stay."""
+_UNKNOWN_KEPT = 4096
+"""Unknown tags that are remembered, of a few hundred bytes each."""
 
 
 @implementer(IResolver)
 class GitResolver:
-    """Branches, tags and commits of a repository, or of nixpkgs for a channel."""
+    """Branches, tags and commits of a repository, or of nixpkgs for a channel.
+
+    All is answered by one listing of the remote's branches and tags, which is kept for a while.
+    Who asks for a name that is not in it is answered by one that was begun after that: one
+    listing for all who asked meanwhile, however many names they made up.
+    """
 
     def __init__(
-        self, git: Git, source: GitRepository | Channel, memory: Memory, policy: TagPolicy
+        self,
+        git: Git,
+        source: GitRepository | Channel,
+        memory: Memory,
+        policy: TagPolicy,
+        unreachable: bool = False,
     ) -> None:
+        """
+        :param policy: which tags are served, and so where the histories begin whose commits are.
+        :param unreachable: whether commits are served that none of these histories holds.
+        """
         self._git = git
         self._source = source
         self._memory = memory
         self._policy = policy
+        self._unreachable = unreachable
+        self._ancestry = Ancestry(git.mirrors, source.url)
+        self._listing = Listing({})
+        self._listed = ""
+        self._asking: Counter[str] = Counter()
+        self._unknown: Recent[str, UnknownTag] = Recent(memory.now, _UNKNOWN_KEPT)
 
-    async def resolve(self, tag: str) -> PinnedSource:
+    async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if not self._policy.allows(tag):
             raise TagNotServed(tag)
+        source = self._source
         # A channel may be named by a commit.
-        own = tag == LATEST and isinstance(self._source, Channel)
-        name = self._source.name if own and isinstance(self._source, Channel) else tag
-        if is_commit(name):
+        own = tag == LATEST and isinstance(source, Channel)
+        name = source.name if own and isinstance(source, Channel) else tag
+        if is_commit(name) and (own or self._unreachable):
             return self._pinned(name)
-        known = await self._memory.get(name, lambda: self._ask(tag, name))
-        return self._pinned(known.text, known.stale)
+        if (unknown := self._unknown.get(tag, self._memory.lifetime)) is not None:
+            raise copy(unknown)
+        with self._place(client):
+            try:
+                return await self._find(tag, name, client)
+            except UnknownTag as error:
+                # Without its traceback, which holds the listing.
+                self._unknown.put(tag, copy(error))
+                raise
 
     async def tags(self) -> list[str]:
-        known = await self._memory.get(_LIST, self._list)
-        return self._policy.offered(known.text.split("\n"))
+        listing, _ = await self._list()
+        return self._policy.offered(sorted(listing.names))
 
     async def unchanged(self, pinned: PinnedSource) -> bool:
         return True
@@ -62,37 +108,113 @@ class GitResolver:
     async def stop(self) -> None:
         await self._memory.stop()
 
+    @contextmanager
+    def _place(self, client: str) -> Iterator[None]:
+        if self._asking[client] >= _MOST_ASKED:
+            raise TooManyTags(self._asking[client])
+        self._asking[client] += 1
+        try:
+            yield
+        finally:
+            self._asking[client] -= 1
+            if not self._asking[client]:
+                del self._asking[client]
+
+    async def _find(self, tag: str, name: str, client: str) -> PinnedSource:
+        if is_commit(name):
+            known = await self._memory.get(name, lambda: self._reached(name, client))
+            return self._pinned(known.text)
+        since = self._memory.now()
+        listing, known = await self._list()
+        commit = self._named(listing, tag, name)
+        if commit is None and (day := self._day(name)) is not None:
+            return await self._last_of_day(listing, name, day, client)
+        if commit is None and known.since < since:
+            listing, known = await self._list(since)
+            commit = self._named(listing, tag, name)
+        if commit is None:
+            raise UnknownTag(tag, str(self._source))
+        return self._pinned(commit, known.stale)
+
+    def _named(self, listing: Listing, tag: str, name: str) -> str | None:
+        of_head = tag == LATEST and not isinstance(self._source, Channel)
+        return listing.head if of_head else listing.commit(name)
+
+    async def _reached(self, commit: str, client: str) -> str:
+        """The commit that an id stands for, if a served branch or tag reaches it."""
+        since = self._memory.now()
+        listing, known = await self._list()
+        tips = listing.tips(self._serves)
+        if commit in tips:
+            return tips[commit]
+        # What needs no more than a look is answered first; a push may be newer than the listing.
+        at_hand = self._ancestry.is_of(listing)
+        if at_hand and await self._reaches(commit, listing, tips, client):
+            return commit
+        if known.since < since:
+            listing, _ = await self._list(since)
+            tips = listing.tips(self._serves)
+            if commit in tips:
+                return tips[commit]
+        if await self._reaches(commit, listing, tips, client):
+            return commit
+        raise CommitNotServed(commit, str(self._source))
+
+    def _serves(self, name: str) -> bool:
+        own = isinstance(self._source, Channel) and name == self._source.name
+        return own or self._policy.allows(name)
+
+    async def _reaches(
+        self, commit: str, listing: Listing, tips: Mapping[str, str], client: str
+    ) -> bool:
+        ask = partial(self._ancestry.reaches, commit, listing, tips.values(), client)
+        return await self._remote(ask)
+
+    def _day(self, name: str) -> tuple[int, int] | None:
+        """The day that a name of a channel means."""
+        dated = isinstance(self._source, Channel) and not is_commit(self._source.name)
+        return day_of(name) if dated else None
+
+    async def _last_of_day(
+        self, listing: Listing, name: str, day: tuple[int, int], client: str
+    ) -> PinnedSource:
+        source = self._source
+        assert isinstance(source, Channel)
+
+        async def ask() -> str:
+            tip = listing.commit(source.name)
+            commit = None
+            if tip is not None:
+                branch = f"{HEADS}{source.name}"
+                look = partial(self._git.last_of_day, source.url, branch, *day, tip, client)
+                commit = await self._remote(look)
+            if commit is None:
+                raise UnknownTag(name, f"{source}, which has no commit of that day")
+            return commit
+
+        known = await self._memory.get(name, ask)
+        return self._pinned(known.text, known.stale)
+
+    async def _list(self, since: float | None = None) -> tuple[Listing, Remembered]:
+        """The remote's branches and tags, and how old that is.
+
+        :param since: the moment that the remote must have been asked after.
+        """
+
+        async def ask() -> str:
+            head = not isinstance(self._source, Channel)
+            return await self._remote(partial(self._git.list, self._source.url, head))
+
+        if since is None:
+            known = await self._memory.get(_LISTING, ask)
+        else:
+            known = await self._memory.newer(_LISTING, since, ask)
+        if known.text != self._listed:
+            self._listing, self._listed = Listing.parse(known.text), known.text
+        return self._listing, known
+
     def _pinned(self, revision: str, stale: bool = False) -> PinnedSource:
         return PinnedSource(self._source, Commit(self._source.url, revision), stale=stale)
-
-    async def _ask(self, tag: str, name: str) -> str:
-        source = self._source
-        names = (
-            ["HEAD"]
-            if tag == LATEST and not isinstance(source, Channel)
-            # An annotated tag's own id is no commit: the ^{} line names the one it stands on.
-            else [f"{_TAGS}{name}", f"{_TAGS}{name}^{{}}", f"{_HEADS}{name}"]
-        )
-        revisions = await self._remote(lambda: self._git.ls_remote(source.url, *names))
-        for full in reversed(names):
-            if full in revisions:
-                return revisions[full]
-        day = day_of(name)
-        if day is not None and isinstance(source, Channel) and not is_commit(source.name):
-            return await self._last_of_day(tag, source, *day)
-        raise UnknownTag(tag, str(source))
-
-    async def _last_of_day(self, tag: str, channel: Channel, start: int, end: int) -> str:
-        branch = f"{_HEADS}{channel.name}"
-        commit = await self._remote(lambda: self._git.last_of_day(channel.url, branch, start, end))
-        if commit is None:
-            raise UnknownTag(tag, f"{channel}, which has no commit of that day")
-        return commit
-
-    async def _list(self) -> str:
-        names = await self._remote(lambda: self._git.ls_remote(self._source.url, branches=True))
-        short = (n.removeprefix(_HEADS).removeprefix(_TAGS) for n in names if n[-3:] != "^{}")
-        return "\n".join(short)
 
     async def _remote(self, ask: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -111,7 +233,7 @@ class FlakeResolver:
         self._source = source
         self._memory = memory
 
-    async def resolve(self, tag: str) -> PinnedSource:
+    async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
             raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
         known = await self._memory.get(LATEST, self._ask)

@@ -23,7 +23,8 @@ from nixery.model.source import (
 )
 from nixery.nix.commands import Commands
 from nixery.nix.faults import state_faults
-from nixery.nix.git import CommitUnknown, Git, GitFailed
+from nixery.nix.git import CommitUnknown, Git
+from nixery.nix.mirrors import GitFailed
 
 KEPT = 20
 """Revisions that the garbage collector may not have: those that were used last."""

@@ -97,7 +97,7 @@ class FakeResolver:
     gate: Deferred[None] | None = None
     edited: bool = False
 
-    async def resolve(self, tag: str) -> PinnedSource:
+    async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         self.asked.append(tag)
         if self.gate is not None:
             await self.gate

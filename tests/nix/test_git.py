@@ -13,7 +13,8 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
-from nixery.nix.git import CommitUnknown, Git, GitFailed, GitStopped
+from nixery.nix.git import CommitUnknown, Git
+from nixery.nix.mirrors import GitFailed, GitStopped
 from nixery.nix.process import Processes
 from tests.repository import Repository
 

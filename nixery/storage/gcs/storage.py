@@ -26,6 +26,7 @@ from nixery.interfaces import ILease, IStorage, IUpload, Redirect, Stream
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.model.manifest import Descriptor
+from nixery.recent import Recent
 from nixery.storage.gcs.blobs import Blobs, blob_name, digested, is_whole
 from nixery.storage.gcs.bucket import Bucket, Object
 from nixery.storage.gcs.cleaning import Cleaning
@@ -36,7 +37,6 @@ from nixery.storage.gcs.stream import Streams
 from nixery.storage.gcs.upload import Sending, Uploads
 from nixery.storage.gcs.urls import Urls
 from nixery.storage.keys import check_lease_key, check_record_key
-from nixery.storage.recent import Recent
 
 _REMEMBERED = 10_000  # blobs
 _MEMORY = 4 * 1024 * 1024  # bytes of small blobs, and of records

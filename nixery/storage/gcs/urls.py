@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.coalesce import Coalescer
 from nixery.model.errors import StorageUnavailable
-from nixery.storage.recent import Recent
+from nixery.recent import Recent
 
 _SKEW = 60  # seconds that the service's clock may be behind ours
 _REMEMBERED = 4096

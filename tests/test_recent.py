@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from nixery.storage.recent import Recent
+from nixery.recent import Recent
 
 
 def test_age() -> None:

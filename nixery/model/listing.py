@@ -1,0 +1,81 @@
+"""The branches and tags of a git repository, and what they stand for: pure."""
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+HEAD, HEADS, TAGS = "HEAD", "refs/heads/", "refs/tags/"
+_PEELED = "^{}"
+# Digits of an object's id, by the hash function of its repository.
+_FORMATS = {40: "sha1", 64: "sha256"}
+
+
+@attrs.frozen(eq=False)
+class Listing:
+    """A repository's HEAD, branches and tags at one moment.
+
+    :param ids: full name → the id of an object. An annotated tag stands there twice, the second
+        time with ``^{}`` behind its name: that is the object which it is a tag of.
+    """
+
+    ids: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> "Listing":
+        """Read what ``git ls-remote`` prints; what is no branch, tag or HEAD is left out."""
+        lines = (line.partition("\t") for line in text.splitlines())
+        return cls({name: id for id, _, name in lines if _is_listed(name)})
+
+    def commit(self, name: str) -> str | None:
+        """What a branch or, if there is none of that name, a tag stands for."""
+        full = (f"{HEADS}{name}", f"{TAGS}{name}{_PEELED}", f"{TAGS}{name}")
+        return next((self.ids[each] for each in full if each in self.ids), None)
+
+    @property
+    def head(self) -> str | None:
+        """What HEAD stands for, if it was asked for, and is there."""
+        return self.ids.get(HEAD)
+
+    @property
+    def detached(self) -> bool:
+        """Whether HEAD stands for something that no branch does."""
+        branches = (id for name, id in self.ids.items() if name.startswith(HEADS))
+        return self.head is not None and self.head not in branches
+
+    @property
+    def names(self) -> set[str]:
+        """The short names of all branches and tags."""
+        return {_short(name) for name in self.ids if name != HEAD}
+
+    def tips(self, allows: Callable[[str], bool]) -> dict[str, str]:
+        """Where the histories of served names begin: HEAD, branches and tags.
+
+        :param allows: whether a short name is served.
+        :return: the id of a name's object, or of an annotated tag's → that of what it stands for.
+        """
+        served = [name for name in self.ids if name == HEAD or allows(_short(name))]
+        return {self.ids[name]: self.ids.get(name + _PEELED, self.ids[name]) for name in served}
+
+    def named(self, text: str) -> list[str]:
+        """The full names of branches and tags whose ids, or those of what they stand for, are in a
+        text."""
+        found = (name for name, id in self.ids.items() if name != HEAD and id in text)
+        return sorted({name.removesuffix(_PEELED) for name in found})
+
+    @property
+    def object_format(self) -> str:
+        """The repository's hash function, as git calls it."""
+        return next((object_format(id) for id in self.ids.values()), "sha1")
+
+
+def object_format(id: str) -> str:
+    """The hash function that an object's id is of, as git calls it."""
+    return _FORMATS.get(len(id), "sha1")
+
+
+def _is_listed(name: str) -> bool:
+    return name == HEAD or name.startswith((HEADS, TAGS))
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(_PEELED).removeprefix(HEADS).removeprefix(TAGS)

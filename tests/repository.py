@@ -14,10 +14,10 @@ IDENTITY = {
 class Repository:
     """A git repository with a work tree in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, object_format: str = "sha1") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.git("init", "-q", "-b", "main")
+        self.git("init", "-q", "-b", "main", f"--object-format={object_format}")
 
     @property
     def url(self) -> str:

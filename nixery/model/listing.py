@@ -56,11 +56,15 @@ class Listing:
         served = [name for name in self.ids if name == HEAD or allows(_short(name))]
         return {self.ids[name]: self.ids.get(name + _PEELED, self.ids[name]) for name in served}
 
-    def named(self, text: str) -> list[str]:
+    def named(self, text: str) -> set[str]:
         """The full names of branches and tags whose ids, or those of what they stand for, are in a
         text."""
         found = (name for name, id in self.ids.items() if name != HEAD and id in text)
-        return sorted({name.removesuffix(_PEELED) for name in found})
+        return {name.removesuffix(_PEELED) for name in found}
+
+    def of(self, name: str) -> list[str]:
+        """The ids of a full name: of its object, and of what that is a tag of."""
+        return [self.ids[each] for each in (name, name + _PEELED) if each in self.ids]
 
     @property
     def object_format(self) -> str:

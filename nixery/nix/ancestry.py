@@ -67,29 +67,33 @@ class Ancestry:
         self._listing = None
         format = listing.object_format
         repository = await self._mirrors.repository(self._url, "history", format)
-        await self._fetch(repository, listing)
-        self._tips = await self._commits(repository, sorted(set(tips)))
+        trees = await self._fetch(repository, listing)
+        self._tips = await self._commits(repository, sorted(set(tips) - trees))
         self._answers = Recent(time.monotonic, _ANSWERS)
         self._listing = listing
 
-    async def _fetch(self, repository: str, listing: Listing) -> None:
+    async def _fetch(self, repository: str, listing: Listing) -> set[str]:
+        """Fetch what a listing names.
+
+        :return: ids that its tags stand for and that are left out, since they are those of trees.
+        """
         names = [f"+{HEADS}*:{HEADS}*", f"+{TAGS}*:{TAGS}*"]
         if listing.detached:
             names.append(f"+{HEAD}:refs/nixery/{HEAD}")
-        left_out: list[str] = []
+        options = ("--prune", "--write-commit-graph", "--filter=tree:0", "--", self._url)
+        left_out: set[str] = set()
         while True:
-            options = ("--prune", "--write-commit-graph", "--filter=tree:0")
+            without = (f"^{name}" for name in sorted(left_out))
             try:
-                return await self._mirrors.fetch(
-                    repository, (*options, "--", self._url, *names, *left_out)
-                )
+                await self._mirrors.fetch(repository, (*options, *names, *without))
+                return {id for name in left_out for id in listing.of(name)}
             except GitFailed as error:
                 # git 2.39 refuses what it is sent if a tag stands for a tree, which the filter
                 # leaves out; it says which.
-                trees = [f"^{name}" for name in listing.named(str(error))]
-                if set(trees) <= set(left_out) or len(left_out) >= _LEFT_OUT:
+                trees = listing.named(str(error))
+                if trees <= left_out or len(left_out) >= _LEFT_OUT:
                     raise
-                left_out += trees
+                left_out |= trees
 
     async def _commits(self, repository: str, ids: Sequence[str]) -> Sequence[str]:
         """Those of some ids that are commits which are here."""

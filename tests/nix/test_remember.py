@@ -10,7 +10,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
 from nixery.model.errors import SourceUnavailable, UnknownTag
-from nixery.nix.remember import PATIENCE, Memory, Remembered
+from nixery.nix.remember import PATIENCE, PAUSE, Memory, Remembered
 from tests.nix.clock import SteppedClock
 
 reactor: Any = _reactor
@@ -125,6 +125,69 @@ async def test_after_a_restart(memory: Memory, clock: SteppedClock, file: Path) 
     assert await restarted.get("y", away.ask) == Remembered("y", True)
     assert away.asked == 1
     await restarted.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_newer_answers(memory: Memory, clock: SteppedClock) -> None:
+    """Who wants an answer that was asked for after a moment gets one, however young the last is;
+    an answer that is on its way is none, but the next serves all who wait."""
+    remote = Remote()
+    await memory.get("x", remote.ask)
+    clock.advance(PAUSE)
+    assert (await memory.newer("x", 0, remote.ask)).text == "one"
+    assert remote.asked == 1
+    remote.answer = first = Deferred[str]()
+    early = Deferred.fromCoroutine(memory.newer("x", clock.seconds(), remote.ask))
+    clock.advance(1)
+    late = [
+        Deferred.fromCoroutine(memory.newer("x", clock.seconds(), remote.ask)) for _ in range(100)
+    ]
+    remote.answer = second = Deferred[str]()
+    first.callback("two")
+    assert (await early).text == "two"
+    assert not any(each.called for each in late)
+    clock.advance(PAUSE)
+    second.callback("three")
+    assert {(await each).text for each in late} == {"three"}
+    assert remote.asked == 3
+    assert (await memory.get("x", remote.ask)).text == "three"
+    await memory.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_pauses_between_questions(memory: Memory, clock: SteppedClock) -> None:
+    """The remote is not asked for one name again before a pause, also when the clock was set
+    back."""
+    remote = Remote()
+    clock.advance(1000)
+    await memory.get("x", remote.ask)
+    clock.advance(PAUSE / 2)
+    waiting = Deferred.fromCoroutine(memory.newer("x", clock.seconds(), remote.ask))
+    assert remote.asked == 1
+    clock.advance(PAUSE / 2)
+    assert remote.asked == 2
+    await waiting
+    clock.rightNow -= 900
+    waiting = Deferred.fromCoroutine(memory.newer("x", 1e6, remote.ask))
+    waiting.addErrback(lambda _: None)
+    assert remote.asked == 2
+    clock.advance(PAUSE)
+    assert remote.asked == 3
+    waiting.cancel()
+    await memory.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_newer_answer(memory: Memory, clock: SteppedClock) -> None:
+    """Who wants a newer answer gets no old one where the remote can't be asked."""
+    remote = Remote()
+    await memory.get("x", remote.ask)
+    remote.answer = SourceUnavailable("it", "is away")
+    clock.advance(31)
+    assert (await memory.get("x", remote.ask)).stale
+    with pytest.raises(SourceUnavailable):
+        await memory.newer("x", 0, remote.ask)
+    await memory.stop()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"x": 1}', "[" * 100_000, "\x00"])

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import SourceUnavailable, TagNotServed, UnknownTag
+from nixery.model.errors import SourceUnavailable, TagNotServed, TooManyTags, UnknownTag
 from nixery.model.source import NIXPKGS_URL, Channel, Commit, GitRepository, PinnedSource
 from nixery.model.tags import TagPolicy
 from nixery.nix.git import Git
@@ -290,3 +291,111 @@ async def test_repositories_have_no_dates(repository: Repository, tmp_path: Path
         await ours.resolve("2026-06-02")
     repository.git("tag", "2026-06-01")
     assert await revision(ours, "2026-06-01") == repository.git("rev-parse", "HEAD")
+
+
+class SlowRemote(Git):
+    """A remote that lists its branches when it is told to.
+
+    :ivar listings: those that are being waited for.
+    :ivar branches: that it has.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(reactor, Processes(reactor, {}), str(folder))
+        self.branches = ["main"]
+        self.listings: list[Deferred[str]] = []
+        self.asked = 0
+
+    async def list(self, url: str, head: bool) -> str:
+        self.asked += 1
+        self.listings.append(Deferred())
+        return await self.listings[-1]
+
+    def answer(self) -> None:
+        listed = "".join(f"{1:040}\trefs/heads/{name}\n" for name in self.branches)
+        self.listings.pop(0).callback(listed)
+
+
+@pytest_twisted.ensureDeferred
+async def test_made_up_tags(tmp_path: Path) -> None:
+    """While one client asks for a hundred made-up tags, another's known tag is answered at once,
+    and a new one by the next listing; a few listings answer all, and what was unknown asks for no
+    more."""
+    clock = SteppedClock()
+    remote = SlowRemote(tmp_path)
+    ours = GitResolver(
+        remote, GitRepository("url"), Memory(clock, 30, True, str(tmp_path / "x")), ALL
+    )
+
+    def ask(tag: str, client: str) -> "Deferred[str]":
+        return Deferred.fromCoroutine(_revision_for(ours, tag, client))
+
+    known = ask("main", "b")
+    remote.answer()
+    await known
+    clock.advance(PAUSE)
+    made_up = [ask(f"made-up-{number}", "a") for number in range(100)]
+    assert await ask("main", "b") == f"{1:040}"
+    clock.advance(1)
+    remote.branches.append("new")
+    new = ask("new", "b")
+    for _ in range(2):
+        remote.answer()
+        clock.advance(PAUSE)
+    assert await new == f"{1:040}"
+    for each in made_up:
+        with pytest.raises(UnknownTag):
+            await each
+    assert remote.asked <= 3
+    for number in range(100):
+        with pytest.raises(UnknownTag):
+            await ask(f"made-up-{number}", "a")
+    assert remote.asked <= 3
+    await ours.stop()
+
+
+async def _revision_for(resolver: GitResolver, tag: str, client: str) -> str:
+    return (await resolver.resolve(tag, client)).revision
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_client_has_a_bound(tmp_path: Path) -> None:
+    """Of one client, a bounded number of tags is looked for at once, and others have theirs."""
+    clock = SteppedClock()
+    remote = SlowRemote(tmp_path)
+    ours = GitResolver(
+        remote, GitRepository("url"), Memory(clock, 30, True, str(tmp_path / "x")), ALL
+    )
+    asked = [
+        Deferred.fromCoroutine(ours.resolve(f"made-up-{number}", "a")) for number in range(256)
+    ]
+    with pytest.raises(TooManyTags):
+        await ours.resolve("one-more", "a")
+    other = Deferred.fromCoroutine(ours.resolve("main", "b"))
+    remote.answer()
+    assert (await other).revision == f"{1:040}"
+    for each in asked:
+        with pytest.raises(UnknownTag):
+            await each
+    assert await _revision_for(ours, "main", "a") == f"{1:040}"
+    await ours.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_days_go_round_by_client(tmp_path: Path) -> None:
+    """While one client asks for many days, another waits for one of them."""
+    repository = Repository(tmp_path / "repository")
+    for number in range(1, 6):
+        repository.commit(str(number), timegm((2026, 6, number, 12, 0, 0)))
+    ours = resolver(Channel("main", repository.url), tmp_path)
+    await ours.resolve("latest")
+    found: list[str] = []
+
+    async def ask(day: str, client: str) -> None:
+        await ours.resolve(day, client)
+        found.append(client)
+
+    asked = [("2026-06-05", "a"), ("2026-06-04", "a"), ("2026-06-03", "a"), ("2026-06-02", "b")]
+    for each in [Deferred.fromCoroutine(ask(*question)) for question in asked]:
+        await each
+    assert found == ["a", "a", "b", "a"]

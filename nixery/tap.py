@@ -16,7 +16,8 @@ from twisted.python.usage import Options as UsageOptions
 from nixery.access.files import make_access
 from nixery.access.watched import FileInvalid
 from nixery.descriptors import make_room
-from nixery.model.source import Folder, Source
+from nixery.model.source import Flake, Folder, Source
+from nixery.model.tags import LATEST
 from nixery.nix.store import find_store
 from nixery.parts import (
     make_agent,
@@ -137,6 +138,7 @@ def describe(settings: Settings) -> str:
             f"listens on   {settings.endpoint}",
             f"may pull     {_who_may_pull(settings)}",
             f"packages     {_whole_name(settings.source)}",
+            f"tags         {_what_may_be_named(settings)}",
             f"storage      {_where_images_are(settings)}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
             f"state        {settings.state}",
@@ -149,6 +151,14 @@ def describe(settings: Settings) -> str:
 
 def _whole_name(source: Source) -> str:
     return f"the folder {source.path}" if isinstance(source, Folder) else str(source)
+
+
+def _what_may_be_named(settings: Settings) -> str:
+    if isinstance(settings.source, Folder | Flake):
+        return LATEST
+    tags = " ".join((LATEST, *settings.tags.patterns))
+    others = "commits of pull requests and forks too" if settings.unreachable_commits else ""
+    return f"{tags}; {others or 'commits in the histories of these'}"
 
 
 def _who_may_pull(settings: Settings) -> str:

@@ -169,6 +169,17 @@ def test_bucket() -> None:
     assert chosen == BucketChoice("b.c", "/key", "a@b", 20, False)
 
 
+def test_what_may_be_named() -> None:
+    """Only what a served branch or tag reaches may be named, if nothing else is said; of a source
+    with one tag nothing can be said."""
+    assert not read().unreachable_commits
+    assert read(NIXERY_UNREACHABLE_COMMITS="on").unreachable_commits
+    for name, text in (("NIXERY_TAGS", "*"), ("NIXERY_UNREACHABLE_COMMITS", "on")):
+        (fault,) = faults(**{name: text}, NIXERY_PKGS_PATH="/")
+        assert fault == f"{name} is set; a folder or flake has the tag latest alone"
+    assert read(NIXERY_UNREACHABLE_COMMITS="off", NIXERY_PKGS_PATH="/")
+
+
 def test_half_a_bucket() -> None:
     """What belongs together has to be set together."""
     for environ in (

@@ -335,6 +335,17 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     ]
 
 
+def test_check_says_what_may_be_named(tmp_path: Path) -> None:
+    """``--check`` says which tags are served, and whether commits of others are."""
+    for environ, said in {
+        ("NIXERY_PKGS_PATH=/"): "latest",
+        ("NIXERY_TAGS=nixos-*"): "latest nixos-*; commits in the histories of these",
+        ("NIXERY_UNREACHABLE_COMMITS=on"): "latest; commits of pull requests and forks too",
+    }.items():
+        ran = twistd(tmp_path, "--check", **dict([environ.split("=")]))
+        assert f"tags         {said}\n" in ran.stdout
+
+
 def test_check_says_who_may_pull(tmp_path: Path) -> None:
     """``--check`` says by what users are known."""
     (tmp_path / "users").write_text("")

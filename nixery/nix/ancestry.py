@@ -68,6 +68,7 @@ class Ancestry:
         format = listing.object_format
         repository = await self._mirrors.repository(self._url, "history", format)
         trees = await self._fetch(repository, listing)
+        await self._mirrors.look(repository, "pack-refs", "--all")  # else each is a file
         self._tips = await self._commits(repository, sorted(set(tips) - trees))
         self._answers = Recent(time.monotonic, _ANSWERS)
         self._listing = listing

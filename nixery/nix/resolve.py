@@ -82,10 +82,10 @@ class GitResolver:
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if not self._policy.allows(tag):
             raise TagNotServed(tag)
-        source = self._source
         # A channel may be named by a commit.
-        own = tag == LATEST and isinstance(source, Channel)
-        name = source.name if own and isinstance(source, Channel) else tag
+        channel = self._source.name if isinstance(self._source, Channel) else None
+        own = channel is not None and tag in (LATEST, channel)
+        name = channel if channel is not None and own else tag
         if is_commit(name) and (own or self._unreachable):
             return self._pinned(name)
         if (unknown := self._unknown.get(tag, self._memory.lifetime)) is not None:

@@ -80,7 +80,7 @@ def test_every_kind_of_tag(start_daemon: StartDaemon, remote: Remote) -> None:
     """A repository's branches, tags and commits are the tags of its images; what was named before
     is served from memory, without a process."""
     first, second = remote.push("1"), remote.push("2")
-    daemon = start_on(start_daemon, remote)
+    daemon = start_on(start_daemon, remote, NIXERY_REVISION_TTL="600")
     revisions = {
         **dict.fromkeys(("latest", "main", "v2", "annotated2", second), second),
         **dict.fromkeys(("v1", "annotated1", first), first),
@@ -108,7 +108,7 @@ def test_every_kind_of_tag(start_daemon: StartDaemon, remote: Remote) -> None:
 
 def test_a_push_and_a_remote_that_is_gone(start_daemon: StartDaemon, remote: Remote) -> None:
     """A push is seen when its time has come; when the remote is gone, what it was last is served,
-    and said to be stale, after a restart as well; nobody can pull what was never asked for."""
+    and said to be stale, after a restart as well; nobody can pull what it did not have."""
     remote.push("1")
     daemon = start_on(start_daemon, remote, NIXERY_REVISION_TTL="1")
     before = digest(daemon.pull("greeting"))
@@ -122,7 +122,8 @@ def test_a_push_and_a_remote_that_is_gone(start_daemon: StartDaemon, remote: Rem
     stale = daemon.pull("greeting")
     assert stale.headers["Nixery-Revision"] == second
     assert stale.headers["Nixery-Stale"] == "true"
-    assert daemon.pull("greeting", "main").status == 503
+    assert daemon.pull("greeting", "main").headers["Nixery-Stale"] == "true"
+    assert daemon.pull("greeting", "nosuch").status == 503
     assert daemon.pull("greeting", second).status == 200
     assert daemon.stop() is not None
     restarted = start_on(start_daemon, remote)
@@ -133,21 +134,57 @@ def test_a_push_and_a_remote_that_is_gone(start_daemon: StartDaemon, remote: Rem
 
 
 def test_moved_and_deleted_names(start_daemon: StartDaemon, remote: Remote) -> None:
-    """A branch that was forced back is what it was forced to, a deleted tag is unknown, and what
-    was pulled before is there by its commit and its digest."""
+    """A branch that was forced back is what it was forced to, a deleted tag is unknown, and so is
+    the commit that they stood for; what was pulled of it is there by its digest."""
     first, second = remote.push("1"), remote.push("2")
     daemon = start_on(start_daemon, remote, NIXERY_REVISION_TTL="0")
     newest = digest(daemon.pull("greeting"))
     assert digest(daemon.pull("greeting", "v2")) == newest
     remote.tree.git("reset", "-q", "--hard", first)
-    remote.tree.git("tag", "-d", "v2")
+    remote.tree.git("tag", "-d", "v2", "annotated2")
     remote.mirror()
     moved = daemon.pull("greeting", "main")
     assert moved.headers["Nixery-Revision"] == first
     assert digest(moved) != newest
-    assert daemon.pull("greeting", "v2").status == 404
-    assert digest(daemon.pull("greeting", second)) == newest
+    for tag in ("v2", second):
+        assert daemon.pull("greeting", tag).status == 404
     assert digest(daemon.get(f"/v2/greeting/manifests/{newest}")) == newest
+
+
+def test_commits_of_others(start_daemon: StartDaemon, remote: Remote) -> None:
+    """Commits that only a pull request has, or that no ref has, are not built, though the server
+    hands them out; where the operator says so, they are."""
+    first = remote.push("1")
+    theirs = remote.push("theirs")
+    remote.tree.git("update-ref", "refs/pull/1/head", theirs)
+    remote.tree.git("reset", "-q", "--hard", first)
+    remote.tree.git("tag", "-d", "vtheirs", "annotatedtheirs")
+    remote.push("2")
+    daemon = start_on(start_daemon, remote)
+    assert daemon.pull("greeting", first).headers["Nixery-Revision"] == first
+    builds = daemon.nix_builds
+    for tag in (theirs, "0" * 40):
+        answer = daemon.pull("greeting", tag)
+        assert (answer.status, answer.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
+        assert "not in the history of any branch or tag" in answer.reason
+    assert daemon.nix_builds == builds
+    opened = start_on(start_daemon, remote, NIXERY_UNREACHABLE_COMMITS="on")
+    assert opened.pull("greeting", theirs).headers["Nixery-Revision"] == theirs
+
+
+def test_repositories_with_sha256(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """A repository whose objects are named by SHA-256 is served by branches, tags and commits."""
+    repository = Repository(tmp_path / "tree", "sha256")
+    first = repository.commit(SET.replace("VERSION", "1"))
+    repository.git("tag", "-a", "v1", "-m", "x")
+    second = repository.commit(SET.replace("VERSION", "2"))
+    daemon = start(start_daemon, NIXERY_PKGS_REPO=repository.url)
+    for tag, revision in {"latest": second, "v1": first, first: first}.items():
+        assert daemon.pull("greeting", tag).headers["Nixery-Revision"] == revision
+    assert len(first) == 64
+    assert daemon.get("/v2/greeting/tags/list").json()["tags"] == ["latest", "main", "v1"]
+    folder = start_daemon(NIXERY_PKGS_PATH=str(repository.folder))
+    assert folder.pull("greeting").headers["Nixery-Revision"] == second
 
 
 BAD_TAGS = {
@@ -211,8 +248,8 @@ def test_unreachable_repositories(start_daemon: StartDaemon) -> None:
 
 
 def test_a_server_that_hangs_or_redirects(start_daemon: StartDaemon, over_http: GitHttp) -> None:
-    """While a server hangs, or redirects without end, what is known is served, at once where it
-    needs no revision, and the daemon answers."""
+    """While a server hangs, or redirects without end, what is known is served, and the daemon
+    answers."""
     daemon = start(
         start_daemon, NIXERY_PKGS_REPO=over_http.url("tree/.git"), NIXERY_REVISION_TTL="1"
     )
@@ -225,7 +262,7 @@ def test_a_server_that_hangs_or_redirects(start_daemon: StartDaemon, over_http: 
     hanging = [Thread(target=_give_up, args=(daemon, f"branch{n}")) for n in range(20)]
     for each in hanging:
         each.start()
-    assert digest(daemon.pull("greeting", commit, timeout=5)) == digest(known)
+    assert digest(daemon.pull("greeting", commit, timeout=20)) == digest(known)
     assert daemon.get("/v2/", timeout=5).status == 200
     stale = daemon.pull("greeting", timeout=20)
     assert (digest(stale), stale.headers["Nixery-Stale"]) == (digest(known), "true")

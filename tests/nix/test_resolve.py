@@ -162,9 +162,10 @@ async def test_channels(tmp_path: Path, tag: str, digit: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_commit_as_a_channel(tmp_path: Path) -> None:
-    """A channel may be named by a commit, which is ``latest`` then."""
+    """A channel may be named by a commit, which is ``latest`` then, and needs no branch."""
     ours = resolver(Channel("5" * 40, "file:///no/such/repository"), tmp_path)
-    assert await revision(ours, "latest") == "5" * 40
+    for tag in ("latest", "5" * 40):
+        assert await revision(ours, tag) == "5" * 40
 
 
 @pytest_twisted.ensureDeferred

@@ -78,9 +78,9 @@ async def test_unknown_commits(git: Git, repository: Repository, tmp_path: Path)
     """A commit that the remote has not is told from a remote that can't be read; neither leaves
     anything; an object that is no commit is none."""
     repository.commit("one")
-    blob = repository.git("rev-parse", "HEAD:default.nix")
-    for unknown in ("0" * 40, blob):
-        with pytest.raises((CommitUnknown, GitFailed)):
+    tree, blob = (repository.git("rev-parse", f"HEAD{end}") for end in ("^{tree}", ":default.nix"))
+    for unknown in ("0" * 40, tree, blob):
+        with pytest.raises(CommitUnknown):
             await git.checkout(repository.url, unknown)
     with pytest.raises(GitFailed):
         await git.checkout(f"file://{tmp_path}/none", "0" * 40)

@@ -28,13 +28,14 @@ class Ancestry:
     def __init__(self, mirrors: Mirrors, url: str) -> None:
         self._mirrors = mirrors
         self._url = url
-        self._listing: Listing | None = None
+        self._wanted: tuple[Listing, Collection[str]] = Listing({}), ()
+        self._followed: Listing | None = None
         self._tips: Sequence[str] = ()
         self._answers: Recent[str, bool] = Recent(time.monotonic, _ANSWERS)
 
     def is_of(self, listing: Listing) -> bool:
         """Whether questions on a listing need nothing fetched."""
-        return self._listing is listing
+        return self._followed is listing
 
     async def reaches(
         self, commit: str, listing: Listing, tips: Collection[str], client: str
@@ -52,26 +53,33 @@ class Ancestry:
         """
         if self.is_of(listing) and (known := self._answers.get(commit)) is not None:
             return known
+        self._wanted = listing, tips
         path = self._mirrors.path(self._url, "history", listing.object_format)
 
         async def look() -> bool:
-            if not self.is_of(listing):
-                await self._follow(listing, tips)
-            return await self._look(path, commit)
+            try:
+                # Who has waited long may have come with a listing that is old by now.
+                await self._follow(*self._wanted)
+                return await self._look(path, commit)
+            except GitFailed:
+                self._followed = None
+                raise
 
         async with self._mirrors.turn(path, client):
             return await self._mirrors.or_anew(path, [path], look)
 
     async def _follow(self, listing: Listing, tips: Collection[str]) -> None:
         """Have what a listing's branches and tags stand for."""
-        self._listing = None
-        format = listing.object_format
-        repository = await self._mirrors.repository(self._url, "history", format)
+        if self.is_of(listing):
+            return
+        self._followed = None
+        hashes = listing.object_format
+        repository = await self._mirrors.repository(self._url, "history", hashes)
         trees = await self._fetch(repository, listing)
         await self._mirrors.look(repository, "pack-refs", "--all")  # else each is a file
         self._tips = await self._commits(repository, sorted(set(tips) - trees))
         self._answers = Recent(time.monotonic, _ANSWERS)
-        self._listing = listing
+        self._followed = listing
 
     async def _fetch(self, repository: str, listing: Listing) -> set[str]:
         """Fetch what a listing names.
@@ -113,7 +121,12 @@ class Ancestry:
         return known
 
     async def _is_ancestor(self, repository: str, commit: str) -> bool:
-        if not self._tips or not await self._mirrors.has(repository, commit):
+        if not self._tips:
+            return False
+        if not await self._mirrors.has(repository, commit):
+            # git tells a commit that is not here from one that it can't read by no code.
+            if not await self._mirrors.has(repository, self._tips[0]):
+                raise GitFailed("the copy of its history is damaged")
             return False
         for start in range(0, len(self._tips), _AT_ONCE):
             # The best common ancestor of a commit and of what would be made by merging all tips.

@@ -1,6 +1,7 @@
 """Commits that branches and tags reach, with the real git."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,19 @@ async def test_a_history_that_was_damaged(repository: Repository, tmp_path: Path
         pack.write_bytes(bytes(pack.stat().st_size))
     (tmp_path / "revisions.json").unlink()
     assert await revision(resolver(repository.url, tmp_path), first) == first
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_history_that_was_lost(repository: Repository, tmp_path: Path) -> None:
+    """A copy of the history that is damaged while it is in use is fetched anew: no commit is said
+    not to be reached for it."""
+    first, second = (repository.git("rev-parse", name) for name in ("main~1", "main"))
+    repository.commit("third")
+    ours = resolver(repository.url, tmp_path, SteppedClock())
+    assert await revision(ours, first) == first
+    (bare,) = (tmp_path / "git").glob("*.git")
+    shutil.rmtree(bare / "objects")
+    assert await revision(ours, second) == second
 
 
 @pytest_twisted.ensureDeferred

@@ -154,11 +154,13 @@ def _whole_name(source: Source) -> str:
 
 
 def _what_may_be_named(settings: Settings) -> str:
-    if isinstance(settings.source, Folder | Flake):
+    patterns = settings.tags.patterns
+    if isinstance(settings.source, Folder | Flake) or not patterns:
         return LATEST
-    tags = " ".join((LATEST, *settings.tags.patterns))
-    others = "commits of pull requests and forks too" if settings.unreachable_commits else ""
-    return f"{tags}; {others or 'commits in the histories of these'}"
+    which = "in the histories of these"
+    if settings.unreachable_commits:
+        which = "of pull requests and forks too"
+    return f"{LATEST} {' '.join(patterns)}; commits {which}"
 
 
 def _who_may_pull(settings: Settings) -> str:

@@ -82,4 +82,5 @@ def _is_listed(name: str) -> bool:
 
 
 def _short(name: str) -> str:
-    return name.removesuffix(_PEELED).removeprefix(HEADS).removeprefix(TAGS)
+    # One of the two: a branch may be named as if it were a tag.
+    return name.removesuffix(_PEELED).removeprefix(HEADS if name.startswith(HEADS) else TAGS)

@@ -76,6 +76,7 @@ class GitResolver:
         self._ancestry = Ancestry(git.mirrors, source.url)
         self._listing = Listing({})
         self._listed = ""
+        self._tips: Mapping[str, str] = {}
         self._asking: Counter[str] = Counter()
         self._unknown: Recent[str, UnknownTag] = Recent(memory.now, _UNKNOWN_KEPT)
 
@@ -144,19 +145,16 @@ class GitResolver:
         """The commit that an id stands for, if a served branch or tag reaches it."""
         since = self._memory.now()
         listing, known = await self._list()
-        tips = listing.tips(self._serves)
-        if commit in tips:
-            return tips[commit]
+        if commit in self._tips:
+            return self._tips[commit]
         # What needs no more than a look is answered first; a push may be newer than the listing.
-        at_hand = self._ancestry.is_of(listing)
-        if at_hand and await self._reaches(commit, listing, tips, client):
+        if self._ancestry.is_of(listing) and await self._reaches(commit, client):
             return commit
         if known.since < since:
-            listing, _ = await self._list(since)
-            tips = listing.tips(self._serves)
-            if commit in tips:
-                return tips[commit]
-        if await self._reaches(commit, listing, tips, client):
+            await self._list(since)
+            if commit in self._tips:
+                return self._tips[commit]
+        if await self._reaches(commit, client):
             return commit
         raise CommitNotServed(commit, str(self._source))
 
@@ -164,10 +162,9 @@ class GitResolver:
         own = isinstance(self._source, Channel) and name == self._source.name
         return own or self._policy.allows(name)
 
-    async def _reaches(
-        self, commit: str, listing: Listing, tips: Mapping[str, str], client: str
-    ) -> bool:
-        ask = partial(self._ancestry.reaches, commit, listing, tips.values(), client)
+    async def _reaches(self, commit: str, client: str) -> bool:
+        tips = self._tips.values()
+        ask = partial(self._ancestry.reaches, commit, self._listing, tips, client)
         return await self._remote(ask)
 
     def _day(self, name: str) -> tuple[int, int] | None:
@@ -211,6 +208,7 @@ class GitResolver:
             known = await self._memory.newer(_LISTING, since, ask)
         if known.text != self._listed:
             self._listing, self._listed = Listing.parse(known.text), known.text
+            self._tips = self._listing.tips(self._serves)
         return self._listing, known
 
     def _pinned(self, revision: str, stale: bool = False) -> PinnedSource:

@@ -86,6 +86,7 @@ class FakeNix:
 class FakeResolver:
     """One revision for every tag.
 
+    :ivar clients: who asked.
     :ivar gate: while it is set, resolving waits for it.
     :ivar error: what resolving fails with.
     :ivar edited: while it is set, a revision is no more what it was.
@@ -94,11 +95,13 @@ class FakeResolver:
     revision: str = "1"
     error: NixeryError | None = None
     asked: list[str] = attrs.Factory(list)
+    clients: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     edited: bool = False
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         self.asked.append(tag)
+        self.clients.append(client)
         if self.gate is not None:
             await self.gate
         if self.error is not None:

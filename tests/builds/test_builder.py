@@ -120,6 +120,13 @@ async def test_many_ask_one_resolves(parts: Parts) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_source_is_told_who_asks(parts: Parts) -> None:
+    """A tag is looked up for the client that asks for the image."""
+    await parts.builder.manifest(parse_image("git", "latest"), client="somebody")
+    assert parts.resolver.clients == ["somebody"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_leaves_hurts_nobody(parts: Parts) -> None:
     """A build goes on when one who waits leaves, and when all have left."""
     gate: Deferred[None] = Deferred()

@@ -31,6 +31,14 @@ def test_names() -> None:
     assert not Listing.parse("a\trefs/heads/main\n").detached
 
 
+def test_branches_that_look_like_tags() -> None:
+    """A branch whose name begins as that of a tag does is none."""
+    listing = Listing.parse("a\trefs/heads/refs/tags/v1\n")
+    assert listing.names == {"refs/tags/v1"}
+    assert listing.commit("v1") is None
+    assert listing.tips(lambda name: name == "v1") == {}
+
+
 def test_tips() -> None:
     """Histories begin at HEAD and at the names that are allowed; an annotated tag's own id leads to
     what it is of."""

@@ -27,13 +27,13 @@ class Listing:
         return cls({name: id for id, _, name in lines if _is_listed(name)})
 
     def commit(self, name: str) -> str | None:
-        """What a branch or, if there is none of that name, a tag stands for."""
+        """The id that a branch, or else a tag, of a short name stands for."""
         full = (f"{HEADS}{name}", f"{TAGS}{name}{_PEELED}", f"{TAGS}{name}")
         return next((self.ids[each] for each in full if each in self.ids), None)
 
     @property
     def head(self) -> str | None:
-        """What HEAD stands for, if it was asked for, and is there."""
+        """The id that HEAD stands for, if it was listed."""
         return self.ids.get(HEAD)
 
     @property

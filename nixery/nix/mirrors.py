@@ -79,8 +79,9 @@ class Mirrors:
         return self._locks.setdefault(key, Slots()).place(client)
 
     async def ask(self, *arguments: str) -> str:
-        """What git prints that asks a remote.
+        """Run git to ask a remote something.
 
+        :return: the output.
         :raises GitFailed: if it can't.
         """
         return await self._git(("git",), arguments, ASK_LIMIT)
@@ -98,9 +99,10 @@ class Mirrors:
             await self._git(("git",), (f"--git-dir={repository}", *fetch, *what), FETCH_LIMIT)
 
     async def look(self, repository: str, *arguments: str, accept: Collection[int] = (0,)) -> str:
-        """What git prints that needs no more than what a repository holds.
+        """Run git on what a repository holds; nothing is fetched.
 
         :param accept: exit codes that are no failure.
+        :return: the output.
         :raises GitFailed: if it can't.
         """
         arguments = (f"--git-dir={repository}", *arguments)

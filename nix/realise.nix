@@ -9,7 +9,7 @@
 let
   inherit (builtins)
     addErrorContext attrNames concatMap deepSeq filter hasAttr head isAttrs isString match
-    replaceStrings seq split stringLength tail toJSON typeOf unsafeDiscardStringContext;
+    replaceStrings seq split stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
 
   asked = builtins.fromJSON request;
 
@@ -68,6 +68,11 @@ let
       refuse { error = "ambiguous"; inherit package; matches = map (n: path ++ [ n ]) names; }
     else find package (path ++ names) value.${head names} (tail rest);
 
+  # What is wrong with a package's meta keeps nobody from having it.
+  mainProgram = package:
+    let said = tryEval (package.meta.mainProgram or null); in
+    if said.success && isString said.value then unsafeDiscardStringContext said.value else "";
+
   entry = package: hit: {
     inherit package;
     derivation = hit.value;
@@ -76,6 +81,7 @@ let
       attribute = hit.path;
       inherit (hit.value) name;
       path = unsafeDiscardStringContext hit.value.outPath;
+      program = mainProgram hit.value;
     };
   };
 

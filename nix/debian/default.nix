@@ -42,6 +42,7 @@ let
         builder = "/usr/bin/python3";
         args = [ "-I" "${./builder}/build.py" ];
         debs = map fetch package.debs;
+        only = toJSON (map (deb: deb.only) package.debs);
         depends = map (name: packages.${name}) package.depends;
         dependNames = package.depends;
         inherit (lock) arch;

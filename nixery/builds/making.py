@@ -22,6 +22,7 @@ from nixery.model.events import (
     Realised,
     Resolved,
 )
+from nixery.model.execution import Execution, default_command
 from nixery.model.image import Image
 from nixery.model.layers import group_layers
 from nixery.model.manifest import (
@@ -32,8 +33,10 @@ from nixery.model.manifest import (
     config_bytes,
     make_manifest,
 )
-from nixery.model.rootfs import Output, RootFs, make_rootfs
+from nixery.model.rootfs import RootFs, make_rootfs
 from nixery.model.source import PinnedSource
+from nixery.model.tree import Output
+from nixery.packing.libraries import find_c_library
 from nixery.packing.listing import MOST, list_output, weight
 
 
@@ -85,12 +88,12 @@ class ImageMaker:
             await self._measure(realisation, emit)
             if not await self._resolver.unchanged(pinned):
                 raise SourceChanged(str(pinned.source))
-            rootfs = await self._rootfs(realisation, emit)
+            rootfs, command = await self._rootfs(image, realisation, emit)
             with Using(self._reactor, self._storage) as using:
                 layers = await self._make_layers(realisation, rootfs, using, emit)
         finally:
             await self._nix.release(realisation)
-        content = config_bytes(image, layers, rootfs.has_certificates)
+        content = config_bytes(image, layers, Execution(rootfs.environment, command))
         digest = await self._storage.write_blob(content)
         return make_manifest(Descriptor(CONFIG_TYPE, digest, len(content)), layers)
 
@@ -125,8 +128,12 @@ class ImageMaker:
         for event in await deferToThreadPool(self._reactor, pool, measure):
             emit(event)
 
-    async def _rootfs(self, realisation: Realisation, emit: Emit) -> RootFs:
-        def look() -> RootFs:
+    async def _rootfs(
+        self, image: Image, realisation: Realisation, emit: Emit
+    ) -> tuple[RootFs, tuple[str, ...]]:
+        """The root file system, and the command that is run if no other is given."""
+
+        def look() -> tuple[RootFs, tuple[str, ...]]:
             # Two names of one output are one package: the first of them.
             packages: dict[str, str] = {}
             for root in realisation.roots:
@@ -136,15 +143,19 @@ class ImageMaker:
                 listing = list_output(path, self._nix.physical, left)
                 left -= weight(listing)
                 outputs.append(Output(package, path, listing))
-            return make_rootfs(outputs)
+            c_library = find_c_library(realisation.graph, image.system, self._nix.physical)
+            rootfs = make_rootfs(outputs, image.system, c_library)
+            return rootfs, default_command(image, realisation.roots, outputs)
 
         try:
-            rootfs = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), look)
+            rootfs, command = await deferToThreadPool(
+                self._reactor, self._reactor.getThreadPool(), look
+            )
         except OSError as error:
             raise PackingFailed(str(error.filename), error.strerror or str(error)) from error
         for collision in rootfs.collisions:
             emit(collision)
-        return rootfs
+        return rootfs, command
 
     async def _make_layers(
         self, realisation: Realisation, rootfs: RootFs, using: Using, emit: Emit

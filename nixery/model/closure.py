@@ -33,11 +33,13 @@ class Root:
     :param package: the name as the image asks for it.
     :param attribute: the attribute path that it was found at.
     :param path: its store path.
+    :param program: the name of its main program, if it says which that is.
     """
 
     package: str
     attribute: str
     path: str
+    program: str = ""
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import attrs
 
 from nixery.model.image import ALWAYS, Image
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever the same packages would give other bytes than before, or other keys."""
 
 NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"

@@ -59,7 +59,7 @@ _NO_ERROR = ("(use '--show-trace'", "trace: ")
 # Newer versions say what was wrong behind the trace; 2.8 says it in the first line.
 _BEHIND_TRACE = re.compile(r"\Aerror:[ ]*\n.*?^[ ]*(error: .*)", re.DOTALL | re.MULTILINE)
 # What the expression says. Other text between such marks is a package set's own.
-_FOUND = {"found": [{"package": str, "attribute": [str], "name": str, "path": str}]}
+_FOUND = {"found": [{"package": str, "attribute": [str], "name": str, "path": str, "program": str}]}
 _REFUSED: dict[str, Any] = {
     "missing": {"package": str, "at": [str], "names": [str]},
     "ambiguous": {"package": str, "matches": [[str]]},
@@ -156,7 +156,7 @@ class Account:
                     f"{attribute} has no store path before it is built, as content-addressed "
                     "packages have none: that is not supported"
                 )
-            roots.append(Root(document["package"], attribute, path))
+            roots.append(Root(document["package"], attribute, path, document["program"]))
         return tuple(sorted(roots, key=lambda root: root.package))
 
 

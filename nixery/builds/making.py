@@ -120,7 +120,7 @@ class ImageMaker:
 
         def measure() -> list[Measured]:
             return [
-                Measured(root.package, *closure_size(realisation.graph, root.path))
+                Measured(root.package, *closure_size(realisation.graph, *root.paths))
                 for root in realisation.roots
             ]
 
@@ -137,7 +137,8 @@ class ImageMaker:
             # Two names of one output are one package: the first of them.
             packages: dict[str, str] = {}
             for root in realisation.roots:
-                packages.setdefault(root.path, root.package)
+                for path in root.paths:
+                    packages.setdefault(path, root.package)
             outputs, left = [], MOST
             for path, package in packages.items():
                 listing = list_output(path, self._nix.physical, left)
@@ -175,7 +176,7 @@ class ImageMaker:
 
     async def _contents(self, realisation: Realisation, rootfs: RootFs) -> list[Contents]:
         """What goes into which layer, the lowest first, the root file system on top."""
-        paths = [root.path for root in realisation.roots]
+        paths = realisation.paths
         entries = tuple(rootfs.entries.items())
         if self.budget == 1:
             return [Contents(tuple(sorted(realisation.graph)), entries)]

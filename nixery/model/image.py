@@ -15,6 +15,9 @@ from nixery.model.tags import LATEST, TAG
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 
+# An attribute in lower case, and which of its letters are not.
+_CAPITALS = re.compile(r"([a-z0-9_.-]*[a-z0-9])--([0-9]{1,3}(?:-[0-9]{1,3})*)")
+
 MAX_NAME_LENGTH = 255
 """Characters of a name: clients refuse longer ones, counted with the registry's host."""
 
@@ -100,6 +103,34 @@ def parse_name(name: str) -> list[str]:
                 "letters and digits, with '.', '_', '__' or '-' between them)",
             )
     return components
+
+
+def spellings(step: str) -> list[str]:
+    """The attributes that a step of a package's name means, before those that differ in case.
+
+    ``7zz`` is ``_7zz`` too, since no attribute begins with a digit; the letters that are numbered
+    behind two dashes are capital ones: ``iostringy--1-2-3`` is ``IOStringy``.
+
+    :return: the likeliest first.
+    """
+    written = [step]
+    if (match := _CAPITALS.fullmatch(step)) is not None:
+        letters, places = list(match[1]), [int(place) for place in match[2].split("-")]
+        if places == sorted(set(places)) and places[0] > 0 and places[-1] <= len(letters):
+            for place in places:
+                letters[place - 1] = letters[place - 1].upper()
+            written.append("".join(letters))
+    return [*written, *(f"_{each}" for each in written if each[0].isdigit())]
+
+
+def exact_image_name(attribute: str) -> str:
+    """How an attribute is asked for where others differ from it in case alone.
+
+    :return: nothing (the empty text) if no name can ask for it.
+    """
+    name = image_name(attribute)
+    places = [str(n) for n, letter in enumerate(attribute.lstrip("_"), 1) if letter.isupper()]
+    return f"{name}--{'-'.join(places)}" if name and places else name
 
 
 def image_name(attribute: str) -> str:

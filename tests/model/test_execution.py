@@ -14,7 +14,7 @@ def command_of(name: str, programs: list[str], main: str = "") -> tuple[str, ...
     """The command of an image of one package, which has some programs, and cacert."""
     image = parse_image(name, "latest")
     package = image.packages[0]
-    roots = [Root("cacert", "cacert", "/c"), Root(package, package, "/p", main)]
+    roots = [Root("cacert", "cacert", "/c"), Root(package, package, "/p", program=main)]
     listing = {"bin": Item(Kind.FOLDER)} | {f"bin/{program}": OTHER for program in programs}
     outputs = [Output("cacert", "/c", {"bin/other": OTHER}), Output(package, "/p", listing)]
     return default_command(image, roots, outputs)

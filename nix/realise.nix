@@ -8,10 +8,10 @@
 { request }:
 let
   inherit (builtins)
-    addErrorContext all attrNames concatMap deepSeq elem filter hasAttr head isAttrs isList isString
+    addErrorContext all attrNames concatMap deepSeq elem filter hasAttr head fromJSON isAttrs isFunction isList isString
     replaceStrings seq stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
 
-  asked = builtins.fromJSON request;
+  asked = fromJSON request;
 
   say = value: "${asked.mark}${toJSON value}${asked.mark}";
   refuse = value: throw (say value);
@@ -85,6 +85,13 @@ let
     let said = tryEval (package.meta.mainProgram or null); in
     if said.success && isString said.value then unsafeDiscardStringContext said.value else "";
 
+  # What a package says of images that hold it; what else goes by that name is no set of data.
+  declared = package:
+    let said = package.passthru.image or null; in
+    # As JSON: a derivation in it is its path then, and not evaluated whole.
+    if isDerivation said || isFunction said then null
+    else fromJSON (unsafeDiscardStringContext (toJSON said));
+
   entry = package: hit: rec {
     derivations = installed hit.value;
     said = {
@@ -94,6 +101,7 @@ let
       path = unsafeDiscardStringContext (head derivations).outPath;
       others = map (d: unsafeDiscardStringContext d.outPath) (tail derivations);
       program = mainProgram hit.value;
+      image = declared hit.value;
     };
   };
 

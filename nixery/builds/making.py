@@ -22,7 +22,7 @@ from nixery.model.events import (
     Realised,
     Resolved,
 )
-from nixery.model.execution import Execution, default_command
+from nixery.model.execution import Execution, furnish
 from nixery.model.image import Image
 from nixery.model.layers import group_layers
 from nixery.model.manifest import (
@@ -33,7 +33,7 @@ from nixery.model.manifest import (
     config_bytes,
     make_manifest,
 )
-from nixery.model.rootfs import RootFs, make_rootfs
+from nixery.model.rootfs import RootFs
 from nixery.model.source import PinnedSource
 from nixery.model.tree import Output
 from nixery.packing.libraries import find_c_library
@@ -88,12 +88,12 @@ class ImageMaker:
             await self._measure(realisation, emit)
             if not await self._resolver.unchanged(pinned):
                 raise SourceChanged(str(pinned.source))
-            rootfs, command = await self._rootfs(image, realisation, emit)
+            rootfs, execution = await self._furnish(image, realisation, emit)
             with Using(self._reactor, self._storage) as using:
                 layers = await self._make_layers(realisation, rootfs, using, emit)
         finally:
             await self._nix.release(realisation)
-        content = config_bytes(image, layers, Execution(rootfs.environment, command))
+        content = config_bytes(image, layers, execution)
         digest = await self._storage.write_blob(content)
         return make_manifest(Descriptor(CONFIG_TYPE, digest, len(content)), layers)
 
@@ -128,12 +128,12 @@ class ImageMaker:
         for event in await deferToThreadPool(self._reactor, pool, measure):
             emit(event)
 
-    async def _rootfs(
+    async def _furnish(
         self, image: Image, realisation: Realisation, emit: Emit
-    ) -> tuple[RootFs, tuple[str, ...]]:
-        """The root file system, and the command that is run if no other is given."""
+    ) -> tuple[RootFs, Execution]:
+        """The root file system, and how a container of it is run."""
 
-        def look() -> tuple[RootFs, tuple[str, ...]]:
+        def look() -> tuple[RootFs, Execution]:
             # Two names of one output are one package: the first of them.
             packages: dict[str, str] = {}
             for root in realisation.roots:
@@ -145,18 +145,17 @@ class ImageMaker:
                 left -= weight(listing)
                 outputs.append(Output(package, path, listing))
             c_library = find_c_library(realisation.graph, image.system, self._nix.physical)
-            rootfs = make_rootfs(outputs, image.system, c_library)
-            return rootfs, default_command(image, realisation.roots, outputs)
+            return furnish(image, realisation, outputs, c_library)
 
         try:
-            rootfs, command = await deferToThreadPool(
+            rootfs, execution = await deferToThreadPool(
                 self._reactor, self._reactor.getThreadPool(), look
             )
         except OSError as error:
             raise PackingFailed(str(error.filename), error.strerror or str(error)) from error
         for collision in rootfs.collisions:
             emit(collision)
-        return rootfs, command
+        return rootfs, execution
 
     async def _make_layers(
         self, realisation: Realisation, rootfs: RootFs, using: Using, emit: Emit

@@ -35,6 +35,7 @@ class Root:
     :param path: the store path of its first output.
     :param others: those of its other outputs that come along.
     :param program: the name of its main program, if it says which that is.
+    :param said: what it says of images, as JSON has it; none if it says nothing.
     """
 
     package: str
@@ -42,6 +43,7 @@ class Root:
     path: str
     others: tuple[str, ...] = ()
     program: str = ""
+    said: Any = None
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -72,15 +72,22 @@ class Manifest:
 
 def config_bytes(image: Image, layers: Sequence[Layer], execution: Execution) -> bytes:
     """The image config, the same bytes for the same contents."""
-    config: dict[str, Any] = {"Env": [f"{k}={v}" for k, v in execution.environment.items()]}
-    if execution.command:
-        config["Cmd"] = list(execution.command)
+    config = {
+        "Env": [f"{name}={value}" for name, value in execution.environment.items()],
+        "Entrypoint": list(execution.entrypoint),
+        "Cmd": list(execution.command),
+        "User": execution.user,
+        "WorkingDir": execution.folder,
+        "Labels": dict(execution.labels),
+        "ExposedPorts": {port: {} for port in execution.ports},
+        "Volumes": {volume: {} for volume in execution.volumes},
+    }
     return _json(
         {
             "created": _CREATED,
             "architecture": image.architecture,
             "os": "linux",
-            "config": config,
+            "config": {name: value for name, value in config.items() if value},
             "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers]},
             "history": [_history(layer) for layer in layers],
         }

@@ -106,7 +106,10 @@ class RootFs:
 
 
 def make_rootfs(
-    outputs: Sequence[Output], system: str = AMD64, c_library: CLibrary | None = None
+    outputs: Sequence[Output],
+    system: str = AMD64,
+    c_library: CLibrary | None = None,
+    files: Mapping[str, File] | None = None,
 ) -> RootFs:
     """Merge packages' outputs and add what every system has.
 
@@ -114,10 +117,13 @@ def make_rootfs(
         collide.
     :param system: the Nix system of the packages.
     :param c_library: what programs are linked with, if there is one in the closure.
+    :param files: name → file, which stand before what packages' outputs have there.
     """
     tree = Tree()
     for name, folder in _FOLDERS.items():
         tree.put(name, folder)
+    for name, file in (files or {}).items():
+        tree.put(name, file)
     for output in outputs:
         tree.merge(output, _EXPECTED)
     _link(tree, _LINKS)

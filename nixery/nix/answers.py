@@ -26,7 +26,7 @@ from nixery.model.errors import (
     UnknownPackage,
 )
 from nixery.model.events import BuildStarted, BuildStopped, Event, Found, LogLine, Said
-from nixery.model.image import SHELL, Image, exact_image_name, image_name
+from nixery.model.image import Image, exact_image_name, image_name
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
 from nixery.model.text import plain
@@ -165,7 +165,8 @@ class Account:
                 )
             others = [each for each in document["others"] if each != path]
             program = document["program"]
-            roots.append(Root(document["package"], attribute, path, tuple(others), program))
+            said = document.get("image")
+            roots.append(Root(document["package"], attribute, path, tuple(others), program, said))
         return tuple(sorted(roots, key=lambda root: root.package))
 
 
@@ -197,8 +198,7 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
             missing = next(iter(package.split(".")[len(document["at"]) :]), "")
             known = [name for name in map(image_name, document["names"]) if name]
             nearest = [at + name for name in nearest_names(missing, known)]
-            meta = "shell" if image.shell and package in SHELL else None
-            return UnknownPackage(package, nearest, meta)
+            return UnknownPackage(package, nearest, image.meta_of(package))
         case "ambiguous":
             matches = [".".join(path) for path in document["matches"]]
             names = [".".join(map(exact_image_name, path)) for path in document["matches"]]

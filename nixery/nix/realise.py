@@ -16,7 +16,7 @@ from nixery.interfaces import INix
 from nixery.model.closure import Realisation
 from nixery.model.errors import EvaluationFailed
 from nixery.model.events import Emit
-from nixery.model.image import ALWAYS, Image, spellings
+from nixery.model.image import Image, spellings
 from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands, request_options
@@ -190,10 +190,9 @@ def request_for(
     :param source: where the set's files are.
     :param mark: is to stand around what the expression says.
     """
-    always = [name for name in ALWAYS if name not in image.packages]
     packages = [
         *(_package(name, optional=False) for name in image.packages),
-        *(_package(name, optional=True) for name in always),
+        *(_package(name, optional=True) for name in image.optional),
     ]
     return set_request(image.system, pinned, source) | {"packages": packages, "mark": mark}
 

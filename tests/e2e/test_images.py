@@ -1,15 +1,33 @@
 """Images in use: programs, scripts, users and build files find what they expect."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.e2e.clients import Docker
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, wait_until
 
 Run = Callable[..., str]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _get(port: int) -> bytes:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/") as answer:
+            return bytes(answer.read())
+    except OSError:
+        return b""
+
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
@@ -140,3 +158,58 @@ def test_names_that_differ_in_case(run: Run) -> None:
     """Where it matters which is meant, capital letters are told by their numbers."""
     assert "Hello" in run("ambiguouspkg--10")
     assert run("ambiguouspkg--10-11-12", "bash", "-c", "echo bash") == "bash\n"
+
+
+def test_a_service_runs_as_it_says(daemon: Daemon, docker: Docker, free_port: int) -> None:
+    """A package's ``passthru.image`` makes an image that ``docker run`` starts as a service."""
+    image = f"{daemon.host}/service"
+    docker.ok("pull", "-q", image)
+    config = json.loads(docker.ok("inspect", image))[0]["Config"]
+    assert config["Entrypoint"] == ["/bin/service"]
+    assert config["ExposedPorts"] == {"53/udp": {}, "8080/tcp": {}}
+    assert config["Volumes"] == {"/srv/data": {}}
+    assert config["Labels"] == {"org.example.team": "web"}
+    container = docker.ok("run", "-d", "--network=host", image, str(free_port)).strip()
+    try:
+        wait_until(lambda: _get(free_port) == b"it serves\n")
+        facts = json.loads(docker.ok("inspect", container))[0]["Config"]
+        assert (facts["User"], facts["WorkingDir"]) == ("1000:1000", "/srv")
+        assert {"GREETING=hello", "LANG=C"} <= set(facts["Env"])
+    finally:
+        docker.ok("rm", "-f", container)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wrongservice", "wrongService.passthru.image has the unknown attribute 'entrypiont'"),
+        ("strayservice", "strayService.passthru.image refers to jq-"),
+    ],
+)
+def test_what_a_package_says_wrong(daemon: Daemon, docker: Docker, name: str, words: str) -> None:
+    """A ``passthru.image`` that is not what it should be is refused, and named."""
+    refused = docker("pull", f"{daemon.host}/{name}")
+    assert refused.code != 0
+    assert words in refused.output
+
+
+def test_ci_has_what_runners_call(run: Run) -> None:
+    """The meta-package ``ci`` has the programs that CI systems call in containers of jobs, and a
+    user with a name."""
+    called = "bash grep sed awk find tar gzip xz which ps getent diff curl git id uname tail cat"
+    script = f"for each in {called}; do command -v $each > /dev/null || echo no $each; done"
+    assert run("ci", "sh", "-c", script) == ""
+    output = run("ci", "sh", "-c", "ps -e | grep -c sh; getent passwd 1000 | cut -d: -f1,6")
+    assert output == "1\nuser:/home/user\n"
+
+
+def test_ci_runs_programs_that_need_libraries_of_compilers(run: Run) -> None:
+    """A program of a distribution that needs libstdc++ runs in ``ci``."""
+    apt = ("-v", "/usr/bin/patchelf:/foreign:ro")
+    assert "patchelf" in run("ci", "/foreign", "--version", options=apt)
+
+
+def test_user_is_an_ordinary_user(run: Run) -> None:
+    """With the meta-package ``user`` containers run as user 1000, who can write to its home."""
+    script = "id -un; pwd; echo x > x && cat x"
+    assert run("user/shell", "sh", "-c", script) == "user\n/home/user\nx\n"

@@ -26,7 +26,7 @@ def layer(name: str) -> Layer:
 
 LAYERS = [layer("one-1.0"), layer("two-2.0")]
 PLAIN = Execution({"PATH": "/bin"})
-SHELL = Execution({"PATH": "/bin", "LANG": "C.UTF-8"}, ("bash",))
+SHELL = Execution({"PATH": "/bin", "LANG": "C.UTF-8"}, command=("bash",))
 
 
 def test_config() -> None:

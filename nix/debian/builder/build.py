@@ -39,6 +39,7 @@ def finish(pname: str, out: str) -> None:
     for name, link, target in (
         ("bash", "sh", "bash"),
         ("debianutils", "which", "which.debianutils"),
+        ("gawk", "awk", "gawk"),
         ("vim-tiny", "vim", "vim.tiny"),
     ):
         if pname == name and not os.path.lexists(f"{out}/bin/{link}"):

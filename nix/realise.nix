@@ -8,10 +8,10 @@
 { request }:
 let
   inherit (builtins)
-    addErrorContext attrNames concatMap deepSeq filter hasAttr head isAttrs isString match
-    replaceStrings seq split stringLength tail toJSON typeOf unsafeDiscardStringContext;
+    addErrorContext all attrNames concatMap deepSeq elem filter hasAttr head fromJSON isAttrs isFunction isList isString
+    replaceStrings seq stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
 
-  asked = builtins.fromJSON request;
+  asked = fromJSON request;
 
   say = value: "${asked.mark}${toJSON value}${asked.mark}";
   refuse = value: throw (say value);
@@ -27,11 +27,10 @@ let
     [ "A" "B" "C" "D" "E" "F" "G" "H" "I" "J" "K" "L" "M" "N" "O" "P" "Q" "R" "S" "T" "U" "V" "W" "X" "Y" "Z" ]
     [ "a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m" "n" "o" "p" "q" "r" "s" "t" "u" "v" "w" "x" "y" "z" ];
 
-  # The attributes that a step of a path may mean: exactly it, or it with a "_" before a leading
-  # digit, or, if there is neither, those that differ from these in case alone.
-  candidates = attrs: step:
+  # The attributes that a step of a path may mean: exactly one of its spellings, the first before
+  # the others, or, if there is none of them, those that differ from one in case alone.
+  candidates = attrs: spellings:
     let
-      spellings = [ step ] ++ (if match "[0-9].*" step == null then [ ] else [ "_${step}" ]);
       exact = filter (s: hasAttr s attrs) spellings;
       # Lengths first: lowering every name of a large set takes longer than all else here.
       alike = spelling: filter
@@ -39,8 +38,6 @@ let
         (attrNames attrs);
     in
     if exact != [ ] then [ (head exact) ] else concatMap alike spellings;
-
-  steps = package: filter isString (split "\\." package);
 
   # --- what is found there ---
 
@@ -58,29 +55,58 @@ let
 
   isDerivation = value: isAttrs value && (value.type or null) == "derivation";
 
+  # Whether names lead to one derivation: then it does not matter which of them is meant.
+  areOne = values:
+    let same = tryEval (all (v: isDerivation v && v.drvPath == (head values).drvPath) values); in
+    same.success && same.value;
+
+  # The outputs that a package says it is installed with, unless one of them was named.
+  installed = package:
+    let
+      said = tryEval (package.meta.outputsToInstall or [ ]);
+      wanted = if said.success && isList said.value then filter isString said.value else [ ];
+      there = filter (o: elem o (package.outputs or [ ]) && hasAttr o package) wanted;
+    in
+    if package.outputSpecified or false || there == [ ] then [ package ]
+    else map (o: package.${o}) there;
+
   # Follows the steps of a package's path from a value that lies at `path` of the set.
   find = package: path: value: rest:
     let names = candidates value (head rest); in
     if rest == [ ] then { inherit path value; found = true; }
     else if !isAttrs value then notAPackage package value
     else if names == [ ] then { inherit path value; found = false; }
-    else if tail names != [ ] then
+    else if tail names != [ ] && !areOne (map (n: value.${n}) names) then
       refuse { error = "ambiguous"; inherit package; matches = map (n: path ++ [ n ]) names; }
     else find package (path ++ names) value.${head names} (tail rest);
 
-  entry = package: hit: {
-    inherit package;
-    derivation = hit.value;
+  # What is wrong with a package's meta keeps nobody from having it.
+  mainProgram = package:
+    let said = tryEval (package.meta.mainProgram or null); in
+    if said.success && isString said.value then unsafeDiscardStringContext said.value else "";
+
+  # What a package says of images that hold it; what else goes by that name is no set of data.
+  declared = package:
+    let said = package.passthru.image or null; in
+    # As JSON: a derivation in it is its path then, and not evaluated whole.
+    if isDerivation said || isFunction said then null
+    else fromJSON (unsafeDiscardStringContext (toJSON said));
+
+  entry = package: hit: rec {
+    derivations = installed hit.value;
     said = {
       inherit package;
       attribute = hit.path;
       inherit (hit.value) name;
-      path = unsafeDiscardStringContext hit.value.outPath;
+      path = unsafeDiscardStringContext (head derivations).outPath;
+      others = map (d: unsafeDiscardStringContext d.outPath) (tail derivations);
+      program = mainProgram hit.value;
+      image = declared hit.value;
     };
   };
 
-  lookup = { name, optional }:
-    let hit = find name [ ] set (steps name); in
+  lookup = { name, steps, optional }:
+    let hit = find name [ ] set steps; in
     if hit.found then [ (if isDerivation hit.value then entry name hit else notAPackage name hit.value) ]
     else if optional then [ ]
     else refuse { error = "missing"; package = name; at = hit.path; names = attrNames hit.value; };
@@ -95,4 +121,4 @@ let
     else refuse { error = "set"; kind = article.${typeOf set}; };
 in
 # seq: all names are looked up before the first derivation is written to the store.
-seq hits (builtins.trace (say { found = map (hit: hit.said) hits; }) (map (hit: hit.derivation) hits))
+seq hits (builtins.trace (say { found = map (hit: hit.said) hits; }) (concatMap (hit: hit.derivations) hits))

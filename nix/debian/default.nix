@@ -4,8 +4,8 @@
 { system ? builtins.currentSystem, config ? { }, overlays ? [ ], ... }:
 let
   inherit (builtins)
-    attrNames concatMap elemAt filter foldl' fromJSON groupBy isString length listToAttrs map
-    mapAttrs readFile split toJSON;
+    attrNames elemAt filter foldl' fromJSON groupBy head isString length map mapAttrs readFile split
+    toJSON;
 
   lockFile = {
     x86_64-linux = ./packages-amd64.json;
@@ -42,6 +42,7 @@ let
         builder = "/usr/bin/python3";
         args = [ "-I" "${./builder}/build.py" ];
         debs = map fetch package.debs;
+        only = toJSON (map (deb: deb.only) package.debs);
         depends = map (name: packages.${name}) package.depends;
         dependNames = package.depends;
         inherit (lock) arch;
@@ -56,17 +57,12 @@ let
   packages = mapAttrs make lock.packages;
 
   steps = attribute: filter isString (split "\\." attribute);
-  isNested = attribute: length (steps attribute) == 2;
-  attributes = attrNames lock.attributes;
-  value = attribute: packages.${lock.attributes.${attribute}};
-
-  top = listToAttrs (map (name: { inherit name; value = value name; })
-    (filter (name: !isNested name) attributes));
 
   # haskellPackages.ShellCheck → haskellPackages = { ShellCheck = …; }
-  nested = mapAttrs
-    (_: members: { recurseForDerivations = true; } // listToAttrs
-      (map (name: { name = elemAt (steps name) 1; value = value name; }) members))
-    (groupBy (name: elemAt (steps name) 0) (filter isNested attributes));
+  nest = depth: attributes: mapAttrs
+    (_: members:
+      if length (steps (head members)) == depth + 1 then packages.${lock.attributes.${head members}}
+      else { recurseForDerivations = true; } // nest (depth + 1) members)
+    (groupBy (attribute: elemAt (steps attribute) depth) attributes);
 in
-foldl' (set: overlay: set // overlay set set) (top // nested) overlays
+foldl' (set: overlay: set // overlay set set) (nest 0 (attrNames lock.attributes)) overlays

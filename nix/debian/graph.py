@@ -132,7 +132,22 @@ def _package(name: str, node: Node, debs: Mapping[str, Deb], roots: Mapping[str,
         "version": _ODD.sub("-", main.version.partition(":")[2] or main.version),
         "description": main.description,
         "homepage": main.homepage,
-        "debs": [{"file": deb.file, "sha256": deb.sha256} for deb in members],
+        "debs": [
+            *({"file": deb.file, "sha256": deb.sha256, "only": ""} for deb in members),
+            *_parts(roots["parts"].get(name, {}), debs),
+        ],
         "depends": sorted(node.depends),
         "wrapped": roots["wrapped"].get(name),
     }
+
+
+def _parts(parts: Mapping[str, str], debs: Mapping[str, Deb]) -> list[Any]:
+    """Packages of which a derivation has a folder, without what they depend on.
+
+    :param parts: package → the folder's place in a store path.
+    """
+    return [
+        {"file": debs[name].file, "sha256": debs[name].sha256, "only": only}
+        for name, only in parts.items()
+        if name in debs
+    ]

@@ -12,8 +12,8 @@ from nixery.interfaces import INix, IStorage, IUpload
 from nixery.model.errors import PackerKilled, PackingFailed, StorageUnavailable
 from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
-from nixery.model.rootfs import Entry, File, Folder, Link
 from nixery.model.source import canonical_sha256
+from nixery.model.tree import Entry, File, Folder, Link
 from nixery.packing import tar
 from nixery.packing.compress import media_type, packer_version
 from nixery.packing.job import PackedLayer, PackJob
@@ -119,8 +119,8 @@ class LayerMaker:
 
 def _tar_entry(name: str, entry: Entry) -> tar.Entry:
     match entry:
-        case Folder(mode=mode):
-            return tar.Entry(name, "dir", mode)
+        case Folder(mode=mode, owner=owner):
+            return tar.Entry(name, "dir", mode, owner=owner)
         case Link(target=target):
             return tar.Entry(name, "link", target=target)
         case File(content=content, mode=mode):

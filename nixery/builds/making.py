@@ -22,6 +22,7 @@ from nixery.model.events import (
     Realised,
     Resolved,
 )
+from nixery.model.execution import Execution, furnish
 from nixery.model.image import Image
 from nixery.model.layers import group_layers
 from nixery.model.manifest import (
@@ -32,8 +33,10 @@ from nixery.model.manifest import (
     config_bytes,
     make_manifest,
 )
-from nixery.model.rootfs import Output, RootFs, make_rootfs
+from nixery.model.rootfs import RootFs
 from nixery.model.source import PinnedSource
+from nixery.model.tree import Output
+from nixery.packing.libraries import find_c_library
 from nixery.packing.listing import MOST, list_output, weight
 
 
@@ -85,12 +88,12 @@ class ImageMaker:
             await self._measure(realisation, emit)
             if not await self._resolver.unchanged(pinned):
                 raise SourceChanged(str(pinned.source))
-            rootfs = await self._rootfs(realisation, emit)
+            rootfs, execution = await self._furnish(image, realisation, emit)
             with Using(self._reactor, self._storage) as using:
                 layers = await self._make_layers(realisation, rootfs, using, emit)
         finally:
             await self._nix.release(realisation)
-        content = config_bytes(image, layers, rootfs.has_certificates)
+        content = config_bytes(image, layers, execution)
         digest = await self._storage.write_blob(content)
         return make_manifest(Descriptor(CONFIG_TYPE, digest, len(content)), layers)
 
@@ -117,7 +120,7 @@ class ImageMaker:
 
         def measure() -> list[Measured]:
             return [
-                Measured(root.package, *closure_size(realisation.graph, root.path))
+                Measured(root.package, *closure_size(realisation.graph, *root.paths))
                 for root in realisation.roots
             ]
 
@@ -125,26 +128,34 @@ class ImageMaker:
         for event in await deferToThreadPool(self._reactor, pool, measure):
             emit(event)
 
-    async def _rootfs(self, realisation: Realisation, emit: Emit) -> RootFs:
-        def look() -> RootFs:
+    async def _furnish(
+        self, image: Image, realisation: Realisation, emit: Emit
+    ) -> tuple[RootFs, Execution]:
+        """The root file system, and how a container of it is run."""
+
+        def look() -> tuple[RootFs, Execution]:
             # Two names of one output are one package: the first of them.
             packages: dict[str, str] = {}
             for root in realisation.roots:
-                packages.setdefault(root.path, root.package)
+                for path in root.paths:
+                    packages.setdefault(path, root.package)
             outputs, left = [], MOST
             for path, package in packages.items():
                 listing = list_output(path, self._nix.physical, left)
                 left -= weight(listing)
                 outputs.append(Output(package, path, listing))
-            return make_rootfs(outputs)
+            c_library = find_c_library(realisation.graph, image.system, self._nix.physical)
+            return furnish(image, realisation, outputs, c_library)
 
         try:
-            rootfs = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), look)
+            rootfs, execution = await deferToThreadPool(
+                self._reactor, self._reactor.getThreadPool(), look
+            )
         except OSError as error:
             raise PackingFailed(str(error.filename), error.strerror or str(error)) from error
         for collision in rootfs.collisions:
             emit(collision)
-        return rootfs
+        return rootfs, execution
 
     async def _make_layers(
         self, realisation: Realisation, rootfs: RootFs, using: Using, emit: Emit
@@ -164,7 +175,7 @@ class ImageMaker:
 
     async def _contents(self, realisation: Realisation, rootfs: RootFs) -> list[Contents]:
         """What goes into which layer, the lowest first, the root file system on top."""
-        paths = [root.path for root in realisation.roots]
+        paths = realisation.paths
         entries = tuple(rootfs.entries.items())
         if self.budget == 1:
             return [Contents(tuple(sorted(realisation.graph)), entries)]

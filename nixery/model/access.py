@@ -10,14 +10,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
+from itertools import product
+from math import prod
 
 import attrs
 
-from nixery.model.image import SHELL, parse_image
+from nixery.model.image import parse_image, spellings
 from nixery.model.tags import LATEST
 
 _REMEMBERED = 32_768
 """Answers: more than there are images in the history of builds, for a few users."""
+_MOST_READINGS = 64
+"""Attribute paths, without regard to case, that a name may mean where rules deny something."""
 _NUMERAL = re.compile(r"(^|\.)_(?=[0-9])")
 
 
@@ -90,8 +94,12 @@ class Patterns:
         return None if self._allow is None else self._allow.match(_plain(package)) is not None
 
     def denies(self, package: str) -> bool:
-        """Whether a package, what it is part of, or a part of it, is refused."""
-        return self._deny.match(_plain(package)) is not None
+        """Whether a package, what it is part of, or a part of it, is refused, however it is
+        spelled."""
+        readings = [{_plain(each) for each in spellings(step)} for step in package.split(".")]
+        if prod(map(len, readings)) > _MOST_READINGS:  # nobody means all of that
+            return True
+        return any(self._deny.match(".".join(steps)) for steps in product(*readings))
 
     def allows_tag(self, tag: str) -> bool | None:
         """Whether a tag is allowed; nothing if these patterns do not say."""
@@ -140,11 +148,10 @@ class Rules:
     def _say(self, user: str | None, name: str, tag: str | None) -> bool:
         own = self._of(user)
         image = parse_image(name, LATEST)
-        named = [p for p in image.packages if not (image.shell and p in SHELL)]
-        meta = ["shell"] if image.shell else []
-        if any(p.denies(each) for p in (own, self.everyone) for each in [*meta, *image.packages]):
+        whole, named = [*image.groups, *image.packages], [*image.groups, *image.own]
+        if any(p.denies(each) for p in (own, self.everyone) for each in whole):
             return False
-        if not all(self._allowed(own.allows(n), self.everyone.allows(n)) for n in [*meta, *named]):
+        if not all(self._allowed(own.allows(n), self.everyone.allows(n)) for n in named):
             return False
         return tag is None or self._allow_tag(own, tag)
 

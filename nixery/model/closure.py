@@ -32,12 +32,23 @@ class Root:
 
     :param package: the name as the image asks for it.
     :param attribute: the attribute path that it was found at.
-    :param path: its store path.
+    :param path: the store path of its first output.
+    :param others: those of its other outputs that come along.
+    :param program: the name of its main program, if it says which that is.
+    :param said: what it says of images, as JSON has it; none if it says nothing.
     """
 
     package: str
     attribute: str
     path: str
+    others: tuple[str, ...] = ()
+    program: str = ""
+    said: Any = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The store paths of all outputs that are in the image."""
+        return (self.path, *self.others)
 
 
 @attrs.frozen
@@ -53,13 +64,18 @@ class Realisation:
     graph: Graph
     guard: str
 
+    @property
+    def paths(self) -> list[str]:
+        """The store paths of all packages, in the order of the packages' names."""
+        return [path for root in self.roots for path in root.paths]
 
-def closure_size(graph: Graph, path: str) -> tuple[int, int]:
-    """A store path with all that it refers to, directly or not.
+
+def closure_size(graph: Graph, *paths: str) -> tuple[int, int]:
+    """Store paths with all that they refer to, directly or not.
 
     :return: how many store paths that is, and their NAR sizes together, in bytes.
     """
-    reached, waiting = {path}, [path]
+    reached, waiting = set(paths), list(paths)
     while waiting:
         new = set(graph[waiting.pop()]["references"]) - reached
         reached |= new

@@ -193,15 +193,26 @@ class UnknownPackage(NixeryError):
 
 @attrs.define
 class AmbiguousPackage(NixeryError):
-    """A name matches several attributes that differ only in case."""
+    """A name matches several attributes that differ only in case.
+
+    :param matches: the attributes, as they are written.
+    :param names: how each is asked for; empty for one that can't be.
+    """
 
     package: str
     matches: Sequence[str]
+    names: Sequence[str] = ()
 
     def __str__(self) -> str:
+        spelled = ", ".join(
+            f"{name} for {match}"
+            for match, name in zip(self.matches, self.names, strict=False)
+            if name
+        )
+        hint = f"; ask for {spelled}" if spelled else ""
         return (
             f"the package name {self.package!r} is ambiguous: it matches {_either(self.matches)}, "
-            "and image names have no upper case to tell them apart"
+            f"and image names have no upper case{hint}"
         )
 
 

@@ -15,17 +15,28 @@ from nixery.model.tags import LATEST, TAG
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 
+# An attribute in lower case, and which of its letters are not.
+_CAPITALS = re.compile(r"([a-z0-9_.-]*[a-z0-9])--([0-9]{1,3}(?:-[0-9]{1,3})*)")
+
 MAX_NAME_LENGTH = 255
 """Characters of a name: clients refuse longer ones, counted with the registry's host."""
 
 SHELL = ("bashInteractive", "coreutils", "moreutils", "nano")
 """What the meta-package ``shell`` stands for."""
+CI = (
+    *("curl", "diffutils", "findutils", "gawk", "getent", "git", "gnugrep", "gnused", "gnutar"),
+    *("gzip", "procps", "which", "xz"),
+)
+"""What the meta-package ``ci`` stands for, besides all of ``shell``: programs that CI systems run
+in the containers of their jobs."""
+_COMPILER_LIBRARIES = "stdenv.cc.cc.lib"
+"""Where nixpkgs has libstdc++, which programs that CI systems bring along are linked with."""
 ALWAYS = ("cacert", "iana-etc")
 """Packages that come with every image if the set has them."""
 
 AMD64 = "x86_64-linux"
 ARM64 = "aarch64-linux"
-META = ("shell", "arm64")
+META = ("shell", "ci", "user", "arm64")
 """Names of a first component that stand for no package."""
 
 
@@ -34,8 +45,10 @@ class Image:
     """What a pull asks for: the same for every way of writing it.
 
     :param packages: attribute paths as the set is asked for them, sorted, without repeats;
-        those of ``shell`` included, those of :data:`ALWAYS` not.
-    :param shell: whether the meta-package ``shell`` was named.
+        those of meta-packages included, those of :attr:`optional` not.
+    :param shell: whether the meta-package ``shell`` was named, or one that has it.
+    :param ci: whether ``ci`` was, which is more than ``shell``.
+    :param user: whether ``user`` was: containers are run as an ordinary user then.
     :param system: the Nix system that the image is for.
     :param tag: which revision of the package source.
     """
@@ -44,18 +57,37 @@ class Image:
     tag: str = LATEST
     shell: bool = False
     system: str = AMD64
+    ci: bool = False
+    user: bool = False
 
     @property
     def own(self) -> list[str]:
-        """The packages without those that ``shell`` stands for."""
-        return [p for p in self.packages if not (self.shell and p in SHELL)]
+        """The packages without those that meta-packages stand for."""
+        return [p for p in self.packages if self.meta_of(p) is None]
+
+    @property
+    def optional(self) -> list[str]:
+        """Packages that come along if the set has them."""
+        wanted = (*ALWAYS, *((_COMPILER_LIBRARIES,) if self.ci else ()))
+        return [name for name in wanted if name not in self.packages]
+
+    def meta_of(self, package: str) -> str | None:
+        """The meta-package that was named and stands for a package, if one does."""
+        if self.ci:
+            return "ci" if package in (*SHELL, *CI) else None
+        return "shell" if self.shell and package in SHELL else None
+
+    @property
+    def groups(self) -> list[str]:
+        """The meta-packages that were named and stand for packages."""
+        return ["ci"] if self.ci else ["shell"] if self.shell else []
 
     @property
     def name(self) -> str:
         """A repository name that asks for this image: the shortest one, in sorted order."""
-        meta = [m for m, on in (("shell", self.shell), ("arm64", self.system == ARM64)) if on]
-        own = [p for p in self.packages if not (self.shell and p in SHELL)]
-        return "/".join([*meta, *own])
+        others = {"user": self.user, "arm64": self.system == ARM64}
+        meta = [*self.groups, *(name for name, is_named in others.items() if is_named)]
+        return "/".join([*meta, *self.own])
 
     @property
     def architecture(self) -> str:
@@ -76,12 +108,19 @@ def parse_image(name: str, tag: str) -> Image:
     named = set(components[len(meta) :])
     if misplaced := sorted(named.intersection(META)):
         raise NameInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
-    shell = "shell" in meta
-    packages = sorted({*named, *(SHELL if shell else ())})
+    ci = "ci" in meta
+    shell = "shell" in meta or ci
+    packages = sorted({*named, *(SHELL if shell else ()), *(CI if ci else ())})
     if not packages:
         raise NameInvalid(name, "it names no package")
-    system = ARM64 if "arm64" in meta else AMD64
-    return Image(packages=tuple(packages), tag=tag, shell=shell, system=system)
+    return Image(
+        packages=tuple(packages),
+        tag=tag,
+        shell=shell,
+        system=ARM64 if "arm64" in meta else AMD64,
+        ci=ci,
+        user="user" in meta,
+    )
 
 
 def parse_name(name: str) -> list[str]:
@@ -100,6 +139,34 @@ def parse_name(name: str) -> list[str]:
                 "letters and digits, with '.', '_', '__' or '-' between them)",
             )
     return components
+
+
+def spellings(step: str) -> list[str]:
+    """The attributes that a step of a package's name means, before those that differ in case.
+
+    ``7zz`` is ``_7zz`` too, since no attribute begins with a digit; the letters that are numbered
+    behind two dashes are capital ones: ``iostringy--1-2-3`` is ``IOStringy``.
+
+    :return: the likeliest first.
+    """
+    written = [step]
+    if (match := _CAPITALS.fullmatch(step)) is not None:
+        letters, places = list(match[1]), [int(place) for place in match[2].split("-")]
+        if places == sorted(set(places)) and places[0] > 0 and places[-1] <= len(letters):
+            for place in places:
+                letters[place - 1] = letters[place - 1].upper()
+            written.append("".join(letters))
+    return [*written, *(f"_{each}" for each in written if each[0].isdigit())]
+
+
+def exact_image_name(attribute: str) -> str:
+    """How an attribute is asked for where others differ from it in case alone.
+
+    :return: nothing (the empty text) if no name can ask for it.
+    """
+    name = image_name(attribute)
+    places = [str(n) for n, letter in enumerate(attribute.lstrip("_"), 1) if letter.isupper()]
+    return f"{name}--{'-'.join(places)}" if name and places else name
 
 
 def image_name(attribute: str) -> str:

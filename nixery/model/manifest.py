@@ -12,6 +12,7 @@ import attrs
 from nixery.model.closure import store_name
 from nixery.model.digest import Digest
 from nixery.model.errors import DigestInvalid
+from nixery.model.execution import Execution
 from nixery.model.image import Image
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -23,8 +24,6 @@ MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 
 # A second after the epoch, as the layers' files: tools take 0 for "unknown".
 _CREATED = "1970-01-01T00:00:01Z"
-_PATH = "PATH=/bin:/sbin:/usr/bin"
-CERTIFICATES = "etc/ssl/certs/ca-bundle.crt"
 _NAMES_IN_HISTORY = 8
 
 
@@ -71,18 +70,24 @@ class Manifest:
     blobs: tuple[Descriptor, ...]
 
 
-def config_bytes(image: Image, layers: Sequence[Layer], certificates: bool) -> bytes:
-    """The image config, the same bytes for the same contents.
-
-    :param certificates: whether the root file system holds :data:`CERTIFICATES`.
-    """
-    environment = [_PATH, *([f"SSL_CERT_FILE=/{CERTIFICATES}"] if certificates else [])]
+def config_bytes(image: Image, layers: Sequence[Layer], execution: Execution) -> bytes:
+    """The image config, the same bytes for the same contents."""
+    config = {
+        "Env": [f"{name}={value}" for name, value in execution.environment.items()],
+        "Entrypoint": list(execution.entrypoint),
+        "Cmd": list(execution.command),
+        "User": execution.user,
+        "WorkingDir": execution.folder,
+        "Labels": dict(execution.labels),
+        "ExposedPorts": {port: {} for port in execution.ports},
+        "Volumes": {volume: {} for volume in execution.volumes},
+    }
     return _json(
         {
             "created": _CREATED,
             "architecture": image.architecture,
             "os": "linux",
-            "config": {"Env": environment, **({"Cmd": ["bash"]} if image.shell else {})},
+            "config": {name: value for name, value in config.items() if value},
             "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers]},
             "history": [_history(layer) for layer in layers],
         }

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from nixery.model.image import MAX_NAME_LENGTH, META, image_name
+from nixery.model.image import MAX_NAME_LENGTH, META, exact_image_name, image_name, spellings
 
 _MARK = b"trace: @nixery@"
 _END = b"@nixery@"
@@ -161,8 +161,8 @@ def _split(name: str) -> tuple[str, str]:
 def with_image_names(told: Told) -> list[Package]:
     """The packages, each with the name that images ask for it by, if there is one.
 
-    Steps of a path are looked up as ``nix/realise.nix`` does it: exactly, with a ``_`` before a
-    digit, without regard to case; so another attribute beside it may be in the way of one.
+    Steps of a path are looked up as ``nix/realise.nix`` does it: by each of their spellings, then
+    without regard to case; so another attribute beside it may be in the way of one.
     """
     beside: defaultdict[Path, list[str]] = defaultdict(list)
     for path in told.visited:
@@ -177,19 +177,19 @@ def _names_of(members: Sequence[str]) -> dict[str, str]:
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for member in members:
         alike[member.lower()].append(member)
-    names = {member: image_name(member) for member in members if "." not in member}
-    return {
-        member: name
-        for member, name in names.items()
-        if name and _finds(name, there, alike) == [member]
-    }
+    names: dict[str, str] = {}
+    for member in members:
+        for name in (image_name(member), exact_image_name(member)) if "." not in member else ():
+            if name and _finds(name, there, alike) == [member]:
+                names.setdefault(member, name)
+    return names
 
 
 def _finds(name: str, there: set[str], alike: dict[str, list[str]]) -> list[str]:
     """The attributes that a step of an image's name may mean."""
-    spellings = [name, f"_{name}"] if name[0].isdigit() else [name]
-    exact = [spelling for spelling in spellings if spelling in there]
-    return exact[:1] or [member for spelling in spellings for member in alike.get(spelling, [])]
+    written = spellings(name)
+    exact = [spelling for spelling in written if spelling in there]
+    return exact[:1] or [m for spelling in written for m in alike.get(spelling.lower(), [])]
 
 
 def _image(path: Path, asked: dict[Path, dict[str, str]]) -> str:

@@ -1,102 +1,95 @@
 """The root file system of an image: which folders, links and files its top layer holds.
 
-The packages' outputs are merged as nixpkgs' ``symlinkJoin`` does it: folders merge, everything
-else becomes a link to the package's own file. Names are relative to the root and hold no
-leading slash; they are text with ``surrogateescape`` for bytes that are not UTF-8.
+It is what the named packages bring, in the places where a distribution has it, besides what every
+system has: ``docs/images.md`` describes it for those who use images.
 """
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
 
 import attrs
 
 from nixery.model.events import Collided
-from nixery.model.manifest import CERTIFICATES
+from nixery.model.image import AMD64, ARM64
+from nixery.model.tree import Entry, File, Folder, Link, Output, Tree
 
-_FOLDER_MODE = 0o755
-_FILE_MODE = 0o644
+USER, NONROOT = 1000, 65532
+"""Users that are known besides root: the first of most systems, and that of images without a shell,
+as Kubernetes manifests name it."""
 
-# The store itself, and what container runtimes mount.
-_RESERVED = frozenset({"nix", "proc", "sys", "dev"})
-# What Nix tells other builders of a package, of no use in an image.
-_LEFT_OUT = frozenset({"nix-support"})
-
-_FOLDERS = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700, "etc": _FOLDER_MODE}
+_FOLDERS = {
+    "etc": Folder(),
+    "home": Folder(),
+    "home/nonroot": Folder(0o700, NONROOT),
+    "home/user": Folder(0o700, USER),
+    "opt": Folder(),
+    "root": Folder(0o700),
+    "run": Folder(),
+    "tmp": Folder(0o1777),
+    "usr/local/bin": Folder(),
+    "var/tmp": Folder(0o1777),
+}
 _FILES = {
     "etc/passwd": (
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+        "root:x:0:0:root:/root:/bin/sh\n"
+        f"user:x:{USER}:{USER}:user:/home/user:/bin/sh\n"
+        f"nonroot:x:{NONROOT}:{NONROOT}:nonroot:/home/nonroot:/bin/sh\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
     ),
-    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "etc/group": f"root:x:0:\nuser:x:{USER}:\nnonroot:x:{NONROOT}:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
+
+# Certificate authorities: the names that nixpkgs and Debian give to the file of all of them, and
+# where OpenSSL looks for it without being told. It is there under all, if a package has it under
+# one of the first two.
+_BUNDLES = ("etc/ssl/certs/ca-bundle.crt", "etc/ssl/certs/ca-certificates.crt")
+_CERTIFICATES = (*_BUNDLES, "etc/ssl/cert.pem", "lib/ssl/cert.pem")
 # Where scripts expect them, and what may stand there, the best first.
+_LINKS = {
+    "bin/sh": ("bin/sh", "bin/bash", "bin/dash"),
+    **dict.fromkeys(_CERTIFICATES, _BUNDLES),
+}
+# In a package whose own folder stands in the way of usr/bin.
+_LINKS_BEHIND = {"usr/bin/env": ("bin/env",)}
+_EVERY_LINK = {**_LINKS, **_LINKS_BEHIND}
 # A dangling link of a package is kept elsewhere, but never stands in for one of these.
-_LINKS = {"bin/sh": ("bin/sh", "bin/bash", "bin/dash"), "usr/bin/env": ("bin/env",)}
-_SYSTEM = "the system"
-_EXPECTED = frozenset(_LINKS).union(*_LINKS.values())
+_EXPECTED = frozenset(_EVERY_LINK).union(*_EVERY_LINK.values())
+
+# What lies in /usr of a distribution, where Nix has it at the top.
+_IN_USR = ("bin", "include", "lib", "libexec", "sbin", "share")
+
+# Where programs that were made elsewhere have their loader, by the ABI of each architecture, and
+# where Debian's loaders look for libraries.
+_LOADERS = {AMD64: "lib64/ld-linux-x86-64.so.2", ARM64: "lib/ld-linux-aarch64.so.1"}
+_LIBRARIES = {AMD64: "lib/x86_64-linux-gnu", ARM64: "lib/aarch64-linux-gnu"}
+_LOCALE = "lib/locale/C.utf8"
+_ZONES = "share/zoneinfo"
+
+# As container engines set it for images that say nothing.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class Kind(Enum):
-    """What something in a package's output is, as far as merging goes.
+def loader_name(system: str) -> str:
+    """The file name of the loader of an architecture's C library (glibc's).
 
-    An ``ALIAS`` is a relative link to a folder of the same package, such as ``sbin`` → ``bin``:
-    kept as it is, it leads to the merged folder. ``DANGLING`` is a link that leads nowhere.
+    :param system: a Nix system.
+    """
+    return _LOADERS[system].rpartition("/")[2]
+
+
+@attrs.frozen
+class CLibrary:
+    """The C library of a closure, and what programs made elsewhere need besides.
+
+    :param loader: absolute path of the loader.
+    :param libraries: file name → absolute path.
+    :param locale: absolute path of the data of the locale ``C.UTF-8``, if it has any.
     """
 
-    FOLDER = "folder"
-    ALIAS = "alias"
-    DANGLING = "dangling"
-    OTHER = "other"
-
-
-@attrs.frozen
-class Item:
-    """Something in a package's output.
-
-    :param target: where an alias leads, as it is written.
-    """
-
-    kind: Kind
-    target: str = ""
-
-
-Listing = Mapping[str, Item]
-"""Name relative to the output → what is there; nothing for an output that is no folder."""
-
-
-@attrs.frozen
-class Output:
-    """A package's output: where it is, and what is in it."""
-
-    package: str
-    path: str
-    listing: Listing
-
-
-@attrs.frozen
-class Folder:
-    """A folder of the root file system."""
-
-    mode: int = _FOLDER_MODE
-
-
-@attrs.frozen
-class Link:
-    """A symbolic link."""
-
-    target: str
-
-
-@attrs.frozen
-class File:
-    """A file that no package brings."""
-
-    content: str
-    mode: int = _FILE_MODE
-
-
-Entry = Folder | Link | File
+    loader: str
+    libraries: Mapping[str, str]
+    locale: str | None = None
 
 
 @attrs.frozen
@@ -104,101 +97,79 @@ class RootFs:
     """The top layer.
 
     :param entries: name → entry, sorted by the names' bytes, each with its parents.
+    :param environment: environment variables for what is in it.
     """
 
     entries: Mapping[str, Entry]
     collisions: Sequence[Collided]
-
-    @property
-    def has_certificates(self) -> bool:
-        """Whether certificate authorities are where ``SSL_CERT_FILE`` points to."""
-        return CERTIFICATES in self.entries
+    environment: Mapping[str, str]
 
 
-def make_rootfs(outputs: Sequence[Output]) -> RootFs:
+def make_rootfs(
+    outputs: Sequence[Output],
+    system: str = AMD64,
+    c_library: CLibrary | None = None,
+    files: Mapping[str, File] | None = None,
+) -> RootFs:
     """Merge packages' outputs and add what every system has.
 
     :param outputs: in the order of the packages' names: the first one's file is kept where two
         collide.
+    :param system: the Nix system of the packages.
+    :param c_library: what programs are linked with, if there is one in the closure.
+    :param files: name → file, which stand before what packages' outputs have there.
     """
-    tree = _Tree()
+    tree = Tree()
+    for name, folder in _FOLDERS.items():
+        tree.put(name, folder)
+    for name, file in (files or {}).items():
+        tree.put(name, file)
     for output in outputs:
-        tree.merge(output)
-    for place, candidates in _LINKS.items():
-        if found := next(filter(tree.leads_to_a_package, candidates), None):
-            tree.put(place, tree.entries[found])
+        tree.merge(output, _EXPECTED)
+    _link(tree, _LINKS)
+    if c_library is not None:
+        _add_c_library(tree, system, c_library)
+    _lead_from_usr(tree)
+    _link(tree, _LINKS_BEHIND)
     for name, content in _FILES.items():
         tree.put(name, File(content))
     names = sorted(tree.entries, key=os.fsencode)
-    return RootFs({name: tree.entries[name] for name in names}, tuple(tree.collisions))
+    entries = {name: tree.entries[name] for name in names}
+    return RootFs(entries, tuple(tree.collisions), _environment(entries))
 
 
-class _Tree:
-    """A root file system in the making: it begins with the folders that every system has."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
-        self.owners: dict[str, str] = {}
-        self.collisions: list[Collided] = []
-        for name, mode in _FOLDERS.items():
-            self.put(name, Folder(mode))
-
-    def merge(self, output: Output) -> None:
-        lost: set[str] = set()
-        for name in sorted(output.listing, key=os.fsencode):
-            top = name.partition("/")[0]
-            if top in _LEFT_OUT or (lost and any(parent in lost for parent in _parents(name))):
-                continue
-            if name in _EXPECTED and output.listing[name].kind is Kind.DANGLING:
-                continue
-            if top in _RESERVED:
-                self._lose(name, _SYSTEM, output.package, lost)
-            elif not self._add(name, output):
-                self._lose(name, self.owners.get(name, _SYSTEM), output.package, lost)
-
-    def put(self, name: str, entry: Entry) -> None:
-        """Add something of our own, unless a package has it, or makes it impossible."""
-        parents = list(_parents(name))
-        if name in self.entries or any(self._blocks(parent) for parent in parents):
-            return
-        for parent in parents:
-            self.entries.setdefault(parent, Folder())
-        self.entries[name] = entry
-
-    def leads_to_a_package(self, name: str) -> bool:
-        """Whether there is a link to a package's own file: no folder, no alias of one."""
-        entry = self.entries.get(name)
-        return isinstance(entry, Link) and entry.target.startswith("/")
-
-    def _blocks(self, name: str) -> bool:
-        return not isinstance(self.entries.get(name, Folder()), Folder)
-
-    def _add(self, name: str, output: Output) -> bool:
-        item, present = output.listing[name], self.entries.get(name)
-        entry = _entry(name, item, output.path)
-        if present is None:
-            self.entries[name] = entry
-            self.owners[name] = output.package
-            return True
-        # Two equal aliases, or one link that two names of a package both bring, are no conflict.
-        return present == entry or (isinstance(present, Folder) and isinstance(entry, Folder))
-
-    def _lose(self, name: str, kept: str, lost_by: str, lost: set[str]) -> None:
-        lost.add(name)
-        self.collisions.append(Collided(name, kept, lost_by))
+def _link(tree: Tree, links: Mapping[str, Iterable[str]]) -> None:
+    for place, candidates in links.items():
+        if found := next(filter(tree.leads_to_a_package, candidates), None):
+            tree.put(place, tree.entries[found])
 
 
-def _entry(name: str, item: Item, path: str) -> Entry:
-    match item.kind:
-        case Kind.FOLDER:
-            return Folder()
-        case Kind.ALIAS:
-            return Link(item.target)
-        case Kind.OTHER | Kind.DANGLING:
-            return Link(f"{path}/{name}")
+def _add_c_library(tree: Tree, system: str, c_library: CLibrary) -> None:
+    folder, _, name = _LOADERS[system].rpartition("/")
+    if tree.entries.get(folder) == Link("lib"):  # as nixpkgs' packages have it
+        folder = "lib"
+    tree.put(f"{folder}/{name}", Link(c_library.loader))
+    for library, path in c_library.libraries.items():
+        tree.put(f"{_LIBRARIES[system]}/{library}", Link(path))
+    if c_library.locale is not None:
+        tree.put(_LOCALE, Link(c_library.locale))
 
 
-def _parents(name: str) -> Iterable[str]:
-    """The folders that a name lies in, the topmost first."""
-    steps = name.split("/")
-    return ("/".join(steps[:end]) for end in range(1, len(steps)))
+def _lead_from_usr(tree: Tree) -> None:
+    """Have what packages have at the top found in ``/usr`` too, and system programs in ``sbin``."""
+    if "bin" in tree.entries:
+        tree.put("sbin", Link("bin"))
+    for name in _IN_USR:
+        if name in tree.entries:
+            tree.put(f"usr/{name}", Link(f"../{name}"))
+
+
+def _environment(entries: Mapping[str, Entry]) -> dict[str, str]:
+    environment = {"PATH": _PATH}
+    if _BUNDLES[0] in entries:
+        environment |= dict.fromkeys(("SSL_CERT_FILE", "NIX_SSL_CERT_FILE"), f"/{_BUNDLES[0]}")
+    if _LOCALE in entries:
+        environment["LANG"] = "C.UTF-8"
+    if _ZONES in entries:
+        environment["TZDIR"] = f"/usr/{_ZONES}"
+    return environment

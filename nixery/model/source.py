@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
-from nixery.model.image import ALWAYS, Image
+from nixery.model.image import Image
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever the same packages would give other bytes than before, or other keys."""
 
 NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"
@@ -273,8 +273,9 @@ def image_key(image: Image, pinned: PinnedSource, budget: int, packer: str) -> s
     return canonical_sha256(
         {
             "packages": image.packages,
-            "always": ALWAYS,
-            "shell": image.shell,
+            "optional": image.optional,
+            "groups": image.groups,
+            "user": image.user,
             "system": image.system,
             "source": pinned.pin.identity(),
             "configuration": attrs.asdict(pinned.configuration) if pinned.configuration else None,

@@ -26,7 +26,7 @@ from nixery.model.errors import (
     UnknownPackage,
 )
 from nixery.model.events import BuildStarted, BuildStopped, Event, Found, LogLine, Said
-from nixery.model.image import SHELL, Image, image_name
+from nixery.model.image import Image, exact_image_name, image_name
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
 from nixery.model.text import plain
@@ -59,7 +59,14 @@ _NO_ERROR = ("(use '--show-trace'", "trace: ")
 # Newer versions say what was wrong behind the trace; 2.8 says it in the first line.
 _BEHIND_TRACE = re.compile(r"\Aerror:[ ]*\n.*?^[ ]*(error: .*)", re.DOTALL | re.MULTILINE)
 # What the expression says. Other text between such marks is a package set's own.
-_FOUND = {"found": [{"package": str, "attribute": [str], "name": str, "path": str}]}
+_FOUND = {
+    "found": [
+        {
+            **{"package": str, "attribute": [str], "name": str},
+            **{"path": str, "others": [str], "program": str},
+        }
+    ]
+}
 _REFUSED: dict[str, Any] = {
     "missing": {"package": str, "at": [str], "names": [str]},
     "ambiguous": {"package": str, "matches": [[str]]},
@@ -151,12 +158,15 @@ class Account:
         roots = []
         for document in self.found:
             attribute, path = ".".join(document["attribute"]), document["path"]
-            if not is_store_path(path):
+            if not all(map(is_store_path, [path, *document["others"]])):
                 raise EvaluationFailed(
                     f"{attribute} has no store path before it is built, as content-addressed "
                     "packages have none: that is not supported"
                 )
-            roots.append(Root(document["package"], attribute, path))
+            others = [each for each in document["others"] if each != path]
+            program = document["program"]
+            said = document.get("image")
+            roots.append(Root(document["package"], attribute, path, tuple(others), program, said))
         return tuple(sorted(roots, key=lambda root: root.package))
 
 
@@ -188,10 +198,11 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
             missing = next(iter(package.split(".")[len(document["at"]) :]), "")
             known = [name for name in map(image_name, document["names"]) if name]
             nearest = [at + name for name in nearest_names(missing, known)]
-            meta = "shell" if image.shell and package in SHELL else None
-            return UnknownPackage(package, nearest, meta)
+            return UnknownPackage(package, nearest, image.meta_of(package))
         case "ambiguous":
-            return AmbiguousPackage(package, [".".join(path) for path in document["matches"]])
+            matches = [".".join(path) for path in document["matches"]]
+            names = [".".join(map(exact_image_name, path)) for path in document["matches"]]
+            return AmbiguousPackage(package, matches, names)
         case "kind":
             names = [image_name(n) for n in document["inside"] if n != "recurseForDerivations"]
             inside = [f"{package}.{name}" for name in names if name][:_INSIDE]

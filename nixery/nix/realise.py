@@ -16,7 +16,7 @@ from nixery.interfaces import INix
 from nixery.model.closure import Realisation
 from nixery.model.errors import EvaluationFailed
 from nixery.model.events import Emit
-from nixery.model.image import ALWAYS, Image
+from nixery.model.image import Image, spellings
 from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands, request_options
@@ -84,14 +84,14 @@ class Nix:
         try:
             account = await self._build(image, pinned, guard, emit)
             roots = account.roots()
-            graph = await self._commands.closure([root.path for root in roots])
+            graph = await self._commands.closure([path for root in roots for path in root.paths])
         except BaseException:
             shutil.rmtree(guard, ignore_errors=True)
             raise
         return Realisation(roots, graph, guard)
 
     async def release(self, realisation: Realisation) -> None:
-        await self._kept.keep([root.path for root in realisation.roots])
+        await self._kept.keep(realisation.paths)
         await self._in_thread(lambda: shutil.rmtree(realisation.guard, ignore_errors=True))
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
@@ -190,12 +190,16 @@ def request_for(
     :param source: where the set's files are.
     :param mark: is to stand around what the expression says.
     """
-    always = [name for name in ALWAYS if name not in image.packages]
     packages = [
-        *({"name": name, "optional": False} for name in image.packages),
-        *({"name": name, "optional": True} for name in always),
+        *(_package(name, optional=False) for name in image.packages),
+        *(_package(name, optional=True) for name in image.optional),
     ]
     return set_request(image.system, pinned, source) | {"packages": packages, "mark": mark}
+
+
+def _package(name: str, optional: bool) -> dict[str, Any]:
+    steps = [spellings(step) for step in name.split(".")]
+    return {"name": name, "steps": steps, "optional": optional}
 
 
 def set_request(system: str, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:

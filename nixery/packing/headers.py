@@ -1,4 +1,4 @@
-"""The headers of GNU tar's format, written for layers: owner 0 without a name, mtime 1."""
+"""The headers of GNU tar's format, written for layers: owners without names, mtime 1."""
 
 from typing import Protocol
 
@@ -10,10 +10,9 @@ _LONG_NAME, _LONG_TARGET = b"L", b"K"
 _NAME_LIMIT = 100
 _OCTAL_LIMIT = 8**11
 
-_OWNER = b"0000000\0" * 2
 _MTIME = b"00000000001\0"
 _MAGIC = b"ustar  \0".ljust(255, b"\0")
-_FIXED_SUM = sum(_OWNER) + sum(_MTIME) + sum(_MAGIC) + 8 * ord(" ")
+_FIXED_SUM = sum(_MTIME) + sum(_MAGIC) + 8 * ord(" ")
 _ZEROS = bytes(512)
 
 
@@ -30,20 +29,23 @@ class Output(Protocol):
         """Take the first ``count`` bytes of :meth:`space` as filled."""
 
 
-def header(name: bytes, kind: bytes, mode: int, size: int = 0, target: bytes = b"") -> bytes:
+def header(
+    name: bytes, kind: bytes, mode: int, size: int = 0, target: bytes = b"", owner: int = 0
+) -> bytes:
     """The header of one entry, after the long-name records that it needs.
 
     :param name: relative; that of a folder ends with a slash.
     :param kind: :data:`FILE`, :data:`LINK` or :data:`FOLDER`.
     :param mode: permission bits.
     :param size: of the body that follows, in bytes.
+    :param owner: number of the user, and of the group, that it belongs to.
     """
     before = b""
     if len(target) > _NAME_LIMIT:
         before = _long(_LONG_TARGET, target)
     if len(name) > _NAME_LIMIT:
         before += _long(_LONG_NAME, name)
-    return before + _block(name[:_NAME_LIMIT], kind, mode, size, target[:_NAME_LIMIT])
+    return before + _block(name[:_NAME_LIMIT], kind, mode, size, target[:_NAME_LIMIT], owner)
 
 
 def _long(kind: bytes, name: bytes) -> bytes:
@@ -51,11 +53,11 @@ def _long(kind: bytes, name: bytes) -> bytes:
     return _block(b"././@LongLink", kind, 0, size, b"") + name + b"\0" + padding(size)
 
 
-def _block(name: bytes, kind: bytes, mode: int, size: int, target: bytes) -> bytes:
-    modes = b"%07o\0" % mode
+def _block(name: bytes, kind: bytes, mode: int, size: int, target: bytes, owner: int = 0) -> bytes:
+    modes = b"%07o\0" % mode + b"%07o\0" % owner * 2
     sizes = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")
     total = _FIXED_SUM + sum(name) + sum(modes) + sum(sizes) + kind[0] + sum(target)
-    head = name.ljust(_NAME_LIMIT, b"\0") + modes + _OWNER + sizes + _MTIME
+    head = name.ljust(_NAME_LIMIT, b"\0") + modes + sizes + _MTIME
     return head + b"%06o\0 " % total + kind + target.ljust(_NAME_LIMIT, b"\0") + _MAGIC
 
 

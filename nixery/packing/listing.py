@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from nixery.model.closure import STORE, store_name
 from nixery.model.errors import TooManyFiles
-from nixery.model.rootfs import Item, Kind, Listing
+from nixery.model.tree import Item, Kind, Listing
 
 MOST = 200_000_000
 """What the listings of an image's packages may take of memory together, in bytes, or about that:

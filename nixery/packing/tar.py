@@ -1,8 +1,9 @@
 """Store paths, or a list of entries, as one deterministic tar stream.
 
 The stream is a function of what is packed alone: relative names in the order of their bytes,
-mtime 1, owner 0 without a name. The format is GNU's (long names as ``L`` and ``K`` records,
-sizes from 8 GiB on in base 256), which unlike PAX takes names of any bytes as they are.
+mtime 1, owners without names, 0 but for folders that are made up. The format is GNU's (long names
+as ``L`` and ``K`` records, sizes from 8 GiB on in base 256), which unlike PAX takes names of any
+bytes as they are.
 """
 
 import stat
@@ -25,6 +26,7 @@ class Entry(NamedTuple):
     :param mode: permission bits, with set-uid, set-gid and sticky; links have none of their own.
     :param content: of a file.
     :param target: of a link, in the form of ``name``.
+    :param owner: number of the user, and of the group, that a folder belongs to.
     """
 
     name: str
@@ -32,16 +34,17 @@ class Entry(NamedTuple):
     mode: int = 0o777
     content: bytes = b""
     target: str = ""
+    owner: int = 0
 
     def to_json(self) -> list[str | int]:
         """The entry as values that JSON can hold."""
-        return [self.name, self.kind, self.mode, self.content.decode("latin-1"), self.target]
+        return list(self._replace(content=self.content.decode("latin-1")))  # type: ignore[arg-type]
 
     @classmethod
     def from_json(cls, values: Sequence[object]) -> "Entry":
         """The entry that :meth:`to_json` wrote."""
-        name, kind, mode, content, target = values
-        return cls(name, kind, mode, content.encode("latin-1"), target)  # type: ignore[arg-type, attr-defined]
+        entry = cls(*values)  # type: ignore[arg-type]
+        return entry._replace(content=entry.content.encode("latin-1"))  # type: ignore[attr-defined]
 
 
 def pack(paths: Iterable[tuple[str, str]], entries: Iterable[Entry], out: Output) -> None:
@@ -101,7 +104,7 @@ def _pack_entry(entry: Entry, out: Output, name: bytes) -> None:
         out.write(header(name, LINK, 0o777, 0, _raw(entry.target)))
         return
     kind, content = (FILE, entry.content) if entry.kind == "file" else (FOLDER, b"")
-    out.write(header(name, kind, entry.mode & 0o7777, len(content)))
+    out.write(header(name, kind, entry.mode & 0o7777, len(content), owner=entry.owner))
     out.write(content)
     out.write(padding(len(content)))
 

@@ -19,7 +19,7 @@ from nixery.model.errors import (
 )
 from nixery.model.events import Event, Packed, Stored
 from nixery.model.manifest import Layer
-from nixery.model.rootfs import File, Folder, Link
+from nixery.model.tree import File, Folder, Link
 from nixery.packing import tar
 from nixery.packing.compress import media_type
 from nixery.packing.job import PackedLayer

@@ -12,6 +12,7 @@ ROOTS: dict[str, Any] = {
     "also": [],
     "merged": {"perl": ["perl", "perl-base"]},
     "leftOut": ["debconf"],
+    "parts": {},
     "alone": [],
     "wrapped": {},
 }
@@ -74,6 +75,14 @@ def test_a_lock_file() -> None:
     assert made["packages"]["app"]["depends"] == ["lib", "perl"]
     assert made["packages"]["app"]["version"] == "2.0-rc1-3"
     assert [d["file"] for d in made["packages"]["perl"]["debs"]] == ["perl.deb", "perl-base.deb"]
+
+
+def test_parts_of_other_packages() -> None:
+    """A derivation may have a folder of a package that it does not depend on."""
+    made = lock(deb("app"), deb("data", "app"), parts={"app": {"data": "share/x/"}})
+    debs = made["packages"]["app"]["debs"]
+    assert [(d["file"], d["only"]) for d in debs] == [("app.deb", ""), ("data.deb", "share/x/")]
+    assert made["packages"]["app"]["depends"] == []
 
 
 def test_scripts_do_without_an_interpreter_that_needs_them() -> None:

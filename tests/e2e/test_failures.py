@@ -17,7 +17,7 @@ EXPLAINED = [
     ("notaderivation", ["not a package but a string"]),
     ("afunction", ["not a package but a function"]),
     ("haskellpackages", ["not a package", "haskellpackages.shellcheck"]),
-    ("ambiguouspkg", ["ambiguous", "ambiguousPkg"]),
+    ("ambiguouspkg", ["ambiguous", "ambiguouspkg--10 for ambiguousPkg"]),
     ("brokeneval", ["is marked as broken, refusing to evaluate"]),
     ("unfreeeval", ["has an unfree license"]),
     ("aborteval", ["evaluat"]),

@@ -133,3 +133,20 @@ def test_answers_are_remembered() -> None:
         assert not rules.allow(ANONYMOUS, "b", "x")
         assert not rules.allow(ANONYMOUS, "a/b", None)
     assert len(counted.asked) == 5
+
+
+def test_no_spelling_gets_around_a_rule() -> None:
+    """What is denied is denied with its capital letters numbered too, and a name that could mean
+    very many attributes is."""
+    rules = Rules(everyone=Patterns(deny=("secret*", "b.c")))
+    for name in ("secret", "secret--1", "x.secret--1-2.y", "a.b--1.c", "b--1.c--1"):
+        assert not rules.allow(ANONYMOUS, name, "latest"), name
+    assert rules.allow(ANONYMOUS, "public--1", "latest")
+    assert not rules.allow(ANONYMOUS, ".".join(["a--1"] * 20), "latest")
+
+
+def test_what_is_allowed_is_allowed_as_it_is_spelled() -> None:
+    """A pattern that allows a name does not allow another one that is spelled with numbers."""
+    rules = Rules(everyone=Patterns(allow=("foo",)))
+    assert rules.allow(ANONYMOUS, "foo", "latest")
+    assert not rules.allow(ANONYMOUS, "foo--1", "latest")

@@ -12,9 +12,11 @@ from nixery.model.image import (
     ARM64,
     MAX_NAME_LENGTH,
     SHELL,
+    exact_image_name,
     image_name,
     parse_image,
     parse_name,
+    spellings,
 )
 
 COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}"
@@ -123,3 +125,24 @@ def test_tags_that_are_refused(tag: str) -> None:
 def test_names_of_attributes(attribute: str, name: str) -> None:
     """An attribute is suggested by a name that can be asked for, or not at all."""
     assert image_name(attribute) == name
+
+
+@pytest.mark.parametrize(
+    ("step", "attributes"),
+    [
+        ("git", ["git"]),
+        ("7zz", ["7zz", "_7zz"]),
+        ("iostringy--1-2-3", ["iostringy--1-2-3", "IOStringy"]),
+        ("7z--2", ["7z--2", "7Z", "_7z--2", "_7Z"]),
+        *((odd, [odd]) for odd in ("a--0", "a--2", "a--2-1", "ab--1-1", "ab--1-", "ab--")),
+    ],
+)
+def test_spellings(step: str, attributes: list[str]) -> None:
+    """A step of a name means itself, itself behind an underscore, or with capital letters."""
+    assert spellings(step) == attributes
+
+
+@given(st.from_regex(r"[a-zA-Z0-9]{1,12}", fullmatch=True))
+def test_every_case_can_be_spelled(attribute: str) -> None:
+    """Of attributes that differ in case alone, each has a name that means it."""
+    assert attribute in spellings(exact_image_name(attribute))

@@ -3,6 +3,7 @@
 import json
 
 from nixery.model.digest import Digest
+from nixery.model.execution import Execution
 from nixery.model.image import parse_image
 from nixery.model.manifest import (
     CONFIG_TYPE,
@@ -24,30 +25,32 @@ def layer(name: str) -> Layer:
 
 
 LAYERS = [layer("one-1.0"), layer("two-2.0")]
+PLAIN = Execution({"PATH": "/bin"})
+SHELL = Execution({"PATH": "/bin", "LANG": "C.UTF-8"}, command=("bash",))
 
 
 def test_config() -> None:
     """A config says architecture, date, environment, command, and its layers in order."""
-    config = json.loads(config_bytes(parse_image("arm64/shell/git", "x"), LAYERS, True))
+    config = json.loads(config_bytes(parse_image("arm64/shell/git", "x"), LAYERS, SHELL))
     assert config["created"] == "1970-01-01T00:00:01Z"
     assert (config["architecture"], config["os"]) == ("arm64", "linux")
     assert config["config"]["Cmd"] == ["bash"]
-    assert "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt" in config["config"]["Env"]
+    assert config["config"]["Env"] == ["PATH=/bin", "LANG=C.UTF-8"]
     assert config["rootfs"]["diff_ids"] == [str(layer.diff_id) for layer in LAYERS]
     assert len(config["history"]) == len(LAYERS)
 
 
 def test_config_without() -> None:
-    """Without a shell there is no command, without certificates no variable for them."""
-    config = json.loads(config_bytes(parse_image("git", "x"), LAYERS, False))["config"]
+    """Where no program suggests itself there is no command."""
+    config = json.loads(config_bytes(parse_image("git", "x"), LAYERS, PLAIN))["config"]
     assert "Cmd" not in config
-    assert not [entry for entry in config["Env"] if entry.startswith("SSL")]
+    assert config["Env"] == ["PATH=/bin"]
 
 
 def test_nothing_but_the_contents_counts() -> None:
     """Neither the tag nor the way a name is written enters a config's bytes."""
-    one = config_bytes(parse_image("git/jq", "x"), LAYERS, True)
-    assert one == config_bytes(parse_image("jq/git/jq", "y"), LAYERS, True)
+    one = config_bytes(parse_image("git/jq", "x"), LAYERS, SHELL)
+    assert one == config_bytes(parse_image("jq/git/jq", "y"), LAYERS, SHELL)
 
 
 def keys(document: object) -> set[str]:
@@ -60,7 +63,7 @@ def keys(document: object) -> set[str]:
 def test_nothing_else_is_in_the_documents() -> None:
     """Documents hold what the specification names and the contents decide: no host, no revision,
     and no other time than a second after the epoch."""
-    content = config_bytes(parse_image("shell/git", "v7"), LAYERS, True)
+    content = config_bytes(parse_image("shell/git", "v7"), LAYERS, SHELL)
     config = json.loads(content)
     assert keys(config) == {
         *("created", "architecture", "os", "config", "Env", "Cmd", "rootfs", "type", "diff_ids"),
@@ -77,7 +80,7 @@ def test_nothing_else_is_in_the_documents() -> None:
 def test_bytes_are_canonical() -> None:
     """Keys are sorted, and there is no white space: one document has one way to be written."""
     manifest = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1), LAYERS)
-    for content in (config_bytes(parse_image("git", "x"), LAYERS, True), manifest.content):
+    for content in (config_bytes(parse_image("git", "x"), LAYERS, SHELL), manifest.content):
         again = json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"))
         assert again.encode() == content
 
@@ -90,7 +93,7 @@ def test_history_is_short() -> None:
     shown = []
     for order in (paths, paths[::-1]):
         layers = [Layer(one.descriptor, one.diff_id, tuple(order))]
-        config = json.loads(config_bytes(parse_image("git", "x"), layers, True))
+        config = json.loads(config_bytes(parse_image("git", "x"), layers, SHELL))
         shown.append(config["history"][0]["created_by"])
     assert shown[0] == shown[1]
     assert "p000" in shown[0]
@@ -107,7 +110,7 @@ def test_manifest() -> None:
 
 def test_what_is_no_manifest() -> None:
     """A config, other JSON, and anything else is no manifest."""
-    config = config_bytes(parse_image("git", "x"), LAYERS, True)
+    config = config_bytes(parse_image("git", "x"), LAYERS, SHELL)
     broken = json.dumps({"mediaType": MANIFEST_TYPE, "config": {}, "layers": []}).encode()
     deep = b"[" * 100_000
     for content in (config, b"", b"{}", b"[]", b"\xff", b"null", broken, deep):

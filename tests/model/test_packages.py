@@ -121,9 +121,10 @@ def test_image_names(attribute: str, image: str) -> None:
 
 
 def test_in_the_way() -> None:
-    """An attribute that another one's name means, or that is not the only one, has no name."""
-    assert images("foo", "Foo") == ["foo", ""]
-    assert images("fOO", "Foo") == ["", ""]
-    assert images("_7z", "_7Z") == ["7z", ""]
-    assert images('["A", "x"]', '["a", "x"]') == ["", "a.x"]
+    """An attribute whose letters another one has in another case is named by its capital ones."""
+    assert images("foo", "Foo") == ["foo", "foo--1"]
+    assert images("fOO", "Foo") == ["foo--2-3", "foo--1"]
+    assert images("_7z", "_7Z") == ["7z", "7z--2"]
+    assert images('["A", "x"]', '["a", "x"]') == ["a--1.x", "a.x"]
+    assert images("aB", "Ab", "ab--2") == ["", "ab--1", "ab--2"]
     assert images('["A", "x"]', '["B", "x"]') == ["a.x", "b.x"]

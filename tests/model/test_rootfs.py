@@ -2,10 +2,13 @@
 
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model.rootfs import File, Folder, Item, Kind, Link, Output, RootFs, make_rootfs
+from nixery.model.image import AMD64, ARM64
+from nixery.model.rootfs import CLibrary, RootFs, make_rootfs
+from nixery.model.tree import File, Folder, Item, Kind, Link, Output
 
 FOLDER, OTHER = Item(Kind.FOLDER), Item(Kind.OTHER)
 
@@ -75,10 +78,10 @@ def test_packages_bring_their_own() -> None:
 
 
 def test_shell_and_env() -> None:
-    """``/bin/sh`` and ``/usr/bin/env`` lead to what a package provides."""
+    """``/bin/sh`` leads to what a package provides, and ``/usr/bin`` to all that is in ``/bin``."""
     root = merge(output("a", bin=FOLDER, bin__bash=OTHER, bin__env=OTHER))
     assert root.entries["bin/sh"] == Link(f"{path_of('a')}/bin/bash")
-    assert root.entries["usr/bin/env"] == Link(f"{path_of('a')}/bin/env")
+    assert root.entries["usr/bin"] == Link("../bin")
 
 
 def test_shell_and_env_never_dangle() -> None:
@@ -146,19 +149,103 @@ def test_what_is_for_builders_is_left_out() -> None:
     assert root.collisions == ()
 
 
-def test_certificates() -> None:
-    """The root says whether it has certificate authorities."""
-    items = {"etc": FOLDER, "etc__ssl": FOLDER, "etc__ssl__certs": FOLDER}
-    assert merge(output("a", **items, etc__ssl__certs__ca_dash=OTHER)).has_certificates is False
-    bundle = Output(
-        "c",
-        path_of("c"),
-        {
-            **dict.fromkeys(("etc", "etc/ssl", "etc/ssl/certs"), FOLDER),
-            "etc/ssl/certs/ca-bundle.crt": OTHER,
-        },
-    )
-    assert merge(bundle).has_certificates
+@pytest.mark.parametrize("name", ["ca-bundle.crt", "ca-certificates.crt"])
+def test_certificates(name: str) -> None:
+    """Certificate authorities are there under all usual names, whichever a package has, and
+    variables lead to them."""
+    folders = dict.fromkeys(("etc", "etc/ssl", "etc/ssl/certs"), FOLDER)
+    path = path_of("cacert")
+    root = merge(Output("cacert", path, {**folders, f"etc/ssl/certs/{name}": OTHER}))
+    link = Link(f"{path}/etc/ssl/certs/{name}")
+    for place in ("certs/ca-bundle.crt", "certs/ca-certificates.crt", "cert.pem"):
+        assert root.entries[f"etc/ssl/{place}"] == link
+    assert root.environment["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-bundle.crt"
+    assert root.environment["NIX_SSL_CERT_FILE"] == "/etc/ssl/certs/ca-bundle.crt"
+
+
+def test_no_certificates() -> None:
+    """Without certificate authorities, or with a link that leads nowhere, nothing says that there
+    are any."""
+    folders = dict.fromkeys(("etc", "etc/ssl", "etc/ssl/certs"), FOLDER)
+    dangling = {**folders, "etc/ssl/certs/ca-bundle.crt": Item(Kind.DANGLING)}
+    for root in (merge(), merge(Output("cacert", path_of("cacert"), dangling))):
+        assert "SSL_CERT_FILE" not in root.environment
+        assert not [name for name in root.entries if name.startswith("etc/ssl/cert")] or (
+            "etc/ssl/certs/ca-bundle.crt" not in root.entries
+        )
+
+
+def test_usr_leads_to_what_is_at_the_top() -> None:
+    """What scripts and Dockerfiles look for in /usr is what packages have at the top, and programs
+    for the system are in sbin."""
+    root = merge(output("a", bin=FOLDER, bin__x=OTHER, share=FOLDER, lib=FOLDER))
+    assert root.entries["usr/bin"] == Link("../bin")
+    assert root.entries["usr/share"] == Link("../share")
+    assert root.entries["usr/lib"] == Link("../lib")
+    assert root.entries["sbin"] == Link("bin")
+    assert root.entries["usr/sbin"] == Link("../sbin")
+    assert root.entries["usr/local/bin"] == Folder()
+    assert "usr/include" not in root.entries
+    assert root.environment["PATH"].split(":")[0] == "/usr/local/sbin"
+
+
+def test_a_package_with_a_usr_of_its_own() -> None:
+    """A package that has programs in usr/bin keeps them there, beside env for scripts."""
+    items = {"usr": FOLDER, "usr__bin": FOLDER, "usr__bin__x": OTHER}
+    root = merge(output("a", bin=FOLDER, bin__env=OTHER, **items))
+    assert root.entries["usr/bin/x"] == Link(f"{path_of('a')}/usr/bin/x")
+    assert root.entries["usr/bin/env"] == Link(f"{path_of('a')}/bin/env")
+
+
+C_LIBRARY = CLibrary("/nix/store/c/lib/ld", {"libc.so.6": "/nix/store/c/lib/libc.so.6"}, "/l")
+
+
+def test_the_loader_is_where_programs_made_elsewhere_have_it() -> None:
+    """Loader, libraries and locale of the C library are in the places of a distribution, by the
+    ABI of each architecture."""
+    amd64 = make_rootfs([], AMD64, C_LIBRARY)
+    assert amd64.entries["lib64/ld-linux-x86-64.so.2"] == Link("/nix/store/c/lib/ld")
+    assert amd64.entries["lib/x86_64-linux-gnu/libc.so.6"] == Link("/nix/store/c/lib/libc.so.6")
+    assert amd64.entries["lib/locale/C.utf8"] == Link("/l")
+    assert amd64.entries["usr/lib"] == Link("../lib")
+    assert amd64.environment["LANG"] == "C.UTF-8"
+    arm64 = make_rootfs([], ARM64, C_LIBRARY)
+    assert arm64.entries["lib/ld-linux-aarch64.so.1"] == Link("/nix/store/c/lib/ld")
+    assert "lib/aarch64-linux-gnu/libc.so.6" in arm64.entries
+
+
+def test_the_loader_is_found_behind_an_alias() -> None:
+    """Where packages have lib64 → lib, the loader is there by both names."""
+    aliased = output("a", lib=FOLDER, lib64=Item(Kind.ALIAS, "lib"))
+    root = make_rootfs([aliased], AMD64, C_LIBRARY)
+    assert root.entries["lib64"] == Link("lib")
+    assert root.entries["lib/ld-linux-x86-64.so.2"] == Link("/nix/store/c/lib/ld")
+
+
+def test_no_locale_without_its_data() -> None:
+    """LANG names a locale only if the C library has it: programs complain otherwise."""
+    assert "LANG" not in merge().environment
+    assert "LANG" not in make_rootfs([], AMD64, CLibrary("/ld", {})).environment
+
+
+def test_time_zones() -> None:
+    """A variable leads C libraries to the time zones, where a package brings them."""
+    zones = output("tzdata", share=FOLDER, share__zoneinfo=FOLDER)
+    assert merge(zones).environment["TZDIR"] == "/usr/share/zoneinfo"
+    assert "TZDIR" not in merge().environment
+
+
+def test_users_have_homes() -> None:
+    """The users that containers are run as are known, with homes that they may write to."""
+    root = merge()
+    passwd = root.entries["etc/passwd"]
+    assert isinstance(passwd, File)
+    for line in passwd.content.splitlines():
+        _, _, user, _, _, home, _ = line.split(":")
+        if home != "/nonexistent":
+            entry = root.entries[home.removeprefix("/")]
+            assert isinstance(entry, Folder)
+            assert entry.owner == int(user)
 
 
 STEP = st.sampled_from(
@@ -214,6 +301,8 @@ def test_what_every_image_has_whatever_packages_bring(made: list[Output]) -> Non
     assert {"etc/passwd", "etc/group", "etc/nsswitch.conf"} <= root.entries.keys()
     for name in ("bin/sh", "usr/bin/env"):
         entry = root.entries.get(name)
+        if name == "usr/bin/env" and isinstance(root.entries.get("usr/bin"), Link):
+            entry = root.entries.get("bin/env")
         if isinstance(entry, Link) and entry.target.startswith("/"):
             assert entry.target in files
 

@@ -42,7 +42,7 @@ _FOUND = "@nix " + json.dumps(
         "action": "msg",
         "level": 0,
         "msg": 'trace: @nixery@{"found":[{"attribute":["X"],"name":"x-1.0","package":"x",'
-        f'"path":"{X}"}}]}}@nixery@',
+        f'"others":[],"program":"","path":"{X}"}}]}}@nixery@',
     }
 )
 # Between marks as it is told to.

@@ -72,7 +72,9 @@ real // {
 
   # --- names ---
   ambiguousPkg = hello;
-  ambiguousPKG = hello;
+  ambiguousPKG = bash;
+  twiceNamed = hello;
+  twicenamED = hello;
   camelCasePackage = build "camel-case-1.0" { } "mkdir -p $out/bin; ln -s ${hello}/bin/hello $out/bin/camel";
   _1digit = hello;
 
@@ -80,6 +82,35 @@ real // {
   fileOutput = build "file-output-1.0" { } "echo a plain file > $out";
   emptyOutput = build "empty-output-1.0" { } "mkdir $out";
   selfReference = build "self-reference-1.0" { } "mkdir -p $out; ln -s $out $out/me";
+  installsTwo = build "two-1.0" { outputs = [ "out" "man" "dev" ]; } ''
+    mkdir -p $out/bin $man/share/man/man1 $dev; echo > $out/bin/two; chmod +x $out/bin/two
+    echo manual > $man/share/man/man1/two.1
+  '' // { meta.outputsToInstall = [ "out" "man" ]; };
+  namesItsProgram = build "programs-1.0" { } ''
+    mkdir -p $out/bin
+    for name in one other; do printf '#!%s\necho this is %s\n' ${bash}/bin/bash $name > $out/bin/$name; done
+    chmod +x $out/bin/*
+  '' // { meta.mainProgram = "other"; };
+  service = build "service-1.0" { } ''
+    mkdir -p $out/bin
+    printf '#!%s\nexec %s -m http.server --bind 127.0.0.1 --directory /srv "$@"\n' \
+      ${bash}/bin/bash ${real.python3}/bin/python3 > $out/bin/service
+    chmod +x $out/bin/service
+  '' // {
+    passthru.image = {
+      entrypoint = [ "/bin/service" ];
+      cmd = [ "8080" ];
+      env = { GREETING = "hello"; LANG = "C"; };
+      user = "1000:1000";
+      workingDir = "/srv";
+      labels."org.example.team" = "web";
+      exposedPorts = [ 8080 "53/udp" ];
+      volumes = [ "/srv/data" ];
+      files = { "/srv/index.html" = "it serves\n"; "/etc/service.conf" = { text = "x"; mode = "0600"; }; };
+    };
+  };
+  wrongService = hello // { passthru.image = { entrypiont = [ "/bin/hello" ]; }; };
+  strayService = hello // { passthru.image.entrypoint = [ "${real.jq}/bin/jq" ]; };
   multipleOutputs = build "multi-1.0" { outputs = [ "out" "dev" ]; } ''
     mkdir -p $out/bin $dev/include; echo $out > $dev/include/ref; ln -s ${hello}/bin/hello $out/bin/multi
   '';

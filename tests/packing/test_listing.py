@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nixery.model.errors import TooManyFiles
-from nixery.model.rootfs import Item, Kind
+from nixery.model.tree import Item, Kind
 from nixery.packing.listing import list_output, weight
 from nixery.web.answers import TABLE
 

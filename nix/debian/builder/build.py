@@ -16,15 +16,18 @@ from wrap import wrap_programs
 COPY = 1 << 20
 
 
-def unpack(layout: Layout, deb: str) -> None:
-    """Put the files of a package in their places; links are kept for later."""
+def unpack(layout: Layout, deb: str, only: str) -> None:
+    """Put the files of a package in their places; links are kept for later.
+
+    :param only: what the places begin with of those that are wanted.
+    """
     print("unpacking", os.path.basename(deb), flush=True)
     with (
         subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process,
         tarfile.open(fileobj=process.stdout, mode="r|", bufsize=COPY) as tar,
     ):
         for member in tar:
-            layout.add(tar, member)
+            layout.add(tar, member, only)
     if process.returncode:
         sys.exit(f"dpkg-deb failed on {deb}")
 
@@ -36,6 +39,7 @@ def finish(pname: str, out: str) -> None:
     for name, link, target in (
         ("bash", "sh", "bash"),
         ("debianutils", "which", "which.debianutils"),
+        ("gawk", "awk", "gawk"),
         ("vim-tiny", "vim", "vim.tiny"),
     ):
         if pname == name and not os.path.lexists(f"{out}/bin/{link}"):
@@ -75,8 +79,9 @@ def main() -> None:
     os.environ.update(PATH="/usr/bin:/bin", LC_ALL="C")
     os.makedirs(out)
     layout = Layout(out, paths, environment["arch"])
-    for deb in environment["debs"].split():
-        unpack(layout, deb)
+    debs = environment["debs"].split()
+    for deb, only in zip(debs, json.loads(environment["only"]), strict=True):
+        unpack(layout, deb, only)
     layout.place_links()
     Patcher(out, paths, environment["arch"], is_libc=pname == "libc6").patch_all()
     finish(pname, out)

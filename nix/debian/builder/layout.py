@@ -41,11 +41,14 @@ class Layout:
         self._arch = arch
         self._links: list[tuple[str, str, str]] = []
 
-    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Put a member of a package's archive in its place."""
+    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, only: str = "") -> None:
+        """Put a member of a package's archive in its place.
+
+        :param only: what the place begins with, if it is wanted.
+        """
         path = os.path.normpath(member.name).lstrip("/")
         placed = place(path, self._arch)
-        if placed is None or member.isdir():
+        if placed is None or member.isdir() or not placed.startswith(only):
             return
         full = os.path.join(self._out, placed)
         if member.issym():

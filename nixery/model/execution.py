@@ -1,0 +1,128 @@
+"""What an image's config tells container engines of running it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+from nixery.model.closure import Realisation, Root
+from nixery.model.declaration import Declaration, parse_declaration
+from nixery.model.image import Image
+from nixery.model.rootfs import USER, CLibrary, RootFs, make_rootfs
+from nixery.model.tree import Kind, Output
+
+
+@attrs.frozen
+class Execution:
+    """How a container is run if nothing else is asked for.
+
+    :param environment: environment variables.
+    :param entrypoint: program and first arguments.
+    :param command: program and arguments, or the arguments of the entry point; none where no
+        program suggests itself.
+    :param user: name or number, with a group behind a colon; root if there is none.
+    :param folder: the working directory; the root if there is none.
+    :param ports: those that services listen at.
+    :param volumes: folders that are to outlive a container.
+    """
+
+    environment: Mapping[str, str]
+    entrypoint: Sequence[str] = ()
+    command: Sequence[str] = ()
+    user: str = ""
+    folder: str = ""
+    labels: Mapping[str, str] = attrs.Factory(dict)
+    ports: Sequence[str] = ()
+    volumes: Sequence[str] = ()
+
+
+def furnish(
+    image: Image,
+    realisation: Realisation,
+    outputs: Sequence[Output],
+    c_library: CLibrary | None = None,
+) -> tuple[RootFs, Execution]:
+    """The root file system of an image, and how a container of it is run.
+
+    :param outputs: of its packages, in the order of their names.
+    :param c_library: of its closure, if there is one.
+    :raises EvaluationFailed: if a package says of images what can't be.
+    """
+    said = {root.package: root for root in realisation.roots if root.said is not None}
+    declarations = {
+        package: parse_declaration(root.attribute, root.said) for package, root in said.items()
+    }
+    for declaration in declarations.values():
+        declaration.check_paths(realisation.graph)
+    files = {n[1:]: f for d in reversed(declarations.values()) for n, f in d.files.items()}
+    rootfs = make_rootfs(outputs, image.system, c_library, files)
+    roots, environment = realisation.roots, rootfs.environment
+    return rootfs, make_execution(image, roots, outputs, environment, declarations)
+
+
+def make_execution(
+    image: Image,
+    roots: Sequence[Root],
+    outputs: Sequence[Output],
+    environment: Mapping[str, str],
+    declarations: Mapping[str, Declaration],
+) -> Execution:
+    """How a container of an image is run.
+
+    What packages say of environment, labels, ports and volumes holds in every image that has
+    them, the first package's word before the others'. How it is started, and as whom, a package
+    says only where it is named alone.
+
+    :param roots: the packages of the image.
+    :param outputs: what is in them.
+    :param environment: variables for what is in the root file system.
+    :param declarations: package → what it says.
+    """
+    every = list(declarations.values())
+    alone = declarations.get(image.own[0]) if len(image.own) == 1 and not image.shell else None
+    entrypoint = alone.entrypoint if alone is not None else ()
+    command = alone.command if alone is not None else ()
+    user, folder = ("", "") if alone is None else (alone.user, alone.folder)
+    if image.user:
+        user, folder = f"{USER}:{USER}", folder or "/home/user"
+    return Execution(
+        environment={**environment, **_merged(each.environment for each in every)},
+        entrypoint=entrypoint,
+        command=command if command or entrypoint else default_command(image, roots, outputs),
+        user=user,
+        folder=folder,
+        labels=_merged(each.labels for each in every),
+        ports=sorted({port for each in every for port in each.ports}),
+        volumes=sorted({volume for each in every for volume in each.volumes}),
+    )
+
+
+def _merged(sets: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for each in sets:
+        merged = {**each, **merged}
+    return dict(sorted(merged.items()))
+
+
+def default_command(
+    image: Image, roots: Sequence[Root], outputs: Sequence[Output]
+) -> tuple[str, ...]:
+    """The command of an image: bash for ``shell``, the program of a package that is named alone.
+
+    That program is the one that the package says is its main one, else its only one.
+    """
+    if image.shell:
+        return ("bash",)
+    if len(image.own) != 1:
+        return ()
+    root = next((root for root in roots if root.package == image.own[0]), None)
+    listing = next((o.listing for o in outputs if root is not None and o.path == root.path), {})
+    programs = [
+        name.removeprefix("bin/")
+        for name, item in listing.items()
+        if name.startswith("bin/") and name.count("/") == 1 and item.kind is Kind.OTHER
+    ]
+    if root is not None and root.program in programs:
+        return (root.program,)
+    # Those with a dot in front are the real ones behind wrappers.
+    shown = [name for name in programs if not name.startswith(".")]
+    return tuple(shown) if len(shown) == 1 else ()

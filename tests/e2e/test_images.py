@@ -1,0 +1,215 @@
+"""Images in use: programs, scripts, users and build files find what they expect."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.e2e.clients import Docker
+from tests.e2e.daemon import Daemon, wait_until
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _get(port: int) -> bytes:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/") as answer:
+            return bytes(answer.read())
+    except OSError:
+        return b""
+
+
+pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
+
+
+@pytest.fixture
+def run(daemon: Daemon, docker: Docker) -> Run:
+    """Pulls an image and runs a command in it: ``run(NAME, COMMAND…, options=(…))``."""
+
+    def run(name: str, *command: str, options: tuple[str, ...] = ()) -> str:
+        image = f"{daemon.host}/{name}"
+        docker.ok("pull", "-q", image)
+        return docker.run(image, *command, options=options)
+
+    return run
+
+
+def test_a_package_is_run_by_its_program(run: Run) -> None:
+    """An image of one package starts its only program, if no other command is given."""
+    assert "Hello" in run("hello")
+
+
+def test_time_zones(run: Run) -> None:
+    """A zone is known by its name where tzdata is in the image."""
+    winter = ("date", "-d", "2026-01-01T12:00:00Z", "+%Z%z")
+    assert run("shell/tzdata", *winter, options=("-e", "TZ=Europe/Berlin")) == "CET+0100\n"
+
+
+def test_programs_are_found_in_usr_bin(run: Run) -> None:
+    """Every program of /bin is in /usr/bin too."""
+    assert run("shell/git", "/usr/bin/mkfifo", "/tmp/x") == ""
+
+
+def test_scripts_find_their_interpreter(run: Run, tmp_path: Path) -> None:
+    """A script that begins with a distribution's path of an interpreter runs."""
+    script = tmp_path / "script"
+    script.write_text("#!/usr/bin/python3\nprint('it runs')\n")
+    script.chmod(0o755)
+    assert run("python3", "/script", options=("-v", f"{script}:/script:ro")) == "it runs\n"
+
+
+def test_programs_of_a_distribution(run: Run) -> None:
+    """A program that Nix did not make runs with the image's C library."""
+    assert run("shell", "/foreign", "true", options=("-v", "/usr/bin/env:/foreign:ro")) == ""
+
+
+def test_the_locale_knows_utf8(run: Run) -> None:
+    """Two bytes of UTF-8 are one character, and the user's own locale wins."""
+    count = ("bash", "-c", "printf '\\303\\251' | wc -m")
+    assert run("shell", *count) == "1\n"
+    assert run("shell", *count, options=("-e", "LC_ALL=C")) == "2\n"
+
+
+def test_tmux_starts(run: Run) -> None:
+    """tmux, which wants a UTF-8 locale, starts a session."""
+    script = "tmux new-session -d 'sleep 9' && tmux list-sessions"
+    output = run("shell/tmux", "bash", "-c", script, options=("-t", "-e", "TERM=xterm"))
+    assert "1 windows" in output
+
+
+def test_unprivileged_users_have_a_name_and_a_home(run: Run) -> None:
+    """git works in the home of user 1000, and ssh knows who it is."""
+    user = ("-u", "1000")
+    script = (
+        "cd ~ && git init -q x && cd x && git -c user.name=n -c user.email=e@example.com "
+        "commit -q --allow-empty -m x && git log --format=%s && whoami"
+    )
+    assert run("shell/git/openssh", "bash", "-c", script, options=user) == "x\nuser\n"
+    ssh = "ssh -o BatchMode=yes -p 9 127.0.0.1 2>&1 || true"
+    assert "refused" in run("shell/git/openssh", "bash", "-c", ssh, options=user)
+
+
+def test_build_files_extend_an_image(daemon: Daemon, docker: Docker, tmp_path: Path) -> None:
+    """A tool that a Dockerfile copies to /usr/local/bin or /usr/bin is found by its name."""
+    image = f"{daemon.host}/shell/git"
+    docker.ok("pull", "-q", image)
+    for name in ("tool", "other"):
+        (tmp_path / name).write_text("#!/bin/sh\necho found\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {image}\nCOPY tool /usr/local/bin/tool\nCOPY other /usr/bin/other\n"
+        'RUN /bin/true\nCMD ["tool"]\n'
+    )
+    built = f"{daemon.host}/extended"
+    docker.ok("build", "--network=none", "-q", "-t", built, str(tmp_path))
+    assert docker.run(built) == "found\n"
+    assert docker.run(built, "other") == "found\n"
+    assert "git version" in docker.run(built, "git", "--version")
+
+
+def test_arm64_images_have_the_same_places(daemon: Daemon, docker: Docker, tmp_path: Path) -> None:
+    """An image for ARM has that architecture's loader at its place."""
+    image = f"{daemon.host}/arm64/shell"
+    docker.ok("pull", "-q", "--platform=linux/arm64", image)
+    container = docker.ok("create", "--platform=linux/arm64", image).split()[-1]
+    docker.ok("cp", "-L", f"{container}:/lib/ld-linux-aarch64.so.1", str(tmp_path / "loader"))
+    docker.ok("cp", f"{container}:/etc/passwd", str(tmp_path / "passwd"))
+    docker.ok("rm", container)
+    assert (tmp_path / "loader").read_bytes()[18] == 183  # EM_AARCH64
+    assert "user:x:1000" in (tmp_path / "passwd").read_text()
+
+
+def test_the_environment_is_what_the_image_has(daemon: Daemon, docker: Docker) -> None:
+    """Variables name what is there: certificates, locale; the path is that of engines."""
+    image = f"{daemon.host}/shell"
+    docker.ok("pull", "-q", image)
+    environment = json.loads(docker.ok("inspect", image))[0]["Config"]["Env"]
+    assert "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" in environment
+    assert "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt" in environment
+    assert "LANG=C.UTF-8" in environment
+
+
+def test_the_outputs_that_a_package_is_installed_with(run: Run) -> None:
+    """All outputs of ``meta.outputsToInstall`` are in the image, and no others."""
+    assert run("shell/installstwo", "cat", "/usr/share/man/man1/two.1") == "manual\n"
+
+
+def test_the_main_program_is_run(run: Run) -> None:
+    """Of several programs of a package, its ``meta.mainProgram`` is the command."""
+    assert run("namesitsprogram") == "this is other\n"
+
+
+def test_two_names_of_one_derivation(run: Run) -> None:
+    """Attributes that differ in case alone, but are one derivation, are one package."""
+    assert "Hello" in run("twicenamed")
+
+
+def test_names_that_differ_in_case(run: Run) -> None:
+    """Where it matters which is meant, capital letters are told by their numbers."""
+    assert "Hello" in run("ambiguouspkg--10")
+    assert run("ambiguouspkg--10-11-12", "bash", "-c", "echo bash") == "bash\n"
+
+
+def test_a_service_runs_as_it_says(daemon: Daemon, docker: Docker, free_port: int) -> None:
+    """A package's ``passthru.image`` makes an image that ``docker run`` starts as a service."""
+    image = f"{daemon.host}/service"
+    docker.ok("pull", "-q", image)
+    config = json.loads(docker.ok("inspect", image))[0]["Config"]
+    assert config["Entrypoint"] == ["/bin/service"]
+    assert config["ExposedPorts"] == {"53/udp": {}, "8080/tcp": {}}
+    assert config["Volumes"] == {"/srv/data": {}}
+    assert config["Labels"] == {"org.example.team": "web"}
+    container = docker.ok("run", "-d", "--network=host", image, str(free_port)).strip()
+    try:
+        wait_until(lambda: _get(free_port) == b"it serves\n")
+        facts = json.loads(docker.ok("inspect", container))[0]["Config"]
+        assert (facts["User"], facts["WorkingDir"]) == ("1000:1000", "/srv")
+        assert {"GREETING=hello", "LANG=C"} <= set(facts["Env"])
+    finally:
+        docker.ok("rm", "-f", container)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wrongservice", "wrongService.passthru.image has the unknown attribute 'entrypiont'"),
+        ("strayservice", "strayService.passthru.image refers to jq-"),
+    ],
+)
+def test_what_a_package_says_wrong(daemon: Daemon, docker: Docker, name: str, words: str) -> None:
+    """A ``passthru.image`` that is not what it should be is refused, and named."""
+    refused = docker("pull", f"{daemon.host}/{name}")
+    assert refused.code != 0
+    assert words in refused.output
+
+
+def test_ci_has_what_runners_call(run: Run) -> None:
+    """The meta-package ``ci`` has the programs that CI systems call in containers of jobs, and a
+    user with a name."""
+    called = "bash grep sed awk find tar gzip xz which ps getent diff curl git id uname tail cat"
+    script = f"for each in {called}; do command -v $each > /dev/null || echo no $each; done"
+    assert run("ci", "sh", "-c", script) == ""
+    output = run("ci", "sh", "-c", "ps -e | grep -c sh; getent passwd 1000 | cut -d: -f1,6")
+    assert output == "1\nuser:/home/user\n"
+
+
+def test_ci_runs_programs_that_need_libraries_of_compilers(run: Run) -> None:
+    """A program of a distribution that needs libstdc++ runs in ``ci``."""
+    apt = ("-v", "/usr/bin/patchelf:/foreign:ro")
+    assert "patchelf" in run("ci", "/foreign", "--version", options=apt)
+
+
+def test_user_is_an_ordinary_user(run: Run) -> None:
+    """With the meta-package ``user`` containers run as user 1000, who can write to its home."""
+    script = "id -un; pwd; echo x > x && cat x"
+    assert run("user/shell", "sh", "-c", script) == "user\n/home/user\nx\n"

@@ -35,6 +35,12 @@ class Guard:
         anonymous = self.rules().anonymous if self.rules is not None else None
         return anonymous is not None and anonymous.allow != ()
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether somebody who may pull something may not pull everything."""
+        by_tokens = self.credentials is not None and self.credentials.verifier() is not None
+        return self.rules is not None or by_tokens
+
     def permit(self, who: Who, name: str, tag: str | None) -> None:
         """Let someone pull an image.
 

@@ -63,6 +63,11 @@ class Auth:
         """Whether nobody has credentials, so that all clients are anonymous."""
         return self._guard.credentials is None
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether somebody who may pull something may not pull everything."""
+        return self._guard.is_selective
+
     async def identify(self, request: Request) -> None:
         """Find out who sends a request.
 

@@ -8,8 +8,7 @@ from nixery.access.credentials import Credentials
 from nixery.model.access import ANONYMOUS, Rules, Who
 from nixery.model.errors import Denied, Unauthorized
 
-_NOBODY = "this registry asks who you are"
-_NOT_FOR_THIS = "these credentials are not for this image"
+_NOT_FOR_THIS = "the credentials do not cover this image"
 
 
 @attrs.frozen
@@ -45,7 +44,7 @@ class Guard:
         """Let someone pull an image.
 
         :param tag: none for what is named by its digest.
-        :raises Denied: if he may not.
+        :raises Denied: if they may not.
         :raises Unauthorized: if better credentials are needed.
         :raises NameInvalid: if that is no name of an image.
         """
@@ -53,11 +52,11 @@ class Guard:
             if name not in who.grants and not self._is_for_anybody(name, tag):
                 raise Unauthorized(_NOT_FOR_THIS)
         elif who.name is None and not self.anonymous_may:
-            raise Unauthorized(_NOBODY)
+            raise Unauthorized()
         if self.rules is None or self.rules().allow(who, name, tag):
             return
         if who.name is None and self.credentials is not None:
-            raise Unauthorized(_NOBODY)
+            raise Unauthorized()
         raise Denied(name if tag is None else f"{name}:{tag}")
 
     def _is_for_anybody(self, name: str, tag: str | None) -> bool:
@@ -71,4 +70,4 @@ class Guard:
         :raises Unauthorized: if credentials are needed.
         """
         if who.name is None and who.grants is None and not self.anonymous_may:
-            raise Unauthorized(_NOBODY)
+            raise Unauthorized()

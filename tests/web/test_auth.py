@@ -131,19 +131,19 @@ async def test_credentials(make: Make, headers: dict[str, str]) -> None:
         bearer("Static"),
         bearer(HIDDEN["alice"]),
         bearer(sha256(b"static").hexdigest()),
-        {"Authorization": "Basic"},
         {"Authorization": "Basic YWxpY2U="},
         {"Authorization": ALICE["Authorization"].replace("Basic", "Digest")},
-        {"Authorization": "Bearer anonymous"},
-        {"Authorization": ""},
     ],
     ids=repr,
 )
 async def test_wrong_credentials(make: Make, headers: dict[str, str]) -> None:
     """Whatever else is sent is refused, always in the same words."""
     async with serving(auth=make()) as server:
-        for path in ("/v2/", *PATHS, "/"):
-            assert is_refused(await server.ask(path, headers=headers))
+        words = "authentication required; the credentials are invalid or have expired"
+        for path in ("/v2/", PATHS[0], "/"):
+            answer = await server.ask(path, headers=headers)
+            assert is_refused(answer)
+            assert answer.error()["message"] == words
         assert server.builder.asked == []
 
 
@@ -408,6 +408,53 @@ async def test_guessing(make: Make) -> None:
         assert known.status == 200
         assert {answer.status for answer in await gatherResults(guesses)} <= {401, 429}
         assert (await server.ask("/v2/", headers=BOB)).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_guessing_is_slowed_down(make: Make) -> None:
+    """A client that has guessed too often is told when to come again, by the message and the
+    header, and nothing of users."""
+    async with serving(auth=make()) as server:
+        answer = await server.ask("/v2/", headers=basic("alice", "0"))
+        for number in range(1, 50):
+            if answer.status == 429:
+                break
+            assert is_refused(answer)
+            answer = await server.ask("/v2/", headers=basic("alice", str(number)))
+        seconds = int(answer.headers["retry-after"])
+        assert (answer.status, answer.error()["code"]) == (429, "TOOMANYREQUESTS")
+        assert (
+            f"too many failed logins from your address; try again in {seconds} s"
+            in (answer.error()["message"])
+        )
+        assert (await server.ask("/v2/", headers=bearer("static"))).status == 200
+        assert (await server.ask("/v2/", headers=basic("ci", "static"))).status == 200
+
+
+EMPTY = ("", "Basic", "Basic ", "basic Og==", "Basic Og==", "Bearer", "Bearer ", "BEARER")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("header", EMPTY)
+async def test_empty_credentials(make: Make, header: str) -> None:
+    """Empty credentials are none: who sends them is told to authenticate, and not that they are
+    wrong; where anonymous clients may pull, they do."""
+    headers = {"Authorization": header}
+    async with serving(auth=make()) as server:
+        with capturedLogs() as captured:
+            for path in ("/v2/", "/token", PATHS[0]):
+                answer = await server.ask(path, headers=headers)
+                assert is_refused(answer)
+                assert answer.error()["message"] == "authentication required"
+        assert not [event for event in captured if "credentials were" in (formatEvent(event) or "")]
+    async with serving(auth=make('[anonymous]\nallow = ["hello"]')) as server:
+        assert (await server.ask(PATHS[0], headers=headers)).status == 200
+        assert await _token(server, headers) == "anonymous"
+        answer = await server.ask("/v2/", headers=headers)
+        assert is_refused(answer)
+        assert answer.error()["message"] == (
+            "authentication required; anonymous clients must request a token"
+        )
 
 
 @pytest_twisted.ensureDeferred

@@ -74,8 +74,7 @@ class Served:
 
     def may_hold(self, digest: Digest) -> bool:
         """Whether a digest may be one of the blobs; what is denied is certain."""
-        places = range(0, len(self.blobs), _PREFIX)
-        return any(self.blobs.startswith(digest.hex[:_PREFIX], place) for place in places)
+        return digest.hex[:_PREFIX] in self.blobs
 
 
 Images = tuple[Served, ...]
@@ -172,7 +171,8 @@ class ServedImages:
     async def _read(self, name: str) -> Images:
         """What is known of a name by now, in the storage or here."""
         images = self._with_known(name, await self._stored(name))
-        self._known.put(name, images)
+        if images:  # names that nobody has pulled push nothing else out of memory
+            self._known.put(name, images)
         return images
 
     async def _stored(self, name: str) -> Images:
@@ -213,4 +213,4 @@ def _images(record: dict[str, Any]) -> Images:
 
 def _weight(images: Sequence[Served]) -> int:
     """Bytes, roughly."""
-    return sum(200 + len(each.blobs) + 60 * len(each.tags) for each in images) + 100
+    return sum(200 + len(each.blobs) + 60 * len(each.tags) for each in images) + 600

@@ -107,7 +107,7 @@ async def test_nothing_without_credentials(make: Make, path: str) -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("headers", [ALICE, BOB, bearer("static"), basic("ci", "static")])
 async def test_credentials(make: Make, headers: dict[str, str]) -> None:
-    """A user's password, and his token, by either scheme, let him in."""
+    """A user's password, and its token, by either scheme, let it in."""
     async with serving(auth=make()) as server:
         assert (await server.ask("/v2/", headers=headers)).status == 200
         assert (await server.ask("/", headers=headers)).status == 200
@@ -306,7 +306,7 @@ async def test_rules_without_users(make: Make) -> None:
 @pytest_twisted.ensureDeferred
 async def test_anonymous_clients_and_users(make: Make) -> None:
     """Where anonymous clients may pull something, clients get tokens here, with credentials or
-    without, and everybody gets what is for him."""
+    without, and everybody gets what is for them."""
     rules = '[anonymous]\nallow = ["hello"]'
     async with serving(auth=make(rules)) as server:
         here = f"http://127.0.0.1:{server.port}/token"
@@ -372,7 +372,7 @@ async def test_token_server(make: Make) -> None:
 @pytest_twisted.ensureDeferred
 async def test_tokens_without_grants(make: Make) -> None:
     """A token server's token for nothing, as clients without credentials get one, takes nothing
-    from its bearer: what is for anybody is for him."""
+    from its bearer: what is for anybody is for it."""
     async with serving(auth=make('[anonymous]\nallow = ["hello"]', jwt=True)) as server:
         for token in (SIGNER.token(sub=""), SIGNER.token()):
             for path, status in (("hello", 200), ("git", 401), ("hello/git", 401)):
@@ -499,7 +499,7 @@ async def test_errors_name_nothing_denied(make: Make) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_builds_of_images_that_a_user_may_not_pull(make: Make, tmp_path: Path) -> None:
-    """A user sees the builds of images that he may pull, and of others not even that they are."""
+    """A user sees the builds of images that it may pull, and of others not even that they are."""
     history = await open_history(tmp_path / "history")
     hidden, shown = begin(history, "secret"), begin(history, "hello")
     hidden.done("sha256:x")

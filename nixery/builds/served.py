@@ -108,7 +108,6 @@ class ServedImages:
         self._cache = cache
         self._known: Recent[str, Images] = Recent(clock.seconds, MEMORY, _weight)
         self._noting: Coalescer[tuple[str, str, str], None] = Coalescer()
-        self._reading: Coalescer[str, Images] = Coalescer()
 
     async def note(self, image: Image, manifest: Manifest) -> None:
         """Take note that a manifest is about to be served for an image, by its tag.
@@ -133,8 +132,8 @@ class ServedImages:
         known = self._known.get(name) or ()
         if await self._is_in(known, digest, may):
             return True
-        # Another instance may have served it a moment ago.
-        found = await self._reading.join(name, lambda: self._read(name))
+        # Another instance may have served it a moment ago: a read that has begun may miss it.
+        found = await self._read(name)
         return found != known and await self._is_in(found, digest, may)
 
     async def _is_in(self, images: Images, digest: Digest, may: Callable[[str], bool]) -> bool:
@@ -153,20 +152,26 @@ class ServedImages:
 
     async def _note(self, name: str, served: Served) -> None:
         try:
-            lease = await self._lease(name)
-            try:
-                stored = await self._stored(name)
-                images = merged(self._with_known(name, stored), (served,))
-                if set(images) != set(stored):
-                    await self._cache.write(_key(name), _record(images))
-            finally:
-                if lease is not None:
-                    await lease.release()
+            stored = await self._stored(name)
+            if merged(stored, (served,)) != stored:
+                stored = await self._add(name, served)
         except NixeryError as error:
             text = "that {name} was served can't be noted for other instances: {error}"
             self._log.warn(text, name=name, error=str(error))
-            images = merged(self._with_known(name, ()), (served,))
-        self._known.put(name, images)
+            stored = ()
+        self._known.put(name, merged(self._with_known(name, stored), (served,)))
+
+    async def _add(self, name: str, served: Served) -> Images:
+        """Write a name's record with what else was served, and with what is known here alone."""
+        lease = await self._lease(name)
+        try:
+            stored = await self._stored(name)
+            images = merged(self._with_known(name, stored), (served,))
+            await self._cache.write(_key(name), _record(images))
+            return images
+        finally:
+            if lease is not None:
+                await lease.release()
 
     async def _read(self, name: str) -> Images:
         """What is known of a name by now, in the storage or here."""

@@ -21,6 +21,7 @@ from nixery.builds.served import (
     ServedImages,
     merged,
 )
+from nixery.interfaces import ILease
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
@@ -37,6 +38,34 @@ HELLO, SECRET = manifest(b"base", b"hello"), manifest(b"base", b"secret")
 BASE = Digest.of(b"base")
 
 
+class Trusting(MemoryStorage):
+    """One instance's view of a storage, which trusts what it has read or written of records, as
+    that of a bucket does for a while."""
+
+    def __init__(self, shared: MemoryStorage) -> None:
+        super().__init__()
+        self._shared = shared
+        self._trusted: dict[str, bytes] = {}
+
+    async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
+        if key not in self._trusted or fresh:
+            found = await self._shared.read_record(key)
+            if found is None:
+                return None
+            self._trusted[key] = found
+        return self._trusted[key]
+
+    async def write_record(self, key: str, content: bytes) -> None:
+        await self._shared.write_record(key, content)
+        self._trusted[key] = content
+
+    async def read_blob(self, digest: Digest, limit: int) -> bytes:
+        return await self._shared.read_blob(digest, limit)
+
+    async def lease(self, key: str) -> ILease:
+        return await self._shared.lease(key)
+
+
 @attrs.define
 class World:
     """A storage that instances share."""
@@ -45,7 +74,8 @@ class World:
     clock: Clock = attrs.Factory(Clock)
 
     def instance(self) -> ServedImages:
-        return ServedImages(self.clock, self.storage, Cache(self.storage))
+        own = Trusting(self.storage)
+        return ServedImages(self.clock, own, Cache(own))
 
     async def serve(
         self, instance: ServedImages, name: str, made: Manifest, tag: str = "latest"

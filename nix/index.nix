@@ -9,6 +9,7 @@
 # path to skip.
 #
 # `request` is JSON: { system, source } as realise.nix takes them, and
+# outputs   true if the store paths of the packages' outputs are to be told too, for nixery-popcount
 # from      the path to begin at, in the order of attribute names; [ ]: at the first
 # skip      paths that are not to be looked at
 { request }:
@@ -57,7 +58,15 @@ let
     program = name (package.meta.mainProgram or null);
     homepage = first (package.meta.homepage or null);
     available = attempt (package.meta.available or null) != false;
-  };
+  } // (if asked.outputs or false then { outputs = outputs package; } else { });
+
+  # The store paths; an output that can't be evaluated is left out.
+  outputs = package:
+    let
+      names = attempt (package.outputs or [ "out" ]);
+      paths = map (name: attempt (package.${name} or package).outPath) (if isList names then names else [ ]);
+    in
+    map unsafeDiscardStringContext (filter isString paths);
 
   # --- the way through the set ---
 

@@ -107,8 +107,11 @@ class IStorage(Interface):
     def stop() -> None:
         """Do nothing any more in the background."""
 
-    async def read_record(key: str) -> bytes | None:
-        """A record's bytes, or nothing if there is none."""
+    async def read_record(key: str, fresh: bool = False) -> bytes | None:
+        """A record's bytes, or nothing if there is none.
+
+        :param fresh: whether what another instance wrote a moment ago counts as well.
+        """
 
     async def write_record(key: str, content: bytes) -> None:
         """Write a record whole, over an older one if there is one.

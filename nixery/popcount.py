@@ -2,7 +2,8 @@
 
 It evaluates the set and counts, among those of its packages that are in the Nix store, and all
 that they refer to, how many refer to each. The more of the set was built or fetched, the better
-the table. Serve it, or keep it in a file, and name it by ``NIX_POPULARITY_URL``.
+the table. Packages that can't be evaluated are left out and named. Serve the table, or keep it in
+a file, and name it by ``NIX_POPULARITY_URL``.
 """
 
 import json
@@ -14,15 +15,17 @@ from twisted.internet.task import react
 
 import nixery
 from nixery.model.errors import NixeryError
-from nixery.model.image import AMD64
 from nixery.model.popularity import count_references
 from nixery.model.tags import LATEST
 from nixery.nix.commands import Commands
+from nixery.nix.index import Indexer, Limits
 from nixery.nix.process import Processes
-from nixery.nix.realise import set_request
 from nixery.nix.store import find_expressions, find_store
 from nixery.parts import child_environment, make_git, make_resolver, make_sources
 from nixery.settings import Settings, SettingsInvalid
+
+# All derivations are evaluated: that takes far longer than a list of their names.
+_LIMITS = Limits(runs=1000, seconds=6 * 3600)
 
 
 async def count(reactor: Any, settings: Settings) -> dict[str, int]:
@@ -35,14 +38,20 @@ async def count(reactor: Any, settings: Settings) -> dict[str, int]:
     git = make_git(reactor, settings, processes)
     pinned = await make_resolver(reactor, settings, git, commands).resolve(LATEST)
     expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
-    source = await make_sources(reactor, settings, commands, git).request(pinned)
-    request = set_request(AMD64, pinned, source)
-    paths = json.loads(
-        await commands.evaluate(os.path.join(expressions, "references.nix"), request)
-    )
-    there = await commands.valid(sorted(set(paths)))
-    print(f"{len(there)} of the set's {len(set(paths))} outputs are in the store", file=sys.stderr)
+    sources = make_sources(reactor, settings, commands, git)
+    indexer = Indexer(reactor, processes, commands, sources, expressions, _LIMITS)
+    found = await indexer.outputs(pinned)
+    there = await commands.valid(found.paths)
+    _say(f"{len(there)} of the set's {len(found.paths)} outputs are in the store")
+    if found.skipped:
+        _say(f"left out, since they can't be evaluated: {', '.join(found.skipped)}")
+    if not found.whole:
+        _say("the end of the set was not reached: the table is of a part of it")
     return count_references(await commands.closure(there))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 async def _print_table(reactor: Any) -> None:

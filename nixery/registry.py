@@ -17,6 +17,7 @@ from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.interfaces import Provenance
+from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer
@@ -103,7 +104,7 @@ class Registry:
         limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
         folder = os.path.join(state, "history")
         self._history = History(reactor, folder, limits, on_end=self._watchers.built)
-        self._popularity: dict[str, int] = {}  # filled before the first request is taken
+        self._popularity = self._make_popularity()
         cache = Cache(self._storage)
         self._builder = self._make_builder(cache)
         indexer = Indexer(reactor, self._processes, commands, self._sources, expressions)
@@ -128,7 +129,7 @@ class Registry:
             storage,
             layers,
             settings.layer_budget,
-            self._popularity,
+            self._counts,
             settings.builds.closure_size,
         )
         history, limits = self._history, settings.builds
@@ -201,13 +202,19 @@ class Registry:
         await self._packers.stop()
         self._storage.stop()
 
-    async def _load_popularity(self) -> None:
+    def _make_popularity(self) -> PopularityTable | None:
         url = self._settings.popularity_url
-        if url is not None:
-            copy = os.path.join(self._settings.state, "popularity.json")
-            counts = await PopularityTable(self._reactor, self._agent, url, copy).load()
-            self._popularity.clear()
-            self._popularity.update(counts)
+        if url is None:
+            return None
+        copy = os.path.join(self._settings.state, "popularity.json")
+        return PopularityTable(self._reactor, self._agent, url, copy)
+
+    def _counts(self) -> Popularity:
+        return {} if self._popularity is None else self._popularity.counts
+
+    async def _load_popularity(self) -> None:
+        if self._popularity is not None:
+            await self._popularity.load()
 
 
 def make_service(

@@ -74,6 +74,8 @@ class Options(UsageOptions):
             _give_up(faults)
         if self["check"]:
             print(describe(self.settings))
+            for remark in file_remarks(self.settings):
+                print(f"nixery: warning: {remark}", file=sys.stderr)
             if faults := storage_faults(self.settings):
                 _give_up(faults)
             raise SystemExit(0)
@@ -128,6 +130,12 @@ def file_faults(settings: Settings) -> list[str]:
         except FileInvalid as fault:
             faults.append(f"{settings.tls[0]}, {settings.tls[1]}: {fault}")
     return faults
+
+
+def file_remarks(settings: Settings) -> list[str]:
+    """What an operator should know of files that can be used: a sentence for each."""
+    watched = make_access(None, settings.access).watched
+    return [remark for each in watched for remark in each.remarks()]
 
 
 def describe(settings: Settings) -> str:

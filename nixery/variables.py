@@ -68,7 +68,9 @@ VARIABLES = (
         addresses,
     ),
     Variable(
-        "NIXERY_HTPASSWD", "Users and passwords: a file that htpasswd -B has written.", absolute
+        "NIXERY_HTPASSWD",
+        "Users and passwords: a file that htpasswd -B -C 12 has written.",
+        absolute,
     ),
     Variable(
         "NIXERY_TOKENS",

@@ -351,6 +351,17 @@ def test_check_says_what_may_be_named(tmp_path: Path) -> None:
         assert f"tags         {said}\n" in ran.stdout
 
 
+def test_check_warns_of_cheap_passwords(tmp_path: Path) -> None:
+    """``--check`` names the users whose passwords are fast to guess, and ends with 0."""
+    users = tmp_path / "users"
+    for cost, said in ((5, True), (10, False)):
+        users.write_text(f"alice:$2y${cost:02}${'a' * 53}\n")
+        ran = twistd(tmp_path, "--check", NIXERY_HTPASSWD=str(users))
+        assert ran.returncode == 0
+        warned = f"nixery: warning: {users}: bcrypt cost below 10" in ran.stderr
+        assert (warned, "'alice'" in ran.stderr) == (said, said)
+
+
 def test_check_says_who_may_pull(tmp_path: Path) -> None:
     """``--check`` says by what users are known."""
     (tmp_path / "users").write_text("")

@@ -16,12 +16,14 @@ ANONYMOUS_TOKEN = "anonymous"
 """What stands for no credentials where a client must have a token."""
 _WRAPPED = "basic."
 
-_WRONG = "the credentials are not right, or not right any more"
+_WRONG = "the credentials are invalid or have expired"
+# A colon between no user and no password: what podman sends without credentials.
+_NO_USER = ("Og==", "Og")
 
 
 @attrs.frozen
 class Credentials:
-    """The ways in which a client may say who it is.
+    """The ways in which a client may authenticate.
 
     :param passwords: checks users' passwords, if there are any.
     :param tokens: the static tokens of the moment.
@@ -35,9 +37,9 @@ class Credentials:
     async def who(self, header: str, client: str) -> Who:
         """Who sends an ``Authorization`` header.
 
-        :param client: the address that it comes from.
+        :param client: the network that it comes from.
         :raises Unauthorized: if it is not true, or not understood.
-        :raises TooManyAttempts: if the client tries too often.
+        :raises TooManyAttempts: if the client has tried too many wrong passwords.
         """
         scheme, _, rest = header.strip().partition(" ")
         rest = rest.strip()
@@ -77,6 +79,16 @@ class Credentials:
         if who is None:
             raise Unauthorized(_WRONG)
         return who
+
+
+def is_empty(header: str) -> bool:
+    """Whether an ``Authorization`` header holds no credentials, and so is none."""
+    scheme, _, rest = header.strip().partition(" ")
+    return (
+        not scheme
+        or (scheme.lower() in ("basic", "bearer") and not rest.strip())
+        or (scheme.lower() == "basic" and rest.strip() in _NO_USER)
+    )
 
 
 def wrapped(header: str) -> str:

@@ -1,13 +1,13 @@
 """The files that say who may pull what, and the guard that is made of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
 
 from nixery.access.credentials import Credentials
 from nixery.access.guard import Guard
-from nixery.access.htpasswd import read_passwords
+from nixery.access.htpasswd import Passwords, read_passwords
 from nixery.access.jwt import Verifier, read_keys
 from nixery.access.passwords import PasswordChecker
 from nixery.access.rules import read_rules
@@ -50,11 +50,15 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
     faults: list[FileInvalid] = []
     watched: list[Watched[Any]] = []
 
-    def watch(path: str | None, read: Callable[[str], T]) -> Callable[[], T] | None:
+    def watch(
+        path: str | None,
+        read: Callable[[str], T],
+        remark: Callable[[T], Sequence[str]] = lambda value: (),
+    ) -> Callable[[], T] | None:
         if path is None:
             return None
         try:
-            one = Watched([path], lambda: read(path))
+            one = Watched([path], lambda: read(path), remark)
         except FileInvalid as fault:
             faults.append(FileInvalid(f"{path}: {fault}"))
             return None
@@ -64,7 +68,7 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
     def verifier(path: str) -> Verifier:
         return Verifier(read_keys(path), files.jwt_audience or "", files.jwt_issuer)
 
-    passwords = watch(files.htpasswd, read_passwords)
+    passwords = watch(files.htpasswd, read_passwords, Passwords.remarks)
     tokens = watch(files.tokens, read_tokens)
     verifiers = watch(files.jwt_key, verifier)
     rules = watch(files.rules, read_rules)

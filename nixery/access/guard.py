@@ -8,8 +8,7 @@ from nixery.access.credentials import Credentials
 from nixery.model.access import ANONYMOUS, Rules, Who
 from nixery.model.errors import Denied, Unauthorized
 
-_NOBODY = "this registry asks who you are"
-_NOT_FOR_THIS = "these credentials are not for this image"
+_NOT_FOR_THIS = "the credentials do not cover this image"
 
 
 @attrs.frozen
@@ -35,11 +34,17 @@ class Guard:
         anonymous = self.rules().anonymous if self.rules is not None else None
         return anonymous is not None and anonymous.allow != ()
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether somebody who may pull something may not pull everything."""
+        by_tokens = self.credentials is not None and self.credentials.verifier() is not None
+        return self.rules is not None or by_tokens
+
     def permit(self, who: Who, name: str, tag: str | None) -> None:
         """Let someone pull an image.
 
         :param tag: none for what is named by its digest.
-        :raises Denied: if he may not.
+        :raises Denied: if they may not.
         :raises Unauthorized: if better credentials are needed.
         :raises NameInvalid: if that is no name of an image.
         """
@@ -47,11 +52,11 @@ class Guard:
             if name not in who.grants and not self._is_for_anybody(name, tag):
                 raise Unauthorized(_NOT_FOR_THIS)
         elif who.name is None and not self.anonymous_may:
-            raise Unauthorized(_NOBODY)
+            raise Unauthorized()
         if self.rules is None or self.rules().allow(who, name, tag):
             return
         if who.name is None and self.credentials is not None:
-            raise Unauthorized(_NOBODY)
+            raise Unauthorized()
         raise Denied(name if tag is None else f"{name}:{tag}")
 
     def _is_for_anybody(self, name: str, tag: str | None) -> bool:
@@ -65,4 +70,4 @@ class Guard:
         :raises Unauthorized: if credentials are needed.
         """
         if who.name is None and who.grants is None and not self.anonymous_may:
-            raise Unauthorized(_NOBODY)
+            raise Unauthorized()

@@ -31,11 +31,18 @@ class Watched(Generic[T]):
 
     _log = Logger()
 
-    def __init__(self, paths: Sequence[str], read: Callable[[], T]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        read: Callable[[], T],
+        remark: Callable[[T], Sequence[str]] = lambda value: (),
+    ) -> None:
         """
         :param read: reads all of them; it may block, and raises :class:`FileInvalid` or
             ``OSError``.
+        :param remark: what an operator should know of what they hold, though it can be used.
         """
+        self._remark = remark
         self._paths = paths
         self._read = read
         self._found: list[object] = []
@@ -65,6 +72,16 @@ class Watched(Generic[T]):
             )
             return
         self._log.info("{path} was read anew", path=" and ".join(self._paths))
+        self.warn()
+
+    def remarks(self) -> list[str]:
+        """What an operator should know of what they hold: a sentence for each."""
+        return [f"{' and '.join(self._paths)}: {each}" for each in self._remark(self.value)]
+
+    def warn(self) -> None:
+        """Log what an operator should know of what they hold."""
+        for remark in self.remarks():
+            self._log.warn("{remark}", remark=remark)
 
     def _first(self) -> T:
         self._found = self._read_as = [_signature(path) for path in self._paths]
@@ -88,7 +105,9 @@ class Watch:
         self._loop.clock = reactor
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look; what there is to know of the files already is logged."""
+        for each in self._files:
+            each.warn()
         if self._files:
             self._loop.start(INTERVAL, now=False)
 

@@ -47,7 +47,7 @@ class Cache:
         """
         digest, level = self._by_key.get(image_key), "memory"
         if digest is None:
-            digest, level = await self._read(f"manifests/{image_key}", _digest), "storage"
+            digest, level = await self.read(f"manifests/{image_key}", _digest), "storage"
         manifest = await self._whole(digest) if digest is not None else None
         if not again:
             self.lookups[level if manifest is not None else "missing"] += 1
@@ -98,7 +98,7 @@ class Cache:
         """What the image of a manifest was made from, when it was asked for last, or made."""
         known = self._provenance.get(str(digest))
         if known is None:
-            known = await self._read(_provenance_key(digest), _provenance)
+            known = await self.read(_provenance_key(digest), _provenance)
         if known is not None:
             self._provenance.put(str(digest), known)
         return known
@@ -118,14 +118,14 @@ class Cache:
             "revision": provenance.revision,
             "digest": str(manifest.digest),
         }
-        await self._write(_provenance_key(manifest.digest), origin)
-        await self._write(f"manifests/{image_key}", {"digest": str(manifest.digest)})
+        await self.write(_provenance_key(manifest.digest), origin)
+        await self.write(f"manifests/{image_key}", {"digest": str(manifest.digest)})
         self._by_digest.put(str(manifest.digest), manifest)
         self._by_key.put(image_key, manifest.digest)
 
     async def layer(self, layer_key: str) -> Layer | None:
         """The layer of a layer key, if its blob is stored."""
-        layer = await self._read(f"builds/{layer_key}", _layer)
+        layer = await self.read(f"builds/{layer_key}", _layer)
         if layer is None or await self._storage.missing_blobs([layer.descriptor]):
             return None
         return layer
@@ -137,14 +137,22 @@ class Cache:
             "diffId": str(layer.diff_id),
             "paths": list(layer.paths),
         }
-        await self._write(f"builds/{layer_key}", record)
+        await self.write(f"builds/{layer_key}", record)
 
-    async def _write(self, key: str, record: dict[str, Any]) -> None:
+    async def write(self, key: str, record: dict[str, Any]) -> None:
+        """Write a record."""
         document = {"record": record, "sha256": canonical_sha256(record)}
         await self._storage.write_record(key, json.dumps(document).encode("ascii"))
 
-    async def _read(self, key: str, parse: Callable[[dict[str, Any]], V]) -> V | None:
-        content = await self._storage.read_record(key)
+    async def read(
+        self, key: str, parse: Callable[[dict[str, Any]], V], fresh: bool = False
+    ) -> V | None:
+        """Read a record, if there is a good one.
+
+        :param parse: raises ``ValueError``, ``KeyError`` or ``TypeError`` for what is not good.
+        :param fresh: see :meth:`nixery.interfaces.IStorage.read_record`.
+        """
+        content = await self._storage.read_record(key, fresh)
         if content is None:
             return None
         try:

@@ -1,6 +1,6 @@
 """An image made: Nix's realisation, grouped, packed, stored."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
@@ -33,6 +33,7 @@ from nixery.model.manifest import (
     config_bytes,
     make_manifest,
 )
+from nixery.model.popularity import Popularity
 from nixery.model.rootfs import RootFs
 from nixery.model.source import PinnedSource
 from nixery.model.tree import Output
@@ -55,12 +56,12 @@ class ImageMaker:
         storage: IStorage,
         layers: LayerMaker,
         budget: int,
-        popularity: Mapping[str, int],
+        popularity: Callable[[], Popularity],
         closure_limit: int,
     ) -> None:
         """
         :param budget: the most layers that an image may have, the root file system among them.
-        :param popularity: package name-version → how many packages refer to it directly.
+        :param popularity: gives the table of the moment: an image's layers are grouped by one.
         :param closure_limit: bytes that an image's store paths may have together.
         """
         self.layers = layers
@@ -180,8 +181,10 @@ class ImageMaker:
         if self.budget == 1:
             return [Contents(tuple(sorted(realisation.graph)), entries)]
 
+        popularity = self._popularity()
+
         def group() -> list[list[str]]:
-            return group_layers(realisation.graph, paths, self._popularity, self.budget - 1)
+            return group_layers(realisation.graph, paths, popularity, self.budget - 1)
 
         pool = self._reactor.getThreadPool()
         groups = await deferToThreadPool(self._reactor, pool, group)

@@ -139,13 +139,13 @@ class BlobUnknown(NixeryError):
 class Unauthorized(NixeryError):
     """Credentials are needed, or those that were sent are not right.
 
-    :param reason: it says nothing about any user.
+    :param reason: what else there is to say; it says nothing about any user.
     """
 
-    reason: str
+    reason: str = ""
 
     def __str__(self) -> str:
-        return f"authentication required: {self.reason}"
+        return f"authentication required{'; ' if self.reason else ''}{self.reason}"
 
 
 @attrs.define
@@ -163,10 +163,15 @@ class Denied(NixeryError):
 
 @attrs.define
 class TooManyAttempts(NixeryError):
-    """A client tries more passwords than are checked."""
+    """A client tries more passwords than are checked.
+
+    :param seconds: after which it may try again.
+    """
+
+    seconds: int
 
     def __str__(self) -> str:
-        return "too many passwords from here are waiting to be checked; try again in a moment"
+        return f"too many failed logins from your address; try again in {self.seconds} s"
 
 
 # --- what the package set says ------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from nixery.model.closure import is_store_path
 from nixery.model.image import MAX_NAME_LENGTH, META, exact_image_name, image_name, spellings
 
 _MARK = b"trace: @nixery@"
@@ -104,6 +105,20 @@ def parse_told(lines: Iterable[bytes]) -> Told:
             if package is not None:
                 found[package.path] = package
     return Told(list(visited), list(found.values()))
+
+
+def told_outputs(lines: Iterable[bytes]) -> list[str]:
+    """The store paths of the outputs that ``nix/index.nix`` told, in order; each once.
+
+    :param lines: of Nix's standard error.
+    """
+    found: set[str] = set()
+    for line in lines:
+        said = _said(line)
+        outputs = said.get("outputs") if isinstance(said, dict) else None
+        if isinstance(outputs, list):
+            found.update(o for o in outputs if isinstance(o, str) and is_store_path(o))
+    return sorted(found)
 
 
 def told_path(line: bytes) -> Path | None:

@@ -117,11 +117,6 @@ class Commands:
         except ValueError as error:
             raise NixUnavailable(str(error)) from error
 
-    async def evaluate(self, expression: str, request: dict[str, Any]) -> str:
-        """The value of an expression for a request, as JSON."""
-        options = ("--eval", "--strict", "--json", *request_options(request))
-        return await self._output("nix-instantiate", *options, "--", expression)
-
     async def _output(self, program: str, *arguments: str) -> str:
         errors = LastLines()
         ended = await self.run(program, *arguments, on_lines=errors.take)

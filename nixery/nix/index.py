@@ -8,7 +8,8 @@ for most sets, and a run that needed too much memory is followed by one that beg
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -19,7 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.image import AMD64
-from nixery.model.packages import Path, told_path
+from nixery.model.packages import Path, told_outputs, told_path
 from nixery.model.source import PinnedSource
 from nixery.nix.commands import Commands, request_options
 from nixery.nix.keeper import leave_folder, take_folder
@@ -69,6 +70,20 @@ class Listing:
     whole: bool = True
 
 
+@attrs.frozen
+class Outputs:
+    """The outputs of a set's packages.
+
+    :param paths: store paths, in order; whether they are in the store is not said.
+    :param skipped: attributes that can't be looked at, as people write them.
+    :param whole: whether the end of the set was reached within the limits.
+    """
+
+    paths: Sequence[str]
+    skipped: Sequence[str]
+    whole: bool
+
+
 class Lister(Protocol):
     """What lists the packages of a set."""
 
@@ -108,13 +123,20 @@ class Indexer:
         self._limits = limits or Limits()
 
     async def packages(self, pinned: PinnedSource) -> Listing:
-        source = await self._sources.request(pinned)
-        search = _Search(self._reactor.seconds(), self._limits)
-        request = set_request(AMD64, pinned, source)
-        while search.goes_on(self._reactor.seconds()):
-            search.ended(await self._run(request, search))
+        search = await self._look_through(pinned)
         index = await self._made_of("told", search.lines)
         return Listing(index, search.skipped_names, search.whole)
+
+    async def outputs(self, pinned: PinnedSource) -> Outputs:
+        """The outputs of all packages of a set for x86-64.
+
+        :raises NixeryError: if the set can't be fetched, or not be evaluated at all.
+        """
+        search = await self._look_through(pinned, {"outputs": True})
+        paths = await self._in_thread(
+            lambda: told_outputs([line.rstrip() for line in search.lines])
+        )
+        return Outputs(paths, search.skipped_names, search.whole)
 
     async def programs(self, index: bytes) -> bytes | None:
         return await self._made_of("index", [index]) or None
@@ -140,6 +162,20 @@ class Indexer:
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+
+    async def _look_through(
+        self, pinned: PinnedSource, more: Mapping[str, object] = MappingProxyType({})
+    ) -> "_Search":
+        """Look through a set, past whatever ends its evaluation.
+
+        :param more: what the expression is asked for besides.
+        """
+        source = await self._sources.request(pinned)
+        search = _Search(self._reactor.seconds(), self._limits)
+        request = set_request(AMD64, pinned, source) | dict(more)
+        while search.goes_on(self._reactor.seconds()):
+            search.ended(await self._run(request, search))
+        return search
 
     async def _run(self, request: dict[str, Any], search: "_Search") -> bool:
         """Go on with the search.

@@ -5,17 +5,30 @@ from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 import treq
-from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IAgent
 
 from nixery.model.errors import SourceUnavailable
 from nixery.model.popularity import Popularity, parse_popularity
 from nixery.model.source import hide_credentials
 
-_LIMIT = 64 * 1024 * 1024  # bytes; all of nixpkgs takes about two million
-_PATIENCE = 30.0  # seconds without a byte
+LIMIT = 64 * 1024 * 1024
+"""Bytes of a table; all of nixpkgs takes about two million."""
+PATIENCE = 60.0
+"""Seconds that loading the table may take in all."""
+PATIENCE_WITH_COPY = 10.0
+"""Seconds that it may take where a copy can serve instead."""
+
+
+class IPopularityReactor(IReactorThreads, IReactorTime):
+    """What loading the table needs of a reactor."""
 
 
 class PopularityTable:
@@ -23,54 +36,68 @@ class PopularityTable:
 
     The table decides how layers are grouped, and so the digests: to go on without it would
     quietly make other images than yesterday.
+
+    :ivar counts: the table that was loaded last. It is never changed, but replaced: whoever
+        groups layers by it goes on with the one that they have.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorThreads, agent: IAgent, url: str, copy: str) -> None:
+    def __init__(self, reactor: IPopularityReactor, agent: IAgent, url: str, copy: str) -> None:
         """
         :param url: ``http``, ``https`` or ``file``.
         :param copy: the file that the copy is kept in.
         """
+        self.counts: Popularity = {}
         self._reactor = reactor
         self._agent = agent
         self._url = url
         self._copy = copy
 
-    async def load(self) -> Popularity:
-        """The table.
+    async def load(self) -> None:
+        """Load the table.
 
         :raises SourceUnavailable: if neither it nor a copy can be read.
         """
         pool = self._reactor.getThreadPool()
         try:
-            content = await self._fetch()
+            content = await self._fetch_in_time()
             table = await deferToThreadPool(self._reactor, pool, parse_popularity, content)
         except Exception as error:  # whatever the network, a file or a document may be at fault
-            return await deferToThreadPool(self._reactor, pool, self._read_copy, error)
+            self.counts = await deferToThreadPool(self._reactor, pool, self._read_copy, error)
+            self._log.warn(
+                "popularity table {url}: {error}; its copy is used",
+                url=hide_credentials(self._url),
+                error=hide_credentials(str(error)),
+            )
+            return
+        self.counts = table
         await deferToThreadPool(self._reactor, pool, self._write_copy, content)
-        return table
+
+    async def _fetch_in_time(self) -> bytes:
+        pool = self._reactor.getThreadPool()
+        has_copy = await deferToThreadPool(self._reactor, pool, os.path.exists, self._copy)
+        limit = PATIENCE_WITH_COPY if has_copy else PATIENCE
+
+        def late(result: bytes | Failure, _: float) -> bytes | Failure:
+            # Agent wraps a cancellation in an error of its own.
+            return Failure(ValueError(f"it was not loaded within {limit:g} s"))
+
+        fetching = Deferred.fromCoroutine(self._fetch())
+        return await fetching.addTimeout(limit, self._reactor, onTimeoutCancel=late)
 
     async def _fetch(self) -> bytes:
         address = urlsplit(self._url)
         if address.scheme == "file":
             pool = self._reactor.getThreadPool()
             return await deferToThreadPool(self._reactor, pool, _read, unquote(address.path))
-        response = await treq.get(self._url, agent=self._agent, timeout=_PATIENCE)
+        response = await treq.get(self._url, agent=self._agent)
+        body = _Body()
+        response.deliverBody(body)
         if response.code != 200:
+            body.finished.cancel()
             raise ValueError(f"the server answered {response.code}")
-        pieces: list[bytes] = []
-        size = 0
-
-        def collect(piece: bytes) -> None:
-            nonlocal size
-            size += len(piece)
-            if size > _LIMIT:
-                raise ValueError(f"it is larger than {_LIMIT} bytes")
-            pieces.append(piece)
-
-        await treq.collect(response, collect)
-        return b"".join(pieces)
+        return await body.finished
 
     def _read_copy(self, error: Exception) -> Popularity:
         try:
@@ -92,6 +119,40 @@ class PopularityTable:
                 os.unlink(beside)
 
 
+class _Body(Protocol):
+    """Collects an answer's body, and closes the connection if nobody waits for it any more.
+
+    :ivar finished: fires with the body.
+    """
+
+    def __init__(self) -> None:
+        self.finished: Deferred[bytes] = Deferred(lambda _: self._close())
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > LIMIT:
+            self._pieces.clear()
+            self._close()
+            self._fail(ValueError(f"it has more than {LIMIT} bytes"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if reason.check(ResponseDone, PotentialDataLoss) is None:
+            self._fail(ValueError("the connection was lost before its end"))
+        elif not self.finished.called:
+            self.finished.callback(b"".join(self._pieces))
+
+    def _fail(self, error: Exception) -> None:
+        if not self.finished.called:
+            self.finished.errback(error)
+
+    def _close(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
-        return file.read(_LIMIT)
+        return file.read(LIMIT)

@@ -106,7 +106,7 @@ class FilesystemStorage:
         if not self.housekeeping.busy:
             self._staging.leave()
 
-    async def read_record(self, key: str) -> bytes | None:
+    async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))
 
     async def write_record(self, key: str, content: bytes) -> None:

@@ -82,7 +82,7 @@ class MemoryStorage:
     def stop(self) -> None:
         pass
 
-    async def read_record(self, key: str) -> bytes | None:
+    async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
         self._check()
         return self.records.get(check_record_key(key))
 

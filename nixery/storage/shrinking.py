@@ -120,6 +120,9 @@ class Shrinker:
         used = self._marks.time(name)
         return used is not None and used > self._now() - self._grace
 
+    def _has(self, digest: Digest) -> bool:
+        return os.path.lexists(os.path.join(self._folder, "layers", digest.hex))
+
     def _drop_records(self) -> None:
         """Drop the records of blobs that are no more, and of those that have very many the
         oldest: each revision of a package set leaves one of an image that it does not change."""
@@ -128,23 +131,30 @@ class Shrinker:
             path = os.path.join(self._folder, folder)
             for entry in os.scandir(path) if os.path.isdir(path) else ():
                 with contextlib.suppress(OSError):  # it is gone, or no file that can be read
-                    digest = _digest(entry.path)
-                    if digest is None:
+                    digests, of_one = _digests(entry.path)
+                    if not digests:
                         continue
-                    if os.path.lexists(os.path.join(self._folder, "layers", digest.hex)):
-                        records[digest.hex].append((entry.stat().st_mtime, entry.path))
-                    else:
+                    if not any(map(self._has, digests)):
                         os.unlink(entry.path)
+                    elif of_one:
+                        mark = (entry.stat().st_mtime, entry.path)
+                        records[digests[0].hex].append(mark)
             for found in records.values():
                 for _, path in sorted(found)[: -self._most_records]:
                     remove(path)
 
 
-def _digest(path: str) -> Digest | None:
-    """The blob that a record is about; none if it is of another kind, or of no use to anybody."""
+def _digests(path: str) -> tuple[list[Digest], bool]:
+    """The blobs that a record is about, and whether it is about one as such, rather than many.
+
+    :return: no blobs if it is of another kind, or of no use to anybody.
+    """
     with open(path, "rb") as file:
         content = file.read()
     try:
-        return Digest.parse(json.loads(content)["record"]["digest"])
+        record = json.loads(content)["record"]
+        of_one = "digests" not in record
+        named = [record["digest"]] if of_one else record["digests"]
+        return [Digest.parse(each) for each in named], of_one
     except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
-        return None
+        return [], True

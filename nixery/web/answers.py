@@ -82,7 +82,8 @@ def answer_error(request: Request, error: errors.NixeryError, see: str | None = 
     """
     kind = TABLE[type(error)]
     if kind.status in (429, 503):
-        request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
+        known = error.seconds if isinstance(error, errors.TooManyAttempts) else RETRY_AFTER
+        request.setHeader(b"Retry-After", b"%d" % known)
     if isinstance(error, errors.RangeInvalid):
         request.setHeader(b"Content-Range", b"bytes */%d" % error.size)
     message = str(error)

@@ -14,7 +14,7 @@ import attrs
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from nixery.access.credentials import ANONYMOUS_TOKEN, wrapped
+from nixery.access.credentials import ANONYMOUS_TOKEN, is_empty, wrapped
 from nixery.access.guard import Guard
 from nixery.model.access import ANONYMOUS, Who
 from nixery.model.errors import (
@@ -34,6 +34,7 @@ TOKEN_PATH = b"/token"
 _LIFETIME = 300  # seconds, after which clients ask for another token
 _NAMED = re.compile(rb"/v2/([a-z0-9._/-]{1,255})/(?:manifests|blobs|tags|referrers)/.*")
 _UNCLEAR = "a request has one Authorization header"
+_TOKEN = "anonymous clients must request a token"
 
 
 @attrs.frozen
@@ -49,7 +50,7 @@ class TokenServer:
 
 
 class Auth:
-    """Finds out who sends a request, and lets through what he may pull."""
+    """Finds out who sends a request, and lets through what they may pull."""
 
     def __init__(self, guard: Guard, token_server: TokenServer | None = None) -> None:
         """
@@ -63,11 +64,16 @@ class Auth:
         """Whether nobody has credentials, so that all clients are anonymous."""
         return self._guard.credentials is None
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether somebody who may pull something may not pull everything."""
+        return self._guard.is_selective
+
     async def identify(self, request: Request) -> None:
         """Find out who sends a request.
 
-        :raises Unauthorized: if he may have nothing here, or his credentials are not right.
-        :raises TooManyAttempts: if he tries too often.
+        :raises Unauthorized: if they may have nothing here, or the credentials are invalid.
+        :raises TooManyAttempts: if the client has tried too many wrong passwords.
         """
         try:
             who = await self._who(request)
@@ -75,7 +81,7 @@ class Auth:
                 self._guard.admit(who)
         except Unauthorized:
             self._challenge(request)
-            if request.getHeader(b"authorization"):
+            if _sent(request):
                 _log.info("{client}: credentials were refused", client=client_of(request))
             raise
         assert isinstance(request, RegistryRequest)
@@ -84,17 +90,17 @@ class Auth:
     def greet(self, request: Request) -> None:
         """Let someone in who asks whether this is a registry, to learn of the challenge.
 
-        :raises Unauthorized: if he has not said who he is, although he could.
+        :raises Unauthorized: if they have not authenticated, although they could.
         """
-        if not self.is_open and not request.getHeader(b"authorization"):
+        if not self.is_open and not _sent(request):
             self._challenge(request)
-            raise Unauthorized("say who you are, or that you are nobody, with a token")
+            raise Unauthorized(_TOKEN if self._guard.anonymous_may else "")
 
     def permit(self, request: Request, name: str, tag: str | None = None) -> None:
         """Let the sender of a request pull an image.
 
         :param tag: none for what is named by its digest.
-        :raises Denied: if he may not.
+        :raises Denied: if they may not.
         :raises Unauthorized: if better credentials are needed.
         :raises NameInvalid: if that is no name of an image.
         """
@@ -136,11 +142,11 @@ class Auth:
         """
         if self.is_open or self._token_server is not None:
             return None
-        header = request.getHeader(b"authorization")
-        if not header and not self._guard.anonymous_may:
+        sent = _sent(request)
+        if not sent and not self._guard.anonymous_may:
             self._challenge(request)
-            raise Unauthorized("this registry asks who you are")
-        token = wrapped(header.decode("latin-1")) if header else ANONYMOUS_TOKEN
+            raise Unauthorized()
+        token = wrapped(sent[0]) if sent else ANONYMOUS_TOKEN
         document = {"token": token, "access_token": token, "expires_in": _LIFETIME}
         body = json.dumps(document).encode("ascii")
         request.setHeader(b"Content-Type", b"application/json")
@@ -150,12 +156,12 @@ class Auth:
 
     async def _who(self, request: Request) -> Who:
         credentials = self._guard.credentials
-        headers = request.requestHeaders.getRawHeaders(b"authorization", [])
+        headers = _sent(request)
         if credentials is None or not headers:
             return ANONYMOUS
         if len(headers) > 1:
             raise Unauthorized(_UNCLEAR)
-        return await credentials.who(headers[0].decode("latin-1"), network_of(client_of(request)))
+        return await credentials.who(headers[0], network_of(client_of(request)))
 
     def _challenge(self, request: Request, error: str = "") -> None:
         """Say how to get credentials, in the way that clients understand."""
@@ -172,6 +178,13 @@ class Auth:
         scope = f',scope="repository:{named[1].decode("ascii")}:pull"' if named else ""
         value = f'Bearer realm="{server.realm}",service="{server.service}"{scope}{error}'
         request.setHeader(b"WWW-Authenticate", value.encode("latin-1"))
+
+
+def _sent(request: Request) -> list[str]:
+    """The request's ``Authorization`` headers, but for those that are empty."""
+    headers = request.requestHeaders.getRawHeaders(b"authorization", [])
+    decoded = (header.decode("latin-1") for header in headers)
+    return [header for header in decoded if not is_empty(header)]
 
 
 def _who_of(request: Request) -> Who:

@@ -21,12 +21,14 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
+from nixery.builds.served import ServedImages
 from nixery.interfaces import File, IBuilder, IStorage, Provenance, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.model.source import header_value
+from nixery.model.tags import LATEST
 from nixery.web.answers import Kind, answer, answer_error, log_fault
 from nixery.web.auth import Auth
 from nixery.web.blobs import CutShort, cut, open_file, send_file, send_stream
@@ -66,12 +68,15 @@ class RegistryApi:
         holding: Holding,
         links: bool,
         auth: Auth,
+        served: ServedImages | None,
     ) -> None:
         """
         :param holding: holds requests that wait for a build.
         :param auth: lets through what a client may pull.
         :param links: whether answers name the builds that they wait for.
+        :param served: by which names digests are to be had; none if everybody may have all.
         """
+        self._served = served
         self._links = links
         self._auth = auth
         self._reactor = reactor
@@ -91,7 +96,10 @@ class RegistryApi:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
             self._permit(request, name)
-            pull = await self._builder.stored_manifest(Digest.parse(reference))
+            digest = Digest.parse(reference)
+            if not await self._is_for(request, name, digest):
+                raise ManifestUnknown(str(digest))
+            pull = await self._builder.stored_manifest(digest)
         elif _REFERRERS_TAG.fullmatch(reference):
             self._permit(request, name)
             raise ManifestUnknown(reference)
@@ -101,6 +109,8 @@ class RegistryApi:
             on_build = partial(self._on_build, request)
             work = self._builder.manifest(image, on_build, holder_of(request), name_of(request))
             pull = await self._holding.hold(request, work)
+            if self._served is not None:
+                await self._served.note(image, pull.manifest)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
         self._pulls.served(name, pull.manifest)
@@ -111,6 +121,8 @@ class RegistryApi:
         """A blob, or a part of one."""
         self._permit(request, name)
         parsed = Digest.parse(digest)
+        if not await self._is_for(request, name, parsed):
+            raise BlobUnknown(str(parsed))
         with self._pulls.loading(name, parsed):
             return await self._answer_blob(request, parsed)
 
@@ -171,6 +183,14 @@ class RegistryApi:
         """Let through what is about a name, and may be known by whoever asks."""
         parse_name(name)
         self._auth.permit(request, name)
+
+    async def _is_for(self, request: Request, name: str, digest: Digest) -> bool:
+        """Whether a digest is of an image of that name which the client may pull by some tag."""
+        if self._served is None:
+            return True
+        image = parse_image(name, LATEST)
+        tags = partial(self._auth.may_see, request, name)
+        return await self._served.holds(image.name, digest, tags)
 
     async def _answer_blob(self, request: Request, digest: Digest) -> bytes | None:
         location = await self._storage.locate(digest)

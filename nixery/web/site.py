@@ -9,6 +9,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from nixery.builds.cache import Cache
+from nixery.builds.served import ServedImages
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.errors import NixeryError
 from nixery.model.limits import HttpLimits
@@ -226,7 +228,10 @@ def make_site(
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
-    api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth)
+    # A cache of its own, and a small one: only manifests that are looked into are in it.
+    cache = Cache(storage, remembered=64)
+    served = ServedImages(reactor, storage, cache) if auth.is_selective else None
+    api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth, served)
     tally = Tally(reactor, meter or NoMeter())
     root = Root(api, pages, builds, packages, auth, bounds.requests, tally, operations)
     site = QuietSite(root, reactor, bounds, holding)

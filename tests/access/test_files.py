@@ -2,11 +2,13 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from nixery.access.files import AccessFiles, make_access
@@ -14,7 +16,7 @@ from nixery.access.htpasswd import read_passwords
 from nixery.access.lines import read_text
 from nixery.access.rules import read_rules
 from nixery.access.tokens import read_tokens
-from nixery.access.watched import FileInvalid, Watched
+from nixery.access.watched import FileInvalid, Watch, Watched
 from nixery.model.access import Patterns, Rules, Who
 
 HIDDEN = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -45,6 +47,36 @@ def test_other_entries(tmp_path: Path, hidden: str) -> None:
     said = fault(tmp_path / "f", f"bob:{HIDDEN}\nalice:{hidden}", "htpasswd")
     assert said.startswith("line 2: the password of 'alice'")
     assert not hidden or hidden not in said
+
+
+def test_cheap_entries(tmp_path: Path) -> None:
+    """Entries that are fast to guess are told of when the file is read first, when it is read
+    again, and when it is only checked; of many, a few are named, and no entry is repeated."""
+    path = tmp_path / "htpasswd"
+    dear = HIDDEN.replace("$04$", "$10$")
+    path.write_text(f"carol:{dear}\nalice:{HIDDEN}\n")
+    reactor: Any = Clock()
+    access = make_access(reactor, AccessFiles(htpasswd=str(path)))
+    [watched] = access.watched
+    expected = (
+        f"{path}: bcrypt cost below 10, which is fast to guess: 'alice'; write these passwords "
+        "anew with htpasswd -B -C 12"
+    )
+    assert watched.remarks() == [expected]
+    watch = Watch(reactor, access.watched)
+    with capturedLogs() as captured:
+        watch.start()
+        watch.stop()
+    assert [formatEvent(event) for event in captured] == [expected]
+    path.write_text("".join(f"user{number}:{HIDDEN}\n" for number in range(1, 9)))
+    with capturedLogs() as captured:
+        watched.look(force=True)
+    said = " ".join(formatEvent(event) or "" for event in captured)
+    assert "'user1', 'user2', 'user3', 'user4', 'user5' and 3 more;" in said
+    assert HIDDEN not in said
+    path.write_text(f"carol:{dear}\n")
+    watched.look(force=True)
+    assert watched.remarks() == []
 
 
 def test_tokens(tmp_path: Path) -> None:

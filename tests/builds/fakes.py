@@ -22,6 +22,7 @@ from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
+from nixery.model.popularity import Popularity
 from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.packing.job import PackedLayer, PackJob
 from nixery.storage.memory import MemoryStorage
@@ -168,10 +169,12 @@ def make_parts(
     budget: int = 94,
     limits: BuildLimits | None = None,
     clock: Any = reactor,
+    popularity: Callable[[], Popularity] = dict,
 ) -> Parts:
     """Put a builder together.
 
     :param clock: a reactor.
+    :param popularity: gives the table that layers are grouped by.
     """
     nix, resolver, packers = FakeNix(folder), FakeResolver(), FakePackers()
     storage, limits = storage or MemoryStorage(), limits or BuildLimits()
@@ -179,6 +182,6 @@ def make_parts(
     layers = LayerMaker(storage, cache, nix, packers, "fast")  # type: ignore[arg-type]
     history = History(reactor, os.path.join(folder, "history"))
     size = limits.closure_size
-    maker = ImageMaker(clock, resolver, nix, storage, layers, budget, {}, size)
+    maker = ImageMaker(clock, resolver, nix, storage, layers, budget, popularity, size)
     builder = Builder(clock, resolver, storage, cache, maker, history, limits)
     return Parts(nix, resolver, packers, storage, history, cache, builder)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -24,6 +25,7 @@ from nixery.model.errors import (
 )
 from nixery.model.image import parse_image
 from nixery.model.manifest import Manifest
+from nixery.model.popularity import Popularity
 from nixery.packing.job import PackedLayer
 from tests.builds.fakes import Parts, make_parts, reactor, store_path
 
@@ -372,3 +374,26 @@ def test_frozen() -> None:
     """Values that are handed around can't be changed."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         GIT.tag = "other"  # type: ignore[misc]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_popularity_table_for_an_image(tmp_path: Path) -> None:
+    """A table that is replaced while layers are grouped counts for the next image: this one is
+    grouped by the table that it began with."""
+    tables: list[Popularity] = []
+
+    class Replaced(dict[str, int]):
+        """A table that another one takes the place of when it is looked into."""
+
+        def get(self, *arguments: Any) -> Any:
+            tables[:] = [{"git-1.0": 1_000_000, "libc-2.0": 2}]
+            return super().get(*arguments)
+
+    counts = {"libc-2.0": 1000, "jq-1.0": 500, "git-1.0": 2}
+    made = []
+    for table in (counts, Replaced(counts)):
+        tables[:] = [table]
+        parts = make_parts(str(tmp_path), budget=3, popularity=lambda: tables[0])
+        made.append(await build(parts, "git/jq/htop"))
+    assert tables != [counts]
+    assert made[0].digest == made[1].digest

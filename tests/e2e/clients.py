@@ -69,10 +69,13 @@ class Podman:
 
     home: Path
 
+    def __call__(self, *arguments: str) -> Ran:
+        places = ["--root", str(self.home / "root"), "--runroot", str(self.home / "run")]
+        return run(["podman", *places, "--storage-driver=vfs", *arguments])
+
     def ok(self, *arguments: str) -> str:
         """The output of a command that must succeed."""
-        places = ["--root", str(self.home / "root"), "--runroot", str(self.home / "run")]
-        ran = run(["podman", *places, "--storage-driver=vfs", *arguments])
+        ran = self(*arguments)
         assert ran.code == 0, f"podman {' '.join(arguments)}: {ran.output}"
         return ran.output
 

@@ -1,5 +1,6 @@
 """Who may pull what, with real clients."""
 
+import base64
 import re
 import signal
 import socket
@@ -12,9 +13,9 @@ import bcrypt
 import pytest
 
 from tests.access.signing import AUDIENCE, ISSUER, Signer
-from tests.e2e.clients import Docker, Ran, run
+from tests.e2e.clients import Docker, Podman, Ran, run
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, wait_until
 from tests.e2e.token_server import PASSWORD, USER, TokenServer, token_server
 from tests.web.certificates import make_pair
 
@@ -141,6 +142,54 @@ def test_podman(start_daemon: StartDaemon, tmp_path: Path) -> None:
     assert run(["podman", "login", *file, *LOGIN, daemon.host]).code == 0
     authfile = ("--src-authfile", str(tmp_path / "auth.json"))
     assert skopeo(daemon, "jq", tmp_path / "a", *authfile).code == 0
+
+
+def test_podman_without_credentials(
+    start_daemon: StartDaemon, podman: Podman, tmp_path: Path
+) -> None:
+    """podman, which sends empty credentials where it has none, says that some are needed, and
+    takes what anonymous clients may pull."""
+    settings = users(tmp_path)
+    image = f"{start_daemon(**settings).host}/hello"
+    refused = podman("pull", "--tls-verify=false", image)
+    assert refused.code != 0
+    assert "authentication required" in refused.output
+    assert "invalid or have expired" not in refused.output
+    (tmp_path / "RULES").write_text('[anonymous]\nallow = ["hello"]')
+    daemon = start_daemon(state=tmp_path / "other", **settings)
+    podman.ok("pull", "--tls-verify=false", f"{daemon.host}/hello")
+    assert "credentials were refused" not in daemon.log
+
+
+def test_digests(start_daemon: StartDaemon, logged_out: Docker, tmp_path: Path) -> None:
+    """Whoever knows the digest of an image that they may not pull gets nothing of it below another
+    name; what they may pull they get by its digest, after a restart too."""
+    docker = logged_out
+    settings = users(tmp_path, '[anonymous]\nallow = ["hello"]')
+    daemon = start_daemon(**settings)
+    known = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    path, header = "/v2/jq/manifests/latest", f"Basic {known}"
+    wait_until(lambda: daemon.get(path, Authorization=header).status == 200)
+    secret = daemon.get(path, Authorization=header)
+    shown = daemon.pull("hello")
+    docker.ok("pull", f"{daemon.host}/hello")
+    daemon.stop()
+    daemon = start_daemon(**settings)
+    mine = {each["digest"] for each in shown.json()["layers"]}
+    others = [secret.json()["config"], *secret.json()["layers"]]
+    blobs = [each["digest"] for each in others if each["digest"] not in mine]
+    digest = secret.headers["Docker-Content-Digest"]
+    assert len(blobs) >= 2
+    for rest in (f"manifests/{digest}", *(f"blobs/{blob}" for blob in (*blobs, digest))):
+        for method in ("GET", "HEAD"):
+            assert daemon.get(f"/v2/hello/{rest}", method).status == 404
+            answer = daemon.get(f"/v2/jq/{rest}", method, Authorization=header)
+            assert answer.status == 200
+    refused = docker("pull", f"{daemon.host}/hello@{digest}")
+    assert refused.code != 0
+    assert "no manifest" in refused.output
+    docker.ok("rmi", "--force", *docker.ok("images", "--quiet").split())
+    docker.ok("pull", f"{daemon.host}/hello@{shown.headers['Docker-Content-Digest']}")
 
 
 def test_rules_change(start_daemon: StartDaemon, tmp_path: Path) -> None:

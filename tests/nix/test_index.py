@@ -135,6 +135,32 @@ async def test_one_broken_package(tmp_path: Path, broken: str, ends: bool) -> No
 
 
 @pytest_twisted.ensureDeferred
+async def test_outputs(tmp_path: Path) -> None:
+    """The outputs of all packages are told, past those that fail in whichever way, which are
+    named if they end an evaluation."""
+    members = """
+      d = name: more: derivation (fixed // { inherit name; } // more);
+      fixed = { system = "x86_64-linux"; builder = "/x"; };
+      aaa = d "aaa" { };
+      aborts = builtins.abort "broken";
+      both = d "both" { outputs = [ "out" "dev" ]; };
+      depends = d "depends" { dependency = { }.missing; };
+      half = aaa // { outputs = [ "out" "none" ]; none = throw "broken"; };
+      nested = { recurseForDerivations = true; inner = d "inner" { }; bad = 1 + "x"; };
+      odd = p "odd" // { outPath = 3; };
+      text = p "text" // { outPath = "no store path"; };
+      zzz = d "zzz" { };
+    """
+    (tmp_path / "default.nix").write_text(f"let {PACKAGE} in rec {{ {members} }}", "utf-8")
+    pinned = PinnedSource(Folder(str(tmp_path)), Contents(str(tmp_path), "1"))
+    found = await indexer(tmp_path).outputs(pinned)
+    names = [path[44:] for path in found.paths]
+    assert sorted(names) == ["aaa", "both", "both-dev", "inner", "zzz"]
+    assert sorted(found.skipped) == ["aborts", "depends", "nested.bad"]
+    assert found.whole
+
+
+@pytest_twisted.ensureDeferred
 async def test_many_broken_packages(tmp_path: Path) -> None:
     """Each that ends an evaluation is left out alone, in nested sets too."""
     members = """

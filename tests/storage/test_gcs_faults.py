@@ -219,6 +219,19 @@ async def test_what_is_known_is_not_asked(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_records_of_other_instances(place: GcsPlace) -> None:
+    """What another instance has written a moment ago is read by who asks for it, whatever is
+    known here."""
+    trusting = attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, trust=60))
+    storage, other = place.make(trusting), place.make(trusting)
+    await storage.write_record(KEY, b"old")
+    await other.write_record(KEY, b"new")
+    assert await storage.read_record(KEY) == b"old"
+    assert await storage.read_record(KEY, fresh=True) == b"new"
+    assert await storage.read_record(KEY) == b"new"
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_is_known_serves(place: GcsPlace) -> None:
     """While the bucket can't be reached, what was known a moment ago is served; what was never
     known is not."""

@@ -18,7 +18,9 @@ from twisted.logger import capturedLogs, formatEvent
 from nixery.access.files import AccessFiles, make_access
 from nixery.access.passwords import MOST_WAITING
 from nixery.access.watched import Watched
+from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError, NotAPackage, UnknownPackage
+from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.request import Trusted
 from tests.access.signing import AUDIENCE, ISSUER, Signer
@@ -105,7 +107,7 @@ async def test_nothing_without_credentials(make: Make, path: str) -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("headers", [ALICE, BOB, bearer("static"), basic("ci", "static")])
 async def test_credentials(make: Make, headers: dict[str, str]) -> None:
-    """A user's password, and his token, by either scheme, let him in."""
+    """A user's password, and its token, by either scheme, let it in."""
     async with serving(auth=make()) as server:
         assert (await server.ask("/v2/", headers=headers)).status == 200
         assert (await server.ask("/", headers=headers)).status == 200
@@ -129,19 +131,19 @@ async def test_credentials(make: Make, headers: dict[str, str]) -> None:
         bearer("Static"),
         bearer(HIDDEN["alice"]),
         bearer(sha256(b"static").hexdigest()),
-        {"Authorization": "Basic"},
         {"Authorization": "Basic YWxpY2U="},
         {"Authorization": ALICE["Authorization"].replace("Basic", "Digest")},
-        {"Authorization": "Bearer anonymous"},
-        {"Authorization": ""},
     ],
     ids=repr,
 )
 async def test_wrong_credentials(make: Make, headers: dict[str, str]) -> None:
     """Whatever else is sent is refused, always in the same words."""
     async with serving(auth=make()) as server:
-        for path in ("/v2/", *PATHS, "/"):
-            assert is_refused(await server.ask(path, headers=headers))
+        words = "authentication required; the credentials are invalid or have expired"
+        for path in ("/v2/", PATHS[0], "/"):
+            answer = await server.ask(path, headers=headers)
+            assert is_refused(answer)
+            assert answer.error()["message"] == words
         assert server.builder.asked == []
 
 
@@ -169,19 +171,115 @@ def test_any_header(make: Make) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_names_that_a_user_may_not_pull(make: Make) -> None:
-    """A user gets nothing by a name that is denied to him, be it a blob, and others do."""
+    """A user gets nothing by a name that is denied to it, be it a blob, and others do."""
     rules = '[users.alice]\nallow = ["shell"]\n[users.bob]\ndeny-tags = ["latest"]'
     async with serving(auth=make(rules)) as server:
-        blob = await server.storage.write_blob(b"a blob")
+        blob = await _store_image(server)
         for path in (*PATHS, f"/v2/hello/blobs/{blob}", "/v2/shell/hello/manifests/latest"):
             answer = await server.ask(path, headers=ALICE)
             assert is_refused(answer, 403)
             assert "bob" not in answer.body.decode()
         assert server.builder.asked == []
         assert (await server.ask("/v2/shell/manifests/latest", headers=ALICE)).status == 200
-        assert (await server.ask(f"/v2/shell/blobs/{blob}", headers=ALICE)).body == b"a blob"
+        assert (await server.ask(f"/v2/shell/blobs/{blob}", headers=ALICE)).body == b"config"
         assert is_refused(await server.ask(PATHS[0], headers=BOB), 403)
+        assert (await server.ask("/v2/hello/manifests/1", headers=BOB)).status == 200
         assert (await server.ask(f"/v2/hello/blobs/{blob}", headers=BOB)).status == 200
+
+
+async def _store_image(server: Server) -> Digest:
+    """Store the blobs of the image that the builder makes, whatever it is asked for.
+
+    :return: one that is no manifest.
+    """
+    await server.storage.write_blob(MANIFEST.content)
+    return await server.storage.write_blob(b"config")
+
+
+OF_IMAGE = (f"manifests/{MANIFEST.digest}", f"blobs/{MANIFEST.digest}", "blobs/{blob}")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("rest", OF_IMAGE, ids=["manifest", "manifest as blob", "blob"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_digests_of_images_that_a_client_may_not_pull(
+    make: Make, rest: str, method: str
+) -> None:
+    """A digest is not to be had by the name of another image, as if there were none of that kind;
+    by a name whose image holds it, it is."""
+    auth = make('[anonymous]\nallow = ["hello", "git"]')
+    async with serving(auth=auth) as server:
+        rest = rest.format(blob=await _store_image(server))
+        assert (await server.ask("/v2/secret/manifests/latest", headers=ALICE)).status == 200
+        none = rest.partition(":")[0] + ":" + "0" * 64
+        for name in ("hello", "git/hello"):
+            unknown = await server.ask(f"/v2/{name}/{none}", method)
+            refused = await server.ask(f"/v2/{name}/{rest}", method)
+            assert (refused.status, refused.reason) == (
+                404,
+                unknown.reason.replace("0" * 64, rest[-64:]),
+            )
+            assert (await server.ask(f"/v2/{name}/{rest}", method, ALICE)).status == 404
+        assert (await server.ask(f"/v2/secret/{rest}", method, ALICE)).status == 200
+        assert (await server.ask(f"/v2/secret/{rest}", method)).status == 401
+        assert (await server.ask("/v2/git/hello/manifests/latest")).status == 200
+        assert (await server.ask(f"/v2/hello/git/{rest}", method)).status == 200
+        assert (await server.ask(f"/v2/hello/{rest}", method)).status == 404
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("rest", OF_IMAGE, ids=["manifest", "manifest as blob", "blob"])
+async def test_digests_by_tag(make: Make, rest: str) -> None:
+    """A digest that only a tag leads to which a client may not pull is not to be had by it."""
+    auth = make('[users.alice]\nallow-tags = ["latest"]')
+    async with serving(auth=auth) as server:
+        path = "/v2/hello/" + rest.format(blob=await _store_image(server))
+        assert (await server.ask("/v2/hello/manifests/private", headers=BOB)).status == 200
+        assert (await server.ask(path, headers=BOB)).status == 200
+        assert (await server.ask(path, headers=ALICE)).status == 404
+        assert (await server.ask(PATHS[0], headers=BOB)).status == 200
+        assert (await server.ask(path, headers=ALICE)).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_digests_and_granted_names(make: Make) -> None:
+    """A token's grants hold for digests as rules do."""
+    async with serving(auth=make(jwt=True)) as server:
+        blob = await _store_image(server)
+        assert (await server.ask("/v2/secret/manifests/latest", headers=ALICE)).status == 200
+        good = bearer(SIGNER.token("hello"))
+        for rest in (f"manifests/{MANIFEST.digest}", f"blobs/{blob}"):
+            assert (await server.ask(f"/v2/hello/{rest}", headers=good)).status == 404
+        assert (await server.ask(PATHS[0], headers=good)).status == 200
+        for rest in (f"manifests/{MANIFEST.digest}", f"blobs/{blob}"):
+            assert (await server.ask(f"/v2/hello/{rest}", headers=good)).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_digests_after_a_restart(make: Make) -> None:
+    """Who may pull an image gets it by its digest after a restart, and from another instance."""
+    rules = '[users.alice]\nallow = ["hello"]'
+    storage = MemoryStorage()
+    async with serving(auth=make(rules), storage=storage) as server:
+        blob = await _store_image(server)
+        assert (await server.ask(PATHS[0], headers=ALICE)).status == 200
+    async with serving(auth=make(rules), storage=storage) as server:
+        for path in (PATHS[1], f"/v2/hello/blobs/{blob}"):
+            assert (await server.ask(path, headers=ALICE)).status == 200
+        assert server.builder.asked == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("users", [True, False])
+async def test_digests_where_everybody_may_pull_everything(make: Make, users: bool) -> None:
+    """Without rules, nothing is written or read for that, and digests are served by any name."""
+    storage = MemoryStorage()
+    async with serving(auth=make(users=users), storage=storage) as server:
+        blob = await _store_image(server)
+        headers = ALICE if users else {}
+        assert (await server.ask(PATHS[0], headers=headers)).status == 200
+        assert storage.records == {}
+        assert (await server.ask(f"/v2/any/blobs/{blob}", headers=headers)).status == 200
 
 
 @pytest_twisted.ensureDeferred
@@ -208,7 +306,7 @@ async def test_rules_without_users(make: Make) -> None:
 @pytest_twisted.ensureDeferred
 async def test_anonymous_clients_and_users(make: Make) -> None:
     """Where anonymous clients may pull something, clients get tokens here, with credentials or
-    without, and everybody gets what is for him."""
+    without, and everybody gets what is for them."""
     rules = '[anonymous]\nallow = ["hello"]'
     async with serving(auth=make(rules)) as server:
         here = f"http://127.0.0.1:{server.port}/token"
@@ -274,7 +372,7 @@ async def test_token_server(make: Make) -> None:
 @pytest_twisted.ensureDeferred
 async def test_tokens_without_grants(make: Make) -> None:
     """A token server's token for nothing, as clients without credentials get one, takes nothing
-    from its bearer: what is for anybody is for him."""
+    from its bearer: what is for anybody is for it."""
     async with serving(auth=make('[anonymous]\nallow = ["hello"]', jwt=True)) as server:
         for token in (SIGNER.token(sub=""), SIGNER.token()):
             for path, status in (("hello", 200), ("git", 401), ("hello/git", 401)):
@@ -310,6 +408,53 @@ async def test_guessing(make: Make) -> None:
         assert known.status == 200
         assert {answer.status for answer in await gatherResults(guesses)} <= {401, 429}
         assert (await server.ask("/v2/", headers=BOB)).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_guessing_is_slowed_down(make: Make) -> None:
+    """A client that has guessed too often is told when to come again, by the message and the
+    header, and nothing of users."""
+    async with serving(auth=make()) as server:
+        answer = await server.ask("/v2/", headers=basic("alice", "0"))
+        for number in range(1, 50):
+            if answer.status == 429:
+                break
+            assert is_refused(answer)
+            answer = await server.ask("/v2/", headers=basic("alice", str(number)))
+        seconds = int(answer.headers["retry-after"])
+        assert (answer.status, answer.error()["code"]) == (429, "TOOMANYREQUESTS")
+        assert (
+            f"too many failed logins from your address; try again in {seconds} s"
+            in (answer.error()["message"])
+        )
+        assert (await server.ask("/v2/", headers=bearer("static"))).status == 200
+        assert (await server.ask("/v2/", headers=basic("ci", "static"))).status == 200
+
+
+EMPTY = ("", "Basic", "Basic ", "basic Og==", "Basic Og==", "Bearer", "Bearer ", "BEARER")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("header", EMPTY)
+async def test_empty_credentials(make: Make, header: str) -> None:
+    """Empty credentials are none: who sends them is told to authenticate, and not that they are
+    wrong; where anonymous clients may pull, they do."""
+    headers = {"Authorization": header}
+    async with serving(auth=make()) as server:
+        with capturedLogs() as captured:
+            for path in ("/v2/", "/token", PATHS[0]):
+                answer = await server.ask(path, headers=headers)
+                assert is_refused(answer)
+                assert answer.error()["message"] == "authentication required"
+        assert not [event for event in captured if "credentials were" in (formatEvent(event) or "")]
+    async with serving(auth=make('[anonymous]\nallow = ["hello"]')) as server:
+        assert (await server.ask(PATHS[0], headers=headers)).status == 200
+        assert await _token(server, headers) == "anonymous"
+        answer = await server.ask("/v2/", headers=headers)
+        assert is_refused(answer)
+        assert answer.error()["message"] == (
+            "authentication required; anonymous clients must request a token"
+        )
 
 
 @pytest_twisted.ensureDeferred
@@ -354,7 +499,7 @@ async def test_errors_name_nothing_denied(make: Make) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_builds_of_images_that_a_user_may_not_pull(make: Make, tmp_path: Path) -> None:
-    """A user sees the builds of images that he may pull, and of others not even that they are."""
+    """A user sees the builds of images that it may pull, and of others not even that they are."""
     history = await open_history(tmp_path / "history")
     hidden, shown = begin(history, "secret"), begin(history, "hello")
     hidden.done("sha256:x")

@@ -119,9 +119,9 @@ class GcsStorage:
 
     # --- records --------------------------------------------------------------------------
 
-    async def read_record(self, key: str) -> bytes | None:
+    async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
         known = self._records.get(check_record_key(key), self._options.trust)
-        if known is not None:
+        if known is not None and not fresh:
             return known
 
         async def read(patience: Patience | None) -> bytes | None:

@@ -18,8 +18,9 @@ from nixery.coalesce import Coalescer
 from nixery.interfaces import IBuilder, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import (
+    ImageInvalid,
     ImageTimedOut,
-    NameInvalid,
+    NixeryError,
     NotAPackage,
     ShuttingDown,
     UnknownPackage,
@@ -86,7 +87,7 @@ class Builder:
     ) -> Pull:
         if len(image.own) > (most := self._limits.packages):
             reason = f"it names {len(image.own)} packages, {most} are allowed"
-            raise NameInvalid(image.name, reason)
+            raise ImageInvalid(image.name, reason)
         pinned = await self._resolve(image.tag)
         key = image_key(image, pinned, self._maker.budget, self._maker.layers.packer)
         manifest = await self._cache.manifest(key)
@@ -164,7 +165,7 @@ class Builder:
         except BaseException as error:
             derivation = getattr(error, "derivation", None)
             told = error if self._hints else _without_hints(error)
-            record.failed(_reason(told), derivation, type(error).__name__)
+            record.failed(_reason(told), derivation, type(error).__name__, _in_full(error))
             self._failures.note(key, error, record.id)
             raise
         finally:
@@ -223,6 +224,11 @@ def _without_hints(error: BaseException) -> BaseException:
 
 def _reason(error: BaseException) -> str:
     """What people are told of a build that did not end well."""
+    return _in_full(error.public() if isinstance(error, NixeryError) else error)
+
+
+def _in_full(error: BaseException) -> str:
+    """What the operator is told of it."""
     if isinstance(error, CancelledError):
         error = ShuttingDown()
     return str(error) or type(error).__name__

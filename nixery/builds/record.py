@@ -91,14 +91,21 @@ class Record:
         self._journal.done(digest)
         self._end(Done(digest), state="done", digest=digest)
 
-    def failed(self, reason: str, derivation: str | None = None, outcome: str = "failed") -> None:
+    def failed(
+        self,
+        reason: str,
+        derivation: str | None = None,
+        outcome: str = "failed",
+        in_full: str | None = None,
+    ) -> None:
         """The build failed.
 
         :param outcome: the kind of failure, in a word.
         :param derivation: the one that failed to build, if one did.
+        :param in_full: the reason with what the daemon's log alone is told; none for the same.
         """
         self.outcome = outcome
-        self._journal.failed(reason, outcome)
+        self._journal.failed(in_full or reason, outcome)
         self._end(Failed(reason, derivation), state="failed", error=reason)
 
     def saved(self) -> Deferred[None]:

@@ -58,6 +58,11 @@ class NameInvalid(NixeryError):
 
 
 @attrs.define
+class ImageInvalid(NameInvalid):
+    """The name is within the grammar, but no image can be made for it."""
+
+
+@attrs.define
 class TagInvalid(NixeryError):
     """The tag is outside the registry's grammar."""
 

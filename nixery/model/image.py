@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from nixery.model.errors import NameInvalid, TagInvalid
+from nixery.model.errors import ImageInvalid, NameInvalid, TagInvalid
 from nixery.model.tags import LATEST, TAG
 
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
@@ -66,7 +66,8 @@ class Image:
 def parse_image(name: str, tag: str) -> Image:
     """Read the name and the tag of a manifest request.
 
-    :raises NameInvalid: if the name is outside the grammar, too long, or names no package.
+    :raises NameInvalid: if the name is outside the grammar or too long; ``ImageInvalid`` if it
+        names no package, or a meta-package behind one.
     :raises TagInvalid: if the tag is outside the grammar.
     """
     if not TAG.fullmatch(tag):
@@ -75,11 +76,11 @@ def parse_image(name: str, tag: str) -> Image:
     meta = list(_leading_meta(components))
     named = set(components[len(meta) :])
     if misplaced := sorted(named.intersection(META)):
-        raise NameInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
+        raise ImageInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
     shell = "shell" in meta
     packages = sorted({*named, *(SHELL if shell else ())})
     if not packages:
-        raise NameInvalid(name, "it names no package")
+        raise ImageInvalid(name, "it names no package")
     system = ARM64 if "arm64" in meta else AMD64
     return Image(packages=tuple(packages), tag=tag, shell=shell, system=system)
 

@@ -14,7 +14,7 @@ from nixery.builds.summary import Head, Summary
 from nixery.builds.tail import Bounds, Tail
 from nixery.builds.timing import Timing
 from nixery.model.event_json import line
-from nixery.model.events import Asked, Done, Event, Failed, LogLine
+from nixery.model.events import Asked, Done, Event, Failed, LogLine, Traced
 
 
 class Record:
@@ -81,7 +81,8 @@ class Record:
             return
         if not isinstance(event, LogLine):  # there may be millions of them
             self._journal.emit(event)
-        self._take(event)
+        if not isinstance(event, Traced):
+            self._take(event)
 
     def done(self, digest: str) -> None:
         """The build succeeded.

@@ -4,6 +4,7 @@
 registry protocol gives it is decided in :mod:`nixery.web.answers` alone.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -24,10 +25,10 @@ class NixeryError(Exception):
 
     def public(self) -> Self:
         """The same without paths of this machine."""
-        if not self._of_machine:
-            return self
-        shown = {name: hide_paths(getattr(self, name)) for name in self._of_machine}
-        return attrs.evolve(self, **shown)  # type: ignore[type-var]
+        shown = copy.copy(self)
+        for name in self._of_machine:
+            setattr(shown, name, hide_paths(getattr(self, name)))
+        return shown
 
     @property
     def cause(self) -> str:

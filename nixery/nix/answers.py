@@ -35,13 +35,13 @@ from nixery.model.text import plain
 from nixery.nix.events import Failing
 from nixery.nix.faults import full_store
 from nixery.nix.marks import fits, marked, without_marked
+from nixery.nix.words import ends, first_words, printable
 
 TAIL = 20
 """Lines of a failed derivation's log that its error quotes."""
 _LINE = 400
 _INSIDE = 5
 _ERRORS_KEPT = 50
-_ERROR_ENDS = 10_000
 _STAGES_KEPT = 100
 # With the output that was wanted of it: X.drv!out, and since 2.15 X.drv^out.
 _DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^'!^]+\.drv)(?:[!^][^']*)?'")
@@ -65,8 +65,6 @@ _REASON_LINES, _REASON_LENGTH = 20, 1000
 _BESIDES = ("Output paths:", "Last ", "last ", "For full logs", "note: ")
 # What is of level 0 and no error: advice, and what a set traces.
 _NO_ERROR = ("(use '--show-trace'", "trace: ")
-# Newer versions say what was wrong behind the trace; 2.8 says it in the first line.
-_BEHIND_TRACE = re.compile(r"\Aerror:[ ]*\n.*?^[ ]*(error: .*)", re.DOTALL | re.MULTILINE)
 # What the expression says. Other text between such marks is a package set's own.
 _FOUND = {"found": [{"package": str, "attribute": [str], "name": str, "path": str}]}
 _REFUSED: dict[str, Any] = {
@@ -111,7 +109,7 @@ class Account:
         match event:
             case LogLine(derivation=derivation, line=line):
                 tail = self.tails.setdefault(derivation, deque(maxlen=TAIL))
-                tail.append(_printable(plain(line[: 10 * _LINE]))[:_LINE])
+                tail.append(printable(plain(line[: 10 * _LINE]))[:_LINE])
             case BuildStarted(derivation=derivation):
                 self._building.add(derivation)
             case Failing():
@@ -143,7 +141,7 @@ class Account:
         # What Nix says with its last breath, such as of its stack's end, has no level.
         is_error = event.level == 0 and not text.startswith(_NO_ERROR)
         if len(self.errors) < _ERRORS_KEPT and (is_error or text.startswith("error: ")):
-            self.errors.append(_ends(without_marked(text, self.mark)))
+            self.errors.append(ends(without_marked(text, self.mark)))
         return [event]
 
     def outgrown(self, limit: int) -> MemoryExceeded:
@@ -236,7 +234,7 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
 def _not_evaluated(
     text: str, stages: list[dict[str, Any]], pinned: PinnedSource, traces: bool
 ) -> NixeryError:
-    message = _first_words(text)
+    message = first_words(text)
     if full := full_store(text):
         return full
     if any(document["stage"] == "fetch" for document in stages):
@@ -271,7 +269,7 @@ def _not_built(account: Account, code: int, text: str) -> NixeryError:
     if path is None and (rejected := _rejected(text)) is not None:
         return rejected
     if path is None:
-        return NixUnavailable(_first_words(text) or f"it ended with exit code {code}")
+        return NixUnavailable(first_words(text) or f"it ended with exit code {code}")
     derivation = store_name(path)
     return BuildFailed(derivation, _reason(said), list(account.tails.get(derivation, ())))
 
@@ -306,7 +304,7 @@ def _failed_derivation(errors: Sequence[str]) -> tuple[str | None, str]:
 def _reason(text: str) -> str:
     """Nix's words for a failure in one line, without the paths and the log that some versions
     quote."""
-    words = _DERIVATION.sub(lambda match: store_name(match[1]), _first_words(text))
+    words = _DERIVATION.sub(lambda match: store_name(match[1]), first_words(text))
     lines = [without_place(line.strip()) for line in words.splitlines()[:_REASON_LINES]]
     if len(lines) > 1 and lines[1].startswith("Reason: "):  # since 2.29
         lines = [lines[1].removeprefix("Reason: ").removesuffix("."), *lines[2:]]
@@ -323,32 +321,6 @@ def _belongs(line: str) -> bool:
     return not line.startswith((*_BESIDES, ">"))
 
 
-def _first_words(text: str) -> str:
-    """The message of an error: without its mark, its trace and its source excerpts."""
-    lines: list[str] = []
-    if behind := _BEHIND_TRACE.match(text):
-        text = text[behind.start(1) :]
-    for line in text.removeprefix("error:").splitlines():
-        stripped = line.strip()
-        if stripped.startswith(("…", "at ", "(use '--show-trace'")) and lines:
-            break
-        if stripped in ("error:", "error", "") and not lines:
-            continue
-        lines.append(stripped.removeprefix("error: "))
-    return _printable("\n".join(lines).strip())
-
-
 def _refuses(document: dict[str, Any]) -> bool:
     shape = _REFUSED.get(document["error"])
     return shape is not None and fits(document, shape)
-
-
-def _ends(text: str) -> str:
-    """A text without the middle, if it is long: the message stands at one of its ends."""
-    if len(text) <= 2 * _ERROR_ENDS:
-        return text
-    return f"{text[:_ERROR_ENDS]}\n…\n{text[-_ERROR_ENDS:]}"
-
-
-def _printable(text: str) -> str:
-    return "".join(c for c in text if c.isprintable() or c in "\n\t")

@@ -117,7 +117,7 @@ def test_progress(sizes: list[int], pieces: int) -> None:
     parser = EventParser()
 
     def feed(**fields: object) -> list[Event]:
-        return list(parser.feed(message(**fields)))
+        return [e for e in parser.feed(message(**fields)) if not isinstance(e, Failing)]
 
     told = feed(action="result", id=99, type=106, fields=[100, sum(sizes)])
     for id, size in enumerate(sizes):

@@ -536,9 +536,9 @@ async def test_long_causes(tmp_path: Path, cause: str, begin: str) -> None:
 async def test_no_path_of_this_machine(kind: type[errors.NixeryError]) -> None:
     """No part of an answer says where files lie; the log does."""
     async with serving() as server:
-        error = example(kind)
-        words = dict.fromkeys(kind._of_machine, "no file '/srv/data/x'")
-        server.builder.error = attrs.evolve(error, **words)  # type: ignore[type-var]
+        server.builder.error = error = example(kind)
+        for name in kind._of_machine:
+            setattr(error, name, "no file '/srv/data/x'")
         with capturedLogs() as captured:
             answer = await server.ask("/v2/hello/manifests/latest")
             await server.until(lambda: any("milliseconds" in each for each in captured))

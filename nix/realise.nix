@@ -95,4 +95,4 @@ let
     else refuse { error = "set"; kind = article.${typeOf set}; };
 in
 # seq: all names are looked up before the first derivation is written to the store.
-seq hits (builtins.trace (say { found = map (hit: hit.said) hits; }) (map (hit: hit.derivation) hits))
+seq hits (builtins.trace (say { found = map (hit: hit.said) hits; library = set ? library; }) (map (hit: hit.derivation) hits))

@@ -54,7 +54,8 @@ class Journal:
     def emit(self, event: Event) -> None:
         """Take an event."""
         if isinstance(event, Traced):
-            for line in event.text.splitlines()[: _MOST + 1]:
+            lines = [line for line in event.text.splitlines() if line.strip()]
+            for line in lines[: _MOST + 1]:
                 self._count(Traced, f"Nix in full: {line}")
         elif (words := describe(event)) is not None:
             self._count(type(event), words)

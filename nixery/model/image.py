@@ -25,6 +25,9 @@ ALWAYS = ("cacert", "iana-etc")
 
 AMD64 = "x86_64-linux"
 ARM64 = "aarch64-linux"
+LIBRARY = "library"
+"""What docker's own registry has before the names of official images, and some clients put before
+every single name."""
 META = ("shell", "arm64")
 """Names of a first component that stand for no package."""
 
@@ -51,6 +54,13 @@ class Image:
         return [p for p in self.packages if not (self.shell and p in SHELL)]
 
     @property
+    def official(self) -> "Image | None":
+        """The image without ``library``, if that may be what a client has put there."""
+        if LIBRARY not in self.packages or len(self.packages) != 2 or self.system != AMD64:
+            return None
+        return attrs.evolve(self, packages=tuple(p for p in self.packages if p != LIBRARY))
+
+    @property
     def name(self) -> str:
         """A repository name that asks for this image: the shortest one, in sorted order."""
         meta = [m for m, on in (("shell", self.shell), ("arm64", self.system == ARM64)) if on]
@@ -75,6 +85,8 @@ def parse_image(name: str, tag: str) -> Image:
     components = parse_name(name)
     meta = list(_leading_meta(components))
     named = set(components[len(meta) :])
+    if (official := official_name(name)) in META:
+        return parse_image(official, tag)
     if misplaced := sorted(named.intersection(META)):
         raise ImageInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
     shell = "shell" in meta
@@ -101,6 +113,15 @@ def parse_name(name: str) -> list[str]:
                 "letters and digits, with '.', '_', '__' or '-' between them)",
             )
     return components
+
+
+def official_name(name: str) -> str:
+    """What ``library/NAME`` stands for: ``NAME``.
+
+    :return: nothing (the empty text) for all other names.
+    """
+    library, _, rest = name.partition("/")
+    return rest if library == LIBRARY and "/" not in rest and rest != LIBRARY else ""
 
 
 def image_name(attribute: str) -> str:

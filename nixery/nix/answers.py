@@ -66,7 +66,10 @@ _BESIDES = ("Output paths:", "Last ", "last ", "For full logs", "note: ")
 # What is of level 0 and no error: advice, and what a set traces.
 _NO_ERROR = ("(use '--show-trace'", "trace: ")
 # What the expression says. Other text between such marks is a package set's own.
-_FOUND = {"found": [{"package": str, "attribute": [str], "name": str, "path": str}]}
+_FOUND = {
+    "found": [{"package": str, "attribute": [str], "name": str, "path": str}],
+    "library": bool,
+}
 _REFUSED: dict[str, Any] = {
     "missing": {"package": str, "at": [str], "names": [str]},
     "ambiguous": {"package": str, "matches": [[str]]},
@@ -87,11 +90,13 @@ class Account:
     It is bounded, whatever a package prints.
 
     :param mark: what ``realise.nix`` says stands between two of these.
+    :param has_library: whether the set has something named ``library``.
     :param stages: what evaluation was at when it failed.
     """
 
     mark: str
     found: list[dict[str, Any]] | None = None
+    has_library: bool = True
     refused: dict[str, Any] | None = None
     errors: list[str] = attrs.Factory(list)
     stages: list[dict[str, Any]] = attrs.Factory(list)
@@ -126,7 +131,7 @@ class Account:
     def _said(self, event: Said, text: str) -> list[Event]:
         for document in marked(text, self.mark):
             if fits(document, _FOUND):
-                self.found = document["found"]
+                self.found, self.has_library = document["found"], document["library"]
                 return [
                     Found(f["package"], ".".join(f["attribute"]), f["name"]) for f in self.found
                 ]

@@ -91,7 +91,7 @@ class Nix:
         except BaseException:
             shutil.rmtree(guard, ignore_errors=True)
             raise
-        return Realisation(roots, graph, guard)
+        return Realisation(roots, graph, guard, account.has_library)
 
     async def release(self, realisation: Realisation) -> None:
         await self._kept.keep([root.path for root in realisation.roots])

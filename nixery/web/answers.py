@@ -114,10 +114,10 @@ def answer_error(request: Request, error: errors.NixeryError, see: str | None = 
 
 
 def _joint(message: str) -> str:
-    """What stands between a message and an address: not right behind a question."""
+    """What stands between a message and an address: not right behind the end of a sentence."""
     if "\n" in message:
         return "\nsee "
-    return " see " if message.endswith("?") else "; see "
+    return " see " if message.endswith(("?", ".")) else "; see "
 
 
 def log_fault(request: Request, failure: Failure) -> None:

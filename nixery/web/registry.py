@@ -96,8 +96,8 @@ class RegistryApi:
             self._permit(request, name)
             raise ManifestUnknown(reference)
         else:
-            image = parse_image(name, reference)
-            self._auth.permit(request, name, reference)
+            parse_image(name, reference)  # what is no name is that for everybody
+            image = parse_image(self._auth.permit(request, name, reference), reference)
             on_build = partial(self._on_build, request)
             work = self._builder.manifest(image, on_build, holder_of(request), name_of(request))
             pull = await self._holding.hold(request, work)

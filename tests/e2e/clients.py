@@ -62,6 +62,11 @@ class Docker:
         """What a command in a container of an image prints."""
         return self.ok("run", "--rm", "--network=none", *options, image, *command)
 
+    def ctr(self, *arguments: str) -> Ran:
+        """Run a command of containerd's own client, at the engine's containerd."""
+        address = self.socket.parent / "exec" / "containerd" / "containerd.sock"
+        return run(["ctr", f"--address={address}", *arguments])
+
 
 @attrs.frozen
 class Podman:
@@ -69,10 +74,13 @@ class Podman:
 
     home: Path
 
+    def __call__(self, *arguments: str) -> Ran:
+        places = ["--root", str(self.home / "root"), "--runroot", str(self.home / "run")]
+        return run(["podman", *places, "--storage-driver=vfs", *arguments])
+
     def ok(self, *arguments: str) -> str:
         """The output of a command that must succeed."""
-        places = ["--root", str(self.home / "root"), "--runroot", str(self.home / "run")]
-        ran = run(["podman", *places, "--storage-driver=vfs", *arguments])
+        ran = self(*arguments)
         assert ran.code == 0, f"podman {' '.join(arguments)}: {ran.output}"
         return ran.output
 

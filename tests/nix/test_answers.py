@@ -25,7 +25,7 @@ MARK = new_mark()
 FOUND = Said(
     0,
     f'trace: {MARK}{{"found":[{{"attribute":["pkgs","X"],"name":"x-1.0","package":"pkgs.x",'
-    f'"path":"{OUT}"}}]}}{MARK}',
+    f'"path":"{OUT}"}}],"library":false}}{MARK}',
 )
 SET = f'{MARK}{{"stage":"evaluate"}}{MARK}'
 

@@ -48,7 +48,7 @@ _FOUND = "@nix " + json.dumps(
         "action": "msg",
         "level": 0,
         "msg": 'trace: @nixery@{"found":[{"attribute":["X"],"name":"x-1.0","package":"x",'
-        f'"path":"{X}"}}]}}@nixery@',
+        f'"path":"{X}"}}],"library":false}}@nixery@',
     }
 )
 # Between marks as it is told to.

@@ -1,7 +1,7 @@
 """What is nobody's business, left out of Nix's words."""
 
 from nixery.model.closure import STORE
-from nixery.model.events import Event, FetchStarted, Said, Traced
+from nixery.model.events import Event, FetchStarted, Planned, Said, Traced
 from nixery.model.paths import hide_paths, without_trace
 from nixery.model.source import Source, hide_place
 from nixery.nix.words import ends, first_words
@@ -28,6 +28,8 @@ def disclosed(event: Event, traces: bool) -> list[Event]:
     match event:
         case FetchStarted(path=path, origin=origin):  # a binary cache may be a folder
             return [FetchStarted(path, hide_paths(origin))]
+        case Planned(text=text):
+            return [Planned(hide_paths(text))]
         case Said(level=level, text=text) if not traces:
             short = ends(text)
             if short.startswith(_ERROR):

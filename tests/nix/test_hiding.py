@@ -2,7 +2,7 @@
 
 import pytest
 
-from nixery.model.events import FetchStarted, LogLine, Said, Traced
+from nixery.model.events import FetchStarted, LogLine, Planned, Said, Traced
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.nix.hiding import disclosed, without_place
 
@@ -71,6 +71,8 @@ def test_binary_caches_in_folders() -> None:
         assert disclosed(FetchStarted("/nix/store/x", origin), traces=False) == [
             FetchStarted("/nix/store/x", shown)
         ]
+        copying = Planned(f"copying path '/nix/store/{'a' * 32}-x-1' from '{origin}'")
+        assert disclosed(copying, traces=False) == [Planned(f"copying path 'x-1' from '{shown}'")]
 
 
 def test_long_words() -> None:

@@ -63,6 +63,8 @@ def test_found_packages() -> None:
     """Evaluation says which attribute each package is, and which store path."""
     made = Account(MARK)
     assert made.note(FOUND) == [Found("pkgs.x", "pkgs.X", "x-1.0")]
+    assert not made.has_library
+    assert account(Said(0, FOUND.text.replace('"library":false', '"library":true'))).has_library
     (root,) = made.roots()
     assert (root.package, root.attribute, root.path) == ("pkgs.x", "pkgs.X", OUT)
 

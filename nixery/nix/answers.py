@@ -196,9 +196,11 @@ def failure(
     text = "\n".join(account.errors)
     if account.refused is not None:
         return _refusal(account.refused, image)
-    # Several versions up to 2.26 fail an assertion of their own when a builder runs out of time
-    # while another one runs: they have said so before.
-    if account.found is not None and (late := _timed_out(account, code, time_limit)) is not None:
+    if full := full_store(text):
+        return full
+    # 2.8 and 2.26 fail an assertion of their own when a builder runs out of time while another
+    # one runs: they have said so before. Evaluation may need builders too.
+    if (late := _timed_out(account, code, time_limit)) is not None:
         return late
     if code is None:
         return NixUnavailable("it was killed")
@@ -240,8 +242,6 @@ def _not_evaluated(
     text: str, stages: list[dict[str, Any]], pinned: PinnedSource, traces: bool
 ) -> NixeryError:
     message = first_words(text)
-    if full := full_store(text):
-        return full
     if any(document["stage"] == "fetch" for document in stages):
         return SourceUnavailable(str(pinned.source), message)
     if _ENDLESS in text:
@@ -268,8 +268,6 @@ def _timed_out(account: Account, code: int | None, time_limit: int) -> BuildTime
 
 
 def _not_built(account: Account, code: int, text: str) -> NixeryError:
-    if full := full_store(text):
-        return full
     path, said = _failed_derivation(account.errors)
     if path is None and (rejected := _rejected(text)) is not None:
         return rejected

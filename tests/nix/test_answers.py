@@ -398,6 +398,17 @@ def test_time_outs_that_end_nix(version: str, code: int | None) -> None:
     assert (failed.derivation, failed.seconds, failed.silent) == ("hangs-1.0", 3, False)
 
 
+def test_time_outs_of_evaluation() -> None:
+    """A builder that evaluation waits for may run out of time as well."""
+    text = f"error: building of '{DRV}^out' from .drv file timed out after 5 seconds\n… {SET}"
+    failed = error(Said(0, text), code=None)
+    assert isinstance(failed, errors.BuildTimedOut)
+    assert failed.derivation == "x-1.0"
+    assert isinstance(
+        error(Said(0, f"error: timed out after 5 seconds\n… {SET}")), errors.EvaluationFailed
+    )
+
+
 @pytest.mark.parametrize(("version", "silent"), [("2.8", True), ("2.26", True), ("2.34", False)])
 def test_silent_builders(version: str, silent: bool) -> None:
     """Nix's own limits are told, as far as a version says which one it was."""

@@ -16,6 +16,8 @@ _QUOTED = re.compile(rf"(?<=[{_OPENS}])(?:file:(?://)?)?(/[^{_CLOSES}\n]+)(?=[{_
 _BARE = re.compile(
     rf"(?<![\w.~/:@%+…-])(?:[a-z]{{1,10}}\+)?(?:(?:file:(?://)?)|path:)?(/[^\s{_CLOSES}:;,()<>{{}}|=]+)"
 )
+# Where it was, said beside what was wrong: "Read-only file system (/srv/images/x)".
+_ASIDE = re.compile(r" \(/[^()\n]*\)")
 _HASHED = re.compile(rf"{STORE}/[0-9a-z]{{32}}-")
 # Where something is said to be, at the end of a sentence, in whatever quotes.
 _AT = re.compile(rf" at (?:[{_OPENS}]/[^{_CLOSES}\n]*[{_CLOSES}]*|/\S+)$", re.MULTILINE)
@@ -26,7 +28,7 @@ def hide_paths(text: str) -> str:
     """A text that names the files of this machine by their last steps only."""
     if "/" not in text:
         return text
-    text = _QUOTED.sub(lambda match: _last_step(match[1]), text)
+    text = _QUOTED.sub(lambda match: _last_step(match[1]), _ASIDE.sub("", text))
     return _BARE.sub(lambda match: _last_step(match[1]), text)
 
 

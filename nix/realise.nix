@@ -121,4 +121,4 @@ let
     else refuse { error = "set"; kind = article.${typeOf set}; };
 in
 # seq: all names are looked up before the first derivation is written to the store.
-seq hits (builtins.trace (say { found = map (hit: hit.said) hits; }) (concatMap (hit: hit.derivations) hits))
+seq hits (builtins.trace (say { found = map (hit: hit.said) hits; library = set ? library; }) (concatMap (hit: hit.derivations) hits))

@@ -93,14 +93,17 @@ class Registry:
         disk = settings.disk
         kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.nix_keep_days)
         self._collector = Collector(reactor, commands, kept, disk.nix_min_free)
-        limit = settings.nix_timeout
-        self._nix = Nix(reactor, commands, self._sources, expressions, state, limit, kept)
+        limit, traces = settings.nix_timeout, settings.traces
+        self._nix = Nix(reactor, commands, self._sources, expressions, state, limit, kept, traces)
         self._storage = make_storage(reactor, self._agent, settings, environ)
         self._packers = Packers(reactor, reactor, settings.packers)
         folders = {"state": state, "nix": store or "/nix/store"}
         if settings.bucket is None:
             folders["storage"] = settings.storage_path
-        self._watchers = Watchers(reactor, self._storage, self._provenance, commands, folders)
+        private = settings.operations is not None
+        self._watchers = Watchers(
+            reactor, self._storage, self._provenance, commands, folders, private
+        )
         limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
         folder = os.path.join(state, "history")
         self._history = History(reactor, folder, limits, on_end=self._watchers.built)

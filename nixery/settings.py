@@ -71,6 +71,7 @@ class Settings:
     :param revision_ttl: seconds.
     :param stale_if_error: whether old revisions serve while the source can't be reached.
     :param pages: one of :data:`nixery.variables.PAGES`.
+    :param traces: whether clients are told Nix's traces, source lines and paths.
     :param tls: paths of the certificate and its key, if TLS is spoken.
     :param proxies: addresses and networks of those that are believed.
     :param access: where it is written who may pull what.
@@ -100,6 +101,7 @@ class Settings:
     revision_ttl: float
     stale_if_error: bool
     pages: str
+    traces: bool
     history_days: float
     history_size: int
     tls: tuple[str, str] | None
@@ -146,6 +148,7 @@ class Settings:
             revision_ttl=values["NIXERY_REVISION_TTL"],
             stale_if_error=values["NIXERY_STALE_IF_ERROR"] == "on",
             pages=values["NIXERY_PAGES"],
+            traces=values["NIXERY_TRACES"] == "on",
             history_days=values["NIXERY_HISTORY_DAYS"],
             history_size=values["NIXERY_HISTORY_SIZE"],
             tls=(values["NIXERY_TLS_CERT"], values["NIXERY_TLS_KEY"])

@@ -209,6 +209,13 @@ VARIABLES = (
         "all",
     ),
     Variable(
+        "NIXERY_TRACES",
+        "Whether clients are told Nix's traces, with source lines and paths of this machine, or "
+        "the log alone is: on or off.",
+        one_of("on", "off"),
+        "off",
+    ),
+    Variable(
         "NIXERY_HISTORY_DAYS",
         "Days that a build's history is kept.",
         number(0, 36500, float),

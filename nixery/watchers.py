@@ -39,10 +39,12 @@ class Watchers:
         provenance: Callable[[], Awaitable[Provenance]],
         commands: Commands,
         folders: Mapping[str, str],
+        private: bool,
     ) -> None:
         """
         :param provenance: has the package source tell its revision; cancelling it ends nothing.
         :param folders: name → path of what the daemon writes to.
+        :param private: whether operators alone can ask how the parts are.
         """
         self.metrics = Metrics(version("nixery"))
         self._lag = LagMeter(reactor, self.metrics.late)
@@ -59,7 +61,7 @@ class Watchers:
             "disk": disk_check(reactor, folders),
         }
         self.readiness = Readiness(reactor, checks)
-        self.operations = Operations(self.readiness, self.metrics.registry)
+        self.operations = Operations(self.readiness, self.metrics.registry, private)
 
     def built(self, record: Record) -> None:
         """A build has ended."""

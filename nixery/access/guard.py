@@ -1,12 +1,14 @@
 """Who may pull what, by the rules and credentials of the moment."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import attrs
 
 from nixery.access.credentials import Credentials
 from nixery.model.access import ANONYMOUS, Rules, Who
 from nixery.model.errors import Denied, Unauthorized
+from nixery.model.image import official_name
 
 _NOT_FOR_THIS = "the credentials do not cover this image"
 
@@ -40,16 +42,34 @@ class Guard:
         by_tokens = self.credentials is not None and self.credentials.verifier() is not None
         return self.rules is not None or by_tokens
 
-    def permit(self, who: Who, name: str, tag: str | None) -> None:
+    def permit(self, who: Who, name: str, tag: str | None) -> str:
         """Let someone pull an image.
 
         :param tag: none for what is named by its digest.
-        :raises Denied: if they may not.
+        :return: the name as which it may be pulled: ``NAME`` for a ``library/NAME`` that may not
+            be, whatever is named ``library`` in the set.
+        :raises Denied: if the client may not.
         :raises Unauthorized: if better credentials are needed.
         :raises NameInvalid: if that is no name of an image.
         """
+        try:
+            self._demand(who, {name}, name, tag)
+        except (Denied, Unauthorized):
+            official = official_name(name)
+            if not official:
+                raise
+            with suppress(Denied, Unauthorized):
+                self._demand(who, {name, official}, official, tag)
+                return official
+            raise
+        return name
+
+    def _demand(self, who: Who, granted: set[str], name: str, tag: str | None) -> None:
+        """
+        :param granted: names of which credentials for one are good enough.
+        """
         if who.grants is not None:
-            if name not in who.grants and not self._is_for_anybody(name, tag):
+            if granted.isdisjoint(who.grants) and not self._is_for_anybody(name, tag):
                 raise Unauthorized(_NOT_FOR_THIS)
         elif who.name is None and not self.anonymous_may:
             raise Unauthorized()

@@ -18,8 +18,9 @@ from nixery.coalesce import Coalescer
 from nixery.interfaces import IBuilder, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import (
+    ImageInvalid,
     ImageTimedOut,
-    NameInvalid,
+    NixeryError,
     NotAPackage,
     ShuttingDown,
     UnknownPackage,
@@ -86,10 +87,12 @@ class Builder:
     ) -> Pull:
         if len(image.own) > (most := self._limits.packages):
             reason = f"it names {len(image.own)} packages, {most} are allowed"
-            raise NameInvalid(image.name, reason)
+            raise ImageInvalid(image.name, reason)
         pinned = await self._resolve(image.tag, client)
-        key = image_key(image, pinned, self._maker.budget, self._maker.layers.packer)
+        key = self._key(image, pinned)
         manifest = await self._cache.manifest(key)
+        if manifest is None and (official := image.official) is not None:
+            manifest = await self._official(key, official, pinned, on_build, client, request)
         if manifest is None:
             manifest = await self._wait(key, image, pinned, on_build, client, request)
         provenance = _provenance(pinned)
@@ -114,6 +117,41 @@ class Builder:
 
     def _resolve(self, tag: str, client: str = "") -> Deferred[PinnedSource]:
         return self._resolving.join(tag, lambda: self._resolver.resolve(tag, client))
+
+    def _key(self, image: Image, pinned: PinnedSource) -> str:
+        return image_key(image, pinned, self._maker.budget, self._maker.layers.packer)
+
+    async def _official(
+        self,
+        alias: str,
+        image: Image,
+        pinned: PinnedSource,
+        on_build: OnBuild | None,
+        client: str,
+        request: str,
+    ) -> Manifest | None:
+        """The manifest of ``NAME``, which ``library/NAME`` was asked for: the same build as that
+        of any other who asks for it.
+
+        :param alias: the image key of the latter, which stands for the former from then on.
+        :return: nothing if the set has something named ``library``.
+        """
+        libraries, key = self._maker.libraries, self._key(image, pinned)
+        manifest = None
+        while (known := libraries.get(pinned, image.system)) is None:
+            # A build that has begun may find it among what other instances have made.
+            libraries.want(pinned, image.system)
+            try:
+                manifest = await self._wait(key, image, pinned, on_build, client, request)
+            finally:
+                libraries.forget(pinned, image.system)
+        if known:
+            return None
+        manifest = manifest or await self._cache.manifest(key)
+        if manifest is None:
+            manifest = await self._wait(key, image, pinned, on_build, client, request)
+        await self._cache.remember_key(alias, manifest.digest)
+        return manifest
 
     def _wait(
         self,
@@ -164,7 +202,7 @@ class Builder:
         except BaseException as error:
             derivation = getattr(error, "derivation", None)
             told = error if self._hints else _without_hints(error)
-            record.failed(_reason(told), derivation, type(error).__name__)
+            record.failed(_reason(told), derivation, type(error).__name__, _in_full(error))
             self._failures.note(key, error, record.id)
             raise
         finally:
@@ -199,7 +237,7 @@ class Builder:
         lease = await self._storage.lease(key)
         try:
             manifest = await self._cache.manifest(key, again=True)
-            if manifest is None:
+            if manifest is None or self._maker.libraries.is_wanted(pinned, image.system):
                 manifest = await self._maker.make(image, pinned, emit)
                 await self._cache.remember_manifest(key, manifest, _provenance(pinned))
             return manifest
@@ -223,6 +261,11 @@ def _without_hints(error: BaseException) -> BaseException:
 
 def _reason(error: BaseException) -> str:
     """What people are told of a build that did not end well."""
+    return _in_full(error.public() if isinstance(error, NixeryError) else error)
+
+
+def _in_full(error: BaseException) -> str:
+    """What the operator is told of it."""
     if isinstance(error, CancelledError):
         error = ShuttingDown()
     return str(error) or type(error).__name__

@@ -119,9 +119,13 @@ class Cache:
             "digest": str(manifest.digest),
         }
         await self.write(_provenance_key(manifest.digest), origin)
-        await self.write(f"manifests/{image_key}", {"digest": str(manifest.digest)})
         self._by_digest.put(str(manifest.digest), manifest)
-        self._by_key.put(image_key, manifest.digest)
+        await self.remember_key(image_key, manifest.digest)
+
+    async def remember_key(self, image_key: str, digest: Digest) -> None:
+        """Know a manifest that is stored by an image key from then on."""
+        await self.write(f"manifests/{image_key}", {"digest": str(digest)})
+        self._by_key.put(image_key, digest)
 
     async def layer(self, layer_key: str) -> Layer | None:
         """The layer of a layer key, if its blob is stored."""

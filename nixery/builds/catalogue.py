@@ -109,20 +109,21 @@ class Catalogue:
         except CancelledError:
             raise
         except NixeryError as error:
-            self._failed(str(error))
+            self._failed(str(error.public()), str(error))
         except Exception as error:
             self._log.failure("the package search can't be brought up to date")
-            self._failed(f"something went wrong here; it was logged ({type(error).__name__})")
+            reason = f"something went wrong here; it was logged ({type(error).__name__})"
+            self._failed(reason, reason)
         else:
             self._failures, self._fault = 0, ""
             self._due = self._reactor.seconds() + LOOK_AGAIN
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, in_full: str) -> None:
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(self._failures, 10))
         self._failures += 1
         self._fault = reason
         self._due = self._reactor.seconds() + wait
-        self._log.warn("no package search of this revision: {reason}", reason=reason)
+        self._log.warn("no package search of this revision: {reason}", reason=in_full)
 
     async def _make(self) -> None:
         """Have the index that there is to have: an older one until that is done."""

@@ -20,6 +20,7 @@ from nixery.model.events import (
     Realised,
     Resolved,
     Said,
+    Traced,
 )
 
 _LONGEST = 1000  # characters of a line; Nix's traces have many more
@@ -52,15 +53,21 @@ class Journal:
 
     def emit(self, event: Event) -> None:
         """Take an event."""
-        words = describe(event)
-        if words is None:
-            return
-        kind = type(event)
+        if isinstance(event, Traced):
+            lines = [line for line in event.text.splitlines() if line.strip()]
+            for line in lines[: _MOST + 1]:
+                self._count(Traced, f"Nix in full: {line}")
+        elif (words := describe(event)) is not None:
+            self._count(type(event), words)
+
+    def _count(self, kind: type[Event], words: str) -> None:
+        """Tell it, unless there were too many of its kind."""
         self._told[kind] += 1
         if self._told[kind] <= _MOST:
             self._tell(words)
         elif self._told[kind] == _MOST + 1:
-            self._tell("more of the same is in the build's history alone")
+            where = "left out" if kind is Traced else "in the build's history alone"
+            self._tell(f"more of the same is {where}")
 
     def done(self, digest: str) -> None:
         """The build succeeded."""

@@ -8,6 +8,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.builds.gather import gather
 from nixery.builds.layers import Contents, LayerMaker
+from nixery.builds.library import Libraries
 from nixery.builds.using import Using
 from nixery.interfaces import INix, IResolver, IStorage
 from nixery.model.closure import Realisation, closure_size
@@ -46,7 +47,10 @@ class IMakerReactor(IReactorThreads, IReactorTime):
 
 
 class ImageMaker:
-    """Makes images, and remembers nothing of them but their blobs."""
+    """Makes images, and remembers nothing of them but their blobs.
+
+    :ivar libraries: what is known of the sets that images were made of.
+    """
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class ImageMaker:
         """
         self.layers = layers
         self.budget = budget
+        self.libraries = Libraries()
         self._reactor = reactor
         self._resolver = resolver
         self._nix = nix
@@ -81,6 +86,7 @@ class ImageMaker:
         emit(Resolved(str(pinned.source), pinned.revision))
         emit(Evaluating())
         realisation = await self._realise(image, pinned, emit)
+        self.libraries.note(pinned, image.system, realisation.has_library)
         try:
             size = sum(node["size"] for node in realisation.graph.values())
             emit(Realised(len(realisation.graph), size))

@@ -14,7 +14,7 @@ from nixery.builds.summary import Head, Summary
 from nixery.builds.tail import Bounds, Tail
 from nixery.builds.timing import Timing
 from nixery.model.event_json import line
-from nixery.model.events import Asked, Done, Event, Failed, LogLine
+from nixery.model.events import Asked, Done, Event, Failed, LogLine, Traced
 
 
 class Record:
@@ -81,7 +81,8 @@ class Record:
             return
         if not isinstance(event, LogLine):  # there may be millions of them
             self._journal.emit(event)
-        self._take(event)
+        if not isinstance(event, Traced):
+            self._take(event)
 
     def done(self, digest: str) -> None:
         """The build succeeded.
@@ -91,14 +92,21 @@ class Record:
         self._journal.done(digest)
         self._end(Done(digest), state="done", digest=digest)
 
-    def failed(self, reason: str, derivation: str | None = None, outcome: str = "failed") -> None:
+    def failed(
+        self,
+        reason: str,
+        derivation: str | None = None,
+        outcome: str = "failed",
+        in_full: str | None = None,
+    ) -> None:
         """The build failed.
 
         :param outcome: the kind of failure, in a word.
         :param derivation: the one that failed to build, if one did.
+        :param in_full: the reason with what the daemon's log alone is told; none for the same.
         """
         self.outcome = outcome
-        self._journal.failed(reason, outcome)
+        self._journal.failed(in_full or reason, outcome)
         self._end(Failed(reason, derivation), state="failed", error=reason)
 
     def saved(self) -> Deferred[None]:

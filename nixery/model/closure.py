@@ -58,11 +58,13 @@ class Realisation:
     :param roots: one for each package, in the order of their names.
     :param graph: the closure of all roots.
     :param guard: what keeps the store paths from garbage collection until it is released.
+    :param has_library: whether the set has something named ``library``.
     """
 
     roots: tuple[Root, ...]
     graph: Graph
     guard: str
+    has_library: bool
 
     @property
     def paths(self) -> list[str]:

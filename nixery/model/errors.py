@@ -1,20 +1,47 @@
 """What can go wrong on an image's way, as exceptions that carry the facts.
 
-``str(error)`` is a complete sentence for the person who asked; which status and code the
+``str(error)`` is a complete sentence; which status and code the
 registry protocol gives it is decided in :mod:`nixery.web.answers` alone.
 """
 
+import copy
 from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import attrs
 
+from nixery.model.paths import hide_paths
+
 
 class NixeryError(Exception):
-    """Anything that Nixery itself has to say about a request that can't be met."""
+    """Anything that Nixery itself has to say about a request that can't be met.
+
+    ``str(error)`` may name files of this machine: it is for the operator. Clients are told what
+    :meth:`public` says.
+    """
+
+    _of_machine: ClassVar[tuple[str, ...]] = ()
+    """The fields that hold words of Nix, git or the operating system."""
+
+    def public(self) -> Self:
+        """The same without paths of this machine."""
+        shown = copy.copy(self)
+        for name in self._of_machine:
+            setattr(shown, name, hide_paths(getattr(self, name)))
+        return shown
+
+    @property
+    def cause(self) -> str:
+        """What it says without the end of a log that it quotes."""
+        return str(self)
 
 
 def _either(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " or " + names[-1] if len(names) > 1 else "".join(names)
+
+
+def _end_of(log: Sequence[str]) -> str:
+    return "; the end of its log:\n" + "\n".join(log) if log else ""
 
 
 # --- what was asked for -------------------------------------------------------------------
@@ -29,6 +56,11 @@ class NameInvalid(NixeryError):
 
     def __str__(self) -> str:
         return f"the image name {self.name[:80]!r} is not valid: {self.reason}"
+
+
+@attrs.define
+class ImageInvalid(NameInvalid):
+    """The name is within the grammar, but no image can be made for it."""
 
 
 @attrs.define
@@ -243,8 +275,10 @@ class EvaluationFailed(NixeryError):
     """The package set refused, or failed, to evaluate.
 
     :param message: the set's own words, without colours and without a trace.
-    :param trace: the whole of what Nix said.
+    :param trace: the whole of what Nix said; empty unless the operator has it shown.
     """
+
+    _of_machine = ("message",)
 
     message: str
     trace: str = ""
@@ -275,26 +309,39 @@ class BuildFailed(NixeryError):
     :param log: the last lines of its build log.
     """
 
+    _of_machine = ("reason",)
+
     derivation: str
     reason: str
     log: Sequence[str] = ()
 
+    @property
+    def cause(self) -> str:
+        return f"{self.derivation} failed to build: {self.reason}"
+
     def __str__(self) -> str:
-        tail = "; the end of its log:\n" + "\n".join(self.log) if self.log else ""
-        return f"{self.derivation} failed to build: {self.reason}{tail}"
+        return self.cause + _end_of(self.log)
 
 
 @attrs.define
 class BuildTimedOut(NixeryError):
-    """A derivation took longer than ``NIX_TIMEOUT`` seconds."""
+    """A derivation took longer than ``NIX_TIMEOUT`` seconds, or what Nix's own settings allow.
+
+    :param silent: whether it was stopped because it printed nothing for so long.
+    """
 
     derivation: str
     seconds: int
     log: Sequence[str] = ()
+    silent: bool = False
+
+    @property
+    def cause(self) -> str:
+        did = "printed nothing for" if self.silent else "did not finish within"
+        return f"{self.derivation} {did} {self.seconds} s and was stopped"
 
     def __str__(self) -> str:
-        tail = "; the end of its log:\n" + "\n".join(self.log) if self.log else ""
-        return f"{self.derivation} did not finish within {self.seconds} s and was stopped{tail}"
+        return self.cause + _end_of(self.log)
 
 
 # --- what the service itself says ---------------------------------------------------------
@@ -303,6 +350,8 @@ class BuildTimedOut(NixeryError):
 @attrs.define
 class SourceUnavailable(NixeryError):
     """The package source can't be reached or read at the moment."""
+
+    _of_machine = ("reason",)
 
     source: str
     reason: str
@@ -324,6 +373,8 @@ class SourceChanged(NixeryError):
 @attrs.define
 class NixUnavailable(NixeryError):
     """Nix itself could not do its work: not installed, killed, its store unusable."""
+
+    _of_machine = ("reason",)
 
     reason: str
 
@@ -394,6 +445,8 @@ class PackingFailed(NixeryError):
     :param path: the store path or file that it failed on, where there is one.
     """
 
+    _of_machine = ("path", "reason")
+
     path: str
     reason: str
 
@@ -421,6 +474,8 @@ class StorageFull(NixeryError):
 @attrs.define
 class StorageUnavailable(NixeryError):
     """The storage can't be reached, or refuses its work."""
+
+    _of_machine = ("reason",)
 
     reason: str
 

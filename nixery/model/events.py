@@ -143,6 +143,13 @@ class Said:
 
 
 @attrs.frozen
+class Traced:
+    """All that Nix said, with traces, source lines and paths: for the daemon's log alone."""
+
+    text: str
+
+
+@attrs.frozen
 class Realised:
     """All packages are built, or fetched, with their closure.
 
@@ -262,6 +269,7 @@ Event = (
     | FetchStarted
     | FetchProgress
     | Said
+    | Traced
     | Realised
     | Measured
     | Collided

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from nixery.model.errors import NameInvalid, TagInvalid
+from nixery.model.errors import ImageInvalid, NameInvalid, TagInvalid
 from nixery.model.tags import LATEST, TAG
 
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
@@ -36,6 +36,9 @@ ALWAYS = ("cacert", "iana-etc")
 
 AMD64 = "x86_64-linux"
 ARM64 = "aarch64-linux"
+LIBRARY = "library"
+"""What docker's own registry has before the names of official images, and some clients put before
+every single name."""
 META = ("shell", "ci", "user", "arm64")
 """Names of a first component that stand for no package."""
 
@@ -83,6 +86,13 @@ class Image:
         return ["ci"] if self.ci else ["shell"] if self.shell else []
 
     @property
+    def official(self) -> "Image | None":
+        """The image without ``library``, if that may be what a client has put there."""
+        if LIBRARY not in self.packages or len(self.packages) != 2 or self.system != AMD64:
+            return None
+        return attrs.evolve(self, packages=tuple(p for p in self.packages if p != LIBRARY))
+
+    @property
     def name(self) -> str:
         """A repository name that asks for this image: the shortest one, in sorted order."""
         others = {"user": self.user, "arm64": self.system == ARM64}
@@ -98,7 +108,8 @@ class Image:
 def parse_image(name: str, tag: str) -> Image:
     """Read the name and the tag of a manifest request.
 
-    :raises NameInvalid: if the name is outside the grammar, too long, or names no package.
+    :raises NameInvalid: if the name is outside the grammar or too long; ``ImageInvalid`` if it
+        names no package, or a meta-package behind one.
     :raises TagInvalid: if the tag is outside the grammar.
     """
     if not TAG.fullmatch(tag):
@@ -106,13 +117,15 @@ def parse_image(name: str, tag: str) -> Image:
     components = parse_name(name)
     meta = list(_leading_meta(components))
     named = set(components[len(meta) :])
+    if (official := official_name(name)) in META:
+        return parse_image(official, tag)
     if misplaced := sorted(named.intersection(META)):
-        raise NameInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
+        raise ImageInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
     ci = "ci" in meta
     shell = "shell" in meta or ci
     packages = sorted({*named, *(SHELL if shell else ()), *(CI if ci else ())})
     if not packages:
-        raise NameInvalid(name, "it names no package")
+        raise ImageInvalid(name, "it names no package")
     return Image(
         packages=tuple(packages),
         tag=tag,
@@ -167,6 +180,15 @@ def exact_image_name(attribute: str) -> str:
     name = image_name(attribute)
     places = [str(n) for n, letter in enumerate(attribute.lstrip("_"), 1) if letter.isupper()]
     return f"{name}--{'-'.join(places)}" if name and places else name
+
+
+def official_name(name: str) -> str:
+    """What ``library/NAME`` stands for: ``NAME``.
+
+    :return: nothing (the empty text) for all other names.
+    """
+    library, _, rest = name.partition("/")
+    return rest if library == LIBRARY and "/" not in rest and rest != LIBRARY else ""
 
 
 def image_name(attribute: str) -> str:

@@ -16,7 +16,7 @@ NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"
 
 # Without the scheme: to look for one takes time that grows with the square of a word's length.
 _URL = re.compile(r"://[^\s'\"]+")
-_LOCAL = re.compile(r"(?:(?:git\+)?file://|path:)?(/[^?#]*)")
+_LOCAL = re.compile(r"(?:(?:[a-z]+\+)?file:(?://[^/?#]*)?|path:)?(/[^?#]*)")
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # What flake references say in their queries.

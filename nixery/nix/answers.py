@@ -7,6 +7,7 @@ what names a derivation or a known fault of the machine is understood.
 import re
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import attrs
@@ -27,18 +28,20 @@ from nixery.model.errors import (
 )
 from nixery.model.events import BuildStarted, BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import Image, exact_image_name, image_name
+from nixery.model.paths import without_place
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
 from nixery.model.text import plain
+from nixery.nix.events import Failing
 from nixery.nix.faults import full_store
 from nixery.nix.marks import fits, marked, without_marked
+from nixery.nix.words import ends, first_words, printable
 
 TAIL = 20
 """Lines of a failed derivation's log that its error quotes."""
 _LINE = 400
 _INSIDE = 5
 _ERRORS_KEPT = 50
-_ERROR_ENDS = 10_000
 _STAGES_KEPT = 100
 # With the output that was wanted of it: X.drv!out, and since 2.15 X.drv^out.
 _DERIVATION = re.compile(r"'(/nix/store/[0-9a-z]{32}-[^'!^]+\.drv)(?:[!^][^']*)?'")
@@ -46,18 +49,22 @@ _FOR_ANOTHERS_SAKE = (
     *("dependencies of derivation", "dependency failed", "dependencies failed"),
     "error: build of ",
 )
-# An output that Nix looks at, in a builder's own root at times, and does not take.
+# An output that Nix looks at, in a builder's own root at times, and does not take. 2.34 has
+# double quotes around some paths.
 _REJECTED = re.compile(
-    r"'(?P<path>[^']*)'(?: for output '[^']+')?"
-    r"(?: has (?P<type>an unsupported type)|; rejecting this build output)"
+    r"['\"](?P<path>[^'\"]*)['\"](?: for output '[^']+')?"
+    r"(?: has (?P<type>an unsupported type)|; rejecting this build output"
+    r"| is not allowed to refer to the following paths:(?P<paths>(?:\s+/\S+)+))"
 )
 _OUTPUT = re.compile(r".*/nix/store/[0-9a-z]{32}-(?P<name>[^/]+)(?P<file>/.*)?", re.DOTALL)
 _ENDLESS = "stack overflow (possible infinite recursion)"
 _TIMED_OUT = 101  # an exit code of nix-build
+_TIMED_OUT_AFTER = re.compile(r"timed out after ([0-9]{1,9}) seconds( of silence)?")
+_REASON_LINES, _REASON_LENGTH = 20, 1000
+# What newer versions add to a reason: outputs, and the log, of which we have the end.
+_BESIDES = ("Output paths:", "Last ", "last ", "For full logs", "note: ")
 # What is of level 0 and no error: advice, and what a set traces.
 _NO_ERROR = ("(use '--show-trace'", "trace: ")
-# Newer versions say what was wrong behind the trace; 2.8 says it in the first line.
-_BEHIND_TRACE = re.compile(r"\Aerror:[ ]*\n.*?^[ ]*(error: .*)", re.DOTALL | re.MULTILINE)
 # What the expression says. Other text between such marks is a package set's own.
 _FOUND = {
     "found": [
@@ -65,7 +72,8 @@ _FOUND = {
             **{"package": str, "attribute": [str], "name": str},
             **{"path": str, "others": [str], "program": str},
         }
-    ]
+    ],
+    "library": bool,
 }
 _REFUSED: dict[str, Any] = {
     "missing": {"package": str, "at": [str], "names": [str]},
@@ -87,11 +95,13 @@ class Account:
     It is bounded, whatever a package prints.
 
     :param mark: what ``realise.nix`` says stands between two of these.
+    :param has_library: whether the set has something named ``library``.
     :param stages: what evaluation was at when it failed.
     """
 
     mark: str
     found: list[dict[str, Any]] | None = None
+    has_library: bool = True
     refused: dict[str, Any] | None = None
     errors: list[str] = attrs.Factory(list)
     stages: list[dict[str, Any]] = attrs.Factory(list)
@@ -99,8 +109,9 @@ class Account:
     timed_out: str | None = None
     _building: set[str] = attrs.Factory(set)
     _stopped: str | None = None
+    _failing: bool = False
 
-    def note(self, event: Event) -> list[Event]:
+    def note(self, event: Event | Failing) -> list[Event]:
         """Take an event.
 
         :return: the events that others should see instead of it.
@@ -108,12 +119,16 @@ class Account:
         match event:
             case LogLine(derivation=derivation, line=line):
                 tail = self.tails.setdefault(derivation, deque(maxlen=TAIL))
-                tail.append(_printable(plain(line[: 10 * _LINE]))[:_LINE])
+                tail.append(printable(plain(line[: 10 * _LINE]))[:_LINE])
             case BuildStarted(derivation=derivation):
                 self._building.add(derivation)
+            case Failing():
+                self._failing, self._stopped = True, None
+                return []
             case BuildStopped(derivation=derivation):
                 self._building.discard(derivation)
-                self._stopped = derivation
+                if self._stopped is None or not self._failing:
+                    self._stopped = derivation
             case Said(text=text):
                 return self._said(event, text)
         return [event]
@@ -121,7 +136,7 @@ class Account:
     def _said(self, event: Said, text: str) -> list[Event]:
         for document in marked(text, self.mark):
             if fits(document, _FOUND):
-                self.found = document["found"]
+                self.found, self.has_library = document["found"], document["library"]
                 return [
                     Found(f["package"], ".".join(f["attribute"]), f["name"]) for f in self.found
                 ]
@@ -131,12 +146,12 @@ class Account:
             if fits(document, _STAGE) and len(self.stages) < _STAGES_KEPT:
                 self.stages.append(document)
         if "timed out after" in text and not _DERIVATION.search(text):
-            # Nix 2.34 does not say which one it was: the one that it stopped just before.
+            # Nix 2.34 does not say which one it was: the first that failed.
             self.timed_out = self._stopped
         # What Nix says with its last breath, such as of its stack's end, has no level.
         is_error = event.level == 0 and not text.startswith(_NO_ERROR)
         if len(self.errors) < _ERRORS_KEPT and (is_error or text.startswith("error: ")):
-            self.errors.append(_ends(without_marked(text, self.mark)))
+            self.errors.append(ends(without_marked(text, self.mark)))
         return [event]
 
     def outgrown(self, limit: int) -> MemoryExceeded:
@@ -171,23 +186,35 @@ class Account:
 
 
 def failure(
-    account: Account, code: int | None, image: Image, pinned: PinnedSource, time_limit: int
+    account: Account,
+    code: int | None,
+    image: Image,
+    pinned: PinnedSource,
+    time_limit: int,
+    traces: bool = False,
 ) -> NixeryError:
     """Why Nix failed.
 
     It may take a second where it looks for names: not for the reactor's thread.
 
-    :param code: the exit code of ``nix-build``, or nothing if it was killed.
+    :param code: the exit code of ``nix-build``, or nothing if a signal ended it.
     :param time_limit: the seconds that a builder may run.
+    :param traces: whether a failed evaluation is told with its trace.
     """
     text = "\n".join(account.errors)
     if account.refused is not None:
         return _refusal(account.refused, image)
+    if full := full_store(text):
+        return full
+    # 2.8 and 2.26 fail an assertion of their own when a builder runs out of time while another
+    # one runs: they have said so before. Evaluation may need builders too.
+    if (late := _timed_out(account, code, time_limit)) is not None:
+        return late
     if code is None:
         return NixUnavailable("it was killed")
     if account.found is None:
-        return _not_evaluated(text, account.stages, pinned)
-    return _not_built(account, code, text, time_limit)
+        return _not_evaluated(text, account.stages, pinned, traces)
+    return _not_built(account, code, text)
 
 
 def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
@@ -220,10 +247,10 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
             return EvaluationFailed(f"it is {document['kind']} and not an attribute set")
 
 
-def _not_evaluated(text: str, stages: list[dict[str, Any]], pinned: PinnedSource) -> NixeryError:
-    message = _first_words(text)
-    if full := full_store(text):
-        return full
+def _not_evaluated(
+    text: str, stages: list[dict[str, Any]], pinned: PinnedSource, traces: bool
+) -> NixeryError:
+    message = first_words(text)
     if any(document["stage"] == "fetch" for document in stages):
         return SourceUnavailable(str(pinned.source), message)
     if _ENDLESS in text:
@@ -232,34 +259,45 @@ def _not_evaluated(text: str, stages: list[dict[str, Any]], pinned: PinnedSource
         return NixUnavailable(message or "it gave no reason")
     package = next((d["package"] for d in stages if fits(d, {"package": str})), None)
     where = f"{package}: " if package and package not in message else ""
-    return EvaluationFailed(where + message, text)
+    return EvaluationFailed(where + message, text if traces else "")
 
 
-def _not_built(account: Account, code: int, text: str, time_limit: int) -> NixeryError:
-    if full := full_store(text):
-        return full
-    if account.timed_out is not None:
-        log = list(account.tails.get(account.timed_out, ()))
-        return BuildTimedOut(account.timed_out, time_limit, log)
+def _timed_out(account: Account, code: int | None, time_limit: int) -> BuildTimedOut | None:
+    """Which builder ran out of time, if that is what Nix says."""
+    path, said = _failed_derivation(account.errors)
+    derivation = account.timed_out
+    if derivation is None:
+        if path is None or not (code == _TIMED_OUT or _TIMED_OUT_AFTER.search(said)):
+            return None
+        derivation = store_name(path)
+    after = _TIMED_OUT_AFTER.search("\n".join(account.errors))
+    seconds = int(after[1]) if after else time_limit
+    silent = after is not None and after[2] is not None
+    return BuildTimedOut(derivation, seconds, list(account.tails.get(derivation, ())), silent)
+
+
+def _not_built(account: Account, code: int, text: str) -> NixeryError:
     path, said = _failed_derivation(account.errors)
     if path is None and (rejected := _rejected(text)) is not None:
         return rejected
     if path is None:
-        return NixUnavailable(_first_words(text) or f"it ended with exit code {code}")
+        return NixUnavailable(first_words(text) or f"it ended with exit code {code}")
     derivation = store_name(path)
-    log = list(account.tails.get(derivation, ()))
-    if code == _TIMED_OUT or "timed out after" in said:
-        return BuildTimedOut(derivation, time_limit, log)
-    return BuildFailed(derivation, _reason(said), log)
+    return BuildFailed(derivation, _reason(said), list(account.tails.get(derivation, ())))
 
 
 def _rejected(text: str) -> BuildFailed | None:
     """Why Nix did not take what was built, if that is what it says."""
     for match in _REJECTED.finditer(text):
-        if output := _OUTPUT.fullmatch(match["path"]):
-            fault = match["type"] or "a suspicious owner or permissions"
-            reason = f"Nix does not take its output: {output['file'] or 'it'} has {fault}"
-            return BuildFailed(output["name"], reason, [])
+        output = _OUTPUT.fullmatch(match["path"])
+        if output is None:
+            continue
+        if match["paths"]:
+            names = ", ".join(store_name(path) for path in match["paths"].split()[:_INSIDE])
+            return BuildFailed(output["name"], f"its output may not refer to {names}", [])
+        fault = match["type"] or "a suspicious owner or permissions"
+        reason = f"Nix does not take its output: {output['file'] or 'it'} has {fault}"
+        return BuildFailed(output["name"], reason, [])
     return None
 
 
@@ -276,41 +314,25 @@ def _failed_derivation(errors: Sequence[str]) -> tuple[str | None, str]:
 
 
 def _reason(text: str) -> str:
-    """Nix's words for a failure, without the paths and the log that some versions quote."""
-    words = _DERIVATION.sub(lambda m: store_name(m[1]), _first_words(text))
-    if match := re.search(r"^Reason: (.+?)\.?$", words, re.MULTILINE):  # since 2.29
-        words = match[1]
-    words = re.sub(r"^builder (?:for \S+ )?failed", "its builder failed", words)
-    words = re.sub(r" at '/[^']*'$", "", words)  # where on this machine: nobody else's business
-    return words.partition("\n")[0].removesuffix(";").strip()
+    """Nix's words for a failure in one line, without the paths and the log that some versions
+    quote."""
+    words = _DERIVATION.sub(lambda match: store_name(match[1]), first_words(text))
+    lines = [without_place(line.strip()) for line in words.splitlines()[:_REASON_LINES]]
+    if len(lines) > 1 and lines[1].startswith("Reason: "):  # since 2.29
+        lines = [lines[1].removeprefix("Reason: ").removesuffix("."), *lines[2:]]
+    first = re.sub(r"^builder (?:for \S+ )?failed", "its builder failed", lines[0])
+    first = re.sub(r" in fixed-output derivation \S+:$", ":", first).removesuffix(";")
+    others = (" ".join(line.split()) for line in takewhile(_belongs, lines[1:]) if line)
+    facts = ", ".join(others)
+    joint = "" if not facts else " " if first.endswith(":") else ": "
+    return (first + joint + facts)[:_REASON_LENGTH].strip()
 
 
-def _first_words(text: str) -> str:
-    """The message of an error: without its mark, its trace and its source excerpts."""
-    lines: list[str] = []
-    if behind := _BEHIND_TRACE.match(text):
-        text = text[behind.start(1) :]
-    for line in text.removeprefix("error:").splitlines():
-        stripped = line.strip()
-        if stripped.startswith(("…", "at ", "(use '--show-trace'")) and lines:
-            break
-        if stripped in ("error:", "error", "") and not lines:
-            continue
-        lines.append(stripped.removeprefix("error: "))
-    return _printable("\n".join(lines).strip())
+def _belongs(line: str) -> bool:
+    """Whether a line of an error still says why."""
+    return not line.startswith((*_BESIDES, ">"))
 
 
 def _refuses(document: dict[str, Any]) -> bool:
     shape = _REFUSED.get(document["error"])
     return shape is not None and fits(document, shape)
-
-
-def _ends(text: str) -> str:
-    """A text without the middle, if it is long: the message stands at one of its ends."""
-    if len(text) <= 2 * _ERROR_ENDS:
-        return text
-    return f"{text[:_ERROR_ENDS]}\n…\n{text[-_ERROR_ENDS:]}"
-
-
-def _printable(text: str) -> str:
-    return "".join(c for c in text if c.isprintable() or c in "\n\t")

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
+
 from nixery.model.closure import store_name
 from nixery.model.events import (
     BuildsPlanned,
@@ -30,6 +32,7 @@ _PREFIX = b"@nix "
 _SUBSTITUTE, _BUILD = 108, 105
 _LOG_LINE, _SET_PHASE = 101, 104
 _INFO = 3
+_BUILDS_ACTIVITY = 104
 _COPY_PATH, _PROGRESS, _SET_EXPECTED = 100, 105, 106
 _BUILDS = re.compile(r"(?:these (\d+) derivations|this derivation) will be built:")
 _SIZE = r"([0-9.]+) ([KMGTP]?i?B)"
@@ -41,14 +44,22 @@ _STEPS = 100
 _MEBIBYTE = 2**20
 
 
+@attrs.frozen
+class Failing:
+    """The first builder that has failed is the next that stops; those behind it are stopped for
+    its sake."""
+
+
 class EventParser:
     """Turns lines of standard error into events; it knows which builds are running."""
 
     def __init__(self) -> None:
         self._builds: dict[int, str] = {}
         self._copies = Copies()
+        self._counter: int | None = None
+        self._failing = False
 
-    def feed(self, line: bytes) -> Iterator[Event]:
+    def feed(self, line: bytes) -> Iterator[Event | Failing]:
         """The events of one line: none for what nobody needs, such as progress counters."""
         if not line.startswith(_PREFIX):
             yield from _said(1, line.decode("utf-8", "replace"))
@@ -65,7 +76,7 @@ class EventParser:
         ):
             yield from _said(1, line.decode("utf-8", "replace"))
 
-    def _parse(self, message: dict[str, Any]) -> Iterator[Event]:
+    def _parse(self, message: dict[str, Any]) -> Iterator[Event | Failing]:
         match message["action"]:
             case "msg":
                 yield from _message(message)
@@ -88,10 +99,16 @@ class EventParser:
             yield FetchStarted(path, hide_credentials(origin))
         elif message["type"] == _COPY_PATH:
             self._copies.start(message["id"])
+        elif message["type"] == _BUILDS_ACTIVITY:
+            self._counter = message["id"]
 
-    def _result(self, message: dict[str, Any]) -> Iterator[Event]:
+    def _result(self, message: dict[str, Any]) -> Iterator[Event | Failing]:
         derivation = self._builds.get(message["id"])
-        if derivation is None:
+        if message["type"] == _PROGRESS and message["id"] == self._counter:
+            if not self._failing and message["fields"][3] > 0:  # done, expected, running, failed
+                self._failing = True
+                yield Failing()
+        elif derivation is None:
             if message["type"] in (_PROGRESS, _SET_EXPECTED):
                 yield from self._copies.result(message["id"], message["type"], message["fields"])
         elif message["type"] == _LOG_LINE:

@@ -1,8 +1,12 @@
 """What is nobody's business, left out of Nix's words."""
 
 from nixery.model.closure import STORE
-from nixery.model.events import Event, Said
+from nixery.model.events import Event, FetchStarted, Planned, Said, Traced
+from nixery.model.paths import hide_paths, without_trace
 from nixery.model.source import Source, hide_place
+from nixery.nix.words import ends, first_words
+
+_ERROR = "error:"
 
 
 def without_place(source: Source, store: str | None, event: Event) -> Event:
@@ -14,3 +18,25 @@ def without_place(source: Source, store: str | None, event: Event) -> Event:
         return event
     text = event.text if store is None else event.text.replace(f"{store}{STORE}", STORE)
     return Said(event.level, hide_place(source, text))
+
+
+def disclosed(event: Event, traces: bool) -> list[Event]:
+    """The events that tell of one: what anybody may see, and what the daemon's log alone is told.
+
+    :param traces: whether the operator has traces, source lines and paths seen by anybody.
+    """
+    match event:
+        case FetchStarted(path=path, origin=origin):  # a binary cache may be a folder
+            return [FetchStarted(path, hide_paths(origin))]
+        case Planned(text=text):
+            return [Planned(hide_paths(text))]
+        case Said(level=level, text=text) if not traces:
+            short = ends(text)
+            if short.startswith(_ERROR):
+                told = f"{_ERROR} {hide_paths(first_words(short))}"
+            else:
+                told = hide_paths(without_trace(short))
+            shown: list[Event] = [Said(level, told)]
+            return shown if told == text else [*shown, Traced(text)]
+        case _:
+            return [event]

@@ -20,9 +20,9 @@ from nixery.model.image import Image, spellings
 from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands, request_options
-from nixery.nix.events import EventParser
+from nixery.nix.events import EventParser, Failing
 from nixery.nix.faults import state_faults
-from nixery.nix.hiding import without_place
+from nixery.nix.hiding import disclosed, without_place
 from nixery.nix.keeping import KeptRoots
 from nixery.nix.lines import OnLines
 from nixery.nix.marks import new_mark
@@ -50,13 +50,16 @@ class Nix:
         state: str,
         time_limit: int,
         kept: KeptRoots,
+        traces: bool = False,
     ) -> None:
         """
         :param expressions: the folder of ``realise.nix``.
         :param state: a folder for garbage collector roots.
         :param time_limit: seconds that a builder may run, and an evaluation.
         :param kept: keeps what was made for a while.
+        :param traces: whether Nix's traces, source lines and paths are told to anybody.
         """
+        self._traces = traces
         self._reactor = reactor
         self._commands = commands
         self._sources = sources
@@ -88,7 +91,7 @@ class Nix:
         except BaseException:
             shutil.rmtree(guard, ignore_errors=True)
             raise
-        return Realisation(roots, graph, guard)
+        return Realisation(roots, graph, guard, account.has_library)
 
     async def release(self, realisation: Realisation) -> None:
         await self._kept.keep(realisation.paths)
@@ -120,8 +123,10 @@ class Nix:
         if ended.outgrown:
             raise account.outgrown(self._commands.memory)
         if ended.code != 0:
-            limit = self._time_limit
-            raise await self._in_thread(lambda: failure(account, ended.code, image, pinned, limit))
+            limit, traces = self._time_limit, self._traces
+            raise await self._in_thread(
+                lambda: failure(account, ended.code, image, pinned, limit, traces)
+            )
         return account
 
     def _nix_build(
@@ -148,8 +153,11 @@ class Nix:
         def on_lines(lines: list[bytes]) -> None:
             for line in lines:
                 for event in parser.feed(line):
-                    for shown in account.note(without_place(source, self._commands.store, event)):
-                        emit(shown)
+                    if not isinstance(event, Failing):
+                        event = without_place(source, self._commands.store, event)
+                    for noted in account.note(event):
+                        for shown in disclosed(noted, self._traces):
+                            emit(shown)
             if account.found is not None:
                 evaluation.end()
 

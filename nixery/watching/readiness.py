@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.model.errors import NixeryError
+from nixery.model.paths import hide_paths
 
 LIMIT = 5.0
 """Seconds that a look may take."""
@@ -23,12 +24,17 @@ Check = Callable[[], Awaitable[str]]
 class Condition:
     """How one thing is.
 
-    :param remark: what is wrong with it, or to be said of it.
+    :param remark: what is wrong with it, or to be said of it, for operators.
     """
 
     name: str
     ok: bool
     remark: str = ""
+
+    @property
+    def told(self) -> str:
+        """The remark without paths of this machine, for anybody."""
+        return hide_paths(self.remark)
 
 
 class Readiness:

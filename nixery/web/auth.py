@@ -96,16 +96,17 @@ class Auth:
             self._challenge(request)
             raise Unauthorized(_TOKEN if self._guard.anonymous_may else "")
 
-    def permit(self, request: Request, name: str, tag: str | None = None) -> None:
+    def permit(self, request: Request, name: str, tag: str | None = None) -> str:
         """Let the sender of a request pull an image.
 
         :param tag: none for what is named by its digest.
-        :raises Denied: if they may not.
+        :return: the name as which it may be pulled: see :meth:`nixery.access.guard.Guard.permit`.
+        :raises Denied: if the client may not.
         :raises Unauthorized: if better credentials are needed.
         :raises NameInvalid: if that is no name of an image.
         """
         try:
-            self._guard.permit(_who_of(request), name, tag)
+            return self._guard.permit(_who_of(request), name, tag)
         except Unauthorized:
             self._challenge(request, ',error="insufficient_scope"')
             raise

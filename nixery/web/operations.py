@@ -27,8 +27,14 @@ class Operations(Resource):
 
     isLeaf = True
 
-    def __init__(self, readiness: Readiness, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, readiness: Readiness, registry: CollectorRegistry, private: bool = False
+    ) -> None:
+        """
+        :param private: whether operators alone can ask, so that they are told paths too.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
+        self._private = private
         self._readiness = readiness
         self._registry = registry
 
@@ -53,7 +59,8 @@ class Operations(Resource):
         def tell(conditions: list[Condition]) -> None:
             if left:
                 return
-            request.write(_readiness(request, conditions))
+            remarks = [each.remark if self._private else each.told for each in conditions]
+            request.write(_readiness(request, conditions, remarks))
             request.finish()
 
         left: list[object] = []
@@ -82,15 +89,19 @@ class OperationsSite(BoundedSite):
         super().__init__(operations, reactor, Bounds(limits))
 
 
-def _readiness(request: Request, conditions: Sequence[Condition]) -> bytes:
+def _readiness(request: Request, conditions: Sequence[Condition], remarks: Sequence[str]) -> bytes:
+    """Tell how everything is, with a remark about each."""
     status = 200 if all(condition.ok for condition in conditions) else 503
     if "application/json" in _accepted(request):
-        checks = {each.name: {"ok": each.ok, "remark": each.remark} for each in conditions}
+        checks = {
+            each.name: {"ok": each.ok, "remark": remark}
+            for each, remark in zip(conditions, remarks, strict=True)
+        }
         body = json.dumps({"ready": status == 200, "checks": checks}).encode("ascii")
         return _body(request, status, "application/json", body)
     lines = [
-        f"{each.name}: {'ok' if each.ok else 'not ok'}{', ' * bool(each.remark)}{each.remark}\n"
-        for each in conditions
+        f"{each.name}: {'ok' if each.ok else 'not ok'}{', ' * bool(remark)}{remark}\n"
+        for each, remark in zip(conditions, remarks, strict=True)
     ]
     return _text(request, status, "".join(lines))
 

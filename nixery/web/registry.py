@@ -95,17 +95,17 @@ class RegistryApi:
     async def manifest(self, request: Request, name: str, reference: str) -> bytes:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
-            self._permit(request, name)
+            permitted = self._permit(request, name)
             digest = Digest.parse(reference)
-            if not await self._is_for(request, name, digest):
+            if not await self._is_for(request, permitted, digest):
                 raise ManifestUnknown(str(digest))
             pull = await self._builder.stored_manifest(digest)
         elif _REFERRERS_TAG.fullmatch(reference):
             self._permit(request, name)
             raise ManifestUnknown(reference)
         else:
-            image = parse_image(name, reference)
-            self._auth.permit(request, name, reference)
+            parse_image(name, reference)  # what is no name is that for everybody
+            image = parse_image(self._auth.permit(request, name, reference), reference)
             on_build = partial(self._on_build, request)
             work = self._builder.manifest(image, on_build, holder_of(request), name_of(request))
             pull = await self._holding.hold(request, work)
@@ -119,9 +119,9 @@ class RegistryApi:
     @app.route("/v2/<path:name>/blobs/<string:digest>")
     async def blob(self, request: Request, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
-        self._permit(request, name)
+        permitted = self._permit(request, name)
         parsed = Digest.parse(digest)
-        if not await self._is_for(request, name, parsed):
+        if not await self._is_for(request, permitted, parsed):
             raise BlobUnknown(str(parsed))
         with self._pulls.loading(name, parsed):
             return await self._answer_blob(request, parsed)
@@ -179,10 +179,13 @@ class RegistryApi:
         if self._links:
             link_build(request, id)
 
-    def _permit(self, request: Request, name: str) -> None:
-        """Let through what is about a name, and may be known by whoever asks."""
+    def _permit(self, request: Request, name: str) -> str:
+        """Let through what is about a name, and may be known by whoever asks.
+
+        :return: the name as which it may be: see :meth:`nixery.access.guard.Guard.permit`.
+        """
         parse_name(name)
-        self._auth.permit(request, name)
+        return self._auth.permit(request, name)
 
     async def _is_for(self, request: Request, name: str, digest: Digest) -> bool:
         """Whether a digest is of an image of that name which the client may pull by some tag."""

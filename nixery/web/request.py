@@ -62,8 +62,8 @@ class RegistryRequest(Request):
 
     :ivar who: who sends it, once that is known.
     :ivar build: the ID of the build that its answer waited for, if it did.
-    :ivar error_code: the code of the error that it was answered with, if it was.
-    :ivar told: that error's message, in a line.
+    :ivar error_code: the precise code of the error that it was answered with, if it was.
+    :ivar told: that error's cause in a line, for the log.
     """
 
     who: Who = ANONYMOUS

@@ -114,6 +114,8 @@ def _outcome(request: RegistryRequest) -> str:
     status = request.code
     if status < 300 or status == 304:
         return "made" if request.build else "known"
+    if status == 400 and request.error_code.endswith("_UNKNOWN"):
+        return _OUTCOMES[404]  # for a client that prints nothing of a 404
     if status == 400:
         return "invalid" if request.error_code in _NOT_UNDERSTOOD else "failed"
     return _OUTCOMES.get(status, "invalid")

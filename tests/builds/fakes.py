@@ -44,6 +44,7 @@ class FakeNix:
     :ivar gate: while it is set, realising waits for it.
     :ivar error: what realising fails with.
     :ivar empty: while it is set, store paths have no files.
+    :ivar has_library: whether the set has something named ``library``.
     """
 
     folder: str
@@ -52,6 +53,7 @@ class FakeNix:
     gate: Deferred[None] | None = None
     error: NixeryError | None = None
     empty: bool = False
+    has_library: bool = False
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         self.asked.append(image)
@@ -68,7 +70,7 @@ class FakeNix:
         if not self.empty:
             for path in graph:
                 self._make(path)
-        return Realisation(roots, graph, f"guard of {image.name}")
+        return Realisation(roots, graph, f"guard of {image.name}", self.has_library)
 
     async def release(self, realisation: Realisation) -> None:
         self.released.append(realisation.guard)

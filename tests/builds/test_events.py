@@ -22,6 +22,7 @@ from nixery.model.events import (
     Planned,
     Resolved,
     Said,
+    Traced,
 )
 
 IMAGE = "git/jq:v1"
@@ -83,6 +84,20 @@ def test_what_is_said_for_ever_fills_no_log() -> None:
     assert "history" in lines[-3]
     assert "/bin/x" in lines[-2]
     assert "it did not finish" in lines[-1]
+
+
+def test_traces_are_told_line_by_line() -> None:
+    """The whole of what Nix said is in the log, in as many lines as there is room for."""
+    with capturedLogs() as captured:
+        journal = Journal(Clock(), IMAGE, "1", "r")
+        journal.emit(Traced("error: no\n   at /srv/x.nix:1:2"))
+        for number in range(10):
+            journal.emit(Traced(f"line {number}\n" * 100))
+    lines = [formatEvent(event) or "" for event in captured]
+    assert "Nix in full: error: no" in lines[1]
+    assert "Nix in full: at /srv/x.nix:1:2" in lines[2]
+    assert "left out" in lines[-1]
+    assert len(lines) < 250
 
 
 def test_the_end_is_told_with_the_time_it_took() -> None:

@@ -62,6 +62,11 @@ class Docker:
         """What a command in a container of an image prints."""
         return self.ok("run", "--rm", "--network=none", *options, image, *command)
 
+    def ctr(self, *arguments: str) -> Ran:
+        """Run a command of containerd's own client, at the engine's containerd."""
+        address = self.socket.parent / "exec" / "containerd" / "containerd.sock"
+        return run(["ctr", f"--address={address}", *arguments])
+
 
 @attrs.frozen
 class Podman:

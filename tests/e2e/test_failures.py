@@ -1,12 +1,14 @@
 """What people read when a pull fails, in their client's own output."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import Docker, run
+from tests.e2e.clients import Docker, Podman, run
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.packages import STORE, PackageSet
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
@@ -25,7 +27,12 @@ EXPLAINED = [
     ("broken", ["broken-1.0", "exit code 2", "frobnicate"]),
     ("dependsonbroken", ["broken-1.0", "frobnicate"]),
     ("git/shell", ["'shell'", "before the packages"]),
+    ("wronghash", ["hash mismatch: specified: sha256-AAAA", "got: sha256-"]),
+    ("othersystem", ["other-system-1.0", "riscv64-linux", "x86_64-linux"]),
+    ("nooutput", ["no-output-1.0 failed to build", "produce output path"]),
+    ("missingfile", ["evaluated: missingfile", "…/notes.txt"]),
 ]
+FAILED = ["nosuchpkg", "brokeneval", "broken", "wronghash", "ambiguouspkg", "git/shell"]
 
 
 @pytest.mark.parametrize(("name", "words"), EXPLAINED)
@@ -44,6 +51,65 @@ def test_skopeo_says_why(daemon: Daemon, name: str, words: list[str]) -> None:
     assert ran.code != 0
     for word in words:
         assert word in ran.output, ran.output
+
+
+@pytest.mark.parametrize("name", FAILED)
+def test_podman_asks_once(daemon: Daemon, podman: Podman, name: str) -> None:
+    """podman asks for an image that can't be made once, and prints why once."""
+    asked = f" {name}:latest for "
+    before = daemon.log.count(asked)
+    why = _first_sentence(daemon.pull(name).json()["errors"][0]["message"])
+    wait_until(lambda: daemon.log.count(asked) == before + 1)
+    ran = podman("pull", "--tls-verify=false", f"{daemon.host}/{name}")
+    assert ran.code != 0
+    assert ran.output.count(why) == 1, ran.output
+    wait_until(lambda: daemon.log.count(asked) > before + 1)
+    assert daemon.log.count(asked) == before + 2
+
+
+def _first_sentence(message: str) -> str:
+    """A message without an address and the end of a log."""
+    return re.split(r";? see http|\n", message)[0]
+
+
+@pytest.mark.parametrize("name", [name for name in FAILED if name != "git/shell"])
+def test_containerd_says_why_and_where(daemon: Daemon, docker: Docker, name: str) -> None:
+    """containerd prints the cause, and the whole address of the build's page."""
+    ran = docker.ctr("images", "pull", "--plain-http", f"{daemon.host}/{name}:latest")
+    assert ran.code != 0
+    cause = daemon.get(f"/v2/{name}/manifests/latest").reason
+    assert _first_sentence(cause) in ran.output, ran.output
+    assert re.search(rf"see http://{daemon.host}/builds/[0-9a-f]+\b", ran.output), ran.output
+
+
+@pytest.mark.parametrize("pages", ["off", "all"])
+@pytest.mark.parametrize("name", ["missingfile", "brokeneval", "nooutput", "infiniterecursion"])
+def test_what_is_nobodys_business(
+    start_daemon: StartDaemon, package_set: PackageSet, name: str, pages: str
+) -> None:
+    """No trace, source line or path of the machine is in an answer, or at an endpoint that anybody
+    may ask; the daemon's log has all."""
+    daemon = start_daemon(NIXERY_PAGES=pages)
+    answer = daemon.pull(name)
+    assert answer.status == 400
+    texts = [answer.body.decode(), str(answer.headers)]
+    for head in daemon.get("/builds").json() if pages == "all" else []:
+        for path in ("", "/events", "/log"):
+            texts.append(daemon.get(f"/builds/{head['id']}{path}").body.decode())
+        texts.append(daemon.get(f"/builds/{head['id']}", Accept="text/html").body.decode())
+    for text in texts:
+        for private in (str(package_set.folder), str(STORE), "/srv/nowhere", "default.nix"):
+            assert private not in text
+    assert "Nix in full: " in daemon.log
+    if name == "missingfile":
+        assert "/srv/nowhere/notes.txt" in daemon.log
+        assert "default.nix:" in daemon.log
+
+
+def test_traces_for_everybody(start_daemon: StartDaemon) -> None:
+    """Where the operator wants it, the whole trace is told."""
+    daemon = start_daemon(NIXERY_TRACES="on")
+    assert "default.nix" in daemon.pull("missingfile").json()["errors"][0]["detail"]["trace"]
 
 
 def test_a_builder_that_never_ends(start_daemon: StartDaemon, docker: Docker) -> None:

@@ -198,7 +198,7 @@ def test_memory_is_bounded(
     with running(tmp_path / "state", {**packages.environ, **settings}) as daemon:
         answer = Place(daemon, mark).pull(name)
         [error] = answer.json()["errors"]
-        assert (answer.status, error["code"]) == (400, "MEMORY_EXCEEDED")
+        assert (answer.status, error["detail"]["code"]) == (400, "MEMORY_EXCEEDED")
         assert words.format(mark=mark) in error["message"]
 
 

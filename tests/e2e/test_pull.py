@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.clients import Docker, Podman, run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
-from tests.e2e.packages import STORE
+from tests.e2e.packages import STORE, PackageSet
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
@@ -163,3 +163,34 @@ def test_docker_takes_gzip(start_daemon: StartDaemon, docker: Docker, compressio
     daemon = start_daemon(NIXERY_COMPRESSION=compression)
     docker.ok("pull", f"{daemon.host}/hello")
     assert "Hello" in docker.run(f"{daemon.host}/hello", "hello")
+
+
+def test_official_names(daemon: Daemon) -> None:
+    """What some clients put before every single name changes nothing: manifest by tag and digest,
+    blobs and tags are the same below it."""
+    plain, official = daemon.pull("hello"), daemon.pull("library/hello")
+    assert official.status == 200
+    digest = plain.headers["Docker-Content-Digest"]
+    assert official.headers["Docker-Content-Digest"] == digest
+    assert daemon.get(f"/v2/library/hello/manifests/{digest}").body == plain.body
+    config = plain.json()["config"]["digest"]
+    blobs = [daemon.get(f"/v2/{name}/blobs/{config}").body for name in ("library/hello", "hello")]
+    assert blobs[0] == blobs[1] != b""
+    assert daemon.get("/v2/library/hello/tags/list").json()["tags"] == ["latest"]
+    assert daemon.pull("library/nosuchthing").status == 404
+    assert "'nosuchthing'" in daemon.pull("library/nosuchthing").reason
+
+
+def test_a_package_named_library(package_set: PackageSet, start_daemon: StartDaemon) -> None:
+    """Where the set has a package of that name, it is one like every other."""
+    folder = package_set.folder.parent / "slow-library"
+    folder.mkdir(exist_ok=True)
+    (folder / "default.nix").write_text(
+        "{ system ? builtins.currentSystem }:\n"
+        "let set = import ../test-pkgs { inherit system; }; in set // { library = set.jq; }\n"
+    )
+    daemon = start_daemon(NIXERY_PKGS_PATH=str(folder))
+    both = daemon.pull("library/hello")
+    assert both.status == 200
+    assert both.body == daemon.pull("hello/library").body
+    assert both.body not in (daemon.pull("hello").body, daemon.pull("library").body)

@@ -33,7 +33,7 @@ def test_every_fact_is_told(kind: type[errors.NixeryError]) -> None:
     said = str(error)
     for name, value in attrs.asdict(error).items():  # type: ignore[arg-type]
         for each in value if isinstance(value, list) else [value]:
-            assert name == "trace" or str(each) in said
+            assert name in ("trace", "silent") or str(each) in said
 
 
 def test_hints_are_left_out() -> None:
@@ -57,3 +57,37 @@ def test_hints_are_left_out() -> None:
 def test_what_was_asked_for_is_not_sent_back_whole(error: errors.NixeryError) -> None:
     """An overlong name, tag or digest is quoted in part."""
     assert len(str(error)) < 300
+
+
+LOCAL = "opening file '/home/me/set/x.nix': no, nor \"/a b/c\" (/srv/data/y)"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.EvaluationFailed(LOCAL),
+        errors.BuildFailed("x-1", LOCAL),
+        errors.SourceUnavailable("the folder set", LOCAL),
+        errors.NixUnavailable(LOCAL),
+        errors.StorageUnavailable(LOCAL),
+        errors.PackingFailed("/srv/data/y", LOCAL),
+        errors.PackerKilled("/srv/data/y", LOCAL),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_clients_are_not_told_where_files_lie(error: errors.NixeryError) -> None:
+    """What clients are told names files by their last steps; the operator is told all."""
+    told = error.public()
+    assert type(told) is type(error)
+    for text in (str(told), told.cause, str(attrs.asdict(told))):  # type: ignore[arg-type]
+        assert not any(place in text for place in ("/home", "/a b", "/srv"))
+    assert "x.nix" in str(told)
+    assert "/home/me/set/x.nix" in str(error)
+
+
+def test_logs_are_left_out_of_causes() -> None:
+    """The cause of a failed build is a line, without the end of its log."""
+    for error in (errors.BuildFailed("x-1", "no", ["a"]), errors.BuildTimedOut("x-1", 3, ["a"])):
+        assert str(error) == f"{error.cause}; the end of its log:\na"
+    silent = errors.BuildTimedOut("x-1", 3, silent=True)
+    assert str(silent) == "x-1 printed nothing for 3 s and was stopped"

@@ -29,7 +29,7 @@ def furnished(
     outputs = [Output(root.package, root.path, listing) for root in roots]
     roots.append(Root("cacert", "cacert", "/cacert"))
     outputs.append(Output("cacert", "/cacert", {"bin/other": PROGRAM}))
-    return furnish(image, Realisation(tuple(roots), {}, ""), outputs)
+    return furnish(image, Realisation(tuple(roots), {}, "", False), outputs)
 
 
 def command_of(name: str, programs: list[str], main: str = "") -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from nixery.model.image import (
     SHELL,
     exact_image_name,
     image_name,
+    official_name,
     parse_image,
     parse_name,
     spellings,
@@ -70,6 +71,23 @@ def test_own_packages() -> None:
     """What ``shell`` brings along does not count as named, unless shell is not."""
     assert parse_image("shell/git/nano", "latest").own == ["git"]
     assert parse_image("git/nano", "latest").own == ["git", "nano"]
+
+
+@pytest.mark.parametrize("name", ["hello", "python3packages.six", "7zz", "shell"])
+def test_official_names(name: str) -> None:
+    """``library/NAME`` may be ``NAME``; meta-packages can be nothing else."""
+    assert official_name(f"library/{name}") == name
+    image = parse_image(f"library/{name}", "v1")
+    assert (image.official or image) == parse_image(name, "v1")
+
+
+@pytest.mark.parametrize(
+    "name", ["library", "library/library", "library/a/b", "a/b", "shell/library/a", "libraries/a"]
+)
+def test_other_names_with_libraries(name: str) -> None:
+    """No other name has an official one."""
+    assert official_name(name) == ""
+    assert parse_image(name, "latest").official is None
 
 
 @pytest.mark.parametrize("name", ["shell/arm64/git", "arm64/shell/git", "arm64/arm64/shell/git"])

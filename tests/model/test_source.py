@@ -168,3 +168,18 @@ def test_commits(text: str) -> None:
     assert is_commit(text)
     for other in (text[:-1], text + "0", text.replace("a", "A") + "g", text[:-1] + "\n"):
         assert not is_commit(other)
+
+
+@pytest.mark.parametrize(
+    "before", ["", "path:", "file:", "file://", "file://localhost", "git+file:"]
+)
+@pytest.mark.parametrize("behind", ["", "?dir=x", "?ref=main"])
+def test_no_label_names_a_folder(before: str, behind: str) -> None:
+    """However a place of this machine is written, a source is named by its last step."""
+    for kind in ("", "tarball+", "hg+") if before.startswith("file:") else ("",):
+        source = Flake(f"{kind}{before}/home/me/set{behind}")
+        for text in (source.label, str(source)):
+            assert "home" not in text
+            assert text.endswith(f"set{behind}")
+    for url in ("/home/me/set", "file:///home/me/set", "file://localhost/home/me/set"):
+        assert "home" not in GitRepository(url).label

@@ -12,7 +12,7 @@ from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import parse_image
 from nixery.model.source import Commit, GitRepository, PinnedSource
 from nixery.nix.answers import TAIL, Account, failure
-from nixery.nix.events import EventParser
+from nixery.nix.events import EventParser, Failing
 from nixery.nix.marks import new_mark
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -25,7 +25,7 @@ MARK = new_mark()
 FOUND = Said(
     0,
     f'trace: {MARK}{{"found":[{{"attribute":["pkgs","X"],"name":"x-1.0","package":"pkgs.x",'
-    f'"path":"{OUT}","others":[],"program":""}}]}}{MARK}',
+    f'"path":"{OUT}","others":[],"program":""}}],"library":false}}{MARK}',
 )
 SET = f'{MARK}{{"stage":"evaluate"}}{MARK}'
 
@@ -44,14 +44,14 @@ FORGED = [
 ]
 
 
-def account(*events: Event) -> Account:
+def account(*events: Event | Failing) -> Account:
     made = Account(MARK)
     for event in events:
         made.note(event)
     return made
 
 
-def error(*events: Event, code: int | None = 1) -> errors.NixeryError:
+def error(*events: Event | Failing, code: int | None = 1) -> errors.NixeryError:
     return failure(account(*events), code, IMAGE, PINNED, 600)
 
 
@@ -63,6 +63,8 @@ def test_found_packages() -> None:
     """Evaluation says which attribute each package is, and which store path."""
     made = Account(MARK)
     assert made.note(FOUND) == [Found("pkgs.x", "pkgs.X", "x-1.0")]
+    assert not made.has_library
+    assert account(Said(0, FOUND.text.replace('"library":false', '"library":true'))).has_library
     (root,) = made.roots()
     assert (root.package, root.attribute, root.path) == ("pkgs.x", "pkgs.X", OUT)
 
@@ -89,10 +91,10 @@ def test_failed_builds(version: str) -> None:
     ],
 )
 def test_time_outs(text: str) -> None:
-    """A builder that ran out of time is named, with the limit and its last lines."""
+    """A builder that ran out of time is named, with Nix's own limit and its last lines."""
     failed = error(FOUND, LogLine("x-1.0", "going"), Said(0, text), code=101)
     assert isinstance(failed, errors.BuildTimedOut)
-    assert (failed.derivation, failed.seconds, list(failed.log)) == ("x-1.0", 600, ["going"])
+    assert (failed.derivation, failed.seconds, list(failed.log)) == ("x-1.0", 5, ["going"])
 
 
 def test_paths_of_this_machine_are_not_told() -> None:
@@ -312,9 +314,10 @@ def test_endless_recursion() -> None:
 
 
 def test_time_outs_without_a_name() -> None:
-    """Nix 2.34 does not say which builder ran out of time: it is the one that it stopped."""
-    events: list[Event] = [
-        *(FOUND, LogLine("slow-1.0", "going"), BuildStopped("fine-1.0"), BuildStopped("slow-1.0")),
+    """Nix 2.34 does not say which builder ran out of time: it is the first that failed."""
+    events: list[Event | Failing] = [
+        *(FOUND, LogLine("slow-1.0", "going"), BuildStopped("fine-1.0")),
+        *(Failing(), BuildStopped("slow-1.0"), BuildStopped("beside-1.0")),
         Said(0, "error: timed out after 2 seconds"),
         BuildStopped("other-1.0"),
         Said(0, f"error: build of '{DRV}', '{DRV}' failed"),
@@ -344,3 +347,90 @@ def test_outputs_that_nix_does_not_take(said: str, words: str, root: str) -> Non
     assert failed.derivation == "x-1.0"
     assert words in str(failed)
     assert "/nix/store" not in str(failed)
+
+
+def sample(name: str, code: int | None) -> errors.NixeryError:
+    """What a recorded run of Nix ended with."""
+    parser = EventParser()
+    lines = (SAMPLES / f"{name}.ndjson").read_bytes().splitlines()
+    return error(FOUND, *(event for line in lines for event in parser.feed(line)), code=code)
+
+
+VERSIONS = ("2.8", "2.26", "2.34")
+GOT = "got: sha256-micfKpFrC27mzsskJvCzIG7wdFeL5V2byU9vP+Orhqo="
+WHOLE = {
+    "wrong-hash": (f"hash mismatch: specified: sha256-{'A' * 43}=, {GOT}",) * 3,
+    "other-system": (
+        *("a 'aarch64-linux' with features {} is required to build other-system-1.0, but I am",)
+        * 2,
+        "platform mismatch: Required system: 'aarch64-linux', Current system: 'x86_64-linux'",
+    ),
+    "other-feature": (
+        *("a 'x86_64-linux' with features {frobnication, kvm} is required to build ",) * 2,
+        "missing system features: Required features: {frobnication, kvm}, Available features: {",
+    ),
+    "no-output": (
+        "its builder failed to produce output path for output 'out'",
+        "its builder failed to produce output path for output 'out'",
+        "its builder failed to produce output path for output 'out'",
+    ),
+    "forbidden-reference": ("its output may not refer to dep-1.0",) * 3,
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", WHOLE)
+def test_causes_are_told_whole(name: str, version: str) -> None:
+    """A cause of several lines is told in one, by each version, and names no path."""
+    failed = sample(f"{name}-{version}", code=1)
+    assert isinstance(failed, errors.BuildFailed)
+    assert failed.derivation == f"{name}-1.0"
+    assert failed.reason.startswith(WHOLE[name][VERSIONS.index(version)])
+    assert "\n" not in failed.reason
+    assert "/" not in failed.reason.replace("micfKpFrC27mzsskJvCzIG7wdFeL5V2byU9vP", "")
+
+
+@pytest.mark.parametrize(("version", "code"), [("2.8", None), ("2.26", None), ("2.34", 101)])
+def test_time_outs_that_end_nix(version: str, code: int | None) -> None:
+    """A builder that runs out of time is named though Nix itself may die of it."""
+    failed = sample(f"timed-out-{version}", code)
+    assert isinstance(failed, errors.BuildTimedOut)
+    assert (failed.derivation, failed.seconds, failed.silent) == ("hangs-1.0", 3, False)
+
+
+def test_time_outs_of_evaluation() -> None:
+    """A builder that evaluation waits for may run out of time as well."""
+    text = f"error: building of '{DRV}^out' from .drv file timed out after 5 seconds\n… {SET}"
+    failed = error(Said(0, text), code=None)
+    assert isinstance(failed, errors.BuildTimedOut)
+    assert failed.derivation == "x-1.0"
+    assert isinstance(
+        error(Said(0, f"error: timed out after 5 seconds\n… {SET}")), errors.EvaluationFailed
+    )
+
+
+@pytest.mark.parametrize(("version", "silent"), [("2.8", True), ("2.26", True), ("2.34", False)])
+def test_silent_builders(version: str, silent: bool) -> None:
+    """Nix's own limits are told, as far as a version says which one it was."""
+    failed = sample(f"silent-{version}", 101)
+    assert isinstance(failed, errors.BuildTimedOut)
+    assert (failed.derivation, failed.seconds, failed.silent) == ("hangs-1.0", 2, silent)
+
+
+def test_reasons_are_bounded() -> None:
+    """However much Nix has to say, a reason stays short."""
+    text = f"error: builder for '{DRV}' failed:\n" + "what is wrong\n" * 10_000
+    failed = error(FOUND, Said(0, text))
+    assert isinstance(failed, errors.BuildFailed)
+    assert len(failed.reason) <= 1000
+
+
+def test_traces_are_told_only_where_that_is_set() -> None:
+    """A failed evaluation comes without its trace, unless the operator wants it to be seen."""
+    said = Said(0, f"error: it is unfree\n\n       at /set.nix:5:1:\n\n       … {SET}")
+    made = account(said)
+    for traces in (False, True):
+        failed = failure(made, 1, IMAGE, PINNED, 600, traces)
+        assert isinstance(failed, errors.EvaluationFailed)
+        assert failed.message == "it is unfree"
+        assert ("/set.nix:5:1" in failed.trace) == traces

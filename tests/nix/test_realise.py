@@ -17,8 +17,14 @@ from zope.interface.verify import verifyObject
 
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation, Root
-from nixery.model.errors import BuildFailed, EvaluationFailed, NixUnavailable, StorageFull
-from nixery.model.events import BuildStarted, Event, Found, LogLine
+from nixery.model.errors import (
+    BuildFailed,
+    BuildTimedOut,
+    EvaluationFailed,
+    NixUnavailable,
+    StorageFull,
+)
+from nixery.model.events import BuildStarted, Event, Found, LogLine, Said, Traced
 from nixery.model.image import Image, parse_image
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
@@ -42,7 +48,7 @@ _FOUND = "@nix " + json.dumps(
         "action": "msg",
         "level": 0,
         "msg": 'trace: @nixery@{"found":[{"attribute":["X"],"name":"x-1.0","package":"x",'
-        f'"others":[],"program":"","path":"{X}"}}]}}@nixery@',
+        f'"others":[],"program":"","path":"{X}"}}],"library":false}}@nixery@',
     }
 )
 # Between marks as it is told to.
@@ -191,6 +197,28 @@ async def test_nix_that_says_nothing(machine: Machine, script: str) -> None:
     with pytest.raises(NixUnavailable):
         await machine.realise()
     assert machine.guards == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_nix_that_dies_of_a_time_out(machine: Machine) -> None:
+    """A builder that ran out of time is named though a signal ends Nix at once."""
+    sample = SAMPLES / "timed-out-2.8.ndjson"
+    machine.program("nix-build", f"{FOUND} cat {sample} >&2; kill -ABRT $$")
+    with pytest.raises(BuildTimedOut, match=r"hangs-1\.0 did not finish within 3 s"):
+        await machine.realise()
+    assert machine.guards == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_traces_are_for_the_log(machine: Machine) -> None:
+    """What anybody sees of a failed evaluation holds no path of this machine; the log has all."""
+    text = "error: no '/srv/x.nix'\n\n       at /srv/y.nix:1:2:"
+    said = {"action": "msg", "level": 0, "msg": text}
+    machine.program("nix-build", f"cat >&2 <<'END'\n@nix {json.dumps(said)}\nEND\nexit 1")
+    with pytest.raises(NixUnavailable) as caught:
+        await machine.realise()
+    assert str(caught.value.public()) == "Nix could not do its work: no '…/x.nix'"
+    assert machine.events == [Said(0, "error: no '…/x.nix'"), Traced(text)]
 
 
 @pytest_twisted.ensureDeferred

@@ -42,6 +42,12 @@ real // {
   inherit broken;
   dependsOnBroken = build "depends-on-broken-1.0" { } "ln -s ${broken} $out";
   noOutput = build "no-output-1.0" { } "echo nothing is made";
+  # What was loaded is not what its author had seen.
+  wrongHash = build "wrong-hash-1.0"
+    { outputHashAlgo = "sha256"; outputHashMode = "flat"; outputHash = "0000000000000000000000000000000000000000000000000000"; }
+    "echo what was loaded > $out";
+  otherSystem = build "other-system-1.0" { system = "riscv64-linux"; } "mkdir $out";
+  missingFile = builtins.readFile /srv/nowhere/notes.txt;
   brokenEval = throw "Package ‘broken-eval-1.0’ is marked as broken, refusing to evaluate.";
   unfreeEval = throw "Package ‘unfree-1.0’ has an unfree license (‘unfree’), refusing to evaluate.";
   abortEval = builtins.abort "this package gives up";

@@ -295,6 +295,28 @@ async def test_ways_around_a_name(make: Make, name: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("rules", "image"),
+    [
+        ('allow = ["hello"]', "hello"),
+        ('deny = ["library"]', "hello"),
+        ('allow = ["*"]', "hello/library"),
+        ('allow = ["library"]', None),
+        ('deny = ["hello"]', None),
+    ],
+)
+async def test_official_names(make: Make, rules: str, image: str | None) -> None:
+    """``library/NAME`` is let through as what of it may be pulled, and never more than that."""
+    async with serving(auth=make(f"[users.alice]\n{rules}")) as server:
+        blob = await server.storage.write_blob(b"a blob")
+        paths = [*PATHS, f"/v2/hello/blobs/{blob}"]
+        for path in (each.replace("/hello/", "/library/hello/") for each in paths):
+            answer = await server.ask(path, headers=ALICE)
+            assert (answer.status == 403) == (image is None)
+        assert {each.name for each in server.builder.asked} == ({image} if image else set())
+
+
+@pytest_twisted.ensureDeferred
 async def test_rules_without_users(make: Make) -> None:
     """Where nobody has credentials, rules refuse without a challenge."""
     async with serving(auth=make('[everyone]\ndeny = ["hello"]', users=False)) as server:

@@ -1,7 +1,7 @@
 """What is watched at an endpoint of its own: as bounded as what clients reach."""
 
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
@@ -12,20 +12,25 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
+from nixery.model.errors import StorageUnavailable
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
-from nixery.watching.readiness import Readiness
+from nixery.watching.readiness import Check, Readiness
 from nixery.web.operations import MOST_CONNECTIONS, Operations, OperationsSite
 from tests.web.server import FakeBuilder, Server, reactor, serving
 from tests.web.test_bad_input import GET, statuses
 
 
 @asynccontextmanager
-async def watched(limits: HttpLimits | None = None) -> AsyncIterator[Server]:
+async def watched(
+    limits: HttpLimits | None = None,
+    checks: Mapping[str, Check] | None = None,
+    private: bool = False,
+) -> AsyncIterator[Server]:
     """Serve health and metrics for the length of a block."""
     registry = CollectorRegistry()
     Gauge("answer", "Of everything.", registry=registry).set(42)
-    operations = Operations(Readiness(reactor, {}), registry)
+    operations = Operations(Readiness(reactor, checks or {}), registry, private)
     site: Any = OperationsSite(operations, reactor, limits or HttpLimits())
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
@@ -91,6 +96,24 @@ async def test_half_open_connections_make_room_for_probes() -> None:
             assert (await server.ask("/healthz")).body == b"ok\n"
             assert server.bounds.refused["idle_for_others"] == 8
         await server.until(lambda: server.bounds.connections.open == 0)
+
+
+async def read_only() -> str:
+    raise StorageUnavailable("Read-only file system (/srv/images/builds/x)")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("accept", ["text/plain", "application/json"])
+@pytest.mark.parametrize("private", [False, True])
+async def test_where_a_fault_lies(private: bool, accept: str) -> None:
+    """Anybody is told what is wrong; operators, and the log, where as well."""
+    with capturedLogs() as captured:
+        async with watched(checks={"storage": read_only}, private=private) as server:
+            answer = await server.ask("/readyz", headers={"Accept": accept})
+    assert answer.status == 503
+    assert b"Read-only file system" in answer.body
+    assert (b"/srv/images" in answer.body) == private
+    assert any("/srv/images/builds/x" in (formatEvent(each) or "") for each in captured)
 
 
 def told_of(captured: Sequence[LogEvent]) -> list[str]:

@@ -20,6 +20,7 @@ from nixery.model.errors import BlobUnknown, NixeryError
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from nixery.web.answers import TABLE
 from nixery.web.blobs import PIECE
+from tests.builds.histories import open_history
 from tests.web.server import MANIFEST, Collector, Locating, Server, as_it_is, reactor, serving
 
 DIGEST = str(MANIFEST.digest)
@@ -113,8 +114,8 @@ REFUSED = [
     ("/v2/" + "a/" * 130 + "b/manifests/latest", 400, "NAME_INVALID"),
     ("/v2/" + "a" * 3000 + "/manifests/latest", 400, "UNSUPPORTED"),
     ("/v2/" + "/".join(f"p{i}" for i in range(70)) + "/manifests/latest", 400, "NAME_INVALID"),
-    ("/v2/arm64/manifests/latest", 400, "NAME_INVALID"),
-    ("/v2/git/shell/manifests/latest", 400, "NAME_INVALID"),
+    ("/v2/arm64/manifests/latest", 400, "NAME_UNKNOWN"),
+    ("/v2/git/shell/manifests/latest", 400, "NAME_UNKNOWN"),
     ("/v2/hello/manifests/sha256-" + "0" * 64, 404, "MANIFEST_UNKNOWN"),
     ("/v2/hello/blobs/" + UNKNOWN, 404, "BLOB_UNKNOWN"),
     ("/v2/hello/blobs/sha256:xyz", 400, "DIGEST_INVALID"),
@@ -442,6 +443,7 @@ def example(kind: type[errors.NixeryError]) -> errors.NixeryError:
         "nearest": ["near"],
         "matches": ["a", "b"],
         "log": ["end"],
+        "silent": False,
     }
     names = [a.name for a in attrs.fields(kind)]  # type: ignore[arg-type]
     fields = {name: values.get(name, f"the-{name}") for name in names}
@@ -460,13 +462,90 @@ def test_every_error_has_an_answer() -> None:
 async def test_errors(kind: type[errors.NixeryError]) -> None:
     """Every error is answered by the table, with its whole message and a cause in the reason."""
     async with serving() as server:
-        server.builder.error = example(kind)
+        server.builder.error = error = example(kind)
         answer = await server.ask("/v2/hello/manifests/latest")
-        assert answer.status == TABLE[kind].status
-        assert answer.error()["code"] == TABLE[kind].code
-        assert answer.error()["message"] == str(server.builder.error)
-        assert answer.reason == str(server.builder.error).split("\n")[0][:160]
+        row = TABLE[kind]
+        assert answer.status == row.status
+        assert answer.error()["code"] == row.code
+        assert answer.error()["detail"]["code"] == (row.precise or row.code)
+        assert answer.error()["message"] == str(error)
+        assert answer.reason == error.cause
         assert (answer.status in (429, 503)) == ("retry-after" in answer.headers)
+
+
+# https://github.com/containers/common/blob/main/pkg/retry/retry.go: all else is asked again.
+ASKED_ONCE = ("DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "MANIFEST_UNKNOWN")
+# A name or tag outside the grammar is refused by the client itself.
+NEVER_SENT = (errors.NameInvalid, errors.TagInvalid, errors.DigestInvalid)
+
+
+@pytest.mark.parametrize("kind", list(TABLE), ids=lambda kind: kind.__name__)
+def test_podman_asks_once(kind: type[errors.NixeryError]) -> None:
+    """What would fail again in the same way has a code at which podman does not try again."""
+    row = TABLE[kind]
+    if row.status == 400 and kind not in NEVER_SENT:
+        assert row.code in ASKED_ONCE
+
+
+CONTAINERD = "containerd/1.6.20~ds1"
+READS_THE_STATUS_LINE = [
+    CONTAINERD,
+    "docker/29.0.0 go/go1.25 containerd-client/2.1.5+unknown storage-driver/overlayfs",
+    "buildkit/v0.25",
+]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kind", list(TABLE), ids=lambda kind: kind.__name__)
+async def test_who_reads_no_404(kind: type[errors.NixeryError]) -> None:
+    """Clients that print no more of a 404 than that get a 400 where the cause is of use, and the
+    404 that the protocol has for it where it is not."""
+    wanted = TABLE[kind].status
+    if kind not in (errors.ManifestUnknown, errors.BlobUnknown) and wanted == 404:
+        wanted = 400
+    async with serving() as server:
+        server.builder.error = example(kind)
+        for agent in READS_THE_STATUS_LINE:
+            headers = {"User-Agent": agent}
+            answer = await server.ask("/v2/hello/manifests/latest", headers=headers)
+            assert (answer.status, answer.error()["code"]) == (wanted, TABLE[kind].code)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("cause", "begin"), [("‘x’\nand…", "x-1 failed to build: 'x' and..."), ("y " * 999, "x-1 f")]
+)
+async def test_long_causes(tmp_path: Path, cause: str, begin: str) -> None:
+    """A reason phrase ends with the whole address, however long the cause is; quotes are ASCII."""
+    async with serving(history=await open_history(tmp_path)) as server:
+        server.builder.build = "0123456789abcdef"
+        server.builder.error = errors.BuildFailed("x-1", cause, ["the log"])
+        answer = await server.ask("/v2/hello/manifests/latest")
+        address = f"see http://127.0.0.1:{server.port}/builds/0123456789abcdef"
+        assert answer.reason.endswith(f"; {address}")
+        assert answer.reason.startswith(begin)
+        assert len(answer.reason) <= 400
+        assert "the log" not in answer.reason
+        assert answer.error()["message"].endswith(address)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "kind", [kind for kind in TABLE if kind._of_machine], ids=lambda kind: kind.__name__
+)
+async def test_no_path_of_this_machine(kind: type[errors.NixeryError]) -> None:
+    """No part of an answer says where files lie; the log does."""
+    async with serving() as server:
+        server.builder.error = error = example(kind)
+        for name in kind._of_machine:
+            setattr(error, name, "no file '/srv/data/x'")
+        with capturedLogs() as captured:
+            answer = await server.ask("/v2/hello/manifests/latest")
+            await server.until(lambda: any("milliseconds" in each for each in captured))
+        assert b"srv" not in answer.body
+        assert "srv" not in answer.reason + str(answer.headers)
+        assert "'.../x'" in answer.reason
+        assert any("/srv/data/x" in (formatEvent(each) or "") for each in captured)
 
 
 @pytest_twisted.ensureDeferred

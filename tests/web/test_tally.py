@@ -56,6 +56,18 @@ async def test_outcomes(kind: type[errors.NixeryError], outcome: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kind", [errors.UnknownPackage, errors.UnknownTag])
+async def test_what_is_not_found_by_any_status(kind: type[errors.NixeryError]) -> None:
+    """What containerd gets a 400 for is not found all the same."""
+    meter = Meter()
+    async with serving(meter=meter) as server:
+        server.builder.error = example(kind)
+        await server.ask("/v2/hello/manifests/latest", headers={"User-Agent": "containerd/2.1"})
+    assert meter.statuses == [400]
+    assert meter.outcomes == ["not found"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_leaves_got_no_answer() -> None:
     """A client that leaves before its answer is counted as such, and not among those that got
     one."""

@@ -154,7 +154,7 @@ class PagesApi:
         try:
             return await asking.addTimeout(_PATIENCE, self._clock), ""
         except NixeryError as error:
-            return None, str(error)
+            return None, str(error.public())
         except TimeoutError:
             return None, "it does not answer"
 

@@ -1,0 +1,104 @@
+"""``library/NAME`` is ``NAME``, where the set has no package of that name."""
+
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
+
+from nixery.builds.library import Libraries
+from nixery.interfaces import Pull
+from nixery.model.errors import UnknownPackage
+from nixery.model.image import AMD64, ARM64, parse_image
+from nixery.model.source import Configuration, Contents, Folder, PinnedSource
+from tests.builds.fakes import Parts, make_parts
+
+PLAIN, OFFICIAL = parse_image("git", "latest"), parse_image("library/git", "latest")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return make_parts(str(tmp_path))
+
+
+async def digests(parts: Parts, *names: str) -> list[str]:
+    """The digests that names are served, asked for one after another."""
+    pulls = [await parts.builder.manifest(parse_image(name, "latest")) for name in names]
+    return [str(pull.manifest.digest) for pull in pulls]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("names", [("git", "library/git"), ("library/git", "git")])
+async def test_same_image(parts: Parts, names: tuple[str, str]) -> None:
+    """Both names have one digest, and what is known of the set then needs no evaluation."""
+    first, second = await digests(parts, *names)
+    assert first == second
+    assert parts.nix.asked == [PLAIN]
+    assert await digests(parts, "library/jq", "jq")
+    assert parts.nix.asked == [PLAIN, parse_image("jq", "latest")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_build(parts: Parts) -> None:
+    """Who asks by either name at once waits for one build, which is the plain name's."""
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate = gate
+    seen: list[str] = []
+
+    def pull(name: str) -> Deferred[Pull]:
+        image = parse_image(name, "latest")
+        return Deferred.fromCoroutine(parts.builder.manifest(image, seen.append))
+
+    waiting = gatherResults([pull("library/git"), pull("git"), pull("library/git")])
+    gate.callback(None)
+    pulls = await waiting
+    assert len({str(each.manifest.digest) for each in pulls}) == 1
+    assert len(set(seen)) == 1
+    assert parts.nix.asked == [PLAIN]
+    assert [head.name for head in parts.history.heads()] == ["git"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_package_named_library(parts: Parts) -> None:
+    """A set that has something named so is asked for both packages."""
+    parts.nix.has_library = True
+    both, reverse, plain = await digests(parts, "library/git", "git/library", "git")
+    assert both == reverse != plain
+    assert parts.nix.asked == [PLAIN, OFFICIAL]
+
+
+@pytest_twisted.ensureDeferred
+async def test_after_a_restart(parts: Parts) -> None:
+    """What was asked for by that name needs no Nix again; another image is looked at once."""
+    known = await digests(parts, "library/git", "jq")
+    again = parts.again()
+    assert await digests(again, "library/git") == known[:1]
+    assert again.nix.asked == []
+    assert await digests(again, "library/jq") == known[1:]
+    assert await digests(again, "library/jq") == known[1:]
+    assert again.nix.asked == [parse_image("jq", "latest")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_failures(parts: Parts) -> None:
+    """What keeps NAME from being made is told to who asks by either name."""
+    parts.nix.error = UnknownPackage("git")
+    for name in ("library/git", "git"):
+        with pytest.raises(UnknownPackage, match="'git'"):
+            await digests(parts, name)
+    assert len(parts.nix.asked) == 1
+
+
+def test_what_is_known_is_of_one_set() -> None:
+    """Another revision, configuration or system is another set."""
+    libraries = Libraries()
+    one = PinnedSource(Folder("/set"), Contents("/set", "1"))
+    libraries.want(one, AMD64)
+    assert libraries.is_wanted(one, AMD64)
+    libraries.note(one, AMD64, there=False)
+    assert libraries.get(one, AMD64) is False
+    assert not libraries.is_wanted(one, AMD64)
+    other = PinnedSource(Folder("/set"), Contents("/set", "2"))
+    told = PinnedSource(Folder("/set"), Contents("/set", "1"), Configuration("{}"))
+    assert [libraries.get(each, AMD64) for each in (other, told)] == [None, None]
+    assert libraries.get(one, ARM64) is None

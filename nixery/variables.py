@@ -214,7 +214,8 @@ VARIABLES = (
     Variable("NIXERY_MAX_BUILDS", "Images that are made at once.", number(1, 1000), "4"),
     Variable(
         "NIXERY_MAX_QUEUE",
-        "Images that wait to be made, those of each client in turn; beyond that, answers are 429.",
+        "Images that wait to be made, those of each client and network in turn; beyond that, "
+        "answers are 429.",
         number(0, 100_000),
         "200",
     ),

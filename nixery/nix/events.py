@@ -11,6 +11,7 @@ from typing import Any
 
 from nixery.model.closure import store_name
 from nixery.model.events import (
+    Blocked,
     BuildsPlanned,
     BuildStarted,
     BuildStopped,
@@ -22,6 +23,7 @@ from nixery.model.events import (
     PhaseStarted,
     Planned,
     Said,
+    Unblocked,
 )
 from nixery.model.source import hide_credentials
 from nixery.model.text import plain
@@ -37,6 +39,9 @@ _FETCHES = re.compile(
     rf"(?:these (\d+) paths|this path) will be fetched \({_SIZE} download, {_SIZE} unpacked\):"
 )
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_COPY_PATHS, _ALL_BUILDS, _BUILD_WAITING = 103, 104, 111
+_LOCKED = re.compile(r"/nix/store/[0-9a-z]{32}-([0-9A-Za-z+._?=-]+)")
+_MOST_LOCKS = 1000
 _STEPS = 100
 _MEBIBYTE = 2**20
 
@@ -47,6 +52,7 @@ class EventParser:
     def __init__(self) -> None:
         self._builds: dict[int, str] = {}
         self._copies = Copies()
+        self._locks = Locks()
 
     def feed(self, line: bytes) -> Iterator[Event]:
         """The events of one line: none for what nobody needs, such as progress counters."""
@@ -77,6 +83,7 @@ class EventParser:
                 yield BuildStopped(self._builds.pop(message["id"]))
             case "stop":
                 self._copies.stop(message["id"])
+                yield from self._locks.stop(message["id"])
 
     def _start(self, message: dict[str, Any]) -> Iterator[Event]:
         if message["type"] == _BUILD:
@@ -88,11 +95,16 @@ class EventParser:
             yield FetchStarted(path, hide_credentials(origin))
         elif message["type"] == _COPY_PATH:
             self._copies.start(message["id"])
+        elif message["type"] == _BUILD_WAITING:
+            yield from self._locks.start(message["id"], str(message["text"]))
+        elif message["type"] in (_ALL_BUILDS, _COPY_PATHS):
+            self._locks.counts(message["id"])
 
     def _result(self, message: dict[str, Any]) -> Iterator[Event]:
         derivation = self._builds.get(message["id"])
         if derivation is None:
             if message["type"] in (_PROGRESS, _SET_EXPECTED):
+                yield from self._locks.result(message["id"], message["type"], message["fields"])
                 yield from self._copies.result(message["id"], message["type"], message["fields"])
         elif message["type"] == _LOG_LINE:
             yield LogLine(derivation, str(message["fields"][0]))
@@ -149,6 +161,47 @@ class Copies:
         if done > self._told and (whole or done - self._told >= step):
             self._told = done
             yield FetchProgress(done, max(done, self._expected))
+
+
+class Locks:
+    """Whether Nix can't go on before another run of it has built something.
+
+    Of a derivation that was asked for, 2.8 says only at the very end that it is built; how many it
+    builds and copies it says all the time.
+    """
+
+    def __init__(self) -> None:
+        self._awaited: dict[int, list[str]] = {}
+        self._running: dict[int, int] = {}
+        self._told = False
+
+    def start(self, id: int, text: str) -> Iterator[Event]:
+        """It waits for a lock, or for a machine that builds."""
+        if text.startswith("waiting for lock") and len(self._awaited) < _MOST_LOCKS:
+            self._awaited[id] = _LOCKED.findall(text)
+            yield from self._tell()
+
+    def counts(self, id: int) -> None:
+        """An activity begins that counts all builds, or all copies."""
+        self._running[id] = 0
+
+    def result(self, id: int, kind: int, fields: list[int]) -> Iterator[Event]:
+        """A number of Nix's."""
+        if kind == _PROGRESS and id in self._running:
+            self._running[id] = int(fields[2])
+            yield from self._tell()
+
+    def stop(self, id: int) -> Iterator[Event]:
+        """An activity ends, which may be one of these."""
+        if self._awaited.pop(id, None) is not None or self._running.pop(id, None) is not None:
+            yield from self._tell()
+
+    def _tell(self) -> Iterator[Event]:
+        blocked = bool(self._awaited) and not any(self._running.values())
+        if blocked != self._told:
+            self._told = blocked
+            names = [name for names in self._awaited.values() for name in names]
+            yield Blocked(tuple(names)) if blocked else Unblocked()
 
 
 def _said(level: int, text: str) -> Iterator[Event]:

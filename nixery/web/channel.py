@@ -9,6 +9,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
+from nixery.model.networks import network_of
 from nixery.web.answers import RETRY_AFTER
 from nixery.web.bounds import NO_ROOM, Bounds
 from nixery.web.framing import (
@@ -20,7 +21,7 @@ from nixery.web.framing import (
     Refusal,
     body_fault,
 )
-from nixery.web.request import Trusted, network_of, new_id, peer_address
+from nixery.web.request import Trusted, new_id, peer_address
 
 _log = Logger()
 

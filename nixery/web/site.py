@@ -12,6 +12,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.errors import NixeryError
 from nixery.model.limits import HttpLimits
+from nixery.model.networks import network_of
 from nixery.web.answers import RETRY_AFTER, Kind, answer, answer_error, log_fault
 from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.bounded import BoundedSite
@@ -28,7 +29,6 @@ from nixery.web.request import (
     NOBODY,
     Trusted,
     client_of,
-    network_of,
 )
 from nixery.web.tally import IMeter, NoMeter, Tally
 

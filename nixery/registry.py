@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 import nixery
@@ -184,8 +185,10 @@ class Registry:
     async def drain(self) -> None:
         """Wait until all clients are answered."""
         self._watchers.readiness.stopping = True
-        # Whoever holds the socket hands those who ask again to the next daemon.
-        await self.site.drain(handover=self._settings.endpoint.startswith("systemd:"))
+        draining = Deferred.fromCoroutine(self.site.drain(self._settings.handover))
+        # Nobody is held for them any more, and they take a moment to end.
+        self._builder.give_up()
+        await draining
 
     async def finish(self) -> None:
         """End the parts."""
@@ -200,6 +203,7 @@ class Registry:
         await self._processes.stop()
         await self._packers.stop()
         self._storage.stop()
+        await self.site.leave()
 
     async def _load_popularity(self) -> None:
         url = self._settings.popularity_url

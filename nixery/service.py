@@ -14,14 +14,12 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamServerEndpoint,
 )
-from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from nixery.signals import Signals
 from nixery.systemd import Notifier
 
-_LAST_WORDS = 0.25  # seconds
 _FINISH = 20.0
 """Seconds that the parts may take to end, after the answers: more than Nix and packers get."""
 
@@ -127,8 +125,6 @@ class RegistryService(Service):
         await self._phases.finish()
         for port in self._ports[1:]:
             await maybeDeferred(port.stopListening)
-        # Those who waited were just answered; an answer takes a moment to leave.
-        await deferLater(self._reactor, _LAST_WORDS, lambda: None)
         self._notifier.stop()
         self._signals.leave()
 

@@ -313,9 +313,15 @@ VARIABLES = (
     ),
     Variable(
         "NIXERY_DRAIN",
-        "Seconds that answers in flight get when the daemon is stopped.",
+        "Seconds that blobs which are being sent get when the daemon is stopped.",
         number(0, 86400, float),
         "30",
+    ),
+    Variable(
+        "NIXERY_HANDOVER",
+        "Whether another instance answers at the same address when this one is stopped, as behind "
+        "a load balancer: on or off (on for a socket that systemd holds).",
+        one_of("on", "off"),
     ),
     Variable(
         "NIXERY_OPERATIONS_LISTEN",

@@ -77,6 +77,7 @@ class Builder:
         self._failures = Failures(reactor.seconds, limits.failure_ttl)
         self.queue = BuildQueue(reactor, limits.at_once, limits.waiting)
         self._stopping = False
+        self._given_up: Deferred[None] | None = None
         self._builds: dict[str, _Running] = {}
         self._resolving: Coalescer[str, PinnedSource] = Coalescer()
         self._running: Coalescer[str, Manifest] = Coalescer()
@@ -115,9 +116,17 @@ class Builder:
         await self._resolving.stop()
         await self.give_up()
 
-    async def give_up(self) -> None:
-        """Give up all builds, and begin none; what is known is still answered."""
-        self._stopping = True
+    def give_up(self) -> Deferred[None]:
+        """Give up all builds, and begin none; what is known is still answered.
+
+        :return: fires when none is left; the same for all who call this.
+        """
+        if self._given_up is None:
+            self._stopping = True
+            self._given_up = Deferred.fromCoroutine(self._give_up())
+        return self._given_up
+
+    async def _give_up(self) -> None:
         await self._running.stop()
         await self._maker.layers.stop()
 

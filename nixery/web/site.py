@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -32,6 +33,11 @@ from nixery.web.request import (
 )
 from nixery.web.tally import IMeter, NoMeter, Tally
 
+ANSWER = 4.0
+"""Seconds in which an answer begins to leave when the daemon stops: more than a request on its way
+gets to arrive."""
+LAST_WORDS = 1.0
+"""Seconds that what was written last may take to leave."""
 _UNKNOWN = Kind(500, "UNKNOWN")
 _ALLOWED = (b"GET", b"HEAD")
 _LONGEST_PATH = 2048
@@ -181,21 +187,32 @@ class QuietSite(BoundedSite):
     def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, holding: Holding) -> None:
         super().__init__(root, reactor, bounds)
         self._holding = holding
+        self._clock = reactor
 
     async def drain(self, handover: bool) -> None:
-        """Wait until everybody is answered.
+        """Hold nobody any more, and wait until everybody is answered.
 
-        :param handover: whether those who wait for builds are sent elsewhere at once, rather
-            than when this is cancelled.
+        Of those to whom no answer has begun to leave after a while, nobody is waited for: what
+        they ask takes long, and they ask again.
+
+        :param handover: whether another daemon answers those who ask again.
         """
         self.stopping = True
-        closed = self.bounds.connections.retire()
-        if handover:
-            self._holding.release()
+        connections = self.bounds.connections
+        closed = connections.retire()
+        self._holding.release(handover)
+        late = self._clock.callLater(ANSWER, connections.forsake)
         try:
             await closed
         finally:
-            self._holding.release()
+            if late.active():
+                late.cancel()
+
+    async def leave(self) -> None:
+        """Let those be answered who were told of an end just now, as by the events of a build."""
+        closed = self.bounds.connections.closed()
+        with suppress(CancelledError, TimeoutError):
+            await closed.addTimeout(LAST_WORDS, self._clock)
 
 
 def make_site(

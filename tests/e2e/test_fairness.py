@@ -1,0 +1,101 @@
+"""What one client, or a crowd of them, can't take from the others."""
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import StartDaemon
+from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.test_queue import pull
+
+pytestmark = pytest.mark.real_nix
+
+SET = """
+{ system ? builtins.currentSystem, ... }: let
+  make = name: builder: derivation {
+    name = "${name}-UNIQUE"; inherit system; builder = "/bin/sh"; args = [ "-c" builder ];
+  };
+  endless = make "endless" "/bin/sleep 1000; echo > $out";
+  numbered = name: make: n: { name = name + toString n; value = make (name + toString n); };
+  named = name: make: builtins.listToAttrs (builtins.genList (numbered name make) 210);
+in named "quick" (name: make name "echo > $out")
+  // named "slow" (name: make name "/bin/sleep 1000; echo > $out")
+  // named "shares" (name: make name "cat ${endless} > $out")
+"""
+
+
+def write_set(folder: Path) -> dict[str, str]:
+    """A package set of quick packages, slow ones, and ones that share a slow dependency."""
+    folder.mkdir()
+    (folder / "default.nix").write_text(SET.replace("UNIQUE", str(time.time_ns())))
+    return {"NIXERY_PKGS_PATH": str(folder)}
+
+
+@contextmanager
+def asking(daemon: Daemon, asked: Sequence[tuple[str, str]]) -> Iterator[None]:
+    """Have clients ask, each from its address for an image, and wait until the block ends."""
+    with ExitStack() as stack:
+        for source, name in asked:
+            client = stack.enter_context(
+                socket.create_connection(("127.0.0.1", daemon.port), 60, (source, 0))
+            )
+            client.sendall(f"GET /v2/{name}/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            wait_until(partial(_is_asked_for, daemon, name))
+        yield
+
+
+def _is_asked_for(daemon: Daemon, name: str) -> bool:
+    return f" {name}:latest +0.0" in daemon.log
+
+
+def gave_way(daemon: Daemon, reason: str) -> int:
+    metrics = daemon.get("/metrics").body.decode()
+    (value,) = [
+        line.split()[1]
+        for line in metrics.splitlines()
+        if line.startswith(f'nixery_builds_gave_way_total{{reason="{reason}"}}')
+    ]
+    return int(float(value))
+
+
+def test_one_derivation_takes_one_turn(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """Of four images that share a derivation, one has a turn while that is built: another
+    client's is made at once, whether those who asked for the others wait or not."""
+    daemon = start_daemon(**write_set(tmp_path / "set"))
+    with asking(daemon, [("127.0.0.1", f"shares{number}") for number in range(4)]):
+        wait_until(lambda: daemon.log.count("waiting for what another build makes: endless-") == 3)
+        assert pull(daemon, "quick0", "127.0.0.2")[0] == 200
+        assert gave_way(daemon, "blocked") == 1
+    assert pull(daemon, "quick1", "127.0.0.2")[0] == 200
+    assert daemon.log.count("building endless-") == 1
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_turns_of_who_has_many(start_daemon: StartDaemon, tmp_path: Path, stays: bool) -> None:
+    """A client whose builds have all turns gives one back when another asks, whether it still
+    waits for them or not; what gave way is begun again when there is room."""
+    daemon = start_daemon(**write_set(tmp_path / "set"), NIXERY_MAX_BUILDS="2")
+    with asking(daemon, [("127.0.0.1", "slow0"), ("127.0.0.1", "slow1")]):
+        wait_until(lambda: daemon.log.count("building slow") == 2)
+        if stays:
+            assert pull(daemon, "quick0", "127.0.0.2")[0] == 200
+    if not stays:
+        assert pull(daemon, "quick0", "127.0.0.2")[0] == 200
+    assert gave_way(daemon, "share" if stays else "abandoned") == 1
+    wait_until(lambda: daemon.log.count("building slow") == 3)
+
+
+def test_a_crowd_does_not_keep_others_out(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """When two hundred addresses of a network have all turns and the whole queue, a client of
+    another network is served at once; when they have left, those of their own are, too."""
+    daemon = start_daemon(**write_set(tmp_path / "set"))
+    crowd = [(f"127.1.{number % 8}.{number + 1}", f"slow{number}") for number in range(204)]
+    with asking(daemon, crowd):
+        assert pull(daemon, "quick0", "127.2.0.1")[1] == {200: 1}
+        assert daemon.get("/v2/quick1/manifests/latest").status == 200
+    wait_until(lambda: pull(daemon, "quick2", "127.1.0.254")[0] == 200)

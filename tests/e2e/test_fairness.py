@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -99,3 +99,70 @@ def test_a_crowd_does_not_keep_others_out(start_daemon: StartDaemon, tmp_path: P
         assert pull(daemon, "quick0", "127.2.0.1")[1] == {200: 1}
         assert daemon.get("/v2/quick1/manifests/latest").status == 200
     wait_until(lambda: pull(daemon, "quick2", "127.1.0.254")[0] == 200)
+
+
+STREAMS = 8
+"""Connections of each address of a crowd: together more than there may be."""
+CROWD = [f"127.1.0.{number}" for number in range(1, 33)]
+
+
+@contextmanager
+def sending(daemon: Daemon, path: str) -> Iterator[list[socket.socket]]:
+    """Have a crowd send a request on more connections than there may be, and read nothing."""
+    with ExitStack() as stack:
+        clients = []
+        for source in CROWD * STREAMS:
+            address = ("127.0.0.1", daemon.port)
+            client = stack.enter_context(socket.create_connection(address, 60, (source, 0)))
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            clients.append(client)
+        yield clients
+
+
+def read_all(client: socket.socket) -> bytes:
+    """What comes on a connection until it is closed."""
+    pieces = []
+    with suppress(ConnectionResetError):
+        while piece := client.recv(65536):
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+def test_streams_make_room(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """When a crowd follows a build on all connections, others are answered: streams are closed
+    for them, and can be resumed where they were."""
+    daemon = start_daemon(**write_set(tmp_path / "set"), NIXERY_MAX_CONNECTIONS="200")
+    assert pull(daemon, "quick0")[0] == 200
+    with asking(daemon, [("127.0.0.1", "slow0")]):
+        wait_until(lambda: "building slow0" in daemon.log)
+        build = daemon.get("/builds").json()[0]["id"]
+        with sending(daemon, f"/builds/{build}/events") as clients:
+            for _ in range(20):
+                assert daemon.get("/v2/quick0/manifests/latest").status == 200
+                assert daemon.get("/healthz").status == 200
+            told = read_all(clients[0])
+        assert b'"type":"build-started"' in told
+        assert not told.endswith(b"0\r\n\r\n")  # so that a browser comes back
+        last = told.rpartition(b"\nid: ")[2].split()[0].decode()
+        with socket.create_connection(("127.0.0.1", daemon.port), 60) as client:
+            head = f"Host: x\r\nLast-Event-ID: {int(last) - 1}\r\n\r\n"
+            client.sendall(f"GET /builds/{build}/events HTTP/1.1\r\n{head}".encode())
+            resumed = b""
+            while b"\nid: " not in resumed:
+                resumed += client.recv(65536)
+    assert f"\nid: {last}".encode() in resumed
+
+
+def test_the_reserve_is_for_what_is_known(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """When a crowd waits for a build on all connections, a known image and health are answered;
+    who would have to wait, too, is told that there is no room."""
+    daemon = start_daemon(**write_set(tmp_path / "set"), NIXERY_MAX_CONNECTIONS="200")
+    assert pull(daemon, "quick0")[0] == 200
+    with sending(daemon, "/v2/slow0/manifests/latest"):
+        wait_until(lambda: b"nixery_connections 2" in daemon.get("/metrics").body)
+        for _ in range(20):
+            assert daemon.get("/v2/quick0/manifests/latest").status == 200
+            assert daemon.get("/healthz").status == 200
+        refused = daemon.get("/v2/slow1/manifests/latest")
+        assert (refused.status, refused.headers["Connection"]) == (503, "close")
+        assert int(refused.headers["Retry-After"]) > 0

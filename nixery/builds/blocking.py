@@ -41,6 +41,10 @@ class Blocking(Generic[B]):
                 self._blocked.pop(build, None)
         return False
 
+    def is_blocked(self, build: B) -> bool:
+        """Whether a build waits for another."""
+        return build in self._blocked
+
     def end(self, build: B) -> Sequence[str] | None:
         """A build does nothing any more.
 

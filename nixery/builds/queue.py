@@ -235,13 +235,18 @@ class BuildQueue:
     def _richest(
         self, tickets: Iterable[Ticket], others: Iterable[str], shares: Shares
     ) -> Ticket | None:
-        """The newest build of those who have the most, if all of them have too much of it."""
+        """A build of which all clients have too much: rather one that does nothing, or that nobody
+        waits for, and the newest of those who have the most."""
 
         def owes(client: str) -> bool:
             return any(shares.owes(client, other) for other in others)
 
+        def order(ticket: Ticket) -> tuple[bool, bool, tuple[int, ...], int]:
+            idle, left = self._blocking.is_blocked(ticket), ticket.left is not None
+            return idle, left, min(map(shares.of, ticket.clients)), ticket.number
+
         too_much = (ticket for ticket in tickets if all(map(owes, ticket.clients)))
-        return max(too_much, key=lambda t: (min(map(shares.of, t.clients)), t.number), default=None)
+        return max(too_much, key=order, default=None)
 
     def _abandon(self, ticket: Ticket) -> None:
         ticket.abandoned = True

@@ -67,25 +67,25 @@ def test_one_derivation_takes_one_turn(start_daemon: StartDaemon, tmp_path: Path
     """Of four images that share a derivation, one has a turn while that is built: another
     client's is made at once, whether those who asked for the others wait or not."""
     daemon = start_daemon(**write_set(tmp_path / "set"))
-    with asking(daemon, [("127.0.0.1", f"shares{number}") for number in range(4)]):
+    with asking(daemon, [(f"127.{number + 1}.0.1", f"shares{number}") for number in range(4)]):
         wait_until(lambda: daemon.log.count("waiting for what another build makes: endless-") == 3)
-        assert pull(daemon, "quick0", "127.0.0.2")[0] == 200
+        assert pull(daemon, "quick0", "127.9.0.1")[0] == 200
         assert gave_way(daemon, "blocked") == 1
-    assert pull(daemon, "quick1", "127.0.0.2")[0] == 200
+    assert pull(daemon, "quick1", "127.9.0.1")[0] == 200
     assert daemon.log.count("building endless-") == 1
 
 
 @pytest.mark.parametrize("stays", [False, True])
-def test_turns_of_who_has_many(start_daemon: StartDaemon, tmp_path: Path, stays: bool) -> None:
-    """A client whose builds have all turns gives one back when another asks, whether it still
-    waits for them or not; what gave way is begun again when there is room."""
+def test_turns_that_others_want(start_daemon: StartDaemon, tmp_path: Path, stays: bool) -> None:
+    """When builds have all turns, one gives way to another client's: one that nobody waits for
+    any more, or one of a client that has several. It is begun again when there is room."""
     daemon = start_daemon(**write_set(tmp_path / "set"), NIXERY_MAX_BUILDS="2")
-    with asking(daemon, [("127.0.0.1", "slow0"), ("127.0.0.1", "slow1")]):
+    with asking(daemon, [("127.1.0.1", "slow0"), (f"127.{2 - stays}.0.1", "slow1")]):
         wait_until(lambda: daemon.log.count("building slow") == 2)
         if stays:
-            assert pull(daemon, "quick0", "127.0.0.2")[0] == 200
+            assert pull(daemon, "quick0", "127.9.0.1")[0] == 200
     if not stays:
-        assert pull(daemon, "quick0", "127.0.0.2")[0] == 200
+        assert pull(daemon, "quick0", "127.9.0.1")[0] == 200
     assert gave_way(daemon, "share" if stays else "abandoned") == 1
     wait_until(lambda: daemon.log.count("building slow") == 3)
 

@@ -13,8 +13,9 @@ from nixery.builds.cache import Cache
 from nixery.builds.failures import Failures
 from nixery.builds.history import History
 from nixery.builds.making import ImageMaker
-from nixery.builds.queue import BuildQueue, Ticket
+from nixery.builds.queue import BuildQueue
 from nixery.builds.record import Record
+from nixery.builds.ticket import Ticket
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IBuilder, ILease, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest

@@ -8,12 +8,13 @@ and waits for another turn.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from nixery.builds.blocking import Blocking
+from nixery.builds.ticket import Ticket
 from nixery.model.errors import QueueFull
 from nixery.model.events import Blocked, Event, Unblocked
 from nixery.model.networks import networks_of
@@ -29,30 +30,6 @@ PATIENCE = 10.0
 nobody here makes that."""
 
 BLOCKED, ABANDONED, SHARE = "blocked", "abandoned", "share"
-
-
-class Ticket:
-    """The place of one build: it waits, has its turn, or has left.
-
-    :ivar turn: fires when the turn comes; fails with ``QueueFull`` if the place is taken away.
-        Who cancels it leaves the queue.
-    :ivar give_way: stops the build that has its turn, which then calls :meth:`BuildQueue.again`.
-    :ivar gives_way: whether that was done.
-    """
-
-    turn: Deferred[None]
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.give_way: Callable[[], None] | None = None
-        self.gives_way = False
-        self.clients: Counter[str] = Counter()
-        self.counted: tuple[str, ...] = ()
-        self.left: int | None = None  # numbered, as tickets are
-        self.abandoned = False
-        self.stuck = False
-        self.held = False
-        self.timers: dict[str, IDelayedCall] = {}
 
 
 class BuildQueue:
@@ -106,7 +83,7 @@ class BuildQueue:
         """A client waits for a build, too."""
         if ticket.left is not None:
             ticket.left, ticket.abandoned = None, False
-            _cancel(ticket, ABANDONED)
+            ticket.cancel(ABANDONED)
             ticket.clients.clear()
         ticket.clients[client] += 1
         self._count(ticket)
@@ -118,7 +95,7 @@ class BuildQueue:
         ticket.clients[client] -= 1
         if ticket.clients.total() == 0:
             ticket.left = self._next_number()
-            ticket.timers[ABANDONED] = self._clock.callLater(GRACE, self._abandon, ticket)
+            ticket.later(ABANDONED, self._clock.callLater(GRACE, self._abandon, ticket))
         elif not ticket.clients[client]:
             del ticket.clients[client]
         self._count(ticket)
@@ -129,9 +106,9 @@ class BuildQueue:
             return
         if isinstance(event, Blocked | Unblocked):
             ticket.stuck = False
-            _cancel(ticket, BLOCKED)
+            ticket.cancel(BLOCKED)
         if isinstance(event, Blocked):
-            ticket.timers[BLOCKED] = self._clock.callLater(SETTLE, self._stick, ticket)
+            ticket.later(BLOCKED, self._clock.callLater(SETTLE, self._stick, ticket))
         if self._blocking.note(ticket, event):
             self._look()
 
@@ -155,7 +132,7 @@ class BuildQueue:
         self._shares[True].remove(ticket.counted)
         ticket.counted = ()
         ticket.gives_way, ticket.give_way = False, None
-        _cancel(ticket, BLOCKED)
+        ticket.cancel(BLOCKED)
         if ticket.stuck and blocked is not None:
             ticket.held = True
             self._blocking.hold(ticket, blocked)
@@ -264,13 +241,13 @@ class BuildQueue:
                 self._unblock(ticket)
                 self._look()
 
-        ticket.timers[BLOCKED] = self._clock.callLater(PATIENCE, look)
+        ticket.later(BLOCKED, self._clock.callLater(PATIENCE, look))
 
     def _unblock(self, ticket: Ticket) -> None:
         """What a build waited for may be there."""
         ticket.held = False
         self._blocking.release(ticket)
-        _cancel(ticket, BLOCKED)
+        ticket.cancel(BLOCKED)
 
     def _count(self, ticket: Ticket) -> None:
         """Have a build counted for the clients that wait for it now."""
@@ -290,7 +267,7 @@ class BuildQueue:
         self._uncount(ticket.counted, self._shares[had_turn])
         ticket.counted = ()
         self._unblock(ticket)
-        _cancel(ticket, ABANDONED)
+        ticket.cancel(ABANDONED)
 
     def _uncount(self, clients: Iterable[str], shares: Shares) -> None:
         shares.remove(clients)
@@ -307,9 +284,3 @@ class BuildQueue:
 def _longest_abandoned(tickets: Iterable[Ticket]) -> Ticket | None:
     abandoned = (ticket for ticket in tickets if ticket.abandoned)
     return min(abandoned, key=lambda ticket: ticket.left or 0, default=None)
-
-
-def _cancel(ticket: Ticket, name: str) -> None:
-    timer = ticket.timers.pop(name, None)
-    if timer is not None and timer.active():
-        timer.cancel()

@@ -9,7 +9,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from nixery.builds.queue import GRACE, PATIENCE, SETTLE, BuildQueue, Ticket
+from nixery.builds.queue import GRACE, PATIENCE, SETTLE, BuildQueue
+from nixery.builds.ticket import Ticket
 from nixery.model.errors import QueueFull
 from nixery.model.events import Blocked, BuildStarted, BuildStopped, Unblocked
 

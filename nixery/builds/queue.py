@@ -87,6 +87,7 @@ class BuildQueue:
             ticket.clients.clear()
         ticket.clients[client] += 1
         self._count(ticket)
+        self._look()
 
     def part(self, ticket: Ticket, client: str) -> None:
         """A client does not wait for a build any more; the last one is still charged for it."""

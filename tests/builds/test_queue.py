@@ -282,6 +282,17 @@ def test_nobody_gives_way_for_the_abandoned() -> None:
     assert crowd.turns == ["a"]
 
 
+def test_who_asks_for_an_abandoned_build() -> None:
+    """When somebody asks for a build that waits, and that everybody had left, others give way."""
+    crowd = Crowd(1, 10)
+    running, waiting = crowd.ask("a"), crowd.ask("b")
+    crowd.abandon(waiting)
+    crowd.abandon(running)
+    assert crowd.running == [running]
+    crowd.queue.join(waiting, "c")
+    assert crowd.running == [waiting]
+
+
 def test_the_greedy_give_way() -> None:
     """Who runs two or more than another who waits gives up the newest, and keeps a share."""
     crowd = Crowd(3, 10)

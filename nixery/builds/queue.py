@@ -103,8 +103,8 @@ class BuildQueue:
 
     def note(self, ticket: Ticket, event: Event) -> None:
         """A build that has its turn tells what it does."""
-        if ticket not in self._running:
-            return
+        if ticket not in self._running or ticket.gives_way:
+            return  # what is being stopped says nothing of what it waited for
         if isinstance(event, Blocked | Unblocked):
             ticket.stuck = False
             ticket.cancel(BLOCKED)

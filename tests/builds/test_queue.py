@@ -356,6 +356,21 @@ def test_one_derivation_takes_one_turn() -> None:
     assert queue.waiting == 0
 
 
+def test_last_words_of_what_gives_way() -> None:
+    """What a build says while it is stopped, such as that it waits for nothing, does not give it
+    the turn that it was to give to another."""
+    crowd = Crowd(1, 10)
+    crowd.stubborn = True
+    build = crowd.ask("192.0.2.1")
+    crowd.queue.note(build, Blocked(("x",)))
+    crowd.ask("198.51.100.1")
+    crowd.clock.advance(SETTLE)
+    assert build.gives_way
+    crowd.queue.note(build, Unblocked())
+    crowd.stop(build)
+    assert crowd.turns == ["192.0.2.1", "198.51.100.1"]
+
+
 def test_short_waits_for_a_derivation() -> None:
     """A build that goes on in a moment keeps its turn."""
     crowd = Crowd(1, 10)

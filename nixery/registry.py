@@ -182,13 +182,16 @@ class Registry:
         await self._watch.look(force=True)
         await self._load_popularity()
 
+    async def release(self) -> None:
+        """Let all go who wait for builds, and end these, which takes a moment."""
+        self._watchers.readiness.stopping = True
+        releasing = Deferred.fromCoroutine(self.site.release(self._settings.handover))
+        self._builder.give_up()
+        await releasing
+
     async def drain(self) -> None:
         """Wait until all clients are answered."""
-        self._watchers.readiness.stopping = True
-        draining = Deferred.fromCoroutine(self.site.drain(self._settings.handover))
-        # Nobody is held for them any more, and they take a moment to end.
-        self._builder.give_up()
-        await draining
+        await self.site.drain()
 
     async def finish(self) -> None:
         """End the parts."""
@@ -229,7 +232,9 @@ def make_service(
     ends = [each for each in (listening, operations) if each is not None]
     certificates = [each.certificate for each in ends if each.certificate is not None]
     registry = Registry(reactor, settings, environ, certificates)
-    phases = Phases(registry.prepare, registry.reload, registry.drain, registry.finish)
+    phases = Phases(
+        registry.prepare, registry.reload, registry.release, registry.drain, registry.finish
+    )
     served = [Served(listening.endpoint, registry.site)]
     if operations is not None:
         served.append(Served(operations.endpoint, registry.operations))

@@ -32,6 +32,7 @@ class Phases:
 
     :param prepare: starts the parts, before the first request is taken.
     :param reload: reads again what can be.
+    :param release: lets those go who would wait for long, before no more connections are taken.
     :param drain: ends when nobody waits for an answer any more; cancelled when that takes too
         long.
     :param finish: ends the parts.
@@ -39,6 +40,7 @@ class Phases:
 
     prepare: Step
     reload: Step
+    release: Step
     drain: Step
     finish: Step
 
@@ -118,6 +120,8 @@ class RegistryService(Service):
 
     async def _stop(self) -> None:
         self._notifier.stopping("finishing the answers in flight")
+        if self._ports:
+            await self._phases.release()
         # What is watched at other ports goes on being so until the end.
         for port in self._ports[:1]:
             await maybeDeferred(port.stopListening)

@@ -169,13 +169,13 @@ class Connections:
                 del self._on_reserve[share]
         self._look()
 
-    def retire(self) -> Deferred[None]:
-        """Have all close, each as soon as what its client has asked is answered.
-
-        :return: fires when no more are open, but those whose answer may go on for ever.
-        """
+    def retire(self) -> None:
+        """Have all close, each as soon as what its client has asked is answered."""
         for connection in list(self._open):
             connection.retire()
+
+    def answered(self) -> Deferred[None]:
+        """Fires when none is open but those whose answer may go on for ever, or is forsaken."""
         return self._wait(self._waiting)
 
     def forsake(self) -> None:

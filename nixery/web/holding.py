@@ -117,14 +117,17 @@ class Holding:
             min(self._limit, HURRY) if hurried else self._limit, wait.leave
         )
 
-    def release(self, handover: bool) -> None:
+    def release(self, handover: bool) -> bool:
         """Hold nothing any more.
 
         :param handover: whether another daemon answers from now on.
+        :return: whether anything was held.
         """
         self._stopping, self._handover = True, handover
-        for wait in list(self._waits):
+        held = list(self._waits)
+        for wait in held:
             wait.leave()
+        return bool(held)
 
     def _answer(self, request: Request, wait: _Wait) -> Exception:
         """Why a request is not held any longer."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -36,6 +37,8 @@ from nixery.web.tally import IMeter, NoMeter, Tally
 ANSWER = 4.0
 """Seconds in which an answer begins to leave when the daemon stops: more than a request on its way
 gets to arrive."""
+ASK_AGAIN = 1.0
+"""Seconds in which who was held can ask again, to be told why."""
 LAST_WORDS = 1.0
 """Seconds that what was written last may take to leave."""
 _UNKNOWN = Kind(500, "UNKNOWN")
@@ -189,21 +192,28 @@ class QuietSite(BoundedSite):
         self._holding = holding
         self._clock = reactor
 
-    async def drain(self, handover: bool) -> None:
-        """Hold nobody any more, and wait until everybody is answered.
+    async def release(self, handover: bool) -> None:
+        """Hold nobody any more, and keep no connection for longer than an answer.
+
+        :param handover: whether another daemon answers those who ask again; otherwise, they are
+            given a moment to do so here: docker asks by HEAD first, and shows no answer to that.
+        """
+        self.stopping = True
+        self.bounds.connections.retire()
+        if self._holding.release(handover) and not handover:
+            await deferLater(self._clock, ASK_AGAIN)
+
+    async def drain(self) -> None:
+        """Wait until everybody is answered.
 
         Of those to whom no answer has begun to leave after a while, nobody is waited for: what
         they ask takes long, and they ask again.
-
-        :param handover: whether another daemon answers those who ask again.
         """
-        self.stopping = True
         connections = self.bounds.connections
-        closed = connections.retire()
-        self._holding.release(handover)
+        answered = connections.answered()
         late = self._clock.callLater(ANSWER, connections.forsake)
         try:
-            await closed
+            await answered
         finally:
             if late.active():
                 late.cancel()

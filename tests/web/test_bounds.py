@@ -212,7 +212,8 @@ def test_a_retirement_that_takes_long() -> None:
     for each in (waiting, sending):
         assert connections.admit(each, "a") is None
         connections.works(each)
-    retired, closed = connections.retire(), connections.closed()
+    connections.retire()
+    retired, closed = connections.answered(), connections.closed()
     connections.forsake()
     assert not retired.called
     connections.gone(sending)

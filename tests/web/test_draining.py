@@ -12,7 +12,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from nixery.model.errors import ShuttingDown
 from nixery.web.channel import LAST_CALL
 from nixery.web.holding import HURRY
-from nixery.web.site import ANSWER, LAST_WORDS
+from nixery.web.site import ANSWER, ASK_AGAIN, LAST_WORDS
 from tests.builds.histories import begin, moment, open_history
 from tests.web.connected import HELD, VERSION, Connected
 from tests.web.server import Collector, serving
@@ -22,7 +22,8 @@ class Draining(Connected):
     """A connection whose site is to stop."""
 
     def stop(self) -> None:
-        self.drained = Deferred.fromCoroutine(self.site.drain(handover=False))
+        self.released = Deferred.fromCoroutine(self.site.release(handover=False))
+        self.drained = Deferred.fromCoroutine(self.site.drain())
 
     @property
     def is_over(self) -> bool:
@@ -107,6 +108,9 @@ def test_held_requests() -> None:
     connected.stop()
     assert (connected.statuses, connected.closing, connected.is_over) == ([503], 1, True)
     assert b"Retry-After: " in connected.transport.value()
+    assert not connected.released.called  # docker asks once more
+    connected.clock.advance(ASK_AGAIN)
+    assert connected.released.called
     assert connected.timers == 0
 
 
@@ -166,7 +170,8 @@ async def test_streams_are_not_waited_for(tmp_path: Path) -> None:
         listener.transport.write(asked.encode())  # type: ignore[union-attr]
         while b"200 OK" not in listener.received:
             await moment()
-        await server.site.drain(handover=False)
+        await server.site.release(handover=False)
+        await server.site.drain()
         assert not listener.closed.called
         record.done("sha256:x")
         assert b"sha256:x" in await listener.closed
@@ -181,7 +186,8 @@ async def test_handed_over() -> None:
         server.builder.gate = Deferred()
         asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
         await server.until(lambda: len(server.builder.asked) == 1)
-        await server.site.drain(handover=True)
+        await server.site.release(handover=True)
+        await server.site.drain()
         answer = await asking
         assert (answer.status, answer.headers["connection"]) == (307, "close")
         again = await server.ask(answer.headers["location"])
@@ -204,7 +210,8 @@ async def test_the_last_hop(agent: str, handover: bool, status: int, retry: str)
         path, headers = "/v2/a/manifests/latest?nixery-hop=9", {"User-Agent": agent}
         asking = Deferred.fromCoroutine(server.ask(path, headers=headers))
         await server.until(lambda: len(server.builder.asked) == 1)
-        await server.site.drain(handover)
+        await server.site.release(handover)
+        await server.site.drain()
         answer = await asking
         assert (answer.status, answer.headers["retry-after"]) == (status, retry)
 
@@ -214,7 +221,8 @@ async def test_builds_that_are_given_up() -> None:
     """Who is told by its build that the daemon stops is sent on, if there is another one."""
     async with serving(hold=60) as server:
         server.builder.error = ShuttingDown()
-        await server.site.drain(handover=True)
+        await server.site.release(handover=True)
+        await server.site.drain()
         answer = await server.ask("/v2/a/manifests/latest")
         assert answer.status == 307
 

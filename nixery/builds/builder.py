@@ -232,9 +232,13 @@ class Builder:
     ) -> Manifest:
         """Make an image, unless another instance is just doing so: then wait and take that."""
 
+        over = False
+
         def emit(event: Event) -> None:
-            build.record.emit(event)
-            self.queue.note(build.ticket, event)
+            # Nix goes on talking while it is being stopped, even beside the next attempt.
+            if not (over or build.ticket.gives_way):
+                build.record.emit(event)
+                self.queue.note(build.ticket, event)
 
         lease = await self._lease(build.ticket, key)
         try:
@@ -244,6 +248,7 @@ class Builder:
                 await self._cache.remember_manifest(key, manifest, _provenance(pinned))
             return manifest
         finally:
+            over = True
             await lease.release()
 
     async def _lease(self, ticket: Ticket, key: str) -> ILease:

@@ -43,6 +43,7 @@ class FakeNix:
     :ivar gate: while it is set, realising waits for it.
     :ivar error: what realising fails with.
     :ivar empty: while it is set, store paths have no files.
+    :ivar emit: what was last told to take events.
     """
 
     folder: str
@@ -51,9 +52,11 @@ class FakeNix:
     gate: Deferred[None] | None = None
     error: NixeryError | None = None
     empty: bool = False
+    emit: Emit | None = None
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         self.asked.append(image)
+        self.emit = emit
         if self.gate is not None:
             await self.gate
         if self.error is not None:

@@ -21,7 +21,7 @@ from nixery.model.errors import (
     ShuttingDown,
     StorageFull,
 )
-from nixery.model.events import Emit, FetchesPlanned
+from nixery.model.events import BuildStarted, Emit, FetchesPlanned, Said
 from nixery.model.image import Image, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
@@ -233,6 +233,39 @@ async def test_a_build_that_gives_way(tmp_path: Path) -> None:
     assert [image.name for image in parts.nix.asked] == ["git", "jq", "git"]
     assert (parts.builder.queue.running, parts.builder.queue.waiting) == (0, 0)
     assert parts.builder.queue.gave_way == {"abandoned": 1}
+
+
+@pytest_twisted.ensureDeferred
+async def test_last_words_of_a_build_that_gave_way(tmp_path: Path) -> None:
+    """What Nix says while it is stopped is not told, whether the build waits or runs again."""
+    clock = Time()
+    parts = limited(tmp_path, clock, at_once=1, waiting=5)
+    parts.nix.gate = Deferred()
+    seen: list[str] = []
+    leaving = build(parts, "git", client="a", seen=seen)
+    emit = parts.nix.emit
+    assert emit is not None
+    leaving.cancel()
+    with pytest.raises(CancelledError):
+        await leaving
+    clock.advance(GRACE)
+    parts.nix.gate = gate = Deferred[None]()
+    other = build(parts, "jq", client="b")
+    emit(Said(0, "interrupted"))
+    parts.nix.gate = last = Deferred[None]()
+    again = build(parts, "git", client="c")
+    gate.callback(None)
+    await other
+    emit(BuildStarted("stale"))
+    last.callback(None)
+    await again
+    details = await parts.history.details(seen[0])
+    assert details["derivations"] == []
+    subscription = await parts.history.follow(seen[0], 0)
+    assert subscription is not None
+    block = await subscription.next()
+    assert block is not None
+    assert b"interrupted" not in block.data
 
 
 @pytest_twisted.ensureDeferred

@@ -36,15 +36,19 @@ def write_set(folder: Path) -> dict[str, str]:
     return {"NIXERY_PKGS_PATH": str(folder)}
 
 
+def send(daemon: Daemon, source: str, path: str) -> socket.socket:
+    """Ask for something, from an address."""
+    client = socket.create_connection(("127.0.0.1", daemon.port), 60, (source, 0))
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return client
+
+
 @contextmanager
 def asking(daemon: Daemon, asked: Sequence[tuple[str, str]]) -> Iterator[None]:
     """Have clients ask, each from its address for an image, and wait until the block ends."""
     with ExitStack() as stack:
         for source, name in asked:
-            client = stack.enter_context(
-                socket.create_connection(("127.0.0.1", daemon.port), 60, (source, 0))
-            )
-            client.sendall(f"GET /v2/{name}/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            stack.enter_context(send(daemon, source, f"/v2/{name}/manifests/latest"))
             wait_until(partial(_is_asked_for, daemon, name))
         yield
 
@@ -101,22 +105,7 @@ def test_a_crowd_does_not_keep_others_out(start_daemon: StartDaemon, tmp_path: P
     wait_until(lambda: pull(daemon, "quick2", "127.1.0.254")[0] == 200)
 
 
-STREAMS = 8
-"""Connections of each address of a crowd: together more than there may be."""
 CROWD = [f"127.1.0.{number}" for number in range(1, 33)]
-
-
-@contextmanager
-def sending(daemon: Daemon, path: str) -> Iterator[list[socket.socket]]:
-    """Have a crowd send a request on more connections than there may be, and read nothing."""
-    with ExitStack() as stack:
-        clients = []
-        for source in CROWD * STREAMS:
-            address = ("127.0.0.1", daemon.port)
-            client = stack.enter_context(socket.create_connection(address, 60, (source, 0)))
-            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            clients.append(client)
-        yield clients
 
 
 def read_all(client: socket.socket) -> bytes:
@@ -136,7 +125,10 @@ def test_streams_make_room(start_daemon: StartDaemon, tmp_path: Path) -> None:
     with asking(daemon, [("127.0.0.1", "slow0")]):
         wait_until(lambda: "building slow0" in daemon.log)
         build = daemon.get("/builds").json()[0]["id"]
-        with sending(daemon, f"/builds/{build}/events") as clients:
+        path = f"/builds/{build}/events"
+        with ExitStack() as stack:
+            # Together more than there may be.
+            clients = [stack.enter_context(send(daemon, each, path)) for each in CROWD * 8]
             for _ in range(20):
                 assert daemon.get("/v2/quick0/manifests/latest").status == 200
                 assert daemon.get("/healthz").status == 200
@@ -156,10 +148,13 @@ def test_streams_make_room(start_daemon: StartDaemon, tmp_path: Path) -> None:
 def test_the_reserve_is_for_what_is_known(start_daemon: StartDaemon, tmp_path: Path) -> None:
     """When a crowd waits for a build on all connections, a known image and health are answered;
     who would have to wait, too, is told that there is no room."""
-    daemon = start_daemon(**write_set(tmp_path / "set"), NIXERY_MAX_CONNECTIONS="200")
+    settings = {"NIXERY_MAX_CONNECTIONS": "200", "NIXERY_HOLD": "3600"}
+    daemon = start_daemon(**write_set(tmp_path / "set"), **settings)
     assert pull(daemon, "quick0")[0] == 200
-    with sending(daemon, "/v2/slow0/manifests/latest"):
-        wait_until(lambda: metric(daemon, "nixery_connections") > 200 * 15 / 16)
+    with ExitStack() as stack:
+        while daemon.get("/healthz").headers.get("Connection") != "close":
+            for source in CROWD:
+                stack.enter_context(send(daemon, source, "/v2/slow0/manifests/latest"))
         for _ in range(20):
             assert daemon.get("/v2/quick0/manifests/latest").status == 200
             assert daemon.get("/healthz").status == 200

@@ -262,10 +262,11 @@ class IBuilder(Interface):
         """The manifest of an image whose blobs are all stored.
 
         One build runs however many ask; cancelling one caller's wait stops nobody else's, and
-        not the build.
+        not the build, which goes on for as long as nobody else wants its turn.
 
         :param on_build: is told of the build that this waits for, or that failed a moment ago.
-        :param client: who asks: builds are begun for each client in turn.
+        :param client: who asks: turns are shared out between clients, as
+            :mod:`nixery.model.networks` tells them apart.
         :param request: what the request is called in the log: so is a build that it begins.
         :raises NixeryError: what kept the image from being made.
         """

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 import nixery
@@ -185,11 +186,16 @@ class Registry:
         await self._watch.look(force=True)
         await self._load_popularity()
 
+    async def release(self) -> None:
+        """Let all go who wait for builds, and end these, which takes a moment."""
+        self._watchers.readiness.stopping = True
+        releasing = Deferred.fromCoroutine(self.site.release(self._settings.handover))
+        self._builder.give_up()
+        await releasing
+
     async def drain(self) -> None:
         """Wait until all clients are answered."""
-        self._watchers.readiness.stopping = True
-        # Whoever holds the socket hands those who ask again to the next daemon.
-        await self.site.drain(handover=self._settings.endpoint.startswith("systemd:"))
+        await self.site.drain()
 
     async def finish(self) -> None:
         """End the parts."""
@@ -204,6 +210,7 @@ class Registry:
         await self._processes.stop()
         await self._packers.stop()
         self._storage.stop()
+        await self.site.leave()
 
     def _make_popularity(self) -> PopularityTable | None:
         url = self._settings.popularity_url
@@ -235,7 +242,9 @@ def make_service(
     ends = [each for each in (listening, operations) if each is not None]
     certificates = [each.certificate for each in ends if each.certificate is not None]
     registry = Registry(reactor, settings, environ, certificates)
-    phases = Phases(registry.prepare, registry.reload, registry.drain, registry.finish)
+    phases = Phases(
+        registry.prepare, registry.reload, registry.release, registry.drain, registry.finish
+    )
     served = [Served(listening.endpoint, registry.site)]
     if operations is not None:
         served.append(Served(operations.endpoint, registry.operations))

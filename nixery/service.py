@@ -14,14 +14,12 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamServerEndpoint,
 )
-from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from nixery.signals import Signals
 from nixery.systemd import Notifier
 
-_LAST_WORDS = 0.25  # seconds
 _FINISH = 20.0
 """Seconds that the parts may take to end, after the answers: more than Nix and packers get."""
 
@@ -34,6 +32,7 @@ class Phases:
 
     :param prepare: starts the parts, before the first request is taken.
     :param reload: reads again what can be.
+    :param release: lets those go who would wait for long, before no more connections are taken.
     :param drain: ends when nobody waits for an answer any more; cancelled when that takes too
         long.
     :param finish: ends the parts.
@@ -41,6 +40,7 @@ class Phases:
 
     prepare: Step
     reload: Step
+    release: Step
     drain: Step
     finish: Step
 
@@ -120,6 +120,8 @@ class RegistryService(Service):
 
     async def _stop(self) -> None:
         self._notifier.stopping("finishing the answers in flight")
+        if self._ports:
+            await self._phases.release()
         # What is watched at other ports goes on being so until the end.
         for port in self._ports[:1]:
             await maybeDeferred(port.stopListening)
@@ -127,8 +129,6 @@ class RegistryService(Service):
         await self._phases.finish()
         for port in self._ports[1:]:
             await maybeDeferred(port.stopListening)
-        # Those who waited were just answered; an answer takes a moment to leave.
-        await deferLater(self._reactor, _LAST_WORDS, lambda: None)
         self._notifier.stop()
         self._signals.leave()
 

@@ -79,6 +79,7 @@ class Settings:
     :param history_days: days.
     :param history_size: megabytes.
     :param drain: seconds.
+    :param handover: whether another daemon answers in its place when this one stops.
     :param operations: a Twisted server endpoint string; none for the main one.
     :param log_format: ``text`` or ``json``.
     """
@@ -112,6 +113,7 @@ class Settings:
     http: HttpLimits
     disk: DiskLimits
     drain: float
+    handover: bool
     operations: str | None
     log_format: str
 
@@ -161,6 +163,7 @@ class Settings:
             http=_http_limits(values),
             disk=_disk_limits(values),
             drain=values["NIXERY_DRAIN"],
+            handover=_handover(values),
             operations=values["NIXERY_OPERATIONS_LISTEN"],
             log_format=values["NIXERY_LOG_FORMAT"],
         )
@@ -285,6 +288,13 @@ def _source(
 def _tags(patterns: str | None, source: Source) -> TagPolicy:
     default = "*" if isinstance(source, GitRepository) else ""
     return TagPolicy(tuple((patterns or default).split()))
+
+
+def _handover(values: Mapping[str, Any]) -> bool:
+    """Whoever holds the socket hands those who ask again to the next daemon."""
+    if values["NIXERY_HANDOVER"] is None:
+        return (values["NIXERY_LISTEN"] or "").startswith("systemd:")
+    return bool(values["NIXERY_HANDOVER"] == "on")
 
 
 def _state_folder(environ: Mapping[str, str]) -> str:

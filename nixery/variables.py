@@ -230,7 +230,8 @@ VARIABLES = (
     Variable("NIXERY_MAX_BUILDS", "Images that are made at once.", number(1, 1000), "4"),
     Variable(
         "NIXERY_MAX_QUEUE",
-        "Images that wait to be made, those of each client in turn; beyond that, answers are 429.",
+        "Images that wait to be made, those of each client and network in turn; beyond that, "
+        "answers are 429.",
         number(0, 100_000),
         "200",
     ),
@@ -328,9 +329,15 @@ VARIABLES = (
     ),
     Variable(
         "NIXERY_DRAIN",
-        "Seconds that answers in flight get when the daemon is stopped.",
+        "Seconds that blobs which are being sent get when the daemon is stopped.",
         number(0, 86400, float),
         "30",
+    ),
+    Variable(
+        "NIXERY_HANDOVER",
+        "Whether another instance answers at the same address when this one is stopped, as behind "
+        "a load balancer: on or off (on for a socket that systemd holds).",
+        one_of("on", "off"),
     ),
     Variable(
         "NIXERY_OPERATIONS_LISTEN",

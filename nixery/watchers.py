@@ -79,6 +79,13 @@ class Watchers:
                     "nixery_builds_waiting", "Builds that wait.", single(lambda: queue.waiting)
                 ),
                 Reading(
+                    "nixery_builds_gave_way",
+                    "Builds that gave their turn back to others.",
+                    lambda: queue.gave_way,
+                    "reason",
+                    total=True,
+                ),
+                Reading(
                     "nixery_manifest_lookups",
                     "Manifests that were looked for by image key, and where they were found.",
                     lambda: cache.lookups,

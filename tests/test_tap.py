@@ -183,7 +183,7 @@ async def test_a_failed_start_ends_the_daemon() -> None:
 
     endpoint, ending = FakeEndpoint(), EndingReactor()
     endpoint.result = fail(OSError("it is in use"))
-    phases = Phases(nothing, nothing, nothing, nothing)
+    phases = Phases(nothing, nothing, nothing, nothing, nothing)
     service = RegistryService(ending, [Served(endpoint, Factory())], phases, 1, {})
     with capturedLogs() as captured:
         service.startService()

@@ -1,6 +1,7 @@
 """One image's way from its name to its manifest."""
 
 from collections.abc import Awaitable
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,10 +13,11 @@ from nixery.builds.cache import Cache
 from nixery.builds.failures import Failures
 from nixery.builds.history import History
 from nixery.builds.making import ImageMaker
-from nixery.builds.queue import BuildQueue, Ticket
+from nixery.builds.queue import BuildQueue
 from nixery.builds.record import Record
+from nixery.builds.ticket import Ticket
 from nixery.coalesce import Coalescer
-from nixery.interfaces import IBuilder, IResolver, IStorage, OnBuild, Provenance, Pull
+from nixery.interfaces import IBuilder, ILease, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import (
     ImageInvalid,
@@ -25,12 +27,14 @@ from nixery.model.errors import (
     ShuttingDown,
     UnknownPackage,
 )
-from nixery.model.events import Emit, Queued
+from nixery.model.events import Blocked, Event, Queued, Unblocked
 from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
 from nixery.model.source import PinnedSource, image_key
 from nixery.model.tags import LATEST
+
+T = TypeVar("T")
 
 
 class IBuilderReactor(IReactorThreads, IReactorTime):
@@ -73,7 +77,9 @@ class Builder:
         self._history = history
         self._limits = limits
         self._failures = Failures(reactor.seconds, limits.failure_ttl)
-        self.queue = BuildQueue(limits.at_once, limits.waiting)
+        self.queue = BuildQueue(reactor, limits.at_once, limits.waiting)
+        self._stopping = False
+        self._given_up: Deferred[None] | None = None
         self._builds: dict[str, _Running] = {}
         self._resolving: Coalescer[str, PinnedSource] = Coalescer()
         self._running: Coalescer[str, Manifest] = Coalescer()
@@ -112,6 +118,19 @@ class Builder:
     async def stop(self) -> None:
         """Give up all builds, and wait until none is left."""
         await self._resolving.stop()
+        await self.give_up()
+
+    def give_up(self) -> Deferred[None]:
+        """Give up all builds, and begin none; what is known is still answered.
+
+        :return: fires when none is left; the same for all who call this.
+        """
+        if self._given_up is None:
+            self._stopping = True
+            self._given_up = Deferred.fromCoroutine(self._give_up())
+        return self._given_up
+
+    async def _give_up(self) -> None:
         await self._running.stop()
         await self._maker.layers.stop()
 
@@ -181,10 +200,15 @@ class Builder:
 
         waiting = self._running.join(key, start)
         if build is not None:
+            waiting.addBoth(self._leave, build.ticket, client)
             build.record.asked(self._running.waiting(key))
             if on_build is not None:
                 on_build(build.record.id)
         return waiting
+
+    def _leave(self, result: T, ticket: Ticket, client: str) -> T:
+        self.queue.part(ticket, client)
+        return result
 
     def _begin(self, key: str, image: Image, client: str, request: str) -> _Running:
         ticket = self.queue.enter(client)
@@ -214,14 +238,23 @@ class Builder:
         self, build: _Running, key: str, image: Image, pinned: PinnedSource
     ) -> Manifest:
         """Make an image when its turn comes, in the time that it may take."""
-        emit = build.record.emit
-        if not build.ticket.turn.called:
-            emit(Queued(self.queue.running, self.queue.waiting))
-        await build.ticket.turn
-        try:
-            return await self._timed(Deferred.fromCoroutine(self._make(key, image, pinned, emit)))
-        finally:
-            self.queue.end()
+        ticket, queue = build.ticket, self.queue
+        while True:
+            if not ticket.turn.called:
+                build.record.emit(Queued(queue.running, queue.waiting))
+            await ticket.turn
+            making = self._timed(Deferred.fromCoroutine(self._make(build, key, image, pinned)))
+            ticket.give_way = making.cancel
+            try:
+                manifest = await making
+            except BaseException:  # what is stopped may say so in any way
+                if self._stopping or not ticket.gives_way:
+                    queue.end(ticket)
+                    raise
+                queue.again(ticket)
+            else:
+                queue.end(ticket)
+                return manifest
 
     def _timed(self, making: Deferred[Manifest]) -> Deferred[Manifest]:
         seconds = self._limits.seconds
@@ -232,9 +265,20 @@ class Builder:
 
         return making.addTimeout(seconds, self._reactor, onTimeoutCancel=late)
 
-    async def _make(self, key: str, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
+    async def _make(
+        self, build: _Running, key: str, image: Image, pinned: PinnedSource
+    ) -> Manifest:
         """Make an image, unless another instance is just doing so: then wait and take that."""
-        lease = await self._storage.lease(key)
+
+        over = False
+
+        def emit(event: Event) -> None:
+            # Nix goes on talking while it is being stopped, even beside the next attempt.
+            if not (over or build.ticket.gives_way):
+                build.record.emit(event)
+                self.queue.note(build.ticket, event)
+
+        lease = await self._lease(build.ticket, key)
         try:
             manifest = await self._cache.manifest(key, again=True)
             if manifest is None or self._maker.libraries.is_wanted(pinned, image.system):
@@ -242,7 +286,15 @@ class Builder:
                 await self._cache.remember_manifest(key, manifest, _provenance(pinned))
             return manifest
         finally:
+            over = True
             await lease.release()
+
+    async def _lease(self, ticket: Ticket, key: str) -> ILease:
+        self.queue.note(ticket, Blocked(()))
+        try:
+            return await self._storage.lease(key)
+        finally:
+            self.queue.note(ticket, Unblocked())
 
 
 def _provenance(pinned: PinnedSource) -> Provenance:

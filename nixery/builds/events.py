@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from nixery.model.closure import store_name
 from nixery.model.events import (
+    Blocked,
     BuildsPlanned,
     BuildStarted,
     Collided,
@@ -125,6 +126,8 @@ def _plan(event: Event) -> str | None:
             return f"derivations to build: {derivations}"
         case FetchesPlanned(paths=paths, download=size):
             return f"store paths to fetch: {paths}, {_megabytes(size)}"
+        case Blocked(outputs=outputs):
+            return f"waiting for what another build makes: {', '.join(outputs)}"
         case _:
             return None
 

@@ -31,7 +31,7 @@ State = Literal["running", "done", "failed"]
 _MOST = 2000
 """Derivations, packages and layers that are named each; phases of a derivation: fewer."""
 _MOST_PHASES = 50
-_FACTS = Queued | Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Grouped
+_FACTS = Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Grouped
 """Events of which the last one says it all."""
 
 
@@ -82,7 +82,7 @@ class Derivation:
     """A derivation that is built, or was.
 
     :param state: ``building``, ``ended`` (well or not: Nix does not say), ``failed``, or
-        ``stopped`` for those that were building when the build ended.
+        ``stopped`` for those that were building when the build ended, or gave way.
     :param started: seconds since the epoch.
     :param ended: seconds since the epoch.
     :param phases: the phases it came to, with the time of each.
@@ -109,6 +109,7 @@ class Summary:
         self._omitted = 0
         self._fetching = 0
         self._handlers: dict[type, Callable[[Any, float], None]] = {
+            Queued: self._queued,
             BuildStarted: self._started,
             BuildStopped: self._stopped,
             PhaseStarted: self._phase,
@@ -156,6 +157,13 @@ class Summary:
             "omitted": self._omitted,
         }
 
+    def _queued(self, event: Queued, seconds: float) -> None:
+        """It waits for a turn; if it had one before, it begins anew then."""
+        self._stop(seconds)
+        self._packages.clear()
+        self._facts = {"Queued": attrs.asdict(event)}
+        self._fetching = 0
+
     def _started(self, event: BuildStarted, seconds: float) -> None:
         if len(self._derivations) >= _MOST:
             self._omitted += 1
@@ -182,13 +190,16 @@ class Summary:
             building[-1].lines += 1
 
     def _failed(self, event: Failed, seconds: float) -> None:
+        self._stop(seconds)
+        for derivation in self._derivations:
+            if derivation.name == event.derivation:
+                derivation.state = "failed"
+
+    def _stop(self, seconds: float) -> None:
         for building in self._building.values():
             for derivation in building:
                 derivation.state, derivation.ended = "stopped", seconds
         self._building.clear()
-        for derivation in self._derivations:
-            if derivation.name == event.derivation:
-                derivation.state = "failed"
 
     def _packed(self, event: Packed, seconds: float) -> None:
         self._layer(event.digest).update(

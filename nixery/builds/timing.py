@@ -1,13 +1,14 @@
 """How long the phases of a build took, and what it made."""
 
-from nixery.model.events import Event, Grouped, Packed, Realised, Resolved
+from nixery.model.events import Event, Grouped, Packed, Queued, Realised, Resolved
 
 
 class Timing:
     """Takes the events of a build one after another.
 
     :ivar phases: seconds by phase: ``queue`` until its turn, ``nix`` for evaluating, building and
-        fetching, ``layers`` for grouping, packing and storing. A build that fails ends one.
+        fetching, ``layers`` for grouping, packing and storing. A build that fails ends one; one
+        that gives way waits in the queue again.
     :ivar layers: ``known`` and ``made`` layers, and the compressed ``bytes`` of these.
     """
 
@@ -26,6 +27,8 @@ class Timing:
         :param seconds: when it was, since the epoch.
         """
         match event:
+            case Queued():
+                self._next("queue", seconds)
             case Resolved():
                 self._next("nix", seconds)
             case Realised():
@@ -42,5 +45,6 @@ class Timing:
 
     def _next(self, phase: str, seconds: float) -> None:
         # The clock of the world may be set back.
-        self.phases[self._phase] = max(0.0, seconds - self._since)
+        spent = max(0.0, seconds - self._since)
+        self.phases[self._phase] = self.phases.get(self._phase, 0.0) + spent
         self._phase, self._since = phase, seconds

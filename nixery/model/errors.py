@@ -492,6 +492,14 @@ class ShuttingDown(NixeryError):
 
 
 @attrs.define
+class NoRoomToWait(NixeryError):
+    """Too many clients are connected for one more that waits."""
+
+    def __str__(self) -> str:
+        return "too many clients wait here already; ask again in a moment"
+
+
+@attrs.define
 class QueueFull(NixeryError):
     """Too many images wait to be made already.
 

@@ -112,6 +112,21 @@ class BuildStopped:
 
 
 @attrs.frozen
+class Blocked:
+    """All that is left to do waits for what other builds make.
+
+    :param outputs: the names of these store paths, without folder and hash.
+    """
+
+    outputs: Sequence[str]
+
+
+@attrs.frozen
+class Unblocked:
+    """There is something to do again."""
+
+
+@attrs.frozen
 class FetchStarted:
     """Nix started to copy a store path from a binary cache."""
 
@@ -266,6 +281,8 @@ Event = (
     | PhaseStarted
     | LogLine
     | BuildStopped
+    | Blocked
+    | Unblocked
     | FetchStarted
     | FetchProgress
     | Said

@@ -13,6 +13,7 @@ import attrs
 
 from nixery.model.closure import store_name
 from nixery.model.events import (
+    Blocked,
     BuildsPlanned,
     BuildStarted,
     BuildStopped,
@@ -24,6 +25,7 @@ from nixery.model.events import (
     PhaseStarted,
     Planned,
     Said,
+    Unblocked,
 )
 from nixery.model.source import hide_credentials
 from nixery.model.text import plain
@@ -32,7 +34,6 @@ _PREFIX = b"@nix "
 _SUBSTITUTE, _BUILD = 108, 105
 _LOG_LINE, _SET_PHASE = 101, 104
 _INFO = 3
-_BUILDS_ACTIVITY = 104
 _COPY_PATH, _PROGRESS, _SET_EXPECTED = 100, 105, 106
 _BUILDS = re.compile(r"(?:these (\d+) derivations|this derivation) will be built:")
 _SIZE = r"([0-9.]+) ([KMGTP]?i?B)"
@@ -40,6 +41,9 @@ _FETCHES = re.compile(
     rf"(?:these (\d+) paths|this path) will be fetched \({_SIZE} download, {_SIZE} unpacked\):"
 )
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_COPY_PATHS, _ALL_BUILDS, _BUILD_WAITING = 103, 104, 111
+_LOCKED = re.compile(r"/nix/store/[0-9a-z]{32}-([0-9A-Za-z+._?=-]+)")
+_MOST_LOCKS = 1000
 _STEPS = 100
 _MEBIBYTE = 2**20
 
@@ -58,6 +62,7 @@ class EventParser:
         self._copies = Copies()
         self._counter: int | None = None
         self._failing = False
+        self._locks = Locks()
 
     def feed(self, line: bytes) -> Iterator[Event | Failing]:
         """The events of one line: none for what nobody needs, such as progress counters."""
@@ -88,6 +93,7 @@ class EventParser:
                 yield BuildStopped(self._builds.pop(message["id"]))
             case "stop":
                 self._copies.stop(message["id"])
+                yield from self._locks.stop(message["id"])
 
     def _start(self, message: dict[str, Any]) -> Iterator[Event]:
         if message["type"] == _BUILD:
@@ -99,22 +105,31 @@ class EventParser:
             yield FetchStarted(path, hide_credentials(origin))
         elif message["type"] == _COPY_PATH:
             self._copies.start(message["id"])
-        elif message["type"] == _BUILDS_ACTIVITY:
-            self._counter = message["id"]
+        elif message["type"] == _BUILD_WAITING:
+            yield from self._locks.start(message["id"], str(message["text"]))
+        elif message["type"] in (_ALL_BUILDS, _COPY_PATHS):
+            self._locks.counts(message["id"])
+            if message["type"] == _ALL_BUILDS:
+                self._counter = message["id"]
 
     def _result(self, message: dict[str, Any]) -> Iterator[Event | Failing]:
         derivation = self._builds.get(message["id"])
-        if message["type"] == _PROGRESS and message["id"] == self._counter:
-            if not self._failing and message["fields"][3] > 0:  # done, expected, running, failed
-                self._failing = True
-                yield Failing()
-        elif derivation is None:
+        if derivation is None:
             if message["type"] in (_PROGRESS, _SET_EXPECTED):
-                yield from self._copies.result(message["id"], message["type"], message["fields"])
+                yield from self._counted(message["id"], message["type"], message["fields"])
         elif message["type"] == _LOG_LINE:
             yield LogLine(derivation, str(message["fields"][0]))
         elif message["type"] == _SET_PHASE:
             yield PhaseStarted(derivation, str(message["fields"][0]))
+
+    def _counted(self, id: int, kind: int, fields: list[Any]) -> Iterator[Event | Failing]:
+        if kind == _PROGRESS and id == self._counter and not self._failing:
+            _done, _expected, _running, failed = fields
+            if failed > 0:
+                self._failing = True
+                yield Failing()
+        yield from self._locks.result(id, kind, fields)
+        yield from self._copies.result(id, kind, fields)
 
 
 def _message(message: dict[str, Any]) -> Iterator[Event]:
@@ -166,6 +181,47 @@ class Copies:
         if done > self._told and (whole or done - self._told >= step):
             self._told = done
             yield FetchProgress(done, max(done, self._expected))
+
+
+class Locks:
+    """Whether Nix can't go on before another run of it has built something.
+
+    Of a derivation that was asked for, 2.8 says only at the very end that it is built; how many it
+    builds and copies it says all the time.
+    """
+
+    def __init__(self) -> None:
+        self._awaited: dict[int, list[str]] = {}
+        self._running: dict[int, int] = {}
+        self._told = False
+
+    def start(self, id: int, text: str) -> Iterator[Event]:
+        """It waits for a lock, or for a machine that builds."""
+        if text.startswith("waiting for lock") and len(self._awaited) < _MOST_LOCKS:
+            self._awaited[id] = _LOCKED.findall(text)
+            yield from self._tell()
+
+    def counts(self, id: int) -> None:
+        """An activity begins that counts all builds, or all copies."""
+        self._running[id] = 0
+
+    def result(self, id: int, kind: int, fields: list[int]) -> Iterator[Event]:
+        """A number of Nix's."""
+        if kind == _PROGRESS and id in self._running:
+            self._running[id] = int(fields[2])
+            yield from self._tell()
+
+    def stop(self, id: int) -> Iterator[Event]:
+        """An activity ends, which may be one of these."""
+        if self._awaited.pop(id, None) is not None or self._running.pop(id, None) is not None:
+            yield from self._tell()
+
+    def _tell(self) -> Iterator[Event]:
+        blocked = bool(self._awaited) and not any(self._running.values())
+        if blocked != self._told:
+            self._told = blocked
+            names = [name for names in self._awaited.values() for name in names]
+            yield Blocked(tuple(names)) if blocked else Unblocked()
 
 
 def _said(level: int, text: str) -> Iterator[Event]:

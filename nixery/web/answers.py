@@ -90,6 +90,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.StorageFull: Kind(503, "UNAVAILABLE"),
     errors.StorageUnavailable: Kind(503, "UNAVAILABLE"),
     errors.ShuttingDown: Kind(503, "UNAVAILABLE"),
+    errors.NoRoomToWait: Kind(503, "UNAVAILABLE"),
     errors.QueueFull: Kind(429, "TOOMANYREQUESTS"),
 }
 

@@ -26,7 +26,8 @@ from nixery.model.errors import (
     UnknownPackage,
 )
 from nixery.model.image import image_name
-from nixery.web.request import RegistryRequest, client_of, host_of, network_of, origin_of
+from nixery.model.networks import network_of
+from nixery.web.request import RegistryRequest, client_of, host_of, origin_of
 
 _log = Logger()
 

@@ -1,32 +1,44 @@
 """How many connections and requests there are, of all clients and of each: no more than allowed."""
 
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from nixery.model.limits import HttpLimits
+from nixery.model.networks import bounded_networks, networks_of
+from nixery.web.streams import Streams
 
 NO_ROOM = "connections"
 NO_ROOM_FOR_CLIENT = "client_connections"
 TOO_MANY_REQUESTS = "client_requests"
 MADE_ROOM = "idle_for_others"
+MADE_ROOM_BY_STREAM = "stream_for_others"
+_PART = 4
+"""Endless answers may have one connection in so many; a network, as much of the reserve."""
+_RESERVE = 16
+"""One connection in so many is kept for those who would be turned away."""
 
 
 class Connection(Protocol):
     """What is asked of a connection here."""
 
+    @property
+    def sends(self) -> bool:
+        """Whether an answer is on its way, which would be cut."""
+
     def make_room(self) -> None:
-        """Close at once, in favour of another; nothing is being answered on this one."""
+        """Close at once, in favour of another; nobody waits for an answer on this one."""
 
     def retire(self) -> None:
         """Close as soon as what the client has asked is answered."""
 
 
 @attrs.define(eq=False)
-class _Client:
-    """One client's connections.
+class _Network:
+    """The connections of one client, or of a network.
 
     :param count: of all of them.
     :param idle: those on which nothing is being answered, the one that is so longest first.
@@ -34,25 +46,37 @@ class _Client:
 
     count: int = 0
     idle: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
+    streams: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
 
 
 class Connections:
-    """All connections that are open. No step takes longer when there are more of them."""
+    """All connections that are open. No step takes longer when there are more of them.
 
-    def __init__(self, most: int, most_each: int, refused: Counter[str]) -> None:
+    When there is no room for a newcomer, others make some: those with endless answers while they
+    are more than a part of all, then those that are idle, then the rest with endless answers.
+    Where none can, a newcomer comes in on the reserve: it gets one answer, and waits for nothing.
+    """
+
+    def __init__(self, most: int, most_each: int, refused: Counter[str], reserve: int = 0) -> None:
         """
         :param most: connections.
         :param most_each: of these, that one client may have.
         :param refused: where it is counted who was turned away or had to make room.
+        :param reserve: how many of them are kept for those who would be turned away.
         """
         self._most = most
         self._most_each = most_each
         self._refused = refused
+        self._reserve = reserve
         self._open: dict[Connection, str | None] = {}
         self._idle: OrderedDict[Connection, None] = OrderedDict()
-        self._endless: set[Connection] = set()
-        self._clients: dict[str, _Client] = {}
+        self._streams = Streams[Connection]()
+        self._unawaited: set[Connection] = set()
+        self._reserved: dict[Connection, str | None] = {}
+        self._on_reserve: Counter[str | None] = Counter()
+        self._networks: dict[str, _Network] = {}
         self._waiting: list[Deferred[None]] = []
+        self._closed: list[Deferred[None]] = []
 
     @property
     def open(self) -> int:
@@ -64,84 +88,154 @@ class Connections:
         """On how many of them nothing is being answered."""
         return len(self._idle)
 
+    @property
+    def streams(self) -> int:
+        """How many have an endless answer."""
+        return len(self._streams)
+
     def admit(self, connection: Connection, client: str | None) -> str | None:
-        """Take a newcomer, which is idle; who is idle longest makes room if there is none.
+        """Take a newcomer, which is idle.
 
         :param client: none for whom the limit of one client is not meant.
         :return: which limit keeps it out, if one does.
         """
-        known = self._clients.get(client) if client is not None else None
-        if known is not None and known.count >= self._most_each and not self._free(known.idle):
-            self._refused[NO_ROOM_FOR_CLIENT] += 1
-            return NO_ROOM_FOR_CLIENT
-        if self.open >= self._most and not self._free(self._idle):
-            self._refused[NO_ROOM] += 1
-            return NO_ROOM
+        for name, factor in bounded_networks(client) if client is not None else ():
+            known = self._networks.get(name)
+            if known is None or known.count < self._most_each * factor:
+                continue
+            if not self._free(known.streams or known.idle):
+                self._refused[NO_ROOM_FOR_CLIENT] += 1
+                return NO_ROOM_FOR_CLIENT
+        if self.open >= self._most - self._reserve and not self._make_room():
+            share = networks_of(client)[0] if client is not None else None
+            if not self._has_reserve(share):
+                self._refused[NO_ROOM] += 1
+                return NO_ROOM
+            self._reserved[connection] = share
+            self._on_reserve[share] += 1
         self._open[connection] = client
-        if client is not None:
-            self._clients.setdefault(client, _Client()).count += 1
+        for network in self._of(connection, make=True):
+            network.count += 1
         self.rests(connection)
         return None
+
+    def is_reserved(self, connection: Connection) -> bool:
+        """Whether a connection came in on the reserve."""
+        return connection in self._reserved
 
     def rests(self, connection: Connection) -> None:
         """Nothing is being answered on a connection, from now on or still."""
         if connection not in self._open:
             return
-        self._endless.discard(connection)
+        self._ends(connection)
         self._idle.setdefault(connection)
-        client = self._open[connection]
-        if client is not None:
-            self._clients[client].idle.setdefault(connection)
+        for network in self._of(connection):
+            network.idle.setdefault(connection)
 
     def works(self, connection: Connection) -> None:
         """Something is being answered on a connection."""
         self._idle.pop(connection, None)
-        client = self._open.get(connection)
-        if client is not None:
-            self._clients[client].idle.pop(connection, None)
+        for network in self._of(connection):
+            network.idle.pop(connection, None)
 
-    def never_ends(self, connection: Connection) -> None:
-        """What is being answered on a connection may go on for ever: nobody waits for that."""
-        if connection in self._open:
-            self._endless.add(connection)
-            self._look()
+    def never_ends(self, connection: Connection, client: str) -> None:
+        """What is being answered on a connection may go on for ever: nobody waits for that.
+
+        :param client: whom it is for.
+        """
+        if connection not in self._open:
+            return
+        self._streams.add(connection, networks_of(client)[0])
+        for network in self._of(connection):
+            network.streams[connection] = None
+        self._unawaited.add(connection)
+        self._look()
 
     def gone(self, connection: Connection) -> None:
         """A connection is closed, or about to be; this may be said again."""
+        if connection not in self._open:
+            return
         self.works(connection)
-        self._endless.discard(connection)
-        client = self._open.pop(connection, None)
-        if client is not None:
-            self._clients[client].count -= 1
-            if not self._clients[client].count:
-                del self._clients[client]
+        self._ends(connection)
+        for network in self._of(connection):
+            network.count -= 1
+        for name, _ in bounded_networks(self._open.pop(connection) or ""):
+            if name in self._networks and not self._networks[name].count:
+                del self._networks[name]
+        if connection in self._reserved:
+            share = self._reserved.pop(connection)
+            self._on_reserve[share] -= 1
+            if not self._on_reserve[share]:
+                del self._on_reserve[share]
         self._look()
 
-    def retire(self) -> Deferred[None]:
-        """Have all close, each as soon as what its client has asked is answered.
-
-        :return: fires when no more are open, but those whose answer may go on for ever.
-        """
+    def retire(self) -> None:
+        """Have all close, each as soon as what its client has asked is answered."""
         for connection in list(self._open):
             connection.retire()
-        waiting: Deferred[None] = Deferred(lambda _: self._waiting.remove(waiting))
-        self._waiting.append(waiting)
+
+    def answered(self) -> Deferred[None]:
+        """Fires when none is open but those whose answer may go on for ever, or is forsaken."""
+        return self._wait(self._waiting)
+
+    def forsake(self) -> None:
+        """Wait no longer for those on which no answer has begun to leave."""
+        self._unawaited.update(each for each in self._open if not each.sends)
         self._look()
-        return waiting
+
+    def closed(self) -> Deferred[None]:
+        """Fires when none is open."""
+        return self._wait(self._closed)
+
+    def _wait(self, waiting: list[Deferred[None]]) -> Deferred[None]:
+        own: Deferred[None] = Deferred(lambda _: waiting.remove(own))
+        waiting.append(own)
+        self._look()
+        return own
 
     def _look(self) -> None:
-        if len(self._open) == len(self._endless):
-            waiting, self._waiting = self._waiting, []
-            for each in waiting:
-                each.callback(None)
+        due: list[Deferred[None]] = []
+        if len(self._open) == len(self._unawaited):
+            due, self._waiting[:] = [*self._waiting], []
+        if not self._open:
+            due, self._closed[:] = [*due, *self._closed], []
+        for each in due:
+            each.callback(None)
 
-    def _free(self, idle: OrderedDict[Connection, None]) -> bool:
+    def _of(self, connection: Connection, make: bool = False) -> list[_Network]:
+        """The networks that a connection counts for."""
+        client = self._open.get(connection)
+        names = [name for name, _ in bounded_networks(client)] if client is not None else []
+        if make:
+            return [self._networks.setdefault(name, _Network()) for name in names]
+        return [self._networks[name] for name in names]
+
+    def _ends(self, connection: Connection) -> None:
+        """There is no endless answer on a connection any more."""
+        self._unawaited.discard(connection)
+        self._streams.remove(connection)
+        for network in self._of(connection):
+            network.streams.pop(connection, None)
+
+    def _has_reserve(self, share: str | None) -> bool:
+        """Whether there is some for a network, which gets no more than a part of it."""
+        some = max(1, self._reserve // _PART) if share is not None else self._reserve
+        return len(self._reserved) < self._reserve and self._on_reserve[share] < some
+
+    def _make_room(self) -> bool:
+        """Close a connection that nobody waits on, if there is one."""
+        streams = self._streams.of_the_most()
+        if len(self._streams) > self._most // _PART or not self._idle:
+            return self._free(streams)
+        return self._free(self._idle)
+
+    def _free(self, some: Mapping[Connection, None]) -> bool:
         """Close the first of some connections, if there is one."""
-        oldest = next(iter(idle), None)
+        oldest = next(iter(some), None)
         if oldest is None:
             return False
+        self._refused[MADE_ROOM if oldest in self._idle else MADE_ROOM_BY_STREAM] += 1
         self.gone(oldest)
-        self._refused[MADE_ROOM] += 1
         oldest.make_room()
         return True
 
@@ -160,23 +254,26 @@ class Requests:
         self.running = 0
 
     def begin(self, client: str, always: bool = False) -> bool:
-        """Take a request, if its client has not too many already.
+        """Take a request, if its client, or the network of that, has not too many already.
 
         :param always: whether it is taken in any case.
         """
-        if not always and self._clients[client] >= self._most_each:
+        networks = bounded_networks(client)
+        full = any(self._clients[name] >= self._most_each * times for name, times in networks)
+        if full and not always:
             self._refused[TOO_MANY_REQUESTS] += 1
             return False
-        self._clients[client] += 1
+        self._clients.update(name for name, _ in networks)
         self.running += 1
         return True
 
     def end(self, client: str) -> None:
         """A request that was taken has its answer, or its client has left."""
         self.running -= 1
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+        for name, _ in bounded_networks(client):
+            self._clients[name] -= 1
+            if not self._clients[name]:
+                del self._clients[name]
 
 
 class Bounds:
@@ -188,5 +285,6 @@ class Bounds:
     def __init__(self, limits: HttpLimits) -> None:
         self.limits = limits
         self.refused: Counter[str] = Counter()
-        self.connections = Connections(limits.connections, limits.client_connections, self.refused)
+        most, reserve = limits.connections, limits.connections // _RESERVE
+        self.connections = Connections(most, limits.client_connections, self.refused, reserve)
         self.requests = Requests(limits.client_requests, self.refused)

@@ -20,7 +20,8 @@ from werkzeug.exceptions import HTTPException
 
 from nixery.builds.history import History
 from nixery.builds.summary import Head
-from nixery.web.answers import Kind, answer, log_fault
+from nixery.model.errors import NixeryError
+from nixery.web.answers import Kind, answer, answer_error, log_fault
 from nixery.web.auth import OPEN, Auth
 from nixery.web.channel import never_ends
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
@@ -99,6 +100,8 @@ class BuildsApi:
                 return answer(request, _NOT_FOUND, "no such build is known here, or none any more")
             case HTTPException():
                 return answer(request, _NOT_FOUND, "there is nothing at this path")
+            case NixeryError() as error:
+                return answer_error(request, error)
             case CancelledError():
                 return None  # the client has left
             case _:
@@ -126,6 +129,8 @@ class BuildsApi:
         if number and subscription.at_end:  # a browser would ask again and again
             request.setResponseCode(204)
             return b""
+        if request.method != b"HEAD" and subscription.goes_on:
+            never_ends(request)
         for name, value in (
             (b"Content-Type", form.media_type.encode("ascii")),
             (b"Cache-Control", b"no-cache"),
@@ -134,8 +139,6 @@ class BuildsApi:
         ):
             request.setHeader(name, value)
         if request.method != b"HEAD":
-            if subscription.goes_on:
-                never_ends(request)
             shown = form if self._logs else form.without_logs()
             await send_events(self._clock, request, subscription, shown)
         return b""

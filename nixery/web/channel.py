@@ -8,7 +8,10 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
+from twisted.web.server import Request as SiteRequest
 
+from nixery.model.errors import NoRoomToWait
+from nixery.model.networks import network_of
 from nixery.web.answers import RETRY_AFTER
 from nixery.web.bounds import NO_ROOM, Bounds
 from nixery.web.framing import (
@@ -20,7 +23,7 @@ from nixery.web.framing import (
     Refusal,
     body_fault,
 )
-from nixery.web.request import Trusted, network_of, new_id, peer_address
+from nixery.web.request import Trusted, client_of, new_id, peer_address
 
 _log = Logger()
 
@@ -136,7 +139,7 @@ class BoundedChannel(HTTPChannel):
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Whether the connection is kept for another request."""
-        if self.site.stopping:
+        if self.site.stopping or self.site.bounds.connections.is_reserved(self):
             request.setHeader(b"Connection", b"close")
             return False
         return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
@@ -173,6 +176,12 @@ class BoundedChannel(HTTPChannel):
         below = getattr(self.transport, "transport", None)
         if below is not None:
             below.loseConnection()
+
+    @property
+    def sends(self) -> bool:
+        """Whether an answer is on its way, which would be cut."""
+        begun = any(request.startedWriting for request in self.requests)
+        return self._closing or bool(self.paused) or begun
 
     def make_room(self) -> None:
         """Close for another."""
@@ -287,10 +296,26 @@ class BoundedChannel(HTTPChannel):
         self.loseConnection()
 
 
-def never_ends(request: Request) -> None:
-    """Say that an answer may go on for ever: nobody waits for it when the daemon stops."""
-    if isinstance(request.channel, BoundedChannel):
-        request.channel.site.bounds.connections.never_ends(request.channel)
+def never_ends(request: SiteRequest) -> None:
+    """Say that an answer may go on for ever: nobody waits for it when the daemon stops, and it is
+    cut when there is no room for others.
+
+    :raises NoRoomToWait: if there is none for it.
+    """
+    if on_reserve(request):
+        raise NoRoomToWait
+    if isinstance(channel := request.channel, BoundedChannel):
+        client = network_of(client_of(request))
+        channel.site.bounds.connections.never_ends(channel, client)
+
+
+def on_reserve(request: SiteRequest) -> bool:
+    """Whether a request came on a connection that there was no room for: it is to wait for
+    nothing."""
+    channel = request.channel
+    return isinstance(channel, BoundedChannel) and channel.site.bounds.connections.is_reserved(
+        channel
+    )
 
 
 def _no_room(reason: str) -> Refusal:

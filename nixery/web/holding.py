@@ -12,13 +12,18 @@ from typing import Any, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.server import Request
+
+from nixery.model.errors import NoRoomToWait, ShuttingDown
+from nixery.web.channel import on_reserve
 
 T = TypeVar("T")
 
 MOST_HOPS = 9
 """Redirects that every client follows."""
+HURRY = 1.0
+"""Seconds that an image which is known may take, where nothing is held."""
 _PARAMETER = b"nixery-hop"
 _CONTAINERD = re.compile(rb"containerd(?:-client)?/")
 
@@ -62,7 +67,11 @@ class _Wait:
 
 
 class Holding:
-    """Holds requests, each for as long as it may be."""
+    """Holds requests, each for as long as it may be.
+
+    When the daemon stops, all are let go at once: on to themselves where another daemon answers
+    then, else with an error that says so.
+    """
 
     def __init__(self, clock: IReactorTime, limit: float) -> None:
         """
@@ -71,38 +80,65 @@ class Holding:
         self._clock = clock
         self._limit = limit
         self._waits: set[_Wait] = set()
+        self._stopping = self._handover = False
 
     async def hold(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Wait for some work for as long as a request may wait.
 
         :raises Redirected: if it takes longer.
         :raises StartOver: if it takes longer and there are no more hops.
+        :raises NoRoomToWait: if it takes a while, and the client has no room to wait.
+        :raises ShuttingDown: if the daemon stops, and no other answers in its place.
         """
         wait = _Wait(Deferred.fromCoroutine(work), hops_of(request.uri))
-        if wait.work.called:
-            return cast(T, await wait.work)
-        timer = None
-        if not wait.last or _is_containerd(request):
-            timer = self._clock.callLater(self._limit, wait.leave)
+        timer = self._timer(request, wait)
         self._waits.add(wait)
         try:
             return cast(T, await wait.work)
         except CancelledError:
             if not wait.left:
                 raise
-            where = StartOver() if wait.last else Redirected(with_hops(request.uri, wait.hops + 1))
-            raise where from None
+            raise self._answer(request, wait) from None
+        except ShuttingDown:
+            if not self._stopping:
+                raise
+            raise self._answer(request, wait) from None
         finally:
             self._waits.remove(wait)
             if timer is not None and timer.active():
                 timer.cancel()
 
-    def release(self) -> None:
-        """Hold nothing longer: those who follow redirects go on waiting elsewhere."""
-        self._limit = 0.0
-        for wait in list(self._waits):
-            if not wait.last:
-                wait.leave()
+    def _timer(self, request: Request, wait: _Wait) -> IDelayedCall | None:
+        """What ends a wait that takes too long; none if it takes no time, or may take any."""
+        hurried = self._stopping or on_reserve(request)
+        if wait.work.called or (wait.last and not hurried and not _is_containerd(request)):
+            return None
+        return self._clock.callLater(
+            min(self._limit, HURRY) if hurried else self._limit, wait.leave
+        )
+
+    def release(self, handover: bool) -> bool:
+        """Hold nothing any more.
+
+        :param handover: whether another daemon answers from now on.
+        :return: whether anything was held.
+        """
+        self._stopping, self._handover = True, handover
+        held = list(self._waits)
+        for wait in held:
+            wait.leave()
+        return bool(held)
+
+    def _answer(self, request: Request, wait: _Wait) -> Exception:
+        """Why a request is not held any longer."""
+        if self._stopping and not self._handover:
+            return ShuttingDown()
+        if not self._stopping and on_reserve(request):
+            return NoRoomToWait()
+        if not wait.last:
+            return Redirected(with_hops(request.uri, wait.hops + 1))
+        # The others are sent nowhere, and ask again after an error as they like.
+        return StartOver() if _is_containerd(request) else ShuttingDown()
 
 
 def hops_of(uri: bytes) -> int:

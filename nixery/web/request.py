@@ -20,6 +20,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from nixery.model.access import ANONYMOUS, Who
+from nixery.model.networks import network_of
 from nixery.web.framing import MOST_BODY, BodyTooLarge
 
 HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
@@ -161,11 +162,6 @@ def client_of(request: Request) -> str:
 def name_of(request: Request) -> str:
     """What a request is called in the log."""
     return request.id if isinstance(request, RegistryRequest) else ""
-
-
-def network_of(client: str) -> str:
-    """What one person has of addresses: for IPv6, the whole network of his."""
-    return str(ip_network(f"{client}/64", strict=False)) if ":" in client else client
 
 
 def holder_of(request: Request) -> str:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -14,6 +16,7 @@ from nixery.builds.served import ServedImages
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.errors import NixeryError
 from nixery.model.limits import HttpLimits
+from nixery.model.networks import network_of
 from nixery.web.answers import RETRY_AFTER, Kind, answer, answer_error, log_fault
 from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.bounded import BoundedSite
@@ -30,10 +33,16 @@ from nixery.web.request import (
     NOBODY,
     Trusted,
     client_of,
-    network_of,
 )
 from nixery.web.tally import IMeter, NoMeter, Tally
 
+ANSWER = 4.0
+"""Seconds in which an answer begins to leave when the daemon stops: more than a request on its way
+gets to arrive."""
+ASK_AGAIN = 1.0
+"""Seconds in which who was held can ask again, to be told why."""
+LAST_WORDS = 1.0
+"""Seconds that what was written last may take to leave."""
 _UNKNOWN = Kind(500, "UNKNOWN")
 _ALLOWED = (b"GET", b"HEAD")
 _LONGEST_PATH = 2048
@@ -183,21 +192,39 @@ class QuietSite(BoundedSite):
     def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, holding: Holding) -> None:
         super().__init__(root, reactor, bounds)
         self._holding = holding
+        self._clock = reactor
 
-    async def drain(self, handover: bool) -> None:
-        """Wait until everybody is answered.
+    async def release(self, handover: bool) -> None:
+        """Hold nobody any more, and keep no connection for longer than an answer.
 
-        :param handover: whether those who wait for builds are sent elsewhere at once, rather
-            than when this is cancelled.
+        :param handover: whether another daemon answers those who ask again; otherwise, they are
+            given a moment to do so here: docker asks by HEAD first, and shows no answer to that.
         """
         self.stopping = True
-        closed = self.bounds.connections.retire()
-        if handover:
-            self._holding.release()
+        self.bounds.connections.retire()
+        if self._holding.release(handover) and not handover:
+            await deferLater(self._clock, ASK_AGAIN)
+
+    async def drain(self) -> None:
+        """Wait until everybody is answered.
+
+        Of those to whom no answer has begun to leave after a while, nobody is waited for: what
+        they ask takes long, and they ask again.
+        """
+        connections = self.bounds.connections
+        answered = connections.answered()
+        late = self._clock.callLater(ANSWER, connections.forsake)
         try:
-            await closed
+            await answered
         finally:
-            self._holding.release()
+            if late.active():
+                late.cancel()
+
+    async def leave(self) -> None:
+        """Let those be answered who were told of an end just now, as by the events of a build."""
+        closed = self.bounds.connections.closed()
+        with suppress(CancelledError, TimeoutError):
+            await closed.addTimeout(LAST_WORDS, self._clock)
 
 
 def make_site(

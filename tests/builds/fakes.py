@@ -45,6 +45,7 @@ class FakeNix:
     :ivar error: what realising fails with.
     :ivar empty: while it is set, store paths have no files.
     :ivar has_library: whether the set has something named ``library``.
+    :ivar emit: what was last told to take events.
     """
 
     folder: str
@@ -54,9 +55,11 @@ class FakeNix:
     error: NixeryError | None = None
     empty: bool = False
     has_library: bool = False
+    emit: Emit | None = None
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         self.asked.append(image)
+        self.emit = emit
         if self.gate is not None:
             await self.gate
         if self.error is not None:

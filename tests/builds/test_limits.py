@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from nixery.builds.queue import GRACE
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation
 from nixery.model.errors import (
@@ -17,9 +18,10 @@ from nixery.model.errors import (
     ImageTimedOut,
     NameInvalid,
     QueueFull,
+    ShuttingDown,
     StorageFull,
 )
-from nixery.model.events import Emit, FetchesPlanned
+from nixery.model.events import BuildStarted, Emit, FetchesPlanned, Said
 from nixery.model.image import Image, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
@@ -199,3 +201,103 @@ async def test_too_many_packages(tmp_path: Path) -> None:
     assert "it names 3 packages, 2 are allowed" in str(caught.value)
     assert (parts.resolver.asked, parts.nix.asked) == ([], [])
     assert await build(parts, "shell/git/jq")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_gives_way(tmp_path: Path) -> None:
+    """A build that everybody left is stopped when another is asked for, says that it waits, and
+    is made when there is room, for whoever asks again; its source is asked for nothing more."""
+    clock = Time()
+    parts = limited(tmp_path, clock, at_once=1, waiting=5)
+    left: list[object] = []
+    parts.nix.gate = Deferred(left.append)
+    seen: list[str] = []
+    leaving = build(parts, "git", client="a", seen=seen)
+    leaving.cancel()
+    with pytest.raises(CancelledError):
+        await leaving
+    clock.advance(GRACE)
+    assert not left
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate = gate
+    other = build(parts, "jq", client="b", seen=seen)
+    assert len(left) == 1
+    details = await parts.history.details(seen[0])
+    assert details["queued"] == {"running": 1, "waiting": 1}
+    parts.nix.gate = None
+    again = build(parts, "git", client="c", seen=seen)
+    gate.callback(None)
+    assert await other
+    assert await again
+    assert seen[2] == seen[0]
+    assert [image.name for image in parts.nix.asked] == ["git", "jq", "git"]
+    assert (parts.builder.queue.running, parts.builder.queue.waiting) == (0, 0)
+    assert parts.builder.queue.gave_way == {"abandoned": 1}
+
+
+@pytest_twisted.ensureDeferred
+async def test_last_words_of_a_build_that_gave_way(tmp_path: Path) -> None:
+    """What Nix says while it is stopped is not told, whether the build waits or runs again."""
+    clock = Time()
+    parts = limited(tmp_path, clock, at_once=1, waiting=5)
+    parts.nix.gate = Deferred()
+    seen: list[str] = []
+    leaving = build(parts, "git", client="a", seen=seen)
+    emit = parts.nix.emit
+    assert emit is not None
+    leaving.cancel()
+    with pytest.raises(CancelledError):
+        await leaving
+    clock.advance(GRACE)
+    parts.nix.gate = gate = Deferred[None]()
+    other = build(parts, "jq", client="b")
+    emit(Said(0, "interrupted"))
+    parts.nix.gate = last = Deferred[None]()
+    again = build(parts, "git", client="c")
+    gate.callback(None)
+    await other
+    emit(BuildStarted("stale"))
+    last.callback(None)
+    await again
+    details = await parts.history.details(seen[0])
+    assert details["derivations"] == []
+    subscription = await parts.history.follow(seen[0], 0)
+    assert subscription is not None
+    block = await subscription.next()
+    assert block is not None
+    assert b"interrupted" not in block.data
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_while_builds_give_way(tmp_path: Path) -> None:
+    """A build that gave way is given up with the others when the daemon stops."""
+    clock = Time()
+    parts = limited(tmp_path, clock, at_once=1, waiting=5)
+    parts.nix.gate = Deferred()
+    leaving = build(parts, "git", client="a")
+    leaving.cancel()
+    with pytest.raises(CancelledError):
+        await leaving
+    parts.nix.gate = Deferred()
+    other = build(parts, "jq", client="b")
+    clock.advance(GRACE)
+    assert parts.builder.queue.gave_way == {"abandoned": 1}
+    await parts.builder.stop()
+    with pytest.raises(ShuttingDown):
+        await other
+    assert (parts.builder.queue.running, parts.builder.queue.waiting) == (0, 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_known_images_while_builds_are_given_up(tmp_path: Path) -> None:
+    """When all builds are given up, what is known is still answered, and nothing is begun."""
+    parts = limited(tmp_path, at_once=1, waiting=5)
+    known = await build(parts, "known")
+    parts.nix.gate = Deferred()
+    running = build(parts, "git")
+    await parts.builder.give_up()
+    with pytest.raises(ShuttingDown):
+        await running
+    assert await build(parts, "known") == known
+    with pytest.raises(ShuttingDown):
+        await build(parts, "jq")

@@ -102,6 +102,34 @@ def test_transfers_that_take_too_long(start_daemon: StartDaemon, drain: str) -> 
         answer.read()
 
 
+@pytest.mark.parametrize("handover", ["off", "on"])
+def test_held_requests_are_let_go(
+    start_daemon: StartDaemon, package_set: PackageSet, handover: str
+) -> None:
+    """Who waits for a build when the daemon is stopped is told so at once, or is sent on to
+    itself where another instance answers; who follows the build hears of its end. The daemon
+    waits neither for them nor for the build."""
+    packages = package_set.with_slow(1000)
+    daemon = start_daemon(packages=packages, NIXERY_DRAIN="600", NIXERY_HANDOVER=handover)
+    with ThreadPoolExecutor(4) as clients:
+        path = "/v2/slow/manifests/latest"
+        held = [clients.submit(daemon.get, path) for _ in range(3)]
+        wait_until(lambda: "building slow-" in daemon.log)
+        build = daemon.get("/builds").json()[0]["id"]
+        following = clients.submit(daemon.get, f"/builds/{build}/log")
+        family = daemon.children()
+        assert daemon.stop() == 0
+        for answer in (each.result() for each in held):
+            assert answer.headers["Connection"] == "close"
+            if handover == "on":
+                assert (answer.status, answer.headers["Location"]) == (307, f"{path}?nixery-hop=1")
+            else:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+                assert "is stopping" in answer.reason
+        assert b"this registry is stopping" in following.result().body
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
 def pull_whole(daemon: Daemon, name: str) -> str:
     """Pull an image as clients do, every blob of it, and say what its digest is."""
     answer = daemon.pull(name)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixery.model.events import (
+    Blocked,
     BuildsPlanned,
     BuildStarted,
     BuildStopped,
@@ -19,6 +20,7 @@ from nixery.model.events import (
     PhaseStarted,
     Planned,
     Said,
+    Unblocked,
 )
 from nixery.nix.events import EventParser, Failing
 
@@ -30,6 +32,10 @@ def parse(*lines: bytes) -> list[Event]:
     parser = EventParser()
     events = [event for line in lines for event in parser.feed(line)]
     return [event for event in events if not isinstance(event, Failing)]
+
+
+def line(**message: object) -> bytes:
+    return b"@nix " + json.dumps(message).encode()
 
 
 def sample(name: str) -> list[Event]:
@@ -49,6 +55,35 @@ def test_concurrent_builds_separate(version: str) -> None:
     assert BuildsPlanned(11) in events
     planned = [event.text for event in events if isinstance(event, Planned)]
     assert any("broken-1.0.drv" in text for text in planned)
+
+
+def test_waiting_for_another_build() -> None:
+    """When all that is left waits for what another run of Nix builds, that is told; not while there
+    is something else to build. It is over when there is something to do again."""
+    events = sample("wait-for-lock-2.8")
+    kinds = BuildStarted | Blocked | Unblocked
+    told = [event for event in events if isinstance(event, kinds)]
+    assert told == [
+        Blocked(("slow-1.0",)),
+        BuildStarted("tiny-2-1.0"),
+        Unblocked(),
+        Blocked(("slow-1.0",)),
+        Unblocked(),
+        BuildStarted("n2"),
+    ]
+
+
+def test_waiting_for_machines() -> None:
+    """Who waits for a machine that builds waits for nobody's build."""
+    text = "waiting for a machine to build '/nix/store/" + "0" * 32 + "-x.drv'"
+    assert parse(line(action="start", id=1, level=1, type=111, text=text)) == []
+
+
+@pytest.mark.parametrize("text", ["x", "waiting for lock on 'x' and \u201cy\u201d"])
+def test_locks_of_unknown_paths(text: str) -> None:
+    """Whatever a lock is called, it is waited for."""
+    start = line(action="start", id=1, level=1, type=111, text=f"waiting for lock on {text}")
+    assert parse(start, line(action="stop", id=1)) == [Blocked(()), Unblocked()]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 
 from nixery.web.bounds import Connections, Requests
 
-REFUSED = {"connections", "client_connections"}
-
 
 @attrs.define(eq=False)
 class Fake:
     """A connection that notes what becomes of it."""
 
     closed: bool = False
+    sends: bool = False
 
     def make_room(self) -> None:
         assert not self.closed
@@ -85,6 +84,7 @@ def test_books_are_right(steps: list[tuple[str, int, str | None]]) -> None:
     fakes: dict[int, Fake] = {}
     owners: dict[int, str | None] = {}
     busy: set[int] = set()
+    streams: set[int] = set()
     for step, number, owner in steps:
         before = {n for n, fake in fakes.items() if fake.closed}
         if step == "admit":
@@ -94,18 +94,131 @@ def test_books_are_right(steps: list[tuple[str, int, str | None]]) -> None:
             else:
                 connections.gone(newcomer)
         elif number in fakes:
-            getattr(connections, step)(fakes[number])
-            if step != "never_ends":
+            client = [owner or "unix"] if step == "never_ends" else []
+            getattr(connections, step)(fakes[number], *client)
+            if step == "never_ends":
+                # It is said of what is being answered.
+                connections.works(fakes[number])
+                busy, streams = busy | {number}, streams | {number}
+            else:
+                streams = streams if step == "works" else streams - {number}
                 busy = busy | {number} if step == "works" else busy - {number}
             if step == "gone":
                 del fakes[number], owners[number]
         closed = {n for n, fake in fakes.items() if fake.closed} - before
-        assert not closed & busy
+        assert not closed & (busy - streams)
+        streams, busy = streams - closed, busy - closed
         for each in closed:
             del fakes[each], owners[each]
         assert connections.open == len(fakes) <= 4
+        assert connections.streams == len(streams)
         assert connections.idle == len(fakes.keys() - busy)
         assert max(Counter(o for o in owners.values() if o).values(), default=0) <= 2
+
+
+def streaming(connections: Connections, client: str) -> Fake:
+    fake = Fake()
+    assert connections.admit(fake, client) is None
+    connections.works(fake)
+    connections.never_ends(fake, client)
+    return fake
+
+
+def test_streams_make_room() -> None:
+    """For a newcomer, an endless answer is cut: the oldest of the network that has the most."""
+    refused: Counter[str] = Counter()
+    connections = Connections(6, 6, refused)
+    other = streaming(connections, "198.51.100.1")
+    crowd = [streaming(connections, f"192.0.2.{number}") for number in range(5)]
+    assert connections.admit(Fake(), "203.0.113.1") is None
+    assert (other.closed, [each.closed for each in crowd]) == (False, [True] + [False] * 4)
+    assert streaming(connections, "192.0.2.9") not in crowd
+    assert [each.closed for each in crowd] == [True, True, False, False, False]
+    assert refused == {"stream_for_others": 2}
+
+
+def test_few_streams_stay() -> None:
+    """As long as endless answers are few, the idle make room; when none is idle, they do."""
+    connections = Connections(8, 8, Counter())
+    stream = streaming(connections, "a")
+    idle = [Fake() for _ in range(7)]
+    for each in idle:
+        assert connections.admit(each, "b") is None
+    for _ in range(7):
+        newcomer = Fake()
+        assert connections.admit(newcomer, "c") is None
+        connections.works(newcomer)
+    assert (stream.closed, all(each.closed for each in idle)) == (False, True)
+    assert connections.admit(Fake(), "d") is None
+    assert stream.closed
+
+
+def test_a_clients_own_streams_make_room() -> None:
+    """A client that has too many connections loses an endless answer of its own first."""
+    connections = Connections(10, 2, Counter())
+    other, mine = streaming(connections, "b"), streaming(connections, "a")
+    idle = Fake()
+    assert connections.admit(idle, "a") is None
+    assert connections.admit(Fake(), "a") is None
+    assert (other.closed, mine.closed, idle.closed) == (False, True, False)
+
+
+def test_the_reserve() -> None:
+    """When all are at work, newcomers get in on the reserve, a network only to a part of it; it
+    is free again when they are gone."""
+    connections = Connections(20, 20, Counter(), reserve=8)
+    busy = [Fake() for _ in range(12)]
+    for each in busy:
+        assert connections.admit(each, "a") is None
+        connections.works(each)
+    assert not any(map(connections.is_reserved, busy))
+    known = [Fake() for _ in range(3)]
+    for number, each in enumerate(known):
+        admitted = connections.admit(each, f"192.0.2.{number}")
+        assert admitted == (None if number < 2 else "connections")
+        connections.works(each)
+    others = [Fake() for _ in range(6)]
+    for each in others:
+        assert connections.admit(each, None) is None
+        assert connections.is_reserved(each)
+        connections.works(each)
+    assert connections.admit(Fake(), None) == "connections"
+    connections.gone(known[0])
+    assert connections.admit(Fake(), "192.0.2.9") is None
+    assert connections.open == 20
+
+
+def test_networks_are_bounded() -> None:
+    """Who has a /48 of IPv6 has four times as much as a client, whatever addresses it uses."""
+    connections, requests = Connections(100, 2, Counter()), Requests(2, Counter())
+    admitted = {"connections": 0, "requests": 0}
+    for number in range(32):
+        client, newcomer = f"2001:db8:0:{number:x}00::/64", Fake()
+        for _ in range(2):
+            admitted["requests"] += requests.begin(client)
+        if connections.admit(newcomer, client) is None:
+            connections.works(newcomer)
+            admitted["connections"] += 1
+    assert admitted == {"connections": 8, "requests": 8}
+    assert connections.admit(Fake(), "2001:db8:1::/64") is None
+    assert requests.begin("2001:db8:1::/64")
+
+
+def test_a_retirement_that_takes_long() -> None:
+    """Those to whom no answer has begun to leave are waited for no longer after a while."""
+    connections = Connections(9, 9, Counter())
+    waiting, sending = Fake(), Fake(sends=True)
+    for each in (waiting, sending):
+        assert connections.admit(each, "a") is None
+        connections.works(each)
+    connections.retire()
+    retired, closed = connections.answered(), connections.closed()
+    connections.forsake()
+    assert not retired.called
+    connections.gone(sending)
+    assert (retired.called, closed.called) == (True, False)
+    connections.gone(waiting)
+    assert closed.called
 
 
 def test_requests() -> None:

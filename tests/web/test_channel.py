@@ -25,6 +25,7 @@ from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import TLSEndpoint, watch_pair
+from tests.builds.histories import begin, open_history
 from tests.web.certificates import make_pair
 from tests.web.connected import HELD, LIMITS, VERSION, Connected
 from tests.web.server import MANIFEST, FakeBuilder, Locating, Server, as_it_is, reactor, serving
@@ -284,6 +285,31 @@ async def test_no_room(limits: HttpLimits, status: int, code: str) -> None:
             await until(lambda: server.bounds.connections.open == 1)
             assert (await server.ask("/v2/")).status == 200
         server.builder.gate.callback(None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_reserve_is_not_held(tmp_path: Path) -> None:
+    """On a connection that there was no room for, one answer is given, to what needs no waiting:
+    neither a build nor an endless answer is."""
+    history = await open_history(tmp_path)
+    record = begin(history, "git/jq")
+    async with serving(history=history, limits=HttpLimits(connections=16)) as server:
+        gate = server.builder.gate = Deferred[None]()
+        with crowd(server) as others:
+            for _ in range(15):
+                others.join(HELD)
+            await until(lambda: server.bounds.requests.running == 15)
+            for path in ("/v2/b/manifests/latest", f"/builds/{record.id}/events"):
+                answer = await server.ask(path)
+                assert (answer.status, answer.error()["code"]) == (503, "UNAVAILABLE")
+                assert int(answer.headers["retry-after"]) > 0
+            server.builder.gate = None
+            for path in ("/v2/b/manifests/latest", f"/builds/{record.id}", "/v2/"):
+                answer = await server.ask(path)
+                assert (answer.status, answer.headers["connection"]) == (200, "close")
+        gate.callback(None)
+    record.done("sha256:x")
+    await history.stop()
 
 
 @pytest_twisted.ensureDeferred

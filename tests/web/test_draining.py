@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.web.server import NOT_DONE_YET, Request
 
+from nixery.model.errors import ShuttingDown
 from nixery.web.channel import LAST_CALL
+from nixery.web.holding import HURRY
+from nixery.web.site import ANSWER, ASK_AGAIN, LAST_WORDS
 from tests.builds.histories import begin, moment, open_history
 from tests.web.connected import HELD, VERSION, Connected
 from tests.web.server import Collector, serving
@@ -16,7 +22,8 @@ class Draining(Connected):
     """A connection whose site is to stop."""
 
     def stop(self) -> None:
-        self.drained = Deferred.fromCoroutine(self.site.drain(handover=False))
+        self.released = Deferred.fromCoroutine(self.site.release(handover=False))
+        self.drained = Deferred.fromCoroutine(self.site.drain())
 
     @property
     def is_over(self) -> bool:
@@ -94,15 +101,62 @@ def test_answers_that_leave_slowly() -> None:
 
 
 def test_held_requests() -> None:
-    """A request that waits for its image is waited for; the connection is closed behind it."""
+    """A request that waits for its image is let go at once, and the connection closed behind it."""
     connected = Draining()
     connected.builder.gate = Deferred()
     connected.send(HELD)
     connected.stop()
-    connected.clock.advance(10)
+    assert (connected.statuses, connected.closing, connected.is_over) == ([503], 1, True)
+    assert b"Retry-After: " in connected.transport.value()
+    assert not connected.released.called  # docker asks once more
+    connected.clock.advance(ASK_AGAIN)
+    assert connected.released.called
+    assert connected.timers == 0
+
+
+def test_what_is_known_is_answered() -> None:
+    """A request that comes while the server stops is answered if it needs no build, and is not
+    held if it does."""
+    for gate, status in ((None, 200), (Deferred[None](), 503)):
+        connected = Draining()
+        connected.stop()
+        connected.builder.gate = gate
+        connected.send(HELD)
+        connected.clock.advance(HURRY)
+        assert (connected.statuses, connected.is_over) == ([status], True)
+        assert connected.timers == 0
+
+
+def test_answers_that_do_not_come() -> None:
+    """Who asks what takes long, and has got nothing of an answer yet, is not waited for."""
+    connected = Draining()
+    connected.site.resource.render = lambda request: NOT_DONE_YET
+    connected.send(VERSION)
+    connected.stop()
     assert not connected.is_over
-    connected.builder.gate.callback(None)
-    assert (connected.statuses, connected.closing, connected.is_over) == ([200], 1, True)
+    connected.clock.advance(ANSWER)
+    assert connected.is_over
+    connected.channel.connectionLost(Failure(ConnectionDone()))
+    assert connected.timers == 0
+
+
+def test_answers_on_their_way() -> None:
+    """Who has got a part of an answer is waited for until it has the rest."""
+    connected = Draining()
+    asked: list[Request] = []
+
+    def begin(request: Request) -> int:
+        request.write(b"some")
+        asked.append(request)
+        return NOT_DONE_YET
+
+    connected.site.resource.render = begin
+    connected.send(VERSION)
+    connected.stop()
+    connected.clock.advance(100 * ANSWER)
+    assert not connected.is_over
+    asked[0].finish()
+    assert connected.is_over
 
 
 @pytest_twisted.ensureDeferred
@@ -116,7 +170,8 @@ async def test_streams_are_not_waited_for(tmp_path: Path) -> None:
         listener.transport.write(asked.encode())  # type: ignore[union-attr]
         while b"200 OK" not in listener.received:
             await moment()
-        await server.site.drain(handover=False)
+        await server.site.release(handover=False)
+        await server.site.drain()
         assert not listener.closed.called
         record.done("sha256:x")
         assert b"sha256:x" in await listener.closed
@@ -131,7 +186,8 @@ async def test_handed_over() -> None:
         server.builder.gate = Deferred()
         asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
         await server.until(lambda: len(server.builder.asked) == 1)
-        await server.site.drain(handover=True)
+        await server.site.release(handover=True)
+        await server.site.drain()
         answer = await asking
         assert (answer.status, answer.headers["connection"]) == (307, "close")
         again = await server.ask(answer.headers["location"])
@@ -139,30 +195,46 @@ async def test_handed_over() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_draining_waits() -> None:
-    """Without another daemon, those who wait are waited for; who is late is sent on."""
+@pytest.mark.parametrize(
+    ("agent", "handover", "status", "retry"),
+    [
+        ("docker/26.1", True, 503, "10"),
+        ("containerd/v2.1", True, 429, "1"),
+        ("containerd/v2.1", False, 503, "10"),
+    ],
+)
+async def test_the_last_hop(agent: str, handover: bool, status: int, retry: str) -> None:
+    """Who follows no more redirects is told to ask again, in the way that its client knows."""
     async with serving(hold=60) as server:
-        gate: Deferred[None] = Deferred()
-        server.builder.gate = gate
-        asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
+        server.builder.gate = Deferred()
+        path, headers = "/v2/a/manifests/latest?nixery-hop=9", {"User-Agent": agent}
+        asking = Deferred.fromCoroutine(server.ask(path, headers=headers))
         await server.until(lambda: len(server.builder.asked) == 1)
-        draining = Deferred.fromCoroutine(server.site.drain(handover=False))
-        assert not draining.called
-        gate.callback(None)
-        await draining
-        assert (await asking).status == 200
+        await server.site.release(handover)
+        await server.site.drain()
+        answer = await asking
+        assert (answer.status, answer.headers["retry-after"]) == (status, retry)
 
 
 @pytest_twisted.ensureDeferred
-async def test_draining_ends() -> None:
-    """Who waits for too long is sent on when the daemon has no more time."""
+async def test_builds_that_are_given_up() -> None:
+    """Who is told by its build that the daemon stops is sent on, if there is another one."""
     async with serving(hold=60) as server:
-        server.builder.gate = Deferred()
-        asking = Deferred.fromCoroutine(server.ask("/v2/a/manifests/latest"))
-        await server.until(lambda: len(server.builder.asked) == 1)
-        draining = Deferred.fromCoroutine(server.site.drain(handover=False))
-        assert not draining.called
-        draining.cancel()
-        assert (await asking).status == 307
-        with pytest.raises(CancelledError):
-            await draining
+        server.builder.error = ShuttingDown()
+        await server.site.release(handover=True)
+        await server.site.drain()
+        answer = await server.ask("/v2/a/manifests/latest")
+        assert answer.status == 307
+
+
+@pytest_twisted.ensureDeferred
+async def test_last_words() -> None:
+    """The end of the server waits until what was written has left, and not for ever."""
+    connected = Draining()
+    connected.stop()
+    leaving = Deferred.fromCoroutine(connected.site.leave())
+    assert not leaving.called
+    connected.clock.advance(LAST_WORDS)
+    await leaving
+    connected.channel.connectionLost(Failure(ConnectionDone()))
+    await connected.site.leave()

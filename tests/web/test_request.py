@@ -14,7 +14,6 @@ from nixery.web.request import (
     Trusted,
     client_of,
     host_of,
-    network_of,
     origin_of,
 )
 
@@ -104,13 +103,6 @@ def test_nobody_is_trusted_by_default() -> None:
     made = request("127.0.0.1", x_forwarded_for="192.0.2.1", x_forwarded_proto="https")
     made.believed = Trusted.parse("")
     assert (client_of(made), origin_of(made)) == ("127.0.0.1", "http://asked:8080")
-
-
-def test_networks() -> None:
-    """A person has one IPv4 address, and a whole network of IPv6."""
-    assert network_of("192.0.2.1") == "192.0.2.1"
-    assert network_of("2001:db8::1") == network_of("2001:db8::ffff") == "2001:db8::/64"
-    assert network_of("unix") == "unix"
 
 
 LINES = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=60)

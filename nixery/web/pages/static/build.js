@@ -84,7 +84,12 @@ function state(words) {
 }
 
 const progressed = {
-  "queued": () => state("It waits for its turn"),
+  "queued": () => {
+    state("It waits for its turn");
+    document.querySelector("#derivations tbody").replaceChildren();
+    derivations.clear();
+    count.built = 0;
+  },
   "resolved": () => state("It is running"),
   "builds-planned": (event) => { count.planned = event.derivations; },
   "build-started": (event) => {

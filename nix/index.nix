@@ -11,7 +11,7 @@
 # `request` is JSON: { system, source } as realise.nix takes them, and
 # from      the path to begin at, in the order of attribute names; [ ]: at the first
 # skip      paths that are not to be looked at
-{ request }:
+{ request, findSet ? import ./set.nix }:
 let
   inherit (builtins)
     attrNames concatStringsSep elem filter foldl' genList head isAttrs isList isString length elemAt
@@ -19,7 +19,7 @@ let
 
   asked = builtins.fromJSON request;
 
-  set = import ./set.nix {
+  set = findSet {
     inherit asked;
     within = stage: value: value;
     refuse = value: throw "this package set can't be used as it is configured: ${value.error}";

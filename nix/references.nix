@@ -3,11 +3,11 @@
 # to evaluate is left out.
 #
 # `request` is JSON: { system, source } as realise.nix takes them.
-{ request }:
+{ request, findSet ? import ./set.nix }:
 let
   inherit (builtins) attrValues concatMap isAttrs tryEval unsafeDiscardStringContext;
 
-  set = import ./set.nix {
+  set = findSet {
     asked = builtins.fromJSON request;
     within = stage: value: value;
     refuse = value: throw "this package set can't be used as it is configured: ${value.error}";

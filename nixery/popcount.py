@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.internet.task import react
 
-import nixery
 from nixery.model.errors import NixeryError
 from nixery.model.image import AMD64
 from nixery.model.popularity import count_references
@@ -20,8 +19,14 @@ from nixery.model.tags import LATEST
 from nixery.nix.commands import Commands
 from nixery.nix.process import Processes
 from nixery.nix.realise import set_request
-from nixery.nix.store import find_expressions, find_store
-from nixery.parts import child_environment, make_git, make_resolver, make_sources
+from nixery.nix.store import find_store
+from nixery.parts import (
+    child_environment,
+    make_evaluator,
+    make_git,
+    make_resolver,
+    make_sources,
+)
 from nixery.settings import Settings, SettingsInvalid
 
 
@@ -34,12 +39,11 @@ async def count(reactor: Any, settings: Settings) -> dict[str, int]:
     commands = Commands(processes, find_store(settings.nix_store, settings.state, os.environ))
     git = make_git(reactor, settings, processes)
     pinned = await make_resolver(reactor, settings, git, commands).resolve(LATEST)
-    expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
+    evaluator = make_evaluator(settings, os.environ, processes, commands)
+    await evaluator.start()
     source = await make_sources(reactor, settings, commands, git).request(pinned)
     request = set_request(AMD64, pinned, source)
-    paths = json.loads(
-        await commands.evaluate(os.path.join(expressions, "references.nix"), request)
-    )
+    paths = await evaluator.value("references", request)
     there = await commands.valid(sorted(set(paths)))
     print(f"{len(there)} of the set's {len(set(paths))} outputs are in the store", file=sys.stderr)
     return count_references(await commands.closure(there))

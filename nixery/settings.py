@@ -67,6 +67,8 @@ class Settings:
     :param hold: seconds.
     :param configuration: what the package set is told; none for its own defaults.
     :param tags: which tags are served.
+    :param evaluation: one of :data:`nixery.variables.EVALUATIONS`.
+    :param allowed_uris: beginnings of the URIs that a confined evaluation may fetch.
     :param revision_ttl: seconds.
     :param stale_if_error: whether old revisions serve while the source can't be reached.
     :param pages: one of :data:`nixery.variables.PAGES`.
@@ -85,6 +87,8 @@ class Settings:
     source: Source
     configuration: Configuration | None
     tags: TagPolicy
+    evaluation: str
+    allowed_uris: tuple[str, ...]
     state: str
     storage_path: str
     bucket: BucketChoice | None
@@ -130,6 +134,8 @@ class Settings:
             source=source,
             configuration=values["NIXERY_NIXPKGS_CONFIG"],
             tags=_tags(values["NIXERY_TAGS"], source),
+            evaluation=values["NIXERY_EVALUATION"],
+            allowed_uris=tuple((values["NIXERY_ALLOWED_URIS"] or "").split()),
             state=state,
             storage_path=values["STORAGE_PATH"] or os.path.join(state, "storage"),
             bucket=bucket,

@@ -1,8 +1,6 @@
 """The commands of Nix, on one store."""
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -12,10 +10,10 @@ from nixery.model.source import LockedFlake
 from nixery.nix.faults import full_store
 from nixery.nix.flakes import parse_flake_archive, parse_flake_metadata
 from nixery.nix.lines import LastLines, OnLines
-from nixery.nix.process import Ended, Processes
+from nixery.nix.process import Ended, Processes, Surroundings
 
 _NIX_COMMAND = ("--extra-experimental-features", "nix-command")
-_FLAKES = ("--extra-experimental-features", "nix-command flakes")
+FLAKES = ("--extra-experimental-features", "nix-command flakes")
 _AS_LOCKED = ("--json", "--no-update-lock-file", "--no-write-lock-file", "--")
 _OWN_STORE = (
     # Nix as root wants a group of build users, which a store of one's own has no need of.
@@ -46,15 +44,29 @@ class Commands:
         on_lines: OnLines,
         before: Sequence[str] = (),
         limit: float | None = None,
+        surroundings: Surroundings | None = None,
     ) -> "Deferred[Ended]":
         """Run a program of Nix on the store.
 
         :param on_lines: gets batches of the lines of its standard error.
         :param before: a command that runs the command which follows it.
         :param limit: seconds after which it is ended.
+        :param surroundings: what it sees, if not what all children see.
         """
         command = [*before, program, *self._options(), *arguments]
-        return self._processes.run(command, on_lines, limit)
+        return self._processes.run(command, on_lines, limit, surroundings)
+
+    async def configuration(self) -> dict[str, str]:
+        """Nix's settings as they are in force, as ``nix.conf`` has them.
+
+        :raises NixUnavailable: if Nix does not say.
+        """
+        try:
+            printed = await self.output("nix", *_NIX_COMMAND, "show-config")
+        except NixUnavailable:  # it has another name by now
+            printed = await self.output("nix", *_NIX_COMMAND, "config", "show")
+        parts = (line.partition(" = ") for line in printed.splitlines())
+        return {name: value for name, _, value in parts}
 
     async def closure(self, paths: Sequence[str]) -> Graph:
         """The reference graph of valid store paths and of all that they refer to.
@@ -63,7 +75,7 @@ class Commands:
         """
         graph: dict[str, Node] = {}
         for some in _portions(sorted(set(paths))):
-            printed = await self._output(
+            printed = await self.output(
                 "nix", *_NIX_COMMAND, "path-info", "--json", "--recursive", "--", *some
             )
             try:
@@ -77,7 +89,7 @@ class Commands:
         invalid: set[str] = set()
         for some in _portions(paths):
             check = ("--check-validity", "--print-invalid", "--")
-            invalid.update((await self._output("nix-store", *check, *some)).split())
+            invalid.update((await self.output("nix-store", *check, *some)).split())
         return [path for path in paths if path not in invalid]
 
     async def add(self, folder: str) -> str:
@@ -85,14 +97,14 @@ class Commands:
 
         :return: its store path.
         """
-        return (await self._output("nix-store", "--add", "--", folder)).strip()
+        return (await self.output("nix-store", "--add", "--", folder)).strip()
 
     async def keep(self, paths: Sequence[str], link: str) -> None:
         """Keep the garbage collector from store paths, as long as there are links to them.
 
         :param link: the first; the others have ``-2``, ``-3`` and so on at their ends.
         """
-        await self._output("nix-store", "--add-root", link, "--realise", "--", *paths)
+        await self.output("nix-store", "--add-root", link, "--realise", "--", *paths)
 
     async def lock(self, reference: str) -> LockedFlake:
         """What a flake reference stands for at the moment.
@@ -100,7 +112,7 @@ class Commands:
         :raises NixUnavailable: if the flake can't be read, or does not itself say the revisions
             of its inputs.
         """
-        printed = await self._output("nix", *_FLAKES, "flake", "metadata", *_AS_LOCKED, reference)
+        printed = await self.output("nix", *FLAKES, "flake", "metadata", *_AS_LOCKED, reference)
         try:
             return parse_flake_metadata(printed, self.store or "")
         except ValueError as error:
@@ -111,20 +123,22 @@ class Commands:
 
         :return: their store paths.
         """
-        printed = await self._output("nix", *_FLAKES, "flake", "archive", *_AS_LOCKED, reference)
+        printed = await self.output("nix", *FLAKES, "flake", "archive", *_AS_LOCKED, reference)
         try:
             return parse_flake_archive(printed)
         except ValueError as error:
             raise NixUnavailable(str(error)) from error
 
-    async def evaluate(self, expression: str, request: dict[str, Any]) -> str:
-        """The value of an expression for a request, as JSON."""
-        options = ("--eval", "--strict", "--json", *request_options(request))
-        return await self._output("nix-instantiate", *options, "--", expression)
+    async def output(
+        self, program: str, *arguments: str, surroundings: Surroundings | None = None
+    ) -> str:
+        """What a program of Nix prints.
 
-    async def _output(self, program: str, *arguments: str) -> str:
+        :param surroundings: what it sees, if not what all children see.
+        :raises NixUnavailable: if it fails.
+        """
         errors = LastLines()
-        ended = await self.run(program, *arguments, on_lines=errors.take)
+        ended = await self.run(program, *arguments, on_lines=errors.take, surroundings=surroundings)
         if ended.outgrown:
             raise NixUnavailable(f"{program} takes more than {self.memory:,} bytes of memory")
         if ended.code != 0:
@@ -136,12 +150,6 @@ class Commands:
         if self.store is None:
             return []
         return ["--store", self.store, *_OWN_STORE]
-
-
-def request_options(request: dict[str, Any]) -> list[str]:
-    """How one of the expressions in ``nix/`` gets its request: as JSON, which is data to Nix."""
-    features = _FLAKES if request["source"]["type"] == "flake" else ()
-    return [*features, "--argstr", "request", json.dumps(request)]
 
 
 def _portions(paths: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -57,7 +57,7 @@ class Sources:
                 return {"type": "flake", "reference": reference}
             case Commit():
                 [path] = await self._fetched(pinned)
-                return {"type": "store", "path": path}
+                return {"type": "path", "path": f"{self._commands.store or ''}{path}"}
 
     async def stop(self) -> None:
         """Give up all fetching, and wait until none goes on."""

@@ -1,0 +1,212 @@
+"""Evaluation of package sets, which are not the operator's own, as confined as it is set."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import attrs
+from twisted.logger import Logger
+
+from nixery.model.source import canonical_json
+from nixery.nix.commands import FLAKES, Commands
+from nixery.nix.faults import state_faults
+from nixery.nix.git_for_evaluation import install
+from nixery.nix.lines import LastLines
+from nixery.nix.process import Processes, Surroundings, kept
+from nixery.nix.view import mounts, within
+
+OPEN = "open: a package set may read what the daemon's user may, and start programs"
+CONFINED = "confined to the package set; the daemon's state and home are hidden from it"
+WITHOUT_VIEW = (
+    "confined to the package set by Nix alone; this machine allows no namespaces, so the daemon's "
+    "state and home are not hidden"
+)
+_FLAKE_FEATURES = {"flakes", "fetch-tree"}
+_PATH = re.compile(r"/[^\s?=@'\"]+")
+_GC_ROOTS = "/nix/var/nix/gcroots"
+
+
+@attrs.frozen
+class Confinement:
+    """What evaluation is kept from.
+
+    :param uris: beginnings of the URIs that may be fetched, as Nix's ``allowed-uris`` has them.
+    :param hidden: files and folders that the process does not see.
+    :param shown: what it sees of these folders, since Nix needs it.
+    :param programs: a folder for the programs that are found before those of ``PATH``.
+    :param cache: where Nix caches what it fetches.
+    :param environ: all that the process sees of the environment.
+    """
+
+    uris: tuple[str, ...]
+    hidden: tuple[str, ...]
+    shown: tuple[str, ...]
+    programs: str
+    cache: str
+    environ: Mapping[str, str]
+
+
+@attrs.frozen
+class Prepared:
+    """A command line's end that has Nix evaluate something.
+
+    :param arguments: of ``nix-build`` or ``nix-instantiate``, the expression being the last.
+    :param surroundings: what the process sees; none if that is what all children see.
+    """
+
+    arguments: Sequence[str]
+    surroundings: Surroundings | None
+
+
+class Evaluator:
+    """Prepares Nix's programs for evaluating the expressions of ``nix/``."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        processes: Processes,
+        commands: Commands,
+        expressions: str,
+        confinement: Confinement | None,
+    ) -> None:
+        """
+        :param expressions: the folder of ``set.nix`` and of those that use it.
+        :param confinement: none if evaluation may do what the daemon's user may.
+        """
+        self._processes = processes
+        self._commands = commands
+        self._expressions = expressions
+        self._confinement = confinement
+        self._settings: Mapping[str, str] | None = None
+        self.has_view = True  # until it is known better
+
+    async def start(self) -> None:
+        """Look how confined evaluation can be on this machine, and say so in the log."""
+        if self._confinement is None:
+            self._log.warn("evaluation is {mode}", mode=OPEN)
+            return
+        install(self._confinement.programs, self._confinement.cache, bool(self._confinement.uris))
+        with state_faults():
+            os.makedirs(self._confinement.cache, exist_ok=True)
+        errors = LastLines()
+        view = self._surroundings({}, [])
+        ended = await self._processes.run(["true"], errors.take, surroundings=view)
+        self.has_view = ended.code == 0
+        if self.has_view:
+            self._log.info("evaluation is {mode}", mode=CONFINED)
+        else:
+            reason = errors.text()
+            self._log.warn("evaluation is {mode} ({reason})", mode=WITHOUT_VIEW, reason=reason)
+
+    async def prepare(self, name: str, request: Mapping[str, Any]) -> Prepared:
+        """What has Nix evaluate an expression.
+
+        :param name: of its file, without ``.nix``.
+        :param request: what it takes, which is data whatever it holds.
+        :raises NixUnavailable: if Nix does not say how it is set.
+        """
+        is_flake = request["source"]["type"] == "flake"
+        options = (
+            list(FLAKES) if is_flake else [*_option("pure-eval", "false"), *_may_read(request)]
+        )
+        view = None
+        if self._confinement is not None:
+            if self._settings is None:
+                self._settings = await self._commands.configuration()
+            settings = self._settings
+            options += self._restrictions(is_flake, settings)
+            view = self._surroundings(settings, _paths_of(request))
+            if self.has_view and self._collects_garbage():
+                # It would take roots that it does not see for gone.
+                options += _option("min-free", "0")
+        text = _expression(self._expressions, name)
+        given = ("--argstr", "request", canonical_json(request))
+        return Prepared([*options, *given, "--expr", "--", text], view)
+
+    async def value(self, name: str, request: Mapping[str, Any]) -> Any:
+        """The value of an expression.
+
+        :raises NixUnavailable: if it has none.
+        """
+        prepared = await self.prepare(name, request)
+        options = ("--eval", "--strict", "--json")
+        arguments = (*options, *prepared.arguments)
+        return json.loads(
+            await self._commands.output(
+                "nix-instantiate", *arguments, surroundings=prepared.surroundings
+            )
+        )
+
+    def _restrictions(self, is_flake: bool, settings: Mapping[str, str]) -> list[str]:
+        assert self._confinement is not None
+        options = _option("allow-unsafe-native-code-during-evaluation", "false")
+        options += _option("restrict-eval", "true")
+        if self._confinement.uris:
+            options += _option("extra-allowed-uris", " ".join(self._confinement.uris))
+        features = settings.get("experimental-features", "").split()
+        if is_flake:
+            options += _option("pure-eval", "true")
+        elif _FLAKE_FEATURES & set(features):
+            # With these, Nix before 2.20 fetches any folder of the machine, restricted or not.
+            kept = " ".join(each for each in features if each not in _FLAKE_FEATURES)
+            options += _option("experimental-features", kept)
+        return options
+
+    def _surroundings(self, settings: Mapping[str, str], read: Sequence[str]) -> Surroundings:
+        """What an evaluation sees.
+
+        :param settings: Nix's: files that they name are needed by Nix itself.
+        :param read: paths that the set may read.
+        """
+        confinement = self._confinement
+        assert confinement is not None
+        environ, hidden = confinement.environ, confinement.hidden
+        if not self.has_view:
+            return Surroundings(environ)
+        named = {path for value in settings.values() for path in _PATH.findall(value)}
+        needed = [path for path in named if within(path, hidden) and path not in hidden]
+        return Surroundings(environ, mounts(hidden, [*confinement.shown, *needed, *read]))
+
+    def _collects_garbage(self) -> bool:
+        """Whether Nix does that itself, rather than a daemon for it."""
+        return self._commands.store is not None or os.access(_GC_ROOTS, os.W_OK)
+
+
+def mode_of(confinement: Confinement | None) -> str:
+    """How evaluation would be confined, for people. It takes a moment in which all waits."""
+    if confinement is None:
+        return OPEN
+    command = kept(["true"], mounts(confinement.hidden, confinement.shown))
+    ended = subprocess.run(command, env=confinement.environ, capture_output=True, check=False)
+    return CONFINED if ended.returncode == 0 else WITHOUT_VIEW
+
+
+def _option(name: str, value: str) -> list[str]:
+    return ["--option", name, value]
+
+
+def _may_read(request: Mapping[str, Any]) -> list[str]:
+    """Options that allow a restricted evaluation to read what the operator has named."""
+    return [word for path in _paths_of(request) for word in ("-I", f"nixery={path}")]
+
+
+def _paths_of(request: Mapping[str, Any]) -> list[str]:
+    source, overlays = request["source"], request.get("configuration", {}).get("overlays")
+    named = [path for path in (source.get("path"), overlays) if path is not None]
+    # Nix looks at a path as it is written, and at what that stands for.
+    return list(dict.fromkeys(p for path in named for p in (path, os.path.realpath(path))))
+
+
+@cache
+def _expression(folder: str, name: str) -> str:
+    """An expression as one text: Nix may be kept from reading the files."""
+    texts = []
+    for each in (name, "set"):
+        with open(os.path.join(folder, f"{each}.nix"), encoding="utf-8") as file:
+            texts.append(file.read())
+    return "{{ request }}: ({}\n) {{ inherit request; findSet = ({}\n); }}".format(*texts)

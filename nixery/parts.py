@@ -1,40 +1,27 @@
 """The parts that settings choose: made, not started."""
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 from twisted.web.client import Agent, HTTPConnectionPool
 
-import nixery
 from nixery.interfaces import IResolver
 from nixery.model.source import Flake, Folder, canonical_sha256
 from nixery.nix.commands import Commands
-from nixery.nix.evaluation import Confinement, Evaluator
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
 from nixery.nix.git import Git
 from nixery.nix.process import Processes
 from nixery.nix.remember import Memory
 from nixery.nix.resolve import FlakeResolver, GitResolver
 from nixery.nix.sources import Sources
-from nixery.nix.store import find_expressions
 from nixery.settings import Settings
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.storage.housekeeping import Bounds
 
 _CONNECTIONS = 16  # that are kept to one host
 _PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
-_NAMED_FILE = re.compile(r"(?<==)/[^:\s]+")
-_OF_NIX = re.compile(r"NIX_.*|.*_CERT_FILE|PATH|TMPDIR")
-"""Variables that name what Nix and its programs are to read."""
-_NEEDED = re.compile(
-    r"NIX_.*|.*_CERT_FILE|.*_CERT_DIR|PATH|TMPDIR|HOME|USER|LOGNAME|LANG|LC_.*|LOCPATH|TZ|TZDIR"
-    r"|XDG_.*|PYTHON.*|(?i:(?:https?|ftp|all|no)_proxy)|GIT_SSL_.*|GIT_TERMINAL_PROMPT|GC_.*"
-)
-"""Variables that an evaluation's process has. A package may ask for any that there is when it is
-built, so there are to be no tokens among them."""
 
 
 def make_agent(reactor: Any) -> Agent:
@@ -72,62 +59,6 @@ def make_git(reactor: Any, settings: Settings, processes: Processes) -> Git:
 def make_sources(reactor: Any, settings: Settings, commands: Commands, git: Git) -> Sources:
     """What fetches package sources into the Nix store."""
     return Sources(reactor, commands, git, os.path.join(settings.state, "sources"))
-
-
-def make_evaluator(
-    settings: Settings, environ: Mapping[str, str], processes: Processes, commands: Commands
-) -> Evaluator:
-    """What prepares Nix for evaluating, not started yet."""
-    expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
-    confinement = make_confinement(settings, environ, commands.store)
-    return Evaluator(processes, commands, expressions, confinement)
-
-
-def make_confinement(
-    settings: Settings, environ: Mapping[str, str], store: str | None
-) -> Confinement | None:
-    """What evaluation is kept from: the daemon's state, storage, keys and home.
-
-    :param environ: the daemon's environment.
-    :param store: the folder of its own Nix store, if it has one.
-    :return: none if it is kept from nothing.
-    """
-    if settings.evaluation == "open":
-        return None
-    state, given = settings.state, child_environment(environ, settings.state)
-    tls = settings.tls or ()
-    endpoints = f"{settings.endpoint} {settings.operations}"
-    files = [*tls, *attrs.astuple(settings.access), *_NAMED_FILE.findall(endpoints)]
-    if settings.bucket is not None:
-        files.append(settings.bucket.signing_key)
-    files.append(environ.get("GOOGLE_APPLICATION_CREDENTIALS"))
-    secret = [path for path in files if path is not None and os.path.isabs(path)]
-    folders = [given["HOME"], state, settings.storage_path]
-    cache = os.path.join(given["XDG_CACHE_HOME"], "nix")
-    programs = os.path.join(state, "evaluation")
-    # The rest of what is in the state folder and Nix uses are links that keep what is in its store.
-    needed = [
-        cache,
-        programs,
-        *(os.path.join(state, name) for name in ("roots", "kept", "sources")),
-    ]
-    if store is not None:
-        needed.append(store)
-    needed.append(given.get("XDG_CONFIG_HOME", f"{given['HOME']}/.config") + "/nix")
-    told = (value for name, value in given.items() if _OF_NIX.fullmatch(name))
-    needed += [word for value in told for word in re.split(r"[:=]", value) if os.path.isabs(word)]
-    return Confinement(
-        uris=settings.allowed_uris,
-        hidden=tuple(path for path in (*folders, *secret) if path.strip("/")),
-        shown=tuple(path for path in needed if path not in folders),
-        programs=programs,
-        cache=cache,
-        environ={
-            "NIX_PATH": "",  # or it would be what the home's channels are
-            **{name: value for name, value in given.items() if _NEEDED.fullmatch(name)},
-            "PATH": f"{programs}:{given.get('PATH', os.defpath)}",
-        },
-    )
 
 
 def make_resolver(reactor: Any, settings: Settings, git: Git, commands: Commands) -> IResolver:

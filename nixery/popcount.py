@@ -12,17 +12,15 @@ from typing import Any
 
 from twisted.internet.task import react
 
+from nixery.confinement import make_commands, make_evaluator
 from nixery.model.errors import NixeryError
 from nixery.model.image import AMD64
 from nixery.model.popularity import count_references
 from nixery.model.tags import LATEST
-from nixery.nix.commands import Commands
 from nixery.nix.process import Processes
 from nixery.nix.realise import set_request
-from nixery.nix.store import find_store
 from nixery.parts import (
     child_environment,
-    make_evaluator,
     make_git,
     make_resolver,
     make_sources,
@@ -36,11 +34,11 @@ async def count(reactor: Any, settings: Settings) -> dict[str, int]:
     :raises NixeryError: if the set can't be found, or Nix not do its work.
     """
     processes = Processes(reactor, child_environment(os.environ, settings.state))
-    commands = Commands(processes, find_store(settings.nix_store, settings.state, os.environ))
-    git = make_git(reactor, settings, processes)
-    pinned = await make_resolver(reactor, settings, git, commands).resolve(LATEST)
+    commands = make_commands(settings, os.environ, processes)
     evaluator = make_evaluator(settings, os.environ, processes, commands)
     await evaluator.start()
+    git = make_git(reactor, settings, processes)
+    pinned = await make_resolver(reactor, settings, git, commands).resolve(LATEST)
     source = await make_sources(reactor, settings, commands, git).request(pinned)
     request = set_request(AMD64, pinned, source)
     paths = await evaluator.value("references", request)

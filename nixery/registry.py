@@ -15,20 +15,18 @@ from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.confinement import make_commands, make_evaluator
 from nixery.interfaces import Provenance
 from nixery.nix.collecting import Collector
-from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer
 from nixery.nix.keeping import KeptRoots
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
-from nixery.nix.store import find_store
 from nixery.packing.workers import Packers
 from nixery.parts import (
     child_environment,
     make_agent,
-    make_evaluator,
     make_git,
     make_resolver,
     make_sources,
@@ -80,11 +78,10 @@ class Registry:
         self._reactor = reactor
         self._settings = settings
         state = settings.state
-        store = find_store(settings.nix_store, state, environ)
         self._agent = make_agent(reactor)
         given, memory = child_environment(environ, state), settings.builds.memory
         self._processes = Processes(reactor, given, memory=memory)
-        commands = Commands(self._processes, store)
+        commands = make_commands(settings, environ, self._processes)
         self._evaluator = make_evaluator(settings, environ, self._processes, commands)
         self._git = make_git(reactor, settings, self._processes)
         self._sources = make_sources(reactor, settings, commands, self._git)
@@ -96,7 +93,7 @@ class Registry:
         self._nix = Nix(reactor, commands, self._sources, self._evaluator, state, limit, kept)
         self._storage = make_storage(reactor, self._agent, settings, environ)
         self._packers = Packers(reactor, reactor, settings.packers)
-        folders = {"state": state, "nix": store or "/nix/store"}
+        folders = {"state": state, "nix": commands.store or "/nix/store"}
         if settings.bucket is None:
             folders["storage"] = settings.storage_path
         self._watchers = Watchers(reactor, self._storage, self._provenance, commands, folders)

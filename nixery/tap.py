@@ -15,11 +15,12 @@ from twisted.python.usage import Options as UsageOptions
 
 from nixery.access.files import make_access
 from nixery.access.watched import FileInvalid
+from nixery.confinement import make_confinement
 from nixery.descriptors import make_room
 from nixery.model.source import Folder, Source
 from nixery.nix.evaluation import mode_of
 from nixery.nix.store import find_store
-from nixery.parts import make_agent, make_confinement, make_storage
+from nixery.parts import make_agent, make_storage
 from nixery.registry import Listening, make_service
 from nixery.settings import Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint

@@ -32,6 +32,7 @@ from nixery.model.suggestions import nearest_names
 from nixery.model.text import plain
 from nixery.nix.faults import full_store
 from nixery.nix.marks import fits, marked, without_marked
+from nixery.nix.refusals import CONFINED
 
 TAIL = 20
 """Lines of a failed derivation's log that its error quotes."""
@@ -213,7 +214,7 @@ def _not_evaluated(text: str, stages: list[dict[str, Any]], pinned: PinnedSource
     message = _first_words(text)
     if full := full_store(text):
         return full
-    if any(document["stage"] == "fetch" for document in stages):
+    if CONFINED not in text and any(document["stage"] == "fetch" for document in stages):
         return SourceUnavailable(str(pinned.source), message)
     if _ENDLESS in text:
         return EvaluationFailed(_ENDLESS)

@@ -8,7 +8,7 @@ from nixery.model.closure import Graph, Node, parse_path_info
 from nixery.model.errors import NixUnavailable
 from nixery.model.source import LockedFlake
 from nixery.nix.faults import full_store
-from nixery.nix.flakes import parse_flake_archive, parse_flake_metadata
+from nixery.nix.flakes import check_inputs, parse_flake_archive, parse_flake_metadata
 from nixery.nix.lines import LastLines, OnLines
 from nixery.nix.process import Ended, Processes, Surroundings
 
@@ -29,10 +29,15 @@ _AT_ONCE = 1000
 class Commands:
     """Runs Nix's programs and reads what they print."""
 
-    def __init__(self, processes: Processes, store: str | None) -> None:
+    def __init__(
+        self, processes: Processes, store: str | None, fetching: Surroundings | None = None
+    ) -> None:
         """
         :param store: a folder for ``--store``; none for the machine's own store or daemon.
+        :param fetching: what is seen of the machine when a flake is fetched with its inputs, if
+            these may not be places on it.
         """
+        self._fetching = fetching
         self.store = store
         self.memory = processes.memory
         self._processes = processes
@@ -109,11 +114,14 @@ class Commands:
     async def lock(self, reference: str) -> LockedFlake:
         """What a flake reference stands for at the moment.
 
+        :raises EvaluationFailed: if it has inputs that it may not have.
         :raises NixUnavailable: if the flake can't be read, or does not itself say the revisions
             of its inputs.
         """
-        printed = await self.output("nix", *FLAKES, "flake", "metadata", *_AS_LOCKED, reference)
+        printed = await self._flake("metadata", reference)
         try:
+            if self._fetching is not None:
+                check_inputs(printed)
             return parse_flake_metadata(printed, self.store or "")
         except ValueError as error:
             raise NixUnavailable(str(error)) from error
@@ -123,11 +131,15 @@ class Commands:
 
         :return: their store paths.
         """
-        printed = await self.output("nix", *FLAKES, "flake", "archive", *_AS_LOCKED, reference)
+        printed = await self._flake("archive", reference)
         try:
             return parse_flake_archive(printed)
         except ValueError as error:
             raise NixUnavailable(str(error)) from error
+
+    async def _flake(self, command: str, reference: str) -> str:
+        arguments = (*FLAKES, "flake", command, *_AS_LOCKED, reference)
+        return await self.output("nix", *arguments, surroundings=self._fetching)
 
     async def output(
         self, program: str, *arguments: str, surroundings: Surroundings | None = None

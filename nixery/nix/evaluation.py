@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
+from nixery.model.errors import NixUnavailable, StorageFull
 from nixery.model.source import canonical_json
 from nixery.nix.commands import FLAKES, Commands
 from nixery.nix.faults import state_faults
@@ -39,6 +41,9 @@ class Confinement:
     :param shown: what it sees of these folders, since Nix needs it.
     :param programs: a folder for the programs that are found before those of ``PATH``.
     :param cache: where Nix caches what it fetches.
+    :param fetching: what is seen when a flake is fetched with its inputs; its ``PATH`` begins with
+        a folder for programs too.
+    :param place: the package source's folder, if it is on this machine.
     :param environ: all that the process sees of the environment.
     """
 
@@ -47,7 +52,17 @@ class Confinement:
     shown: tuple[str, ...]
     programs: str
     cache: str
+    fetching: Surroundings
+    place: str | None
     environ: Mapping[str, str]
+
+    def install(self) -> None:
+        """Make the folders that these name."""
+        with state_faults():
+            os.makedirs(self.cache, exist_ok=True)
+        install(self.programs, [self.cache] if self.uris else [])
+        sources = [self.cache] if self.place is None else [self.cache, self.place]
+        install(self.fetching.environ["PATH"].partition(":")[0], sources)
 
 
 @attrs.frozen
@@ -83,6 +98,7 @@ class Evaluator:
         self._expressions = expressions
         self._confinement = confinement
         self._settings: Mapping[str, str] | None = None
+        self._installed = False
         self.has_view = True  # until it is known better
 
     async def start(self) -> None:
@@ -90,9 +106,8 @@ class Evaluator:
         if self._confinement is None:
             self._log.warn("evaluation is {mode}", mode=OPEN)
             return
-        install(self._confinement.programs, self._confinement.cache, bool(self._confinement.uris))
-        with state_faults():
-            os.makedirs(self._confinement.cache, exist_ok=True)
+        with suppress(StorageFull, NixUnavailable):  # what is known can be served without it
+            self._install()
         errors = LastLines()
         view = self._surroundings({}, [])
         ended = await self._processes.run(["true"], errors.take, surroundings=view)
@@ -108,7 +123,9 @@ class Evaluator:
 
         :param name: of its file, without ``.nix``.
         :param request: what it takes, which is data whatever it holds.
-        :raises NixUnavailable: if Nix does not say how it is set.
+        :raises NixUnavailable: if Nix does not say how it is set, or the state folder can't be
+            written to.
+        :raises StorageFull: if there is no room in it.
         """
         is_flake = request["source"]["type"] == "flake"
         options = (
@@ -116,10 +133,12 @@ class Evaluator:
         )
         view = None
         if self._confinement is not None:
+            self._install()
             if self._settings is None:
                 self._settings = await self._commands.configuration()
             settings = self._settings
-            options += self._restrictions(is_flake, settings)
+            uris = [*self._confinement.uris, *request["source"].get("origins", ())]
+            options += _restrictions(is_flake, settings, uris)
             view = self._surroundings(settings, _paths_of(request))
             if self.has_view and self._collects_garbage():
                 # It would take roots that it does not see for gone.
@@ -142,20 +161,10 @@ class Evaluator:
             )
         )
 
-    def _restrictions(self, is_flake: bool, settings: Mapping[str, str]) -> list[str]:
-        assert self._confinement is not None
-        options = _option("allow-unsafe-native-code-during-evaluation", "false")
-        options += _option("restrict-eval", "true")
-        if self._confinement.uris:
-            options += _option("extra-allowed-uris", " ".join(self._confinement.uris))
-        features = settings.get("experimental-features", "").split()
-        if is_flake:
-            options += _option("pure-eval", "true")
-        elif _FLAKE_FEATURES & set(features):
-            # With these, Nix before 2.20 fetches any folder of the machine, restricted or not.
-            kept = " ".join(each for each in features if each not in _FLAKE_FEATURES)
-            options += _option("experimental-features", kept)
-        return options
+    def _install(self) -> None:
+        if self._confinement is not None and not self._installed:
+            self._confinement.install()
+            self._installed = True
 
     def _surroundings(self, settings: Mapping[str, str], read: Sequence[str]) -> Surroundings:
         """What an evaluation sees.
@@ -184,6 +193,26 @@ def mode_of(confinement: Confinement | None) -> str:
     command = kept(["true"], mounts(confinement.hidden, confinement.shown))
     ended = subprocess.run(command, env=confinement.environ, capture_output=True, check=False)
     return CONFINED if ended.returncode == 0 else WITHOUT_VIEW
+
+
+def _restrictions(is_flake: bool, settings: Mapping[str, str], uris: Sequence[str]) -> list[str]:
+    """Options that confine an evaluation.
+
+    :param settings: Nix's.
+    :param uris: beginnings of those that may be fetched.
+    """
+    options = _option("allow-unsafe-native-code-during-evaluation", "false")
+    options += _option("restrict-eval", "true")
+    if uris:
+        options += _option("extra-allowed-uris", " ".join(uris))
+    features = settings.get("experimental-features", "").split()
+    if is_flake:
+        options += _option("pure-eval", "true")
+    elif _FLAKE_FEATURES & set(features):
+        # With these, Nix before 2.20 fetches any folder of the machine, restricted or not.
+        kept = " ".join(each for each in features if each not in _FLAKE_FEATURES)
+        options += _option("experimental-features", kept)
+    return options
 
 
 def _option(name: str, value: str) -> list[str]:

@@ -7,8 +7,10 @@ fetched from elsewhere comes into repositories of Nix's own, below its cache.
 
 import os
 import shlex
+from collections.abc import Sequence
 
 from nixery.nix.faults import state_faults
+from nixery.nix.refusals import CONFINED
 
 _REFUSING = """#!/bin/sh
 echo {message} >&2
@@ -19,42 +21,45 @@ refuse() {{
     echo {message} >&2
     exit 1
 }}
-within() {{
-    case "$1" in
-        *..*) refuse ;;
-        {cache}/*) ;;
+check() {{
+    case "$1/" in
+        */../*) refuse ;;
+        {folders}) ;;
         *) refuse ;;
     esac
 }}
-last=
-for last; do :; done
-case "$1 $3" in
-    "-C "*) within "$2" ;;
-    "-c init") within "$last" ;;
-    "ls-remote "*) ;;
-    *) [ "$1" = init ] && within "$last" || refuse ;;
+case "$1" in
+    -C) check "$2" ;;
+    -c | init | ls-remote) ;;
+    *) refuse ;;
 esac
-export GIT_ALLOW_PROTOCOL=git:http:https:ssh
+for word; do
+    case "$word" in
+        file://*) check "${{word#file://}}" ;;
+        /*) check "$word" ;;
+    esac
+done
 PATH=${{PATH#*:}}
 exec git "$@"
 """
-_MESSAGE = "error: {program} is not run on folders of this machine: evaluation is confined"
+_MESSAGE = f"error: {CONFINED}: {{program}} may not be run on folders of this machine"
 
 
-def install(folder: str, cache: str, remotes: bool) -> None:
+def install(folder: str, allowed: Sequence[str]) -> None:
     """Make the two programs.
 
     :param folder: is to be the first of ``PATH``.
-    :param cache: holds Nix's own repositories.
-    :param remotes: whether anything may be fetched from elsewhere by git.
+    :param allowed: folders whose repositories git may be run on; if there is none, it may not even
+        ask others.
     """
+    patterns = " | ".join(f"{shlex.quote(path.rstrip('/'))}/*" for path in allowed)
     with state_faults():
         os.makedirs(folder, exist_ok=True)
         for program in ("git", "hg"):
-            text = _GIT if program == "git" and remotes else _REFUSING
+            script = _GIT if program == "git" and allowed else _REFUSING
             message = shlex.quote(_MESSAGE.format(program=program))
             path = os.path.join(folder, program)
             with open(f"{path}.new", "w", encoding="utf-8") as file:
-                file.write(text.format(message=message, cache=shlex.quote(cache)))
+                file.write(script.format(message=message, folders=patterns))
             os.chmod(f"{path}.new", 0o755)
             os.replace(f"{path}.new", path)

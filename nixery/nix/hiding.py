@@ -3,6 +3,7 @@
 from nixery.model.closure import STORE
 from nixery.model.events import Event, Said
 from nixery.model.source import Source, hide_place
+from nixery.nix.refusals import in_plain_words
 
 
 def without_place(source: Source, store: str | None, event: Event) -> Event:
@@ -13,4 +14,4 @@ def without_place(source: Source, store: str | None, event: Event) -> Event:
     if not isinstance(event, Said):
         return event
     text = event.text if store is None else event.text.replace(f"{store}{STORE}", STORE)
-    return Said(event.level, hide_place(source, text))
+    return Said(event.level, hide_place(source, in_plain_words(source, text)))

@@ -28,6 +28,7 @@ import re
 import signal
 import sys
 import time
+import warnings  # noqa: F401 (os.execvpe imports it, when Python's library may be hidden)
 
 _MOST_FOLDERS = 1000
 _PR_SET_PDEATHSIG = 1

@@ -14,6 +14,7 @@ from nixery.model.packages import Package
 from nixery.model.search import Index
 from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
+from nixery.nix.evaluation import Evaluator
 from nixery.nix.git import Git
 from nixery.nix.index import Indexer, Limits, Listing
 from nixery.nix.process import Processes
@@ -52,7 +53,8 @@ def indexer(folder: Path, limits: Limits | None = None) -> Indexer:
     commands = Commands(processes, str(folder / "store"))
     git = Git(reactor, processes, str(folder / "git"))
     sources = Sources(reactor, commands, git, str(folder / "sources"))
-    return Indexer(reactor, processes, commands, sources, EXPRESSIONS, limits)
+    evaluator = Evaluator(processes, commands, EXPRESSIONS, None)
+    return Indexer(reactor, processes, commands, sources, evaluator, limits)
 
 
 async def listing(folder: Path, members: str, limits: Limits | None = None) -> Listing:

@@ -10,7 +10,7 @@ from nixery.model.source import Folder, Source
 
 CONFINED = "evaluation is confined"
 _PATH = re.compile(
-    r"access to (?:absolute path|canonical path|path) (?P<quote>['\"])(?P<path>/[^\n]*?)(?P=quote) "
+    r"access to (?:absolute path|canonical path|path) '(?P<path>[^\n]*?)' "
     r"is forbidden in (?:restricted|pure)(?: eval| evaluation)? mode"
     r"(?: \(use ['\"]--impure['\"] to override\))?"
 )
@@ -26,9 +26,11 @@ def in_plain_words(source: Source, text: str) -> str:
     """
     if "is forbidden in" not in text:
         return text
+    for path in {match["path"] for match in _PATH.finditer(text)}:
+        # In the trace too.
+        text = text.replace(f"'{path}", f"'{_seen(source, path)}")
     text = _PATH.sub(
-        lambda match: f"{CONFINED}: the package set may not read '{_seen(source, match['path'])}'",
-        text,
+        lambda match: f"{CONFINED}: the package set may not read '{match['path']}'", text
     )
     return _URI.sub(
         lambda match: f"{CONFINED}: the package set may not fetch '{match['uri']}'", text

@@ -64,20 +64,16 @@ def make_confinement(
     cache = os.path.join(given["XDG_CACHE_HOME"], "nix")
     programs, fetchers = (os.path.join(state, "programs", n) for n in ("evaluating", "fetching"))
     search = given.get("PATH", os.defpath)
-    # The rest of what is in the state folder and Nix uses are links that keep what is in its store.
-    needed = [
-        cache,
-        programs,
-        *(os.path.join(state, name) for name in ("roots", "kept", "sources")),
-    ]
-    if store is not None:
-        needed.append(store)
-    needed.append(given.get("XDG_CONFIG_HOME", f"{given['HOME']}/.config") + "/nix")
+    # Of the others, those of the state folder hold links that keep what is in the store.
+    own = [cache, *(os.path.join(state, name) for name in ("roots", "kept", "sources"))]
+    own += [store] if store is not None else []
+    needed = [programs, given.get("XDG_CONFIG_HOME", f"{given['HOME']}/.config") + "/nix"]
     told = (value for name, value in given.items() if _OF_NIX.fullmatch(name))
     needed += [word for value in told for word in re.split(r"[:=]", value) if os.path.isabs(word)]
     return Confinement(
         uris=settings.allowed_uris,
         hidden=tuple(path for path in (*folders, *secret) if path.strip("/")),
+        own=tuple(own),
         shown=tuple(path for path in needed if path not in folders),
         programs=programs,
         cache=cache,

@@ -38,7 +38,8 @@ class Confinement:
 
     :param uris: beginnings of the URIs that may be fetched, as Nix's ``allowed-uris`` has them.
     :param hidden: files and folders that the process does not see.
-    :param shown: what it sees of these folders, since Nix needs it.
+    :param own: folders that it sees, since Nix writes to them; made when they are not there.
+    :param shown: what else it sees of the hidden folders, since Nix needs it.
     :param programs: a folder for the programs that are found before those of ``PATH``.
     :param cache: where Nix caches what it fetches.
     :param fetching: what is seen when a flake is fetched with its inputs; its ``PATH`` begins with
@@ -49,6 +50,7 @@ class Confinement:
 
     uris: tuple[str, ...]
     hidden: tuple[str, ...]
+    own: tuple[str, ...]
     shown: tuple[str, ...]
     programs: str
     cache: str
@@ -57,12 +59,17 @@ class Confinement:
     environ: Mapping[str, str]
 
     def install(self) -> None:
-        """Make the folders that these name."""
-        with state_faults():
-            os.makedirs(self.cache, exist_ok=True)
+        """Make the programs that stand before others."""
         install(self.programs, [self.cache] if self.uris else [])
         sources = [self.cache] if self.place is None else [self.cache, self.place]
         install(self.fetching.environ["PATH"].partition(":")[0], sources)
+
+    def make_folders(self) -> None:
+        """Make the folders that Nix writes to: one that is not there can't be seen, and what
+        would be written to it would be lost."""
+        with state_faults():
+            for folder in self.own:
+                os.makedirs(folder, exist_ok=True)
 
 
 @attrs.frozen
@@ -162,7 +169,10 @@ class Evaluator:
         )
 
     def _install(self) -> None:
-        if self._confinement is not None and not self._installed:
+        if self._confinement is None:
+            return
+        self._confinement.make_folders()
+        if not self._installed:
             self._confinement.install()
             self._installed = True
 
@@ -179,7 +189,9 @@ class Evaluator:
             return Surroundings(environ)
         named = {path for value in settings.values() for path in _PATH.findall(value)}
         needed = [path for path in named if within(path, hidden) and path not in hidden]
-        return Surroundings(environ, mounts(hidden, [*confinement.shown, *needed, *read]))
+        return Surroundings(
+            environ, mounts(hidden, [*confinement.own, *confinement.shown, *needed, *read])
+        )
 
     def _collects_garbage(self) -> bool:
         """Whether Nix does that itself, rather than a daemon for it."""
@@ -190,7 +202,7 @@ def mode_of(confinement: Confinement | None) -> str:
     """How evaluation would be confined, for people. It takes a moment in which all waits."""
     if confinement is None:
         return OPEN
-    command = kept(["true"], mounts(confinement.hidden, confinement.shown))
+    command = kept(["true"], mounts(confinement.hidden, confinement.own))
     ended = subprocess.run(command, env=confinement.environ, capture_output=True, check=False)
     return CONFINED if ended.returncode == 0 else WITHOUT_VIEW
 

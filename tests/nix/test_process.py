@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.nix.lines import MAX_LINE, LastLines, LineSplitter
-from nixery.nix.process import Ended, Processes
+from nixery.nix.process import Ended, Processes, Surroundings
 
 reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[2]
@@ -227,6 +227,41 @@ i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done
 
 
 @pytest_twisted.ensureDeferred
+async def test_surroundings(tmp_path: Path) -> None:
+    """A child may have an environment of its own, and not see files that others see, while what
+    it writes to those that it sees is there afterwards."""
+    for name in ("hidden/shown/inside", "hidden/secret", "key"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("seen")
+    hidden, key = tmp_path / "hidden", tmp_path / "key"
+    mounts = [f"-{hidden}", f"-{key}", "-/nonexistent", f"+{hidden}/shown", f"+{hidden}/none"]
+    script = f"cd {hidden} && find . -type f && cat {key} && echo $WHO && echo new > shown/new"
+    lines: list[bytes] = []
+    ours = processes(WHO="everybody")
+    surroundings = Surroundings({"PATH": os.environ["PATH"], "WHO": "one"}, mounts)
+    ended = await ours.run(["sh", "-ec", script], lines.extend, surroundings=surroundings)
+    assert (ended.code, lines) == (0, [])
+    assert ended.output.decode().split() == ["./shown/inside", "one"]
+    assert (hidden / "shown" / "new").read_text() == "new\n"
+    assert (hidden / "secret").read_text() == key.read_text() == "seen"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_hidden(tmp_path: Path) -> None:
+    """A child that would see more than it may is not run, and says why."""
+    (tmp_path / "file").touch()
+    lines: list[bytes] = []
+    mounts = [f"-{tmp_path}", f"+{tmp_path}/file", f"-{tmp_path}/file", f"+{tmp_path}/file/x"]
+    surroundings = Surroundings({"PATH": os.environ["PATH"]}, [*mounts, "-" + "x" * 300])
+    ended = await processes().run(["echo", "run"], lines.extend, surroundings=surroundings)
+    assert (ended.code, ended.output) == (0, b"run\n")  # there is nothing of that name
+    with_fault = Surroundings({"PATH": os.environ["PATH"]}, ["-/proc/self/fd"])
+    ended = await processes().run(["echo", "run"], lines.extend, surroundings=with_fault)
+    assert (ended.code, ended.output) == (127, b"")
+    assert b"mount" in lines[0]
+
+
+@pytest_twisted.ensureDeferred
 async def test_temporary_files_go(tmp_path: Path) -> None:
     """A child has a folder of its own for temporary files, through which others may pass, and
     which is removed with all that is in it; where a link in it leads to stays."""
@@ -330,7 +365,7 @@ async def test_stop() -> None:
 PARENT = """
 import os, sys
 from twisted.internet import reactor
-from nixery.nix.process import Processes
+from nixery.nix.process import Processes, Surroundings
 def tell(lines):
     print(lines[0].decode(), flush=True)
 ours = Processes(reactor, {"PATH": os.environ["PATH"]})

@@ -247,21 +247,6 @@ async def test_surroundings(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_hidden(tmp_path: Path) -> None:
-    """A child that would see more than it may is not run, and says why."""
-    (tmp_path / "file").touch()
-    lines: list[bytes] = []
-    mounts = [f"-{tmp_path}", f"+{tmp_path}/file", f"-{tmp_path}/file", f"+{tmp_path}/file/x"]
-    surroundings = Surroundings({"PATH": os.environ["PATH"]}, [*mounts, "-" + "x" * 300])
-    ended = await processes().run(["echo", "run"], lines.extend, surroundings=surroundings)
-    assert (ended.code, ended.output) == (0, b"run\n")  # there is nothing of that name
-    with_fault = Surroundings({"PATH": os.environ["PATH"]}, ["-/proc/self/fd"])
-    ended = await processes().run(["echo", "run"], lines.extend, surroundings=with_fault)
-    assert (ended.code, ended.output) == (127, b"")
-    assert b"mount" in lines[0]
-
-
-@pytest_twisted.ensureDeferred
 async def test_temporary_files_go(tmp_path: Path) -> None:
     """A child has a folder of its own for temporary files, through which others may pass, and
     which is removed with all that is in it; where a link in it leads to stays."""
@@ -365,7 +350,7 @@ async def test_stop() -> None:
 PARENT = """
 import os, sys
 from twisted.internet import reactor
-from nixery.nix.process import Processes, Surroundings
+from nixery.nix.process import Processes
 def tell(lines):
     print(lines[0].decode(), flush=True)
 ours = Processes(reactor, {"PATH": os.environ["PATH"]})

@@ -217,11 +217,11 @@ def _restrictions(is_flake: bool, settings: Mapping[str, str], uris: Sequence[st
     options += _option("restrict-eval", "true")
     if uris:
         options += _option("extra-allowed-uris", " ".join(uris))
-    features = settings.get("experimental-features", "").split()
     if is_flake:
         options += _option("pure-eval", "true")
-    elif _FLAKE_FEATURES & set(features):
-        # With these, Nix before 2.20 fetches any folder of the machine, restricted or not.
+    else:
+        # With flakes', Nix before 2.20 fetches any folder of the machine, restricted or not.
+        features = settings.get("experimental-features", "").split()
         kept = " ".join(each for each in features if each not in _FLAKE_FEATURES)
         options += _option("experimental-features", kept)
     return options

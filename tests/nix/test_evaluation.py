@@ -74,7 +74,7 @@ async def test_a_set(tmp_path: Path) -> None:
     assert told["allow-unsafe-native-code-during-evaluation"] == "false"
     assert told["extra-allowed-uris"] == "https://example.com/"
     assert told["min-free"] == "0"
-    assert "experimental-features" not in told
+    assert told["experimental-features"] == "nix-command"
     assert readable(prepared) == ["nixery=/srv/set"]
 
 

@@ -19,7 +19,8 @@ _OF_NIX = re.compile(r"NIX_.*|.*_CERT_FILE|PATH|TMPDIR")
 """Variables that name what Nix and its programs are to read."""
 _NEEDED = re.compile(
     r"NIX_.*|.*_CERT_FILE|.*_CERT_DIR|PATH|TMPDIR|HOME|USER|LOGNAME|LANG|LC_.*|LOCPATH|TZ|TZDIR"
-    r"|XDG_.*|PYTHON.*|(?i:(?:https?|ftp|all|no)_proxy)|GIT_SSL_.*|GIT_TERMINAL_PROMPT|GC_.*"
+    r"|XDG_.*|PYTHON.*|(?i:(?:https?|ftp|all|no)_proxy)"
+    r"|GIT_SSL_.*|GIT_TERMINAL_PROMPT|GIT_ALLOW_PROTOCOL|GC_.*"
 )
 """Variables that an evaluation's process has. A package may ask for any that there is when it is
 built, so there are to be no tokens among them."""
@@ -72,7 +73,7 @@ def make_confinement(
     needed += [word for value in told for word in re.split(r"[:=]", value) if os.path.isabs(word)]
     return Confinement(
         uris=settings.allowed_uris,
-        hidden=tuple(path for path in (*folders, *secret) if path.strip("/")),
+        hidden=tuple(os.path.realpath(path) for path in (*folders, *secret) if path.strip("/")),
         own=tuple(own),
         shown=tuple(path for path in needed if path not in folders),
         programs=programs,

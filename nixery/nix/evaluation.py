@@ -71,6 +71,15 @@ class Confinement:
             for folder in self.own:
                 os.makedirs(folder, exist_ok=True)
 
+    def mounts(self, needed: Sequence[str] = (), read: Sequence[str] = ()) -> list[str]:
+        """What hides the files that are not to be seen.
+
+        :param needed: paths that are to be seen besides, unless they are hidden themselves.
+        :param read: paths that are to be seen, whatever is hidden.
+        """
+        named = _both([*self.own, *self.shown, *needed])
+        return mounts(self.hidden, [*read, *(path for path in named if path not in self.hidden)])
+
 
 @attrs.frozen
 class Prepared:
@@ -202,7 +211,7 @@ def mode_of(confinement: Confinement | None) -> str:
     """How evaluation would be confined, for people. It takes a moment in which all waits."""
     if confinement is None:
         return OPEN
-    command = kept(["true"], mounts(confinement.hidden, confinement.own))
+    command = kept(["true"], confinement.mounts())
     ended = subprocess.run(command, env=confinement.environ, capture_output=True, check=False)
     return CONFINED if ended.returncode == 0 else WITHOUT_VIEW
 
@@ -239,8 +248,12 @@ def _may_read(request: Mapping[str, Any]) -> list[str]:
 def _paths_of(request: Mapping[str, Any]) -> list[str]:
     source, overlays = request["source"], request.get("configuration", {}).get("overlays")
     named = [path for path in (source.get("path"), overlays) if path is not None]
-    # Nix looks at a path as it is written, and at what that stands for.
-    return list(dict.fromkeys(p for path in named for p in (path, os.path.realpath(path))))
+    return _both(named)
+
+
+def _both(paths: Sequence[str]) -> list[str]:
+    """Paths as they are written, and what they stand for: Nix looks at both."""
+    return list(dict.fromkeys(p for path in paths for p in (path, os.path.realpath(path))))
 
 
 @cache

@@ -57,6 +57,8 @@ def keep(parent: int, grace: float, mounts: list[str], argv: list[str]) -> int:
     folder = take_folder(environ.get(b"TMPDIR") or b"/tmp")
     if folder is not None:
         environ[b"TMPDIR"] = folder[0]
+        if mounts:  # it may lie in what is hidden
+            mounts = [*mounts, "+" + os.fsdecode(folder[0])]
     program = os.fork()
     if program == 0:
         _become(argv, environ, mounts)

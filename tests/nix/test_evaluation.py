@@ -129,6 +129,23 @@ async def test_the_view(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_source_that_is_hidden(tmp_path: Path) -> None:
+    """A package set that lies in a hidden folder is seen, and the rest of the folder is not; one
+    that is the folder is not hidden from itself."""
+    ours = evaluator(tmp_path, confinement(tmp_path))
+    home = tmp_path / "home"
+    (home / "set").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("home")
+    asked = {"source": {"type": "path", "path": str(tmp_path / "link" / "set")}}
+    prepared = await ours.prepare("realise", asked)
+    assert prepared.surroundings is not None
+    assert f"+{home}/set" in prepared.surroundings.mounts
+    assert prepared.surroundings.mounts[0] == f"-{home}"
+    itself = await ours.prepare("realise", {"source": {"type": "path", "path": str(home)}})
+    assert itself.surroundings == Surroundings({"PATH": os.defpath}, [])
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_machine_without_namespaces(tmp_path: Path) -> None:
     """Where no view can be made, evaluation is confined by Nix alone."""
     confined = confinement(tmp_path)

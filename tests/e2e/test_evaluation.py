@@ -154,6 +154,8 @@ def test_inputs_of_a_flake(
     settings = {"NIXERY_PKGS_PATH": "", "NIXERY_FLAKE": reference, "NIXERY_REVISION_TTL": "0"}
     unlocked = start_daemon(state=place / "unlocked", **settings).pull("plain")
     assert unlocked.status in (400, 503)
+    if kind.startswith("git"):
+        assert "git may not be run on folders" in unlocked.body.decode()
     features = ("--extra-experimental-features", "nix-command flakes")
     store = package_set.environ["NIXERY_NIX_STORE"]
     subprocess.run(

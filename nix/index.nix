@@ -12,7 +12,7 @@
 # outputs   true if the store paths of the packages' outputs are to be told too, for nixery-popcount
 # from      the path to begin at, in the order of attribute names; [ ]: at the first
 # skip      paths that are not to be looked at
-{ request }:
+{ request, findSet ? import ./set.nix }:
 let
   inherit (builtins)
     attrNames concatStringsSep elem filter foldl' genList head isAttrs isList isString length elemAt
@@ -20,7 +20,7 @@ let
 
   asked = builtins.fromJSON request;
 
-  set = import ./set.nix {
+  set = findSet {
     inherit asked;
     within = stage: value: value;
     refuse = value: throw "this package set can't be used as it is configured: ${value.error}";

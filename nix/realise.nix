@@ -5,7 +5,7 @@
 # `request` is JSON, and data whatever it holds; the mark is in it too, which no package knows.
 # Nothing of nixpkgs is needed: any attribute set, or function to one, serves. It works with Nix
 # 2.8 and later.
-{ request }:
+{ request, findSet ? import ./set.nix }:
 let
   inherit (builtins)
     addErrorContext all attrNames concatMap deepSeq elem filter hasAttr head fromJSON isAttrs isFunction isList isString
@@ -19,7 +19,7 @@ let
   # The contexts tell faults apart: of the source, of the set as a whole, of one package.
   within = stage: value: addErrorContext (say { inherit stage; }) value;
 
-  set = import ./set.nix { inherit asked within refuse; };
+  set = findSet { inherit asked within refuse; };
 
   # --- names ---
 

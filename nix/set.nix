@@ -7,8 +7,7 @@
 { asked, within, refuse }:
 let
   inherit (builtins)
-    filter fromJSON functionArgs getFlake hasAttr head intersectAttrs isFunction isList pathExists
-    storePath;
+    filter fromJSON functionArgs getFlake hasAttr head intersectAttrs isFunction isList pathExists;
 
   native = asked.system == builtins.currentSystem;
 
@@ -24,9 +23,7 @@ let
 
   # --- a folder or file of expressions ---
 
-  # A store path is known by its text alone until it is told to be one: its files may lie in a
-  # store elsewhere.
-  place = { path = asked.source.path; store = storePath asked.source.path; }.${asked.source.type};
+  place = asked.source.path;
   isFolder = pathExists (place + "/.");
   expression =
     if isFolder && !pathExists (place + "/default.nix") then refuse { error = "default"; }

@@ -13,14 +13,12 @@ from typing import Any
 
 from twisted.internet.task import react
 
-import nixery
+from nixery.confinement import make_commands, make_evaluator
 from nixery.model.errors import NixeryError
 from nixery.model.popularity import count_references
 from nixery.model.tags import LATEST
-from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer, Limits
 from nixery.nix.process import Processes
-from nixery.nix.store import find_expressions, find_store
 from nixery.parts import child_environment, make_git, make_resolver, make_sources
 from nixery.settings import Settings, SettingsInvalid
 
@@ -34,12 +32,13 @@ async def count(reactor: Any, settings: Settings) -> dict[str, int]:
     :raises NixeryError: if the set can't be found, or Nix not do its work.
     """
     processes = Processes(reactor, child_environment(os.environ, settings.state))
-    commands = Commands(processes, find_store(settings.nix_store, settings.state, os.environ))
+    commands = make_commands(settings, os.environ, processes)
+    evaluator = make_evaluator(settings, os.environ, processes, commands)
+    await evaluator.start()
     git = make_git(reactor, settings, processes)
     pinned = await make_resolver(reactor, settings, git, commands).resolve(LATEST)
-    expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
     sources = make_sources(reactor, settings, commands, git)
-    indexer = Indexer(reactor, processes, commands, sources, expressions, _LIMITS)
+    indexer = Indexer(reactor, processes, commands, sources, evaluator, _LIMITS)
     found = await indexer.outputs(pinned)
     there = await commands.valid(found.paths)
     _say(f"{len(there)} of the set's {len(found.paths)} outputs are in the store")

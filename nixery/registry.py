@@ -8,7 +8,6 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-import nixery
 from nixery.access.files import make_access
 from nixery.access.watched import Watch, Watched
 from nixery.builds.builder import Builder
@@ -17,16 +16,15 @@ from nixery.builds.catalogue import Catalogue
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.confinement import make_commands, make_evaluator
 from nixery.interfaces import Provenance
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
-from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer
 from nixery.nix.keeping import KeptRoots
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
-from nixery.nix.store import find_expressions, find_store
 from nixery.packing.workers import Packers
 from nixery.parts import (
     child_environment,
@@ -82,12 +80,11 @@ class Registry:
         self._reactor = reactor
         self._settings = settings
         state = settings.state
-        store = find_store(settings.nix_store, state, environ)
-        expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
         self._agent = make_agent(reactor)
         given, memory = child_environment(environ, state), settings.builds.memory
         self._processes = Processes(reactor, given, memory=memory)
-        commands = Commands(self._processes, store)
+        commands = make_commands(settings, environ, self._processes)
+        self._evaluator = make_evaluator(settings, environ, self._processes, commands)
         self._git = make_git(reactor, settings, self._processes)
         self._sources = make_sources(reactor, settings, commands, self._git)
         self._resolver = make_resolver(reactor, settings, self._git, commands)
@@ -95,10 +92,12 @@ class Registry:
         kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.nix_keep_days)
         self._collector = Collector(reactor, commands, kept, disk.nix_min_free)
         limit, traces = settings.nix_timeout, settings.traces
-        self._nix = Nix(reactor, commands, self._sources, expressions, state, limit, kept, traces)
+        self._nix = Nix(
+            reactor, commands, self._sources, self._evaluator, state, limit, kept, traces
+        )
         self._storage = make_storage(reactor, self._agent, settings, environ)
         self._packers = Packers(reactor, reactor, settings.packers)
-        folders = {"state": state, "nix": store or "/nix/store"}
+        folders = {"state": state, "nix": commands.store or "/nix/store"}
         if settings.bucket is None:
             folders["storage"] = settings.storage_path
         private = settings.operations is not None
@@ -111,7 +110,8 @@ class Registry:
         self._popularity = self._make_popularity()
         cache = Cache(self._storage)
         self._builder = self._make_builder(cache)
-        indexer = Indexer(reactor, self._processes, commands, self._sources, expressions)
+        evaluator, processes = self._evaluator, self._processes
+        indexer = Indexer(reactor, processes, commands, self._sources, evaluator)
         folder = os.path.join(state, "search")
         self._catalogue = Catalogue(reactor, self._resolver, indexer, folder)
         access = make_access(reactor, settings.access)
@@ -176,6 +176,7 @@ class Registry:
         await self._storage.start()
         self._git.start()
         await self._history.start()
+        await self._evaluator.start()
         self._nix.start()
         self._collector.start()
         await self._load_popularity()

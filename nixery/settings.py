@@ -68,6 +68,8 @@ class Settings:
     :param configuration: what the package set is told; none for its own defaults.
     :param tags: which tags are served.
     :param unreachable_commits: whether commits are served that no served branch or tag reaches.
+    :param evaluation: one of :data:`nixery.variables.EVALUATIONS`.
+    :param allowed_uris: beginnings of the URIs that a confined evaluation may fetch.
     :param revision_ttl: seconds.
     :param stale_if_error: whether old revisions serve while the source can't be reached.
     :param pages: one of :data:`nixery.variables.PAGES`.
@@ -89,6 +91,8 @@ class Settings:
     configuration: Configuration | None
     tags: TagPolicy
     unreachable_commits: bool
+    evaluation: str
+    allowed_uris: tuple[str, ...]
     state: str
     storage_path: str
     bucket: BucketChoice | None
@@ -137,6 +141,8 @@ class Settings:
             configuration=values["NIXERY_NIXPKGS_CONFIG"],
             tags=_tags(values["NIXERY_TAGS"], source),
             unreachable_commits=values["NIXERY_UNREACHABLE_COMMITS"] == "on",
+            evaluation=values["NIXERY_EVALUATION"],
+            allowed_uris=tuple((values["NIXERY_ALLOWED_URIS"] or "").split()),
             state=state,
             storage_path=values["STORAGE_PATH"] or os.path.join(state, "storage"),
             bucket=bucket,

@@ -15,14 +15,13 @@ from twisted.python.usage import Options as UsageOptions
 
 from nixery.access.files import make_access
 from nixery.access.watched import FileInvalid
+from nixery.confinement import make_confinement
 from nixery.descriptors import make_room
 from nixery.model.source import Flake, Folder, Source
 from nixery.model.tags import LATEST
+from nixery.nix.evaluation import mode_of
 from nixery.nix.store import find_store
-from nixery.parts import (
-    make_agent,
-    make_storage,
-)
+from nixery.parts import make_agent, make_storage
 from nixery.registry import Listening, make_service
 from nixery.settings import Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
@@ -147,6 +146,7 @@ def describe(settings: Settings) -> str:
             f"may pull     {_who_may_pull(settings)}",
             f"packages     {_whole_name(settings.source)}",
             f"tags         {_what_may_be_named(settings)}",
+            f"evaluation   {_what_evaluation_may(settings, store)}",
             f"storage      {_where_images_are(settings)}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
             f"state        {settings.state}",
@@ -180,6 +180,15 @@ def _who_may_pull(settings: Settings) -> str:
     ]
     who = f"users with {', '.join(ways)}" if ways else "everybody"
     return f"{who}, as {access.rules} says" if access.rules else who
+
+
+def _what_evaluation_may(settings: Settings, store: str | None) -> str:
+    mode = mode_of(make_confinement(settings, os.environ, store))
+    if settings.evaluation == "open":
+        return mode
+    path = os.environ.get("NIX_PATH")
+    fetch = f"; it may fetch from {', '.join(settings.allowed_uris)}" * bool(settings.allowed_uris)
+    return f"{mode}{fetch}" + (f"; it may read what NIX_PATH names: {path}" if path else "")
 
 
 def _where_images_are(settings: Settings) -> str:

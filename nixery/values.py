@@ -84,6 +84,15 @@ def url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+def uris(text: str) -> str:
+    """Beginnings of URIs."""
+    for word in text.split():
+        parts = urlsplit(word)
+        if not parts.scheme or parts.scheme.endswith("file") or not (parts.netloc or parts.path):
+            raise ValueError("URIs such as https://github.com/, with spaces between, and no files")
+    return text
+
+
 def addresses(text: str) -> str:
     """Addresses and networks of IP, and the word ``unix``."""
     for word in text.replace(",", " ").split():

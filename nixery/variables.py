@@ -18,6 +18,7 @@ from nixery.values import (
     revision,
     size,
     token_server,
+    uris,
     url,
     word,
 )
@@ -25,6 +26,8 @@ from nixery.values import (
 DEFAULT_CHANNEL = "nixos-unstable"
 PAGES = ("all", "no-logs", "off")
 """What may be shown of builds: everything, everything but what packages print, nothing."""
+
+EVALUATIONS = ("confined", "open")
 
 
 @attrs.frozen
@@ -130,6 +133,20 @@ VARIABLES = (
         "requests and forks: on or off.",
         one_of("on", "off"),
         "off",
+    ),
+    Variable(
+        "NIXERY_EVALUATION",
+        "What the evaluation of a package set may do: confined, to reading the set and nothing "
+        "else of the machine; or open, to everything that the daemon's user may.",
+        one_of(*EVALUATIONS),
+        "confined",
+    ),
+    Variable(
+        "NIXERY_ALLOWED_URIS",
+        "Beginnings of the URIs that a confined evaluation may fetch from, such as "
+        "https://github.com/, with spaces between them (none besides those of allowed-uris in "
+        "Nix's own settings).",
+        uris,
     ),
     Variable(
         "NIXERY_STORAGE_BACKEND",

@@ -31,17 +31,18 @@ FLOORS: dict[str, set[str]] = {
     "descriptors": {"model"},
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
+    "confinement": {"model", "nix", "settings", "parts"},
     "service": {"signals", "systemd"},
     "watchers": {"interfaces", "builds", "nix", "packing", "storage", "watching", "web"},
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("watchers", "settings", "parts", "service", ""),
+        *("watchers", "settings", "parts", "confinement", "service"),
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),
-        *("registry", "watching", "systemd", "descriptors"),
+        *("confinement", "registry", "watching", "systemd", "descriptors"),
     },
-    "popcount": {"model", "nix", "settings", "parts", ""},
+    "popcount": {"model", "nix", "settings", "parts", "confinement"},
 }
 # What rules have no use for: time, the network, processes, files, randomness.
 IMPURE = {

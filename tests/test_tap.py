@@ -22,6 +22,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nixery.model.errors import StorageUnavailable
+from nixery.nix.evaluation import OPEN
 from nixery.parts import child_environment
 from nixery.registry import Listening, make_service
 from nixery.service import Phases, RegistryService, Served
@@ -268,6 +269,21 @@ def test_check_from_outside(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "tcp:4321" in ran.stdout
     assert os.listdir(tmp_path) == []
+
+
+def test_what_evaluation_may_do_is_told(tmp_path: Path) -> None:
+    """``--check`` says how evaluation is confined, what it may fetch, what ``NIX_PATH`` adds."""
+    source = {"NIXERY_PKGS_PATH": str(tmp_path)}
+    allowed = {"NIXERY_ALLOWED_URIS": "https://a.example/ github:b/", "NIX_PATH": "lib=/srv/lib"}
+    ran = twistd(tmp_path, "--check", **source, **allowed)
+    [line] = [line for line in ran.stdout.splitlines() if line.startswith("evaluation ")]
+    assert "confined to the package set" in line
+    assert "https://a.example/, github:b/" in line
+    assert line.endswith("lib=/srv/lib")
+    assert OPEN in twistd(tmp_path, "--check", "--evaluation", "open", **source).stdout
+    fault = twistd(tmp_path, "--check", "--allowed-uris", "file:///srv", **source)
+    assert fault.returncode == 1
+    assert "NIXERY_ALLOWED_URIS" in fault.stderr
 
 
 def test_faults_from_outside(tmp_path: Path) -> None:

@@ -237,13 +237,14 @@ def hide_credentials(text: str) -> str:
 def hide_place(source: Source, text: str) -> str:
     """A text that names a source's place on this machine, if it has one, by its last step only:
     where it lies is nobody else's business."""
-    path = _place(source).rstrip("/")
+    path = place_of(source).rstrip("/")
     if not path or path not in text:
         return text
     return re.sub(re.escape(path) + r"(?![^/:'\"?#\s])", path.rpartition("/")[2], text)
 
 
-def _place(source: Source) -> str:
+def place_of(source: Source) -> str:
+    """The path of a source that lies on this machine; nothing if it does not."""
     match source:
         case Folder(path=path):
             return path

@@ -35,6 +35,7 @@ from nixery.model.text import plain
 from nixery.nix.events import Failing
 from nixery.nix.faults import full_store
 from nixery.nix.marks import fits, marked, without_marked
+from nixery.nix.refusals import CONFINED
 from nixery.nix.words import ends, first_words, printable
 
 TAIL = 20
@@ -251,7 +252,7 @@ def _not_evaluated(
     text: str, stages: list[dict[str, Any]], pinned: PinnedSource, traces: bool
 ) -> NixeryError:
     message = first_words(text)
-    if any(document["stage"] == "fetch" for document in stages):
+    if CONFINED not in text and any(document["stage"] == "fetch" for document in stages):
         return SourceUnavailable(str(pinned.source), message)
     if _ENDLESS in text:
         return EvaluationFailed(_ENDLESS)

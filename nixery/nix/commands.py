@@ -1,8 +1,6 @@
 """The commands of Nix, on one store."""
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -10,12 +8,12 @@ from nixery.model.closure import Graph, Node, parse_path_info
 from nixery.model.errors import NixUnavailable
 from nixery.model.source import LockedFlake
 from nixery.nix.faults import full_store
-from nixery.nix.flakes import parse_flake_archive, parse_flake_metadata
+from nixery.nix.flakes import check_inputs, parse_flake_archive, parse_flake_metadata
 from nixery.nix.lines import LastLines, OnLines
-from nixery.nix.process import Ended, Processes
+from nixery.nix.process import Ended, Processes, Surroundings
 
 _NIX_COMMAND = ("--extra-experimental-features", "nix-command")
-_FLAKES = ("--extra-experimental-features", "nix-command flakes")
+FLAKES = ("--extra-experimental-features", "nix-command flakes")
 _AS_LOCKED = ("--json", "--no-update-lock-file", "--no-write-lock-file", "--")
 _OWN_STORE = (
     # Nix as root wants a group of build users, which a store of one's own has no need of.
@@ -31,10 +29,15 @@ _AT_ONCE = 1000
 class Commands:
     """Runs Nix's programs and reads what they print."""
 
-    def __init__(self, processes: Processes, store: str | None) -> None:
+    def __init__(
+        self, processes: Processes, store: str | None, fetching: Surroundings | None = None
+    ) -> None:
         """
         :param store: a folder for ``--store``; none for the machine's own store or daemon.
+        :param fetching: what is seen of the machine when a flake is fetched with its inputs, if
+            these may not be places on it.
         """
+        self._fetching = fetching
         self.store = store
         self.memory = processes.memory
         self._processes = processes
@@ -46,15 +49,29 @@ class Commands:
         on_lines: OnLines,
         before: Sequence[str] = (),
         limit: float | None = None,
+        surroundings: Surroundings | None = None,
     ) -> "Deferred[Ended]":
         """Run a program of Nix on the store.
 
         :param on_lines: gets batches of the lines of its standard error.
         :param before: a command that runs the command which follows it.
         :param limit: seconds after which it is ended.
+        :param surroundings: what it sees, if not what all children see.
         """
         command = [*before, program, *self._options(), *arguments]
-        return self._processes.run(command, on_lines, limit)
+        return self._processes.run(command, on_lines, limit, surroundings)
+
+    async def configuration(self) -> dict[str, str]:
+        """Nix's settings as they are in force, as ``nix.conf`` has them.
+
+        :raises NixUnavailable: if Nix does not say.
+        """
+        try:
+            printed = await self._output("nix", *_NIX_COMMAND, "show-config")
+        except NixUnavailable:  # it has another name by now
+            printed = await self._output("nix", *_NIX_COMMAND, "config", "show")
+        parts = (line.partition(" = ") for line in printed.splitlines())
+        return {name: value for name, _, value in parts}
 
     async def closure(self, paths: Sequence[str]) -> Graph:
         """The reference graph of valid store paths and of all that they refer to.
@@ -97,11 +114,14 @@ class Commands:
     async def lock(self, reference: str) -> LockedFlake:
         """What a flake reference stands for at the moment.
 
+        :raises EvaluationFailed: if it has inputs that it may not have.
         :raises NixUnavailable: if the flake can't be read, or does not itself say the revisions
             of its inputs.
         """
-        printed = await self._output("nix", *_FLAKES, "flake", "metadata", *_AS_LOCKED, reference)
+        printed = await self._flake("metadata", reference)
         try:
+            if self._fetching is not None:
+                check_inputs(printed)
             return parse_flake_metadata(printed, self.store or "")
         except ValueError as error:
             raise NixUnavailable(str(error)) from error
@@ -111,15 +131,26 @@ class Commands:
 
         :return: their store paths.
         """
-        printed = await self._output("nix", *_FLAKES, "flake", "archive", *_AS_LOCKED, reference)
+        printed = await self._flake("archive", reference)
         try:
             return parse_flake_archive(printed)
         except ValueError as error:
             raise NixUnavailable(str(error)) from error
 
-    async def _output(self, program: str, *arguments: str) -> str:
+    async def _flake(self, command: str, reference: str) -> str:
+        arguments = (*FLAKES, "flake", command, *_AS_LOCKED, reference)
+        return await self._output("nix", *arguments, surroundings=self._fetching)
+
+    async def _output(
+        self, program: str, *arguments: str, surroundings: Surroundings | None = None
+    ) -> str:
+        """What a program of Nix prints.
+
+        :param surroundings: what it sees, if not what all children see.
+        :raises NixUnavailable: if it fails.
+        """
         errors = LastLines()
-        ended = await self.run(program, *arguments, on_lines=errors.take)
+        ended = await self.run(program, *arguments, on_lines=errors.take, surroundings=surroundings)
         if ended.outgrown:
             raise NixUnavailable(f"{program} takes more than {self.memory:,} bytes of memory")
         if ended.code != 0:
@@ -131,12 +162,6 @@ class Commands:
         if self.store is None:
             return []
         return ["--store", self.store, *_OWN_STORE]
-
-
-def request_options(request: dict[str, Any]) -> list[str]:
-    """How one of the expressions in ``nix/`` gets its request: as JSON, which is data to Nix."""
-    features = _FLAKES if request["source"]["type"] == "flake" else ()
-    return [*features, "--argstr", "request", json.dumps(request)]
 
 
 def _portions(paths: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -3,7 +3,11 @@
 import json
 from typing import Any
 
-from nixery.model.source import LockedFlake
+from nixery.model.errors import EvaluationFailed
+from nixery.model.source import LockedFlake, without_credentials
+from nixery.nix.refusals import CONFINED
+
+_HOSTED = ("github", "gitlab", "sourcehut")
 
 
 def parse_flake_metadata(printed: str, store: str) -> LockedFlake:
@@ -40,6 +44,57 @@ def parse_flake_archive(printed: str) -> list[str]:
 
     collect(json.loads(printed))
     return list(paths)
+
+
+def check_inputs(printed: str) -> None:
+    """See that a flake's inputs may be fetched for one who does not know this machine.
+
+    What a lock file names by its contents is known to its author already; what else lies on this
+    machine, or behind the credentials of the daemon's user, is not the author's to name.
+
+    :param printed: by ``nix flake metadata --json``.
+    :raises EvaluationFailed: if an input is a place on this machine, or not locked by its contents.
+    """
+    for name, locked in _locked_inputs(json.loads(printed).get("locks")):
+        path, url = str(locked.get("path", "")), str(locked.get("url", ""))
+        if locked.get("type") == "path" and path and not path.startswith("/"):
+            if ".." not in path.split("/"):
+                continue  # a part of the flake itself
+        elif "narHash" not in locked:
+            raise EvaluationFailed(
+                f"{CONFINED}: the flake's input {name!r} is locked without its narHash"
+            )
+        elif locked.get("type") != "path" and not url.startswith(("file:", "/")):
+            continue
+        raise EvaluationFailed(
+            f"{CONFINED}: the flake's input {name!r} is a place on this machine: "
+            f"'{without_credentials(url or path)}'"
+        )
+
+
+def origins_of_inputs(lock: str) -> list[str]:
+    """What a flake's inputs are fetched from, as the beginnings of URIs.
+
+    :param lock: the text of its ``flake.lock``.
+    :raises ValueError: if it is none.
+    """
+    found: dict[str, None] = {}
+    for _, locked in _locked_inputs(json.loads(lock)):
+        kind, url = str(locked.get("type")), str(locked.get("url", ""))
+        if kind in _HOSTED:
+            found[f"{kind}:{locked.get('owner')}/{locked.get('repo')}/"] = None
+        elif url:
+            folder = f"{url.partition('?')[0].rpartition('/')[0]}/"
+            found |= {folder: None, f"{kind}+{folder}": None}
+    return list(found)
+
+
+def _locked_inputs(locks: Any) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        nodes = locks["nodes"].items()
+        return [(name, node["locked"]) for name, node in nodes if name != locks["root"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("not what Nix writes to flake.lock") from error
 
 
 def _quoted(text: str) -> str:

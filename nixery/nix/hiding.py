@@ -4,6 +4,7 @@ from nixery.model.closure import STORE
 from nixery.model.events import Event, FetchStarted, Planned, Said, Traced
 from nixery.model.paths import hide_paths, without_trace
 from nixery.model.source import Source, hide_place
+from nixery.nix.refusals import in_plain_words
 from nixery.nix.words import ends, first_words
 
 _ERROR = "error:"
@@ -17,7 +18,7 @@ def without_place(source: Source, store: str | None, event: Event) -> Event:
     if not isinstance(event, Said):
         return event
     text = event.text if store is None else event.text.replace(f"{store}{STORE}", STORE)
-    return Said(event.level, hide_place(source, text))
+    return Said(event.level, hide_place(source, in_plain_words(source, text)))
 
 
 def disclosed(event: Event, traces: bool) -> list[Event]:

@@ -22,7 +22,8 @@ from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.image import AMD64
 from nixery.model.packages import Path, told_outputs, told_path
 from nixery.model.source import PinnedSource
-from nixery.nix.commands import Commands, request_options
+from nixery.nix.commands import Commands
+from nixery.nix.evaluation import Evaluator
 from nixery.nix.keeper import leave_folder, take_folder
 from nixery.nix.lines import LastLines
 from nixery.nix.process import Ended, Processes
@@ -109,17 +110,14 @@ class Indexer:
         processes: Processes,
         commands: Commands,
         sources: Sources,
-        expressions: str,
+        evaluator: Evaluator,
         limits: Limits | None = None,
     ) -> None:
-        """
-        :param expressions: the folder of ``index.nix``.
-        """
         self._reactor = reactor
         self._processes = processes
         self._commands = commands
         self._sources = sources
-        self._expression = os.path.join(expressions, "index.nix")
+        self._evaluator = evaluator
         self._limits = limits or Limits()
 
     async def packages(self, pinned: PinnedSource) -> Listing:
@@ -183,6 +181,7 @@ class Indexer:
         :return: whether the end of the set was reached.
         """
         asked = request | {"from": search.start, "skip": search.skipped}
+        prepared = await self._evaluator.prepare("index", asked)
         watch = _Watch(self._reactor, self._limits.silence)
 
         def on_lines(lines: list[bytes]) -> None:
@@ -196,12 +195,11 @@ class Indexer:
             "nix-instantiate",
             *("--eval", "--strict", "--json", "--readonly-mode"),
             *("--option", "allow-import-from-derivation", "false"),
-            *request_options(asked),
-            "--",
-            self._expression,
+            *prepared.arguments,
             on_lines=on_lines,
             before=(*_LOW_PRIORITY, "prlimit", f"--data={self._limits.memory}"),
             limit=left,
+            surroundings=prepared.surroundings,
         )
         return await watch.over(running)
 

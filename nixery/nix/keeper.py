@@ -1,4 +1,4 @@
-"""A program's keeper: ``python -I -S keeper.py PARENT GRACE PROGRAM ARGUMENT…``.
+"""A program's keeper: ``python -I -S keeper.py PARENT GRACE MOUNT… -- PROGRAM ARGUMENT…``.
 
 It runs a program and stays with it, so that nobody of its descendants is there any more when it
 ends, whatever sessions they have made for themselves and whichever of their parents has ended:
@@ -8,6 +8,10 @@ its builders running, and a builder without a sandbox can start whatever it like
 The program has a folder for temporary files of its own, ``nixery-0`` or the next number that is
 free, which is removed with all that was left in it. A lock on the folder goes with the keeper; one
 that is not locked is what a keeper has left that was killed, and the next one removes it.
+
+Mounts change what the program sees: ``-PATH`` hides a file or folder, ``+PATH`` shows again what
+lies in a hidden folder. For these the program has a mount namespace of its own, within a user
+namespace of its own unless this is root.
 
 On TERM, which the kernel sends when the parent dies, the program's group gets a TERM, and after
 the grace all descendants a KILL. The keeper ends as its program did: with its exit code, or by
@@ -24,19 +28,23 @@ import re
 import signal
 import sys
 import time
+import warnings  # noqa: F401 (os.execvpe imports it, when Python's library may be hidden)
 
 _MOST_FOLDERS = 1000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _NOT_FOUND = 127
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
 _AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 
 
-def keep(parent: int, grace: float, argv: list[str]) -> int:
+def keep(parent: int, grace: float, mounts: list[str], argv: list[str]) -> int:
     """Run a program until it ends, and all that it has started.
 
     :param parent: the process without which there is no need for any of this.
     :param grace: seconds between TERM and KILL.
+    :param mounts: what the program sees otherwise than this process.
     :return: how it ended, as ``os.waitpid`` has it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
@@ -49,9 +57,11 @@ def keep(parent: int, grace: float, argv: list[str]) -> int:
     folder = take_folder(environ.get(b"TMPDIR") or b"/tmp")
     if folder is not None:
         environ[b"TMPDIR"] = folder[0]
+        if mounts:  # it may lie in what is hidden
+            mounts = [*mounts, "+" + os.fsdecode(folder[0])]
     program = os.fork()
     if program == 0:
-        _become(argv, environ)
+        _become(argv, environ, mounts)
     status = _wait(program, grace)
     _end_all()
     if folder is not None:
@@ -59,18 +69,82 @@ def keep(parent: int, grace: float, argv: list[str]) -> int:
     return status
 
 
-def _become(argv: list[str], environ: dict[bytes, bytes]) -> None:
+def _become(argv: list[str], environ: dict[bytes, bytes], mounts: list[str]) -> None:
     """Be the program; a keeper that is killed takes it along."""
     try:
+        if mounts:
+            # Before the rest: new credentials make the kernel forget who a parent's death concerns.
+            _change_view(mounts)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python's own way with them
             signal.signal(number, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         os.execvpe(argv[0], argv, environ)
     except OSError as error:
-        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        what = f" {error.filename}:" if error.filename not in (None, argv[0]) else ""
+        os.write(2, f"{argv[0]}:{what} {error.strerror}\n".encode("utf-8", "surrogateescape"))
     finally:
         os._exit(_NOT_FOUND)
+
+
+def _change_view(mounts: list[str]) -> None:
+    """Hide files and folders from this process, and show some again, in the given order.
+
+    :raises OSError: if the machine does not allow it.
+    """
+    user, group = os.geteuid(), os.getegid()
+    _call("unshare", _CLONE_NEWNS if user == 0 else _CLONE_NEWNS | _CLONE_NEWUSER)
+    if user != 0:
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{user} {user} 1"),
+            ("gid_map", f"{group} {group} 1"),
+        ):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    _mount("none", "/", _MS_REC | _MS_PRIVATE)
+    shown = [mount[1:] for mount in mounts if mount[0] == "+"]
+    held = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown if os.path.exists(path)}
+    for mount in mounts:
+        path = mount[1:]
+        if mount[0] == "-":
+            _hide(path)
+        elif path in held:
+            _show(path, held[path])
+
+
+def _hide(path: str) -> None:
+    if os.path.isdir(path):
+        _mount("none", path, _MS_NOSUID | _MS_NODEV, "tmpfs", "mode=755")
+    elif os.path.exists(path):
+        _mount("/dev/null", path, _MS_BIND)
+
+
+def _show(path: str, held: int) -> None:
+    """Put what a descriptor stands for where it was, in a folder that is hidden by now."""
+    place = f"/proc/self/fd/{held}"
+    if os.path.isdir(place):
+        os.makedirs(path, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "a"):
+            pass
+    _mount(place, path, _MS_BIND | _MS_REC)
+
+
+def _mount(source: str, target: str, flags: int, kind: str = "", data: str = "") -> None:
+    texts = [os.fsencode(text) or None for text in (source, target, kind, data)]
+    _call("mount", *texts[:3], ctypes.c_ulong(flags), texts[3], path=target)
+
+
+def _call(function: str, *arguments: object, path: str | None = None) -> None:
+    """Call a function of the C library.
+
+    :raises OSError: if it fails.
+    """
+    if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function}: {os.strerror(number)}", path)
 
 
 def _given() -> dict[bytes, bytes]:
@@ -222,4 +296,5 @@ def _end_as(status: int) -> None:
 
 
 if __name__ == "__main__":
-    _end_as(keep(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]))
+    end = sys.argv.index("--")
+    _end_as(keep(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:end], sys.argv[end + 1 :]))

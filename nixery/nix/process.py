@@ -60,6 +60,19 @@ class Ended:
     outgrown: bool = False
 
 
+@attrs.frozen
+class Surroundings:
+    """What a child sees of the machine.
+
+    :param environ: all of its environment.
+    :param mounts: what files it sees otherwise than this process, as :mod:`nixery.nix.keeper`
+        has them.
+    """
+
+    environ: Mapping[str, str]
+    mounts: Sequence[str] = ()
+
+
 @attrs.define(eq=False)
 class _Forwarder(ProcessProtocol):
     """Tells a :class:`_Child` what Twisted tells."""
@@ -101,12 +114,12 @@ class _Child:
     def start(
         self,
         argv: Sequence[str],
-        environ: Mapping[str, str],
+        surroundings: Surroundings,
         limit: float | None,
         memory: int,
     ) -> None:
-        keeper = [sys.executable, "-I", "-S", KEEPER, str(os.getpid()), str(self._grace)]
-        command = [*keeper, *argv]
+        command = kept(argv, surroundings.mounts, self._grace)
+        environ = surroundings.environ
         transport = self._reactor.spawnProcess(
             _Forwarder(self), command[0], command, env=environ, childFDs={0: "w", 1: "r", 2: "r"}
         )
@@ -183,6 +196,15 @@ class _Child:
             os.kill(self._pid, signal.SIGKILL)
 
 
+def kept(argv: Sequence[str], mounts: Sequence[str] = (), grace: float = GRACE) -> list[str]:
+    """The command that has a keeper run a program for this process.
+
+    :param mounts: what files it sees otherwise than this process.
+    """
+    keeper = [sys.executable, "-I", "-S", KEEPER, str(os.getpid()), str(grace)]
+    return [*keeper, *mounts, "--", *argv]
+
+
 class Processes:
     """The children of the daemon: started here, and ended here when it stops."""
 
@@ -205,7 +227,7 @@ class Processes:
         self._reactor = reactor
         self._grace = grace
         self._output = output
-        self._environ = environ
+        self._usual = Surroundings(environ)
         self._children: set[_Child] = set()
         self._stopping = False
 
@@ -213,7 +235,11 @@ class Processes:
         return len(self._children)
 
     def run(
-        self, argv: Sequence[str], on_lines: OnLines, limit: float | None = None
+        self,
+        argv: Sequence[str],
+        on_lines: OnLines,
+        limit: float | None = None,
+        surroundings: Surroundings | None = None,
     ) -> Deferred[Ended]:
         """Run a program until it ends.
 
@@ -222,6 +248,8 @@ class Processes:
         :param argv: the program, looked up in ``PATH``, and its arguments.
         :param on_lines: gets batches of the lines of its standard error, without their ends.
         :param limit: seconds after which it is ended.
+        :param surroundings: what it sees; none for the environment of all children, and the
+            files of this process.
         :raises NixUnavailable: if the system has no room for another process.
         :raises ShuttingDown: if all were stopped.
         """
@@ -230,7 +258,7 @@ class Processes:
         child = _Child(self._reactor, LineSplitter(on_lines), self._grace, self._output)
         result = child.result
         try:
-            child.start(argv, self._environ, limit, self.memory)
+            child.start(argv, surroundings or self._usual, limit, self.memory)
         except OSError as error:
             return fail(NixUnavailable(f"{argv[0]} can't be started: {error.strerror}"))
         self._children.add(child)

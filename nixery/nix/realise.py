@@ -19,7 +19,8 @@ from nixery.model.events import Emit
 from nixery.model.image import Image, spellings
 from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.answers import Account, failure
-from nixery.nix.commands import Commands, request_options
+from nixery.nix.commands import Commands
+from nixery.nix.evaluation import Evaluator, Prepared
 from nixery.nix.events import EventParser, Failing
 from nixery.nix.faults import state_faults
 from nixery.nix.hiding import disclosed, without_place
@@ -46,14 +47,13 @@ class Nix:
         reactor: INixReactor,
         commands: Commands,
         sources: Sources,
-        expressions: str,
+        evaluator: Evaluator,
         state: str,
         time_limit: int,
         kept: KeptRoots,
         traces: bool = False,
     ) -> None:
         """
-        :param expressions: the folder of ``realise.nix``.
         :param state: a folder for garbage collector roots.
         :param time_limit: seconds that a builder may run, and an evaluation.
         :param kept: keeps what was made for a while.
@@ -64,7 +64,7 @@ class Nix:
         self._commands = commands
         self._sources = sources
         self._turns = Turns()
-        self._expression = os.path.join(expressions, "realise.nix")
+        self._evaluator = evaluator
         self._roots = os.path.join(state, "roots")
         self._time_limit = time_limit
         self._kept = kept
@@ -104,11 +104,12 @@ class Nix:
         source = await self._sources.request(pinned)
         account = Account(new_mark())
         request = request_for(image, pinned, source, account.mark)
+        prepared = await self._evaluator.prepare("realise", request)
         # Evaluating one set takes the more memory the more often it is done at once.
         turn = await self._turns.take(canonical_json(pinned.pin.identity()))
         evaluation = _Evaluation(self._reactor, turn, self._time_limit)
         building = self._nix_build(
-            request, guard, self._listener(account, pinned.source, emit, evaluation)
+            prepared, guard, self._listener(account, pinned.source, emit, evaluation)
         )
         evaluation.limit(building)
         try:
@@ -129,19 +130,16 @@ class Nix:
             )
         return account
 
-    def _nix_build(
-        self, request: dict[str, Any], guard: str, on_lines: OnLines
-    ) -> "Deferred[Ended]":
+    def _nix_build(self, prepared: Prepared, guard: str, on_lines: OnLines) -> "Deferred[Ended]":
         return self._commands.run(
             "nix-build",
             *("--log-format", "internal-json"),
             "--show-trace",
             *("--timeout", str(self._time_limit)),
             *("--out-link", os.path.join(guard, "root")),
-            *request_options(request),
-            "--",
-            self._expression,
+            *prepared.arguments,
             on_lines=on_lines,
+            surroundings=prepared.surroundings,
         )
 
     def _listener(

@@ -3,9 +3,12 @@
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 
@@ -23,8 +26,11 @@ from nixery.model.source import (
 )
 from nixery.nix.commands import Commands
 from nixery.nix.faults import state_faults
+from nixery.nix.flakes import origins_of_inputs
 from nixery.nix.git import CommitUnknown, Git
 from nixery.nix.mirrors import GitFailed
+
+T = TypeVar("T")
 
 KEPT = 20
 """Revisions that the garbage collector may not have: those that were used last."""
@@ -54,11 +60,12 @@ class Sources:
             case Contents(path=path):
                 return {"type": "path", "path": path}
             case LockedFlake(reference=reference):
-                await self._fetched(pinned)
-                return {"type": "flake", "reference": reference}
+                paths = await self._fetched(pinned)
+                origins = await self._in_thread(lambda: self._origins(reference, paths[0]))
+                return {"type": "flake", "reference": reference, "origins": origins}
             case Commit():
                 [path] = await self._fetched(pinned)
-                return {"type": "store", "path": path}
+                return {"type": "path", "path": f"{self._commands.store or ''}{path}"}
 
     async def stop(self) -> None:
         """Give up all fetching, and wait until none goes on."""
@@ -93,13 +100,23 @@ class Sources:
                 paths = [await self._add_commit(pinned)]
         except NixUnavailable as error:
             raise _unavailable(pinned.source, error.reason) from error
-        pool = self._reactor.getThreadPool()
-        await deferToThreadPool(self._reactor, pool, state_faults()(self._make_room), name)
+        await self._in_thread(lambda: self._make_room(name))
         for number, path in enumerate(paths):
             await self._commands.keep([path], os.path.join(self._folder, name, str(number)))
         with state_faults():
             _touch(os.path.join(self._folder, name))
         return paths
+
+    def _origins(self, reference: str, path: str) -> list[str]:
+        """What the inputs of a flake in the store are fetched from."""
+        folder = parse_qs(urlsplit(reference).query).get("dir", [""])[0]
+        place = os.path.join(f"{self._commands.store or ''}{path}", folder, "flake.lock")
+        with suppress(OSError, ValueError, RecursionError), open(place, encoding="utf-8") as file:
+            return origins_of_inputs(file.read())
+        return []  # it has none, or Nix will say what is wrong
+
+    def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), state_faults()(work))
 
     async def _add_commit(self, pinned: PinnedSource) -> str:
         pin = pinned.pin

@@ -111,7 +111,7 @@ def _install(layer: Path, packages: PackageSet) -> None:
     shutil.copy(TOP / "systemd" / "nixery.sysusers", layer / "etc/sysusers.d/nixery.conf")
     (layer / "etc/default/nixery").write_text(
         "NIX_CONF_DIR=/opt/layer/packages\nNIX_USER_CONF_FILES=/dev/null\n"
-        "NIXERY_PKGS_PATH=/opt/layer/packages/test-pkgs\n"
+        "NIXERY_PKGS_PATH=/opt/layer/packages/test-pkgs\nNIX_PATH=tests=/opt/layer/packages\n"
     )
     made = Path(packages.environ["NIX_CONF_DIR"])
     there = layer / "opt" / "layer" / "packages"

@@ -76,6 +76,8 @@ def make_package_set() -> PackageSet:
         "NIX_CONF_DIR": str(packages),
         "NIX_USER_CONF_FILES": "/dev/null",
         "NIXERY_NIX_STORE": str(STORE),
+        # Sets in this folder are made of each other: it is what evaluation may read.
+        "NIX_PATH": f"tests={packages}",
         "NIXERY_PKGS_PATH": str(folder),
     }
     return PackageSet(folder, environ)

@@ -59,6 +59,7 @@ def start(docker: Docker, image: str, package_set: PackageSet) -> Iterator[Start
             f"--volume={shutil.which('patchelf')}:/usr/bin/patchelf:ro",
             f"--env=NIX_CONF_DIR={packages}",
             f"--env=NIXERY_PKGS_PATH={package_set.environ['NIXERY_PKGS_PATH']}",
+            f"--env=NIX_PATH={package_set.environ['NIX_PATH']}",
             f"--env=NIXERY_LISTEN=tcp:{port}:interface=127.0.0.1",
             "--health-interval=1s",
             image,

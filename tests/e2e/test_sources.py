@@ -222,13 +222,18 @@ def test_a_channel_from_a_mirror(start_daemon: StartDaemon, tmp_path: Path) -> N
 
 
 def test_sets_that_read_beside_themselves(start_daemon: StartDaemon, tmp_path: Path) -> None:
-    """Folders of the same contents at two places are two sources: each may look beside itself."""
+    """Folders of the same contents at two places are two sources: each may look beside itself,
+    where evaluation is open."""
     digests = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "beside.nix").write_text(SET.replace("VERSION", name))
         folder = write(tmp_path / name / "set", "import ../beside.nix")
-        daemon = start_daemon(NIXERY_PKGS_PATH=str(folder), STORAGE_PATH=str(tmp_path / "storage"))
+        daemon = start_daemon(
+            NIXERY_PKGS_PATH=str(folder),
+            NIXERY_EVALUATION="open",
+            STORAGE_PATH=str(tmp_path / "storage"),
+        )
         digests.append(digest(daemon.pull("greeting")))
     assert digests[0] != digests[1]
 

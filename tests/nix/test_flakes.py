@@ -1,11 +1,18 @@
 """What Nix prints about flakes."""
 
 import json
+from typing import Any
 
 import pytest
 
+from nixery.model.errors import EvaluationFailed
 from nixery.model.source import LockedFlake
-from nixery.nix.flakes import parse_flake_archive, parse_flake_metadata
+from nixery.nix.flakes import (
+    check_inputs,
+    origins_of_inputs,
+    parse_flake_archive,
+    parse_flake_metadata,
+)
 
 COMMIT = "7" * 40
 PATH = "/nix/store/" + "a" * 32 + "-source"
@@ -50,3 +57,56 @@ def test_archives() -> None:
     for printed in ("[]", "{}", '{"path": 1}', '{"path": "/a", "inputs": {"x": null}}'):
         with pytest.raises(ValueError, match="flake archive"):
             parse_flake_archive(printed)
+
+
+HASH = "sha256-BR9x="
+GITHUB = {"type": "github", "owner": "o", "repo": "r", "rev": COMMIT, "narHash": HASH}
+
+
+def lock(locked: dict[str, Any]) -> dict[str, Any]:
+    return {"nodes": {"root": {"inputs": {"x": "x"}}, "x": {"locked": locked}}, "root": "root"}
+
+
+@pytest.mark.parametrize(
+    "locked",
+    [
+        GITHUB,
+        {"type": "git", "url": "https://example.com/x", "rev": COMMIT, "narHash": HASH},
+        {"type": "tarball", "url": "https://example.com/x.tar.gz", "narHash": HASH},
+        {"type": "path", "path": "./part"},
+    ],
+)
+def test_inputs_that_may_be(locked: dict[str, Any]) -> None:
+    """A flake's inputs come from elsewhere, known by their contents, or from the flake itself."""
+    check_inputs(json.dumps(CLEAN | {"locks": lock(locked)}))
+
+
+@pytest.mark.parametrize(
+    ("locked", "reason"),
+    [
+        ({"type": "path", "path": "/srv/x", "narHash": HASH}, "machine: '/srv/x'"),
+        ({"type": "path", "path": "../x"}, "narHash|machine"),
+        ({"type": "path", "path": "./a/../../x", "narHash": HASH}, "machine"),
+        ({"type": "git", "url": "file:///srv/x", "rev": COMMIT, "narHash": HASH}, "machine"),
+        ({"type": "file", "url": "file:///srv/x", "narHash": HASH}, "machine"),
+        ({"type": "git", "url": "ssh://u:p@example.com/x", "rev": COMMIT}, "without its narHash"),
+    ],
+)
+def test_inputs_that_may_not_be(locked: dict[str, Any], reason: str) -> None:
+    """A flake's author names neither places on this machine nor what only its user can see."""
+    with pytest.raises(EvaluationFailed, match=reason):
+        check_inputs(json.dumps(CLEAN | {"locks": lock(locked)}))
+
+
+def test_origins() -> None:
+    """What inputs are fetched from, as Nix names it: a repository, a host's folder."""
+    git = {"type": "git", "url": "https://example.com/a/x?ref=main", "narHash": HASH}
+    for locked, origins in (
+        (GITHUB, ["github:o/r/"]),
+        (git, ["https://example.com/a/", "git+https://example.com/a/"]),
+        ({"type": "path", "path": "./x"}, []),
+    ):
+        assert origins_of_inputs(json.dumps(lock(locked))) == origins
+    for text in ("", "[]", "{}", '{"root": "root"}'):
+        with pytest.raises(ValueError):  # noqa: PT011 - json's own words for what is no JSON
+            origins_of_inputs(text)

@@ -14,9 +14,10 @@ from nixery.model.packages import Package
 from nixery.model.search import Index
 from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
+from nixery.nix.evaluation import Confinement, Evaluator
 from nixery.nix.git import Git
 from nixery.nix.index import Indexer, Limits, Listing
-from nixery.nix.process import Processes
+from nixery.nix.process import Processes, Surroundings
 from nixery.nix.programs import with_programs
 from nixery.nix.sources import Sources
 
@@ -38,7 +39,9 @@ async def ended() -> AsyncIterator[None]:
         await _started.pop().stop()
 
 
-def indexer(folder: Path, limits: Limits | None = None) -> Indexer:
+def indexer(
+    folder: Path, limits: Limits | None = None, confined: Confinement | None = None
+) -> Indexer:
     environ = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(EXPRESSIONS).parent),
@@ -52,7 +55,8 @@ def indexer(folder: Path, limits: Limits | None = None) -> Indexer:
     commands = Commands(processes, str(folder / "store"))
     git = Git(reactor, processes, str(folder / "git"))
     sources = Sources(reactor, commands, git, str(folder / "sources"))
-    return Indexer(reactor, processes, commands, sources, EXPRESSIONS, limits)
+    evaluator = Evaluator(processes, commands, EXPRESSIONS, confined)
+    return Indexer(reactor, processes, commands, sources, evaluator, limits)
 
 
 async def listing(folder: Path, members: str, limits: Limits | None = None) -> Listing:
@@ -298,3 +302,31 @@ async def test_programs_again(tmp_path: Path) -> None:
     assert index is not None
     assert [package.programs for package in Index.load(index).search("hi", 1)] == [("hi",)]
     assert await indexer(tmp_path).programs(index) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_confined(tmp_path: Path) -> None:
+    """A set is listed as far as it keeps to its own folder; what lies beside that is not read."""
+    (tmp_path / "beside.nix").write_text('{ type = "derivation"; name = "seen"; }')
+    folder = tmp_path / "set"
+    folder.mkdir()
+    text = f"let {PACKAGE} in {{ a = p ''a''; b = import ../beside.nix; c = p ''c''; }}"
+    (folder / "default.nix").write_text(text)
+    environ = {"PATH": os.environ["PATH"], "USER": "tester", "NIX_CONF_DIR": str(tmp_path)}
+    environ |= {"NIX_USER_CONF_FILES": "/dev/null", "HOME": str(tmp_path / "home")}
+    programs = {name: str(tmp_path / name) for name in ("evaluating", "fetching", "cache")}
+    confined = Confinement(
+        uris=(),
+        hidden=(str(tmp_path / "home"),),
+        own=(programs["cache"], str(tmp_path / "store")),
+        shown=(),
+        programs=programs["evaluating"],
+        cache=programs["cache"],
+        fetching=Surroundings({"PATH": f"{programs['fetching']}:{environ['PATH']}"}),
+        place=None,
+        environ={**environ, "NIX_PATH": "", "PYTHONPATH": str(Path(EXPRESSIONS).parent)},
+    )
+    pinned = PinnedSource(Folder(str(folder)), Contents(str(folder), "1"))
+    found = await indexer(tmp_path, None, confined).packages(pinned)
+    assert named(found) == ["a", "c"]
+    assert found.skipped == ("b",)

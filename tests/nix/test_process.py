@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.nix.lines import MAX_LINE, LastLines, LineSplitter
-from nixery.nix.process import Ended, Processes
+from nixery.nix.process import Ended, Processes, Surroundings
 
 reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[2]
@@ -224,6 +224,26 @@ cd "$TMPDIR"; pwd; stat -c %a .
 mkdir -p locked/x; touch locked/x/y; ln -s "$KEEP" link; chmod 0 locked
 i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done
 """
+
+
+@pytest_twisted.ensureDeferred
+async def test_surroundings(tmp_path: Path) -> None:
+    """A child may have an environment of its own, and not see files that others see, while what
+    it writes to those that it sees is there afterwards."""
+    for name in ("hidden/shown/inside", "hidden/secret", "key"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("seen")
+    hidden, key = tmp_path / "hidden", tmp_path / "key"
+    mounts = [f"-{hidden}", f"-{key}", "-/nonexistent", f"+{hidden}/shown", f"+{hidden}/none"]
+    script = f"cd {hidden} && find . -type f && cat {key} && echo $WHO && echo new > shown/new"
+    lines: list[bytes] = []
+    ours = processes(WHO="everybody")
+    surroundings = Surroundings({"PATH": os.environ["PATH"], "WHO": "one"}, mounts)
+    ended = await ours.run(["sh", "-ec", script], lines.extend, surroundings=surroundings)
+    assert (ended.code, lines) == (0, [])
+    assert ended.output.decode().split() == ["./shown/inside", "one"]
+    assert (hidden / "shown" / "new").read_text() == "new\n"
+    assert (hidden / "secret").read_text() == key.read_text() == "seen"
 
 
 @pytest_twisted.ensureDeferred

@@ -28,6 +28,7 @@ from nixery.model.events import BuildStarted, Event, Found, LogLine, Said, Trace
 from nixery.model.image import Image, parse_image
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
+from nixery.nix.evaluation import Evaluator
 from nixery.nix.git import Git
 from nixery.nix.keeping import KeptRoots
 from nixery.nix.process import Processes
@@ -36,6 +37,7 @@ from nixery.nix.sources import Sources
 from tests.storage.places import mounted
 
 reactor: Any = _reactor
+EXPRESSIONS = str(Path(__file__).resolve().parents[2] / "nix")
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("x", "latest")
 PINNED = PinnedSource(Folder("/some/set"), Contents("/some/set", "1"))
@@ -73,7 +75,8 @@ class Machine:
         git = Git(reactor, self.processes, str(folder / "git"))
         sources = Sources(reactor, commands, git, str(folder / "sources"))
         kept = KeptRoots(reactor, commands, str(folder / "kept"), 0)
-        self.nix = Nix(reactor, commands, sources, "/expressions", str(folder), time_limit, kept)
+        evaluator = Evaluator(self.processes, commands, EXPRESSIONS, None)
+        self.nix = Nix(reactor, commands, sources, evaluator, str(folder), time_limit, kept)
         self.nix.start()
         self.program("nix-build", FOUND)
         self.program("nix", f"echo '{CLOSURE}'")
@@ -127,14 +130,16 @@ async def test_no_roots_any_more(machine: Machine) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_names_are_data(machine: Machine) -> None:
-    """Nix gets what was asked for as the text of one argument, before ``--`` and the expression."""
+    """Nix gets what was asked for as the text of one argument, before ``--`` and the expression,
+    which is one text too: Nix may be kept from reading files."""
     await machine.realise()
     arguments = machine.arguments("nix-build")
     place = arguments.index("--argstr")
     assert arguments[place : place + 2] == ["--argstr", "request"]
     request = json.loads(arguments[place + 2])
     assert request == request_for(IMAGE, PINNED, SOURCE, request["mark"])
-    assert arguments[place + 3 :] == ["--", "/expressions/realise.nix"]
+    assert arguments[place + 3 : place + 5] == ["--expr", "--"]
+    assert "findSet = (" in "\n".join(arguments[place + 5 :])
     assert arguments[arguments.index("--timeout") + 1] == "600"
     assert machine.arguments("nix")[-2:] == ["--", X]
 

@@ -1,5 +1,6 @@
 """Sources in the store, with programs in Nix's place."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,8 @@ async def test_a_commit_is_fetched_once(machine: Machine) -> None:
     machine.repository.folder.rename(machine.folder / "away")
     requests.append(await machine.sources().request(pinned))
     path = requests[0]["path"]
-    assert requests == [{"type": "store", "path": path}] * 5
-    assert (machine.folder / "store" / path[1:] / "default.nix").read_text() == "one"
+    assert requests == [{"type": "path", "path": path}] * 5
+    assert Path(path, "default.nix").read_text() == "one"
     assert machine.added == 1
 
 
@@ -95,7 +96,7 @@ async def test_a_store_that_lost_it(machine: Machine) -> None:
     pinned = machine.pinned(machine.repository.commit("one"))
     ours = machine.sources()
     path = (await ours.request(pinned))["path"]
-    (machine.folder / "store" / path[1:]).rename(machine.folder / "lost")
+    Path(path).rename(machine.folder / "lost")
     assert (await ours.request(pinned))["path"] == path
     assert machine.added == 2
 
@@ -110,7 +111,8 @@ async def test_recent_ones_are_kept(machine: Machine, monkeypatch: pytest.Monkey
     await ours.request(pins[0])
     paths.append((await ours.request(pins[2]))["path"])
     links = [os.readlink(link) for link in (machine.folder / "sources").glob("*/*")]
-    assert sorted(links) == sorted([paths[0], paths[2]])
+    store = str(machine.folder / "store")
+    assert sorted(store + link for link in links) == sorted([paths[0], paths[2]])
 
 
 @pytest_twisted.ensureDeferred
@@ -137,7 +139,7 @@ async def test_a_store_that_fails(machine: Machine) -> None:
         await machine.sources().request(pinned)
     assert list((machine.folder / "git" / "tmp").iterdir()) == []
     program.write_text(works)
-    assert (await machine.sources().request(pinned))["type"] == "store"
+    assert (await machine.sources().request(pinned))["type"] == "path"
 
 
 @pytest_twisted.ensureDeferred
@@ -156,10 +158,18 @@ async def test_flakes(machine: Machine) -> None:
     program.chmod(0o755)
     for path in ("x", "y"):
         (machine.folder / "store" / "nix" / "store" / path).mkdir(parents=True)
+    locked = {"type": "tarball", "url": "https://example.com/y.tar.gz"}
+    lock = {"root": "root", "nodes": {"root": {}, "y": {"locked": locked}}}
+    flake = machine.folder / "store" / "nix" / "store" / "x"
+    (flake / "flake.lock").write_text(json.dumps(lock))
     pinned = PinnedSource(Flake("r"), LockedFlake("r?rev=1", "1"))
     ours = machine.sources()
     for _ in range(2):
-        assert await ours.request(pinned) == {"type": "flake", "reference": "r?rev=1"}
+        assert await ours.request(pinned) == {
+            "type": "flake",
+            "reference": "r?rev=1",
+            "origins": ["https://example.com/", "tarball+https://example.com/"],
+        }
     (asked,) = (machine.folder / "asked").read_text().splitlines()
     assert asked.endswith("-- r?rev=1")
     links = [os.readlink(link) for link in (machine.folder / "sources").glob("*/*")]

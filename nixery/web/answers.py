@@ -56,6 +56,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.NotAPackage: Kind(404, "NAME_UNKNOWN"),
     errors.SystemUnsupported: Kind(404, "NAME_UNKNOWN"),
     errors.AmbiguousPackage: Kind(400, "NAME_INVALID"),
+    errors.InterpretersDiffer: Kind(400, "NAME_INVALID"),
     errors.EvaluationFailed: Kind(400, "EVALUATION_FAILED"),
     errors.BuildFailed: Kind(400, "BUILD_FAILED"),
     errors.BuildTimedOut: Kind(400, "BUILD_TIMED_OUT"),

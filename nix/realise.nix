@@ -5,11 +5,11 @@
 # `request` is JSON, and data whatever it holds; the mark is in it too, which no package knows.
 # Nothing of nixpkgs is needed: any attribute set, or function to one, serves. It works with Nix
 # 2.8 and later.
-{ request, findSet ? import ./set.nix }:
+{ request, findSet ? import ./set.nix, combine ? import ./environments.nix }:
 let
   inherit (builtins)
     addErrorContext all attrNames concatMap deepSeq elem filter hasAttr head fromJSON isAttrs isFunction isList isString
-    replaceStrings seq stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
+    replaceStrings stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
 
   asked = fromJSON request;
 
@@ -70,15 +70,15 @@ let
     if package.outputSpecified or false || there == [ ] then [ package ]
     else map (o: package.${o}) there;
 
-  # Follows the steps of a package's path from a value that lies at `path` of the set.
-  find = package: path: value: rest:
+  # Follows the steps of a package's path from a value that lies at `path` of the set, in `parent`.
+  find = package: path: parent: value: rest:
     let names = candidates value (head rest); in
-    if rest == [ ] then { inherit path value; found = true; }
+    if rest == [ ] then { inherit path value parent; found = true; }
     else if !isAttrs value then notAPackage package value
     else if names == [ ] then { inherit path value; found = false; }
     else if tail names != [ ] && !areOne (map (n: value.${n}) names) then
       refuse { error = "ambiguous"; inherit package; matches = map (n: path ++ [ n ]) names; }
-    else find package (path ++ names) value.${head names} (tail rest);
+    else find package (path ++ [ (head names) ]) value value.${head names} (tail rest);
 
   # What is wrong with a package's meta keeps nobody from having it.
   mainProgram = package:
@@ -92,7 +92,9 @@ let
     if isDerivation said || isFunction said then null
     else fromJSON (unsafeDiscardStringContext (toJSON said));
 
-  entry = package: hit: rec {
+  entry = package: found: rec {
+    inherit package;
+    hit = { inherit (found) path value parent; };
     derivations = installed hit.value;
     said = {
       inherit package;
@@ -106,19 +108,27 @@ let
   };
 
   lookup = { name, steps, optional }:
-    let hit = find name [ ] set steps; in
+    let hit = find name [ ] { } set steps; in
     if hit.found then [ (if isDerivation hit.value then entry name hit else notAPackage name hit.value) ]
     else if optional then [ ]
     else refuse { error = "missing"; package = name; at = hit.path; names = attrNames hit.value; };
 
-  # Evaluated whole within the context, so that a failure names the package it came from.
+  # A failure within this context names the package that it came from.
+  ofPackage = name: addErrorContext (say { stage = "evaluate"; package = name; });
+
   evaluated = package:
-    addErrorContext (say { stage = "evaluate"; package = package.name; })
+    ofPackage package.name
       (let hits = lookup package; in deepSeq (map (hit: hit.said) hits) hits);
 
+  combined = combine {
+    inherit refuse entry isDerivation;
+    within = each: ofPackage each.package;
+  };
+
   hits =
-    if within "evaluate" (isAttrs set) then concatMap evaluated asked.packages
+    if within "evaluate" (isAttrs set) then combined (concatMap evaluated asked.packages)
     else refuse { error = "set"; kind = article.${typeOf set}; };
+  found = map (hit: hit.said) hits;
 in
-# seq: all names are looked up before the first derivation is written to the store.
-seq hits (builtins.trace (say { found = map (hit: hit.said) hits; library = set ? library; }) (concatMap (hit: hit.derivations) hits))
+# deepSeq: all names are looked up before the first derivation is written to the store.
+deepSeq found (builtins.trace (say { inherit found; library = set ? library; }) (concatMap (hit: hit.derivations) hits))

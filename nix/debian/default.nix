@@ -52,7 +52,22 @@ let
       inherit pname;
       inherit (package) version;
       meta = { inherit (package) description homepage; available = true; };
-    };
+    } // (if package.interpreter == null then { } else {
+      withPackages = choose: environment pname package.interpreter (choose top);
+    });
+
+  # An interpreter that finds some libraries, as nixpkgs' interpreters offer it.
+  environment = pname: told: libraries: derivation {
+    name = "${pname}-environment";
+    system = buildSystem;
+    builder = "/usr/bin/python3";
+    args = [ "-I" "${./builder}/environment.py" ];
+    interpreter = packages.${pname};
+    inherit (packages) bash;
+    inherit libraries;
+    told = toJSON told;
+    preferLocalBuild = true;
+  };
 
   packages = mapAttrs make lock.packages;
 
@@ -64,5 +79,7 @@ let
       if length (steps (head members)) == depth + 1 then packages.${lock.attributes.${head members}}
       else { recurseForDerivations = true; } // nest (depth + 1) members)
     (groupBy (attribute: elemAt (steps attribute) depth) attributes);
+
+  top = nest 0 (attrNames lock.attributes);
 in
-foldl' (set: overlay: set // overlay set set) (nest 0 (attrNames lock.attributes)) overlays
+foldl' (set: overlay: set // overlay set set) top overlays

@@ -138,6 +138,7 @@ def _package(name: str, node: Node, debs: Mapping[str, Deb], roots: Mapping[str,
         ],
         "depends": sorted(node.depends),
         "wrapped": roots["wrapped"].get(name),
+        "interpreter": roots["interpreters"].get(name),
     }
 
 

@@ -36,6 +36,8 @@ class Root:
     :param others: those of its other outputs that come along.
     :param program: the name of its main program, if it says which that is.
     :param said: what it says of images, as JSON has it; none if it says nothing.
+    :param library: the kind of interpreter that is to find it in the root file system, if it is a
+        library that has no other way of being found.
     """
 
     package: str
@@ -44,6 +46,7 @@ class Root:
     others: tuple[str, ...] = ()
     program: str = ""
     said: Any = None
+    library: str = ""
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -254,6 +254,25 @@ class AmbiguousPackage(NixeryError):
 
 
 @attrs.define
+class InterpretersDiffer(NixeryError):
+    """Packages that are to work together are for different interpreters of one kind.
+
+    :param kind: such as ``python``.
+    :param packages: the first one, and those that are not for its interpreter.
+    """
+
+    kind: str
+    packages: Sequence[str]
+
+    def __str__(self) -> str:
+        first, *others = self.packages
+        return (
+            f"{first} is a library of another {self.kind} than {' and '.join(others)}: name "
+            "packages of one of them"
+        )
+
+
+@attrs.define
 class NotAPackage(NixeryError):
     """A name leads to something that is no derivation.
 

@@ -7,6 +7,7 @@ import attrs
 from nixery.model.closure import Realisation, Root
 from nixery.model.declaration import Declaration, parse_declaration
 from nixery.model.image import Image
+from nixery.model.libraries import search_paths
 from nixery.model.rootfs import USER, CLibrary, RootFs, make_rootfs
 from nixery.model.tree import Kind, Output
 
@@ -55,7 +56,8 @@ def furnish(
         declaration.check_paths(realisation.graph)
     files = {n[1:]: f for d in reversed(declarations.values()) for n, f in d.files.items()}
     rootfs = make_rootfs(outputs, image.system, c_library, files)
-    roots, environment = realisation.roots, rootfs.environment
+    roots = realisation.roots
+    environment = {**rootfs.environment, **search_paths(roots, outputs)}
     return rootfs, make_execution(image, roots, outputs, environment, declarations)
 
 

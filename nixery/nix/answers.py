@@ -18,6 +18,7 @@ from nixery.model.errors import (
     BuildFailed,
     BuildTimedOut,
     EvaluationFailed,
+    InterpretersDiffer,
     MemoryExceeded,
     NixeryError,
     NixUnavailable,
@@ -84,6 +85,7 @@ _REFUSED: dict[str, Any] = {
     "default": {},
     "flake": {},
     "configuration": {"lacking": [str]},
+    "interpreters": {"kind": str, "packages": [str]},
     "set": {"kind": str},
 }
 _STAGE = {"stage": str}
@@ -180,9 +182,17 @@ class Account:
                     "packages have none: that is not supported"
                 )
             others = [each for each in document["others"] if each != path]
-            program = document["program"]
-            said = document.get("image")
-            roots.append(Root(document["package"], attribute, path, tuple(others), program, said))
+            roots.append(
+                Root(
+                    package=document["package"],
+                    attribute=attribute,
+                    path=path,
+                    others=tuple(others),
+                    program=document["program"],
+                    said=document.get("image"),
+                    library=str(document.get("library", "")),
+                )
+            )
         return tuple(sorted(roots, key=lambda root: root.package))
 
 
@@ -231,6 +241,8 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
             matches = [".".join(path) for path in document["matches"]]
             names = [".".join(map(exact_image_name, path)) for path in document["matches"]]
             return AmbiguousPackage(package, matches, names)
+        case "interpreters":
+            return InterpretersDiffer(document["kind"], document["packages"])
         case "kind":
             names = [image_name(n) for n in document["inside"] if n != "recurseForDerivations"]
             inside = [f"{package}.{name}" for name in names if name][:_INSIDE]

@@ -28,6 +28,11 @@ WITHOUT_VIEW = (
 )
 _FLAKE_FEATURES = {"flakes", "fetch-tree"}
 _PATH = re.compile(r"/[^\s?=@'\"]+")
+_PARTS = {
+    "realise": {"findSet": "set", "combine": "environments"},
+    "index": {"findSet": "set"},
+}
+"""Expression → its arguments that are other expressions."""
 _GC_ROOTS = "/nix/var/nix/gcroots"
 
 
@@ -244,8 +249,10 @@ def _both(paths: Sequence[str]) -> list[str]:
 @cache
 def _expression(folder: str, name: str) -> str:
     """An expression as one text: Nix may be kept from reading the files."""
-    texts = []
-    for each in (name, "set"):
-        with open(os.path.join(folder, f"{each}.nix"), encoding="utf-8") as file:
-            texts.append(file.read())
-    return "{{ request }}: ({}\n) {{ inherit request; findSet = ({}\n); }}".format(*texts)
+
+    def text_of(part: str) -> str:
+        with open(os.path.join(folder, f"{part}.nix"), encoding="utf-8") as file:
+            return f"({file.read()}\n)"
+
+    parts = "".join(f" {given} = {text_of(part)};" for given, part in _PARTS[name].items())
+    return f"{{ request }}: {text_of(name)} {{ inherit request;{parts} }}"

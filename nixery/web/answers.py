@@ -75,6 +75,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.SystemUnsupported: Kind(404, "NAME_UNKNOWN", explained=True),
     errors.ImageInvalid: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.AmbiguousPackage: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    errors.InterpretersDiffer: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.EvaluationFailed: _failed("EVALUATION_FAILED"),
     errors.BuildFailed: _failed("BUILD_FAILED"),
     errors.BuildTimedOut: _failed("BUILD_TIMED_OUT"),

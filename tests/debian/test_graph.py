@@ -13,6 +13,7 @@ ROOTS: dict[str, Any] = {
     "merged": {"perl": ["perl", "perl-base"]},
     "leftOut": ["debconf"],
     "parts": {},
+    "interpreters": {},
     "alone": [],
     "wrapped": {},
 }

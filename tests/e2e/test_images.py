@@ -213,3 +213,38 @@ def test_user_is_an_ordinary_user(run: Run) -> None:
     """With the meta-package ``user`` containers run as user 1000, who can write to its home."""
     script = "id -un; pwd; echo x > x && cat x"
     assert run("user/shell", "sh", "-c", script) == "user\n/home/user\nx\n"
+
+
+SIX = ("python3", "-c", "import six; print(six.__name__)")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("shell/python3/python3packages.six", SIX),
+        ("python3packages.six", SIX),
+        ("plainpackages.six", SIX),
+        ("shell/perl/perlpackages.error", ("perl", "-MError", "-e", "print qq(six\\n)")),
+        ("perlpackages.error", ("perl", "-MError", "-e", "print qq(six\\n)")),
+    ],
+)
+def test_interpreters_find_their_libraries(run: Run, name: str, command: tuple[str, ...]) -> None:
+    """Libraries that are named, with their interpreter or alone, can be imported, whether the set
+    makes environments or not."""
+    assert run(name, *command) == "six\n"
+
+
+def test_what_the_user_sets_counts_besides(run: Run, tmp_path: Path) -> None:
+    """A module in the user's own PYTHONPATH is found beside the image's libraries."""
+    (tmp_path / "own.py").write_text("name = 'own'\n")
+    options = ("-e", "PYTHONPATH=/own", "-v", f"{tmp_path}:/own:ro")
+    command = ("python3", "-c", "import own, six; print(own.name)")
+    assert run("shell/python3/python3packages.six", *command, options=options) == "own\n"
+
+
+def test_libraries_of_another_interpreter(daemon: Daemon, docker: Docker) -> None:
+    """A library beside an interpreter that it is not for is refused, and both are named."""
+    refused = docker("pull", f"{daemon.host}/otherpython/python3packages.six")
+    assert refused.code != 0
+    assert "python3packages.six" in refused.output
+    assert "otherpython" in refused.output

@@ -13,7 +13,7 @@ KINDS = [
     if isinstance(kind, type) and issubclass(kind, errors.NixeryError) and attrs.has(kind)
 ]
 VALUES: dict[str, Any] = {"size": 17, "limit": 16, "seconds": 17}
-LISTS = ("nearest", "matches", "names", "inside", "log")
+LISTS = ("nearest", "matches", "names", "inside", "log", "packages")
 
 
 def example(kind: type[errors.NixeryError]) -> errors.NixeryError:

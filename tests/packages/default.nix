@@ -2,6 +2,7 @@
 # packages that are odd, slow, broken or hostile.
 { system ? builtins.currentSystem, config ? { }, overlays ? [ ], slowSeconds ? 5 }:
 let
+  inherit (builtins) removeAttrs;
   real = import ../pkgs { inherit system; };
   inherit (real) bash hello;
 
@@ -97,6 +98,14 @@ real // {
     for name in one other; do printf '#!%s\necho this is %s\n' ${bash}/bin/bash $name > $out/bin/$name; done
     chmod +x $out/bin/*
   '' // { meta.mainProgram = "other"; };
+  # A set of libraries whose interpreter makes no environments, and one of another version.
+  plainPackages = {
+    recurseForDerivations = true;
+    python = removeAttrs real.python3 [ "withPackages" ];
+    inherit (real.python3Packages) six;
+  };
+  otherPython = collide "other-python" "echo > $out/bin/python3" // { pname = "python3"; };
+
   service = build "service-1.0" { } ''
     mkdir -p $out/bin
     printf '#!%s\nexec %s -m http.server --bind 127.0.0.1 --directory /srv "$@"\n' \

@@ -4,7 +4,7 @@ import socket
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
@@ -19,6 +19,7 @@ from nixery.web.framing import (
     Head,
     Refusal,
     body_fault,
+    opening_fault,
 )
 from nixery.web.request import Trusted, network_of, new_id, peer_address
 
@@ -30,7 +31,6 @@ LAST_CALL = 3.0
 """Seconds in which a request must come on a connection that was made before the daemon stops."""
 _ON_ITS_WAY = 0.1
 """The same where a request was answered before: seconds for what has been sent already."""
-_TLS_HANDSHAKE = b"\x16\x03"
 _MOST_PIECES = 16
 
 
@@ -49,8 +49,9 @@ class BoundedChannel(HTTPChannel):
     timer runs: Twisted's own would start anew with every byte that comes. While it is answered,
     the kernel watches that the client takes what is sent.
 
-    docker tries TLS first even with registries on localhost, and would wait ten seconds for an
-    answer to a handshake that, having no line end, is no request yet: there it hangs up at once.
+    Many clients try TLS first even with registries on localhost. A handshake, which has no line
+    end, is answered at once with a refusal in plain HTTP: those that are written in Go fall back
+    to plain HTTP if, and only if, the answer begins with ``HTTP/``.
     """
 
     site: _IBoundedSite
@@ -90,12 +91,13 @@ class BoundedChannel(HTTPChannel):
         """Take what comes, which may be part of a request."""
         if self._closing:
             return
-        if self._fresh and data.startswith(_TLS_HANDSHAKE):
-            self._close()
-            return
         self._fresh = False
         if not self._begun:
             self._begin()
+            refusal = opening_fault(data)
+            if refusal is not None:
+                self._refuse(refusal)
+                return
         LineReceiver.dataReceived(self, data)
 
     def lineReceived(self, line: bytes) -> None:
@@ -266,7 +268,8 @@ class BoundedChannel(HTTPChannel):
         :return: what the request is called.
         """
         id, peer = new_id(), peer_address(self.transport.getPeer())
-        _log.info(
+        _log.emit(
+            LogLevel.debug if refusal.usual else LogLevel.info,
             "{request} for {client}: refused, {status}: {why}",
             request=id,
             client="unix" if peer is None else str(peer),

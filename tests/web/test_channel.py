@@ -190,6 +190,56 @@ def test_crumbs_behind_a_request() -> None:
     assert connected.statuses == [200] * 21
 
 
+HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(range(256))
+SSL2_HELLO = bytes.fromhex("802e0100020015000000100100800200800300800400800500800600")
+OPENINGS = {
+    "TLS": (HELLO, "tls"),
+    "the first byte of TLS": (HELLO[:1], "tls"),
+    "TLS with a line end": (HELLO + b"\r\n\r\n", "tls"),
+    "SSL 2": (SSL2_HELLO, "tls"),
+    "the first byte of SSL 2": (SSL2_HELLO[:1], "tls"),
+    "NUL": (b"\x00", "malformed"),
+    "space": (b" GET", "malformed"),
+    "escape": (b"\x1b", "malformed"),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), OPENINGS.values(), ids=OPENINGS)
+def test_what_is_no_http_is_refused_at_once(data: bytes, reason: str) -> None:
+    """What can't become a request is refused with its first byte, in plain HTTP: clients that
+    try TLS first fall back to plain HTTP by that."""
+    connected = Connected()
+    connected.send(data)
+    received = connected.transport.value()
+    assert received.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\nConnection: close\r\n" in received
+    assert (b"use http://" in received) == (reason == "tls")
+    assert connected.transport.half_closed
+    assert connected.site.bounds.refused == {reason: 1}
+    connected.send(HELLO)
+    connected.clock.advance(LINGER)
+    assert not connected.transport.connected
+    assert connected.transport.value() == received
+    assert connected.timers == 0
+
+
+@pytest.mark.parametrize("begin", [b"\r\n", b"G", b"g", b"!", b"~"])
+def test_what_may_become_a_request_is_waited_for(begin: bytes) -> None:
+    """A byte that a request may begin with, or an empty line before it, is no fault yet."""
+    connected = Connected()
+    connected.send(begin)
+    assert connected.transport.value() == b""
+    assert not connected.transport.half_closed
+
+
+def test_tls_after_a_request() -> None:
+    """A handshake that comes behind a request is refused like one at the beginning."""
+    connected = Connected()
+    connected.send(VERSION)
+    connected.send(HELLO)
+    assert connected.statuses == [200, 400]
+
+
 def test_bodies_are_not_kept() -> None:
     """Of a body, nothing stays in memory or goes to disk."""
     connected = Connected()

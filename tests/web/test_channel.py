@@ -26,7 +26,7 @@ from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import TLSEndpoint, watch_pair
 from tests.web.certificates import make_pair
-from tests.web.connected import HELD, LIMITS, VERSION, Connected
+from tests.web.connected import HELD, LIMITS, VERSION, Connected, until
 from tests.web.server import MANIFEST, FakeBuilder, Locating, Server, as_it_is, reactor, serving
 
 
@@ -286,15 +286,6 @@ def read_all(connection: socket.socket) -> bytes:
     except ConnectionError:
         pass
     return bytes(received)
-
-
-async def until(condition: Any) -> None:
-    """Wait until something holds."""
-    for _ in range(3000):
-        if condition():
-            return
-        await deferLater(reactor, 0.01, lambda: None)
-    raise AssertionError("that never came")
 
 
 @pytest_twisted.ensureDeferred

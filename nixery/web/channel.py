@@ -154,6 +154,15 @@ class BoundedChannel(HTTPChannel):
             self._begun = False
             self._after_answer()
 
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Take a producer; one that comes while what was written has not left has to wait.
+
+        The transport says only once that it is full: to whoever produced before, and is gone.
+        """
+        super().registerProducer(producer, streaming)  # type: ignore[no-untyped-call]
+        if self._waitingForTransport:
+            producer.pauseProducing()
+
     def resumeProducing(self) -> None:
         """What was written has left."""
         super().resumeProducing()  # type: ignore[no-untyped-call]

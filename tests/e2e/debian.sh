@@ -20,7 +20,7 @@ enter() {
     mount --rbind /dev dev
     mount -t tmpfs tmpfs run
     mkdir run/old
-    cp /etc/hosts /etc/passwd /etc/group etc/
+    cp /etc/hosts /etc/resolv.conf /etc/passwd /etc/group etc/
     pivot_root . run/old
     cd /
     export PATH=/usr/sbin:/usr/bin

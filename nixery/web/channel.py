@@ -1,6 +1,5 @@
 """HTTP/1.1 connections that cost no more than they may: in time, in bytes and in number."""
 
-import socket
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
@@ -21,6 +20,7 @@ from nixery.web.framing import (
     body_fault,
     opening_fault,
 )
+from nixery.web.kernel import limit_writes
 from nixery.web.request import Trusted, network_of, new_id, peer_address
 
 _log = Logger()
@@ -70,7 +70,7 @@ class BoundedChannel(HTTPChannel):
         self.totalHeadersSize = self.MAX_LENGTH = limits.header_size
         self.maxHeaders = limits.header_size
         super().connectionMade()  # type: ignore[no-untyped-call]
-        _limit_writes(self.transport, limits.write_seconds)
+        limit_writes(self.transport, limits.write_seconds)
         self._head = Head(limits.header_size)
         reason = self.site.bounds.connections.admit(self, self._client())
         if reason is None:
@@ -310,16 +310,3 @@ def _no_room(reason: str) -> Refusal:
         return Refusal(reason, 503, "UNAVAILABLE", "too many connections", RETRY_AFTER)
     message = "too many connections from your address"
     return Refusal(reason, 429, "TOOMANYREQUESTS", message, RETRY_AFTER)
-
-
-def _limit_writes(transport: Any, seconds: float) -> None:
-    """Have the kernel end a TCP connection whose client takes nothing of what is sent.
-
-    Only the kernel sees what the client takes: a buffer that is full here says little, since it
-    gets room in big steps. UNIX sockets have no such limit: proxies of this machine are at them.
-    """
-    below = getattr(transport, "transport", transport)  # of TLS
-    handle = below.getHandle() if hasattr(below, "getHandle") else None
-    if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
-        milliseconds = max(1, round(seconds * 1000))
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -72,12 +72,6 @@ TLS_IN_PLAIN = Refusal(
     "this port speaks plain HTTP, and that was a TLS handshake: use http:// here",
     usual=True,
 )
-PLAIN_IN_TLS = Refusal(
-    "plain",
-    HTTPStatus.BAD_REQUEST,
-    "UNSUPPORTED",
-    "this port speaks TLS, and that was plain HTTP: use https:// here",
-)
 TARGET_TOO_LONG = Refusal(
     "header_size",
     HTTPStatus.REQUEST_URI_TOO_LONG,

@@ -1,14 +1,16 @@
 """Answering, in plain HTTP, whoever speaks that where TLS is spoken."""
 
+from collections import Counter
+
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from nixery.web.answers import Kind, answer
 from nixery.web.bounded import BoundedSite
-from nixery.web.framing import PLAIN_IN_TLS
 from nixery.web.request import has_host
 
-_KIND = Kind(PLAIN_IN_TLS.status, PLAIN_IN_TLS.code)
+_REFUSAL = Kind(400, "UNSUPPORTED")
+SENTENCE = "this port speaks TLS, and that was plain HTTP: use https:// here"
 
 
 class UseTLS(Resource):
@@ -21,12 +23,20 @@ class UseTLS(Resource):
 
     isLeaf = True
 
+    def __init__(self, refused: Counter[str]) -> None:
+        """
+        :param refused: where it is counted who was told so.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._refused = refused
+
     def render(self, request: Request) -> bytes:
         """Refuse a request, or redirect it."""
         request.setHeader(b"Server", b"nixery")
         host = request.getHeader(b"host")
         if not host or not _is_of_docker(request):
-            return answer(request, _KIND, PLAIN_IN_TLS.message)
+            self._refused["plain"] += 1
+            return answer(request, _REFUSAL, SENTENCE)
         request.setResponseCode(307)
         request.setHeader(b"Location", b"https://" + host + request.uri)
         request.setHeader(b"Content-Length", b"0")
@@ -42,7 +52,7 @@ class PlainSite(BoundedSite):
         """
         :param site: the one that they did not reach; they count as its clients.
         """
-        super().__init__(UseTLS(), site.reactor, site.bounds)  # type: ignore[no-untyped-call]
+        super().__init__(UseTLS(site.bounds.refused), site.reactor, site.bounds)
         self.trusted = site.trusted
 
 

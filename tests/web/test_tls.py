@@ -19,7 +19,6 @@ from twisted.internet.threads import deferToThread
 from nixery.access.watched import FileInvalid, Watched
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
-from nixery.web.framing import PLAIN_IN_TLS
 from nixery.web.pages.site import PagesApi
 from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import (
@@ -30,6 +29,7 @@ from nixery.web.tls import (
     split_endpoint,
     watch_pair,
 )
+from nixery.web.wrong_scheme import SENTENCE
 from tests.web.certificates import make_pair
 from tests.web.connected import until
 from tests.web.server import LIMITS, Collector, FakeBuilder, reactor
@@ -133,9 +133,10 @@ async def test_plain_http(tmp_path: Path, data: bytes) -> None:
         assert received.startswith(b"HTTP/1.")
         assert received[8:13] == b" 400 "
         assert received.count(b"HTTP/1.") == 1
-        assert received.endswith(b'"message": "' + PLAIN_IN_TLS.message.encode() + _REST)
+        assert received.endswith(b'"message": "' + SENTENCE.encode() + _REST)
         assert b"\r\nConnection: close\r\n" in received
         await until(lambda: place.site.bounds.connections.open == 0)
+        assert place.site.bounds.refused == {"plain": 1}
         assert await place.ask() == ("CN=localhost", b"HTTP/1.1 200 OK")
 
 

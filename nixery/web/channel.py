@@ -157,7 +157,8 @@ class BoundedChannel(HTTPChannel):
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Take a producer; one that comes while what was written has not left has to wait.
 
-        The transport says only once that it is full: to whoever produced before, and is gone.
+        The transport says that it is full only when something is written to it: of many producers,
+        one after the other, each would write a piece.
         """
         super().registerProducer(producer, streaming)  # type: ignore[no-untyped-call]
         if self._waitingForTransport:

@@ -28,6 +28,7 @@ from nixery.web.tls import TLSEndpoint, watch_pair
 from tests.web.certificates import make_pair
 from tests.web.connected import HELD, LIMITS, VERSION, Connected, until
 from tests.web.server import MANIFEST, FakeBuilder, Locating, Server, as_it_is, reactor, serving
+from tests.web.test_bad_input import statuses
 
 
 def test_silent_connection() -> None:
@@ -490,7 +491,8 @@ async def test_tls_clients_that_stay(tmp_path: Path, header: bytes, status: int)
 
 @pytest_twisted.ensureDeferred
 async def test_unix_sockets(tmp_path: Path) -> None:
-    """Over a UNIX socket, nobody's connections and requests are counted as one client's."""
+    """Over a UNIX socket, nobody's connections and requests are counted as one client's; a TLS
+    handshake is answered."""
     limits = HttpLimits(client_connections=1, client_requests=1)
     builder = FakeBuilder(gate=Deferred())
     pages = PagesApi(reactor, builder, None, False)
@@ -504,6 +506,10 @@ async def test_unix_sockets(tmp_path: Path) -> None:
                 made.connect(path)
                 made.sendall(HELD)
             await until(lambda: site.bounds.requests.running == 3)
+            greeting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            greeting.connect(path)
+            greeting.sendall(HELLO)
+            assert statuses(await deferToThread(read_all, greeting)) == [400]
         await until(lambda: site.bounds.connections.open == 0)
     finally:
         await maybeDeferred(port.stopListening)

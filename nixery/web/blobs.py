@@ -12,7 +12,7 @@ from nixery.interfaces import File
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.web.gate import gated
-from nixery.web.ranges import Range
+from nixery.web.ranges import Range, Selection
 
 PIECE = 256 * 1024
 """Bytes that are read at once; of each client, few pieces are in memory."""
@@ -54,6 +54,23 @@ def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, byte
         raise StorageUnavailable(error.strerror or str(error)) from error
 
 
+async def send_parts(
+    request: Request, wanted: Selection, send: Callable[[Range], Awaitable[None]]
+) -> None:
+    """Write what is wanted of a blob to a request whose headers are set.
+
+    :param send: writes one range; what it raises ends the sending.
+    """
+    for part in wanted.parts:
+        if part.head:
+            with gated(request) as gate:
+                await gate.passed()
+                request.write(part.head)
+        await send(part.range)
+    if wanted.tail:
+        request.write(wanted.tail)
+
+
 async def send_file(
     reactor: IReactorThreads,
     request: Request,
@@ -64,7 +81,7 @@ async def send_file(
 ) -> None:
     """Write a part of an open file to a request whose headers are set. Reads in threads.
 
-    :param first: the part's first piece.
+    :param first: the part's first piece; empty if it is yet to be read.
     :raises CutShort: if the file is shorter than that, can't be read, or is changed meanwhile.
     """
     if len(first) == part.length:  # most blobs are small: no more is to be read of them
@@ -75,6 +92,11 @@ async def send_file(
     del first
     try:
         with gated(request) as gate:
+            if not piece:
+                await gate.passed()
+                piece = await deferToThreadPool(
+                    reactor, pool, _read, file, location, min(PIECE, part.length), offset
+                )
             while piece:
                 request.write(piece)
                 offset += len(piece)
@@ -115,7 +137,7 @@ def cut(request: Request) -> None:
 
 
 async def send_stream(
-    request: Request, part: Range, copy: Callable[[int, int, IConsumer], Awaitable[None]]
+    request: Request, copy: Callable[[int, int, IConsumer], Awaitable[None]], part: Range
 ) -> None:
     """Have a part of a blob written to a request whose headers are set.
 

@@ -1,10 +1,9 @@
 """HTTP/1.1 connections that cost no more than they may: in time, in bytes and in number."""
 
-import socket
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
@@ -22,7 +21,9 @@ from nixery.web.framing import (
     Head,
     Refusal,
     body_fault,
+    opening_fault,
 )
+from nixery.web.kernel import limit_writes
 from nixery.web.request import Trusted, client_of, new_id, peer_address
 
 _log = Logger()
@@ -33,7 +34,6 @@ LAST_CALL = 3.0
 """Seconds in which a request must come on a connection that was made before the daemon stops."""
 _ON_ITS_WAY = 0.1
 """The same where a request was answered before: seconds for what has been sent already."""
-_TLS_HANDSHAKE = b"\x16\x03"
 _MOST_PIECES = 16
 
 
@@ -52,8 +52,9 @@ class BoundedChannel(HTTPChannel):
     timer runs: Twisted's own would start anew with every byte that comes. While it is answered,
     the kernel watches that the client takes what is sent.
 
-    docker tries TLS first even with registries on localhost, and would wait ten seconds for an
-    answer to a handshake that, having no line end, is no request yet: there it hangs up at once.
+    Many clients try TLS first even with registries on localhost. A handshake, which has no line
+    end, is answered at once with a refusal in plain HTTP: those that are written in Go fall back
+    to plain HTTP if, and only if, the answer begins with ``HTTP/``.
     """
 
     site: _IBoundedSite
@@ -72,7 +73,7 @@ class BoundedChannel(HTTPChannel):
         self.totalHeadersSize = self.MAX_LENGTH = limits.header_size
         self.maxHeaders = limits.header_size
         super().connectionMade()  # type: ignore[no-untyped-call]
-        _limit_writes(self.transport, limits.write_seconds)
+        limit_writes(self.transport, limits.write_seconds)
         self._head = Head(limits.header_size)
         reason = self.site.bounds.connections.admit(self, self._client())
         if reason is None:
@@ -93,12 +94,13 @@ class BoundedChannel(HTTPChannel):
         """Take what comes, which may be part of a request."""
         if self._closing:
             return
-        if self._fresh and data.startswith(_TLS_HANDSHAKE):
-            self._close()
-            return
         self._fresh = False
         if not self._begun:
             self._begin()
+            refusal = opening_fault(data)
+            if refusal is not None:
+                self._refuse(refusal)
+                return
         LineReceiver.dataReceived(self, data)
 
     def lineReceived(self, line: bytes) -> None:
@@ -154,6 +156,16 @@ class BoundedChannel(HTTPChannel):
             self._head = Head(self.site.bounds.limits.header_size)
             self._begun = False
             self._after_answer()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Take a producer; one that comes while what was written has not left has to wait.
+
+        The transport says that it is full only when something is written to it: of many producers,
+        one after the other, each would write a piece.
+        """
+        super().registerProducer(producer, streaming)  # type: ignore[no-untyped-call]
+        if self._waitingForTransport:
+            producer.pauseProducing()
 
     def resumeProducing(self) -> None:
         """What was written has left."""
@@ -275,7 +287,8 @@ class BoundedChannel(HTTPChannel):
         :return: what the request is called.
         """
         id, peer = new_id(), peer_address(self.transport.getPeer())
-        _log.info(
+        _log.emit(
+            LogLevel.debug if refusal.usual else LogLevel.info,
             "{request} for {client}: refused, {status}: {why}",
             request=id,
             client="unix" if peer is None else str(peer),
@@ -323,16 +336,3 @@ def _no_room(reason: str) -> Refusal:
         return Refusal(reason, 503, "UNAVAILABLE", "too many connections", RETRY_AFTER)
     message = "too many connections from your address"
     return Refusal(reason, 429, "TOOMANYREQUESTS", message, RETRY_AFTER)
-
-
-def _limit_writes(transport: Any, seconds: float) -> None:
-    """Have the kernel end a TCP connection whose client takes nothing of what is sent.
-
-    Only the kernel sees what the client takes: a buffer that is full here says little, since it
-    gets room in big steps. UNIX sockets have no such limit: proxies of this machine are at them.
-    """
-    below = getattr(transport, "transport", transport)  # of TLS
-    handle = below.getHandle() if hasattr(below, "getHandle") else None
-    if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
-        milliseconds = max(1, round(seconds * 1000))
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

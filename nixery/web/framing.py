@@ -19,6 +19,9 @@ _MOST_HEADERS = 500
 _LONGEST_NAME = 128
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_NO_METHOD = re.compile(rb"[\x00-\x09\x0b\x0c\x0e-\x20\x7f]")
+_HANDSHAKE = 0x16
+_SSL2_LENGTH = 0x80
 
 
 @attrs.frozen
@@ -28,6 +31,7 @@ class Refusal:
     :param reason: a word for those who count refusals.
     :param code: of the registry's error document.
     :param retry_after: seconds after which it may go well.
+    :param usual: whether proper clients meet it every day: it is nothing to tell in the log.
     """
 
     reason: str
@@ -35,6 +39,7 @@ class Refusal:
     code: str
     message: str
     retry_after: int | None = None
+    usual: bool = False
 
     def to_bytes(self, id: str) -> bytes:
         """The whole answer.
@@ -60,6 +65,13 @@ def _malformed(message: str) -> Refusal:
 
 
 MALFORMED = _malformed("that is no HTTP request")
+TLS_IN_PLAIN = Refusal(
+    "tls",
+    HTTPStatus.BAD_REQUEST,
+    "UNSUPPORTED",
+    "this port speaks plain HTTP, and that was a TLS handshake: use http:// here",
+    usual=True,
+)
 TARGET_TOO_LONG = Refusal(
     "header_size",
     HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -81,6 +93,28 @@ BODY_TOO_LARGE = Refusal(
 TOO_SLOW = Refusal(
     "slow", HTTPStatus.REQUEST_TIMEOUT, "UNSUPPORTED", "the request took too long to arrive"
 )
+
+
+def opening_fault(data: bytes) -> Refusal | None:
+    """What is wrong with the bytes that a request begins with, if that is clear already.
+
+    What is no request may have no line end either, which could be waited for in vain.
+
+    :param data: at least one byte.
+    """
+    if is_tls(data):
+        return TLS_IN_PLAIN
+    return MALFORMED if _NO_METHOD.match(data) else None
+
+
+def is_tls(data: bytes) -> bool:
+    """Whether bytes are the beginning of a TLS handshake, be it in the form of SSL 2.
+
+    The first byte tells: a record's type, or the upper half of a length whose top bit is set.
+
+    :param data: at least one byte.
+    """
+    return data[0] == _HANDSHAKE or data[0] >= _SSL2_LENGTH
 
 
 class BodyTooLarge(Exception):

@@ -5,6 +5,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 
 import json
 import re
+import secrets
 from collections.abc import Coroutine
 from functools import partial
 from io import FileIO
@@ -31,12 +32,12 @@ from nixery.model.source import header_value
 from nixery.model.tags import LATEST
 from nixery.web.answers import Kind, answer, answer_error, log_fault
 from nixery.web.auth import Auth
-from nixery.web.blobs import CutShort, cut, open_file, send_file, send_stream
+from nixery.web.blobs import CutShort, cut, open_file, send_file, send_parts, send_stream
 from nixery.web.conditions import is_exactly, matches
 from nixery.web.holding import Holding, Redirected, StartOver
 from nixery.web.monitor import build_url, link_build
 from nixery.web.pulls import Pulls
-from nixery.web.ranges import Range, parse_range
+from nixery.web.ranges import Range, Selection, parse_ranges, select, whole
 from nixery.web.request import RegistryRequest, holder_of, name_of
 
 _log = Logger()
@@ -201,43 +202,48 @@ class RegistryApi:
             case Redirect(url=url, size=size):
                 if request.method == b"HEAD":
                     # A URL that is signed for GET is good for nothing else.
-                    _blob_headers(request, digest, size, None)
+                    _blob_headers(request, digest, whole(size))
                     return b""
                 return _redirect(request, url.encode("ascii"))
             case Stream(size=size, copy=copy):
-                part = _wanted(request, digest, size)
-                _blob_headers(request, digest, size, part)
+                wanted = _wanted(request, digest, size)
+                _blob_headers(request, digest, wanted)
                 if request.method != b"HEAD":
-                    sending = send_stream(request, part or Range(0, size), copy)
-                    await self._or_cut(request, digest, sending)
+                    send = partial(send_stream, request, copy)
+                    await self._or_cut(request, digest, send_parts(request, wanted, send))
                 return None
             case Value(content=content):
-                part = _wanted(request, digest, len(content))
-                _blob_headers(request, digest, len(content), part)
-                return content[part.start : part.start + part.length] if part else content
+                wanted = _wanted(request, digest, len(content))
+                _blob_headers(request, digest, wanted)
+                return wanted.body(content)
             case File():
                 await self._send(request, digest, location)
                 return None
 
     async def _send(self, request: Request, digest: Digest, location: File) -> None:
         wanted = _wanted(request, digest, location.size)
-        part = wanted or Range(0, location.size)
+        begin = wanted.parts[0].range
         try:
-            file, first = await self._open(digest, location, part)
+            file, first = await self._open(digest, location, begin)
         except BlobUnknown:
             # Someone may just have mended it.
             again = await self._storage.locate(digest)
             if not isinstance(again, File):
                 raise
             location = again
-            file, first = await self._open(digest, location, part)
+            file, first = await self._open(digest, location, begin)
         with file:
-            _blob_headers(request, digest, location.size, wanted)
+            _blob_headers(request, digest, wanted)
             if request.method == b"HEAD":
                 return
-            sending = send_file(self._reactor, request, file, location, part, first)
+            read = [first]
             del first  # whoever reads slowly would have it kept
-            await self._or_cut(request, digest, sending)
+
+            def send(part: Range) -> Coroutine[Any, Any, None]:
+                first = read.pop() if read else b""
+                return send_file(self._reactor, request, file, location, part, first)
+
+            await self._or_cut(request, digest, send_parts(request, wanted, send))
 
     def _open(
         self, digest: Digest, location: File, part: Range
@@ -275,25 +281,26 @@ def _manifest(request: Request, manifest: Manifest) -> bytes:
     return manifest.content
 
 
-def _wanted(request: Request, digest: Digest, size: int) -> Range | None:
-    """The part of a blob that is asked for, if it isn't the whole."""
+def _wanted(request: Request, digest: Digest, size: int) -> Selection:
+    """What is asked for of a blob."""
     wanted, condition = _header(request, b"range"), _header(request, b"if-range")
     if wanted and (not condition or is_exactly(condition, str(digest))):
-        return parse_range(wanted, size)
-    return None
+        ranges = parse_ranges(wanted, size)
+        if ranges:
+            return select(ranges, size, secrets.token_hex(16))
+    return whole(size)
 
 
-def _blob_headers(request: Request, digest: Digest, size: int, part: Range | None) -> None:
-    """Set the headers of a blob's answer, or of a part of it."""
+def _blob_headers(request: Request, digest: Digest, wanted: Selection) -> None:
+    """Set the headers of an answer that is a blob, or of a part of it."""
     text = str(digest)
-    if part is not None:
-        end = part.start + part.length - 1
-        request.setResponseCode(206)
-        request.setHeader(b"Content-Range", b"bytes %d-%d/%d" % (part.start, end, size))
+    request.setResponseCode(wanted.status)
+    if wanted.content_range is not None:
+        request.setHeader(b"Content-Range", wanted.content_range.encode("ascii"))
     request.setHeader(b"Docker-Content-Digest", text.encode("ascii"))
     request.setHeader(b"ETag", f'"{text}"'.encode("ascii"))
-    request.setHeader(b"Content-Type", b"application/octet-stream")
-    request.setHeader(b"Content-Length", b"%d" % (part.length if part else size))
+    request.setHeader(b"Content-Type", wanted.media_type.encode("ascii"))
+    request.setHeader(b"Content-Length", b"%d" % wanted.length)
     request.setHeader(b"Accept-Ranges", b"bytes")
 
 

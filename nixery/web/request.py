@@ -16,12 +16,14 @@ from ipaddress import (
 import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from nixery.model.access import ANONYMOUS, Who
 from nixery.model.networks import network_of
 from nixery.web.framing import MOST_BODY, BodyTooLarge
+from nixery.web.target import split_target
 
 HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -82,6 +84,16 @@ class RegistryRequest(Request):
                 return said.decode("ascii")
         return new_id()
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Take a request that has come; a target in absolute form counts for its host too.
+
+        RFC 9112 section 3.2.2 has it so. A Host header that is wrong remains to be refused.
+        """
+        authority, target = split_target(path)
+        if authority is not None and has_host(self.requestHeaders, version):
+            self.requestHeaders.setRawHeaders(b"Host", [authority])
+        super().requestReceived(command, target, version)  # type: ignore[no-untyped-call]
+
     def process(self) -> None:
         """Have the request answered, by an answer that says what it is called."""
         self.site = self.channel.site  # type: ignore[attr-defined]
@@ -140,6 +152,14 @@ class _Headers(Resource):
         return b""
 
 
+def has_host(headers: Headers, version: bytes) -> bool:
+    """Whether a request names its host as it must: once, and HTTP/1.0 not at all if it likes."""
+    hosts = headers.getRawHeaders(b"host", [])
+    if not hosts:
+        return version == b"HTTP/1.0"
+    return len(hosts) == 1 and HOST.fullmatch(hosts[0]) is not None
+
+
 def new_id() -> str:
     """What another request is called."""
     return secrets.token_hex(8)
@@ -173,7 +193,7 @@ def holder_of(request: Request) -> str:
 def origin_of(request: Request) -> str:
     """The scheme and host that the client asked, as in ``https://registry.example``."""
     scheme = b"https" if request.isSecure() else b"http"
-    host = request.getHeader(b"host") or b""
+    host = request.getHeader(b"host") or _address_asked(request)
     if _peer(request) in _trusted(request):
         scheme = _last(request, b"x-forwarded-proto", re.compile(b"https?")) or scheme
         host = _last(request, b"x-forwarded-host", HOST) or host
@@ -183,6 +203,15 @@ def origin_of(request: Request) -> str:
 def host_of(request: Request) -> str:
     """The host that the client asked, with its port if it named one."""
     return origin_of(request).partition("://")[2]
+
+
+def _address_asked(request: Request) -> bytes:
+    """Where a request came in that names no host."""
+    address = request.getHost()
+    if isinstance(address, UNIXAddress):
+        return b"localhost"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}".encode("ascii")
 
 
 def _trusted(request: Request) -> Trusted:

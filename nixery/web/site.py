@@ -29,10 +29,10 @@ from nixery.web.pages.page import prefers_html
 from nixery.web.pages.site import PagesApi
 from nixery.web.registry import IWebReactor, RegistryApi
 from nixery.web.request import (
-    HOST,
     NOBODY,
     Trusted,
     client_of,
+    has_host,
 )
 from nixery.web.tally import IMeter, NoMeter, Tally
 
@@ -172,9 +172,10 @@ def _in_registry(request: Request) -> bool:
 
 def _fault(request: Request) -> str | None:
     """What makes a request improper, if anything does."""
-    hosts = request.requestHeaders.getRawHeaders(b"host", [])
-    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
+    if not has_host(request.requestHeaders, request.clientproto):
         return "a request has one Host header with the name of a host"
+    if request.method == b"OPTIONS" and request.uri == b"*":
+        return None
     if not request.uri.startswith(b"/"):
         return "a request's target is a path"
     if len(request.uri) > _LONGEST_PATH:

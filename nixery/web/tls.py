@@ -9,16 +9,25 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
     IStreamServerEndpoint,
 )
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import (
+    BufferingTLSTransport,
+    TLSMemoryBIOFactory,
+    TLSMemoryBIOProtocol,
+)
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nixery.access.watched import FileInvalid, Watched
+from nixery.web.bounded import BoundedSite
+from nixery.web.framing import opening_fault
+from nixery.web.wrong_scheme import PlainSite
 
 _SEPARATOR = re.compile(r"(?<!\\):")
 _NOT_KEPT = ("sslmethod", "dhParameters", "extraCertChain")
@@ -123,10 +132,56 @@ class Connections:
         return SSL.Connection(self.watched.value.context, None)
 
 
+class _Sorting(BufferingTLSTransport):
+    """A connection that speaks TLS, or else plain HTTP, with a site that is for that."""
+
+    transport: Any
+    factory: "_SortingFactory"
+    _begun = False
+    _plain: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what comes; the first byte tells what is spoken."""
+        if not self._begun:
+            self._begun = True
+            if opening_fault(data) is None:
+                self._become_plain()
+        if self._plain is None:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+        else:
+            self._plain.dataReceived(data)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Tell whoever has the connection."""
+        if self._plain is None:
+            super().connectionLost(reason)
+        else:
+            self._plain.connectionLost(reason)
+
+    def _become_plain(self) -> None:
+        """End what was to be spoken over TLS, and hand the connection on."""
+        self.transport.unregisterProducer()
+        self._lostTLSConnection = True  # or else OpenSSL would say that the handshake has failed
+        super().connectionLost(Failure(ConnectionDone()))
+        peer = self.transport.getPeer()
+        self._plain = self.factory.plain.buildProtocol(peer)  # type: ignore[no-untyped-call]
+        self._plain.makeConnection(self.transport)
+
+
+class _SortingFactory(TLSMemoryBIOFactory):
+    """Makes such connections."""
+
+    protocol = _Sorting
+
+    def __init__(self, creator: Any, site: BoundedSite) -> None:
+        super().__init__(creator, False, cast(Any, site))
+        self.plain = PlainSite(site)
+
+
 @implementer(IStreamServerEndpoint)
 @attrs.frozen
 class TLSEndpoint:
-    """An endpoint at which TLS is spoken.
+    """An endpoint at which TLS is spoken; who speaks plain HTTP there is told so.
 
     :param endpoint: the one below, of whatever kind.
     """
@@ -135,7 +190,7 @@ class TLSEndpoint:
     watched: Watched[Certificate]
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen; what arrives at the factory is plain."""
-        creator: Any = Connections(self.watched)
-        wrapper = TLSMemoryBIOFactory(creator, False, cast(Any, protocolFactory))
-        return self.endpoint.listen(cast(Any, wrapper))
+        """Listen; what arrives at the factory, a :class:`BoundedSite`, is plain."""
+        site = cast(BoundedSite, protocolFactory)
+        wrapper: Any = _SortingFactory(Connections(self.watched), site)
+        return self.endpoint.listen(wrapper)

@@ -1,15 +1,19 @@
-"""Container clients: podman, and Docker with an engine of the tests' own."""
+"""Container clients: podman, and Docker and containerd with engines of the tests' own."""
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
+import psutil
+
+from tests.e2e.debian import Root
 
 START_LIMIT = 60
 
@@ -37,19 +41,33 @@ def run(argv: list[str], timeout: float = 300, **environ: str) -> Ran:
     return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
 
 
+def _command(root: Root | None, folder: Path, *argv: str) -> list[str]:
+    """The command that runs another: here, or in a root folder."""
+    return list(argv) if root is None else root.inside(folder, *argv)
+
+
 @attrs.frozen
 class Docker:
-    """A Docker client and the engine it talks to."""
+    """A Docker client and the engine it talks to.
+
+    :param root: where its programs are; none for this machine's.
+    """
 
     socket: Path
+    root: Root | None = None
+
+    @property
+    def folder(self) -> Path:
+        """What the client can read."""
+        return self.socket.parent
 
     def __call__(self, *arguments: str, timeout: float = 300) -> Ran:
         program = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
         return run(
-            [program, *arguments],
+            _command(self.root, self.folder, program, *arguments),
             timeout,
             DOCKER_HOST=f"unix://{self.socket}",
-            DOCKER_CONFIG=str(self.socket.parent),
+            DOCKER_CONFIG=str(self.folder),
         )
 
     def ok(self, *arguments: str, timeout: float = 300) -> str:
@@ -70,13 +88,18 @@ class Docker:
 
 @attrs.frozen
 class Podman:
-    """podman with a storage of its own."""
+    """podman with a storage of its own.
+
+    :param root: where the program is; none for this machine's.
+    """
 
     home: Path
+    root: Root | None = None
 
     def __call__(self, *arguments: str) -> Ran:
         places = ["--root", str(self.home / "root"), "--runroot", str(self.home / "run")]
-        return run(["podman", *places, "--storage-driver=vfs", *arguments])
+        argv = ["podman", *places, "--storage-driver=vfs", *arguments]
+        return run(_command(self.root, self.home, *argv))
 
     def ok(self, *arguments: str) -> str:
         """The output of a command that must succeed."""
@@ -86,41 +109,103 @@ class Podman:
 
 
 @contextmanager
-def podman_storage() -> Iterator[Podman]:
+def podman_storage(root: Root | None = None) -> Iterator[Podman]:
     """A podman storage for a while; podman refuses long paths."""
     home = Path(tempfile.mkdtemp(prefix="nixery-podman-"))
     try:
-        yield Podman(home)
+        yield Podman(home, root)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
-def engine() -> Iterator[Docker]:
-    """Run a Docker engine without networks for containers; needs root."""
+def engine(root: Root | None = None, **features: bool) -> Iterator[Docker]:
+    """Run a Docker engine without networks for containers; needs root.
+
+    :param root: where its programs are; none for this machine's.
+    :param features: what is set in its configuration.
+    """
     # UNIX sockets' paths are short, pytest's folders are not.
     home = Path(tempfile.mkdtemp(prefix="nixery-docker-"))
-    socket = home / "docker.sock"
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin") or "dockerd",
-                *("--bridge=none", "--iptables=false", "--ip6tables=false"),
-                *("--data-root", str(home / "data"), "--exec-root", str(home / "exec")),
-                *("-H", f"unix://{socket}", "--pidfile", str(home / "pid")),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    docker = Docker(socket)
+    docker = Docker(home / "docker.sock", root)
+    names = {name.replace("_", "-"): on for name, on in features.items()}
+    (home / "daemon.json").write_text(json.dumps({"features": names}))
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    program = (None if root else shutil.which("dockerd", path=path)) or "dockerd"
+    argv = [
+        *(program, "--config-file", str(home / "daemon.json")),
+        *("--bridge=none", "--iptables=false", "--ip6tables=false"),
+        *("--data-root", str(home / "data"), "--exec-root", str(home / "exec")),
+        *("-H", f"unix://{docker.socket}", "--pidfile", str(home / "pid")),
+    ]
     try:
-        deadline = time.monotonic() + START_LIMIT
-        while docker("version").code != 0:
-            assert process.poll() is None, (home / "log").read_text()
-            assert time.monotonic() < deadline, (home / "log").read_text()
-            time.sleep(0.2)
-        yield docker
+        with _background(root, home, *argv) as check:
+            while docker("version").code != 0:
+                check()
+            yield docker
     finally:
-        process.terminate()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _background(root: Root | None, home: Path, *argv: str) -> Iterator[Callable[[], None]]:
+    """Run a program until the block ends.
+
+    :return: to be called, again and again, until it is up; fails if it ends or takes too long.
+    """
+    log = home / "log"
+    with log.open("wb") as file:
+        command = _command(root, home, *argv)
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + START_LIMIT
+
+    def check() -> None:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+    try:
+        yield check
+    finally:
+        if process.poll() is None:
+            # In a root, the process is unshare, which ends when the program does.
+            ended = psutil.Process(process.pid)
+            for each in ended.children() if root is not None else [ended]:
+                each.terminate()
         process.wait(timeout=60)
+
+
+@attrs.frozen
+class Containerd:
+    """A containerd, and its client ctr.
+
+    :param root: where its programs are.
+    """
+
+    home: Path
+    root: Root
+
+    def __call__(self, *arguments: str) -> Ran:
+        argv = ["ctr", "--address", str(self.home / "sock"), *arguments]
+        return run(_command(self.root, self.home, *argv))
+
+    def ok(self, *arguments: str) -> str:
+        """The output of a command that must succeed."""
+        ran = self(*arguments)
+        assert ran.code == 0, f"ctr {' '.join(arguments)}: {ran.output}"
+        return ran.output
+
+
+@contextmanager
+def containerd(root: Root) -> Iterator[Containerd]:
+    """Run a containerd."""
+    home = Path(tempfile.mkdtemp(prefix="nixery-containerd-"))
+    ctr = Containerd(home, root)
+    argv = ["containerd", "--root", f"{home}/root", "--state", f"{home}/state"]
+    try:
+        with _background(root, home, *argv, "--address", f"{home}/sock") as check:
+            while ctr("version").code != 0:
+                check()
+            yield ctr
+    finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -130,7 +130,16 @@ HEADS = {
     "bell in a header": GET + b"X: \x07\r\n\r\n",
     "delete in a header": GET + b"X: \x7f\r\n\r\n",
     "bytes in a name": GET + b"X\xff: y\r\n\r\n",
-    "absolute form": b"GET http://x/v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "absolute form without Host": b"GET http://x/v2/ HTTP/1.1\r\n\r\n",
+    "absolute form, wrong Host": b"GET http://x/v2/ HTTP/1.1\r\nHost: x/y\r\n\r\n",
+    "absolute form, two Hosts": b"GET http://x/v2/ HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+    "absolute form without a host": b"GET http:///v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "userinfo": b"GET http://user:word@x/v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "another scheme": b"GET ftp://x/v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "scheme without slashes": b"GET http:/v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "asterisk": b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+    "two Hosts in HTTP/1.0": b"GET /v2/ HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n",
+    "path as Host in HTTP/1.0": b"GET /v2/ HTTP/1.0\r\nHost: x/y\r\n\r\n",
     "authority form": b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
 }
 TARGETS = [
@@ -286,6 +295,60 @@ async def test_http_1_0() -> None:
         assert statuses(received) == [200]
         assert b"Transfer-Encoding" not in received
         assert len(server.builder.asked) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_http_1_0_without_host() -> None:
+    """HTTP/1.0 knows of no Host; what asks for the connection to be kept is served, and closed."""
+    async with serving() as server:
+        for headers in (b"", b"Connection: keep-alive\r\n"):
+            request = b"GET /v2/ HTTP/1.0\r\n" + headers + b"\r\n"
+            assert statuses(await server.send(request + SMUGGLED)) == [200]
+        request = b"GET /v2/known/manifests/latest HTTP/1.0\r\n\r\n"
+        assert statuses(await server.send(request)) == [200]
+        assert len(server.builder.asked) == 1
+
+
+ABSOLUTE = {
+    "http://x/v2/": 200,
+    "HTTPS://X:443/v2/": 200,
+    "http://[::1]:80/v2/": 200,
+    "http://other.example/v2/": 200,
+    "http://x": 200,
+    "http://x?name=hello": 200,
+    "http://x/nothing": 404,
+    "http://x//v2/": 404,
+    "http://x/http://x/v2/": 404,
+    "//x/v2/": 404,
+    "//v2/": 404,
+}
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("target", "status"), ABSOLUTE.items(), ids=ABSOLUTE)
+async def test_absolute_form(target: str, status: int) -> None:
+    """A target in absolute form is served like its path, whatever its authority."""
+    async with serving() as server:
+        assert statuses(await server.send(closing(target))) == [status]
+
+
+@pytest_twisted.ensureDeferred
+async def test_redirects_of_absolute_form() -> None:
+    """Who is redirected to itself gets a path, whatever the form of its target."""
+    async with serving(hold=0.01) as server:
+        server.builder.gate = Deferred()
+        received = await server.send(closing("http://other/v2/known/manifests/latest?ns=x"))
+        assert statuses(received) == [307]
+        assert b"\r\nLocation: /v2/known/manifests/latest?ns=x&nixery-hop=1\r\n" in received
+
+
+@pytest_twisted.ensureDeferred
+async def test_asterisk_form() -> None:
+    """A question about the server is none that is answered, and the answer says which are."""
+    async with serving() as server:
+        received = await server.send(b"OPTIONS" + closing("*").removeprefix(b"GET"))
+        assert statuses(received) == [405]
+        assert b"\r\nAllow: GET, HEAD\r\n" in received
 
 
 @pytest_twisted.ensureDeferred

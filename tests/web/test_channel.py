@@ -27,8 +27,9 @@ from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import TLSEndpoint, watch_pair
 from tests.builds.histories import begin, open_history
 from tests.web.certificates import make_pair
-from tests.web.connected import HELD, LIMITS, VERSION, Connected
+from tests.web.connected import HELD, LIMITS, VERSION, Connected, until
 from tests.web.server import MANIFEST, FakeBuilder, Locating, Server, as_it_is, reactor, serving
+from tests.web.test_bad_input import statuses
 
 
 def test_silent_connection() -> None:
@@ -191,6 +192,56 @@ def test_crumbs_behind_a_request() -> None:
     assert connected.statuses == [200] * 21
 
 
+HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(range(256))
+SSL2_HELLO = bytes.fromhex("802e0100020015000000100100800200800300800400800500800600")
+OPENINGS = {
+    "TLS": (HELLO, "tls"),
+    "the first byte of TLS": (HELLO[:1], "tls"),
+    "TLS with a line end": (HELLO + b"\r\n\r\n", "tls"),
+    "SSL 2": (SSL2_HELLO, "tls"),
+    "the first byte of SSL 2": (SSL2_HELLO[:1], "tls"),
+    "NUL": (b"\x00", "malformed"),
+    "space": (b" GET", "malformed"),
+    "escape": (b"\x1b", "malformed"),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), OPENINGS.values(), ids=OPENINGS)
+def test_what_is_no_http_is_refused_at_once(data: bytes, reason: str) -> None:
+    """What can't become a request is refused with its first byte, in plain HTTP: clients that
+    try TLS first fall back to plain HTTP by that."""
+    connected = Connected()
+    connected.send(data)
+    received = connected.transport.value()
+    assert received.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\nConnection: close\r\n" in received
+    assert (b"use http://" in received) == (reason == "tls")
+    assert connected.transport.half_closed
+    assert connected.site.bounds.refused == {reason: 1}
+    connected.send(HELLO)
+    connected.clock.advance(LINGER)
+    assert not connected.transport.connected
+    assert connected.transport.value() == received
+    assert connected.timers == 0
+
+
+@pytest.mark.parametrize("begin", [b"\r\n", b"G", b"g", b"!", b"~"])
+def test_what_may_become_a_request_is_waited_for(begin: bytes) -> None:
+    """A byte that a request may begin with, or an empty line before it, is no fault yet."""
+    connected = Connected()
+    connected.send(begin)
+    assert connected.transport.value() == b""
+    assert not connected.transport.half_closed
+
+
+def test_tls_after_a_request() -> None:
+    """A handshake that comes behind a request is refused like one at the beginning."""
+    connected = Connected()
+    connected.send(VERSION)
+    connected.send(HELLO)
+    assert connected.statuses == [200, 400]
+
+
 def test_bodies_are_not_kept() -> None:
     """Of a body, nothing stays in memory or goes to disk."""
     connected = Connected()
@@ -237,15 +288,6 @@ def read_all(connection: socket.socket) -> bytes:
     except ConnectionError:
         pass
     return bytes(received)
-
-
-async def until(condition: Any) -> None:
-    """Wait until something holds."""
-    for _ in range(3000):
-        if condition():
-            return
-        await deferLater(reactor, 0.01, lambda: None)
-    raise AssertionError("that never came")
 
 
 @pytest_twisted.ensureDeferred
@@ -475,7 +517,8 @@ async def test_tls_clients_that_stay(tmp_path: Path, header: bytes, status: int)
 
 @pytest_twisted.ensureDeferred
 async def test_unix_sockets(tmp_path: Path) -> None:
-    """Over a UNIX socket, nobody's connections and requests are counted as one client's."""
+    """Over a UNIX socket, nobody's connections and requests are counted as one client's; a TLS
+    handshake is answered."""
     limits = HttpLimits(client_connections=1, client_requests=1)
     builder = FakeBuilder(gate=Deferred())
     pages = PagesApi(reactor, builder, None, False)
@@ -489,6 +532,10 @@ async def test_unix_sockets(tmp_path: Path) -> None:
                 made.connect(path)
                 made.sendall(HELD)
             await until(lambda: site.bounds.requests.running == 3)
+            greeting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            greeting.connect(path)
+            greeting.sendall(HELLO)
+            assert statuses(await deferToThread(read_all, greeting)) == [400]
         await until(lambda: site.bounds.connections.open == 0)
     finally:
         await maybeDeferred(port.stopListening)

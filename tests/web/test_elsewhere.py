@@ -19,6 +19,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
 from tests.gcs.faults import Faults
 from tests.storage.gcs_place import HASTY, OPTIONS, SETTINGS, GcsPlace, gcs_place
+from tests.web.multipart import read_parts
 from tests.web.server import Collector, Locating, Server, reactor, serving
 
 CONTENT = bytes(range(256)) * 40_000
@@ -62,6 +63,11 @@ async def test_whole_and_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         answer = await server.ask(PATH, headers={"Range": "bytes=5-100004"})
         assert (answer.status, answer.body) == (206, CONTENT[5:100_005])
         assert answer.headers["content-range"] == f"bytes 5-100004/{len(CONTENT)}"
+        several = [(0, 1), (9, 3_000_009), (4_000_000, len(CONTENT))]
+        header = ",".join(f"{start}-{end - 1}" for start, end in several)
+        answer = await server.ask(PATH, headers={"Range": f"bytes={header}"})
+        parts = read_parts(answer.headers["content-type"], answer.body)
+        assert parts == [(s, e, len(CONTENT), CONTENT[s:e]) for s, e in several]
         before = place.server.count("object.media")
         answer = await server.ask(PATH, "HEAD")
         assert (answer.status, answer.headers["content-length"]) == (200, str(len(CONTENT)))

@@ -61,6 +61,30 @@ async def test_metrics_in_whatever_form(accept: str) -> None:
         assert answer.headers["x-request-id"]
 
 
+PROBES = {
+    "HTTP/1.0 without Host": b"GET /healthz HTTP/1.0\r\n\r\n",
+    "HTTP/1.0 with keep-alive": b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "absolute form": b"GET http://x/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+@pytest_twisted.ensureDeferred
+async def test_probes(probe: bytes) -> None:
+    """Load balancers that ask in HTTP/1.0, or in absolute form, learn how the daemon is."""
+    async with watched() as server:
+        assert statuses(await server.send(probe)) == [200]
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls() -> None:
+    """A TLS handshake is answered here too."""
+    async with watched() as server:
+        answer = await server.send(b"\x16\x03\x01")
+        assert statuses(answer) == [400]
+        assert b"use http://" in answer
+
+
 @pytest_twisted.ensureDeferred
 async def test_bodies_are_refused() -> None:
     """Nobody can fill a disk by sending something to those who watch."""

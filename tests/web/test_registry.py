@@ -9,11 +9,12 @@ import psutil
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
-from nixery.interfaces import File, Location, Redirect
+from nixery.interfaces import File, Location, Redirect, Stream, Value
 from nixery.model import errors
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError
@@ -21,6 +22,7 @@ from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from nixery.web.answers import TABLE
 from nixery.web.blobs import PIECE
 from tests.builds.histories import open_history
+from tests.web.multipart import read_parts
 from tests.web.server import MANIFEST, Collector, Locating, Server, as_it_is, reactor, serving
 
 DIGEST = str(MANIFEST.digest)
@@ -167,7 +169,7 @@ async def test_read_only(method: str, path: str) -> None:
         b"GET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a b<c>\r\nConnection: close\r\n\r\n",
-        b"GET http://elsewhere/v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET ftp://elsewhere/v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     ],
 )
 async def test_improper_requests(head: bytes) -> None:
@@ -177,10 +179,11 @@ async def test_improper_requests(head: bytes) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_tls_handshakes_are_hung_up_on() -> None:
-    """A client that tries TLS on the plain port learns at once that there is none."""
+async def test_tls_handshakes_are_answered() -> None:
+    """A client that tries TLS on the plain port is told at once that there is none."""
     async with serving() as server:
-        assert await server.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") == b""
+        answer = await server.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
 @pytest_twisted.ensureDeferred
@@ -250,13 +253,49 @@ async def test_unsatisfiable_ranges(file: File) -> None:
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
-    "wanted", ["lines=1-2", "bytes=", "bytes=a-b", "bytes=0-1,3-4", ",".join(["bytes=0-"] * 1000)]
+    "wanted",
+    ["lines=1-2", "bytes=", "bytes=a-b", "bytes=0-1,x", "bytes=" + ",".join(["bytes=0-"] * 1000)],
 )
 async def test_ranges_that_are_ignored(file: File, wanted: str) -> None:
-    """Another unit, no range, and several ranges give the whole, once."""
+    """Another unit, no range, and too many ranges give the whole, once."""
     async with serving(storage=Locating(location=file)) as server:
         status, body, _ = await get_blob(server, Range=wanted)
         assert (status, len(body)) == (200, file.size)
+
+
+SEVERAL = f"bytes={PIECE}-{3 * PIECE}, 0-0, {PIECE + 5}-{PIECE + 9}, 5-1,-7"
+RANGES = [(0, 1), (PIECE, 2 * PIECE + 1), (12 * PIECE, 7)]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kind", ["file", "stream", "value"])
+async def test_several_ranges(file: File, kind: str) -> None:
+    """Several ranges are sent as parts of one answer, each byte once, wherever the blob is."""
+    content = Path(file.path).read_bytes()
+
+    async def copy(start: int, length: int, consumer: IConsumer) -> None:
+        consumer.write(content[start : start + length])
+
+    locations: dict[str, Location] = {
+        "file": file,
+        "stream": Stream(file.size, copy),
+        "value": Value(content),
+    }
+    async with serving(storage=Locating(location=locations[kind])) as server:
+        status, body, headers = await get_blob(server, Range=SEVERAL)
+        assert (status, len(body)) == (206, int(headers["content-length"]))
+        assert "content-range" not in headers
+        assert headers["docker-content-digest"] == DIGEST
+        parts = read_parts(headers["content-type"], body)
+        expected = [(at, at + n, file.size, content[at : at + n]) for at, n in RANGES]
+        assert parts == expected
+        answer = await server.ask(f"/v2/hello/blobs/{DIGEST}", "HEAD", {"Range": SEVERAL})
+        assert (answer.status, answer.headers["content-length"]) == (206, str(len(body)))
+        status, body, headers = await get_blob(server, Range="bytes=0-5,3-9")
+        assert (status, body) == (206, content[:10])
+        assert headers["content-range"] == f"bytes 0-9/{file.size}"
+        for missing in (f"bytes={file.size}-,-0", "bytes=5-1,-0"):
+            assert (await get_blob(server, Range=missing))[0] == 416
 
 
 @pytest_twisted.ensureDeferred
@@ -311,17 +350,21 @@ async def _read_a_little(server: Server, request: bytes) -> None:
 
 
 SLOW_CLIENTS = 4
+PIECES = ",".join(f"{at}-{at + PIECE - 1}" for at in range(0, 128 * PIECE, 2 * PIECE))
 
 
 @pytest_twisted.ensureDeferred
-async def test_slow_clients_cost_little_memory(tmp_path: Path) -> None:
-    """Clients that ask for a large blob and do not read it cost some pieces of it, not all."""
+@pytest.mark.parametrize("wanted", ["0-", PIECES], ids=["one range", "many ranges"])
+async def test_slow_clients_cost_little_memory(tmp_path: Path, wanted: str) -> None:
+    """Clients that ask for a large blob, or many pieces of it, and do not read cost some pieces
+    of it, not all."""
     path = tmp_path / "large"
     path.touch()
     os.truncate(path, 400_000_000)
     async with serving(storage=Locating(location=as_it_is(path))) as server:
         before = psutil.Process().memory_info().rss
-        request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        head = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\nRange: bytes={wanted}\r\n\r\n"
+        request = head.encode("ascii")
         clients = [await server.connect(Idler()) for _ in range(SLOW_CLIENTS)]
         for client in clients:
             client.transport.write(request)  # type: ignore[union-attr]

@@ -1,6 +1,7 @@
 """Whom a request comes from, behind proxies and not."""
 
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,22 @@ def test_origin() -> None:
     assert origin_of(request()) == "http://asked:8080"
     chained = request(x_forwarded_proto="http, https", x_forwarded_host=["a", "b"])
     assert origin_of(chained) == "https://b"
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        (IPv4Address("TCP", "192.0.2.7", 8080), "http://192.0.2.7:8080"),
+        (IPv6Address("TCP", "2001:db8::7", 80), "http://[2001:db8::7]:80"),
+        (UNIXAddress("/run/socket"), "http://localhost"),
+    ],
+)
+def test_origin_without_host(address: Any, origin: str) -> None:
+    """Who names no host, as in HTTP/1.0, is told the address at which the request came in."""
+    made = request()
+    made.requestHeaders.removeHeader("host")
+    made.getHost = lambda: address  # type: ignore[method-assign]
+    assert origin_of(made) == origin
 
 
 @pytest.mark.parametrize("said", ['a"b', "a/b", "a b", "a\x00", "", "a@b", "é"])

@@ -13,13 +13,14 @@ import pytest
 import pytest_twisted
 from cryptography import x509
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.threads import deferToThread
 
 from nixery.access.watched import FileInvalid, Watched
+from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
 from nixery.web.pages.site import PagesApi
-from nixery.web.site import make_site
+from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import (
     Certificate,
     Pair,
@@ -28,8 +29,10 @@ from nixery.web.tls import (
     split_endpoint,
     watch_pair,
 )
+from nixery.web.wrong_scheme import SENTENCE
 from tests.web.certificates import make_pair
-from tests.web.server import FakeBuilder, reactor
+from tests.web.connected import until
+from tests.web.server import LIMITS, Collector, FakeBuilder, reactor
 
 
 @attrs.frozen
@@ -38,6 +41,15 @@ class Place:
 
     port: int
     watched: Watched[Certificate]
+    site: QuietSite
+
+    async def say(self, data: bytes) -> bytes:
+        """What comes, without TLS, until the connection is closed."""
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", self.port)
+        collector = await connectProtocol(endpoint, Collector())
+        collector.transport.write(data)
+        received: bytes = await collector.closed
+        return received
 
     async def ask(self, **limits: ssl.TLSVersion) -> tuple[str, bytes]:
         """The name in the certificate that is shown, and the answer's first bytes."""
@@ -61,16 +73,16 @@ class Place:
 
 
 @asynccontextmanager
-async def serving(pair: Pair) -> AsyncIterator[Place]:
+async def serving(pair: Pair, limits: HttpLimits = LIMITS) -> AsyncIterator[Place]:
     """Serve over TLS for the length of a block."""
     watched = watch_pair(pair)
     builder = FakeBuilder()
     pages = PagesApi(reactor, builder, None, False)
-    site = make_site(reactor, builder, MemoryStorage(), 25, pages)
+    site = make_site(reactor, builder, MemoryStorage(), 25, pages, limits=limits)
     below = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await TLSEndpoint(below, watched).listen(site)
     try:
-        yield Place(port.getHost().port, watched)  # type: ignore[attr-defined]
+        yield Place(port.getHost().port, watched, site)  # type: ignore[attr-defined]
     finally:
         await maybeDeferred(port.stopListening)
 
@@ -98,6 +110,68 @@ async def test_versions(tmp_path: Path) -> None:
         old = ssl.TLSVersion.TLSv1_1
         with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
             await place.ask(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=old)
+
+
+PLAIN = {
+    "a request": b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "two requests": 2 * b"GET /v2/known/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no host": b"GET /v2/ HTTP/1.0\r\n\r\n",
+    "a body": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
+    "docker without a host": b"GET /v2/ HTTP/1.0\r\nUser-Agent: docker/1\r\n\r\n",
+    "docker and another host": b"GET /v2/ HTTP/1.1\r\nHost: x/y\r\nUser-Agent: docker/1\r\n\r\n",
+    "docker writes": b"PUT /v2/ HTTP/1.1\r\nHost: x\r\nUser-Agent: docker/1\r\n\r\n",
+    "docker in absolute form": b"GET http:// HTTP/1.1\r\nHost: x\r\nUser-Agent: docker/1\r\n\r\n",
+}
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("data", PLAIN.values(), ids=PLAIN)
+async def test_plain_http(tmp_path: Path, data: bytes) -> None:
+    """Who speaks plain HTTP where TLS is spoken is told so, and gets nothing else."""
+    async with serving(make_pair(tmp_path)) as place:
+        received = await place.say(data)
+        assert received.startswith(b"HTTP/1.")
+        assert received[8:13] == b" 400 "
+        assert received.count(b"HTTP/1.") == 1
+        assert received.endswith(b'"message": "' + SENTENCE.encode() + _REST)
+        assert b"\r\nConnection: close\r\n" in received
+        await until(lambda: place.site.bounds.connections.open == 0)
+        assert place.site.bounds.refused == {"plain": 1}
+        assert await place.ask() == ("CN=localhost", b"HTTP/1.1 200 OK")
+
+
+_REST = b'", "detail": null}]}'
+
+
+@pytest_twisted.ensureDeferred
+async def test_plain_docker(tmp_path: Path) -> None:
+    """Docker, which tries in plain HTTP again what was refused over TLS, is sent back."""
+    request = b"GET /v2/?a=b HTTP/1.1\r\nHost: x:1\r\nUser-Agent: docker/26.1.5 go/1\r\n\r\n"
+    async with serving(make_pair(tmp_path)) as place:
+        received = await place.say(request)
+        assert received.startswith(b"HTTP/1.1 307 ")
+        assert b"\r\nLocation: https://x:1/v2/?a=b\r\n" in received
+        assert b"\r\nConnection: close\r\n" in received
+
+
+@pytest_twisted.ensureDeferred
+async def test_plain_and_slow(tmp_path: Path) -> None:
+    """Plain HTTP has the limits of other connections: in time, in size and in number."""
+    limits = HttpLimits(header_seconds=1, client_connections=1)
+    async with serving(make_pair(tmp_path), limits) as place:
+        assert b" 408 " in (await place.say(b"GET /v2/ HTTP"))[:13]
+        assert b" 414 " in (await place.say(b"x" * 100_000))[:13]
+        await until(lambda: place.site.bounds.connections.open == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_noise(tmp_path: Path) -> None:
+    """What is neither TLS nor plain HTTP is hung up on."""
+    async with serving(make_pair(tmp_path)) as place:
+        assert await place.say(b"\x00\x01\x02\x03\x04\x05") in (b"", _PROTOCOL_ALERT)
+
+
+_PROTOCOL_ALERT = bytes.fromhex("15030100020246")
 
 
 def test_expiry(tmp_path: Path) -> None:

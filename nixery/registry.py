@@ -95,7 +95,8 @@ class Registry:
         limit = settings.nix_timeout
         self._nix = Nix(reactor, commands, self._sources, expressions, state, limit, kept)
         self._storage = make_storage(reactor, self._agent, settings, environ)
-        self._packers = Packers(reactor, reactor, settings.packers)
+        reports = os.path.join(state, "reports")
+        self._packers = Packers(reactor, reactor, settings.packers, reports=reports)
         folders = {"state": state, "nix": store or "/nix/store"}
         if settings.bucket is None:
             folders["storage"] = settings.storage_path

@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 import nixery
 from nixery.access.files import make_access
@@ -25,6 +27,7 @@ from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
 from nixery.nix.store import find_expressions, find_store
+from nixery.ownership import claim
 from nixery.packing.workers import Packers
 from nixery.parts import (
     child_environment,
@@ -64,6 +67,8 @@ class Registry:
     :ivar site: what is served to clients.
     :ivar operations: what is served to machines that watch, at an endpoint of its own.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -169,13 +174,28 @@ class Registry:
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
         self._watch.start()
+        await self._claim_folders()
         await self._storage.start()
-        self._git.start()
         await self._history.start()
+        if self._history.alone:  # what is unfinished may be another daemon's
+            self._git.start()
         self._nix.start()
         self._collector.start()
         await self._load_popularity()
         self._watchers.start()
+
+    async def _claim_folders(self) -> None:
+        """Mark the folders that this daemon writes to as its own.
+
+        :raises NotOurs: if one of them is somebody else's.
+        """
+        pool, known = self._reactor.getThreadPool(), self._settings.paths
+        for path in self._settings.folders.values():
+            fault = await deferToThreadPool(self._reactor, pool, claim, path, known)
+            if fault is not None:
+                self._log.warn(
+                    "{path} can't be marked as Nixery's: {error}", path=path, error=fault
+                )
 
     async def reload(self) -> None:
         """Read again what operators may have changed: users, rules, certificates, popularity."""

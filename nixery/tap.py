@@ -18,6 +18,8 @@ from nixery.access.watched import FileInvalid
 from nixery.descriptors import make_room
 from nixery.model.source import Folder, Source
 from nixery.nix.store import find_store
+from nixery.ownership import NotOurs
+from nixery.ownership import check as check_folder
 from nixery.parts import (
     make_agent,
     make_storage,
@@ -69,6 +71,7 @@ class Options(UsageOptions):
             faults = invalid.faults + faults
         else:
             faults += endpoint_faults(self.settings) + file_faults(self.settings)
+            faults += folder_faults(self.settings)
         if faults:
             _give_up(faults)
         if self["check"]:
@@ -126,6 +129,17 @@ def file_faults(settings: Settings) -> list[str]:
             watch_pair(Pair(*settings.tls))
         except FileInvalid as fault:
             faults.append(f"{settings.tls[0]}, {settings.tls[1]}: {fault}")
+    return faults
+
+
+def folder_faults(settings: Settings) -> list[str]:
+    """A sentence for each folder that would be written to and is somebody else's."""
+    faults: list[str] = []
+    for name, path in settings.folders.items():
+        try:
+            check_folder(path, settings.paths)
+        except (NotOurs, OSError) as fault:
+            faults.append(f"{path} can't be the {name} folder: {fault}")
     return faults
 
 

@@ -16,6 +16,7 @@ FLOORS: dict[str, set[str]] = {
     "model": set(),
     "interfaces": {"model"},
     "coalesce": {"model"},
+    "ownership": set(),
     "nix": {"model", "interfaces", "coalesce"},
     "packing": {"model", "interfaces"},
     "storage": {"model", "interfaces", "coalesce"},
@@ -34,11 +35,11 @@ FLOORS: dict[str, set[str]] = {
     "watchers": {"interfaces", "builds", "nix", "packing", "storage", "watching", "web"},
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("watchers", "settings", "parts", "service", ""),
+        *("watchers", "settings", "parts", "service", "ownership", ""),
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),
-        *("registry", "watching", "systemd", "descriptors"),
+        *("registry", "watching", "systemd", "descriptors", "ownership"),
     },
     "popcount": {"model", "nix", "settings", "parts", ""},
 }

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 from nixery.model.source import hide_credentials
 from nixery.nix.faults import full_store, state_faults
@@ -17,7 +18,7 @@ from nixery.nix.process import Ended, Processes
 from nixery.nix.repositories import (
     NEW,
     OLD,
-    drop_old,
+    drop_left,
     drop_unfinished,
     make_room,
     move,
@@ -59,6 +60,8 @@ class CommitUnknown(Exception):
 class Git:
     """Runs git, with bare repositories of its own in a folder."""
 
+    _log = Logger()
+
     def __init__(self, reactor: IReactorThreads, processes: Processes, folder: str) -> None:
         """
         :param folder: made when it is needed.
@@ -70,9 +73,16 @@ class Git:
         self._locks: dict[str, DeferredLock] = {}
 
     def start(self) -> None:
-        """Drop what an earlier process left unfinished."""
-        remove_all(os.path.join(self._folder, "tmp"))
-        drop_old(self._folder)
+        """Drop what an earlier process left unfinished, and log it. Not while another process has
+        the folder."""
+        if gone := drop_left(self._folder):
+            self._log.info(
+                "removed from {folder} {count} checkouts that were not finished, or repositories "
+                "that were damaged: {names}",
+                count=len(gone),
+                folder=self._folder,
+                names=" ".join(gone[:10]),
+            )
 
     async def ls_remote(self, url: str, *names: str, branches: bool = False) -> dict[str, str]:
         """What a remote's full names of revisions stand for.

@@ -24,6 +24,7 @@ from nixery.model.source import (
 from nixery.nix.commands import Commands
 from nixery.nix.faults import state_faults
 from nixery.nix.git import CommitUnknown, Git, GitFailed
+from nixery.nix.roots import is_roots, remove_roots
 
 KEPT = 20
 """Revisions that the garbage collector may not have: those that were used last."""
@@ -117,14 +118,14 @@ class Sources:
     def _make_room(self, name: str) -> None:
         """Have an empty folder for a revision's roots, and no more others than are kept."""
         os.makedirs(self._folder, exist_ok=True)
-        others = [entry for entry in os.scandir(self._folder) if entry.name != name]
+        folders = (entry for entry in os.scandir(self._folder) if is_roots(entry.name))
+        others = [entry for entry in folders if entry.name != name]
         others.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
         for entry in others[KEPT - 1 :]:
-            _delete_links(entry.path)
+            remove_roots(entry.path)
         root = os.path.join(self._folder, name)
-        with suppress(FileNotFoundError):
-            _delete_links(root)
-        os.mkdir(root)
+        remove_roots(root)
+        os.makedirs(root, exist_ok=True)
 
 
 def _unavailable(source: Source, reason: str) -> SourceUnavailable:
@@ -135,9 +136,3 @@ def _touch(folder: str) -> None:
     """Mark a folder as used just now; the kernel's own marks are too coarse to tell two apart."""
     now = time.time_ns()
     os.utime(folder, ns=(now, now))
-
-
-def _delete_links(folder: str) -> None:
-    for entry in os.scandir(folder):
-        os.unlink(entry.path)
-    os.rmdir(folder)

@@ -199,6 +199,17 @@ class FilesystemStorage:
     # --- what runs in threads -------------------------------------------------------------
 
     def _prepare(self) -> None:
+        try:
+            self._make_folders()
+        except StorageUnavailable as fault:
+            # What is stored can be served all the same, from a disk that can only be read.
+            if not os.access(self._path("layers"), os.R_OK | os.X_OK, effective_ids=True):
+                raise
+            self._log.error("what is stored is served, nothing new: {fault}", fault=fault.reason)
+        else:
+            self._clear()
+
+    def _make_folders(self) -> None:
         for name in _FOLDERS:
             make_usable(self._path(name))
         device = os.stat(self._path("staging")).st_dev
@@ -208,8 +219,15 @@ class FilesystemStorage:
                     f"{self._path(name)} and {self._path('staging')} are on two file systems"
                 )
         sync_folder(self._folder)
+
+    def _clear(self) -> None:
         self._staging.clear()
-        clear_leases(self._path("leases"))
+        if gone := clear_leases(self._path("leases")):
+            self._log.info(
+                "removed from {folder} the leases of {count} builds that were not finished",
+                folder=self._path("leases"),
+                count=len(gone),
+            )
         try:
             self._staging.name()
         except OSError as error:

@@ -191,7 +191,5 @@ def make_usable(folder: str) -> None:
         os.makedirs(folder, mode=0o755, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise StorageUnavailable(f"{folder} is no folder") from error
-    except OSError as error:
-        raise StorageUnavailable(f"{folder} can't be made: {error.strerror}") from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         raise StorageUnavailable(f"{folder} can't be written to")

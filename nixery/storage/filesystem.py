@@ -199,15 +199,20 @@ class FilesystemStorage:
     # --- what runs in threads -------------------------------------------------------------
 
     def _prepare(self) -> None:
-        try:
-            self._make_folders()
-        except StorageUnavailable as fault:
-            # What is stored can be served all the same, from a disk that can only be read.
-            if not os.access(self._path("layers"), os.R_OK | os.X_OK, effective_ids=True):
-                raise
-            self._log.error("what is stored is served, nothing new: {fault}", fault=fault.reason)
-        else:
-            self._clear()
+        if self._is_read_only():
+            self._log.error(
+                "{folder} is mounted read-only: what is stored is served, nothing new is made",
+                folder=self._folder,
+            )
+            return
+        self._make_folders()
+        self._clear()
+
+    def _is_read_only(self) -> bool:
+        """Whether blobs can be read and nothing can be written. A lack of permission is another
+        thing: a fault of whoever set it up."""
+        layers = self._path("layers")
+        return os.path.isdir(layers) and bool(os.statvfs(layers).f_flag & os.ST_RDONLY)
 
     def _make_folders(self) -> None:
         for name in _FOLDERS:

@@ -166,8 +166,8 @@ def _sample() -> bytes:
 
 
 def threads_here() -> int:
-    """How many threads compress: one for each processor, up to three, to stay small in memory."""
-    return min(3, len(os.sched_getaffinity(0)))
+    """How many threads compress: one for each processor, up to four, to stay small in memory."""
+    return min(4, len(os.sched_getaffinity(0)))
 
 
 class Packed(NamedTuple):

@@ -45,6 +45,7 @@ _LAYOUT: dict[str, str] = {
     "nix": _ANYTHING,
     "cache": _ANYTHING,
     "packages": _ANYTHING,
+    "programs": _ANYTHING,
 }
 """Our folders by name, and the form of the names in them."""
 _FILES = re.compile(r"scrubbed|popularity\.json(\.new)?|twistd\.(log(\.[0-9]+)?|pid)")

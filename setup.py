@@ -56,6 +56,7 @@ setup(
         "attrs>=23.1",
         "bcrypt>=4.0",
         "cryptography>=42",
+        "deflate>=0.9",
         "google-auth>=2.29",
         "google-cloud-storage>=2.18",
         "google-crc32c>=1.5",

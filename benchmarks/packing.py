@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from nixery.packing.workers import packer_environment
+
 ROUNDS = 3
 DEFAULT_TREES = ["/usr/lib/python3", "/usr/bin"]
 
@@ -49,13 +51,12 @@ class Worker:
     """A packing process that stays from one run to the next."""
 
     def __init__(self) -> None:
-        root = str(Path(__file__).parents[1])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "nixery.packing.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": root},
+            env=packer_environment(),
         )
         self.uncompressed = 0
 

@@ -7,6 +7,8 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 from nixery.access.files import make_access
 from nixery.access.watched import Watch, Watched
@@ -25,6 +27,7 @@ from nixery.nix.keeping import KeptRoots
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
+from nixery.ownership import claim
 from nixery.packing.workers import Packers
 from nixery.parts import (
     child_environment,
@@ -65,6 +68,8 @@ class Registry:
     :ivar operations: what is served to machines that watch, at an endpoint of its own.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         reactor: Any,
@@ -96,7 +101,8 @@ class Registry:
             reactor, commands, self._sources, self._evaluator, state, limit, kept, traces
         )
         self._storage = make_storage(reactor, self._agent, settings, environ)
-        self._packers = Packers(reactor, reactor, settings.packers)
+        reports = os.path.join(state, "reports")
+        self._packers = Packers(reactor, reactor, settings.packers, reports=reports)
         folders = {"state": state, "nix": commands.store or "/nix/store"}
         if settings.bucket is None:
             folders["storage"] = settings.storage_path
@@ -173,14 +179,29 @@ class Registry:
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
         self._watch.start()
+        await self._claim_folders()
         await self._storage.start()
-        self._git.start()
         await self._history.start()
         await self._evaluator.start()
+        if self._history.alone:  # what is unfinished may be another daemon's
+            self._git.start()
         self._nix.start()
         self._collector.start()
         await self._load_popularity()
         self._watchers.start()
+
+    async def _claim_folders(self) -> None:
+        """Mark the folders that this daemon writes to as its own.
+
+        :raises NotOurs: if one of them is somebody else's.
+        """
+        pool, known = self._reactor.getThreadPool(), self._settings.paths
+        for path in self._settings.folders.values():
+            fault = await deferToThreadPool(self._reactor, pool, claim, path, known)
+            if fault is not None:
+                self._log.warn(
+                    "{path} can't be marked as Nixery's: {error}", path=path, error=fault
+                )
 
     async def reload(self) -> None:
         """Read again what operators may have changed: users, rules, certificates, popularity."""

@@ -121,6 +121,23 @@ class Settings:
     operations: str | None
     log_format: str
 
+    @property
+    def folders(self) -> dict[str, str]:
+        """The folders that are to be the daemon's alone, by what they are."""
+        storage = {} if self.bucket is not None else {"storage": self.storage_path}
+        return {"state": self.state, **storage}
+
+    @property
+    def paths(self) -> list[str]:
+        """All files and folders that are named; they may be in the daemon's own folders."""
+        files = attrs.astuple(self.access)
+        named = [*self.folders.values(), self.nix_store, *(self.tls or ()), *files]
+        if self.bucket is not None:
+            named.append(self.bucket.signing_key)
+        if isinstance(self.source, Folder):
+            named.append(self.source.path)
+        return [path for path in named if isinstance(path, str) and os.path.isabs(path)]
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Read and check all settings.

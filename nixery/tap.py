@@ -21,6 +21,8 @@ from nixery.model.source import Flake, Folder, Source
 from nixery.model.tags import LATEST
 from nixery.nix.evaluation import mode_of
 from nixery.nix.store import find_store
+from nixery.ownership import NotOurs
+from nixery.ownership import check as check_folder
 from nixery.parts import make_agent, make_storage
 from nixery.registry import Listening, make_service
 from nixery.settings import Settings, SettingsInvalid
@@ -69,6 +71,7 @@ class Options(UsageOptions):
             faults = invalid.faults + faults
         else:
             faults += endpoint_faults(self.settings) + file_faults(self.settings)
+            faults += folder_faults(self.settings)
         if faults:
             _give_up(faults)
         if self["check"]:
@@ -135,6 +138,17 @@ def file_remarks(settings: Settings) -> list[str]:
     """What an operator should know of files that can be used: a sentence for each."""
     watched = make_access(None, settings.access).watched
     return [remark for each in watched for remark in each.remarks()]
+
+
+def folder_faults(settings: Settings) -> list[str]:
+    """A sentence for each folder that would be written to and is somebody else's."""
+    faults: list[str] = []
+    for name, path in settings.folders.items():
+        try:
+            check_folder(path, settings.paths)
+        except (NotOurs, OSError) as fault:
+            faults.append(f"{path} can't be the {name} folder: {fault}")
+    return faults
 
 
 def describe(settings: Settings) -> str:

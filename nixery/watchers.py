@@ -116,6 +116,12 @@ class Watchers:
                     "kind",
                 ),
                 Reading(
+                    "nixery_packing_replaced_blocks",
+                    "Blocks of layers that were compressed wrongly, and then in another way.",
+                    single(lambda: packers.replaced),
+                    total=True,
+                ),
+                Reading(
                     "nixery_disk_free_bytes",
                     "Room on the disk of a folder.",
                     lambda: self._disks.free,

@@ -17,6 +17,7 @@ FLOORS: dict[str, set[str]] = {
     "interfaces": {"model"},
     "coalesce": {"model"},
     "recent": set(),
+    "ownership": set(),
     "nix": {"model", "interfaces", "coalesce", "recent"},
     "packing": {"model", "interfaces"},
     "storage": {"model", "interfaces", "coalesce", "recent"},
@@ -36,11 +37,11 @@ FLOORS: dict[str, set[str]] = {
     "watchers": {"interfaces", "builds", "nix", "packing", "storage", "watching", "web"},
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("watchers", "settings", "parts", "confinement", "service"),
+        *("watchers", "settings", "parts", "confinement", "service", "ownership", ""),
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),
-        *("confinement", "registry", "watching", "systemd", "descriptors"),
+        *("confinement", "registry", "watching", "systemd", "descriptors", "ownership"),
     },
     "popcount": {"model", "nix", "settings", "parts", "confinement"},
 }

@@ -259,6 +259,12 @@ def test_a_folder_that_is_not_there() -> None:
     ]
 
 
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own state folder is no matter."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
 def test_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command line option counts before the environment variable of the same meaning."""
     monkeypatch.setenv("PORT", "1234")

@@ -286,6 +286,21 @@ def test_what_evaluation_may_do_is_told(tmp_path: Path) -> None:
     assert "NIXERY_ALLOWED_URIS" in fault.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--check"], []])
+def test_a_folder_of_somebody_else(tmp_path: Path, arguments: list[str]) -> None:
+    """A folder that holds somebody's files ends the start and the check, with its name; nothing is
+    touched."""
+    (tmp_path / "images" / "layers").mkdir(parents=True)
+    (tmp_path / "images" / "layers" / "base.psd").write_text("seen")
+    before = sorted(tmp_path.rglob("*"))
+    ran = twistd(tmp_path, *arguments, STORAGE_PATH=str(tmp_path / "images"))
+    assert ran.returncode == 1
+    assert (
+        f"{tmp_path}/images can't be the storage folder: it holds 'layers/base.psd'" in ran.stderr
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_faults_from_outside(tmp_path: Path) -> None:
     """Broken settings end ``twistd`` with 1, a line for each on stderr, and no traceback."""
     ran = twistd(tmp_path, "--port", "x", NIX_TIMEOUT="never", NIXERY_LISTEN="nosuch:1")

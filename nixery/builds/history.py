@@ -2,11 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -16,12 +17,16 @@ from nixery.builds.events import Journal
 from nixery.builds.following import Source, Subscription
 from nixery.builds.record import Record
 from nixery.builds.saving import IHistoryReactor
-from nixery.builds.shelf import Kept, Shelf
+from nixery.builds.shelf import Kept, Shelf, ids_of
 from nixery.builds.summary import Head
 from nixery.builds.tail import Bounds, Tail
 
 T = TypeVar("T")
 
+_TAKE_AGAIN = 2.0
+"""Seconds between two looks whether another process still has the folder."""
+_AT_ONCE = 100
+"""Builds that are read in one go by a thread."""
 _TIDY = 3600.0
 """Seconds between two looks for what is too old."""
 _MOST_KEPT = 10_000
@@ -74,29 +79,98 @@ class History:
         self._begun: dict[str, Deferred[Kept | None]] = {}
         self._newest = 0
         self._timer: IDelayedCall | None = None
+        self._again: IDelayedCall | None = None
+        self._loading: Deferred[None] = succeed(None)
+        self._stopping = False
 
     async def start(self) -> None:
-        """Read what earlier processes wrote. That nothing can be read or written is no error.
+        """Begin to read what earlier processes wrote, which goes on in the background: there may be
+        very much. That nothing can be read or written is no error.
 
-        Where another process that runs has the folder, its builds are left alone.
+        Where another process has the folder, its builds are left alone until it ends.
+        """
+        names = await self._take()
+        if names is None:
+            self._log.warn(
+                "another daemon uses {path}: this one shows the builds of that one, and earlier "
+                "ones, when that one has ended",
+                path=self._folder,
+            )
+            self._again = self._reactor.callLater(_TAKE_AGAIN, self._take_over)
+        else:
+            self._load(names)
+        await self._tidy_and_again()
+
+    async def loaded(self) -> None:
+        """Wait until all is read that is to be read now."""
+        await self._loading
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process uses the folder, as far as can be known."""
+        return self._again is None
+
+    async def stop(self) -> None:
+        """Wait until all builds that have ended are on disk."""
+        self._stopping = True
+        for timer in (self._timer, self._again):
+            if timer is not None and timer.active():
+                timer.cancel()
+        await self._loading
+        for ending in list(self._ending.values()):
+            await ending
+        self.leave()
+
+    async def _take(self) -> list[str] | None:
+        """Have the folder.
+
+        :return: the names of the files in it; none if another process has it.
         """
         try:
-            kept = await self._in_thread(self._shelf.load)
+            return await self._in_thread(self._shelf.take)
+        except BlockingIOError:
+            return None
         except OSError as error:
             self._log.warn(
                 "{path} is no place for history: {error}", path=self._folder, error=error
             )
-            kept = []
-        self._kept = {each.head.id: each for each in kept}
-        await self._tidy_and_again()
+            return []
 
-    async def stop(self) -> None:
-        """Wait until all builds that have ended are on disk."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        for ending in list(self._ending.values()):
-            await ending
-        self.leave()
+    def _take_over(self) -> None:
+        self._loading = Deferred.fromCoroutine(self._take_over_now())
+
+    async def _take_over_now(self) -> None:
+        names = await self._take()
+        if self._stopping:
+            return
+        if names is None:
+            self._again = self._reactor.callLater(_TAKE_AGAIN, self._take_over)
+            return
+        self._again = None
+        self._log.info("{path} is this daemon's own now", path=self._folder)
+        await self._load_all(names)
+
+    def _load(self, names: Sequence[str]) -> None:
+        self._loading = Deferred.fromCoroutine(self._load_all(names))
+
+    async def _load_all(self, names: Sequence[str]) -> None:
+        """Read the builds of some files, the latest first, some at a time."""
+        ids = ids_of(names)
+        for start in range(0, len(ids), _AT_ONCE):
+            part = [id for id in ids[start : start + _AT_ONCE] if self.head(id) is None]
+            kept = await self._in_thread(partial(self._shelf.load, part))
+            if self._stopping:
+                return
+            self._kept.update({each.head.id: each for each in kept})
+        known, own = set(self._kept), set(self._records)
+        gone = await self._in_thread(lambda: self._shelf.clear(names, known, own))
+        if gone:
+            self._log.info(
+                "removed {count} files of builds that can't be read from {path}",
+                count=len(gone),
+                path=self._folder,
+            )
+        await self._tidy()
 
     def leave(self) -> None:
         """Let another process have the folder. Builds that run may still be written."""

@@ -3,7 +3,8 @@
 import gzip
 import json
 import os
-import tempfile
+import re
+import uuid
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +16,8 @@ from nixery.model.source import PinnedSource, canonical_sha256
 
 _FORMAT = 1
 _FILE = "index.gz"
+_LEFT = re.compile(r"index\.gz\.[0-9a-f]{32}\.new|tmp[a-z0-9_]{8}")
+"""What processes that were killed have left; those of earlier versions had the latter names."""
 _FAST = 1  # of gzip's levels
 
 
@@ -59,12 +62,12 @@ def write_index(folder: str, kept_index: KeptIndex) -> None:
         "whole": kept_index.whole,
     }
     os.makedirs(folder, exist_ok=True)
-    for leftover in os.listdir(folder):
-        if leftover != _FILE:
-            os.unlink(os.path.join(folder, leftover))
-    descriptor, path = tempfile.mkstemp(dir=folder)
+    for name in os.listdir(folder):
+        if _LEFT.fullmatch(name):
+            os.unlink(os.path.join(folder, name))
+    path = os.path.join(folder, f"{_FILE}.{uuid.uuid4().hex}.new")
     try:
-        with os.fdopen(descriptor, "wb") as file, gzip.open(file, "wb", _FAST) as packed:
+        with open(path, "xb") as file, gzip.open(file, "wb", _FAST) as packed:
             packed.write(json.dumps(head).encode("ascii") + b"\n")
             packed.write(kept_index.index)
         os.replace(path, os.path.join(folder, _FILE))

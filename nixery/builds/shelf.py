@@ -9,7 +9,8 @@ import fcntl
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -20,7 +21,8 @@ from nixery.model.event_json import line, parse
 from nixery.model.events import Event, Failed
 
 INTERRUPTED = "interrupted: the daemon ended while the image was made"
-_HEAD, _EVENTS = ".json", ".events.zst"
+_HEAD, _EVENTS, _NEW = ".json", ".events.zst", ".new"
+_FORM = re.compile(r"(?P<id>[0-9a-f]{16})(?:\.events\.zst|\.json(?P<new>\.new)?)")
 _BLOCK = 4096  # bytes in which file systems give out room: most builds' files are smaller
 
 
@@ -53,7 +55,7 @@ class Shelf:
         """
         document = {"head": attrs.asdict(head), "details": details}
         path = os.path.join(self._folder, head.id + _HEAD)
-        temporary = path + ".new"
+        temporary = path + _NEW
         try:
             with open(temporary, "w", encoding="ascii") as file:
                 json.dump(document, file)
@@ -74,18 +76,22 @@ class Shelf:
             return {}
         return details
 
-    def load(self) -> list[Kept]:
-        """All builds, the oldest first.
+    def take(self) -> list[str]:
+        """Have the folder, as the one process that may say of builds which run that they do not.
 
-        Those that ran when the process died have failed; what belongs to no build is removed.
-
-        :raises OSError: if the folder can't be made or read, or another process is at it.
+        :return: the names of all files that are there.
+        :raises BlockingIOError: if another process has it.
+        :raises OSError: if it can't be made or read.
         """
         os.makedirs(self._folder, exist_ok=True)
         self._hold()
+        return os.listdir(self._folder)
+
+    def load(self, ids: Iterable[str]) -> list[Kept]:
+        """Those of some builds that can be read. Those that ran when their process died have
+        failed."""
         kept = []
-        names = sorted(os.listdir(self._folder))
-        for id in (name.removesuffix(_HEAD) for name in names if name.endswith(_HEAD)):
+        for id in ids:
             try:
                 head = Head.parse(self._read(id)["head"])
                 if head.id != id:
@@ -93,8 +99,25 @@ class Shelf:
             except (OSError, ValueError, KeyError, TypeError):
                 continue
             kept.append(self._recover(head) if head.state == "running" else self._kept(head))
-        self._clear(names, {each.head.id for each in kept})
         return kept
+
+    def clear(self, names: Iterable[str], known: Container[str], own: Container[str]) -> list[str]:
+        """Remove files of ours that belong to no build.
+
+        :param names: those that are looked at.
+        :param known: the builds that there are.
+        :param own: builds whose files may be written just now: they are left alone.
+        :return: the names of those that were removed.
+        """
+        gone = []
+        for name in names:
+            form = _FORM.fullmatch(name)
+            if form is None or form["id"] in own or (form["id"] in known and not form["new"]):
+                continue
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._folder, name))
+                gone.append(name)
+        return gone
 
     def remove(self, ids: Iterable[str]) -> None:
         """Forget some builds."""
@@ -154,12 +177,11 @@ class Shelf:
         with open(os.path.join(self._folder, id + _HEAD), encoding="ascii") as file:
             return json.load(file)
 
-    def _clear(self, names: list[str], known: set[str]) -> None:
-        for name in names:
-            id, _, ending = name.partition(".")
-            if "." + ending not in (_HEAD, _EVENTS) or id not in known:
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(self._folder, name))
+
+def ids_of(names: Iterable[str]) -> list[str]:
+    """The builds that some files are of, the latest first."""
+    heads = (name.removesuffix(_HEAD) for name in names if name.endswith(_HEAD))
+    return sorted((id for id in heads if _FORM.fullmatch(id + _HEAD)), reverse=True)
 
 
 def _events(file: BlockFile) -> Iterator[tuple[Event, float]]:

@@ -26,11 +26,13 @@ import fcntl
 import os
 import re
 import signal
+import stat
 import sys
 import time
 import warnings  # noqa: F401 (os.execvpe imports it, when Python's library may be hidden)
 
 _MOST_FOLDERS = 1000
+_MODE = 0o711
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _NOT_FOUND = 127
@@ -169,7 +171,7 @@ def take_folder(parent: bytes) -> tuple[bytes, int] | None:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path)
                 # Builders of other users pass through it.
-                os.chmod(path, 0o711)
+                os.chmod(path, _MODE)
                 if (held := _lock(path)) is not None:
                     return path, held
     except OSError:
@@ -214,8 +216,12 @@ def _lock(path: bytes) -> int | None:
 
 def _remove_if_left(path: bytes) -> None:
     held = _lock(path)
-    if held is not None:
+    if held is None:
+        return
+    if stat.S_IMODE(os.fstat(held).st_mode) == _MODE:  # else it is somebody's of that name
         leave_folder(path, held)
+    else:
+        os.close(held)
 
 
 def _run(*argv: str) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from twisted.logger import Logger
 
 from nixery.model.errors import NixeryError
 from nixery.nix.commands import Commands
+from nixery.nix.roots import is_roots, remove_roots
 
 
 class KeptRoots:
@@ -84,19 +84,20 @@ class KeptRoots:
 
     def _ages(self) -> list[tuple[float, str]]:
         with suppress(FileNotFoundError):
-            return sorted((each.stat().st_mtime, each.path) for each in os.scandir(self._folder))
+            folders = (each for each in os.scandir(self._folder) if is_roots(each.name))
+            return sorted((each.stat().st_mtime, each.path) for each in folders)
         return []
 
     def _drop(self, before: float) -> int:
         old = [path for used, path in self._ages() if used <= before]
         for path in old:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_roots(path)
         return len(old)
 
     def _drop_dangling(self) -> int:
         dangling = [path for _, path in self._ages() if not self._is_whole(path)]
         for path in dangling:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_roots(path)
         return len(dangling)
 
     def _is_whole(self, folder: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 from nixery.model.source import hide_credentials
 from nixery.nix.faults import full_store, state_faults
@@ -17,7 +18,7 @@ from nixery.nix.process import Ended, Processes
 from nixery.nix.repositories import (
     NEW,
     OLD,
-    drop_old,
+    drop_left,
     drop_unfinished,
     make_room,
     move,
@@ -56,6 +57,8 @@ class GitStopped(GitFailed):
 class Mirrors:
     """The repositories in a folder, one for each remote and purpose."""
 
+    _log = Logger()
+
     def __init__(self, reactor: IReactorThreads, processes: Processes, folder: str) -> None:
         """
         :param folder: made when it is needed.
@@ -67,9 +70,16 @@ class Mirrors:
         self._locks: dict[str, Slots] = {}
 
     def start(self) -> None:
-        """Drop what an earlier process left unfinished."""
-        remove_all(os.path.join(self.folder, "tmp"))
-        drop_old(self.folder)
+        """Drop what an earlier process left unfinished, and log it. Not while another process has
+        the folder."""
+        if gone := drop_left(self.folder):
+            self._log.info(
+                "removed from {folder} {count} checkouts that were not finished, or repositories "
+                "that were damaged: {names}",
+                count=len(gone),
+                folder=self.folder,
+                names=" ".join(gone[:10]),
+            )
 
     def turn(self, key: str, client: str = "") -> AbstractAsyncContextManager[None]:
         """Wait until nobody else is at something, and be at it; clients take turns.

@@ -1,7 +1,6 @@
 """From an image and a pinned source to built packages and their closure, by Nix."""
 
 import os
-import shutil
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ import psutil
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from nixery.interfaces import INix
@@ -28,6 +28,7 @@ from nixery.nix.keeping import KeptRoots
 from nixery.nix.lines import OnLines
 from nixery.nix.marks import new_mark
 from nixery.nix.process import Ended
+from nixery.nix.roots import is_roots, remove_roots
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
 
@@ -41,6 +42,8 @@ class INixReactor(IReactorThreads, IReactorTime):
 @implementer(INix)
 class Nix:
     """The Nix of this machine, on its own store or on one in a folder."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -70,12 +73,30 @@ class Nix:
         self._kept = kept
 
     def start(self) -> None:
-        """Drop the garbage collector roots of processes that are no more."""
-        os.makedirs(self._roots, exist_ok=True)
-        for name in os.listdir(self._roots):
-            pid = name.partition(".")[0]
-            if not (pid.isdigit() and psutil.pid_exists(int(pid))) or int(pid) == os.getpid():
-                shutil.rmtree(os.path.join(self._roots, name), ignore_errors=True)
+        """Drop the garbage collector roots of processes that are no more, and log it."""
+        try:
+            os.makedirs(self._roots, exist_ok=True)
+            gone = [name for name in os.listdir(self._roots) if self._drop_left(name)]
+        except OSError as error:
+            # What is known can be served all the same.
+            self._log.warn("{path} can't be used: {error}", path=self._roots, error=error)
+            return
+        if gone:
+            self._log.info(
+                "removed from {folder} the garbage collector roots of {count} builds that were "
+                "not finished",
+                folder=self._roots,
+                count=len(gone),
+            )
+
+    def _drop_left(self, name: str) -> bool:
+        """Remove the roots of a process that is no more; whether they were."""
+        pid, _, rest = name.partition(".")
+        if not (pid.isdigit() and pid.isascii() and is_roots(rest)):
+            return False
+        if psutil.pid_exists(int(pid)) and int(pid) != os.getpid():
+            return False
+        return remove_roots(os.path.join(self._roots, name))
 
     def physical(self, path: str) -> str:
         return (self._commands.store or "") + path
@@ -89,13 +110,13 @@ class Nix:
             roots = account.roots()
             graph = await self._commands.closure([path for root in roots for path in root.paths])
         except BaseException:
-            shutil.rmtree(guard, ignore_errors=True)
+            remove_roots(guard)
             raise
         return Realisation(roots, graph, guard, account.has_library)
 
     async def release(self, realisation: Realisation) -> None:
         await self._kept.keep(realisation.paths)
-        await self._in_thread(lambda: shutil.rmtree(realisation.guard, ignore_errors=True))
+        await self._in_thread(lambda: remove_roots(realisation.guard))
 
     def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)

@@ -1,8 +1,8 @@
 """Bare git repositories in a folder, of which each is whole, or not there. Blocks: for threads."""
 
-import glob
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 
 from nixery.nix.keeper import remove
@@ -11,6 +11,9 @@ NEW = ".new"
 """How the name of one in the making ends."""
 OLD = ".old"
 """How the name of one ends that may be damaged."""
+_DAMAGED = re.compile(r"[0-9a-f]{32}\.git" + re.escape(OLD))
+_FILES = re.compile(r"[0-9a-f]{32}\Z")
+"""The folders of a commit's files, in the folder ``tmp``."""
 
 
 def path_of(folder: str, url: str, purpose: str) -> str:
@@ -40,10 +43,23 @@ def remove_all(path: str) -> None:
         remove(os.fsencode(path))
 
 
-def drop_old(folder: str) -> None:
-    """Remove what an earlier process took for damaged."""
-    for path in glob.glob(os.path.join(glob.escape(folder), f"*{OLD}")):
-        remove_all(path)
+def drop_left(folder: str) -> list[str]:
+    """Remove what an earlier process did not finish, or took for damaged.
+
+    :return: the names of what was removed, within the folder.
+    """
+    found = [name for name in _names(folder) if _DAMAGED.fullmatch(name)]
+    found += [f"tmp/{name}" for name in _names(os.path.join(folder, "tmp")) if _FILES.match(name)]
+    for name in found:
+        remove_all(os.path.join(folder, name))
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def drop_unfinished(repository: str) -> None:

@@ -29,6 +29,7 @@ from nixery.nix.faults import state_faults
 from nixery.nix.flakes import origins_of_inputs
 from nixery.nix.git import CommitUnknown, Git
 from nixery.nix.mirrors import GitFailed
+from nixery.nix.roots import is_roots, remove_roots
 
 T = TypeVar("T")
 
@@ -135,14 +136,14 @@ class Sources:
     def _make_room(self, name: str) -> None:
         """Have an empty folder for a revision's roots, and no more others than are kept."""
         os.makedirs(self._folder, exist_ok=True)
-        others = [entry for entry in os.scandir(self._folder) if entry.name != name]
+        folders = (entry for entry in os.scandir(self._folder) if is_roots(entry.name))
+        others = [entry for entry in folders if entry.name != name]
         others.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
         for entry in others[KEPT - 1 :]:
-            _delete_links(entry.path)
+            remove_roots(entry.path)
         root = os.path.join(self._folder, name)
-        with suppress(FileNotFoundError):
-            _delete_links(root)
-        os.mkdir(root)
+        remove_roots(root)
+        os.makedirs(root, exist_ok=True)
 
 
 def _unavailable(source: Source, reason: str) -> SourceUnavailable:
@@ -153,9 +154,3 @@ def _touch(folder: str) -> None:
     """Mark a folder as used just now; the kernel's own marks are too coarse to tell two apart."""
     now = time.time_ns()
     os.utime(folder, ns=(now, now))
-
-
-def _delete_links(folder: str) -> None:
-    for entry in os.scandir(folder):
-        os.unlink(entry.path)
-    os.rmdir(folder)

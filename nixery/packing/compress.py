@@ -3,6 +3,9 @@
 A block is compressed without regard to its neighbours, so that the result depends neither on the
 number of threads nor on how the stream arrived. gzip output is one member: its blocks end on a
 byte boundary by a sync flush, as pigz does it. zstd output is one frame for each block.
+
+Each block is decompressed again at once, and compared with what went in: libraries of compression
+have had faults, and memory has them. A block that is not the same is compressed in a second way.
 """
 
 import functools
@@ -15,15 +18,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import deflate
 import isal
 from isal import isal_zlib
 
+from nixery.packing.faults import PackError
 from nixery.packing.tar import FORMAT
 
 _GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # no flags, no time, no system
 _GZIP_LAST_BLOCK = b"\x03\0"
+_SENTINEL = b"\x01\x01\0\xfe\xff!"  # deflate's last block, which holds one byte as it is
 _GZIP_MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 _ZSTD_MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_LARGEST = 128 * 1024  # bytes that a block of a frame may have
 _MIB = 1 << 20
 
 
@@ -34,6 +42,9 @@ class Codec(NamedTuple):
     :param media_type: of the layer.
     :param block: the size of a block in bytes.
     :param compress: makes of one block what stands for it in the output.
+    :param decompress: makes a block of so many bytes of that again; of other data something
+        else, or it raises something.
+    :param fallback: compresses a block in another way, for the same ``decompress``.
     :param head: what the output begins with.
     :param tail: makes what it ends with, of the stream's CRC-32 and its size in bytes.
     """
@@ -42,6 +53,8 @@ class Codec(NamedTuple):
     media_type: str
     block: int
     compress: Callable[[memoryview], bytes]
+    decompress: Callable[[bytes, int], bytes | memoryview]
+    fallback: Callable[[memoryview], bytes]
     head: bytes
     tail: Callable[[int, int], bytes]
 
@@ -57,19 +70,31 @@ def _isal_block(block: memoryview) -> bytes:
     return stream.compress(block) + stream.flush(isal_zlib.Z_SYNC_FLUSH)
 
 
-def _zlib_block(block: memoryview) -> bytes:
-    stream = zlib.compressobj(6, zlib.DEFLATED, -15)
+def _zlib_block(block: memoryview, level: int = 6) -> bytes:
+    stream = zlib.compressobj(level, zlib.DEFLATED, -15)
     return stream.compress(block) + stream.flush(zlib.Z_SYNC_FLUSH)
 
 
+def _inflated(data: bytes, size: int) -> memoryview:
+    """A block of deflated data, by neither of the libraries that compress."""
+    # A byte more is behind it: what follows it begins where a byte does, and is read.
+    again = memoryview(deflate.deflate_decompress(data + _SENTINEL, size + 1))
+    if again[-1:] != _SENTINEL[-1:]:
+        raise ValueError("it does not end where the next block begins")
+    return again[:-1]
+
+
 def _fast() -> Codec:
+    ways = _isal_block, _inflated, _zlib_block
     named = f"isal-{isal.__version__}-2"
-    return Codec(named, _GZIP_MEDIA_TYPE, _MIB, _isal_block, _GZIP_HEAD, _gzip_tail)
+    return Codec(named, _GZIP_MEDIA_TYPE, _MIB, *ways, _GZIP_HEAD, _gzip_tail)
 
 
 def _small() -> Codec:
+    # What zlib does wrong, it may do wrong again: then the block is stored as it is.
+    ways = _zlib_block, _inflated, functools.partial(_zlib_block, level=0)
     named = f"zlib-{zlib.ZLIB_RUNTIME_VERSION}-6"
-    return Codec(named, _GZIP_MEDIA_TYPE, _MIB, _zlib_block, _GZIP_HEAD, _gzip_tail)
+    return Codec(named, _GZIP_MEDIA_TYPE, _MIB, *ways, _GZIP_HEAD, _gzip_tail)
 
 
 def _zstd() -> Codec:
@@ -78,8 +103,26 @@ def _zstd() -> Codec:
     def compress(block: memoryview) -> bytes:
         return zstandard.ZstdCompressor(level=3).compress(block)
 
+    def decompress(data: bytes, size: int) -> bytes:
+        if zstandard.frame_content_size(data) != size:
+            raise ValueError("it is of another size")
+        return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+
+    ways = compress, decompress, _zstd_stored
     named = "zstd-" + ".".join(map(str, zstandard.ZSTD_VERSION)) + "-3"
-    return Codec(named, _ZSTD_MEDIA_TYPE, 2 * _MIB, compress, b"", lambda crc, size: b"")
+    return Codec(named, _ZSTD_MEDIA_TYPE, 2 * _MIB, *ways, b"", lambda crc, size: b"")
+
+
+def _zstd_stored(block: memoryview) -> bytes:
+    """A zstd frame that holds a block as it is; zlib's output can't stand in a zstd layer."""
+    # https://github.com/facebook/zstd/blob/dev/doc/zstd_compression_format.md: a single segment,
+    # its size in four bytes; then raw blocks, each behind 3 bytes: last, kind 0, size.
+    pieces = [_ZSTD_MAGIC, b"\xa0", len(block).to_bytes(4, "little")]
+    for start in range(0, len(block), _ZSTD_LARGEST):
+        piece = block[start : start + _ZSTD_LARGEST]
+        last = start + len(piece) == len(block)
+        pieces += [(len(piece) << 3 | last).to_bytes(3, "little"), bytes(piece)]
+    return b"".join(pieces)
 
 
 _CODECS = {"fast": _fast, "small": _small, "zstd": _zstd}
@@ -123,8 +166,8 @@ def _sample() -> bytes:
 
 
 def threads_here() -> int:
-    """How many threads compress: one for each processor, up to three, to stay small in memory."""
-    return min(3, len(os.sched_getaffinity(0)))
+    """How many threads compress: one for each processor, up to four, to stay small in memory."""
+    return min(4, len(os.sched_getaffinity(0)))
 
 
 class Packed(NamedTuple):
@@ -134,18 +177,60 @@ class Packed(NamedTuple):
     :param diff_id: the digest of the tar stream.
     :param size: of the compressed bytes.
     :param uncompressed: the size of the tar stream in bytes.
+    :param replaced: blocks that were compressed in a second way, since the first made of them
+        what does not decompress to them.
     """
 
     digest: str
     diff_id: str
     size: int
     uncompressed: int
+    replaced: int = 0
+
+
+class Wrong(NamedTuple):
+    """A block of which compression made something else.
+
+    :param codec: its version.
+    :param wrong: what that was.
+    :param right: what the block was compressed to instead.
+    """
+
+    codec: str
+    wrong: bytes
+    right: bytes
+
+
+class _Proven(NamedTuple):
+    """What a block was compressed to.
+
+    :param crc: CRC-32 of what that decompresses to; none if it does not.
+    """
+
+    data: bytes
+    crc: int | None
 
 
 class _Block(NamedTuple):
+    """A block in the making.
+
+    :param crc: CRC-32 of what was hashed.
+    """
+
     buffer: memoryview
-    compressed: Future[bytes]
-    accounted: Future[None]
+    size: int
+    proven: Future[_Proven]
+    crc: Future[int]
+
+
+def _prove(codec: Codec, compress: Callable[[memoryview], bytes], block: memoryview) -> _Proven:
+    """Compress a block, and find out what that decompresses to."""
+    data = compress(block)
+    try:
+        again = codec.decompress(data, len(block))
+    except Exception:  # each library has errors of its own
+        return _Proven(data, None)
+    return _Proven(data, isal_zlib.crc32(again) if len(again) == len(block) else None)
 
 
 class Compressor:
@@ -157,11 +242,19 @@ class Compressor:
     :param sink: is called with the compressed bytes piece by piece, in order; what it raises
         comes out of the method that was called.
     :param threads: how many blocks to compress at once.
+    :param on_wrong: is told of each block that had to be compressed in a second way.
     """
 
-    def __init__(self, codec: Codec, sink: Callable[[bytes], object], threads: int) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        sink: Callable[[bytes], object],
+        threads: int,
+        on_wrong: Callable[[Wrong], object] = lambda wrong: None,
+    ) -> None:
         self._codec = codec
         self._sink = sink
+        self._on_wrong = on_wrong
         self._pool = ThreadPoolExecutor(threads)
         # One thread: blocks are hashed in their order.
         self._accountant = ThreadPoolExecutor(1)
@@ -171,7 +264,7 @@ class Compressor:
         self._buffer = memoryview(bytearray(codec.block))
         self._used = 0
         self._inside, self._outside = hashlib.sha256(), hashlib.sha256()
-        self._crc = self._size_in = self._size_out = 0
+        self._crc = self._size_in = self._size_out = self._replaced = 0
         self._emit(codec.head)
 
     def __enter__(self) -> Self:
@@ -207,7 +300,10 @@ class Compressor:
             start += len(piece)
 
     def finish(self) -> Packed:
-        """Pass on the rest. Nothing can be written afterwards."""
+        """Pass on the rest. Nothing can be written afterwards.
+
+        :raises PackError: if a block can't be compressed rightly; so do the methods that write.
+        """
         if self._used:
             self._submit()
         while self._pending:
@@ -218,31 +314,48 @@ class Compressor:
             "sha256:" + self._inside.hexdigest(),
             self._size_out,
             self._size_in,
+            self._replaced,
         )
 
     def _submit(self) -> None:
         block = self._buffer[: self._used]
-        compressed = self._pool.submit(self._codec.compress, block)
-        accounted = self._accountant.submit(self._account, block)
-        self._pending.append(_Block(self._buffer, compressed, accounted))
+        proven = self._pool.submit(_prove, self._codec, self._codec.compress, block)
+        crc = self._accountant.submit(self._account, block)
+        self._pending.append(_Block(self._buffer, self._used, proven, crc))
         while len(self._pending) > self._limit or (
-            self._pending and self._pending[0].compressed.done()
+            self._pending and self._pending[0].proven.done()
         ):
             self._collect()
         self._used = 0
         self._buffer = self._free.pop() if self._free else memoryview(bytearray(self._codec.block))
 
-    def _account(self, block: memoryview) -> None:
+    def _account(self, block: memoryview) -> int:
+        """Take a block into what is said of the whole stream.
+
+        :return: its CRC-32.
+        """
         self._inside.update(block)
-        self._crc = isal_zlib.crc32(block, self._crc)
         self._size_in += len(block)
+        crc = isal_zlib.crc32(block)
+        self._crc = isal_zlib.crc32_combine(self._crc, crc, len(block))
+        return crc
 
     def _collect(self) -> None:
         """Pass on the oldest block, when it is ready, and have its buffer back."""
         block = self._pending.popleft()
-        self._emit(block.compressed.result())
-        block.accounted.result()
+        proven, crc = block.proven.result(), block.crc.result()
+        self._emit(proven.data if proven.crc == crc else self._replacement(block, proven, crc))
         self._free.append(block.buffer)
+
+    def _replacement(self, block: _Block, wrong: _Proven, crc: int) -> bytes:
+        """A block compressed in the second way."""
+        right = _prove(self._codec, self._codec.fallback, block.buffer[: block.size])
+        if right.crc != crc:
+            # Not a library: memory, or a processor, that changes what it is given.
+            raise PackError("damaged", b"", "it changes while it is compressed, in either way")
+        self._replaced += 1
+        self._on_wrong(Wrong(self._codec.version, wrong.data, right.data))
+        return right.data
 
     def _emit(self, data: bytes) -> None:
         self._outside.update(data)

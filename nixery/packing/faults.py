@@ -2,15 +2,16 @@
 
 from typing import Literal
 
-Failing = Literal["unreadable", "changed", "unsupported", "storage_full", "io"]
+Failing = Literal["unreadable", "changed", "unsupported", "damaged", "storage_full", "io"]
 
 
 class PackError(Exception):
     """A layer can't be packed; what was written of it is worthless.
 
     :param kind: ``unreadable`` (the system refuses to read it), ``changed`` (it changed or
-        vanished while it was packed), ``unsupported`` (no layer can hold it), ``storage_full``
-        and ``io`` (what is packed can't be written).
+        vanished while it was packed), ``unsupported`` (no layer can hold it), ``damaged`` (what is
+        compressed does not decompress to it), ``storage_full`` and ``io`` (what is packed can't be
+        written).
     :param path: the file at fault, absolute.
     :param message: what is wrong with it, to be read after its path.
     """

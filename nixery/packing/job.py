@@ -44,12 +44,14 @@ class PackedLayer:
     :param diff_id: the digest of the tar stream in it.
     :param size: of the compressed bytes.
     :param uncompressed: the size of the tar stream in bytes.
+    :param replaced: blocks of it that had to be compressed in a second way.
     """
 
     digest: Digest
     diff_id: Digest
     size: int
     uncompressed: int
+    replaced: int = 0
 
 
 def read_answer(number: int, answer: Any) -> PackedLayer | NixeryError:
@@ -62,7 +64,8 @@ def read_answer(number: int, answer: Any) -> PackedLayer | NixeryError:
         raise ValueError("the answer is to another job")
     if "error" not in answer:
         digests = Digest.parse(answer["digest"]), Digest.parse(answer["diff_id"])
-        return PackedLayer(*digests, int(answer["size"]), int(answer["uncompressed"]))
+        numbers = (int(answer[name]) for name in ("size", "uncompressed", "replaced"))
+        return PackedLayer(*digests, *numbers)
     error = answer["error"]
     if error["kind"] == "storage_full":
         return StorageFull()

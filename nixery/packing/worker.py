@@ -1,15 +1,18 @@
-"""The child process that packs: ``python -m nixery.packing.worker``.
+"""The child process that packs: ``python -m nixery.packing.worker [REPORTS]``.
 
 It reads one JSON job a line from its standard input and answers each by one JSON line::
 
     {"id": 1, "sink": "/file", "compression": "fast",
      "paths": [[logical, physical], …], "entries": [[name, kind, …], …]}
 
-    {"id": 1, "digest": "sha256:…", "diff_id": "sha256:…", "size": 12, "uncompressed": 34}
+    {"id": 1, "digest": "sha256:…", "diff_id": "sha256:…", "size": 12, "uncompressed": 34,
+     "replaced": 0}
     {"id": 2, "error": {"kind": "unsupported", "path": "/etc/x", "message": "…"}}
 
 The sink is made if it is not there, and written from its start to its end without seeking, so it
 may be a named pipe. It is not synced. After an error it holds something worthless.
+
+What compression makes wrong goes to the folder ``REPORTS``, with what is right.
 
 When its standard input ends, the process ends, in the midst of a job too: nobody is left to
 take the answer. It imports little, since many of it stay in memory.
@@ -26,35 +29,46 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 from nixery.packing import tar
-from nixery.packing.compress import Compressor, Packed, codec, threads_here
+from nixery.packing.compress import Codec, Compressor, Packed, codec, threads_here
 from nixery.packing.faults import PackError
+from nixery.packing.reports import keep_report
 from nixery.packing.tar import Entry
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def answer(job: dict[str, Any], threads: int) -> dict[str, Any]:
+def answer(
+    job: dict[str, Any],
+    threads: int,
+    reports: str | None = None,
+    find_codec: Callable[[str], Codec] = codec,
+) -> dict[str, Any]:
     """Do a job and say how it went.
 
     :param threads: how many blocks to compress at once.
+    :param reports: a folder for what compression makes wrong.
+    :param find_codec: gives what compresses, by its name.
     """
     try:
-        return {"id": job["id"], **pack(job, threads)._asdict()}
+        packed = pack(job, threads, reports, find_codec(job["compression"]))
+        return {"id": job["id"], **packed._asdict()}
     except PackError as error:
         path = error.path.decode("utf-8", "backslashreplace")
         facts = {"kind": error.kind, "path": path, "message": error.message}
         return {"id": job["id"], "error": facts}
 
 
-def pack(job: dict[str, Any], threads: int) -> Packed:
+def pack(job: dict[str, Any], threads: int, reports: str | None, codec: Codec) -> Packed:
     """Write the layer that a job asks for to its sink.
 
     :raises PackError: if the layer can't be made or the sink not be written.
     """
-    with _sink(job["sink"]) as write, Compressor(codec(job["compression"]), write, threads) as out:
+    on_wrong = partial(keep_report, reports)
+    with _sink(job["sink"]) as write, Compressor(codec, write, threads, on_wrong) as out:
         tar.pack(job["paths"], map(Entry.from_json, job["entries"]), out)
         return out.finish()
 
@@ -117,17 +131,17 @@ def main() -> None:
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     try:
-        _answer_all(jobs)
+        _answer_all(jobs, sys.argv[1] if len(sys.argv) > 1 else None)
     except BaseException:
         traceback.print_exc()
         # Not by sys.exit: the thread that waits for jobs would be in the way.
         os._exit(1)
 
 
-def _answer_all(jobs: "queue.SimpleQueue[bytes]") -> NoReturn:
+def _answer_all(jobs: "queue.SimpleQueue[bytes]", reports: str | None) -> NoReturn:
     threads = threads_here()
     while True:
-        line = json.dumps(answer(json.loads(jobs.get()), threads))
+        line = json.dumps(answer(json.loads(jobs.get()), threads, reports))
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 

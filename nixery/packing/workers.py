@@ -58,7 +58,11 @@ class Packers:
     :param count: how many there may be; one for each processor if not given.
     :param executable: the Python that runs them.
     :param grace: seconds from the polite signal to the deadly one.
+    :param reports: a folder for what compression made wrong; none to keep nothing of it.
+    :ivar replaced: blocks that had to be compressed in a second way.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -67,7 +71,10 @@ class Packers:
         count: int | None = None,
         executable: str = sys.executable,
         grace: float = 5.0,
+        reports: str | None = None,
     ) -> None:
+        self.replaced = 0
+        self._reports = reports
         self._processes = processes
         self._clock = clock
         self._count = count or len(os.sched_getaffinity(0))
@@ -124,9 +131,22 @@ class Packers:
         """Tell who waits for a task; the child that had it is given the next one before."""
         self._feed()
         if isinstance(result, PackedLayer):
+            self._note(result)
             task.done.callback(result)
         else:
             task.done.errback(result)
+
+    def _note(self, layer: PackedLayer) -> None:
+        """Tell of blocks that compression made something else of."""
+        self.replaced += layer.replaced
+        if layer.replaced:
+            self._log.error(
+                "{count} blocks of layer {digest} were compressed to what is not them, and "
+                "compressed anew in another way; the layer is right. Both outputs: {reports}",
+                count=layer.replaced,
+                digest=str(layer.digest),
+                reports=self._reports or "not kept",
+            )
 
     def gone(self, child: "_Child") -> None:
         """Forget a child that has ended."""
@@ -157,8 +177,9 @@ class Packers:
     def _start(self) -> "_Child":
         child = _Child(self)
         argv = [self._executable, "-P", "-m", "nixery.packing.worker"]
+        argv += [] if self._reports is None else [self._reports]
         child.transport = self._processes.spawnProcess(
-            _Pipes(child), self._executable, argv, env=_environment(), path="/"
+            _Pipes(child), self._executable, argv, env=packer_environment(), path="/"
         )
         self._children.append(child)
         return child
@@ -175,10 +196,15 @@ class Packers:
             child.signal("KILL")
 
 
-def _environment() -> dict[str, str]:
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
+"""For glibc: blocks of the size of ours are used again, and not asked of the kernel each time,
+which would clear them page by page."""
+
+
+def packer_environment() -> dict[str, str]:
     """A child finds the modules that we find, by whatever means we did; and nothing else of us."""
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
-    environment = {"PYTHONPATH": paths}
+    environment = {"PYTHONPATH": paths, **_ALLOCATION}
     if "LD_LIBRARY_PATH" in os.environ:
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     return environment

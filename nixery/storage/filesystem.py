@@ -19,10 +19,8 @@ from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nixery.interfaces import File, ILease, IStorage, IUpload
@@ -44,13 +42,13 @@ from nixery.storage.files import (
 )
 from nixery.storage.housekeeping import Bounds, Housekeeping
 from nixery.storage.keys import check_lease_key, check_record_key
-from nixery.storage.leases import FileLease, clear_leases, release_lease, take_lease
+from nixery.storage.leases import TIMING, FileLeases, clear_leases
+from nixery.storage.leasing import Timing
 from nixery.storage.marks import Marks
 from nixery.storage.staging import Staging
 from nixery.storage.verification import Verdict, Verifier, verify_file
 
 _FOLDERS = ("staging", "layers", "builds", "manifests", "leases", "used")
-_BETWEEN_LOOKS = 0.2  # seconds
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,7 +80,13 @@ class FilesystemStorage:
 
     _log = Logger()
 
-    def __init__(self, reactor: IStorageReactor, folder: str, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        reactor: IStorageReactor,
+        folder: str,
+        bounds: Bounds | None = None,
+        leasing: Timing = TIMING,
+    ) -> None:
         """
         :param reactor: whose threads do the work.
         :param folder: is made if it is not there.
@@ -92,6 +96,7 @@ class FilesystemStorage:
         self._staging = Staging(self._path("staging"))
         self._verifier = Verifier(self._verify)
         aside, bounds = self._staging.aside, bounds or Bounds()
+        self._leases = FileLeases(reactor, self._in_thread, aside, leasing)
         self._unmarked = False
         self._marks = Marks(self._path("used"), bounds.fresh)
         self.housekeeping = Housekeeping(reactor, self._folder, self._marks, aside, bounds)
@@ -163,10 +168,7 @@ class FilesystemStorage:
         self.housekeeping.wrote(size)
 
     async def lease(self, key: str) -> ILease:
-        path = self._path(f"leases/{check_lease_key(key)}")
-        while (held := await self._take_lease(path)) is None:
-            await deferLater(self._reactor, _BETWEEN_LOOKS, lambda: None)
-        return FileLease(self._reactor, path, held)
+        return await self._leases.lease(self._path(f"leases/{check_lease_key(key)}"))
 
     async def forget(self, staged: str) -> None:
         """Remove a file from the staging folder, if it is still there.
@@ -175,19 +177,6 @@ class FilesystemStorage:
         already, or that thread finds it gone.
         """
         await self._in_thread(remove, staged)
-
-    def _take_lease(self, path: str) -> "Deferred[int | None]":
-        """Try to take a lease; who does not wait for it any longer does not hold it."""
-        waiter: Deferred[int | None] = Deferred()
-
-        def finish(result: int | Failure | None) -> None:
-            if not waiter.called:
-                waiter.callback(result)
-            elif isinstance(result, int):
-                release_lease(path, result)
-
-        self._in_thread(take_lease, path).addBoth(finish)
-        return waiter
 
     def _verify(self, digest: Digest) -> Deferred[Verdict]:
         path = self._blob(digest)
@@ -210,6 +199,22 @@ class FilesystemStorage:
     # --- what runs in threads -------------------------------------------------------------
 
     def _prepare(self) -> None:
+        if self._is_read_only():
+            self._log.error(
+                "{folder} is mounted read-only: what is stored is served, nothing new is made",
+                folder=self._folder,
+            )
+            return
+        self._make_folders()
+        self._clear()
+
+    def _is_read_only(self) -> bool:
+        """Whether blobs can be read and nothing can be written. A lack of permission is another
+        thing: a fault of whoever set it up."""
+        layers = self._path("layers")
+        return os.path.isdir(layers) and bool(os.statvfs(layers).f_flag & os.ST_RDONLY)
+
+    def _make_folders(self) -> None:
         for name in _FOLDERS:
             make_usable(self._path(name))
         device = os.stat(self._path("staging")).st_dev
@@ -219,8 +224,15 @@ class FilesystemStorage:
                     f"{self._path(name)} and {self._path('staging')} are on two file systems"
                 )
         sync_folder(self._folder)
+
+    def _clear(self) -> None:
         self._staging.clear()
-        clear_leases(self._path("leases"))
+        if gone := clear_leases(self._path("leases")):
+            self._log.info(
+                "removed from {folder} the leases of {count} builds that were not finished",
+                folder=self._path("leases"),
+                count=len(gone),
+            )
         try:
             self._staging.name()
         except OSError as error:

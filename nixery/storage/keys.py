@@ -3,6 +3,8 @@
 import re
 
 _RECORD = re.compile(r"(builds|manifests)/[0-9a-f]{1,128}")
+_BLOB = re.compile(r"[0-9a-f]{64}")
+_UUID = re.compile(r"[0-9a-f]{32}")
 _LEASE = re.compile(r"[0-9a-f]{1,128}")
 
 
@@ -11,7 +13,7 @@ def check_record_key(key: str) -> str:
 
     :raises ValueError: for a key of any other form: what makes keys is at fault.
     """
-    if _RECORD.fullmatch(key) is None:
+    if not is_record_key(key):
         raise ValueError(f"{key!r} is not the key of a record")
     return key
 
@@ -21,6 +23,26 @@ def check_lease_key(key: str) -> str:
 
     :raises ValueError: for a key of any other form.
     """
-    if _LEASE.fullmatch(key) is None:
+    if not is_lease_key(key):
         raise ValueError(f"{key!r} is not the key of a lease")
     return key
+
+
+def is_record_key(key: str) -> bool:
+    """Whether a key has the form of a record's."""
+    return _RECORD.fullmatch(key) is not None
+
+
+def is_lease_key(key: str) -> bool:
+    """Whether a key has the form of a lease's."""
+    return _LEASE.fullmatch(key) is not None
+
+
+def is_blob_name(name: str) -> bool:
+    """Whether a name has the form of a blob's: the hexadecimal digits of its digest."""
+    return _BLOB.fullmatch(name) is not None
+
+
+def is_staged_name(name: str) -> bool:
+    """Whether a name has the form of what is not whole yet: a UUID's hexadecimal digits."""
+    return _UUID.fullmatch(name) is not None

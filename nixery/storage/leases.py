@@ -1,17 +1,95 @@
-"""Leases as locked files: a lock goes with its process, however that ends."""
+"""Leases as locked files: a lock goes with its process, however that ends. A process that is there
+and does nothing, as one that was stopped, has its lock still: so the file's time tells, too."""
 
 import contextlib
 import fcntl
 import os
+import time
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
 
-from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from zope.interface import implementer
+from twisted.python.failure import Failure
 
-from nixery.interfaces import ILease
+from nixery.storage.files import Identity, drop, identify
+from nixery.storage.keys import is_lease_key
+from nixery.storage.leasing import HeldLease, LeaseLost, Timing
 
-_log = Logger()
+TIMING = Timing(lifetime=30, shortest=0.15, longest=0.25)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs something that blocks in a thread; its errors are those of the storage."""
+
+    def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]: ...
+
+
+class FileLeases:
+    """Gives out leases."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        in_thread: InThread,
+        aside: Callable[[], str],
+        timing: Timing = TIMING,
+    ) -> None:
+        """
+        :param aside: gives a new path on the same file system.
+        """
+        self._clock = clock
+        self._in_thread = in_thread
+        self._aside = aside
+        self._timing = timing
+
+    async def lease(self, path: str) -> HeldLease:
+        """Wait for the lease that a file is."""
+        seen: Identity | None = None
+        since = 0.0
+        while (held := await self._take(path)) is None:
+            found = await self._in_thread(identify, path)
+            # By the clock of the one who waits: that of its holder, or of the disk, may be wrong.
+            if found != seen:
+                seen, since = found, self._clock.seconds()
+            elif found is not None and self._clock.seconds() - since > self._timing.lifetime:
+                self._log.warn("{path} is taken over: its holder gives no sign", path=path)
+                await self._in_thread(self._drop, path, found)
+            await deferLater(self._clock, self._timing.pause(), lambda: None)
+        return self._hold(path, held)
+
+    def _drop(self, path: str, found: Identity) -> None:
+        drop(path, found, self._aside())
+
+    def _hold(self, path: str, held: int) -> HeldLease:
+        async def refresh() -> None:
+            if not await self._in_thread(touch_lease, path, held):
+                raise LeaseLost
+
+        async def give_back() -> None:
+            await self._in_thread(release_lease, path, held)
+
+        return HeldLease(self._clock, path, self._timing.lifetime, refresh, give_back)
+
+    def _take(self, path: str) -> "Deferred[int | None]":
+        """Try to take a lease; who does not wait for it any longer does not hold it."""
+        waiter: Deferred[int | None] = Deferred()
+
+        def finish(result: int | Failure | None) -> None:
+            if not waiter.called:
+                waiter.callback(result)
+            elif isinstance(result, int):
+                release_lease(path, result)
+
+        self._in_thread(take_lease, path).addBoth(finish)
+        return waiter
 
 
 def take_lease(path: str) -> int | None:
@@ -24,49 +102,58 @@ def take_lease(path: str) -> int | None:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever held it last may have removed the file meanwhile.
-        if os.path.samestat(os.fstat(held), os.lstat(path)):
+        if _is_at(held, path):
             return held
-    except (BlockingIOError, FileNotFoundError):
+    except BlockingIOError:
         pass
     except OSError as error:
-        _log.warn("{path} can't be locked; going on without: {error}", path=path, error=error)
+        FileLeases._log.warn(
+            "{path} can't be locked; going on without: {error}", path=path, error=error
+        )
         return held
     os.close(held)
     return None
 
 
-def clear_leases(folder: str) -> None:
-    """Remove what processes that are no more have left. Blocks."""
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        with contextlib.suppress(OSError):  # whatever else lies there
-            held = take_lease(path)
-            if held is not None:
-                release_lease(path, held)
+def touch_lease(path: str, held: int) -> bool:
+    """Show that a lease's holder is there. Blocks.
 
-
-@implementer(ILease)
-class FileLease:
-    """A locked file."""
-
-    def __init__(self, reactor: IReactorThreads, path: str, held: int) -> None:
-        """
-        :param held: the descriptor that holds the lock.
-        """
-        self._reactor = reactor
-        self._path = path
-        self._held: int | None = held
-
-    async def release(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            pool = self._reactor.getThreadPool()
-            await deferToThreadPool(self._reactor, pool, release_lease, self._path, held)
+    :return: whether it still holds the lease.
+    """
+    now = time.time_ns()
+    os.utime(held, ns=(now, now))
+    return _is_at(held, path)
 
 
 def release_lease(path: str, held: int) -> None:
-    """Unlock a file and remove it. Blocks."""
+    """Unlock a file and remove it, unless another process has put its own in its place. Blocks."""
     # The lock goes with the file's last name only when it is closed: nobody else takes it before.
     with contextlib.suppress(OSError):
-        os.unlink(path)
+        if touch_lease(path, held):
+            os.unlink(path)
     os.close(held)
+
+
+def clear_leases(folder: str) -> list[str]:
+    """Remove what processes that are no more have left: empty files named by keys. Blocks.
+
+    :return: their names.
+    """
+    gone = []
+    for name in filter(is_lease_key, os.listdir(folder)):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):  # whatever else lies there
+            found = identify(path)
+            if found is None or not found.is_file or found.size:
+                continue
+            held = take_lease(path)
+            if held is not None:
+                release_lease(path, held)
+                gone.append(name)
+    return gone
+
+
+def _is_at(held: int, path: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(held), os.lstat(path))
+    return False

@@ -11,6 +11,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
+from nixery.storage.keys import is_blob_name
+
 _REMEMBERED = 100_000
 _AHEAD = 60.0
 """Seconds by which clocks may differ: what was of use later than that was marked by a wrong one."""
@@ -67,6 +69,8 @@ class Marks:
         times = {}
         os.makedirs(self._folder, exist_ok=True)  # somebody may have cleared it away
         for entry in os.scandir(self._folder):
+            if not is_blob_name(entry.name):
+                continue
             with contextlib.suppress(FileNotFoundError):  # another process drops blobs too
                 times[entry.name] = entry.stat().st_mtime
                 if self.is_ahead(times[entry.name]):

@@ -14,6 +14,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import DigestInvalid
 from nixery.storage.eviction import Used, surplus
 from nixery.storage.files import remove, sync_folder
+from nixery.storage.keys import is_blob_name, is_record_key
 from nixery.storage.marks import Marks
 
 _RECORDS = ("builds", "manifests")
@@ -86,6 +87,8 @@ class Shrinker:
     def _blobs(self) -> Iterator[Used]:
         marks = self._marks.all()
         for entry in os.scandir(os.path.join(self._folder, "layers")):
+            if not is_blob_name(entry.name):
+                continue
             with contextlib.suppress(FileNotFoundError):
                 found = entry.stat(follow_symlinks=False)
                 used = marks.pop(entry.name, None) or found.st_mtime
@@ -130,6 +133,8 @@ class Shrinker:
             records: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
             path = os.path.join(self._folder, folder)
             for entry in os.scandir(path) if os.path.isdir(path) else ():
+                if not is_record_key(f"{folder}/{entry.name}"):
+                    continue
                 with contextlib.suppress(OSError):  # it is gone, or no file that can be read
                     digests, of_one = _digests(entry.path)
                     if not digests:

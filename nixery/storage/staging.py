@@ -8,8 +8,7 @@ process id it ran.
 import contextlib
 import fcntl
 import os
-import shutil
-import tempfile
+import re
 import threading
 import uuid
 import weakref
@@ -18,8 +17,13 @@ from twisted.logger import Logger
 
 from nixery.storage.faults import is_full
 from nixery.storage.files import remove
+from nixery.storage.keys import is_staged_name
 
 _ASIDE = "aside-"
+_LEFT_ASIDE = re.compile(_ASIDE + r"[0-9a-f]{32}")
+_FOLDER = re.compile(r"[0-9a-f]{32}|tmp[a-z0-9_]{8}")
+"""Folders of processes; those of earlier versions had the latter names."""
+_MOST_NAMED = 10
 
 
 class Staging:
@@ -67,22 +71,35 @@ class Staging:
                 self._leaving()
 
     def clear(self) -> None:
-        """Remove what processes that are no more have left."""
-        for entry in os.scandir(self._parent):
-            if entry.is_dir(follow_symlinks=False):
-                try:
-                    _remove_if_free(entry.path)
-                except FileNotFoundError:
-                    pass  # another process is clearing too
-                except OSError as error:
-                    self._log.warn("{path} is left as it is: {error}", path=entry.path, error=error)
-            elif entry.name.startswith(_ASIDE):
+        """Remove what processes that are no more have left, and log it."""
+        gone = [entry.name for entry in os.scandir(self._parent) if self._clear(entry)]
+        if gone:
+            self._log.info(
+                "removed from {folder} what {count} processes had not finished: {names}",
+                folder=self._parent,
+                count=len(gone),
+                names=" ".join(gone[:_MOST_NAMED]),
+            )
+
+    def _clear(self, entry: os.DirEntry[str]) -> bool:
+        """Remove something if it is ours, and nobody's any more; whether it was."""
+        try:
+            if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                return _remove_if_free(entry.path)
+            if _LEFT_ASIDE.fullmatch(entry.name):
                 remove(entry.path)
+                return True
+        except FileNotFoundError:
+            pass  # another process is clearing too
+        except OSError as error:
+            self._log.warn("{path} is left as it is: {error}", path=entry.path, error=error)
+        return False
 
     def _claim(self) -> str:
         os.makedirs(self._parent, exist_ok=True)
         while True:
-            path = tempfile.mkdtemp(dir=self._parent)
+            path = os.path.join(self._parent, uuid.uuid4().hex)
+            os.mkdir(path, 0o700)
             held = self._hold(path)
             if held is not None:
                 self._leaving = weakref.finalize(self, _leave, path, held)
@@ -111,11 +128,19 @@ def _leave(path: str, held: int) -> None:
     os.close(held)
 
 
-def _remove_if_free(path: str) -> None:
+def _remove_if_free(path: str) -> bool:
+    """Remove a folder that no process has, unless there is more in it than what is staged.
+
+    :return: whether it is no more.
+    """
     held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if _lock(held):
-            shutil.rmtree(path)
+        if not _lock(held):
+            return False
+        for name in filter(is_staged_name, os.listdir(path)):
+            remove(os.path.join(path, name))
+        os.rmdir(path)
+        return True
     finally:
         os.close(held)
 

@@ -30,9 +30,10 @@ def moment(seconds: float = 0.01) -> "Deferred[None]":
 async def open_history(
     folder: Path, bounds: Bounds = SMALL, limits: Limits | None = None
 ) -> History:
-    """A history that has started, as a daemon would have it."""
+    """A history that has started, as a daemon would have it, and has read all that is there."""
     history = History(reactor, str(folder / "history"), limits, bounds)
     await history.start()
+    await history.loaded()
     return history
 
 

@@ -126,6 +126,7 @@ async def test_a_daemon_that_stops(parts: Parts) -> None:
     await parts.history.stop()
     again = parts.again()
     await again.history.start()
+    await again.history.loaded()
     (head,) = again.history.heads()
     assert (head.state, head.error, head.complete) == ("failed", str(ShuttingDown()), True)
     assert (await read(again.history, head.id)).events[-1]["type"] == "failed"

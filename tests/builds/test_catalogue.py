@@ -245,15 +245,17 @@ async def test_unwritable(place: Place, tmp_path: Path) -> None:
 
 
 def test_shelf(tmp_path: Path) -> None:
-    """What is kept is read again; a leftover of a process that was killed goes away."""
+    """What is kept is read again; leftovers of processes that were killed go away, and no file of
+    another form."""
     folder = tmp_path / "a" / "b"
     assert read_index(str(folder)) is None
     kept_index = KeptIndex("key", "source", "revision", b"an index", ("x",), False)
     write_index(str(folder), kept_index)
     assert read_index(str(folder)) == kept_index
-    (folder / "tmp123").touch()
+    for name in (f"index.gz.{'0' * 32}.new", "tmpabc_1234", "tmp.txt", "notes.txt"):
+        (folder / name).touch()
     write_index(str(folder), attrs.evolve(kept_index, index=b""))
-    assert len(list(folder.iterdir())) == 1
+    assert {path.name for path in folder.iterdir()} == {"index.gz", "tmp.txt", "notes.txt"}
 
 
 def test_keys() -> None:

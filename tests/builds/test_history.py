@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from nixery.builds.following import Subscription
-from nixery.builds.history import Limits
+from nixery.builds.history import History, Limits
 from nixery.builds.summary import Head
 from nixery.builds.tail import Bounds
 from nixery.model.events import Asked, BuildStarted, BuildStopped, LogLine, PhaseStarted
@@ -23,6 +23,7 @@ from tests.builds.histories import (
     moment,
     open_history,
     print_lines,
+    reactor,
     read,
 )
 
@@ -192,6 +193,55 @@ async def test_two_daemons_at_one_folder(tmp_path: Path) -> None:
     await history.stop()
     assert len((await read(history, record.id)).lines) == 200
     assert len((await open_history(tmp_path)).heads()) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_taking_over(tmp_path: Path) -> None:
+    """When the daemon that has the folder ends, another one shows its builds besides its own, of
+    which none is taken for interrupted, and those that it has from then on."""
+    history = await open_history(tmp_path)
+    old = begin(history)
+    old.done("sha256:x")
+    other = await open_history(tmp_path)
+    assert history.alone
+    assert not other.alone
+    ended, running = begin(other), begin(other)
+    ended.done("sha256:x")
+    await history.stop()
+    while not other.alone:
+        await moment()
+    await other.loaded()
+    heads = {head.id: head.state for head in other.heads()}
+    assert heads == {old.id: "done", ended.id: "done", running.id: "running"}
+    running.done("sha256:x")
+    await other.stop()
+    again = await open_history(tmp_path)
+    assert {head.id: head.state for head in again.heads()} == dict.fromkeys(heads, "done")
+    await again.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_much_history(tmp_path: Path) -> None:
+    """A start waits for no reading: builds can begin at once, and what is read meanwhile is told
+    besides, the latest first; one that stops does not wait for the rest."""
+    history = await open_history(tmp_path)
+    records = [begin(history) for _ in range(250)]
+    for record in records:
+        record.done("sha256:x")
+    await history.stop()
+    again = History(reactor, str(tmp_path / "history"))
+    await again.start()
+    first = again.heads()
+    own = begin(again)
+    assert first == history.heads()[: len(first)]
+    await again.loaded()
+    assert [head.id for head in again.heads()] == [own.id, *(r.id for r in reversed(records))]
+    own.done("sha256:x")
+    await again.stop()
+    third = History(reactor, str(tmp_path / "history"))
+    await third.start()
+    await third.stop()
+    assert third.heads() == again.heads()[: len(third.heads())]
 
 
 @pytest_twisted.ensureDeferred

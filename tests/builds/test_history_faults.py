@@ -264,17 +264,22 @@ def numbered(listener: Listener) -> list[tuple[int, str]]:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"head": {"id": 1}}', b"\xff"])
 async def test_lines_of_builds_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
-    """A build whose line was cut or altered is no build, and keeps none of the others away."""
+    """A build whose line was cut or altered is no build, and keeps none of the others away: its
+    files are removed, and no file of another form."""
     history = await open_history(tmp_path)
     kept, lost = begin(history), begin(history)
     for record in (kept, lost):
         record.done("sha256:x")
     await history.stop()
     (tmp_path / "history" / f"{lost.id}.json").write_bytes(content)
-    (tmp_path / "history" / "something.else").touch()
+    foreign = {"notes.txt", "report.json", "0123456789abcdef.txt", "x.events.zst"}
+    for name in foreign:
+        (tmp_path / "history" / name).touch()
+    (tmp_path / "history" / f"{kept.id}.json.new").touch()
     again = await open_history(tmp_path)
     assert [head.id for head in again.heads()] == [kept.id]
-    assert {path.name.partition(".")[0] for path in (tmp_path / "history").iterdir()} == {kept.id}
+    left = {path.name for path in (tmp_path / "history").iterdir()}
+    assert left == foreign | {f"{kept.id}.json", f"{kept.id}.events.zst"}
 
 
 KILLED = """

@@ -125,7 +125,7 @@ def wait_until(happened: Callable[[], object], limit: float = 60) -> None:
 
 
 def _count_starts(shims: Path) -> None:
-    shims.mkdir(exist_ok=True)
+    shims.mkdir(parents=True, exist_ok=True)
     for program in ("nix-build", "git"):
         shim = shims / program
         shim.write_text(
@@ -142,10 +142,11 @@ def running(
 
     :param held: a socket that it inherits instead, as from systemd.
     """
-    state.mkdir(parents=True, exist_ok=True)
-    shims = state / "shims"
+    # Beside the state folder, which is the daemon's own.
+    beside = state.with_name(f"{state.name}-of-the-tests")
+    shims = beside / "shims"
     _count_starts(shims)
-    log_file = state / f"daemon-{time.monotonic_ns()}.log"
+    log_file = beside / f"daemon-{time.monotonic_ns()}.log"
     environment = {
         **os.environ,
         "STATE_DIRECTORY": str(state),

@@ -113,12 +113,15 @@ async def test_commits_are_forgotten(
 
 @pytest_twisted.ensureDeferred
 async def test_what_was_left_unfinished(repository: Repository, tmp_path: Path) -> None:
-    """A new start drops what an earlier process left."""
-    left = tmp_path / "git" / "tmp" / "x" / "source"
-    left.mkdir(parents=True)
+    """A new start drops what an earlier process left, and nothing else."""
+    left = tmp_path / "git" / "tmp" / ("0" * 32) / "source"
+    foreign = tmp_path / "git" / "tmp" / "website"
+    for path in (left, foreign):
+        path.mkdir(parents=True)
     commit = repository.commit("one")
     assert await contents(make_git(tmp_path), repository.url, commit) == "one"
     assert not left.exists()
+    assert foreign.exists()
 
 
 @pytest_twisted.ensureDeferred
@@ -176,10 +179,13 @@ async def test_a_remote_that_is_away(git: Git, repository: Repository, tmp_path:
     repository.folder.rename(tmp_path / "away")
     with pytest.raises(GitFailed):
         await git.checkout(repository.url, second)
-    (tmp_path / "git" / "x.git.old").mkdir()
+    left, foreign = tmp_path / "git" / f"{'0' * 32}.git.old", tmp_path / "git" / "x.git.old"
+    left.mkdir()
+    foreign.mkdir()
     git = make_git(tmp_path)
     assert await contents(git, repository.url, first) == "one"
-    assert not (tmp_path / "git" / "x.git.old").exists()
+    assert not left.exists()
+    assert foreign.exists()
 
 
 FETCH_THAT_GROWS = """#!/bin/sh
@@ -247,7 +253,7 @@ async def test_symbolic_links_lead_nowhere(
 @pytest_twisted.ensureDeferred
 async def test_deep_folders(git: Git, tmp_path: Path) -> None:
     """Files of a commit that lie deep are deleted like all others, and at the next start."""
-    place = tmp_path / "git" / "tmp" / "x"
+    place = tmp_path / "git" / "tmp" / ("0" * 32)
     make = ["mkdir", "-p", f"{place}/source/{'/'.join('d' * 1500)}"]
     try:
         subprocess.run(make, check=True)

@@ -243,11 +243,16 @@ async def test_cancelling(machine: Machine) -> None:
 
 
 def test_guards_of_the_dead_are_dropped(tmp_path: Path) -> None:
-    """At the start, guards of processes that are no more are dropped, and others' are kept."""
-    kept = f"{os.getppid()}.x"
-    for name in (kept, f"{os.getpid()}.x", f"{2**22 + 1}.x", "nonsense"):
+    """At the start, guards of processes that are no more are dropped; others' are kept, and what
+    is no guard."""
+    uuid = "0" * 32
+    kept, full = f"{os.getppid()}.{uuid}", f"{2**22 + 2}.{uuid}"
+    for name in (kept, full, f"{os.getpid()}.{uuid}", f"{2**22 + 1}.{uuid}", "website", "12.txt"):
         (tmp_path / "roots" / name).mkdir(parents=True)
-    assert Machine(tmp_path).guards == [kept]
+    (tmp_path / "roots" / full / "thesis.tex").touch()
+    (tmp_path / "roots" / f"{2**22 + 1}.{uuid}" / "root").symlink_to("/nix/store/x")
+    assert sorted(Machine(tmp_path).guards) == sorted([kept, full, "website", "12.txt"])
+    assert (tmp_path / "roots" / full / "thesis.tex").exists()
 
 
 @pytest_twisted.ensureDeferred

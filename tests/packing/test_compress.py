@@ -8,6 +8,7 @@ import random
 import subprocess
 import threading
 import zlib
+from collections.abc import Callable
 
 import isal
 import pytest
@@ -20,10 +21,12 @@ from nixery.packing.compress import (
     Codec,
     Compressor,
     Packed,
+    Wrong,
     codec,
     media_type,
     packer_version,
 )
+from nixery.packing.faults import PackError
 
 BLOCK = 4096
 CODECS = st.sampled_from(COMPRESSIONS)
@@ -74,7 +77,7 @@ def test_the_same_for_any_threads_and_pieces(
     assert _decompress(compression, out) == data
     assert (out, packed) == _compress(_small_blocks(compression), data, 1, BLOCK)
     digests = ["sha256:" + hashlib.sha256(part).hexdigest() for part in (out, data)]
-    assert packed == (*digests, len(out), len(data))
+    assert packed == (*digests, len(out), len(data), 0)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -130,6 +133,90 @@ def test_a_stream_that_fails_leaves_no_thread(compression: str) -> None:
     with pytest.raises(Full):
         run()
     assert threading.active_count() == before
+
+
+Fault = Callable[[bytes], bytes]
+
+FAULTS: dict[str, Fault] = {
+    "a bit": lambda data: data[:9] + bytes([data[9] ^ 16]) + data[10:],
+    "cut": lambda data: data[:-1],
+    "nothing": lambda data: b"",
+    "more": lambda data: data + b"\0",
+    "twice": lambda data: data + data,
+}
+
+
+def _faulty(compression: str, which: int, fault: Fault) -> Codec:
+    """A codec whose first way goes wrong with one of the blocks, the first being 0."""
+    right = _small_blocks(compression)
+    blocks = itertools.count()
+
+    def compress(block: memoryview) -> bytes:
+        data = right.compress(block)
+        return fault(data) if next(blocks) == which else data
+
+    return right._replace(compress=compress)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("which", [0, 2, 4])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_wrong_blocks_are_replaced(compression: str, which: int, fault: Fault) -> None:
+    """A block that does not decompress to what went in is compressed in another way; what is said
+    of the layer holds for what is kept; and both outputs are told of."""
+    data = _text(5 * BLOCK - 7)
+    wrong: list[Wrong] = []
+    codec = _faulty(compression, which, fault)
+    out = bytearray()
+    with Compressor(codec, out.extend, 1, wrong.append) as compressor:
+        compressor.write(data)
+        packed = compressor.finish()
+    assert _decompress(compression, bytes(out)) == data
+    digests = ["sha256:" + hashlib.sha256(part).hexdigest() for part in (out, data)]
+    assert packed == (*digests, len(out), len(data), 1)
+    block = memoryview(data)[which * BLOCK : (which + 1) * BLOCK]
+    good = _small_blocks(compression)
+    assert wrong == [(codec.version, fault(good.compress(block)), good.fallback(block))]
+
+
+@pytest.mark.parametrize("compression", ["fast", "small"])
+def test_an_early_end_is_wrong(compression: str) -> None:
+    """A block that ends the stream, behind which nobody would read on, is replaced."""
+    good = _small_blocks(compression)
+
+    def ending(block: memoryview) -> bytes:
+        return zlib.compress(block, wbits=-15)
+
+    out, packed = _compress(good._replace(compress=ending), _text(2 * BLOCK))
+    assert packed.replaced == 2
+    assert _decompress(compression, out) == _text(2 * BLOCK)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_second_ways(compression: str) -> None:
+    """The second way of each codec makes blocks of any size that others can read."""
+    good = _small_blocks(compression)
+    for size in (1, BLOCK, 128 * 1024, 300_001):
+        codec = good._replace(block=size, compress=good.fallback)
+        out, packed = _compress(codec, _text(2 * size))
+        assert packed.replaced == 0
+        assert _decompress(compression, out) == _text(2 * size)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_nothing_wrong_is_passed_on(compression: str) -> None:
+    """Where both ways go wrong there is no layer."""
+    good, out = _small_blocks(compression), bytearray()
+    codec = good._replace(compress=lambda block: b"", fallback=lambda block: b"")
+
+    def run() -> None:
+        with Compressor(codec, out.extend, 2) as compressor:
+            compressor.write(_text(BLOCK))
+            compressor.finish()
+
+    with pytest.raises(PackError, match="it changes while it is compressed"):
+        run()
+    assert bytes(out) == good.head
 
 
 def test_a_slow_sink_holds_up_the_writer() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nixery.packing.compress import Codec, codec
 from nixery.packing.tar import Entry
 from nixery.packing.worker import answer
 
@@ -120,6 +121,24 @@ def test_the_number_of_threads_does_not_show(
     big.write_bytes(b"".join(b"%d\n" % number for number in range(700_000)))
     job = _job(tmp_path / "sink", big, compression=compression)
     assert answer(job, 1) == answer(job, 2) == answer(job, 5) == shared.ask(job)
+
+
+def test_wrong_compression(store_path: Path, tmp_path: Path) -> None:
+    """What compression makes wrong is counted in the answer and reported; the layer is right."""
+
+    def find_codec(name: str) -> Codec:
+        return codec(name)._replace(compress=lambda block: b"wrong")
+
+    job = _job(tmp_path / "sink", store_path)
+    said = answer(job, 2, str(tmp_path / "reports"), find_codec)
+    written = (tmp_path / "sink").read_bytes()
+    assert said["digest"] == "sha256:" + hashlib.sha256(written).hexdigest()
+    tar = subprocess.run(["gzip", "-dc"], input=written, capture_output=True, check=True).stdout
+    assert said["diff_id"] == "sha256:" + hashlib.sha256(tar).hexdigest()
+    assert said["replaced"] == 1
+    reports = {path.suffix: path.read_bytes() for path in (tmp_path / "reports").iterdir()}
+    assert reports[".wrong"] == b"wrong"
+    assert reports[".right"] in written
 
 
 def test_a_fault_is_told_and_the_next_job_done(

@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IProcessTransport, IReactorProcess
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 from nixery.model.digest import Digest
@@ -66,6 +67,18 @@ def pool(spawner: Spawner) -> Iterator[Callable[..., Packers]]:
     yield make
     for packers in made:
         pytest_twisted.blockon(packers.stop())
+
+
+@pytest.fixture
+def caught() -> Iterator[Callable[[], list[str]]]:
+    """Gives the errors that were logged meanwhile."""
+    events: list[LogEvent] = []
+    observer: Any = events.append
+    globalLogPublisher.addObserver(observer)
+    yield lambda: [
+        formatEvent(event) for event in events if event.get("log_level") is LogLevel.error
+    ]
+    globalLogPublisher.removeObserver(observer)
 
 
 @pytest.fixture
@@ -325,11 +338,35 @@ async def test_stopping_a_child_that_will_not(
 async def test_children_are_out_of_the_terminal(
     pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path
 ) -> None:
-    """A child has a session of its own, and nothing of our environment."""
+    """A child has a session of its own, and nothing of our environment but how modules are found
+    and memory is had."""
     await pool().pack(_job(tmp_path))
     pid = spawner.started[0].pid
     assert pid is not None
     assert os.getsid(pid) == pid
     environment = Path(f"/proc/{pid}/environ").read_bytes().rstrip(b"\0").split(b"\0")
     names = {line.split(b"=")[0] for line in environment}
-    assert names <= {b"PYTHONPATH", b"LD_LIBRARY_PATH"}
+    allocation = {b"MALLOC_MMAP_THRESHOLD_", b"MALLOC_TRIM_THRESHOLD_"}
+    assert names <= {b"PYTHONPATH", b"LD_LIBRARY_PATH"} | allocation
+
+
+@pytest_twisted.ensureDeferred
+async def test_wrong_blocks_are_told_of(
+    pool: Callable[..., Packers], tmp_path: Path, caught: Callable[[], list[str]]
+) -> None:
+    """Blocks that had to be compressed in a second way are counted and logged, with the place of
+    the reports, which the child is told."""
+    answer = {"digest": str(Digest.of(b"")), "diff_id": str(Digest.of(b"")), "replaced": 2}
+    code = f"""
+import json, pathlib, sys
+job = json.loads(sys.stdin.readline())
+pathlib.Path({str(tmp_path / "argv")!r}).write_text(sys.argv[-1])
+print(json.dumps({{**{answer!r}, "id": job["id"], "size": 1, "uncompressed": 1}}), flush=True)
+"""
+    packers = pool(executable=_script(tmp_path, code), reports="/reports")
+    assert (await packers.pack(_job(tmp_path))).replaced == 2
+    assert packers.replaced == 2
+    assert (tmp_path / "argv").read_text() == "/reports"
+    [line] = caught()
+    assert line.startswith("2 blocks of layer sha256:")
+    assert line.endswith("/reports")

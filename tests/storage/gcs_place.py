@@ -15,11 +15,11 @@ from zope.interface import implementer
 
 from nixery.interfaces import Location, Redirect, Stream
 from nixery.model.digest import Digest
-from nixery.storage.gcs.leases import Timing
 from nixery.storage.gcs.making import BucketSettings, make_storage
 from nixery.storage.gcs.patience import Patience
 from nixery.storage.gcs.storage import GcsStorage, Options
 from nixery.storage.gcs.upload import STEP, Sending
+from nixery.storage.leasing import Timing
 from tests.gcs.objects import Content
 from tests.gcs.server import GcsServer
 

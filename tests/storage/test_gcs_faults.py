@@ -307,14 +307,17 @@ async def test_start_with_another_key(place: GcsPlace, tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_old_leavings(place: GcsPlace) -> None:
-    """What was left unfinished a day ago goes; what is younger, and all else, stays."""
+    """What was left unfinished a day ago goes; what is younger, of another form, and all else,
+    stays."""
     server = place.server
+    old, new = f"staging/{'0' * 32}", f"staging/{'1' * 32}"
+    others = {"layers/old", "builds/old", "staging/website", "leases/contract.pdf"}
     server.clock.offset = -25 * 3600
-    for name in ("staging/old", "leases/0b", "layers/old", "builds/old"):
+    for name in (old, "leases/0b", *others):
         server.put(name, b"")
     server.clock.offset = 0
-    server.put("staging/new", b"")
+    server.put(new, b"")
     await place.open()
-    while "staging/old" in server.objects or "leases/0b" in server.objects:
+    while old in server.objects or "leases/0b" in server.objects:
         await deferLater(reactor, 0.01)
-    assert set(server.objects) == {"staging/new", "layers/old", "builds/old"}
+    assert set(server.objects) == {new, *others}

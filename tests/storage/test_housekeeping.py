@@ -133,13 +133,14 @@ def test_used_by_another_process(tmp_path: Path) -> None:
 def test_marks_that_fail(tmp_path: Path) -> None:
     """What can't be marked keeps nothing else from being marked, and is tried again."""
     folder = Folder(tmp_path)
-    (tmp_path / "used" / "b").mkdir()
-    fault = folder.marks.use(["a", "b/c/d", "x"])
+    first, other, last = (digit * 64 for digit in "abc")
+    (tmp_path / "used" / other).mkdir()
+    fault = folder.marks.use([first, f"{other}/c/d", last])
     assert isinstance(fault, OSError)
-    assert set(folder.marks.all()) == {"a", "b", "x"}
-    assert folder.marks.due(["a", "b/c/d", "x"]) == ["b/c/d"]
+    assert set(folder.marks.all()) == {first, other, last}
+    assert folder.marks.due([first, f"{other}/c/d", last]) == [f"{other}/c/d"]
     folder.time += 10
-    assert folder.marks.due(["a", "x"]) == ["a", "x"]
+    assert folder.marks.due([first, last]) == [first, last]
 
 
 def test_of_use_while_it_is_looked_for(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_what_is_no_record(tmp_path: Path) -> None:
 def test_records_of_many_revisions(tmp_path: Path) -> None:
     """Of an image that thousands of revisions have not changed, the latest records are kept."""
     folder = Folder(tmp_path, most=1000, most_records=3)
-    for text in "xy":
+    for text in "ab":
         digest = f"sha256:{folder.blob(text)}"
         for number in range(5):
             path = tmp_path / "manifests" / f"{text}{number}"
@@ -224,7 +225,7 @@ def test_records_of_many_revisions(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path / "manifests")) == 10
     folder.time += 86400
     folder.shrinker.shrink()
-    kept = {f"{text}{number}" for text in "xy" for number in (2, 3, 4)}
+    kept = {f"{text}{number}" for text in "ab" for number in (2, 3, 4)}
     assert set(os.listdir(tmp_path / "manifests")) == kept
     assert len(folder.blobs()) == 2
 
@@ -248,6 +249,23 @@ def test_records_of_many_blobs(tmp_path: Path) -> None:
     folder.time += 86400
     folder.shrinker.shrink()
     assert set(os.listdir(tmp_path / "manifests")) == {"of-one", "own"}
+
+
+def test_files_of_others(tmp_path: Path) -> None:
+    """Whatever is not named by a digest or a key is neither dropped nor counted, however full the
+    storage is, and however old."""
+    folder = Folder(tmp_path, most=1)
+    gone = f"sha256:{'0' * 64}"
+    others = {"layers/base.psd", "used/notes.txt", "manifests/cargo.json", "builds/x.json"}
+    for name in others:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps({"record": {"digest": gone}}))
+        os.utime(tmp_path / name, (5, 5))
+    folder.blob("x")
+    folder.time += 2 * 86400
+    shrunk = folder.shrinker.shrink()
+    assert (shrunk.blobs, shrunk.size, shrunk.left) == (1, 0, 0)
+    assert all((tmp_path / name).exists() for name in others)
 
 
 def test_blobs_without_marks(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.storage.housekeeping import Bounds
 from nixery.storage.staging import Staging
-from tests.storage.backend import CONTENT, LIMIT, assert_unknown, store
+from tests.storage.backend import CONTENT, KEY, LIMIT, assert_unknown, store
 from tests.storage.places import mounted, unprivileged
 
 reactor: Any = _reactor
@@ -161,19 +163,39 @@ def test_held_while_in_use(tmp_path: Path) -> None:
 
 
 def test_being_cleared(tmp_path: Path) -> None:
-    """A leftover that another process is just clearing away is left to that one; what is not a
-    folder is nobody's."""
-    (tmp_path / "left" / "over").mkdir(parents=True)
+    """A leftover that another process is just clearing away is left to that one; what is of
+    another form is nobody's."""
+    left = uuid.uuid4().hex
+    (tmp_path / left / uuid.uuid4().hex).mkdir(parents=True)
     (tmp_path / "note").touch()
-    (tmp_path / "aside-0123").touch()  # a process was killed while it made room
-    (tmp_path / "link").symlink_to(tmp_path / "left")
-    held = os.open(tmp_path / "left", os.O_RDONLY)
+    # A process was killed while it made room.
+    (tmp_path / f"aside-{uuid.uuid4().hex}").touch()
+    link = uuid.uuid4().hex
+    (tmp_path / link).symlink_to(tmp_path / left)
+    held = os.open(tmp_path / left, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     Staging(str(tmp_path)).clear()
-    assert sorted(os.listdir(tmp_path)) == ["left", "link", "note"]
+    assert set(os.listdir(tmp_path)) == {left, link, "note"}
     os.close(held)
+    with capturedLogs() as captured:
+        Staging(str(tmp_path)).clear()
+    assert set(os.listdir(tmp_path)) == {link, "note"}
+    told = [formatEvent(event) or "" for event in captured]
+    assert [line for line in told if "removed from" in line and left in line]
+
+
+def test_nothing_of_others_is_cleared(tmp_path: Path) -> None:
+    """Folders and files of other forms stay, and what is in a folder that looks like ours."""
+    looks_like_ours = tmp_path / "tmpabcdefgh"
+    for path in (tmp_path / "website" / "index.html", looks_like_ours / "thesis.tex"):
+        path.parent.mkdir()
+        path.write_text("somebody's")
+    (tmp_path / "aside-0123").touch()
+    (looks_like_ours / uuid.uuid4().hex).touch()
     Staging(str(tmp_path)).clear()
-    assert sorted(os.listdir(tmp_path)) == ["link", "note"]
+    assert set(os.listdir(tmp_path)) == {"website", "tmpabcdefgh", "aside-0123"}
+    assert (tmp_path / "website" / "index.html").read_text() == "somebody's"
+    assert os.listdir(looks_like_ours) == ["thesis.tex"]
 
 
 @pytest.mark.parametrize("path", ["file", "file/below", "layers-is-a-file"])
@@ -203,13 +225,22 @@ async def test_no_permission() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_read_only(tmp_path: Path) -> None:
-    """A storage on a file system that is mounted read-only does not start, and says where."""
+    """A storage on a file system that is mounted read-only serves what it has, and says where it
+    can't write; one that would have to be made there does not start."""
     with mounted(tmp_path / "disk", "size=1m"):
-        await _start(tmp_path / "disk" / "storage")
+        storage = await _start(tmp_path / "disk" / "storage")
+        digest = await storage.write_blob(CONTENT)
+        await storage.write_record(KEY, b"record")
         remount = ["mount", "-o", "remount,ro", str(tmp_path / "disk")]
+        storage.stop()
+        del storage
         subprocess.run(remount, check=True)
-        with pytest.raises(StorageUnavailable, match=f"{tmp_path}/disk/storage"):
-            await _start(tmp_path / "disk" / "storage")
+        storage = await _start(tmp_path / "disk" / "storage")
+        assert await storage.read_blob(digest, LIMIT) == CONTENT
+        assert await storage.read_record(KEY) == b"record"
+        for work in (storage.write_blob(b"new"), storage.receive(), storage.lease("0a")):
+            with pytest.raises(StorageUnavailable, match="Read-only file system"):
+                await work
         with pytest.raises(StorageUnavailable, match=r"Read-only file system .*other"):
             await _start(tmp_path / "disk" / "other")
 

@@ -6,9 +6,12 @@ from twisted.logger import Logger
 
 from nixery.model.errors import NixeryError
 from nixery.storage.gcs.bucket import Bucket
+from nixery.storage.keys import is_lease_key, is_staged_name
 
 _AGE = 24 * 3600.0  # seconds
 _EVERY = 6 * 3600.0  # seconds
+_OURS = {"staging/": is_staged_name, "leases/": is_lease_key}
+"""Where leavings are, and which names below are of our form."""
 
 
 class Cleaning:
@@ -34,9 +37,10 @@ class Cleaning:
     async def clean(self) -> None:
         """Delete what is old by the service's own clock; what fails is tried next time."""
         try:
-            for prefix in ("staging/", "leases/"):
+            for prefix, is_ours in _OURS.items():
                 async for found, now in self._bucket.objects(prefix):
-                    if now is not None and now - found.updated > _AGE:
+                    ours = is_ours(found.name.removeprefix(prefix))
+                    if ours and now is not None and now - found.updated > _AGE:
                         await self._bucket.delete(found.name, found.generation)
                         self._log.info("deleted {name}: nobody finished it", name=found.name)
         except NixeryError as error:

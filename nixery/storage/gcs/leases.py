@@ -1,84 +1,46 @@
 """Leases as objects: whoever makes the object holds the lease, and keeps it fresh."""
 
 import json
-import random
 import uuid
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-from zope.interface import implementer
 
-from nixery.interfaces import ILease
-from nixery.model.errors import NixeryError
 from nixery.storage.gcs.bucket import ABSENT, Bucket, Object, PreconditionFailed
 from nixery.storage.gcs.patience import Patience
+from nixery.storage.leasing import HeldLease, LeaseLost, Timing
 
 
-@attrs.frozen
-class Timing:
-    """How leases go.
-
-    :param lifetime: seconds without a sign of its holder after which a lease is free.
-    :param shortest: seconds between two looks of one who waits.
-    :param longest: likewise.
-    """
-
-    lifetime: float = 30
-    shortest: float = 0.5
-    longest: float = 2
-
-    def pause(self) -> float:
-        """Seconds until the next look."""
-        return random.uniform(self.shortest, self.longest)
-
-
-@implementer(ILease)
-class BucketLease:
-    """A lease that is held."""
-
-    _log = Logger()
+class HeldObject:
+    """The object of a lease that is held."""
 
     def __init__(self, bucket: Bucket, held: Object, owner: str, timing: Timing) -> None:
         self._bucket = bucket
         self._held = held
         self._owner = owner
         self._timing = timing
-        self._released = False
-        self._beat = LoopingCall(self._refresh)
-        self._beat.clock = bucket.requests.reactor
-        self._beating = self._beat.start(timing.lifetime / 3, now=False)
 
-    async def release(self) -> None:
-        if self._released:
-            return
-        self._released = True
-        if self._beat.running:
-            self._beat.stop()
-        # A refresh that is just under way would make the object anew.
-        await self._beating
-        try:
-            patience = self._bucket.requests.patience.quick()
-            await self._bucket.delete(self._held.name, self._held.generation, patience)
-        except NixeryError as error:
-            self._log.warn("{name} is left to expire: {error}", name=self._held.name, error=error)
+    def lease(self) -> HeldLease:
+        """The lease, which begins to be refreshed."""
+        clock, lifetime = self._bucket.requests.reactor, self._timing.lifetime
+        return HeldLease(clock, self._held.name, lifetime, self._refresh, self._give_back)
 
-    async def _refresh_once(self) -> None:
-        name = self._held.name
+    async def _refresh(self) -> None:
+        patience = attrs.evolve(self._bucket.requests.patience, total=self._timing.lifetime / 3)
         try:
-            patience = attrs.evolve(self._bucket.requests.patience, total=self._timing.lifetime / 3)
             self._held = await write_lease(
-                self._bucket, name, self._owner, self._timing, self._held.generation, patience
+                self._bucket,
+                self._held.name,
+                self._owner,
+                self._timing,
+                self._held.generation,
+                patience,
             )
         except PreconditionFailed:
-            self._log.warn("{name} was lost to another instance; going on", name=name)
-            self._beat.stop()
-        except NixeryError as error:
-            self._log.warn("{name} could not be kept: {error}", name=name, error=error)
+            raise LeaseLost from None
 
-    def _refresh(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._refresh_once())
+    async def _give_back(self) -> None:
+        patience = self._bucket.requests.patience.quick()
+        await self._bucket.delete(self._held.name, self._held.generation, patience)
 
 
 class Leases:
@@ -88,13 +50,13 @@ class Leases:
         self._bucket = bucket
         self._timing = timing
 
-    async def lease(self, key: str) -> BucketLease:
+    async def lease(self, key: str) -> HeldLease:
         """Wait for the lease of a key."""
         name, owner, over = f"leases/{key}", uuid.uuid4().hex, ABSENT
         while True:
             try:
                 held = await write_lease(self._bucket, name, owner, self._timing, over)
-                return BucketLease(self._bucket, held, owner, self._timing)
+                return HeldObject(self._bucket, held, owner, self._timing).lease()
             except PreconditionFailed:
                 over = await self._wait_until_free(name)
 

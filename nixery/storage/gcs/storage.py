@@ -30,13 +30,14 @@ from nixery.recent import Recent
 from nixery.storage.gcs.blobs import Blobs, blob_name, digested, is_whole
 from nixery.storage.gcs.bucket import Bucket, Object
 from nixery.storage.gcs.cleaning import Cleaning
-from nixery.storage.gcs.leases import Leases, Timing
+from nixery.storage.gcs.leases import Leases
 from nixery.storage.gcs.patience import Patience
 from nixery.storage.gcs.pipe import IPipeReactor
 from nixery.storage.gcs.stream import Streams
 from nixery.storage.gcs.upload import Sending, Uploads
 from nixery.storage.gcs.urls import Urls
 from nixery.storage.keys import check_lease_key, check_record_key
+from nixery.storage.leasing import Timing
 
 _REMEMBERED = 10_000  # blobs
 _MEMORY = 4 * 1024 * 1024  # bytes of small blobs, and of records

@@ -34,6 +34,7 @@ let
     "attrs"
     "bcrypt"
     "cryptography"
+    "deflate"
     "google-auth"
     "google-cloud-storage"
     "google-crc32c"

@@ -1,0 +1,143 @@
+"""Folders that are ours: a file in them says so. In no other folder anything is ever removed.
+
+Folders of versions that left no such file are known by what is in them.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+
+MARKER = "nixery-folder"
+"""The name of the file."""
+FORMAT = 1
+_TEXT = f"""nixery folder, format {FORMAT}
+
+Nixery keeps its state or its images here, and removes from it what it needs no more: those of its
+own folders and names. Keep other files elsewhere.
+"""
+_FIRST_LINE = re.compile(r"nixery folder, format ([0-9]{1,9})\n")
+_LONGEST = 4096  # bytes of the file that are read
+
+_KEY = r"[0-9a-f]{1,128}"
+_UUID = r"[0-9a-f]{32}"
+_DIGEST = r"[0-9a-f]{64}"
+_ANYTHING = r".*"
+_LAYOUT: dict[str, str] = {
+    # The storage of images.
+    "staging": rf"{_UUID}|tmp[a-z0-9_]{{8}}|aside-{_UUID}",
+    "layers": _DIGEST,
+    "used": _DIGEST,
+    "builds": _KEY,
+    "manifests": _KEY,
+    "leases": _KEY,
+    # The state folder.
+    "history": r"[0-9a-f]{16}(\.events\.zst|\.json(\.new)?)",
+    "search": rf"index\.gz(\.{_UUID}\.new)?|tmp[a-z0-9_]{{8}}",
+    "git": rf"tmp|{_UUID}\.git(\.new|\.old)?",
+    "sources": _UUID,
+    "revisions": rf"{_UUID}\.json(\.new)?",
+    "kept": _UUID,
+    "roots": rf"[0-9]+\.{_UUID}",
+    "reports": rf"{_UUID}\..*\.(right|wrong)",
+    # Where nothing is removed, or Nix alone does it; the storage looks after itself.
+    "storage": _ANYTHING,
+    "nix": _ANYTHING,
+    "cache": _ANYTHING,
+    "packages": _ANYTHING,
+    "programs": _ANYTHING,
+}
+"""Our folders by name, and the form of the names in them."""
+_FILES = re.compile(r"scrubbed|popularity\.json(\.new)?|twistd\.(log(\.[0-9]+)?|pid)")
+_PASSED_OVER = re.compile(r"\..*|lost\+found", re.DOTALL)
+"""Of the file system, or of those who use the folder as a home, as Nix, git and ssh do."""
+_PROOF = ({"roots", "history"}, {"staging", "layers", "builds", "manifests"})
+"""Folders that every start has made: where they are, other files may be of the operator's."""
+
+
+class NotOurs(Exception):
+    """A folder is somebody else's; the text says by what that is seen."""
+
+
+def check(folder: str, known: Iterable[str] = ()) -> None:
+    """See that a folder is ours, is empty, or is not there. Blocks.
+
+    :param known: paths of files and folders that settings name; they may be in it.
+    :raises NotOurs: if it is not.
+    :raises OSError: if it can't be looked at.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    if MARKER in names:
+        _check_marker(os.path.join(folder, MARKER))
+        return
+    ours = _steps_below(folder, known)
+    names = [name for name in names if name not in ours and not _PASSED_OVER.fullmatch(name)]
+    for name in sorted(names):
+        if name in _LAYOUT:
+            _check_names(folder, name)
+    proven = any(proof <= set(names) for proof in _PROOF)
+    foreign = sorted(name for name in names if name not in _LAYOUT and not _FILES.fullmatch(name))
+    if foreign and not proven:
+        raise NotOurs(_words(foreign[0]))
+
+
+def claim(folder: str, known: Iterable[str] = ()) -> OSError | None:
+    """Make a folder ours, if it may be; it is made if it is not there. Blocks.
+
+    :return: why it could not be marked, if so: it may be of use all the same.
+    :raises NotOurs: if it is somebody else's.
+    """
+    try:
+        check(folder, known)
+        os.makedirs(folder, exist_ok=True)
+        with (
+            contextlib.suppress(FileExistsError),
+            open(os.path.join(folder, MARKER), "x", encoding="ascii") as file,
+        ):
+            file.write(_TEXT)
+    except OSError as error:
+        return error
+    return None
+
+
+def _check_marker(path: str) -> None:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read(_LONGEST)
+    # An empty one was made by hand, or cut by a crash.
+    found = _FIRST_LINE.match(text)
+    if text and found is None:
+        raise NotOurs(f"{path} does not say what Nixery's own file says")
+    if found is not None and int(found[1]) > FORMAT:
+        raise NotOurs(f"it was made by a newer Nixery: {path} says format {found[1]}")
+
+
+def _check_names(folder: str, name: str) -> None:
+    form = re.compile(_LAYOUT[name], re.DOTALL)
+    path = os.path.join(folder, name)
+    try:
+        inside = os.listdir(path)
+    except NotADirectoryError:
+        raise NotOurs(_words(name)) from None
+    for each in inside:
+        if not form.fullmatch(each) and not _PASSED_OVER.fullmatch(each):
+            raise NotOurs(_words(os.path.join(name, each)))
+
+
+def _words(name: str) -> str:
+    return f"it holds {name!r}, which is not Nixery's; expected an empty folder, or one of Nixery's"
+
+
+def _steps_below(folder: str, paths: Iterable[str]) -> Collection[str]:
+    """The names in a folder on the way to some paths."""
+
+    def steps() -> Iterator[str]:
+        for path in paths:
+            relative = os.path.relpath(path, folder)
+            step = relative.split(os.sep)[0]
+            if step not in (os.pardir, os.curdir):
+                yield step
+
+    return set(steps())

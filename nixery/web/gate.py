@@ -47,5 +47,4 @@ def gated(request: Request) -> Iterator[Gate]:
     try:
         yield gate
     finally:
-        if request.channel is not None:  # the client has not left
-            request.unregisterProducer()
+        request.unregisterProducer()

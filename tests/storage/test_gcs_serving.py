@@ -15,6 +15,7 @@ from treq.client import HTTPClient
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
@@ -26,6 +27,7 @@ from nixery.storage.gcs.urls import PublicUrls, SignedUrls, load_signer
 from tests.gcs.faults import Faults
 from tests.storage.backend import CONTENT, run
 from tests.storage.gcs_place import HANG, HASTY, OPTIONS, SETTINGS, Collected, GcsPlace, gcs_place
+from tests.web.server import Collector, serving
 
 reactor: Any = _reactor
 
@@ -251,3 +253,32 @@ async def test_clients_that_leave(place: GcsPlace) -> None:
         await deferLater(reactor, 0.05)
         assert place.server.count("object.media") == before
         assert place.server.in_flight == 0
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["answers", "answers late"])
+@pytest_twisted.ensureDeferred
+async def test_clients_that_leave_at_any_moment(place: GcsPlace, silent: bool) -> None:
+    """Whenever a client leaves, nothing is read on for it, no connection to the bucket stays in
+    use, and nothing is logged as a fault."""
+    storage = place.make(attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, redirect=False)))
+    await storage.start()
+    digest = await storage.write_blob(LARGE * 4)
+    if silent:
+        place.server.faults = Faults(lambda kind, asked: "hang" if kind == "object.media" else None)
+    request = f"GET /v2/x/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with capturedLogs() as logs:
+        async with serving(storage=storage) as server:
+            left = []
+            for number in range(200):
+                client = await server.connect(Collector())
+                transport: Any = client.transport
+                transport.write(request)
+                left.append(client.closed)
+                reactor.callLater(number % 20 / 2000, transport.abortConnection)
+            for closed in left:
+                await closed
+            place.server.release()
+            await server.until(lambda: server.bounds.requests.running == 0)
+            await server.until(lambda: place.server.in_flight == 0)
+            await server.until(lambda: place.server.connections <= place.pool.maxPersistentPerHost)
+    assert [event for event in logs if event["log_level"] >= LogLevel.error] == []

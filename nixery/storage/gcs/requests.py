@@ -18,6 +18,7 @@ from twisted.web.iweb import IAgent
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageFull, StorageUnavailable
 from nixery.storage.gcs.answer import PASSING, Answer, unavailable
+from nixery.storage.gcs.bodies import abandon, read_body
 from nixery.storage.gcs.patience import Patience
 
 _LONGEST_TEXT = 300
@@ -155,7 +156,7 @@ class Requests:
         if response.code != 401 or token is None:
             return response
         self._credentials.reject(token)
-        await self._within(limit, response.content())
+        await self._within(limit, read_body(response))
         return await self._open(url, _headers(headers, await self._credentials.token()))
 
     async def pause(self, seconds: float) -> None:
@@ -170,7 +171,7 @@ class Requests:
     ) -> Answer:
         async def send() -> Answer:
             response = await self._request(method, url, headers, body)
-            content = await response.content()
+            content = await read_body(response)
             return Answer(response.code, response.headers, content, _document(response, content))
 
         answer: Answer = await self._within(
@@ -194,21 +195,38 @@ class Requests:
         )
 
     async def _within(self, limit: float, work: "Deferred[Any]") -> Any:
-        late: list[float] = []
+        """Wait for a response or its content; when the wait ends first, nothing is left of it.
 
-        def stop() -> None:
-            late.append(limit)
+        :param limit: seconds.
+        :raises CancelledError: if the wait was cancelled, whatever that makes of the work.
+        """
+        ended: list[str] = []
+
+        def end(how: str) -> None:
+            ended.append(how)
             work.cancel()
 
-        timer = self.reactor.callLater(limit, stop)
+        def give_up() -> None:
+            end("late")
+            waiter.cancel()  # nothing happens if the work has ended by that
+
+        def pass_on(result: Any) -> None:
+            if not waiter.called:
+                waiter.callback(result)  # a Failure is as good
+            elif hasattr(result, "deliverBody"):
+                abandon(result)  # it could not be cancelled any more
+
+        waiter: Deferred[Any] = Deferred(lambda _: end("left"))
+        work.addBoth(pass_on)
+        timer = self.reactor.callLater(limit, give_up)
         try:
-            return await work
+            return await waiter
         except (StorageUnavailable, Unreached):
             raise
         except Exception as error:  # each layer of the network has its own
-            if late:
+            if ended[:1] == ["late"]:
                 raise Unreached(f"no answer within {limit:g} s") from None
-            if _is_cancelled(error):
+            if ended:
                 raise CancelledError() from None
             raise Unreached(network_reason(error)) from error
         finally:
@@ -258,14 +276,6 @@ def _document(response: Any, content: bytes) -> Mapping[str, Any]:
 
 def _headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
     return {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
-
-
-def _is_cancelled(error: Exception) -> bool:
-    """Whether it comes of a cancellation, which the HTTP client may wrap."""
-    reasons = getattr(error, "reasons", ())
-    return isinstance(error, CancelledError) or any(
-        isinstance(reason, Failure) and reason.check(CancelledError) for reason in reasons
-    )
 
 
 def network_reason(error: Exception) -> str:

@@ -200,38 +200,50 @@ class Requests:
         :param limit: seconds.
         :raises CancelledError: if the wait was cancelled, whatever that makes of the work.
         """
-        ended: list[str] = []
-
-        def end(how: str) -> None:
-            ended.append(how)
-            work.cancel()
-
-        def give_up() -> None:
-            end("late")
-            waiter.cancel()  # nothing happens if the work has ended by that
-
-        def pass_on(result: Any) -> None:
-            if not waiter.called:
-                waiter.callback(result)  # a Failure is as good
-            elif hasattr(result, "deliverBody"):
-                abandon(result)  # it could not be cancelled any more
-
-        waiter: Deferred[Any] = Deferred(lambda _: end("left"))
-        work.addBoth(pass_on)
-        timer = self.reactor.callLater(limit, give_up)
+        wait = _Wait(work)
+        timer = self.reactor.callLater(limit, wait.give_up)
         try:
-            return await waiter
+            return await wait.over
         except (StorageUnavailable, Unreached):
             raise
         except Exception as error:  # each layer of the network has its own
-            if ended[:1] == ["late"]:
+            if wait.ended == "late":
                 raise Unreached(f"no answer within {limit:g} s") from None
-            if ended:
+            if wait.ended:
                 raise CancelledError() from None
             raise Unreached(network_reason(error)) from error
         finally:
             if timer.active():
                 timer.cancel()
+
+
+class _Wait:
+    """A wait for the network.
+
+    :ivar over: fires with what the work gives, or when the wait ends first; may be cancelled.
+    :ivar ended: how the wait ended first, if it did: ``late`` or ``left``.
+    """
+
+    def __init__(self, work: "Deferred[Any]") -> None:
+        self.over: Deferred[Any] = Deferred(lambda _: self._end("left"))
+        self.ended = ""
+        self._work = work
+        work.addBoth(self._pass_on)
+
+    def give_up(self) -> None:
+        """It has taken too long."""
+        self._end("late")
+        self.over.cancel()  # nothing happens if the work has ended by that
+
+    def _end(self, how: str) -> None:
+        self.ended = self.ended or how
+        self._work.cancel()
+
+    def _pass_on(self, result: Any) -> None:
+        if not self.over.called:
+            self.over.callback(result)  # a Failure is as good
+        elif hasattr(result, "deliverBody"):
+            abandon(result)  # it could not be cancelled any more
 
 
 class _BodyFile:

@@ -11,7 +11,10 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import attrs
 
 from benchmarks.search import Language, write_set
 from tests.e2e.clients import Docker, engine
@@ -60,22 +63,30 @@ def show(name: str, times: list[float]) -> None:
 
 
 def pull(daemon: Daemon, docker: Docker) -> float:
+    """How long docker takes for a known image, in milliseconds; for ever if it fails."""
     image = f"{daemon.host}/hello"
     began = time.perf_counter()
-    docker.ok("pull", image)
+    pulled = docker("pull", image)
     spent = 1000 * (time.perf_counter() - began)
+    if pulled.code != 0:
+        print(f"  docker pull: {pulled.output.strip()}", flush=True)
+        return float("inf")
     docker.ok("rmi", "-f", image)
     return spent
 
 
-def crowded(daemon: Daemon, docker: Docker, seconds: float) -> tuple[list[float], float]:
+def crowded(
+    daemon: Daemon, docker: Docker, seconds: float
+) -> tuple[list[float], list[float], float]:
     """Measure among strangers.
 
-    :return: the times of a known manifest, and the most memory.
+    :return: the times of a known manifest and of docker's pulls, and the most memory.
     """
     layers = daemon.pull("python3").json()["layers"]
     layer = max(layers, key=lambda layer: layer["size"])
     plan = plan_for(daemon, NAMES, f"/v2/python3/blobs/{layer['digest']}")
+    if only:
+        plan = attrs.evolve(plan, paths={kind: plan.paths[kind] for kind in only})
     times: list[float] = []
     pulls: list[float] = []
     most = 0.0
@@ -90,12 +101,13 @@ def crowded(daemon: Daemon, docker: Docker, seconds: float) -> tuple[list[float]
         show("manifest", times)
         show("docker pull", pulls)
         print(f"  answers to the strangers: {dict(sorted(there.counts.items()))}")
-    return times, most
+    return times, pulls, most
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=120, help="among strangers")
+    parser.add_argument("--only", nargs="*", help="kinds of requests; all if none is named")
     parser.add_argument("--after", type=float, default=300, help="seconds until memory is compared")
     arguments = parser.parse_args()
     known = make_package_set()
@@ -115,19 +127,21 @@ def main() -> int:
             before = proportional(daemon.process.pid)
             print(f"  memory {before:.0f} MB")
             print(f"among strangers, for {arguments.seconds:.0f} s", flush=True)
-            times, most = crowded(daemon, docker, arguments.seconds)
+            times, pulls, most = crowded(daemon, docker, arguments.seconds, arguments.only)
             print(f"  memory at most {most:.0f} MB", flush=True)
             time.sleep(arguments.after)
             after = proportional(daemon.process.pid)
             print(f"{arguments.after:.0f} s later: memory {after:.0f} MB")
     ratio = p99(times) / p99(alone)
+    failed = sum(spent == float("inf") for spent in pulls)
     goals = (
+        (f"docker's pulls that failed: {failed} of {len(pulls)}", not failed, "0"),
         (f"manifest's p99, to that alone: {ratio:.1f}", ratio <= RATIO, f"{RATIO:g}"),
         (f"memory at most: {most:.0f} MB", most <= MEGABYTES, f"{MEGABYTES:g} MB"),
         (f"memory after, to before: {after / before:.2f}", after <= LEFT * before, f"{LEFT:g}"),
     )
     for text, reached, goal in goals:
-        print(f"{'reached' if reached else 'MISSED '}  {text} (goal: at most {goal})")
+        print(f"{'reached' if reached else 'MISSED '}  {text} (goal: {goal})")
     return 0 if all(reached for _, reached, _ in goals) else 1
 
 

@@ -144,7 +144,7 @@ class Registry:
             logs = settings.pages == "all"
             pages = PagesApi(reactor, builder, self._history, logs, auth)
             builds = BuildsApi(reactor, self._history, logs, auth)
-            packages = PackagesApi(self._catalogue, auth)
+            packages = PackagesApi(reactor, self._catalogue, auth)
         trusted = Trusted.parse(settings.proxies)
         hold, storage, limits = settings.hold, self._storage, settings.http
         return make_site(

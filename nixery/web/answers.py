@@ -70,6 +70,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.StorageUnavailable: Kind(503, "UNAVAILABLE"),
     errors.ShuttingDown: Kind(503, "UNAVAILABLE"),
     errors.QueueFull: Kind(429, "TOOMANYREQUESTS"),
+    errors.TooMuchUnread: Kind(503, "UNAVAILABLE"),
 }
 
 

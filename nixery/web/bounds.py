@@ -7,6 +7,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from nixery.model.limits import HttpLimits
+from nixery.web.untaken import Untaken
 
 NO_ROOM = "connections"
 NO_ROOM_FOR_CLIENT = "client_connections"
@@ -190,3 +191,4 @@ class Bounds:
         self.refused: Counter[str] = Counter()
         self.connections = Connections(limits.connections, limits.client_connections, self.refused)
         self.requests = Requests(limits.client_requests, self.refused)
+        self.untaken = Untaken(limits.unread, limits.client_unread, self.refused)

@@ -21,6 +21,7 @@ from nixery.web.framing import (
     body_fault,
 )
 from nixery.web.request import Trusted, network_of, new_id, peer_address
+from nixery.web.untaken import LEAST
 
 _log = Logger()
 
@@ -32,6 +33,8 @@ _ON_ITS_WAY = 0.1
 """The same where a request was answered before: seconds for what has been sent already."""
 _TLS_HANDSHAKE = b"\x16\x03"
 _MOST_PIECES = 16
+_NOT_SENT = 128 * 1024
+"""Bytes of a connection that the kernel holds besides those that are on their way."""
 
 
 class _IBoundedSite(Protocol):
@@ -301,13 +304,17 @@ def _no_room(reason: str) -> Refusal:
 
 
 def _limit_writes(transport: Any, seconds: float) -> None:
-    """Have the kernel end a TCP connection whose client takes nothing of what is sent.
+    """Have little buffered, and the kernel end a TCP connection whose client takes nothing.
 
     Only the kernel sees what the client takes: a buffer that is full here says little, since it
     gets room in big steps. UNIX sockets have no such limit: proxies of this machine are at them.
     """
     below = getattr(transport, "transport", transport)  # of TLS
+    below.bufferSize = LEAST
     handle = below.getHandle() if hasattr(below, "getHandle") else None
     if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
+        # Bytes that can't leave yet are in our hands rather than the kernel's, which has a lot
+        # of room for each connection.
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT)
         milliseconds = max(1, round(seconds * 1000))
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

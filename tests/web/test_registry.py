@@ -19,7 +19,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from nixery.web.answers import TABLE
-from nixery.web.blobs import PIECE
+from nixery.web.untaken import MOST
 from tests.web.server import MANIFEST, Collector, Locating, Server, as_it_is, reactor, serving
 
 DIGEST = str(MANIFEST.digest)
@@ -210,7 +210,7 @@ async def test_referrers() -> None:
 def file(tmp_path: Path) -> File:
     """A blob in a file of several pieces."""
     path = tmp_path / "blob"
-    path.write_bytes(bytes(range(256)) * (12 * PIECE // 256) + b"the end")
+    path.write_bytes(bytes(range(256)) * (12 * MOST // 256) + b"the end")
     return as_it_is(path)
 
 
@@ -331,11 +331,11 @@ async def test_slow_clients_cost_little_memory(tmp_path: Path) -> None:
         for client in clients:
             client.transport.abortConnection()  # type: ignore[union-attr]
         # A piece in the connection's buffer, one being read, and a copy of each on the way.
-        assert grown < SLOW_CLIENTS * 6 * PIECE
+        assert grown < SLOW_CLIENTS * 6 * MOST
 
 
 def cut_short(path: str) -> None:
-    os.truncate(path, PIECE)
+    os.truncate(path, MOST)
 
 
 def flip_last(path: str) -> None:

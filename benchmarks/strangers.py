@@ -76,7 +76,7 @@ def pull(daemon: Daemon, docker: Docker) -> float:
 
 
 def crowded(
-    daemon: Daemon, docker: Docker, seconds: float
+    daemon: Daemon, docker: Docker, seconds: float, only: Sequence[str]
 ) -> tuple[list[float], list[float], float]:
     """Measure among strangers.
 

@@ -17,6 +17,7 @@ from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.interfaces import Provenance
+from nixery.memory import Trimmer
 from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
 from nixery.nix.index import Indexer
@@ -79,6 +80,7 @@ class Registry:
         """
         self._reactor = reactor
         self._settings = settings
+        self._trimmer = Trimmer(reactor)
         state = settings.state
         store = find_store(settings.nix_store, state, environ)
         expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
@@ -167,6 +169,7 @@ class Registry:
 
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
+        self._trimmer.start()
         self._watch.start()
         await self._storage.start()
         self._git.start()
@@ -189,6 +192,7 @@ class Registry:
 
     async def finish(self) -> None:
         """End the parts."""
+        self._trimmer.stop()
         self._watch.stop()
         self._watchers.stop()
         await self._builder.stop()

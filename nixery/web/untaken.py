@@ -61,7 +61,7 @@ class Untaken:
 
     @property
     def total(self) -> int:
-        """Bytes of all that waits."""
+        """Bytes of all that waits, but for what every connection may have."""
         return self._pieces.total + self._wholes.total
 
     def room(self, client: str) -> int:
@@ -71,8 +71,8 @@ class Untaken:
         return max(LEAST, min(MOST, free // LEAST * LEAST))
 
     def piece(self, client: str, size: int) -> AbstractContextManager[None]:
-        """Count a piece for the length of a block."""
-        return self._pieces.counting(client, size)
+        """Count a piece for the length of a block: what it has more than a small one."""
+        return self._pieces.counting(client, max(0, size - LEAST))
 
     def whole(self, client: str, size: int) -> AbstractContextManager[None]:
         """Count what is in memory as a whole for the length of a block.

@@ -1,0 +1,101 @@
+"""Turns of clients at work that may take a bounded share of the time."""
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from nixery.web.fair import FairTurns
+
+
+class Work:
+    """Work of some clients, at a time that the test makes."""
+
+    def __init__(self, share: float = 0.25) -> None:
+        self.clock: Any = Clock()
+        self.turns = FairTurns(self.clock, share)
+        self.begun: list[str] = []
+        self.now: Deferred[None] = Deferred()
+
+    def ask(self, client: str) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._work(client))
+
+    def finish(self, seconds: float) -> None:
+        """Have what is done now take some time, and end."""
+        self.clock.advance(seconds)
+        done, self.now = self.now, Deferred()
+        done.callback(None)
+
+    async def _work(self, client: str) -> None:
+        async with self.turns.turn(client):
+            self.begun.append(client)
+            await self.now
+
+
+@pytest_twisted.ensureDeferred
+async def test_clients_go_round() -> None:
+    """A client that asks once waits for one turn of each other client, however much those ask."""
+    work = Work()
+    asked = [work.ask("greedy") for _ in range(5)] + [work.ask("a"), work.ask("b"), work.ask("a")]
+    assert work.begun == ["greedy"]
+    for _ in asked:
+        work.finish(0)
+        work.clock.advance(0)
+    for each in asked:
+        await each
+    assert work.begun == ["greedy", "greedy", "a", "b", "greedy", "a", "greedy", "greedy"]
+    assert work.turns.waiting == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_share_of_the_time() -> None:
+    """After a turn there is a rest, so that turns have their share of the time and no more; but
+    never a long one."""
+    work = Work(share=0.25)
+    first, second, third = (work.ask(client) for client in "abc")
+    work.finish(0.1)
+    await first
+    work.clock.advance(0.29)
+    assert work.begun == ["a"]
+    work.clock.advance(0.02)
+    assert work.begun == ["a", "b"]
+    work.finish(100)
+    await second
+    work.clock.advance(1)
+    assert work.begun == ["a", "b", "c"]
+    work.finish(0)
+    await third
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_there() -> None:
+    """Who comes when nobody works or rests has its turn at once."""
+    work = Work()
+    for _ in range(3):
+        asked = work.ask("a")
+        work.finish(0.1)
+        await asked
+        work.clock.advance(0.3)
+    assert work.begun == ["a"] * 3
+    assert not work.clock.getDelayedCalls()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_leaves() -> None:
+    """Who leaves while it waits, or in its turn, holds up nobody."""
+    work = Work()
+    first, second, third = (work.ask(client) for client in "aab")
+    second.cancel()
+    with pytest.raises(CancelledError):
+        await second
+    assert work.turns.waiting == 1
+    first.cancel()
+    with pytest.raises(CancelledError):
+        await first
+    work.now = Deferred()
+    work.clock.advance(0)
+    assert work.begun == ["a", "b"]
+    work.finish(0)
+    await third

@@ -6,6 +6,8 @@ functions, and give back more by themselves.
 """
 
 import ctypes
+import gc
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
@@ -18,6 +20,7 @@ AGAIN = 15.0
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 _OWN_PAGES = 128 * 1024  # bytes: what is larger is given back at once
 _ARENAS = 2
+_CROWD = 100  # connections; what fewer have left is soon used again
 
 
 class IMemoryReactor(IReactorThreads, IReactorTime):
@@ -25,14 +28,19 @@ class IMemoryReactor(IReactorThreads, IReactorTime):
 
 
 class Trimmer:
-    """Has the C library give back, now and then, what is free."""
+    """Has what is free given back, now and then."""
 
-    def __init__(self, reactor: IMemoryReactor, library: Any = None) -> None:
+    def __init__(
+        self, reactor: IMemoryReactor, connections: Callable[[], int], library: Any = None
+    ) -> None:
         """
+        :param connections: says how many are open.
         :param library: the C library; this process's own if none is given.
         """
         self._reactor = reactor
+        self._connections = connections
         self._library = ctypes.CDLL(None) if library is None else library
+        self._most = 0
         self._loop = LoopingCall(self._trim)
         self._loop.clock = reactor
 
@@ -52,5 +60,11 @@ class Trimmer:
             self._loop.stop()
 
     def _trim(self) -> Any:
+        now = self._connections()
+        self._most = max(self._most, now)
+        if self._most > _CROWD and now < self._most / 2:
+            # Requests are in cycles: Python would keep them until there are as many others.
+            gc.collect()
+            self._most = now
         pool = self._reactor.getThreadPool()
         return deferToThreadPool(self._reactor, pool, self._library.malloc_trim, 0)

@@ -1,6 +1,7 @@
 """The registry: all parts put together, and what they do at the turns of its life."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,10 @@ from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import Certificate
 
+_SWITCH = 0.0005
+"""Seconds that the reactor waits for a thread that computes, a search say: a request needs its
+turn several times. Python's own setting is ten times as much."""
+
 
 @attrs.frozen
 class Listening:
@@ -80,7 +85,6 @@ class Registry:
         """
         self._reactor = reactor
         self._settings = settings
-        self._trimmer = Trimmer(reactor)
         state = settings.state
         store = find_store(settings.nix_store, state, environ)
         expressions = find_expressions(os.path.dirname(os.path.abspath(nixery.__file__)))
@@ -115,6 +119,7 @@ class Registry:
         self._watch = Watch(reactor, [*access.watched, *certificates])
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         bounds = self.site.bounds
+        self._trimmer = Trimmer(reactor, lambda: bounds.connections.open)
         self._watchers.read_from(self._builder, cache, bounds, self._processes, self._packers)
         self._watchers.read_from_disk(self._storage, self._collector)
         self._watchers.read_from_certificates(lambda: [each.value.expires for each in certificates])
@@ -170,6 +175,7 @@ class Registry:
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
         self._trimmer.start()
+        sys.setswitchinterval(_SWITCH)
         self._watch.start()
         await self._storage.start()
         self._git.start()

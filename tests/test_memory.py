@@ -1,6 +1,8 @@
 """Memory that is given back to the system."""
 
+import gc
 from typing import Any
+from weakref import ref
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import Clock
@@ -47,7 +49,7 @@ def test_now_and_then() -> None:
     """What is free is given back now and then, until that is stopped."""
     clock: Any = Reactor()
     library = Library()
-    trimmer = Trimmer(clock, library)
+    trimmer = Trimmer(clock, lambda: 0, library)
     trimmer.start()
     assert len(library.options) == 2
     clock.pump([AGAIN] * 3)
@@ -58,10 +60,36 @@ def test_now_and_then() -> None:
     assert not clock.getDelayedCalls()
 
 
+class Cyclic:
+    """Something that refers to itself."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_after_a_crowd() -> None:
+    """What connections leave behind in cycles goes when most of them have."""
+    clock: Any = Reactor()
+    open_now = 1000
+    trimmer = Trimmer(clock, lambda: open_now, Library())
+    trimmer.start()
+    left = ref(Cyclic())
+    gc.disable()
+    try:
+        clock.advance(AGAIN)
+        assert left() is not None
+        open_now = 10
+        clock.advance(AGAIN)
+        assert left() is None
+    finally:
+        gc.enable()
+        trimmer.stop()
+
+
 def test_other_libraries() -> None:
     """A C library without the functions is left alone."""
     clock: Any = Reactor()
-    trimmer = Trimmer(clock, object())
+    trimmer = Trimmer(clock, lambda: 0, object())
     trimmer.start()
     trimmer.stop()
     assert not clock.getDelayedCalls()
@@ -69,6 +97,6 @@ def test_other_libraries() -> None:
 
 def test_own_library() -> None:
     """This process's own C library takes the calls."""
-    trimmer = Trimmer(reactor)
+    trimmer = Trimmer(reactor, lambda: 0)
     trimmer.start()
     trimmer.stop()

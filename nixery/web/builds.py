@@ -137,7 +137,8 @@ class BuildsApi:
         known = request.getHeader(b"last-event-id")
         after = known.decode("latin-1") if known is not None else _parameter(request, "after")
         number = int(after) if _NUMBER.fullmatch(after) else 0
-        subscription = await self._history.follow(id, number)
+        async with self._turns.turn(network_of(client_of(request))):
+            subscription = await self._history.follow(id, number)
         if subscription is None:
             raise _BuildUnknown()
         if number and subscription.at_end:  # a browser would ask again and again

@@ -28,13 +28,14 @@ FLOORS: dict[str, set[str]] = {
     "systemd": set(),
     "signals": set(),
     "descriptors": {"model"},
+    "memory": set(),
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
     "service": {"signals", "systemd"},
     "watchers": {"interfaces", "builds", "nix", "packing", "storage", "watching", "web"},
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("watchers", "settings", "parts", "service", ""),
+        *("watchers", "settings", "parts", "service", "memory", ""),
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),

@@ -229,13 +229,13 @@ def write_history(state: Path, builds: int) -> None:
     error = "the build of x-1.0 failed; the end of its log:\n" + "\n".join(
         f"{line}: {'error in what was compiled ' * 3}" for line in range(40)
     )
+    lines = b"".join(line(n, now, LogLine("x-1.0", f"{n:90}")) for n in range(1, 1001))
     for number in range(builds):
         head = Head(f"{int(now * 1000) + number:012x}0000", "0" * 64, f"p{number}", "latest", now)
         ended = {"state": "done", "digest": None} if number % 2 else {"state": "failed"}
         head = attrs.evolve(head, ended=now + 5, **ended, error=None if number % 2 else error)
         document = {"head": attrs.asdict(head), "details": {}}
         (folder / f"{head.id}.json").write_text(json.dumps(document), "ascii")
-        lines = b"".join(line(n, now, LogLine("x-1.0", f"{n:90}")) for n in range(1, 1001))
         if number >= builds - WITH_EVENTS:
             BlockFile(shelf.events(head.id)).append(Block(1, 1000, lines))
 

@@ -1,0 +1,45 @@
+"""Sixty addresses that take as much as they may, and the others."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.clients import Docker
+from tests.e2e.conftest import StartDaemon
+from tests.e2e.daemon import wait_until
+from tests.e2e.strangers import plan_for, proportional, strangers, write_history
+
+BUILDS, SECONDS = 2000, 8
+MEGABYTES, LEFT = 400, 1.3
+
+
+@pytest.mark.real_nix
+@pytest.mark.real_client
+def test_docker_pulls_among_strangers(
+    start_daemon: StartDaemon, docker: Docker, tmp_path: Path
+) -> None:
+    """docker pulls a known image while strangers leave lists, blobs and events unread, search,
+    look at pages, ask for new images and unknown tags; the daemon's memory stays in bounds, and
+    is given back when they have left."""
+    write_history(tmp_path / "state", BUILDS)
+    daemon = start_daemon(state=tmp_path / "state", NIXERY_MAX_CONNECTIONS="8000")
+    layers = daemon.pull("python3").json()["layers"]
+    layer = max(layers, key=lambda layer: layer["size"])
+    image = f"{daemon.host}/hello"
+    docker.ok("pull", image)
+    docker.ok("rmi", "-f", image)
+    wait_until(lambda: daemon.get("/packages?q=x").status == 200)
+    plan = plan_for(daemon, ("git", "jq", "hello"), f"/v2/python3/blobs/{layer['digest']}")
+    pid = daemon.process.pid
+    before = proportional(pid)
+    with strangers(daemon.port, plan) as there:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            docker.ok("pull", image)
+            docker.ok("rmi", "-f", image)
+            assert proportional(pid) < MEGABYTES
+        there.leave()
+    kinds = {answer.partition(" ")[0] for answer in there.counts}
+    assert kinds >= {"events", "list", "blob", "search", "page", "image", "tag", "password"}
+    wait_until(lambda: proportional(pid) <= LEFT * before, limit=120)

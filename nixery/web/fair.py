@@ -1,12 +1,17 @@
-"""Turns of clients at work that may take a bounded share of the time."""
+"""Turns of clients: at beginning requests, and at work that may take a share of the time."""
 
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+T = TypeVar("T")
+
+_SLICE = 0.005
+"""Seconds of a round of the reactor in which requests are begun."""
 _LONGEST_REST = 1.0
 """Seconds between two turns, however long the first was: it may have waited for others."""
 
@@ -62,3 +67,49 @@ class FairTurns:
         if queue:
             self._waiting[client] = queue
         waiter.callback(None)
+
+
+class FairStarts:
+    """Begins what clients ask for: at once where there is time, else in turns of clients.
+
+    In each round of the reactor no more is begun than takes some milliseconds, so whoever asks for
+    little waits for one request of each client that asks for much, not for all of them.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._left = _SLICE
+        self._waiting: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
+        self._round: IDelayedCall | None = None
+
+    @property
+    def has_time(self) -> bool:
+        """Whether something may begin at once."""
+        return self._left > 0 and not self._waiting
+
+    def begin(self, start: Callable[[], T]) -> T:
+        """Begin at once, which counts for this round."""
+        began = self._clock.seconds()
+        try:
+            return start()
+        finally:
+            self._left -= self._clock.seconds() - began
+            self._expect()
+
+    def later(self, client: str, start: Callable[[], None]) -> None:
+        """Begin in a client's turn."""
+        self._waiting.setdefault(client, deque()).append(start)
+        self._expect()
+
+    def _expect(self) -> None:
+        if self._round is None:
+            self._round = self._clock.callLater(0, self._next_round)
+
+    def _next_round(self) -> None:
+        self._round, self._left = None, _SLICE
+        while self._waiting and self._left > 0:
+            client, queue = self._waiting.popitem(last=False)
+            start = queue.popleft()
+            if queue:
+                self._waiting[client] = queue
+            self.begin(start)

@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from nixery.web.fair import FairTurns
+from nixery.web.fair import FairStarts, FairTurns
 
 
 class Work:
@@ -99,3 +99,58 @@ async def test_who_leaves() -> None:
     assert work.begun == ["a", "b"]
     work.finish(0)
     await third
+
+
+class Starts:
+    """Requests that each take a millisecond, at a time that the test makes."""
+
+    def __init__(self) -> None:
+        self.clock: Any = Clock()
+        self.starts = FairStarts(self.clock)
+        self.begun: list[str] = []
+
+    def ask(self, client: str) -> None:
+        if self.starts.has_time:
+            self.starts.begin(lambda: self._begin(client))
+        else:
+            self.starts.later(client, lambda: self._begin(client))
+
+    def _begin(self, client: str) -> None:
+        self.begun.append(client)
+        self.clock.rightNow += 0.001
+
+    def round(self) -> int:
+        """Let a round of the reactor pass.
+
+        :return: how many requests were begun in it.
+        """
+        before = len(self.begun)
+        for call in self.clock.getDelayedCalls():
+            self.clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+        return len(self.begun) - before
+
+
+def test_requests_begin_at_once() -> None:
+    """As long as there is time in a round, requests begin when they come."""
+    work = Starts()
+    for number in range(3):
+        work.ask(str(number))
+    assert work.begun == ["0", "1", "2"]
+    assert work.round() == 0
+    assert not work.clock.getDelayedCalls()
+
+
+def test_one_request_among_many() -> None:
+    """Whoever asks once waits for one request of each other client; a round begins no more than
+    it has time for, and in the end all have begun."""
+    work = Starts()
+    for number in range(100):
+        work.ask(f"greedy {number % 5}")
+    work.ask("modest")
+    rounds = [work.round() for _ in range(30)]
+    assert max(rounds) <= 6
+    assert work.begun.index("modest") < 6 + 6
+    assert len(work.begun) == 101
+    assert not work.clock.getDelayedCalls()

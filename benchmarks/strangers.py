@@ -20,8 +20,9 @@ from benchmarks.search import Language, write_set
 from tests.e2e.clients import Docker, engine
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.packages import PackageSet, make_package_set
-from tests.e2e.strangers import plan_for, proportional, strangers, write_history
+from tests.e2e.strangers import ALLOCATOR, plan_for, proportional, strangers, write_history
 
+SHOWN = ("nixery_connections ", "nixery_unread_bytes ", "nixery_refused_total{")
 NAMES = ("git", "curl", "jq", "htop", "python3", "hello")
 BUILDS, PACKAGES = 10_000, 60_000
 RATIO, MEGABYTES, LEFT = 10.0, 400.0, 1.3
@@ -115,7 +116,7 @@ def main() -> int:
         folder = Path(name)
         write_history(folder / "state", BUILDS)
         packages = wide_set(known, folder / "set")
-        with running(folder / "state", packages.environ) as daemon:
+        with running(folder / "state", {**packages.environ, **ALLOCATOR}) as daemon:
             daemon.expected = ""  # what is logged is looked at by the test of this
             assert daemon.pull("hello").status == 200
             while daemon.get("/packages?q=x").status == 202:
@@ -131,6 +132,8 @@ def main() -> int:
             print(f"  memory at most {most:.0f} MB", flush=True)
             time.sleep(arguments.after)
             after = proportional(daemon.process.pid)
+            metrics = daemon.get("/metrics").body.decode().splitlines()
+            print("\n".join(f"  {line}" for line in metrics if line.startswith(SHOWN)))
             print(f"{arguments.after:.0f} s later: memory {after:.0f} MB")
     ratio = p99(times) / p99(alone)
     failed = sum(spent == float("inf") for spent in pulls)

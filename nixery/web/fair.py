@@ -93,8 +93,9 @@ class FairStarts:
         try:
             return start()
         finally:
-            self._left -= self._clock.seconds() - began
-            self._expect()
+            if spent := self._clock.seconds() - began:
+                self._left -= spent
+                self._expect()
 
     def later(self, client: str, start: Callable[[], None]) -> None:
         """Begin in a client's turn."""

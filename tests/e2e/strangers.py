@@ -32,6 +32,8 @@ from tests.e2e.daemon import Daemon
 
 WITH_EVENTS = 100
 """Builds of a written history that have events."""
+ALLOCATOR = {"PYTHONMALLOC": "malloc"}
+"""What the unit, the container and ``make run`` start a daemon with."""
 ADDRESSES = 60
 UNREAD = ("events", "list", "blob")
 """Kinds of requests whose answers are not read."""

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.clients import Docker
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import wait_until
-from tests.e2e.strangers import plan_for, proportional, strangers, write_history
+from tests.e2e.strangers import ALLOCATOR, plan_for, proportional, strangers, write_history
 
 BUILDS, SECONDS = 2000, 8
 MEGABYTES, LEFT = 400, 1.3
@@ -23,7 +23,7 @@ def test_docker_pulls_among_strangers(
     look at pages, ask for new images and unknown tags; the daemon's memory stays in bounds, and
     is given back when they have left."""
     write_history(tmp_path / "state", BUILDS)
-    daemon = start_daemon(state=tmp_path / "state", NIXERY_MAX_CONNECTIONS="8000")
+    daemon = start_daemon(state=tmp_path / "state", NIXERY_MAX_CONNECTIONS="8000", **ALLOCATOR)
     layers = daemon.pull("python3").json()["layers"]
     layer = max(layers, key=lambda layer: layer["size"])
     image = f"{daemon.host}/hello"

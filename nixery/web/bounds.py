@@ -172,6 +172,10 @@ class Requests:
         self.running += 1
         return True
 
+    def of(self, client: str) -> int:
+        """How many requests of a client are being answered."""
+        return self._clients[client]
+
     def end(self, client: str) -> None:
         """A request that was taken has its answer, or its client has left."""
         self.running -= 1

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 _SLICE = 0.005
 """Seconds of a round of the reactor in which requests are begun."""
+_FEW = 8
+"""Requests of a client at once; docker loads three layers, containerd and others some more."""
 _LONGEST_REST = 1.0
 """Seconds between two turns, however long the first was: it may have waited for others."""
 
@@ -72,20 +74,24 @@ class FairTurns:
 class FairStarts:
     """Begins what clients ask for: at once where there is time, else in turns of clients.
 
-    In each round of the reactor no more is begun than takes some milliseconds, so whoever asks for
-    little waits for one request of each client that asks for much, not for all of them.
+    In each round of the reactor no more is begun than takes some milliseconds. Clients of which
+    few requests are being answered go first, so whoever pulls an image waits for one request of
+    each other client that does, and hardly for those that ask for as much as they may.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._left = _SLICE
-        self._waiting: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
+        self._few = _Starts()
+        self._many = _Starts()
         self._round: IDelayedCall | None = None
 
-    @property
-    def has_time(self) -> bool:
-        """Whether something may begin at once."""
-        return self._left > 0 and not self._waiting
+    def has_time(self, running: int) -> bool:
+        """Whether a request may begin at once.
+
+        :param running: its client's requests that are being answered, with this one.
+        """
+        return self._left > 0 and not self._few and (running <= _FEW or not self._many)
 
     def begin(self, start: Callable[[], T]) -> T:
         """Begin at once, which counts for this round."""
@@ -97,9 +103,12 @@ class FairStarts:
                 self._left -= spent
                 self._expect()
 
-    def later(self, client: str, start: Callable[[], None]) -> None:
-        """Begin in a client's turn."""
-        self._waiting.setdefault(client, deque()).append(start)
+    def later(self, client: str, running: int, start: Callable[[], None]) -> None:
+        """Begin in a client's turn.
+
+        :param running: as for :meth:`has_time`.
+        """
+        (self._few if running <= _FEW else self._many).put(client, start)
         self._expect()
 
     def _expect(self) -> None:
@@ -108,9 +117,31 @@ class FairStarts:
 
     def _next_round(self) -> None:
         self._round, self._left = None, _SLICE
-        while self._waiting and self._left > 0:
-            client, queue = self._waiting.popitem(last=False)
-            start = queue.popleft()
-            if queue:
-                self._waiting[client] = queue
-            self.begin(start)
+        if self._many:  # one in each round: nobody waits for ever
+            self.begin(self._many.take())
+        while self._left > 0 and (waiting := self._few or self._many):
+            self.begin(waiting.take())
+        if self._few or self._many:
+            self._expect()
+
+
+class _Starts:
+    """What waits to begin, by client."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def put(self, client: str, start: Callable[[], None]) -> None:
+        """Have something wait."""
+        self._queues.setdefault(client, deque()).append(start)
+
+    def take(self) -> Callable[[], None]:
+        """The first of the client that has waited longest since its last turn."""
+        client, queue = self._queues.popitem(last=False)
+        start = queue.popleft()
+        if queue:
+            self._queues[client] = queue
+        return start

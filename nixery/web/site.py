@@ -89,9 +89,10 @@ class Root(Resource):
             return answer(request, kind, "too many requests from your address at once")
         if self._operations is not None and request.path in PROBES:
             return self._operations.render(request)
-        if self._starts.has_time:
+        running = self._requests.of(client)
+        if self._starts.has_time(running):
             return self._starts.begin(lambda: self._proceed(request))
-        self._starts.later(client, lambda: self._proceed_with(request))
+        self._starts.later(client, running, lambda: self._proceed_with(request))
         return NOT_DONE_YET
 
     def _proceed(self, request: Request) -> bytes | int:

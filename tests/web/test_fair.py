@@ -109,11 +109,11 @@ class Starts:
         self.starts = FairStarts(self.clock)
         self.begun: list[str] = []
 
-    def ask(self, client: str) -> None:
-        if self.starts.has_time:
+    def ask(self, client: str, running: int = 1) -> None:
+        if self.starts.has_time(running):
             self.starts.begin(lambda: self._begin(client))
         else:
-            self.starts.later(client, lambda: self._begin(client))
+            self.starts.later(client, running, lambda: self._begin(client))
 
     def _begin(self, client: str) -> None:
         self.begun.append(client)
@@ -131,6 +131,13 @@ class Starts:
             call.func(*call.args, **call.kw)
         return len(self.begun) - before
 
+    def rest(self) -> list[int]:
+        """Let rounds pass until nothing is left to be done; how many were begun in each."""
+        rounds = []
+        while self.clock.getDelayedCalls():
+            rounds.append(self.round())
+        return rounds
+
 
 def test_requests_begin_at_once() -> None:
     """As long as there is time in a round, requests begin when they come."""
@@ -138,19 +145,34 @@ def test_requests_begin_at_once() -> None:
     for number in range(3):
         work.ask(str(number))
     assert work.begun == ["0", "1", "2"]
-    assert work.round() == 0
-    assert not work.clock.getDelayedCalls()
+    assert work.rest() == [0]
 
 
-def test_one_request_among_many() -> None:
+@pytest.mark.parametrize("running", [1, 100])
+def test_one_request_among_many(running: int) -> None:
     """Whoever asks once waits for one request of each other client; a round begins no more than
     it has time for, and in the end all have begun."""
     work = Starts()
     for number in range(100):
-        work.ask(f"greedy {number % 5}")
-    work.ask("modest")
-    rounds = [work.round() for _ in range(30)]
-    assert max(rounds) <= 6
-    assert work.begun.index("modest") < 6 + 6
+        work.ask(f"greedy {number % 5}", running)
+    work.ask("modest", running)
+    assert max(work.rest()) <= 7
+    assert work.begun.index("modest") <= 6 + 6
     assert len(work.begun) == 101
-    assert not work.clock.getDelayedCalls()
+
+
+def test_clients_of_few_requests_go_first() -> None:
+    """Whoever has few requests waits for none of those that have many but one in each round; and
+    those get their turn however many others come."""
+    work = Starts()
+    for number in range(100):
+        work.ask(f"greedy {number}", 100)
+    for number in range(20):
+        work.ask(f"modest {number}")
+    for _ in range(8):
+        work.round()
+    first = work.begun[6:40]
+    assert sum(name.startswith("modest") for name in first) == 20
+    assert sum(name.startswith("greedy") for name in first) >= 4
+    work.rest()
+    assert len(work.begun) == 120

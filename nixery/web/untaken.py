@@ -18,8 +18,9 @@ LEAST = 8 * 1024
 before the connection counts as one that takes no more."""
 MOST = 256 * 1024
 """Bytes of the largest piece."""
-_SHARE, _CLIENT_SHARE = 8, 4
-"""The parts of the room that is left, in all and to one client, which one piece may take."""
+_SHARE, _CLIENT_SHARE = 2, 4
+"""The parts of the room that is left which one client's next pieces may take, and of that, which
+one piece may."""
 
 
 class _Count:
@@ -50,7 +51,8 @@ class Untaken:
 
     def __init__(self, most: int, most_each: int, refused: Counter[str]) -> None:
         """
-        :param most: bytes of pieces, and as many again of wholes; small pieces come on top.
+        :param most: bytes of pieces, and as many again of wholes; small pieces, and the fair
+            shares of clients that come late, are on top.
         :param most_each: of these, that one client may have.
         :param refused: where it is counted who was turned away.
         """
@@ -65,10 +67,17 @@ class Untaken:
         return self._pieces.total + self._wholes.total
 
     def room(self, client: str) -> int:
-        """The bytes that the next piece for a client may have."""
-        free = (self._most - self._pieces.total) // _SHARE
-        free = min(free, (self._most_each - self._pieces.by_client[client]) // _CLIENT_SHARE)
-        return max(LEAST, min(MOST, free // LEAST * LEAST))
+        """The bytes that the next piece for a client may have.
+
+        A fair share is left to each client whatever others have not taken, or who reads would be
+        as slow as who doesn't; so there may be twice the bound in all, never more.
+        """
+        by_client = self._pieces.by_client
+        own = by_client[client]
+        fair = min(self._most_each, self._most // (len(by_client) + (not own))) - own
+        free = min((self._most - self._pieces.total) // _SHARE, self._most_each - own)
+        room = max(fair, free) // _CLIENT_SHARE
+        return max(LEAST, min(MOST, room // LEAST * LEAST))
 
     def piece(self, client: str, size: int) -> AbstractContextManager[None]:
         """Count a piece for the length of a block: what it has more than a small one."""

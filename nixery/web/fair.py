@@ -21,7 +21,7 @@ _LONGEST_REST = 1.0
 class FairTurns:
     """One turn at a time, and a rest after each; clients go round, whatever each of them asks."""
 
-    def __init__(self, clock: IReactorTime, share: float = 0.25) -> None:
+    def __init__(self, clock: IReactorTime, share: float = 0.1) -> None:
         """
         :param share: of the time that turns may take together.
         """

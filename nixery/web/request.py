@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -231,6 +231,7 @@ def _hops(request: Request) -> Iterator[Address]:
         yield hop
 
 
+@lru_cache(maxsize=4096)  # each request asks several times, and reading one takes 50 µs
 def _address(text: str) -> Address:
     """An address; one of IPv4 that is written as one of IPv6 is the former."""
     address = ip_address(text.partition("%")[0])

@@ -231,7 +231,7 @@ def _hops(request: Request) -> Iterator[Address]:
         yield hop
 
 
-@lru_cache(maxsize=4096)  # each request asks several times, and reading one takes 50 µs
+@lru_cache(maxsize=4096)  # each request asks several times, and reading one is slow
 def _address(text: str) -> Address:
     """An address; one of IPv4 that is written as one of IPv6 is the former."""
     address = ip_address(text.partition("%")[0])

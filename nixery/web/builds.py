@@ -60,6 +60,7 @@ class BuildsApi:
         self._logs = logs
         self._auth = auth
         self._turns = FairTurns(clock)
+        self._beginning = FairTurns(clock, share=0.5)  # to listen: it may read a file, in a thread
 
     @app.route("/builds")
     async def builds(self, request: Request) -> None:
@@ -137,7 +138,7 @@ class BuildsApi:
         known = request.getHeader(b"last-event-id")
         after = known.decode("latin-1") if known is not None else _parameter(request, "after")
         number = int(after) if _NUMBER.fullmatch(after) else 0
-        async with self._turns.turn(network_of(client_of(request))):
+        async with self._beginning.turn(network_of(client_of(request))):
             subscription = await self._history.follow(id, number)
         if subscription is None:
             raise _BuildUnknown()

@@ -12,7 +12,7 @@ from tests.e2e.daemon import wait_until
 from tests.e2e.strangers import ALLOCATOR, plan_for, proportional, strangers, write_history
 
 BUILDS, SECONDS = 2000, 8
-MEGABYTES, LEFT = 400, 1.3
+MEGABYTES, LEFT = 400, 0.5
 
 
 @pytest.mark.real_nix
@@ -34,15 +34,17 @@ def test_docker_pulls_among_strangers(
     plan = plan_for(daemon, ("git", "jq", "hello"), f"/v2/python3/blobs/{layer['digest']}")
     plan = attrs.evolve(plan, unread=15, busy=3)  # all of them fit in the default's connections
     pid = daemon.process.pid
-    before = proportional(pid)
+    before = most = proportional(pid)
     with strangers(daemon.port, plan) as there:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             docker.ok("pull", image)
             docker.ok("rmi", "-f", image)
-            assert proportional(pid) < MEGABYTES
+            most = max(most, proportional(pid))
         there.leave()
     kinds = {answer.partition(" ")[0] for answer in there.counts}
     assert kinds >= {"blob", "events", "image", "tag", "password"}  # others wait for their turn
     assert len(daemon.get("/builds?n=1000").json()) == 1000
-    wait_until(lambda: proportional(pid) <= LEFT * before, limit=120)
+    assert most < MEGABYTES
+    # Some of it is for what was done for the first time: threads, caches.
+    wait_until(lambda: proportional(pid) <= before + LEFT * (most - before), limit=120)

@@ -64,10 +64,10 @@ class Language:
         return self.random.choices(self.words, cum_weights=self._weights, k=count)
 
 
-def write_set(folder: Path, language: Language) -> None:
+def write_set(folder: Path, language: Language, packages: int = PACKAGES) -> None:
     """Write a package set."""
     lines = []
-    for number in range(PACKAGES):
+    for number in range(packages):
         name = f"{'-'.join(language.some(2))}{number}"
         lines.append(f'["{name}","{" ".join(language.some(9))}","{number}"]')
     (folder / "packages").write_text("\n".join(lines), "ascii")

@@ -48,6 +48,7 @@ pkgs.dockerTools.buildLayeredImage {
       "NIX_REMOTE=local"
       "NIXERY_NIX_MIN_FREE=5G"
       "PYTHONFAULTHANDLER=1"
+      "PYTHONMALLOC=malloc"
     ];
     ExposedPorts."8080" = { };
     Volumes."/var/lib/nixery" = { };

@@ -71,7 +71,10 @@ in
       wants = [ "network-online.target" ];
       after = [ "network-online.target" "nix-daemon.socket" ];
       wantedBy = [ "multi-user.target" ];
-      environment = builtins.mapAttrs (_: toString) cfg.settings // { PYTHONFAULTHANDLER = "1"; };
+      environment = builtins.mapAttrs (_: toString) cfg.settings // {
+        PYTHONFAULTHANDLER = "1";
+        PYTHONMALLOC = "malloc"; # Python's own would keep most of what a crowd took
+      };
       unitConfig = {
         StartLimitIntervalSec = 120;
         StartLimitBurst = 10;

@@ -1,6 +1,7 @@
 """The registry: all parts put together, and what they do at the turns of its life."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.confinement import make_commands, make_evaluator
 from nixery.interfaces import Provenance
+from nixery.memory import Trimmer
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
 from nixery.nix.index import Indexer
@@ -48,6 +50,10 @@ from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import Certificate
+
+_SWITCH = 0.0005
+"""Seconds that the reactor waits for a thread that computes, a search say: a request needs its
+turn several times. Python's own setting is ten times as much."""
 
 
 @attrs.frozen
@@ -124,6 +130,7 @@ class Registry:
         self._watch = Watch(reactor, [*access.watched, *certificates])
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         bounds = self.site.bounds
+        self._trimmer = Trimmer(reactor, lambda: bounds.connections.open)
         self._watchers.read_from(self._builder, cache, bounds, self._processes, self._packers)
         self._watchers.read_from_disk(self._storage, self._collector)
         self._watchers.read_from_certificates(lambda: [each.value.expires for each in certificates])
@@ -155,7 +162,7 @@ class Registry:
             logs = settings.pages == "all"
             pages = PagesApi(reactor, builder, self._history, logs, auth)
             builds = BuildsApi(reactor, self._history, logs, auth)
-            packages = PackagesApi(self._catalogue, auth)
+            packages = PackagesApi(reactor, self._catalogue, auth)
         trusted = Trusted.parse(settings.proxies)
         hold, storage, limits = settings.hold, self._storage, settings.http
         return make_site(
@@ -178,6 +185,8 @@ class Registry:
 
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
+        self._trimmer.start()
+        sys.setswitchinterval(_SWITCH)
         self._watch.start()
         await self._claim_folders()
         await self._storage.start()
@@ -221,6 +230,7 @@ class Registry:
 
     async def finish(self) -> None:
         """End the parts."""
+        self._trimmer.stop()
         self._watch.stop()
         self._watchers.stop()
         await self._builder.stop()

@@ -103,6 +103,11 @@ class Watchers:
                     single(lambda: bounds.requests.running),
                 ),
                 Reading(
+                    "nixery_unread_bytes",
+                    "Bytes in memory that clients have not taken yet.",
+                    single(lambda: bounds.untaken.total),
+                ),
+                Reading(
                     "nixery_refused",
                     "Requests and connections that were refused for a bound.",
                     lambda: bounds.refused,

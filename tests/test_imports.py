@@ -30,6 +30,7 @@ FLOORS: dict[str, set[str]] = {
     "systemd": set(),
     "signals": set(),
     "descriptors": {"model"},
+    "memory": set(),
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
     "confinement": {"model", "nix", "settings", "parts"},
@@ -38,6 +39,7 @@ FLOORS: dict[str, set[str]] = {
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
         *("watchers", "settings", "parts", "confinement", "service", "ownership", ""),
+        *("watchers", "settings", "parts", "service", "memory", ""),
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),

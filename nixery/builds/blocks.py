@@ -54,6 +54,16 @@ class Block:
         drop = number + 1 - self.first
         return Block(number + 1, self.last, self.data.split(b"\n", drop)[drop])
 
+    def upto(self, size: int) -> "Block":
+        """The first events: as many as fit into a number of bytes, but one at least."""
+        if len(self.data) <= size:
+            return self
+        end = self.data.rfind(b"\n", 0, size) + 1 or self.data.find(b"\n") + 1
+        if end == len(self.data):
+            return self
+        data = self.data[:end]
+        return Block(self.first, self.first + data.count(b"\n") - 1, data)
+
     def shown(self, form: str, show: Callable[[bytes], bytes]) -> bytes:
         """The events in another form; made once for all who want it.
 

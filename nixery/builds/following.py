@@ -1,6 +1,6 @@
 """Following a build: what was before, and then what comes, in order."""
 
-from collections import OrderedDict
+from collections.abc import Callable
 
 from twisted.internet.threads import deferToThreadPool
 
@@ -8,24 +8,43 @@ from nixery.builds.blocks import Block, BlockFile, lost
 from nixery.builds.saving import IHistoryReactor
 from nixery.builds.tail import Tail
 from nixery.coalesce import Coalescer
+from nixery.recent import Recent
 
-_LATELY = 8
-"""Blocks that were read lately and are kept: many who fell behind are often at one place."""
+MOST_READ = 8 * 1024 * 1024
+"""Bytes of blocks that were read lately and are kept: many who fell behind are often at one
+place."""
+
+ReadLately = Recent[tuple[str, int], Block]
+"""Blocks that were read lately, by their file and where they begin; of all builds."""
+
+
+def read_lately(now: Callable[[], float]) -> ReadLately:
+    """None yet."""
+    forms = 2  # that a block is kept in, beside its own
+    return Recent(now, MOST_READ, lambda block: (1 + forms) * len(block.data))
 
 
 class Source:
     """Where a build's events are to be had: the last in memory, all on disk."""
 
     def __init__(
-        self, reactor: IHistoryReactor, file: BlockFile, tail: Tail, ended: bool = False
+        self,
+        reactor: IHistoryReactor,
+        file: BlockFile,
+        tail: Tail,
+        lately: ReadLately,
+        ended: bool = False,
     ) -> None:
+        """
+        :param lately: is shared by all sources.
+        """
         self.file = file
         self.tail = tail
         self.ended = ended
         """Whether there will be no more events."""
         self._reactor = reactor
         self._reading: Coalescer[int, Block | None] = Coalescer()
-        self._lately: OrderedDict[int, Block] = OrderedDict()
+        self._lately = lately
 
     async def read(self, after: int) -> Block | None:
         """What is on disk behind an event, as far as it is in one block. Reads in a thread.
@@ -33,7 +52,8 @@ class Source:
         :raises OSError: if the file can't be read.
         """
         start = self.file.start(after)
-        block = self._lately.get(start)
+        place = self.file.path, start
+        block = self._lately.get(place)
         if block is None:
             pool = self._reactor.getThreadPool()
             block = await self._reading.join(
@@ -41,10 +61,7 @@ class Source:
             )
         if block is None:
             return None
-        self._lately[start] = block
-        self._lately.move_to_end(start)
-        if len(self._lately) > _LATELY:
-            self._lately.popitem(last=False)
+        self._lately.put(place, block)
         return block.after(after)
 
 
@@ -72,10 +89,12 @@ class Subscription:
         """Whether all is told and there will be no more."""
         return self._source.ended and self._after >= self._source.tail.told
 
-    async def next(self) -> Block | None:
+    async def next(self, most: int = MOST_READ) -> Block | None:
         """The next events, as soon as there are any; nothing when there will be no more.
 
         May be cancelled, and called again.
+
+        :param most: bytes; a single event may have more.
         """
         source, tail = self._source, self._source.tail
         while True:
@@ -85,6 +104,7 @@ class Subscription:
             elif block is None and tail.told > self._after:
                 block = self._lost()
             if block is not None:
+                block = block.upto(most)
                 self._after = block.last
                 return block
             if source.ended:

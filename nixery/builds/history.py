@@ -2,9 +2,11 @@
 
 import secrets
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -14,7 +16,7 @@ from twisted.logger import Logger
 
 from nixery.builds.blocks import BlockFile
 from nixery.builds.events import Journal
-from nixery.builds.following import Source, Subscription
+from nixery.builds.following import Source, Subscription, read_lately
 from nixery.builds.record import Record
 from nixery.builds.saving import IHistoryReactor
 from nixery.builds.shelf import Kept, Shelf, ids_of
@@ -73,6 +75,8 @@ class History:
         self._bounds = bounds or Bounds()
         self._now = now
         self._on_end = on_end
+        self._lately = read_lately(reactor.seconds)
+        self._sources: WeakValueDictionary[str, Source] = WeakValueDictionary()
         self._records: dict[str, Record] = {}
         self._kept: dict[str, Kept] = {}
         self._ending: dict[str, Deferred[None]] = {}
@@ -186,7 +190,8 @@ class History:
         path, limit = self._shelf.events(head.id), self._limits.bytes // 4
         journal = Journal(self._reactor, f"{name}:{tag}", head.id, request)
         bounds, ended = self._bounds, self._ended
-        record = Record(self._reactor, self._now, head, path, bounds, limit, ended, journal)
+        lately = self._lately
+        record = Record(self._reactor, self._now, head, path, bounds, limit, ended, journal, lately)
         self._records[head.id] = record
         self._begun[head.id] = Deferred.fromCoroutine(self._save(head, {}))
         return record
@@ -196,15 +201,15 @@ class History:
 
         :param before: an ID: only those that are older.
         """
-        known = {id: kept.head for id, kept in self._kept.items()}
-        known.update((id, record.head) for id, record in self._records.items())
-        return [known[id] for id in sorted(known, reverse=True) if before is None or id < before]
+        # In order already, but for a few.
+        ids = sorted(dict.fromkeys([*self._kept, *self._records]))
+        if before is not None:
+            del ids[bisect_left(ids, before) :]
+        return [self._head(id) for id in reversed(ids)]
 
     def head(self, id: str) -> Head | None:
         """A build in a line, if it is known."""
-        if id in self._records:
-            return self._records[id].head
-        return self._kept[id].head if id in self._kept else None
+        return self._head(id) if id in self._records or id in self._kept else None
 
     def waiting(self, id: str) -> int:
         """How many clients wait for a build."""
@@ -217,6 +222,13 @@ class History:
             return self._records[id].details()
         return await self._in_thread(lambda: self._shelf.details(id))
 
+    async def whole_error(self, id: str) -> str | None:
+        """Why a build failed, if it did; the head of one that has ended has no more of it than
+        :data:`nixery.builds.summary.LONGEST_ERROR`."""
+        if id in self._records:
+            return self._records[id].head.error
+        return await self._in_thread(lambda: self._shelf.error(id)) or self._kept[id].head.error
+
     async def follow(self, id: str, after: int) -> Subscription | None:
         """A listener's own view of a build's events, if the build is known.
 
@@ -226,6 +238,8 @@ class History:
             return Subscription(self._records[id].source, after)
         if id not in self._kept:
             return None
+        if id in self._sources:
+            return Subscription(self._sources[id], after)
         head, file = self._kept[id].head, BlockFile(self._shelf.events(id))
         tail = Tail(self._reactor, self._bounds, lambda block: None)
         tail.last = tail.told = head.events
@@ -233,7 +247,11 @@ class History:
             await self._in_thread(file.scan)
         except OSError as error:
             self._log.warn("{path} can't be read: {error}", path=file.path, error=error)
-        return Subscription(Source(self._reactor, file, tail, ended=True), after)
+        self._sources[id] = source = Source(self._reactor, file, tail, self._lately, ended=True)
+        return Subscription(source, after)
+
+    def _head(self, id: str) -> Head:
+        return self._records[id].head if id in self._records else self._kept[id].head
 
     def _new_id(self) -> str:
         """Sixteen hexadecimal digits: milliseconds, and what makes it this process's own."""

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from nixery.builds.blocks import BlockFile
 from nixery.builds.events import Journal
-from nixery.builds.following import Source
+from nixery.builds.following import ReadLately, Source
 from nixery.builds.saving import IHistoryReactor, Saver
 from nixery.builds.summary import Head, Summary
 from nixery.builds.tail import Bounds, Tail
@@ -30,6 +30,7 @@ class Record:
         limit: int,
         on_end: Callable[["Record"], None],
         journal: Journal,
+        lately: ReadLately,
     ) -> None:
         """
         :param now: the time in seconds since the epoch.
@@ -37,6 +38,7 @@ class Record:
         :param limit: bytes that it may have.
         :param on_end: is told when the last event was taken.
         :param journal: tells the daemon's log.
+        :param lately: keeps what listeners had read from disk.
         """
         self.waiting: Callable[[], int] = lambda: 0
         """Says how many clients wait for it."""
@@ -52,7 +54,7 @@ class Record:
         file = BlockFile(path)
         tail = Tail(reactor, bounds, lambda block: self._saver.put(block))
         self._saver = Saver(reactor, file, limit, tail.saved)
-        self.source = Source(reactor, file, tail)
+        self.source = Source(reactor, file, tail, lately)
 
     @property
     def id(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from nixery.builds.blocks import GAP, Block, BlockFile
-from nixery.builds.summary import Head, Summary
+from nixery.builds.summary import Head, Summary, brief
 from nixery.model.event_json import line, parse
 from nixery.model.events import Event, Failed
 
@@ -30,6 +30,7 @@ _BLOCK = 4096  # bytes in which file systems give out room: most builds' files a
 class Kept:
     """A build that has ended.
 
+    :param head: with no more of a long error than is shown in lists: there may be thousands.
     :param size: bytes that its files take of the disk.
     """
 
@@ -66,7 +67,14 @@ class Shelf:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        return Kept(head, self._size(head.id))
+        return self._kept(head)
+
+    def error(self, id: str) -> str | None:
+        """Why a build failed, all of it, if that can be read."""
+        try:
+            return Head.parse(self._read(id)["head"]).error
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def details(self, id: str) -> dict[str, Any]:
         """What else is to be said of a build; nothing if it can't be read."""
@@ -163,7 +171,7 @@ class Shelf:
             return self._kept(head)
 
     def _kept(self, head: Head) -> Kept:
-        return Kept(head, self._size(head.id))
+        return Kept(brief(head), self._size(head.id))
 
     def _size(self, id: str) -> int:
         size = 0

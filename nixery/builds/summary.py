@@ -28,6 +28,8 @@ from nixery.model.events import (
 
 State = Literal["running", "done", "failed"]
 
+LONGEST_ERROR = 300
+"""Characters of an error in a list of builds."""
 _MOST = 2000
 """Derivations, packages and layers that are named each; phases of a derivation: fewer."""
 _MOST_PHASES = 50
@@ -75,6 +77,13 @@ class Head:
             if not isinstance(getattr(head, field.name), expected):
                 raise ValueError(f"not the head of a build: its {field.name}")
         return head
+
+
+def brief(head: Head) -> Head:
+    """The same, with an error that is no longer than may be in a list."""
+    if head.error is None or len(head.error) <= LONGEST_ERROR:
+        return head
+    return attrs.evolve(head, error=head.error[: LONGEST_ERROR - 1] + "…")
 
 
 @attrs.define

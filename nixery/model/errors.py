@@ -529,3 +529,11 @@ class QueueFull(NixeryError):
 
     def __str__(self) -> str:
         return f"{self.waiting} images wait to be made here already; ask again in a while"
+
+
+@attrs.define
+class TooMuchUnread(NixeryError):
+    """Clients have asked for more than they read, and there is no memory left for more answers."""
+
+    def __str__(self) -> str:
+        return "too many answers wait here to be read; ask again in a moment"

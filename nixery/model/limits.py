@@ -36,6 +36,9 @@ class HttpLimits:
     :param header_size: bytes of a request's first line and headers.
     :param idle_seconds: that a connection without a request is kept.
     :param write_seconds: in which a client takes some of what is sent to it.
+    :param unread: bytes of pieces of answers that are in memory since clients have not taken
+        them, and as many again of whole answers.
+    :param client_unread: of these, that are for one client.
     """
 
     connections: int = 4000
@@ -45,6 +48,8 @@ class HttpLimits:
     header_size: int = 32_000
     idle_seconds: float = 120
     write_seconds: float = 60
+    unread: int = 32 * 1024 * 1024
+    client_unread: int = 4 * 1024 * 1024
 
 
 @attrs.frozen

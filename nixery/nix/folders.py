@@ -5,11 +5,12 @@ import re
 from contextlib import suppress
 
 import attrs
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
+from nixery.coalesce import Coalescer
 from nixery.interfaces import IResolver
 from nixery.model.errors import SourceUnavailable, UnknownTag
 from nixery.model.source import Commit, Configuration, Contents, Folder, Pin, PinnedSource
@@ -42,12 +43,14 @@ class FolderResolver:
         self._source = source
         self._fingerprints = Fingerprints(source.path)
         self._lock = DeferredLock()
+        self._looking: Coalescer[int, Pin] = Coalescer()
+        self._next = 0  # the number of the look that has not begun
         self._seen: _Seen | None = None
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
             raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
-        return PinnedSource(self._source, await self._lock.run(self._pin))
+        return PinnedSource(self._source, await self._pinned())
 
     async def tags(self) -> list[str]:
         return [LATEST]
@@ -55,10 +58,26 @@ class FolderResolver:
     async def unchanged(self, pinned: PinnedSource) -> bool:
         if not isinstance(pinned.pin, Contents):
             return True
-        return await self._lock.run(self._pin) == pinned.pin
+        return await self._pinned() == pinned.pin
 
     async def stop(self) -> None:
-        pass
+        await self._looking.stop()
+
+    def _pinned(self) -> "Deferred[Pin]":
+        """What is there now.
+
+        Those who ask while somebody looks share the next look: the one that has begun may have
+        missed what was changed since.
+        """
+        return self._looking.join(self._next, self._look_in_turn)
+
+    async def _look_in_turn(self) -> Pin:
+        await self._lock.acquire()
+        self._next += 1
+        try:
+            return await self._pin()
+        finally:
+            self._lock.release()
 
     async def _pin(self) -> Pin:
         pool = self._reactor.getThreadPool()

@@ -93,6 +93,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.ShuttingDown: Kind(503, "UNAVAILABLE"),
     errors.NoRoomToWait: Kind(503, "UNAVAILABLE"),
     errors.QueueFull: Kind(429, "TOOMANYREQUESTS"),
+    errors.TooMuchUnread: Kind(503, "UNAVAILABLE"),
 }
 
 

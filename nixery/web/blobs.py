@@ -11,11 +11,14 @@ from twisted.web.server import Request
 from nixery.interfaces import File
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
-from nixery.web.gate import gated
+from nixery.model.networks import network_of
+from nixery.web.gate import gated, untaken_of
 from nixery.web.ranges import Range, Selection
+from nixery.web.request import client_of
+from nixery.web.untaken import LEAST
 
-PIECE = 256 * 1024
-"""Bytes that are read at once; of each client, few pieces are in memory."""
+_STREAM = 96 * 1024
+"""Bytes in memory of a blob that comes from elsewhere: what is read at once, and buffers."""
 
 OF_BLOBS = (
     b"Accept-Ranges",
@@ -33,7 +36,7 @@ class CutShort(Exception):
 
 
 def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, bytes]:
-    """Open a blob's file, and read the first piece of a part of it. Blocks.
+    """Open a blob's file, and read a first small piece of a part of it. Blocks.
 
     A file object, not a descriptor: it is closed even if the client leaves just now.
 
@@ -42,7 +45,7 @@ def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, byte
     """
     try:
         file = FileIO(location.path, opener=_open)
-        first = os.pread(file.fileno(), min(PIECE, part.length), part.start)
+        first = os.pread(file.fileno(), min(LEAST, part.length), part.start)
         # Looked at after it was read: what was read before a change is good.
         if _has_changed(file, location):
             file.close()
@@ -84,7 +87,7 @@ async def send_file(
     :param first: the part's first piece; empty if it is yet to be read.
     :raises CutShort: if the file is shorter than that, can't be read, or is changed meanwhile.
     """
-    if len(first) == part.length:  # most blobs are small: no more is to be read of them
+    if len(first) == part.length:  # a config, say: no more is to be read of it
         request.write(first)
         return
     pool = reactor.getThreadPool()
@@ -92,22 +95,19 @@ async def send_file(
     del first
     try:
         with gated(request) as gate:
-            if not piece:
-                await gate.passed()
-                piece = await deferToThreadPool(
-                    reactor, pool, _read, file, location, min(PIECE, part.length), offset
-                )
-            while piece:
-                request.write(piece)
-                offset += len(piece)
-                if offset == end:
-                    return
+            while True:
+                if piece:
+                    request.write(piece)
+                    offset += len(piece)
                 del piece  # the connection has what the client has not taken
                 await gate.passed()
-                piece = await deferToThreadPool(
-                    reactor, pool, _read, file, location, min(PIECE, end - offset), offset
-                )
-            raise CutShort("its file is shorter than it was")
+                if offset == end:
+                    return
+                size = min(gate.room, end - offset)
+                gate.count(size)
+                piece = await deferToThreadPool(reactor, pool, _read, file, location, size, offset)
+                if not piece:
+                    raise CutShort("its file is shorter than it was")
     except OSError as error:
         raise CutShort(error.strerror or str(error)) from error
 
@@ -143,10 +143,13 @@ async def send_stream(
 
     :param copy: of a :class:`nixery.interfaces.Stream`.
     :raises StorageUnavailable: if there is not a single byte to be had; its headers are gone then.
+    :raises TooMuchUnread: if there is no room for it; likewise.
     :raises CutShort: if it fails later.
     """
+    client = network_of(client_of(request))
     try:
-        await copy(part.start, part.length, request)
+        with untaken_of(request).whole(client, min(part.length, _STREAM)):
+            await copy(part.start, part.length, request)
     except NixeryError as error:
         if request.startedWriting:
             raise CutShort(str(error)) from error

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from nixery.model.limits import HttpLimits
 from nixery.model.networks import bounded_networks, networks_of
 from nixery.web.streams import Streams
+from nixery.web.untaken import Untaken
 
 NO_ROOM = "connections"
 NO_ROOM_FOR_CLIENT = "client_connections"
@@ -267,6 +268,10 @@ class Requests:
         self.running += 1
         return True
 
+    def of(self, client: str) -> int:
+        """How many requests of a client are being answered."""
+        return self._clients[client]
+
     def end(self, client: str) -> None:
         """A request that was taken has its answer, or its client has left."""
         self.running -= 1
@@ -288,3 +293,4 @@ class Bounds:
         most, reserve = limits.connections, limits.connections // _RESERVE
         self.connections = Connections(most, limits.client_connections, self.refused, reserve)
         self.requests = Requests(limits.client_requests, self.refused)
+        self.untaken = Untaken(limits.unread, limits.client_unread, self.refused)

@@ -6,6 +6,7 @@
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,12 +20,16 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from nixery.builds.history import History
-from nixery.builds.summary import Head
+from nixery.builds.summary import Head, brief
 from nixery.model.errors import NixeryError
+from nixery.model.networks import network_of
 from nixery.web.answers import Kind, answer, answer_error, log_fault
 from nixery.web.auth import OPEN, Auth
 from nixery.web.channel import never_ends
+from nixery.web.fair import FairTurns
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
+from nixery.web.gate import send_body, send_pieces
+from nixery.web.request import client_of
 from nixery.web.streaming import send_events
 
 _NOT_FOUND = Kind(404, "NOT_FOUND")
@@ -55,27 +60,38 @@ class BuildsApi:
         self._history = history
         self._logs = logs
         self._auth = auth
+        self._turns = FairTurns(clock)
+        self._beginning = FairTurns(clock, share=0.5)  # to listen: it may read a file, in a thread
 
     @app.route("/builds")
-    def builds(self, request: Request) -> bytes:
-        """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID."""
+    async def builds(self, request: Request) -> None:
+        """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID.
+
+        Long errors are cut: they are whole in the answer about one build.
+        """
         number = _parameter(request, "n")
         count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else _PAGE
-        all_heads = self._history.heads(_parameter(request, "before") or None)
-        seen = (h for h in all_heads if self._auth.may_see(request, h.name, h.tag))
-        heads = list(islice(seen, count + 1))
+        async with self._turns.turn(network_of(client_of(request))):
+            all_heads = self._history.heads(_parameter(request, "before") or None)
+            seen = (h for h in all_heads if self._auth.may_see(request, h.name, h.tag))
+            heads = list(islice(seen, count + 1))
         page = heads[:count]
         if page and len(page) < len(heads):
             link = f'</builds?n={count}&before={page[-1].id}>; rel="next"'
             request.setHeader(b"Link", link.encode("ascii"))
-        return _json(request, [self._line(head) for head in page])
+        _describe_json(request)
+        await send_pieces(request, self._list(page), self._turns)
 
     @app.route("/builds/<string:id>")
-    async def build(self, request: Request, id: str) -> bytes:
+    async def build(self, request: Request, id: str) -> None:
         """What a build was for, and what came of it so far."""
-        head = self._head(request, id)
-        details = await self._history.details(id)
-        return _json(request, {**self._line(head), **details})
+        self._head(request, id)
+        async with self._turns.turn(network_of(client_of(request))):
+            details, error = await self._history.details(id), await self._history.whole_error(id)
+            head = attrs.evolve(self._head(request, id), error=error)
+            body = json.dumps({**self._line(head), **details}).encode("ascii")
+        _describe_json(request)
+        await send_body(request, body)
 
     @app.route("/builds/<string:id>/events")
     async def events(self, request: Request, id: str) -> bytes:
@@ -123,7 +139,8 @@ class BuildsApi:
         known = request.getHeader(b"last-event-id")
         after = known.decode("latin-1") if known is not None else _parameter(request, "after")
         number = int(after) if _NUMBER.fullmatch(after) else 0
-        subscription = await self._history.follow(id, number)
+        async with self._beginning.turn(network_of(client_of(request))):
+            subscription = await self._history.follow(id, number)
         if subscription is None:
             raise _BuildUnknown()
         if number and subscription.at_end:  # a browser would ask again and again
@@ -143,18 +160,23 @@ class BuildsApi:
             await send_events(self._clock, request, subscription, shown)
         return b""
 
+    def _list(self, page: Sequence[Head]) -> Iterator[bytes]:
+        """The list's document; its lines are made when they are sent."""
+        yield b"["
+        for number, head in enumerate(page):
+            line = json.dumps(self._line(brief(head))).encode("ascii")
+            yield b", " + line if number else line
+        yield b"]"
+
     def _line(self, head: Head) -> dict[str, Any]:
         """A build in a line, for the eyes of anybody."""
         line = {**attrs.asdict(head), "waiting": self._history.waiting(head.id)}
         return line if self._logs else {name: shorten(value) for name, value in line.items()}
 
 
-def _json(request: Request, document: Any) -> bytes:
-    body = json.dumps(document).encode("ascii")
+def _describe_json(request: Request) -> None:
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Cache-Control", b"no-cache")
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    return body
 
 
 def _query(request: Request) -> str:

@@ -7,16 +7,22 @@ from urllib.parse import parse_qs, urlsplit
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from nixery.interfaces import ICatalogue, SearchResult
+from nixery.model.errors import NixeryError
+from nixery.model.networks import network_of
 from nixery.model.packages import Package
 from nixery.model.search import MAX_WORDS
-from nixery.web.answers import Kind, answer, log_fault
+from nixery.web.answers import Kind, answer, answer_error, log_fault
 from nixery.web.auth import OPEN, Auth
 from nixery.web.conditions import matches
+from nixery.web.fair import FairTurns
+from nixery.web.gate import send_body
+from nixery.web.request import client_of
 
 LONGEST_QUERY = 200
 """Characters."""
@@ -39,30 +45,34 @@ class PackagesApi:
 
     app = Klein()
 
-    def __init__(self, catalogue: ICatalogue, auth: Auth = OPEN) -> None:
+    def __init__(self, clock: IReactorTime, catalogue: ICatalogue, auth: Auth = OPEN) -> None:
         """
         :param auth: says which packages a client may see.
         """
         self._catalogue = catalogue
         self._auth = auth
+        self._turns = FairTurns(clock)
 
     @app.route("/packages")
-    async def packages(self, request: Request) -> bytes:
+    async def packages(self, request: Request) -> None:
         """The packages that all words of ``q`` fit, best first; at most ``n`` of them."""
         query, limit = parse_query(request.uri)
-        found = await self._catalogue.search(query, limit)
-        seen = self._seen(request, found)
-        if len(seen) < len(found.packages):  # there may be others behind them
-            found = await self._catalogue.search(query, _LOOKED_THROUGH)
-            seen = self._seen(request, found)[:limit]
-        body = _body(found, seen)
+        async with self._turns.turn(network_of(client_of(request))):
+            found = await self._catalogue.search(query, limit)
+            seen = self._seen(request, found)
+            if len(seen) < len(found.packages):  # there may be others behind them
+                found = await self._catalogue.search(query, _LOOKED_THROUGH)
+                seen = self._seen(request, found)[:limit]
+            body = _body(found, seen)
         request.setHeader(b"Content-Type", b"application/json")
-        if found.ready:
-            return _cached(request, body)
-        request.setResponseCode(202)
-        request.setHeader(b"Retry-After", b"%d" % _COME_AGAIN)
-        request.setHeader(b"Cache-Control", b"no-store")
-        return _sized(request, body)
+        if not found.ready:
+            request.setResponseCode(202)
+            request.setHeader(b"Retry-After", b"%d" % _COME_AGAIN)
+            request.setHeader(b"Cache-Control", b"no-store")
+        elif _is_cached(request, body):
+            request.setResponseCode(304)
+            return
+        await send_body(request, body)
 
     def _seen(self, request: Request, found: SearchResult) -> list[Package]:
         return [each for each in found.packages if self._auth.may_see(request, each.image)]
@@ -76,6 +86,8 @@ class PackagesApi:
                 return answer(request, _INVALID, str(error))
             case HTTPException():
                 return answer(request, _NOT_FOUND, "there is nothing at this path")
+            case NixeryError() as error:
+                return answer_error(request, error)
             case CancelledError():
                 return None  # the client has left
             case _:
@@ -126,17 +138,10 @@ def _shown(package: Package) -> dict[str, Any]:
     }
 
 
-def _cached(request: Request, body: bytes) -> bytes:
+def _is_cached(request: Request, body: bytes) -> bool:
+    """Whether a client has an answer already; says how long it may keep it."""
     tag = hashlib.sha256(body).hexdigest()[:32]
     request.setHeader(b"Cache-Control", b"max-age=%d" % _FRESH)
     request.setHeader(b"Vary", b"Authorization")
     request.setHeader(b"ETag", b'"%s"' % tag.encode("ascii"))
-    if matches(request.getHeader("if-none-match") or "", tag):
-        request.setResponseCode(304)
-        return b""
-    return _sized(request, body)
-
-
-def _sized(request: Request, body: bytes) -> bytes:
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    return body
+    return matches(request.getHeader("if-none-match") or "", tag)

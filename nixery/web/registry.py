@@ -34,6 +34,7 @@ from nixery.web.answers import Kind, answer, answer_error, log_fault
 from nixery.web.auth import Auth
 from nixery.web.blobs import CutShort, cut, open_file, send_file, send_parts, send_stream
 from nixery.web.conditions import is_exactly, matches
+from nixery.web.gate import send_body
 from nixery.web.holding import Holding, Redirected, StartOver
 from nixery.web.monitor import build_url, link_build
 from nixery.web.pulls import Pulls
@@ -128,7 +129,7 @@ class RegistryApi:
             return await self._answer_blob(request, parsed)
 
     @app.route("/v2/<path:name>/tags/list")
-    async def tags(self, request: Request, name: str) -> bytes:
+    async def tags(self, request: Request, name: str) -> None:
         """The tags of a name, in pages if asked for: every name has those of the source."""
         self._permit(request, name)
         query = parse_qs(urlsplit(request.uri.decode("latin-1")).query)
@@ -142,7 +143,7 @@ class RegistryApi:
         if page and len(page) < len(tags):
             link = f'</v2/{name}/tags/list?n={count}&last={quote(page[-1])}>; rel="next"'
             request.setHeader(b"Link", link.encode("ascii"))
-        return _json(request, {"name": name, "tags": page})
+        await send_body(request, _json(request, {"name": name, "tags": page}))
 
     @app.route("/v2/<path:name>/referrers/<string:digest>")
     def referrers(self, request: Request, name: str, digest: str) -> bytes:

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -15,7 +15,7 @@ from ipaddress import (
 
 import attrs
 from twisted.internet.address import UNIXAddress
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
@@ -116,6 +116,21 @@ class RegistryRequest(Request):
         the client's words.
         """
         super().render(_Headers(resrc) if self.method == b"HEAD" else resrc)  # type: ignore[no-untyped-call]
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Let something write when the client takes more; nothing does once the client has left.
+
+        Twisted would raise: whoever writes may learn later than the request that nobody reads.
+        """
+        if self.channel is None:
+            producer.stopProducing()
+        else:
+            super().registerProducer(producer, streaming)  # type: ignore[no-untyped-call]
+
+    def unregisterProducer(self) -> None:
+        """Expect no more of what was registered; harmless when the client has left."""
+        if self.channel is not None:
+            super().unregisterProducer()  # type: ignore[no-untyped-call]
 
     def _handleStar(self) -> None:
         """Answer a request for ``*`` like others; Twisted would do it on its own."""
@@ -241,6 +256,7 @@ def _hops(request: Request) -> Iterator[Address]:
         yield hop
 
 
+@lru_cache(maxsize=4096)  # each request asks several times, and reading one is slow
 def _address(text: str) -> Address:
     """An address; one of IPv4 that is written as one of IPv6 is the former."""
     address = ip_address(text.partition("%")[0])

@@ -22,6 +22,7 @@ from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.bounded import BoundedSite
 from nixery.web.bounds import Bounds, Requests
 from nixery.web.builds import BuildsApi
+from nixery.web.fair import FairStarts
 from nixery.web.holding import Holding
 from nixery.web.operations import METRICS, PROBES, Operations
 from nixery.web.packages import PackagesApi
@@ -64,6 +65,7 @@ class Root(Resource):
         packages: PackagesApi | None,
         auth: Auth,
         requests: Requests,
+        starts: FairStarts,
         tally: Tally,
         operations: Operations | None,
     ) -> None:
@@ -71,6 +73,7 @@ class Root(Resource):
         self._tally = tally
         self._operations = operations
         self._requests = requests
+        self._starts = starts
         self._registry = api.app.resource()
         self._pages = pages.app.resource()
         self._auth = auth
@@ -90,17 +93,29 @@ class Root(Resource):
             request.setHeader(b"Allow", b", ".join(_ALLOWED))
             kind = Kind(405, "UNSUPPORTED")
             return answer(request, kind, "images are made on demand: this registry is read-only")
-        if not self._begin(request):
+        client = network_of(client_of(request))
+        if not self._begin(request, client):
             request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
             kind = Kind(429, "TOOMANYREQUESTS")
             return answer(request, kind, "too many requests from your address at once")
         if self._operations is not None and request.path in PROBES:
             return self._operations.render(request)
+        running = self._requests.of(client)
+        if self._starts.has_time(running):
+            return self._starts.begin(lambda: self._proceed(request))
+        self._starts.later(client, running, lambda: self._proceed_with(request))
+        return NOT_DONE_YET
+
+    def _proceed(self, request: Request) -> bytes | int:
         return self._serve(request) if self._auth.is_open else self._identify(request)
 
-    def _begin(self, request: Request) -> bool:
+    def _proceed_with(self, request: Request) -> None:
+        """Answer a request that had to wait, unless its client has left."""
+        if request.channel is not None:
+            request.render(_Answer(self._proceed))
+
+    def _begin(self, request: Request, client: str) -> bool:
         """Count a request until it is answered, if its client has not too many already."""
-        client = network_of(client_of(request))
         # Nobody knows how many clients are behind a UNIX socket.
         if not self._requests.begin(client, request.path in _ALWAYS or client == "unix"):
             return False
@@ -260,8 +275,8 @@ def make_site(
     cache = Cache(storage, remembered=64)
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
     api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth, served)
-    tally = Tally(reactor, meter or NoMeter())
-    root = Root(api, pages, builds, packages, auth, bounds.requests, tally, operations)
+    tally, starts = Tally(reactor, meter or NoMeter()), FairStarts(reactor)
+    root = Root(api, pages, builds, packages, auth, bounds.requests, starts, tally, operations)
     site = QuietSite(root, reactor, bounds, holding)
     site.trusted = trusted
     return site

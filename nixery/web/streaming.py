@@ -20,9 +20,10 @@ async def send_events(
     with gated(request) as gate:
         heart = _Heart(clock, request, gate, form.heartbeat)
         try:
-            while (block := await subscription.next()) is not None:
+            while (block := await subscription.next(gate.room)) is not None:
                 heart.rest()
-                request.write(block.shown(form.name, form.show))
+                gate.write(block.shown(form.name, form.show))
+                del block  # whoever takes nothing keeps no more than it was sent
                 await gate.passed()
         finally:
             heart.stop()

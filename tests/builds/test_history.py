@@ -1,5 +1,6 @@
 """The history of builds: kept, followed, found again."""
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from nixery.builds.following import Subscription
 from nixery.builds.history import History, Limits
-from nixery.builds.summary import Head
+from nixery.builds.summary import LONGEST_ERROR, Head
 from nixery.builds.tail import Bounds
 from nixery.model.events import Asked, BuildStarted, BuildStopped, LogLine, PhaseStarted
 from tests.builds.histories import (
@@ -464,3 +465,43 @@ async def _size(subscription: Subscription) -> int:
     while (block := await subscription.next()) is not None:
         count += block.data.count(b"\n")
     return count
+
+
+@pytest_twisted.ensureDeferred
+async def test_parts_of_blocks(tmp_path: Path) -> None:
+    """A listener that has room for little gets every event once, in parts no larger than that but
+    of one event at least; all listeners of a build that has ended share what is known of it."""
+    history = await open_history(tmp_path)
+    record = begin(history)
+    print_lines(record, 300)
+    record.done("sha256:x")
+    await record.saved()
+    await moment()
+    for most in (1, 150, 100_000):
+        subscription, ids = await follow(history, record.id), []
+        while (block := await subscription.next(most)) is not None:
+            events = [json.loads(line) for line in block.data.splitlines()]
+            assert len(block.data) <= most or len(events) == 1
+            assert [block.first, block.last] == [events[0]["id"], events[-1]["id"]]
+            ids += [event["id"] for event in events]
+        assert ids == list(range(1, len(ids) + 1))
+        assert len(ids) > 300
+    first, second = await follow(history, record.id), await follow(history, record.id)
+    assert first._source is second._source
+
+
+@pytest_twisted.ensureDeferred
+async def test_long_errors(tmp_path: Path) -> None:
+    """Of a long error, lists and memory have the beginning; all of it is on disk."""
+    history, error = await open_history(tmp_path), "no " * 1000
+    record = begin(history)
+    record.failed(error)
+    await history.stop()
+    again = await open_history(tmp_path)
+    for known in (history, again):
+        head = known.head(record.id)
+        assert head is not None
+        assert head.error is not None
+        assert len(head.error) == LONGEST_ERROR
+        assert error.startswith(head.error[:-1])
+        assert await known.whole_error(record.id) == error

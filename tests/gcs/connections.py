@@ -118,6 +118,11 @@ class GcsSite(Site):
         self._channels: WeakSet[HTTPChannel] = WeakSet()
         super().__init__(_Everything(gcs), requestFactory=self._make_request)
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open on which something was asked."""
+        return sum(bool(getattr(each.transport, "connected", False)) for each in self._channels)
+
     def drop_all(self) -> None:
         """Lose all connections."""
         for channel in list(self._channels):

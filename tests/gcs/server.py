@@ -122,6 +122,11 @@ class GcsServer:
         """Store an object as somebody else would."""
         return self.bucket.put(name, Content.of(content))
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open, idle ones too."""
+        return self._site.connections
+
     def count(self, kind: str) -> int:
         """How many requests of a kind there were."""
         return sum(logged.kind == kind for logged in self.requests)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.model.errors import ShuttingDown, SourceUnavailable, UnknownTag
 from nixery.model.source import Commit, Configuration, Contents, Folder, Pin
 from nixery.nix import folders
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
@@ -177,3 +178,33 @@ async def test_overlays_are_part_of_the_revision(tmp_path: Path) -> None:
     overlays.unlink()
     with pytest.raises(SourceUnavailable, match="overlays"):
         await ours.resolve("latest")
+
+
+class Looking(FolderResolver):
+    """Counts its looks at a folder."""
+
+    looks = 0
+
+    def _look(self, path: str) -> str:
+        self.looks += 1
+        return super()._look(path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_looks_are_shared(tmp_path: Path) -> None:
+    """Who asks while somebody looks shares the next look, and gets what was there when it asked;
+    nobody gets anything when all is stopped."""
+    (tmp_path / "default.nix").write_text("one")
+    git = Git(reactor, CountingProcesses(), "/nonexistent")
+    ours = Looking(reactor, git, Folder(str(tmp_path)))
+    first = Deferred.fromCoroutine(pin(ours))
+    (tmp_path / "default.nix").write_text("two, which is longer")
+    others = [Deferred.fromCoroutine(pin(ours)) for _ in range(50)]
+    others.pop().addErrback(lambda _: None).cancel()  # who leaves hurts nobody
+    await first
+    (found,) = {await other for other in others}
+    assert ours.looks == 2
+    assert found == await pin(ours)
+    await ours.stop()
+    with pytest.raises(ShuttingDown):
+        await pin(ours)

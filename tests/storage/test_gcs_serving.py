@@ -15,17 +15,20 @@ from treq.client import HTTPClient
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from nixery.interfaces import Redirect, Stream
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
+from nixery.model.limits import HttpLimits
 from nixery.storage.gcs.storage import GcsStorage
 from nixery.storage.gcs.urls import PublicUrls, SignedUrls, load_signer
 from tests.gcs.faults import Faults
 from tests.storage.backend import CONTENT, run
 from tests.storage.gcs_place import HANG, HASTY, OPTIONS, SETTINGS, Collected, GcsPlace, gcs_place
+from tests.web.server import Collector, serving
 
 reactor: Any = _reactor
 
@@ -251,3 +254,55 @@ async def test_clients_that_leave(place: GcsPlace) -> None:
         await deferLater(reactor, 0.05)
         assert place.server.count("object.media") == before
         assert place.server.in_flight == 0
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["answers", "answers late"])
+@pytest_twisted.ensureDeferred
+async def test_clients_that_leave_at_any_moment(place: GcsPlace, silent: bool) -> None:
+    """Whenever a client leaves, nothing is read on for it, no connection to the bucket stays in
+    use, and nothing is logged as a fault."""
+    storage = place.make(attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, redirect=False)))
+    await storage.start()
+    digest = await storage.write_blob(LARGE * 4)
+    if silent:
+        place.server.faults = Faults(lambda kind, asked: "hang" if kind == "object.media" else None)
+    request = f"GET /v2/x/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with capturedLogs() as logs:
+        async with serving(storage=storage) as server:
+            left = []
+            for number in range(200):
+                client = await server.connect(Collector())
+                transport: Any = client.transport
+                transport.write(request)
+                left.append(client.closed)
+                reactor.callLater(number % 20 / 2000, transport.abortConnection)
+            for closed in left:
+                await closed
+            place.server.release()
+            await server.until(lambda: server.bounds.requests.running == 0)
+            await server.until(lambda: place.server.in_flight == 0)
+            await server.until(lambda: place.server.connections <= place.pool.maxPersistentPerHost)
+    assert [event for event in logs if event["log_level"] >= LogLevel.error] == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_streams_that_nobody_reads(place: GcsPlace) -> None:
+    """Streams whose clients take nothing are bounded: others are refused for now, with an answer
+    that says nothing of the blob, and are served when there is room again."""
+    storage = place.make(attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, redirect=False)))
+    await storage.start()
+    path = f"/v2/x/blobs/{await storage.write_blob(LARGE * 4)}"
+    limits = HttpLimits(unread=150_000, client_unread=150_000)
+    async with serving(storage=storage, limits=limits) as server:
+        deaf = await server.connect(Collector())
+        transport: Any = deaf.transport
+        transport.pauseProducing()
+        transport.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await server.until(lambda: server.bounds.untaken.total > 0)
+        refused = await server.ask(path)
+        assert (refused.status, refused.error()["code"]) == (503, "UNAVAILABLE")
+        assert "retry-after" in refused.headers
+        assert not refused.headers.keys() & {"accept-ranges", "etag", "docker-content-digest"}
+        transport.abortConnection()
+        await server.until(lambda: server.bounds.untaken.total == 0)
+        assert (await server.ask(path)).body == LARGE * 4

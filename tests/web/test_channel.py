@@ -19,12 +19,12 @@ from twisted.internet.threads import deferToThread
 
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
-from nixery.web.blobs import PIECE
 from nixery.web.channel import LINGER
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import TLSEndpoint, watch_pair
+from nixery.web.untaken import MOST
 from tests.builds.histories import begin, open_history
 from tests.web.certificates import make_pair
 from tests.web.connected import HELD, LIMITS, VERSION, Connected, until
@@ -424,7 +424,7 @@ async def test_slow_readers_take_little_memory(blob: Locating) -> None:
 
     def held() -> int:
         traces = tracemalloc.take_snapshot().traces
-        return sum(trace.size for trace in traces if trace.size >= PIECE // 4)
+        return sum(trace.size for trace in traces if trace.size >= MOST // 4)
 
     async with serving(storage=blob) as server:
         with crowd(server) as others:
@@ -434,7 +434,7 @@ async def test_slow_readers_take_little_memory(blob: Locating) -> None:
                     others.join(BLOB)
                 await until(lambda: server.bounds.requests.running == readers)
                 await deferLater(reactor, 0.5, lambda: None)  # until all are stuck
-                await until(lambda: held() <= readers * PIECE * 1.25)
+                await until(lambda: held() <= readers * MOST * 1.25)
             finally:
                 tracemalloc.stop()
 

@@ -13,7 +13,7 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from zope.interface import implementer
 
@@ -47,7 +47,12 @@ FOUND = SearchResult(ready=True, packages=[RIPGREP], source="folder:set", revisi
 @implementer(ICatalogue)
 @attrs.define
 class FakeCatalogue:
-    """Finds what it is told to, and remembers what it was asked."""
+    """Finds what it is told to, and remembers what it was asked.
+
+    :ivar gate: while it is set, searches wait for it.
+    """
+
+    gate: Deferred[None] | None = None
 
     found: SearchResult = FOUND
     error: Exception | None = None
@@ -55,6 +60,8 @@ class FakeCatalogue:
 
     async def search(self, query: str, limit: int) -> SearchResult:
         self.asked.append((query, limit))
+        if self.gate is not None:
+            await self.gate
         if self.error is not None:
             raise self.error
         return attrs.evolve(self.found, packages=list(self.found.packages)[:limit])
@@ -64,7 +71,7 @@ class FakeCatalogue:
 async def searching(auth: Auth = OPEN) -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    pages, packages = PagesApi(reactor, builder, None, False), PackagesApi(catalogue, auth)
+    pages, packages = PagesApi(reactor, builder, None, False), PackagesApi(reactor, catalogue, auth)
     site = make_site(reactor, builder, storage, 25, pages, packages=packages)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
@@ -220,3 +227,18 @@ def test_any_query(query: bytes) -> None:
         return
     assert len(text) <= 200
     assert 0 <= limit <= 100
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_at_a_time() -> None:
+    """However many search at once, one search is worked at, and others are answered meanwhile."""
+    async with searching() as (server, catalogue):
+        catalogue.gate = Deferred()
+        asked = [ensureDeferred(server.ask(f"/packages?q={number}")) for number in range(5)]
+        await server.until(lambda: server.bounds.requests.running == 5)
+        assert (await server.ask("/v2/")).status == 200
+        assert len(catalogue.asked) == 1
+        gate, catalogue.gate = catalogue.gate, None
+        gate.callback(None)
+        assert {(await each).status for each in asked} == {200}
+        assert len(catalogue.asked) == 5

@@ -20,7 +20,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from nixery.web.answers import TABLE
-from nixery.web.blobs import PIECE
+from nixery.web.untaken import MOST
 from tests.builds.histories import open_history
 from tests.web.multipart import read_parts
 from tests.web.server import MANIFEST, Collector, Locating, Server, as_it_is, reactor, serving
@@ -214,7 +214,7 @@ async def test_referrers() -> None:
 def file(tmp_path: Path) -> File:
     """A blob in a file of several pieces."""
     path = tmp_path / "blob"
-    path.write_bytes(bytes(range(256)) * (12 * PIECE // 256) + b"the end")
+    path.write_bytes(bytes(range(256)) * (12 * MOST // 256) + b"the end")
     return as_it_is(path)
 
 
@@ -263,6 +263,7 @@ async def test_ranges_that_are_ignored(file: File, wanted: str) -> None:
         assert (status, len(body)) == (200, file.size)
 
 
+PIECE = 256 * 1024
 SEVERAL = f"bytes={PIECE}-{3 * PIECE}, 0-0, {PIECE + 5}-{PIECE + 9}, 5-1,-7"
 RANGES = [(0, 1), (PIECE, 2 * PIECE + 1), (12 * PIECE, 7)]
 
@@ -375,11 +376,11 @@ async def test_slow_clients_cost_little_memory(tmp_path: Path, wanted: str) -> N
         for client in clients:
             client.transport.abortConnection()  # type: ignore[union-attr]
         # A piece in the connection's buffer, one being read, and a copy of each on the way.
-        assert grown < SLOW_CLIENTS * 6 * PIECE
+        assert grown < SLOW_CLIENTS * 6 * MOST
 
 
 def cut_short(path: str) -> None:
-    os.truncate(path, PIECE)
+    os.truncate(path, MOST)
 
 
 def flip_last(path: str) -> None:

@@ -18,6 +18,7 @@ from twisted.web.iweb import IAgent
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageFull, StorageUnavailable
 from nixery.storage.gcs.answer import PASSING, Answer, unavailable
+from nixery.storage.gcs.bodies import abandon, read_body
 from nixery.storage.gcs.patience import Patience
 
 _LONGEST_TEXT = 300
@@ -155,7 +156,7 @@ class Requests:
         if response.code != 401 or token is None:
             return response
         self._credentials.reject(token)
-        await self._within(limit, response.content())
+        await self._within(limit, read_body(response))
         return await self._open(url, _headers(headers, await self._credentials.token()))
 
     async def pause(self, seconds: float) -> None:
@@ -170,7 +171,7 @@ class Requests:
     ) -> Answer:
         async def send() -> Answer:
             response = await self._request(method, url, headers, body)
-            content = await response.content()
+            content = await read_body(response)
             return Answer(response.code, response.headers, content, _document(response, content))
 
         answer: Answer = await self._within(
@@ -194,26 +195,55 @@ class Requests:
         )
 
     async def _within(self, limit: float, work: "Deferred[Any]") -> Any:
-        late: list[float] = []
+        """Wait for a response or its content; when the wait ends first, nothing is left of it.
 
-        def stop() -> None:
-            late.append(limit)
-            work.cancel()
-
-        timer = self.reactor.callLater(limit, stop)
+        :param limit: seconds.
+        :raises CancelledError: if the wait was cancelled, whatever that makes of the work.
+        """
+        wait = _Wait(work)
+        timer = self.reactor.callLater(limit, wait.give_up)
         try:
-            return await work
+            return await wait.over
         except (StorageUnavailable, Unreached):
             raise
         except Exception as error:  # each layer of the network has its own
-            if late:
+            if wait.ended == "late":
                 raise Unreached(f"no answer within {limit:g} s") from None
-            if _is_cancelled(error):
+            if wait.ended:
                 raise CancelledError() from None
             raise Unreached(network_reason(error)) from error
         finally:
             if timer.active():
                 timer.cancel()
+
+
+class _Wait:
+    """A wait for the network.
+
+    :ivar over: fires with what the work gives, or when the wait ends first; may be cancelled.
+    :ivar ended: how the wait ended first, if it did: ``late`` or ``left``.
+    """
+
+    def __init__(self, work: "Deferred[Any]") -> None:
+        self.over: Deferred[Any] = Deferred(lambda _: self._end("left"))
+        self.ended = ""
+        self._work = work
+        work.addBoth(self._pass_on)
+
+    def give_up(self) -> None:
+        """It has taken too long."""
+        self._end("late")
+        self.over.cancel()  # nothing happens if the work has ended by that
+
+    def _end(self, how: str) -> None:
+        self.ended = self.ended or how
+        self._work.cancel()
+
+    def _pass_on(self, result: Any) -> None:
+        if not self.over.called:
+            self.over.callback(result)  # a Failure is as good
+        elif hasattr(result, "deliverBody"):
+            abandon(result)  # it could not be cancelled any more
 
 
 class _BodyFile:
@@ -258,14 +288,6 @@ def _document(response: Any, content: bytes) -> Mapping[str, Any]:
 
 def _headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
     return {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
-
-
-def _is_cancelled(error: Exception) -> bool:
-    """Whether it comes of a cancellation, which the HTTP client may wrap."""
-    reasons = getattr(error, "reasons", ())
-    return isinstance(error, CancelledError) or any(
-        isinstance(reason, Failure) and reason.check(CancelledError) for reason in reasons
-    )
 
 
 def network_reason(error: Exception) -> str:

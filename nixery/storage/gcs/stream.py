@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nixery.storage.gcs.answer import PASSING, unavailable
+from nixery.storage.gcs.bodies import abandon, abort
 from nixery.storage.gcs.bucket import Bucket, Object
 from nixery.storage.gcs.requests import Unreached
 
@@ -75,9 +76,9 @@ class _Copying(Protocol):
             self._consumer.unregisterProducer()
 
     def _abort(self) -> None:
-        self._leave()
         if self.transport is not None:
-            self._producer.stopProducing()
+            abort(self.transport)
+        self._leave()
 
     def _listen(self) -> None:
         self._rest()
@@ -128,9 +129,7 @@ class Streams:
         url = self._bucket.media_url(found.name, found.generation)
         response = await requests.open(url, {"Range": f"bytes={offset}-{end - 1}"})
         if response.code != 206 and not (response.code == 200 and offset == 0):
-            copying = _Copying(requests.reactor, _Nowhere(), 0)
-            response.deliverBody(copying)
-            copying.stopProducing()
+            abandon(response)
             if response.code in PASSING:
                 raise Unreached(f"status {response.code}")
             raise unavailable(what, f"status {response.code}")
@@ -140,17 +139,3 @@ class Streams:
         if copying.stopped:
             raise CancelledError()  # nobody takes the bytes any more
         return copying.copied
-
-
-@implementer(IConsumer)
-class _Nowhere:
-    """Takes what nobody wants."""
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        pass
-
-    def unregisterProducer(self) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        pass

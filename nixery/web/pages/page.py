@@ -63,7 +63,10 @@ def prefers_html(request: Request) -> bool:
 
 
 async def send_page(request: Request, page: Page, status: int = 200) -> bytes:
-    """Answer with a page."""
+    """Set the headers of a page.
+
+    :return: its content.
+    """
     content = b"<!DOCTYPE html>\n" + await flattenString(None, _frame(page))
     request.setResponseCode(status)
     secure(request, b"text/html; charset=utf-8")

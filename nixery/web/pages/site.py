@@ -21,15 +21,18 @@ from nixery.interfaces import IBuilder, Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.manifest import Manifest
+from nixery.model.networks import network_of
 from nixery.model.tags import LATEST
-from nixery.web.answers import log_fault
+from nixery.web.answers import RETRY_AFTER, log_fault
 from nixery.web.auth import OPEN, Auth
+from nixery.web.fair import FairTurns
 from nixery.web.forms import shorten
+from nixery.web.gate import send_body
 from nixery.web.pages.build import BuildView, build_page
 from nixery.web.pages.image import ImageView, image_page, image_text
 from nixery.web.pages.page import Page, prefers_html, secure, send_page, send_static
 from nixery.web.pages.start import Start, Wish, start_page, start_text
-from nixery.web.request import host_of
+from nixery.web.request import client_of, host_of
 
 _START = "What there is begins at the start page."
 _RECENT = 10
@@ -62,10 +65,56 @@ class PagesApi:
         self._builder = builder
         self._history = history
         self._logs = logs
+        self._turns = FairTurns(clock)
 
     @app.route("/")
-    async def start(self, request: Request) -> bytes:
+    async def start(self, request: Request) -> None:
         """The pull to type, and what is served."""
+        provenance = await self._provenance()
+        async with self._turns.turn(network_of(client_of(request))):
+            body = await self._start(request, *provenance)
+        await send_body(request, body)
+
+    @app.route("/images/<path:name>")
+    async def image(self, request: Request, name: str) -> None:
+        """What an image holds that was made here."""
+        async with self._turns.turn(network_of(client_of(request))):
+            body = await self._image(request, name)
+        await send_body(request, body)
+
+    @app.route("/builds/<string:id>")
+    async def build(self, request: Request, id: str) -> None:
+        """How far a build has come."""
+        async with self._turns.turn(network_of(client_of(request))):
+            body = await self._build(request, id)
+        await send_body(request, body)
+
+    @app.route("/static/<string:digest>/<string:name>")
+    async def static(self, request: Request, digest: str, name: str) -> bytes:
+        """Style and scripts."""
+        content = send_static(request, name)
+        if content is None:
+            return await _lost(request, "There is no such file here", _START)
+        return content
+
+    # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    async def failed(self, request: Request, failure: Failure) -> bytes | None:
+        """Answer a request that something was wrong with."""
+        match failure.value:
+            case CancelledError():
+                return None  # the client has left
+            case NixeryError() as error:
+                request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
+                return await _lost(request, "This can't be shown now", f"{error}.", 503)
+            case HTTPException():
+                return await _lost(request, "There is nothing at this address", _START)
+            case _:
+                log_fault(request, failure)
+                text = "It was logged; the operator can say more."
+                return await _lost(request, "Something went wrong here", text, 500)
+
+    async def _start(self, request: Request, provenance: Provenance | None, fault: str) -> bytes:
         heads = self._heads()
         going = (head for head in heads if head.state == "running")
         running = list(islice(self._seen(request, going), _RECENT))
@@ -73,16 +122,13 @@ class PagesApi:
         for head in list(islice(self._seen(request, _images(heads)), _RECENT)):
             if manifest := await self._manifest(head):
                 images.append((head, sum(blob.size for blob in manifest.blobs)))
-        provenance, fault = await self._provenance()
         wish = _wish(request)
         start = Start(host_of(request), provenance, fault, running, images, wish)
         if prefers_html(request):
             return await send_page(request, start_page(start))
         return _text(request, start_text(start))
 
-    @app.route("/images/<path:name>")
-    async def image(self, request: Request, name: str) -> bytes:
-        """What an image holds that was made here."""
+    async def _image(self, request: Request, name: str) -> bytes:
         heads = _images(self._heads())
         wanted = name if ":" in name else f"{name}:latest"
         named = [head for head in heads if f"{head.name}:{head.tag}" == wanted]
@@ -103,40 +149,15 @@ class PagesApi:
             return await send_page(request, image_page(view))
         return _text(request, image_text(view))
 
-    @app.route("/builds/<string:id>")
-    async def build(self, request: Request, id: str) -> bytes:
-        """How far a build has come."""
+    async def _build(self, request: Request, id: str) -> bytes:
         head = self._history.head(id) if self._history is not None else None
         if head is None or self._history is None or not self._sees(request, head):
             text = "It never was, or is remembered no more. The start page lists those that are."
             return await _lost(request, "This build is not known here", text)
-        details = await self._history.details(id)
-        if not self._logs:
-            head = attrs.evolve(head, error=shorten(head.error))
+        error, details = await self._history.whole_error(id), await self._history.details(id)
+        head = attrs.evolve(head, error=error if self._logs else shorten(error))
         view = BuildView(host_of(request), head, details, self._logs)
         return await send_page(request, build_page(view))
-
-    @app.route("/static/<string:digest>/<string:name>")
-    async def static(self, request: Request, digest: str, name: str) -> bytes:
-        """Style and scripts."""
-        content = send_static(request, name)
-        if content is None:
-            return await _lost(request, "There is no such file here", _START)
-        return content
-
-    # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
-    @app.handle_errors(Exception)  # type: ignore[arg-type]
-    async def failed(self, request: Request, failure: Failure) -> bytes | None:
-        """Answer a request that something was wrong with."""
-        match failure.value:
-            case CancelledError():
-                return None  # the client has left
-            case HTTPException():
-                return await _lost(request, "There is nothing at this address", _START)
-            case _:
-                log_fault(request, failure)
-                text = "It was logged; the operator can say more."
-                return await _lost(request, "Something went wrong here", text, 500)
 
     def _heads(self) -> list[Head]:
         return [] if self._history is None else self._history.heads()

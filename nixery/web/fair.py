@@ -1,0 +1,147 @@
+"""Turns of clients: at beginning requests, and at work that may take a share of the time."""
+
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+T = TypeVar("T")
+
+_SLICE = 0.005
+"""Seconds of a round of the reactor in which requests are begun."""
+_FEW = 8
+"""Requests of a client at once; docker loads three layers, containerd and others some more."""
+_LONGEST_REST = 1.0
+"""Seconds between two turns, however long the first was: it may have waited for others."""
+
+
+class FairTurns:
+    """One turn at a time, and a rest after each; clients go round, whatever each of them asks."""
+
+    def __init__(self, clock: IReactorTime, share: float = 0.1) -> None:
+        """
+        :param share: of the time that turns may take together.
+        """
+        self._clock = clock
+        self._rest = 1 / share - 1
+        self._taken = False
+        self._waiting: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return sum(map(len, self._waiting.values()))
+
+    @asynccontextmanager
+    async def turn(self, client: str) -> AsyncIterator[None]:
+        """Wait for a client's turn, and have it for the length of a block."""
+        if self._taken:
+            await self._wait(client)
+        self._taken = True
+        began = self._clock.seconds()
+        try:
+            yield
+        finally:
+            spent = self._clock.seconds() - began
+            self._clock.callLater(min(_LONGEST_REST, spent * self._rest), self._next)
+
+    def _wait(self, client: str) -> Deferred[None]:
+        def leave(waiter: Deferred[None]) -> None:
+            queue.remove(waiter)
+            if not queue:
+                del self._waiting[client]
+
+        queue = self._waiting.setdefault(client, deque())
+        waiter: Deferred[None] = Deferred(leave)
+        queue.append(waiter)
+        return waiter
+
+    def _next(self) -> None:
+        """Give the turn to the client that has waited longest since its last one."""
+        if not self._waiting:
+            self._taken = False
+            return
+        client, queue = self._waiting.popitem(last=False)
+        waiter = queue.popleft()
+        if queue:
+            self._waiting[client] = queue
+        waiter.callback(None)
+
+
+class FairStarts:
+    """Begins what clients ask for: at once where there is time, else in turns of clients.
+
+    In each round of the reactor no more is begun than takes some milliseconds. Clients of which
+    few requests are being answered go first, so whoever pulls an image waits for one request of
+    each other client that does, and hardly for those that ask for as much as they may.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._left = _SLICE
+        self._few = _Starts()
+        self._many = _Starts()
+        self._round: IDelayedCall | None = None
+
+    def has_time(self, running: int) -> bool:
+        """Whether a request may begin at once.
+
+        :param running: its client's requests that are being answered, with this one.
+        """
+        return self._left > 0 and not self._few and (running <= _FEW or not self._many)
+
+    def begin(self, start: Callable[[], T]) -> T:
+        """Begin at once, which counts for this round."""
+        began = self._clock.seconds()
+        try:
+            return start()
+        finally:
+            if spent := self._clock.seconds() - began:
+                self._left -= spent
+                self._expect()
+
+    def later(self, client: str, running: int, start: Callable[[], None]) -> None:
+        """Begin in a client's turn.
+
+        :param running: as for :meth:`has_time`.
+        """
+        (self._few if running <= _FEW else self._many).put(client, start)
+        self._expect()
+
+    def _expect(self) -> None:
+        if self._round is None:
+            self._round = self._clock.callLater(0, self._next_round)
+
+    def _next_round(self) -> None:
+        self._round, self._left = None, _SLICE
+        if self._many:  # one in each round: nobody waits for ever
+            self.begin(self._many.take())
+        while self._left > 0 and (waiting := self._few or self._many):
+            self.begin(waiting.take())
+        if self._few or self._many:
+            self._expect()
+
+
+class _Starts:
+    """What waits to begin, by client."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def put(self, client: str, start: Callable[[], None]) -> None:
+        """Have something wait."""
+        self._queues.setdefault(client, deque()).append(start)
+
+    def take(self) -> Callable[[], None]:
+        """The first of the client that has waited longest since its last turn."""
+        client, queue = self._queues.popitem(last=False)
+        start = queue.popleft()
+        if queue:
+            self._queues[client] = queue
+        return start

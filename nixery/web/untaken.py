@@ -1,0 +1,97 @@
+"""Bytes that clients have not taken yet: bounded for each client, and for all together.
+
+What is sent piece by piece, a blob or the events of a build, waits for nobody else's client: a
+connection may always have a small piece in memory, and larger ones as long as there is room. What
+has to be in memory as a whole, a page or a document, is refused where there is none.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from nixery.model.errors import TooMuchUnread
+
+TOO_MUCH_UNREAD = "unread"
+
+LEAST = 8 * 1024
+"""Bytes of a piece that any connection may have in memory; also what the kernel may leave of it
+before the connection counts as one that takes no more."""
+MOST = 256 * 1024
+"""Bytes of the largest piece."""
+_SHARE, _CLIENT_SHARE = 2, 4
+"""The parts of the room that is left which one client's next pieces may take, and of that, which
+one piece may."""
+
+
+class _Count:
+    """Bytes of each client."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.by_client: Counter[str] = Counter()
+
+    @contextmanager
+    def counting(self, client: str, size: int) -> Iterator[None]:
+        """Count some for the length of a block."""
+        self._add(client, size)
+        try:
+            yield
+        finally:
+            self._add(client, -size)
+            if not self.by_client[client]:
+                del self.by_client[client]
+
+    def _add(self, client: str, size: int) -> None:
+        self.total += size
+        self.by_client[client] += size
+
+
+class Untaken:
+    """Counts the bytes in memory that wait for clients to take them."""
+
+    def __init__(self, most: int, most_each: int, refused: Counter[str]) -> None:
+        """
+        :param most: bytes of pieces, and as many again of wholes; small pieces, and the fair
+            shares of clients that come late, are on top.
+        :param most_each: of these, that one client may have.
+        :param refused: where it is counted who was turned away.
+        """
+        self._most = most
+        self._most_each = most_each
+        self._refused = refused
+        self._pieces, self._wholes = _Count(), _Count()
+
+    @property
+    def total(self) -> int:
+        """Bytes of all that waits, but for what every connection may have."""
+        return self._pieces.total + self._wholes.total
+
+    def room(self, client: str) -> int:
+        """The bytes that the next piece for a client may have.
+
+        A fair share is left to each client whatever others have not taken, or who reads would be
+        as slow as who doesn't; so there may be twice the bound in all, never more.
+        """
+        by_client = self._pieces.by_client
+        own = by_client[client]
+        fair = min(self._most_each, self._most // (len(by_client) + (not own))) - own
+        free = min((self._most - self._pieces.total) // _SHARE, self._most_each - own)
+        room = max(fair, free) // _CLIENT_SHARE
+        return max(LEAST, min(MOST, room // LEAST * LEAST))
+
+    def piece(self, client: str, size: int) -> AbstractContextManager[None]:
+        """Count a piece for the length of a block: what it has more than a small one."""
+        return self._pieces.counting(client, max(0, size - LEAST))
+
+    def whole(self, client: str, size: int) -> AbstractContextManager[None]:
+        """Count what is in memory as a whole for the length of a block.
+
+        A client that has nothing of the kind may have one that is larger than its bound.
+
+        :raises TooMuchUnread: if there is no room for it.
+        """
+        own = self._wholes.by_client[client]
+        if self._wholes.total + size > self._most or (own and own + size > self._most_each):
+            self._refused[TOO_MUCH_UNREAD] += 1
+            raise TooMuchUnread()
+        return self._wholes.counting(client, size)

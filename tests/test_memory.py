@@ -1,0 +1,102 @@
+"""Memory that is given back to the system."""
+
+import gc
+from typing import Any
+from weakref import ref
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.task import Clock
+
+from nixery.memory import AGAIN, Trimmer
+
+reactor: Any = _reactor
+
+
+class Pool:
+    """A thread pool whose work is done at once."""
+
+    def callInThreadWithCallback(self, on_result: Any, work: Any, *arguments: Any) -> None:
+        on_result(True, work(*arguments))
+
+
+class Reactor(Clock):
+    """A reactor at a time that the test makes."""
+
+    def getThreadPool(self) -> Pool:
+        return Pool()
+
+    def callFromThread(self, work: Any, *arguments: Any) -> None:
+        work(*arguments)
+
+
+class Library:
+    """A C library that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.trimmed = 0
+        self.options: dict[int, int] = {}
+
+    def mallopt(self, option: int, value: int) -> int:
+        self.options[option] = value
+        return 1
+
+    def malloc_trim(self, pad: int) -> int:
+        self.trimmed += 1
+        return 1
+
+
+def test_now_and_then() -> None:
+    """What is free is given back now and then, until that is stopped."""
+    clock: Any = Reactor()
+    library = Library()
+    trimmer = Trimmer(clock, lambda: 0, library)
+    trimmer.start()
+    assert len(library.options) == 2
+    clock.pump([AGAIN] * 3)
+    assert library.trimmed == 3
+    trimmer.stop()
+    clock.pump([AGAIN] * 3)
+    assert library.trimmed == 3
+    assert not clock.getDelayedCalls()
+
+
+class Cyclic:
+    """Something that refers to itself."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_after_a_crowd() -> None:
+    """What connections leave behind in cycles goes when most of them have."""
+    clock: Any = Reactor()
+    open_now = 1000
+    trimmer = Trimmer(clock, lambda: open_now, Library())
+    trimmer.start()
+    left = ref(Cyclic())
+    gc.disable()
+    try:
+        clock.advance(AGAIN)
+        assert left() is not None
+        open_now = 10
+        clock.advance(AGAIN)
+        assert left() is None
+    finally:
+        gc.enable()
+        trimmer.stop()
+
+
+def test_other_libraries() -> None:
+    """A C library without the functions is left alone."""
+    clock: Any = Reactor()
+    trimmer = Trimmer(clock, lambda: 0, object())
+    trimmer.start()
+    trimmer.stop()
+    assert not clock.getDelayedCalls()
+
+
+def test_own_library() -> None:
+    """This process's own C library takes the calls."""
+    trimmer = Trimmer(reactor, lambda: 0)
+    trimmer.start()
+    trimmer.stop()

@@ -263,9 +263,8 @@ async def test_ranges_that_are_ignored(file: File, wanted: str) -> None:
         assert (status, len(body)) == (200, file.size)
 
 
-PIECE = 256 * 1024
-SEVERAL = f"bytes={PIECE}-{3 * PIECE}, 0-0, {PIECE + 5}-{PIECE + 9}, 5-1,-7"
-RANGES = [(0, 1), (PIECE, 2 * PIECE + 1), (12 * PIECE, 7)]
+SEVERAL = f"bytes={MOST}-{3 * MOST}, 0-0, {MOST + 5}-{MOST + 9}, 5-1,-7"
+RANGES = [(0, 1), (MOST, 2 * MOST + 1), (12 * MOST, 7)]
 
 
 @pytest_twisted.ensureDeferred
@@ -351,7 +350,7 @@ async def _read_a_little(server: Server, request: bytes) -> None:
 
 
 SLOW_CLIENTS = 4
-PIECES = ",".join(f"{at}-{at + PIECE - 1}" for at in range(0, 128 * PIECE, 2 * PIECE))
+PIECES = ",".join(f"{at}-{at + MOST - 1}" for at in range(0, 128 * MOST, 2 * MOST))
 
 
 @pytest_twisted.ensureDeferred

@@ -282,7 +282,9 @@ async def test_clients_that_leave_at_any_moment(place: GcsPlace, silent: bool) -
             await server.until(lambda: server.bounds.requests.running == 0)
             await server.until(lambda: place.server.in_flight == 0)
             await server.until(lambda: place.server.connections <= place.pool.maxPersistentPerHost)
-    assert [event for event in logs if event["log_level"] >= LogLevel.error] == []
+    # Leases that other tests hold go on being kept.
+    logged = [event for event in logs if not str(event.get("what")).startswith("writing leases")]
+    assert [event for event in logged if event["log_level"] >= LogLevel.error] == []
 
 
 @pytest_twisted.ensureDeferred

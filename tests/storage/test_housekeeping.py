@@ -234,11 +234,12 @@ def test_records_of_many_blobs(tmp_path: Path) -> None:
     """A record of several blobs stays as long as one of them does, however many others are of the
     same, and goes with the last."""
     folder = Folder(tmp_path, most=100, most_records=1)
+    two, one, own = ("2" * 64, "1" * 64, "0" * 64)
     names = [folder.blob(text) for text in "xyz"]
-    written = {"of-two": names[:2], "of-one": names[2:], "own": names[2:]}
+    written = {two: names[:2], one: names[2:], own: names[2:]}
     for name, named in written.items():
         digests = [f"sha256:{each}" for each in named]
-        record = {"digest": digests[0]} if name == "own" else {"digests": digests}
+        record = {"digest": digests[0]} if name == own else {"digests": digests}
         (tmp_path / "manifests" / name).write_text(json.dumps({"record": record}))
         os.utime(tmp_path / "manifests" / name, (5, 5))
     (tmp_path / "layers" / names[0]).unlink()
@@ -248,7 +249,7 @@ def test_records_of_many_blobs(tmp_path: Path) -> None:
     (tmp_path / "layers" / names[1]).unlink()
     folder.time += 86400
     folder.shrinker.shrink()
-    assert set(os.listdir(tmp_path / "manifests")) == {"of-one", "own"}
+    assert set(os.listdir(tmp_path / "manifests")) == {one, own}
 
 
 def test_files_of_others(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def refusal(answer: Answer) -> str:
     """The message of a refusal for what evaluation may not do."""
     assert answer.status == 400, answer.body
     (error,) = answer.json()["errors"]
-    assert error["code"] == "EVALUATION_FAILED"
+    assert error["detail"]["code"] == "EVALUATION_FAILED"
     assert "evaluation is confined" in error["message"]
     return str(error["message"])
 
@@ -226,8 +226,8 @@ def test_the_view(start_daemon: StartDaemon, place: Path) -> None:
     assert daemon.pull("plain").status == 200
     seen = layers(daemon, "state")
     assert (state / "storage").is_dir()
-    # Those for programs are in PATH, one of them by these tests.
-    assert b"cache kept nix programs roots shims sources\n" in seen
+    # The one for programs is in PATH.
+    assert b"cache kept nix programs roots sources\n" in seen
     assert b"marker" not in layers(daemon, "home")
 
 

@@ -26,7 +26,8 @@ ENV STATE_DIRECTORY=/var/lib/nixery \
     USER=nixery \
     NIX_REMOTE=local \
     NIXERY_NIX_MIN_FREE=5G \
-    PYTHONFAULTHANDLER=1
+    PYTHONFAULTHANDLER=1 \
+    PYTHONMALLOC=malloc
 USER 1000:1000
 WORKDIR /
 # Nix's store, and all else: images, the history of builds, copies of git repositories.

@@ -71,8 +71,8 @@ def test_the_service_is_the_same() -> None:
             " --nodaemon --pidfile= nixery",
         )
         assert settings.pop("ExecReload").endswith("/bin/kill -HUP $MAINPID")
-    name, _, value = there.pop("Environment").partition("=")
-    assert service["environment"] == {name: value}
+    environ = dict(word.split("=", 1) for word in there.pop("Environment").split())
+    assert service["environment"] == environ
     del there["EnvironmentFile"]
     assert here == there
     of_unit = {"Description": service["description"], **as_unit(service["unitConfig"])}

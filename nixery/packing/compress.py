@@ -82,7 +82,7 @@ class Compressor:
         # One thread: blocks, and what is made of them, are hashed in their order.
         self._accountant = ThreadPoolExecutor(1)
         # Some blocks in store: the threads have work while many small files are read.
-        self._limit = threads + 3
+        self._limit = threads + 2
         self._pending: deque[_Block] = deque()
         self._free: list[memoryview] = []
         self._buffer = memoryview(bytearray(codec.block))

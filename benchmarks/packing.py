@@ -3,31 +3,40 @@
 ``python benchmarks/packing.py [TREE …]``: each way packs the trees several times, in turns, so
 that a noisy machine is equally noisy to all; the best time of each counts. Times are those of
 the whole process, except for the packing process, which stays in a daemon: it is warm.
+
+``python benchmarks/packing.py --beside FOLDER [TREE …]``: the packer of another work tree of this
+project, in that folder, beside ours, in turns; the medians are compared.
 """
 
+import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nixery.packing.workers import packer_environment
 
 ROUNDS = 3
+ROUNDS_BESIDE = 5
+COMPRESSIONS = ["fast", "small", "zstd"]
 DEFAULT_TREES = ["/usr/lib/python3", "/usr/bin"]
 
 
 class Result(NamedTuple):
-    """One run: seconds of wall time and of processor time, bytes out, peak memory in bytes."""
+    """One run: seconds of wall time and of processor time, bytes out, peak memory in bytes, and
+    the digest of what was packed."""
 
     wall: float
     cpu: float
     size: int
     peak: int
+    digest: str = ""
 
 
 def run_pipeline(trees: list[str], program: str) -> Result:
@@ -48,15 +57,23 @@ def run_pipeline(trees: list[str], program: str) -> Result:
 
 
 class Worker:
-    """A packing process that stays from one run to the next."""
+    """A packing process that stays from one run to the next.
 
-    def __init__(self) -> None:
+    :param root: the work tree whose packer it is; ours if none is given. Another's is started in
+        the environment of the Python that runs this, as packers were that set none of their own.
+    """
+
+    def __init__(self, root: str | None = None) -> None:
+        environment = packer_environment()
+        if root is not None:
+            paths = os.pathsep.join([root, environment["PYTHONPATH"]])
+            environment = {**os.environ, "PYTHONPATH": paths}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "nixery.packing.worker"],
+            [sys.executable, "-P", "-m", "nixery.packing.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=packer_environment(),
+            env=environment,
         )
         self.uncompressed = 0
 
@@ -75,13 +92,14 @@ class Worker:
             answer = self._ask(job)
             wall = time.perf_counter() - start
         self.uncompressed = answer["uncompressed"]
-        return Result(wall, self._cpu() - before, answer["size"], self._peak())
+        spent = self._cpu() - before
+        return Result(wall, spent, answer["size"], self._peak(), answer["digest"])
 
-    def _ask(self, job: dict[str, object]) -> dict[str, int]:
+    def _ask(self, job: dict[str, object]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(job), file=self._process.stdin, flush=True)
-        answer: dict[str, int] = json.loads(self._process.stdout.readline())
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         if "error" in answer:
             raise SystemExit(f"the tree can't be packed: {answer['error']}")
         return answer
@@ -102,7 +120,7 @@ class Worker:
 def measure(trees: list[str]) -> tuple[int, dict[str, list[Result]]]:
     """All ways in turns. The first turn only fills the page cache, and is not counted."""
     programs = ["gzip -6", "pigz -6"] if shutil.which("pigz") else ["gzip -6"]
-    workers = {name: Worker() for name in ("fast", "small", "zstd")}
+    workers = {name: Worker() for name in COMPRESSIONS}
     results: dict[str, list[Result]] = {}
     workers["fast"].run(trees, "fast")
     for _ in range(ROUNDS):
@@ -131,5 +149,51 @@ def report(size: int, results: dict[str, list[Result]]) -> None:
         )
 
 
+def compare(trees: list[str], root: str, compressions: list[str]) -> None:
+    """Our packer and that of another work tree in turns, and a table of both.
+
+    The first turn only fills the page cache, and is not counted.
+    """
+    print("| compression | other MB/s | this MB/s | wall | CPU | peak MB | same bytes |")
+    print("|---|---|---|---|---|---|---|")
+    for compression in compressions:
+        workers = Worker(root), Worker()
+        turns = [
+            [worker.run(trees, compression) for worker in workers] for _ in range(ROUNDS_BESIDE + 1)
+        ]
+        theirs, ours = (runs[1:] for runs in zip(*turns, strict=True))
+        print(_compared(compression, workers[1].uncompressed, theirs, ours))
+        for worker in workers:
+            worker.close()
+
+
+def _compared(
+    compression: str, size: int, theirs: tuple[Result, ...], ours: tuple[Result, ...]
+) -> str:
+    """A line of the table; the ratios are of speed."""
+    wall = [statistics.median(run.wall for run in runs) for runs in (theirs, ours)]
+    cpu = [statistics.median(run.cpu for run in runs) for runs in (theirs, ours)]
+    peak = [max(run.peak for run in runs) for runs in (theirs, ours)]
+    speeds = " | ".join(f"{size / seconds / 1e6:.0f}" for seconds in wall)
+    same = "yes" if len({run.digest for run in theirs + ours}) == 1 else "no"
+    return (
+        f"| {compression:5} | {speeds} | {wall[0] / wall[1]:.2f} | {cpu[0] / cpu[1]:.2f} "
+        f"| {peak[0] / 1e6:.0f}, {peak[1] / 1e6:.0f} | {same} |"
+    )
+
+
+def main() -> None:
+    """Measure what the arguments say."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--beside", metavar="FOLDER")
+    parser.add_argument("--compression", action="append", choices=COMPRESSIONS)
+    parser.add_argument("trees", nargs="*", metavar="TREE", default=DEFAULT_TREES)
+    arguments = parser.parse_args()
+    if arguments.beside is None:
+        report(*measure(arguments.trees))
+    else:
+        compare(arguments.trees, arguments.beside, arguments.compression or COMPRESSIONS)
+
+
 if __name__ == "__main__":
-    report(*measure(sys.argv[1:] or DEFAULT_TREES))
+    main()

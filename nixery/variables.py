@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from nixery.model.source import NIXPKGS_URL
-from nixery.packing.compress import COMPRESSIONS
+from nixery.packing.codecs import COMPRESSIONS
 from nixery.values import (
     absolute,
     addresses,

@@ -15,7 +15,7 @@ from nixery.model.manifest import Descriptor, Layer
 from nixery.model.source import canonical_sha256
 from nixery.model.tree import Entry, File, Folder, Link
 from nixery.packing import tar
-from nixery.packing.compress import media_type, packer_version
+from nixery.packing.codecs import media_type, packer_version
 from nixery.packing.job import PackedLayer, PackJob
 from nixery.packing.workers import Packers
 
@@ -51,7 +51,7 @@ class LayerMaker:
         self, storage: IStorage, cache: Cache, nix: INix, packers: Packers, compression: str
     ) -> None:
         """
-        :param compression: one of :data:`nixery.packing.compress.COMPRESSIONS`.
+        :param compression: one of :data:`nixery.packing.codecs.COMPRESSIONS`.
         """
         self.packer = packer_version(compression)
         self._storage = storage

@@ -16,7 +16,7 @@ class PackJob:
 
     :param sink: absolute path of the file to write: made if it is not there, written from start
         to end, not synced; a named pipe will do. Worthless after a failure.
-    :param compression: one of :data:`nixery.packing.compress.COMPRESSIONS`.
+    :param compression: one of :data:`nixery.packing.codecs.COMPRESSIONS`.
     :param paths: store paths, as pairs of the path in the image and where it is on this machine.
     :param entries: what the layer holds besides, made up.
     """

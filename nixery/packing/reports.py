@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 
-from nixery.packing.compress import Wrong
+from nixery.packing.proof import Wrong
 
 MOST = 16
 """Reports that are kept: each is two files, of the size of a block at most."""

@@ -33,7 +33,8 @@ from functools import partial
 from typing import Any, NoReturn
 
 from nixery.packing import tar
-from nixery.packing.compress import Codec, Compressor, Packed, codec, threads_here
+from nixery.packing.codecs import Codec, codec
+from nixery.packing.compress import Compressor, Packed, threads_here
 from nixery.packing.faults import PackError
 from nixery.packing.reports import keep_report
 from nixery.packing.tar import Entry

@@ -21,7 +21,7 @@ from nixery.model.events import Event, Packed, Stored
 from nixery.model.manifest import Layer
 from nixery.model.tree import File, Folder, Link
 from nixery.packing import tar
-from nixery.packing.compress import media_type
+from nixery.packing.codecs import media_type
 from nixery.packing.job import PackedLayer
 from nixery.storage.memory import MemoryStorage, MemoryUpload
 from tests.builds.fakes import FakeNix, FakePackers, store_path

@@ -3,30 +3,21 @@
 import gzip
 import hashlib
 import itertools
-import platform
 import random
 import subprocess
 import threading
 import zlib
 from collections.abc import Callable
 
-import isal
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nixery.packing.compress import (
-    COMPRESSIONS,
-    Codec,
-    Compressor,
-    Packed,
-    Wrong,
-    codec,
-    media_type,
-    packer_version,
-)
+from nixery.packing.codecs import COMPRESSIONS, Codec, codec
+from nixery.packing.compress import Compressor, Packed
 from nixery.packing.faults import PackError
+from nixery.packing.proof import Wrong
 
 BLOCK = 4096
 CODECS = st.sampled_from(COMPRESSIONS)
@@ -220,7 +211,7 @@ def test_nothing_wrong_is_passed_on(compression: str) -> None:
 
 
 def test_a_slow_sink_holds_up_the_writer() -> None:
-    """No more blocks wait for a sink than are being compressed, and one."""
+    """No more blocks wait for a sink than are being compressed, and two."""
     written = 0
     lead: list[int] = []
     with Compressor(_small_blocks("fast"), lambda data: lead.append(written), 2) as compressor:
@@ -229,28 +220,4 @@ def test_a_slow_sink_holds_up_the_writer() -> None:
             compressor.write(_text(BLOCK))
         compressor.finish()
     # The head comes first and the tail last; block n (from 1) is the n-th piece after the head.
-    assert all(at - block <= 4 for block, at in enumerate(lead[1:-1], 1))
-
-
-def test_versions() -> None:
-    """Each way to compress has a version of its own that names its library."""
-    versions = {name: packer_version(name) for name in COMPRESSIONS}
-    assert len(set(versions.values())) == len(COMPRESSIONS)
-    assert f"isal-{isal.__version__}" in versions["fast"]
-    assert zlib.ZLIB_RUNTIME_VERSION in versions["small"]
-
-
-def test_media_types() -> None:
-    """Layers bear the media types of the image specification."""
-    assert media_type("fast") == media_type("small")
-    assert media_type("fast") == "application/vnd.oci.image.layer.v1.tar+gzip"
-    assert media_type("zstd") == "application/vnd.oci.image.layer.v1.tar+zstd"
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="other machines, other bytes")
-def test_pinned_bytes() -> None:
-    """The pinned isal makes the bytes that it made when the pin was set, on x86-64-v2 and later.
-
-    When this fails after an update of isal, layers will be packed anew: their keys follow.
-    """
-    assert packer_version("fast") == "tar-1 isal-1.9.1-2 1048576 71ef6b0ba619"
+    assert all(at - block <= 5 for block, at in enumerate(lead[1:-1], 1))

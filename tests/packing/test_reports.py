@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nixery.packing.compress import Wrong
+from nixery.packing.proof import Wrong
 from nixery.packing.reports import MOST, keep_report
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nixery.packing.compress import Codec, codec
+from nixery.packing.codecs import Codec, codec
 from nixery.packing.tar import Entry
 from nixery.packing.worker import answer
 

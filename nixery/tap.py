@@ -147,7 +147,8 @@ def folder_faults(settings: Settings) -> list[str]:
         try:
             check_folder(path, settings.paths)
         except (NotOurs, OSError) as fault:
-            faults.append(f"{path} can't be the {name} folder: {fault}")
+            reason = getattr(fault, "strerror", None) or fault
+            faults.append(f"{path} can't be the {name} folder: {reason}")
     return faults
 
 

@@ -72,7 +72,8 @@ def test_the_command_talks_to_the_manager(package_set: PackageSet, tmp_path: Pat
     command[0] = str(Path(sys.executable).with_name(Path(command[0]).name))
     environ = {
         **package_set.environ,
-        **{"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "STATE_DIRECTORY": str(tmp_path)},
+        **{"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        "STATE_DIRECTORY": str(tmp_path / "state"),
         **{"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"},
         **{"LISTEN_FDS": "1", "LISTEN_FDNAMES": "nixery.socket", "PYTHONPATH": str(TOP)},
     }

@@ -129,6 +129,18 @@ async def test_the_view(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_state_folder_behind_a_link(tmp_path: Path) -> None:
+    """What Nix writes to is shown where it lies, if settings name it by way of a link."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to("home")
+    link = str(tmp_path / "link" / "cache")
+    confined = attrs.evolve(confinement(tmp_path), own=(link,), cache=link)
+    prepared = await evaluator(tmp_path, confined).prepare("realise", FOLDER)
+    assert prepared.surroundings is not None
+    assert f"+{tmp_path}/home/cache" in prepared.surroundings.mounts
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_source_that_is_hidden(tmp_path: Path) -> None:
     """A package set that lies in a hidden folder is seen, and the rest of the folder is not; one
     that is the folder is not hidden from itself."""

@@ -66,7 +66,21 @@ class Confinement:
         """Make the programs that stand before others."""
         install(self.programs, [self.cache] if self.uris else [])
         sources = [self.cache] if self.place is None else [self.cache, self.place]
-        install(self.fetching.environ["PATH"].partition(":")[0], sources)
+        install(self._fetchers, sources)
+
+    @property
+    def _fetchers(self) -> str:
+        return self.fetching.environ["PATH"].partition(":")[0]
+
+    def for_fetching(self) -> Surroundings:
+        """What is seen when a flake is fetched with its inputs.
+
+        :raises NixUnavailable: if the programs are not there that stand before others, and can't
+            be made; ``StorageFull`` if that is for lack of room.
+        """
+        if not os.access(os.path.join(self._fetchers, "git"), os.X_OK):
+            self.install()
+        return self.fetching
 
     def make_folders(self) -> None:
         """Make the folders that Nix writes to: one that is not there can't be seen, and what

@@ -91,7 +91,7 @@ def refusal(answer: Answer) -> str:
     """The message of a refusal for what evaluation may not do."""
     assert answer.status == 400, answer.body
     (error,) = answer.json()["errors"]
-    assert error["code"] == "EVALUATION_FAILED"
+    assert error["detail"]["code"] == "EVALUATION_FAILED"
     assert "evaluation is confined" in error["message"]
     return str(error["message"])
 
@@ -215,13 +215,15 @@ def test_the_view(start_daemon: StartDaemon, place: Path) -> None:
     Nix itself needs."""
     home, state = place / "home", place / "state"
     (home / ".config" / "nix").mkdir(parents=True)
+    (place / "data").mkdir()
+    state.symlink_to("data")  # as where a larger disk is
     (home / "marker").write_text("seen")
     daemon = start_daemon(
         state=state,
         NIXERY_PKGS_PATH=str(place / "set"),
         NIX_PATH=f"state={state}:home={home}",
         HOME=str(home),
-        NIXERY_NIX_STORE=str(state / "nix"),
+        NIXERY_NIX_STORE=str(place / "data" / "nix"),
     )
     assert daemon.pull("plain").status == 200
     seen = layers(daemon, "state")

@@ -221,7 +221,7 @@ def test_the_view(start_daemon: StartDaemon, place: Path) -> None:
     daemon = start_daemon(
         state=state,
         NIXERY_PKGS_PATH=str(place / "set"),
-        NIX_PATH=f"state={state}:home={home}",
+        NIX_PATH=f"state={place / 'data'}:home={home}",
         HOME=str(home),
         NIXERY_NIX_STORE=str(place / "data" / "nix"),
     )

@@ -228,8 +228,7 @@ def test_the_view(start_daemon: StartDaemon, place: Path) -> None:
     assert daemon.pull("plain").status == 200
     seen = layers(daemon, "state")
     assert (state / "storage").is_dir()
-    # Those for programs are in PATH, one of them by these tests.
-    assert b"cache kept nix programs roots shims sources\n" in seen
+    assert b"cache kept nix programs roots sources\n" in seen
     assert b"marker" not in layers(daemon, "home")
 
 

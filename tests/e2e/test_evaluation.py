@@ -228,6 +228,7 @@ def test_the_view(start_daemon: StartDaemon, place: Path) -> None:
     assert daemon.pull("plain").status == 200
     seen = layers(daemon, "state")
     assert (state / "storage").is_dir()
+    # The one for programs is in PATH.
     assert b"cache kept nix programs roots sources\n" in seen
     assert b"marker" not in layers(daemon, "home")
 

@@ -56,6 +56,20 @@ def test_a_trace() -> None:
     assert changed.text == said
 
 
+@pytest.mark.parametrize("path", ["", "x", "../x", "it's", "/it's", "~", "\\", "//"])
+def test_what_a_set_makes_up(path: str) -> None:
+    """Nothing that a set says in Nix's words keeps its text from being told."""
+    assert MAY_NOT.format("")[:-2] in in_plain_words(SET, PATH.format(path))
+
+
+@pytest.mark.parametrize("of", ["access to path '{}", "access to URI '{}", PATH + ", "])
+def test_long_texts(of: str) -> None:
+    """A text is looked through once, however often it says what a refusal begins with."""
+    many = "".join(of.format(f"/{number}") for number in range(50_000))
+    assert in_plain_words(REPOSITORY, f"{many} is forbidden in").count("/") >= 50_000
+    assert in_plain_words(SET, f"{many} is forbidden in").endswith(" is forbidden in")
+
+
 def test_other_texts() -> None:
     """What is no refusal stays as it is."""
     for text in ("error: x", "access to absolute path '/x' is forbidden in some mode"):

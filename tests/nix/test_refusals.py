@@ -5,6 +5,7 @@ import pytest
 from nixery.model.events import Said
 from nixery.model.source import Flake, Folder, GitRepository, Source
 from nixery.nix.hiding import without_place
+from nixery.nix.marks import new_mark
 from nixery.nix.refusals import in_plain_words
 
 SET = Folder("/srv/sets/ours")
@@ -50,7 +51,7 @@ def test_a_trace() -> None:
     text = (
         f"error: {PATH.format('/srv/sets/a')}\n\n at x.nix:1:\n\n error: {PATH.format('/b')}\nend"
     )
-    changed = without_place(SET, None, Said(0, text))
+    changed = without_place(SET, None, Said(0, text), new_mark())
     assert isinstance(changed, Said)
     said = f"error: {MAY_NOT.format('../a')}\n\n at x.nix:1:\n\n error: {MAY_NOT.format('/b')}\nend"
     assert changed.text == said

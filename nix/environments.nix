@@ -47,9 +47,11 @@ let
     let
       first = head members;
       inherit (first.owner) interpreter;
-      others = filter (each: each.owner.interpreter.drvPath != interpreter.drvPath) members;
+      derivationOf = each: value: within each value.drvPath;
+      own = derivationOf first interpreter;
+      others = filter (each: derivationOf each each.owner.interpreter != own) members;
       named = filter (each: each.owner == null) known;
-      isOurs = each: each.hit.value.drvPath == interpreter.drvPath;
+      isOurs = each: derivationOf each each.hit.value == own;
       isRival = each:
         !isOurs each && each.hit.value ? pname && interpreter ? pname
         && each.hit.value.pname == interpreter.pname;

@@ -128,7 +128,8 @@ let
   hits =
     if within "evaluate" (isAttrs set) then combined (concatMap evaluated asked.packages)
     else refuse { error = "set"; kind = article.${typeOf set}; };
-  found = map (hit: hit.said) hits;
+  # What was combined is evaluated here: a fault of it is that of its packages, too.
+  found = map (hit: ofPackage hit.package (deepSeq hit.said hit.said)) hits;
 in
 # deepSeq: all names are looked up before the first derivation is written to the store.
 deepSeq found (builtins.trace (say { inherit found; library = set ? library; }) (concatMap (hit: hit.derivations) hits))

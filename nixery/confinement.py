@@ -30,7 +30,7 @@ def make_commands(settings: Settings, environ: Mapping[str, str], processes: Pro
     """Nix's commands, on the store that there is."""
     store = find_store(settings.nix_store, settings.state, environ)
     confinement = make_confinement(settings, environ, store)
-    return Commands(processes, store, None if confinement is None else confinement.fetching)
+    return Commands(processes, store, None if confinement is None else confinement.for_fetching)
 
 
 def make_evaluator(

@@ -148,7 +148,8 @@ class Rules:
     def _say(self, user: str | None, name: str, tag: str | None) -> bool:
         own = self._of(user)
         image = parse_image(name, LATEST)
-        whole, named = [*image.groups, *image.packages], [*image.groups, *image.own]
+        shell = ["shell"] if image.shell else []  # that of ``ci`` is one too
+        whole, named = [*shell, *image.groups, *image.packages], [*image.groups, *image.own]
         if any(p.denies(each) for p in (own, self.everyone) for each in whole):
             return False
         if not all(self._allowed(own.allows(n), self.everyone.allows(n)) for n in named):

@@ -19,7 +19,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(
     r"(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})(?::(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,9}))?"
 )
+# No more than Linux takes: a step has 255 bytes at most, a path 4,095.
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\0]+)+")
+_LONGEST_STEP, _LONGEST_PATH = 255, 4095
 _PORT = re.compile(r"([0-9]{1,5})(/(?:tcp|udp|sctp))?")
 _STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[0-9a-zA-Z+\-._?=]+")
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -118,7 +120,12 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[Any], str]:
     return read
 
 
-_path = _matching(_PATH)
+def _path(value: Any) -> str:
+    path = _matching(_PATH)(value)
+    encoded = path.encode("utf-8", "surrogatepass")
+    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_STEP:
+        raise ValueError
+    return path
 
 
 def _list_of(read: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
@@ -156,6 +163,13 @@ def _place(value: Any) -> str:
     return str(value)
 
 
+def _name(value: Any) -> str:
+    """The path of a file; to clients, a name that begins with ``.wh.`` deletes what others have."""
+    if "/.wh." in _place(value):
+        raise ValueError
+    return str(value)
+
+
 def _file(value: Any) -> File:
     if isinstance(value, str):
         return File(_text(value))
@@ -182,7 +196,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "volumes": ("volumes", _list_of(_place), "a list of absolute paths"),
     "files": (
         "files",
-        _set_of(_place, _file),
+        _set_of(_name, _file),
         "a set of absolute paths, of which each is a string or { text; mode; }",
     ),
 }

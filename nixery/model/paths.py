@@ -32,7 +32,7 @@ def hide_paths(text: str) -> str:
     return _BARE.sub(lambda match: _last_step(match[1]), text)
 
 
-def without_place(text: str) -> str:
+def without_location(text: str) -> str:
     """A sentence of Nix's without the path at its end that says where a file is missing."""
     return _AT.sub("", text)
 

@@ -29,7 +29,7 @@ from nixery.model.errors import (
 )
 from nixery.model.events import BuildStarted, BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import Image, exact_image_name, image_name
-from nixery.model.paths import without_place
+from nixery.model.paths import without_location
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
 from nixery.model.text import plain
@@ -330,7 +330,7 @@ def _reason(text: str) -> str:
     """Nix's words for a failure in one line, without the paths and the log that some versions
     quote."""
     words = _DERIVATION.sub(lambda match: store_name(match[1]), first_words(text))
-    lines = [without_place(line.strip()) for line in words.splitlines()[:_REASON_LINES]]
+    lines = [without_location(line.strip()) for line in words.splitlines()[:_REASON_LINES]]
     if len(lines) > 1 and lines[1].startswith("Reason: "):  # since 2.29
         lines = [lines[1].removeprefix("Reason: ").removesuffix("."), *lines[2:]]
     first = re.sub(r"^builder (?:for \S+ )?failed", "its builder failed", lines[0])

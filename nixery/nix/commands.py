@@ -1,6 +1,6 @@
 """The commands of Nix, on one store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 
@@ -30,12 +30,15 @@ class Commands:
     """Runs Nix's programs and reads what they print."""
 
     def __init__(
-        self, processes: Processes, store: str | None, fetching: Surroundings | None = None
+        self,
+        processes: Processes,
+        store: str | None,
+        fetching: Callable[[], Surroundings] | None = None,
     ) -> None:
         """
         :param store: a folder for ``--store``; none for the machine's own store or daemon.
-        :param fetching: what is seen of the machine when a flake is fetched with its inputs, if
-            these may not be places on it.
+        :param fetching: says what is seen of the machine when a flake is fetched with its inputs,
+            if these may not be places on it.
         """
         self._fetching = fetching
         self.store = store
@@ -139,7 +142,8 @@ class Commands:
 
     async def _flake(self, command: str, reference: str) -> str:
         arguments = (*FLAKES, "flake", command, *_AS_LOCKED, reference)
-        return await self._output("nix", *arguments, surroundings=self._fetching)
+        seen = None if self._fetching is None else self._fetching()
+        return await self._output("nix", *arguments, surroundings=seen)
 
     async def _output(
         self, program: str, *arguments: str, surroundings: Surroundings | None = None

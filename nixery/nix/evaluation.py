@@ -18,7 +18,7 @@ from nixery.nix.faults import state_faults
 from nixery.nix.git_for_evaluation import install
 from nixery.nix.lines import LastLines
 from nixery.nix.process import Processes, Surroundings, kept
-from nixery.nix.view import mounts, within
+from nixery.nix.view import mounts
 
 OPEN = "open: a package set may read what the daemon's user may, and start programs"
 CONFINED = "confined to the package set; the daemon's state and home are hidden from it"
@@ -66,7 +66,21 @@ class Confinement:
         """Make the programs that stand before others."""
         install(self.programs, [self.cache] if self.uris else [])
         sources = [self.cache] if self.place is None else [self.cache, self.place]
-        install(self.fetching.environ["PATH"].partition(":")[0], sources)
+        install(self._fetchers, sources)
+
+    @property
+    def _fetchers(self) -> str:
+        return self.fetching.environ["PATH"].partition(":")[0]
+
+    def for_fetching(self) -> Surroundings:
+        """What is seen when a flake is fetched with its inputs.
+
+        :raises NixUnavailable: if the programs are not there that stand before others, and can't
+            be made; ``StorageFull`` if that is for lack of room.
+        """
+        if not os.access(os.path.join(self._fetchers, "git"), os.X_OK):
+            self.install()
+        return self.fetching
 
     def make_folders(self) -> None:
         """Make the folders that Nix writes to: one that is not there can't be seen, and what
@@ -183,14 +197,10 @@ class Evaluator:
         """
         confinement = self._confinement
         assert confinement is not None
-        environ, hidden = confinement.environ, confinement.hidden
         if not self.has_view:
-            return Surroundings(environ)
+            return Surroundings(confinement.environ)
         named = {path for value in settings.values() for path in _PATH.findall(value)}
-        needed = [path for path in named if within(path, hidden) and path not in hidden]
-        return Surroundings(
-            environ, mounts(hidden, [*confinement.own, *confinement.shown, *needed, *read])
-        )
+        return Surroundings(confinement.environ, confinement.mounts(sorted(named), read))
 
     def _collects_garbage(self) -> bool:
         """Whether Nix does that itself, rather than a daemon for it."""

@@ -10,15 +10,18 @@ from nixery.nix.words import ends, first_words
 _ERROR = "error:"
 
 
-def without_place(source: Source, store: str | None, event: Event) -> Event:
+def without_place(source: Source, store: str | None, event: Event, mark: str) -> Event:
     """An event without the places of the package source and of the store on this machine.
 
     :param store: the folder that the store is in; none for the machine's own store.
+    :param mark: what stands between two of these is data, for an image say, and stays as it is.
     """
     if not isinstance(event, Said):
         return event
     text = event.text if store is None else event.text.replace(f"{store}{STORE}", STORE)
-    return Said(event.level, hide_place(source, in_plain_words(source, text)))
+    pieces = text.split(mark)
+    pieces[::2] = [hide_place(source, in_plain_words(source, piece)) for piece in pieces[::2]]
+    return Said(event.level, mark.join(pieces))
 
 
 def disclosed(event: Event, traces: bool) -> list[Event]:

@@ -173,7 +173,7 @@ class Nix:
             for line in lines:
                 for event in parser.feed(line):
                     if not isinstance(event, Failing):
-                        event = without_place(source, self._commands.store, event)
+                        event = without_place(source, self._commands.store, event, account.mark)
                     for noted in account.note(event):
                         for shown in disclosed(noted, self._traces):
                             emit(shown)

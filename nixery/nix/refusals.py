@@ -5,18 +5,24 @@ Nix names a file by where it lies on this machine, which is nobody else's busine
 
 import os
 import re
+from itertools import islice
 
 from nixery.model.source import Folder, Source
 
 CONFINED = "evaluation is confined"
+# What is quoted may hold quotes, but no other refusal: or else a text with many beginnings would
+# be looked through from each of them.
+_QUOTED = r"(?:(?!access to )[^\n])*?"
 _PATH = re.compile(
-    r"access to (?:absolute path|canonical path|path) '(?P<path>[^\n]*?)' "
+    rf"access to (?:absolute path|canonical path|path) '(?P<path>{_QUOTED})' "
     r"is forbidden in (?:restricted|pure)(?: eval| evaluation)? mode"
     r"(?: \(use ['\"]--impure['\"] to override\))?"
 )
 _URI = re.compile(
-    r"access to URI (?P<quote>['\"])(?P<uri>[^\n]*?)(?P=quote) is forbidden in restricted mode"
+    rf"access to URI (?P<quote>['\"])(?P<uri>{_QUOTED})(?P=quote) is forbidden in restricted mode"
 )
+_MOST_PATHS = 20
+"""Refused paths of one text that are named from the set; Nix names one, and what calls it."""
 
 
 def in_plain_words(source: Source, text: str) -> str:
@@ -26,7 +32,7 @@ def in_plain_words(source: Source, text: str) -> str:
     """
     if "is forbidden in" not in text:
         return text
-    for path in {match["path"] for match in _PATH.finditer(text)}:
+    for path in {match["path"] for match in islice(_PATH.finditer(text), _MOST_PATHS)}:
         # In the trace too.
         text = text.replace(f"'{path}", f"'{_seen(source, path)}")
     text = _PATH.sub(
@@ -39,7 +45,7 @@ def in_plain_words(source: Source, text: str) -> str:
 
 def _seen(source: Source, path: str) -> str:
     """A path as the set's author knows it: from the set, if they are near to each other."""
-    if not isinstance(source, Folder):
+    if not isinstance(source, Folder) or not path.startswith("/"):  # a set may say anything
         return path
     near = os.path.commonpath([source.path, path]) != "/"
     return os.path.relpath(path, source.path) if near else path

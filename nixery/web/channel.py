@@ -203,7 +203,7 @@ class BoundedChannel(HTTPChannel):
     def retire(self) -> None:
         """Close the connection, after the answer to what the client has asked, or asks now.
 
-        He may have sent his request before he could know that no more are taken. So one that has
+        It may have sent its request before it could know that no more are taken. So one that has
         come in part is waited for, like the first of a connection; later ones are not, since
         clients send those again that were lost with a connection on which others were answered.
         """
@@ -226,7 +226,7 @@ class BoundedChannel(HTTPChannel):
         return _ON_ITS_WAY if self.site.stopping else self.site.bounds.limits.idle_seconds
 
     def _client(self) -> str | None:
-        """Whose it is, if the limit of one client is meant for him."""
+        """Whose it is, if the limit of one client is meant for it."""
         address = peer_address(self.transport.getPeer())
         return None if address is None or address in self.site.trusted else network_of(str(address))
 

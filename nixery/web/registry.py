@@ -6,7 +6,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 import json
 import re
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from io import FileIO
 from itertools import islice
@@ -97,10 +97,7 @@ class RegistryApi:
     async def manifest(self, request: Request, name: str, reference: str) -> bytes:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
-            permitted = self._permit(request, name)
-            digest = Digest.parse(reference)
-            if not await self._is_for(request, permitted, digest):
-                raise ManifestUnknown(str(digest))
+            digest = await self._digest(request, name, reference, ManifestUnknown)
             pull = await self._builder.stored_manifest(digest)
         elif _REFERRERS_TAG.fullmatch(reference):
             self._permit(request, name)
@@ -121,10 +118,7 @@ class RegistryApi:
     @app.route("/v2/<path:name>/blobs/<string:digest>")
     async def blob(self, request: Request, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
-        permitted = self._permit(request, name)
-        parsed = Digest.parse(digest)
-        if not await self._is_for(request, permitted, parsed):
-            raise BlobUnknown(str(parsed))
+        parsed = await self._digest(request, name, digest, BlobUnknown)
         with self._pulls.loading(name, parsed):
             return await self._answer_blob(request, parsed)
 
@@ -189,13 +183,22 @@ class RegistryApi:
         parse_name(name)
         return self._auth.permit(request, name)
 
-    async def _is_for(self, request: Request, name: str, digest: Digest) -> bool:
-        """Whether a digest is of an image of that name which the client may pull by some tag."""
+    async def _digest(
+        self, request: Request, name: str, text: str, unknown: Callable[[str], NixeryError]
+    ) -> Digest:
+        """A digest that is asked for by a name, of whose images the client may pull one with it.
+
+        :param unknown: makes the error that there is no such thing.
+        """
+        permitted = self._permit(request, name)
+        digest = Digest.parse(text)
         if self._served is None:
-            return True
-        image = parse_image(name, LATEST)
+            return digest
+        # Credentials may be for the name that was asked for, and not for what it stands for.
         tags = partial(self._auth.may_see, request, name)
-        return await self._served.holds(image.name, digest, tags)
+        if not await self._served.holds(parse_image(permitted, LATEST).name, digest, tags):
+            raise unknown(str(digest))
+        return digest
 
     async def _answer_blob(self, request: Request, digest: Digest) -> bytes | None:
         location = await self._storage.locate(digest)

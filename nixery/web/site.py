@@ -111,8 +111,12 @@ class Root(Resource):
 
     def _proceed_with(self, request: Request) -> None:
         """Answer a request that had to wait, unless its client has left."""
-        if request.channel is not None:
+        if request.channel is None:
+            return
+        try:
             request.render(_Answer(self._proceed))
+        except Exception:  # as Twisted does for requests that do not wait; others wait here
+            request.processingFailed(Failure())
 
     def _begin(self, request: Request, client: str) -> bool:
         """Count a request until it is answered, if its client has not too many already."""

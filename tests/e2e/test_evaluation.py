@@ -215,13 +215,15 @@ def test_the_view(start_daemon: StartDaemon, place: Path) -> None:
     Nix itself needs."""
     home, state = place / "home", place / "state"
     (home / ".config" / "nix").mkdir(parents=True)
+    (place / "data").mkdir()
+    state.symlink_to("data")  # as where a larger disk is
     (home / "marker").write_text("seen")
     daemon = start_daemon(
         state=state,
         NIXERY_PKGS_PATH=str(place / "set"),
-        NIX_PATH=f"state={state}:home={home}",
+        NIX_PATH=f"state={place / 'data'}:home={home}",
         HOME=str(home),
-        NIXERY_NIX_STORE=str(state / "nix"),
+        NIXERY_NIX_STORE=str(place / "data" / "nix"),
     )
     assert daemon.pull("plain").status == 200
     seen = layers(daemon, "state")

@@ -31,6 +31,7 @@ EXPLAINED = [
     ("othersystem", ["other-system-1.0", "riscv64-linux", "x86_64-linux"]),
     ("nooutput", ["no-output-1.0 failed to build", "produce output path"]),
     ("missingfile", ["evaluated: missingfile", "…/notes.txt"]),
+    ("lonelylibrary", ["evaluated: lonelylibrary", "another Python"]),
 ]
 FAILED = ["nosuchpkg", "brokeneval", "broken", "wronghash", "ambiguouspkg", "git/shell"]
 

@@ -54,6 +54,14 @@ def test_the_shell_is_a_name_of_its_own() -> None:
     assert not Rules(Patterns(deny=("bashInteractive",))).allow(ALICE, "shell/git", None)
 
 
+def test_ci_has_a_shell() -> None:
+    """Who may have no shell has none by another name either; ``ci`` is allowed as such."""
+    for denied in ("shell", "ci", "nano", "curl"):
+        assert not Rules(Patterns(deny=(denied,))).allow(ALICE, "ci/jq", None)
+    assert Rules(Patterns(allow=("ci", "jq"))).allow(ALICE, "ci/jq", None)
+    assert not Rules(Patterns(allow=("shell", "jq"))).allow(ALICE, "ci/jq", None)
+
+
 @pytest.mark.parametrize("name", ["a", "pkgs.a", "pkgs.pkgs.a.b", "a.doc", "x/a"])
 def test_ways_to_a_package(name: str) -> None:
     """A package is denied by whatever way it is named."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model.paths import hide_paths, without_place, without_trace
+from nixery.model.paths import hide_paths, without_location, without_trace
 
 HASH = "a" * 32
 SHOWN = {
@@ -63,8 +63,8 @@ def test_long_texts(word: str) -> None:
 )
 def test_places_at_the_end(place: str) -> None:
     """Where Nix did not find an output is left out, whatever quotes are around it."""
-    assert without_place(f"no output 'out' at {place}") == "no output 'out'"
-    assert without_place("look at it") == "look at it"
+    assert without_location(f"no output 'out' at {place}") == "no output 'out'"
+    assert without_location("look at it") == "look at it"
 
 
 def test_traces() -> None:

@@ -129,6 +129,18 @@ async def test_the_view(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_state_folder_behind_a_link(tmp_path: Path) -> None:
+    """What Nix writes to is shown where it lies, if settings name it by way of a link."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to("home")
+    link = str(tmp_path / "link" / "cache")
+    confined = attrs.evolve(confinement(tmp_path), own=(link,), cache=link)
+    prepared = await evaluator(tmp_path, confined).prepare("realise", FOLDER)
+    assert prepared.surroundings is not None
+    assert f"+{tmp_path}/home/cache" in prepared.surroundings.mounts
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_source_that_is_hidden(tmp_path: Path) -> None:
     """A package set that lies in a hidden folder is seen, and the rest of the folder is not; one
     that is the folder is not hidden from itself."""
@@ -179,3 +191,19 @@ async def test_a_state_folder_that_takes_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").unlink()
     await ours.prepare("realise", FOLDER)
     assert os.access(tmp_path / "file" / "programs" / "git", os.X_OK)
+
+
+def test_flakes_are_fetched_by_confined_programs(tmp_path: Path) -> None:
+    """No flake is fetched by git itself where the programs that stand before it could not be made
+    when the daemon started; those that are there serve, though nothing can be written."""
+    (tmp_path / "file").write_text("")
+    fetchers = tmp_path / "file" / "fetching"
+    seen = Surroundings({"PATH": f"{fetchers}:/bin"})
+    confined = attrs.evolve(confinement(tmp_path), fetching=seen)
+    with pytest.raises(NixUnavailable):
+        confined.for_fetching()
+    (tmp_path / "file").unlink()
+    assert confined.for_fetching() == seen
+    assert (fetchers / "git").read_text().startswith("#!/bin/sh")
+    unable = attrs.evolve(confined, programs="/proc/nothing")
+    assert unable.for_fetching() == seen

@@ -5,6 +5,9 @@ import pytest
 from nixery.model.events import FetchStarted, LogLine, Planned, Said, Traced
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.nix.hiding import disclosed, without_place
+from nixery.nix.marks import new_mark
+
+MARK = new_mark()
 
 
 @pytest.mark.parametrize(
@@ -19,19 +22,30 @@ from nixery.nix.hiding import disclosed, without_place
 def test_where_a_package_folder_lies(text: str, shown: str) -> None:
     """What Nix says is told without the path of the package folder; other sources have none, and
     what packages print is their own."""
-    assert without_place(Folder("/srv/set"), None, Said(0, text)) == Said(0, shown)
-    assert without_place(GitRepository("file:///srv/set"), None, Said(0, text)) == Said(0, shown)
+    assert without_place(Folder("/srv/set"), None, Said(0, text), MARK) == Said(0, shown)
+    assert without_place(GitRepository("file:///srv/set"), None, Said(0, text), MARK) == Said(
+        0, shown
+    )
     for other in (Folder("/"), Channel("nixos-unstable"), GitRepository("ssh://h/srv/set")):
-        assert without_place(other, None, Said(0, text)) == Said(0, text)
-    assert without_place(Folder("/srv/set"), None, LogLine("x", text)) == LogLine("x", text)
+        assert without_place(other, None, Said(0, text), MARK) == Said(0, text)
+    assert without_place(Folder("/srv/set"), None, LogLine("x", text), MARK) == LogLine("x", text)
+
+
+def test_data_between_marks() -> None:
+    """What a set says of an image stays as it is, whatever paths are in it, and is no refusal; what
+    Nix says beside that tells no place."""
+    data = MARK + '{"workingDir": "/srv/set", "x": "access to path \'/a\' is forbidden in"}' + MARK
+    text = f"at /srv/set/x.nix: {data} at /srv/set/y.nix"
+    shown = Said(0, f"at set/x.nix: {data} at set/y.nix")
+    assert without_place(Folder("/srv/set"), None, Said(0, text), MARK) == shown
 
 
 def test_where_a_store_lies() -> None:
     """Files of a store in a folder are told as they are to be found in the images."""
     said = Said(0, "error: in '/srv/own/nix/store/x/default.nix', not /srv/own")
     shown = Said(0, "error: in '/nix/store/x/default.nix', not /srv/own")
-    assert without_place(Channel("nixos-unstable"), "/srv/own", said) == shown
-    assert without_place(Channel("nixos-unstable"), None, said) == said
+    assert without_place(Channel("nixos-unstable"), "/srv/own", said, MARK) == shown
+    assert without_place(Channel("nixos-unstable"), None, said, MARK) == said
 
 
 TRACED = (

@@ -5,6 +5,7 @@ import pytest
 from nixery.model.events import Said
 from nixery.model.source import Flake, Folder, GitRepository, Source
 from nixery.nix.hiding import without_place
+from nixery.nix.marks import new_mark
 from nixery.nix.refusals import in_plain_words
 
 SET = Folder("/srv/sets/ours")
@@ -50,10 +51,24 @@ def test_a_trace() -> None:
     text = (
         f"error: {PATH.format('/srv/sets/a')}\n\n at x.nix:1:\n\n error: {PATH.format('/b')}\nend"
     )
-    changed = without_place(SET, None, Said(0, text))
+    changed = without_place(SET, None, Said(0, text), new_mark())
     assert isinstance(changed, Said)
     said = f"error: {MAY_NOT.format('../a')}\n\n at x.nix:1:\n\n error: {MAY_NOT.format('/b')}\nend"
     assert changed.text == said
+
+
+@pytest.mark.parametrize("path", ["", "x", "../x", "it's", "/it's", "~", "\\", "//"])
+def test_what_a_set_makes_up(path: str) -> None:
+    """Nothing that a set says in Nix's words keeps its text from being told."""
+    assert MAY_NOT.format("")[:-2] in in_plain_words(SET, PATH.format(path))
+
+
+@pytest.mark.parametrize("of", ["access to path '{}", "access to URI '{}", PATH + ", "])
+def test_long_texts(of: str) -> None:
+    """A text is looked through once, however often it says what a refusal begins with."""
+    many = "".join(of.format(f"/{number}") for number in range(50_000))
+    assert in_plain_words(REPOSITORY, f"{many} is forbidden in").count("/") >= 50_000
+    assert in_plain_words(SET, f"{many} is forbidden in").endswith(" is forbidden in")
 
 
 def test_other_texts() -> None:

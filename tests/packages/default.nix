@@ -104,6 +104,12 @@ real // {
     python = removeAttrs real.python3 [ "withPackages" ];
     inherit (real.python3Packages) six;
   };
+  # One whose interpreter makes environments that can't be evaluated to their ends.
+  lonelyLibrary = build "lonely-1.0" { } "echo > $out" // {
+    pythonModule = real.python3 // {
+      withPackages = _: real.python3 // { outPath = throw "lonely is for another Python"; };
+    };
+  };
   otherPython = collide "other-python" "echo > $out/bin/python3" // { pname = "python3"; };
 
   service = build "service-1.0" { } ''

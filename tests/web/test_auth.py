@@ -256,6 +256,19 @@ async def test_digests_and_granted_names(make: Make) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_digests_and_official_names(make: Make) -> None:
+    """Who is granted ``library/NAME`` alone, and gets ``NAME`` for it, gets that by digest too."""
+    rules = '[everyone]\nallow = ["hello"]'
+    async with serving(auth=make(rules, jwt=True)) as server:
+        blob = await _store_image(server)
+        good = bearer(SIGNER.token("library/hello"))
+        path = "/v2/library/hello"
+        for rest in ("manifests/latest", f"manifests/{MANIFEST.digest}", f"blobs/{blob}"):
+            assert (await server.ask(f"{path}/{rest}", headers=good)).status == 200
+            assert (await server.ask(f"/v2/hello/{rest}", headers=good)).status == 401
+
+
+@pytest_twisted.ensureDeferred
 async def test_digests_after_a_restart(make: Make) -> None:
     """Who may pull an image gets it by its digest after a restart, and from another instance."""
     rules = '[users.alice]\nallow = ["hello"]'

@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
+from nixery.access.guard import Guard
+from nixery.web.auth import Auth
 from nixery.web.fair import FairStarts, FairTurns
+from tests.web.server import serving
 
 
 class Work:
@@ -176,3 +180,23 @@ def test_clients_of_few_requests_go_first() -> None:
     assert sum(name.startswith("greedy") for name in first) >= 4
     work.rest()
     assert len(work.begun) == 120
+
+
+class Broken(Auth):
+    """Fails where nothing is expected to."""
+
+    @property
+    def is_open(self) -> bool:
+        raise RuntimeError("broken")
+
+
+@pytest_twisted.ensureDeferred
+async def test_faults_of_requests_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that had to wait and can't be begun has an answer, and the others their turn."""
+    monkeypatch.setattr(FairStarts, "has_time", lambda self, running: False)
+    with capturedLogs() as captured:
+        async with serving(auth=Broken(Guard())) as server:
+            answers = await gatherResults([Deferred.fromCoroutine(server.ask("/")) for _ in "abc"])
+    assert [answer.status for answer in answers] == [500] * 3
+    faults = [each["log_failure"].getErrorMessage() for each in captured if "log_failure" in each]
+    assert faults == ["broken"] * 3

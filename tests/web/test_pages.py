@@ -10,11 +10,12 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from nixery.builds.history import History
+from nixery.builds.summary import Head
 from nixery.interfaces import Provenance
-from nixery.model.errors import SourceUnavailable
+from nixery.model.errors import SourceUnavailable, StorageUnavailable
 from nixery.model.events import BuildStarted, Found, Grouped, LogLine, Measured, Realised, Resolved
 from tests.builds.histories import begin, open_history
-from tests.web.server import MANIFEST, Answer, Server, serving
+from tests.web.server import MANIFEST, Answer, Server, reactor, serving
 
 HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9"}
 EVIL = "<script>alert(1)</script>&amp;\x1b[31m"
@@ -123,6 +124,25 @@ async def test_a_source_that_cannot_be_read(history: History) -> None:
         elements = await page(server, "/")
         assert "can't be read" in elements.text
         assert "<script>alert(1)" in elements.text
+
+
+class Unreadable(History):
+    """A history that says where it can't be read."""
+
+    def heads(self, before: str | None = None) -> list[Head]:
+        raise StorageUnavailable("Input/output error ('/srv/state/history/x')")
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_path_of_this_machine(tmp_path: Path) -> None:
+    """A page that can't be shown says why, and not where files lie."""
+    async with serving(history=Unreadable(reactor, str(tmp_path))) as server:
+        for path in ("/", "/images/hello"):
+            for accept in ("text/html", "*/*"):
+                answer = await server.ask(path, headers={"Accept": accept})
+                assert answer.status == 503
+                assert b"Input/output" in answer.body
+                assert b"srv" not in answer.body
 
 
 @pytest_twisted.ensureDeferred

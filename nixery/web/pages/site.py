@@ -106,7 +106,7 @@ class PagesApi:
                 return None  # the client has left
             case NixeryError() as error:
                 request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
-                return await _lost(request, "This can't be shown now", f"{error}.", 503)
+                return await _lost(request, "This can't be shown now", f"{error.public()}.", 503)
             case HTTPException():
                 return await _lost(request, "There is nothing at this address", _START)
             case _:

@@ -232,6 +232,8 @@ class BoundedChannel(HTTPChannel):
 
     def _allow(self, seconds: float | None) -> None:
         """Set the time from now on until :meth:`timeoutConnection`; none for no end."""
+        # A new timer: to have one sooner, Twisted looks through the timers of all connections.
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
         self.setTimeout(seconds)  # type: ignore[no-untyped-call]
 
     def _begin(self) -> None:

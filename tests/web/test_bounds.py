@@ -188,6 +188,46 @@ def test_the_reserve() -> None:
     assert connections.open == 20
 
 
+def test_the_crowd_makes_room() -> None:
+    """A connection on which no request has come yet is not closed for a client that has many,
+    however new those are."""
+    connections = Connections(10, 10, Counter())
+    pull, crowd = Fake(), [Fake() for _ in range(9)]
+    assert connections.admit(pull, "pull") is None
+    for number, each in enumerate(crowd):
+        assert connections.admit(each, f"192.0.2.{number % 3}") is None
+    newcomers = [Fake() for _ in range(20)]
+    for number, each in enumerate(newcomers):
+        assert connections.admit(each, f"192.0.2.{number % 3}") is None
+    assert not pull.closed
+    assert sum(each.closed for each in (*crowd, *newcomers)) == 20
+
+
+def test_the_crowd_does_not_keep_the_reserve() -> None:
+    """On the reserve, an answer for a client that has many connections is cut for one that has
+    few, and for nobody else."""
+    refused: Counter[str] = Counter()
+    connections = Connections(48, 48, refused, reserve=8)
+    crowd = [Fake() for _ in range(42)]
+    for each in crowd:
+        assert connections.admit(each, "192.0.2.1") is None
+        connections.works(each)
+    assert connections.admit(Fake(), "192.0.2.1") == "connections"
+    assert connections.admit(Fake(), "192.0.2.1") == "connections"
+    pull = Fake()
+    assert connections.admit(pull, "192.0.2.2") is None
+    connections.works(pull)
+    assert [each.closed for each in crowd] == [False] * 40 + [True, False]
+    assert refused == {"connections": 2, "answer_for_others": 1}
+    another = Fake()
+    assert connections.admit(another, "192.0.2.2") is None
+    connections.works(another)
+    assert all(each.closed for each in crowd[40:])
+    assert connections.admit(Fake(), "192.0.2.2") == "connections"
+    assert not pull.closed
+    assert not another.closed
+
+
 def test_networks_are_bounded() -> None:
     """Who has a /48 of IPv6 has four times as much as a client, whatever addresses it uses."""
     connections, requests = Connections(100, 2, Counter()), Requests(2, Counter())

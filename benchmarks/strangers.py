@@ -19,18 +19,17 @@ from http.client import HTTPException
 from pathlib import Path
 
 import attrs
-import bcrypt
 
 from benchmarks.search import Language, write_set
 from tests.e2e.clients import Docker, engine
 from tests.e2e.daemon import Daemon, running
-from tests.e2e.packages import PackageSet, make_package_set
+from tests.e2e.packages import make_package_set
 from tests.e2e.strangers import (
     ALLOCATOR,
-    USER,
     Plan,
     plan_for,
     proportional,
+    served,
     strangers,
     write_history,
 )
@@ -41,8 +40,6 @@ NAMES = ("git", "curl", "jq", "htop", "python3", "hello")
 BUILDS, PACKAGES = 10_000, 60_000
 RATIO, MEGABYTES, LEFT = 10.0, 400.0, 1.3
 """Goals: of the manifest's 99th percentile, of memory at most, and of memory afterwards."""
-COST = 12
-"""What the README has passwords cost."""
 PAUSE = 0.02
 """Seconds between two manifests."""
 
@@ -53,24 +50,13 @@ args: import <tests/test-pkgs> args // {
 """
 
 
-def served(known: PackageSet, folder: Path) -> dict[str, str]:
-    """Settings for a git source of the tests' set, with many packages more which can be found but
-    not made, and for a user with a password, where anonymous clients may pull everything."""
-    repository = Repository(folder / "set")
-    (repository.folder / "made-up").mkdir()
-    write_set(repository.folder / "made-up", Language(), PACKAGES)
+def wide_set(folder: Path) -> Repository:
+    """The tests' set with many packages more, which can be found but not made."""
+    repository = Repository(folder)
+    (folder / "made-up").mkdir()
+    write_set(folder / "made-up", Language(), PACKAGES)
     repository.commit(_SET)
-    hidden = bcrypt.hashpw(b"right", bcrypt.gensalt(COST)).decode("ascii")
-    (folder / "users").write_text(f"{USER}:{hidden}\n")
-    (folder / "rules").write_text('[anonymous]\nallow = ["*"]\n')
-    environ = {name: v for name, v in known.environ.items() if name != "NIXERY_PKGS_PATH"}
-    return {
-        **environ,
-        **ALLOCATOR,
-        "NIXERY_PKGS_REPO": repository.url,
-        "NIXERY_HTPASSWD": str(folder / "users"),
-        "NIXERY_RULES": str(folder / "rules"),
-    }
+    return repository
 
 
 class Manifests:
@@ -164,7 +150,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, engine() as docker:
         folder = Path(name)
         write_history(folder / "state", BUILDS)
-        with running(folder / "state", served(known, folder)) as daemon:
+        environ = {**ALLOCATOR, **served(wide_set(folder / "set"), folder)}
+        with running(folder / "state", {**known.environ, **environ}) as daemon:
             daemon.expected = ""  # what is logged is looked at by the test of this
             assert daemon.pull("hello").status == 200
             while daemon.get("/packages?q=x").status == 202:

@@ -279,9 +279,10 @@ def make_service(
     phases = Phases(
         registry.prepare, registry.reload, registry.release, registry.drain, registry.finish
     )
-    served = [Served(listening.endpoint, registry.site)]
+    served = [Served(listening.endpoint, registry.site, registry.site.listens)]
     if operations is not None:
-        served.append(Served(operations.endpoint, registry.operations))
+        site = registry.operations
+        served.append(Served(operations.endpoint, site, site.listens))
     return RegistryService(reactor, served, phases, settings.drain, environ)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import bcrypt
 import psutil
 
 from nixery.builds.blocks import Block, BlockFile
@@ -31,6 +32,7 @@ from nixery.builds.summary import Head
 from nixery.model.event_json import line
 from nixery.model.events import LogLine
 from tests.e2e.daemon import Daemon
+from tests.repository import Repository
 
 WITH_EVENTS = 100
 """Builds of a written history that have events."""
@@ -43,9 +45,9 @@ BUSY = ("search", "page", "image", "tag", "password")
 """Kinds of requests that are made again as soon as they are answered."""
 RESTS = {"image": 1.0, "tag": 0.05, "password": 0.05}
 """Seconds between two requests, where asking faster would take the crowd's own time."""
-USER = "somebody"
-"""Whose password is guessed."""
-_BASIC = f"Authorization: Basic {b64encode(f'{USER}:wrong'.encode()).decode()}\r\n"
+_USER = "somebody"
+_COST = 12  # of a password, as the README has it
+_BASIC = f"Authorization: Basic {b64encode(f'{_USER}:wrong'.encode()).decode()}\r\n"
 _AT_ONCE = 200
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -244,6 +246,20 @@ def write_history(state: Path, builds: int) -> None:
         (folder / f"{head.id}.json").write_text(json.dumps(document), "ascii")
         if number >= builds - WITH_EVENTS:
             BlockFile(shelf.events(head.id)).append(Block(1, 1000, lines))
+
+
+def served(source: Repository, folder: Path) -> dict[str, str]:
+    """Settings for a git source, and for a user with a password, where anonymous clients may pull
+    everything."""
+    hidden = bcrypt.hashpw(b"right", bcrypt.gensalt(_COST)).decode("ascii")
+    (folder / "users").write_text(f"{_USER}:{hidden}\n")
+    (folder / "rules").write_text('[anonymous]\nallow = ["*"]\n')
+    return {
+        "NIXERY_PKGS_PATH": "",
+        "NIXERY_PKGS_REPO": source.url,
+        "NIXERY_HTPASSWD": str(folder / "users"),
+        "NIXERY_RULES": str(folder / "rules"),
+    }
 
 
 def proportional(pid: int) -> float:

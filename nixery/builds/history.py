@@ -300,7 +300,8 @@ class History:
         gone: list[str] = []
         now = self._now()
         recent = f"{int(1000 * (now - self._limits.seconds)):012x}"
-        for id, kept in sorted(self._kept.items()):
+        for id in sorted(self._kept):
+            kept = self._kept[id]
             count = len(self._kept) - len(gone)
             old = (kept.head.ended or 0) < now - self._limits.seconds
             if old or total > self._limits.bytes or count > _MOST_KEPT:

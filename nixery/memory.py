@@ -74,8 +74,8 @@ class Trimmer:
             gc.collect()
             gc.freeze()
         self._most = max(self._most, now)
-        if self._most > _CROWD and now < self._most / 2:
-            # Requests are in cycles: Python would keep them until there are as many others.
+        if self._most > _CROWD:
+            # Requests are in cycles: Python would keep them until there are many others.
             gc.collect()
             self._most = now
         pool = self._reactor.getThreadPool()

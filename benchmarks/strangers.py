@@ -10,8 +10,12 @@ while docker pulls; the daemon's memory before, at most, and five minutes after 
 import argparse
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import attrs
@@ -19,39 +23,73 @@ import attrs
 from benchmarks.search import Language, write_set
 from tests.e2e.clients import Docker, engine
 from tests.e2e.daemon import Daemon, running
-from tests.e2e.packages import PackageSet, make_package_set
-from tests.e2e.strangers import ALLOCATOR, plan_for, proportional, strangers, write_history
+from tests.e2e.packages import make_package_set
+from tests.e2e.strangers import (
+    ALLOCATOR,
+    Plan,
+    plan_for,
+    proportional,
+    served,
+    strangers,
+    write_history,
+)
+from tests.repository import Repository
 
 SHOWN = ("nixery_connections ", "nixery_unread_bytes ", "nixery_refused_total{")
 NAMES = ("git", "curl", "jq", "htop", "python3", "hello")
 BUILDS, PACKAGES = 10_000, 60_000
 RATIO, MEGABYTES, LEFT = 10.0, 400.0, 1.3
 """Goals: of the manifest's 99th percentile, of memory at most, and of memory afterwards."""
+PAUSE = 0.02
+"""Seconds between two manifests."""
 
 _SET = """
-args: import {folder} args // {{
-  made-up = {{ recurseForDerivations = true; }} // import ./made-up {{ }};
-}}
+args: import <tests/test-pkgs> args // {
+  made-up = { recurseForDerivations = true; } // import ./made-up { };
+}
 """
 
 
-def wide_set(known: PackageSet, folder: Path) -> PackageSet:
+def wide_set(folder: Path) -> Repository:
     """The tests' set with many packages more, which can be found but not made."""
-    (folder / "made-up").mkdir(parents=True)
+    repository = Repository(folder)
+    (folder / "made-up").mkdir()
     write_set(folder / "made-up", Language(), PACKAGES)
-    (folder / "default.nix").write_text(_SET.format(folder=known.folder))
-    return PackageSet(folder, {**known.environ, "NIXERY_PKGS_PATH": str(folder)})
+    repository.commit(_SET)
+    return repository
 
 
-def manifests(daemon: Daemon, until: float, most: float) -> list[float]:
+class Manifests:
     """How long a known manifest takes, each time on a new connection, in milliseconds."""
-    times: list[float] = []
-    while time.monotonic() < until:
-        began = time.perf_counter()
-        status = daemon.get("/v2/hello/manifests/latest").status
-        times.append(1000 * (time.perf_counter() - began) if status == 200 else float("inf"))
-        time.sleep(max(0.0, most - (time.perf_counter() - began)))
-    return times
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.times: list[float] = []
+        self.answers: Counter[str] = Counter()
+        self._daemon = daemon
+        self._done = threading.Event()
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Ask again and again, for the length of a block."""
+        thread = threading.Thread(target=self._ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            thread.join()
+
+    def _ask(self) -> None:
+        while not self._done.is_set():
+            began = time.perf_counter()
+            try:
+                said = str(self._daemon.get("/v2/hello/manifests/latest", timeout=60).status)
+            except (OSError, HTTPException) as error:
+                said = type(error).__name__
+            spent = 1000 * (time.perf_counter() - began)
+            self.answers[said] += 1
+            self.times.append(spent if said == "200" else float("inf"))
+            self._done.wait(PAUSE)
 
 
 def p99(times: list[float]) -> float:
@@ -76,33 +114,30 @@ def pull(daemon: Daemon, docker: Docker) -> float:
     return spent
 
 
-def crowded(
-    daemon: Daemon, docker: Docker, seconds: float, only: Sequence[str]
-) -> tuple[list[float], list[float], float]:
-    """Measure among strangers.
+def measure(daemon: Daemon, docker: Docker, seconds: float) -> tuple[Manifests, list[float], float]:
+    """Pull for a while.
 
     :return: the times of a known manifest and of docker's pulls, and the most memory.
     """
-    layers = daemon.pull("python3").json()["layers"]
-    layer = max(layers, key=lambda layer: layer["size"])
-    plan = plan_for(daemon, NAMES, f"/v2/python3/blobs/{layer['digest']}")
-    if only:
-        plan = attrs.evolve(plan, paths={kind: plan.paths[kind] for kind in only})
-    times: list[float] = []
-    pulls: list[float] = []
-    most = 0.0
-    with strangers(daemon.port, plan) as there:
-        end = time.monotonic() + seconds
+    manifests, pulls, most = Manifests(daemon), [], 0.0
+    end = time.monotonic() + seconds
+    with manifests.measured():
         while time.monotonic() < end:
-            times += manifests(daemon, time.monotonic() + 5, 0.01)
-            most = max(most, proportional(daemon.process.pid))
             pulls.append(pull(daemon, docker))
             most = max(most, proportional(daemon.process.pid))
-        there.leave()
-        show("manifest", times)
-        show("docker pull", pulls)
-        print(f"  answers to the strangers: {dict(sorted(there.counts.items()))}")
-    return times, pulls, most
+            time.sleep(0.5)
+    show("manifest", manifests.times)
+    print(f"  manifest's answers: {dict(manifests.answers)}")
+    show("docker pull", pulls)
+    return manifests, pulls, most
+
+
+def plan(daemon: Daemon, only: Sequence[str]) -> Plan:
+    """What the strangers do: all, or some kinds of requests alone."""
+    layers = daemon.pull("python3").json()["layers"]
+    layer = max(layers, key=lambda layer: layer["size"])
+    whole = plan_for(daemon, NAMES, f"/v2/python3/blobs/{layer['digest']}")
+    return attrs.evolve(whole, paths={kind: whole.paths[kind] for kind in only or whole.paths})
 
 
 def main() -> int:
@@ -115,27 +150,29 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, engine() as docker:
         folder = Path(name)
         write_history(folder / "state", BUILDS)
-        packages = wide_set(known, folder / "set")
-        with running(folder / "state", {**packages.environ, **ALLOCATOR}) as daemon:
+        environ = {**ALLOCATOR, **served(wide_set(folder / "set"), folder)}
+        with running(folder / "state", {**known.environ, **environ}) as daemon:
             daemon.expected = ""  # what is logged is looked at by the test of this
             assert daemon.pull("hello").status == 200
             while daemon.get("/packages?q=x").status == 202:
                 time.sleep(0.2)
-            print("alone")
-            pull(daemon, docker)
-            alone = manifests(daemon, time.monotonic() + min(15, arguments.seconds), 0.01)
-            show("manifest", alone)
+            there = plan(daemon, arguments.only)
+            print("alone", flush=True)
+            alone, _, _ = measure(daemon, docker, min(20, arguments.seconds))
             before = proportional(daemon.process.pid)
             print(f"  memory {before:.0f} MB")
             print(f"among strangers, for {arguments.seconds:.0f} s", flush=True)
-            times, pulls, most = crowded(daemon, docker, arguments.seconds, arguments.only)
+            with strangers(daemon.port, there) as crowd:
+                crowded, pulls, most = measure(daemon, docker, arguments.seconds)
+                crowd.leave()
+                print(f"  answers to the strangers: {dict(sorted(crowd.counts.items()))}")
             print(f"  memory at most {most:.0f} MB", flush=True)
             time.sleep(arguments.after)
             after = proportional(daemon.process.pid)
             metrics = daemon.get("/metrics").body.decode().splitlines()
             print("\n".join(f"  {line}" for line in metrics if line.startswith(SHOWN)))
             print(f"{arguments.after:.0f} s later: memory {after:.0f} MB")
-    ratio = p99(times) / p99(alone)
+    ratio = p99(crowded.times) / p99(alone.times)
     failed = sum(spent == float("inf") for spent in pulls)
     goals = (
         (f"docker's pulls that failed: {failed} of {len(pulls)}", not failed, "0"),

@@ -1,6 +1,8 @@
 """Files that this process may have open: as many as its connections need."""
 
+import os
 import resource
+from contextlib import suppress
 
 import attrs
 from twisted.logger import Logger
@@ -39,6 +41,17 @@ def make_room(limits: HttpLimits) -> HttpLimits:
         hard=hard,
     )
     return attrs.evolve(limits, connections=room)
+
+
+def keep_to_ourselves() -> None:
+    """Have no child inherit a file that is open now; those that Python opens, none does anyway.
+
+    Standard input, output and error are not meant: each child is given its own.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # what the folder was read by is closed
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
 
 
 def connections_within(files: int) -> int | None:

@@ -21,6 +21,10 @@ AGAIN = 15.0
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 _OWN_PAGES = 128 * 1024  # bytes: what is larger is given back at once
 _ARENAS = 2
+_THRESHOLDS = (10_000, 20, 20)
+"""How many new objects have Python look for cycles among them, how often that is done before it
+looks at older ones, and how often that, before it looks at all: which takes half a second among
+thousands of connections, every two seconds with Python's own thresholds."""
 _CROWD = 100  # connections; what fewer have left is soon used again
 
 
@@ -42,11 +46,13 @@ class Trimmer:
         self._connections = connections
         self._library = ctypes.CDLL(None) if library is None else library
         self._most = 0
+        self._settled = False
         self._loop = LoopingCall(self._trim)
         self._loop.clock = reactor
 
     def start(self) -> None:
         """Begin, where the C library can do it."""
+        gc.set_threshold(*_THRESHOLDS)
         if not hasattr(self._library, "malloc_trim"):
             return
         # It would raise this by itself to the size of whatever was freed, up to 32 MB.
@@ -62,9 +68,14 @@ class Trimmer:
 
     def _trim(self) -> Any:
         now = self._connections()
+        if not self._settled and now < _CROWD:
+            # What is there by now stays: builds of before, packages, Python's own.
+            self._settled = True
+            gc.collect()
+            gc.freeze()
         self._most = max(self._most, now)
-        if self._most > _CROWD and now < self._most / 2:
-            # Requests are in cycles: Python would keep them until there are as many others.
+        if self._most > _CROWD:
+            # Requests are in cycles: Python would keep them until there are many others.
             gc.collect()
             self._most = now
         pool = self._reactor.getThreadPool()

@@ -21,6 +21,7 @@ from nixery.nix.index import Indexer, Limits
 from nixery.nix.process import Processes
 from nixery.parts import child_environment, make_git, make_resolver, make_sources
 from nixery.settings import Settings, SettingsInvalid
+from nixery.starts import Starts
 
 # All derivations are evaluated: that takes far longer than a list of their names.
 _LIMITS = Limits(runs=1000, seconds=6 * 3600)
@@ -31,7 +32,7 @@ async def count(reactor: Any, settings: Settings) -> dict[str, int]:
 
     :raises NixeryError: if the set can't be found, or Nix not do its work.
     """
-    processes = Processes(reactor, child_environment(os.environ, settings.state))
+    processes = Processes(Starts(reactor), reactor, child_environment(os.environ, settings.state))
     commands = make_commands(settings, os.environ, processes)
     evaluator = make_evaluator(settings, os.environ, processes, commands)
     await evaluator.start()

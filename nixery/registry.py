@@ -41,6 +41,7 @@ from nixery.parts import (
 )
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
+from nixery.starts import Starts
 from nixery.watchers import Watchers
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
@@ -93,7 +94,8 @@ class Registry:
         state = settings.state
         self._agent = make_agent(reactor)
         given, memory = child_environment(environ, state), settings.builds.memory
-        self._processes = Processes(reactor, given, memory=memory)
+        starts = Starts(reactor)
+        self._processes = Processes(starts, reactor, given, memory=memory)
         commands = make_commands(settings, environ, self._processes)
         self._evaluator = make_evaluator(settings, environ, self._processes, commands)
         self._git = make_git(reactor, settings, self._processes)
@@ -108,7 +110,7 @@ class Registry:
         )
         self._storage = make_storage(reactor, self._agent, settings, environ)
         reports = os.path.join(state, "reports")
-        self._packers = Packers(reactor, reactor, settings.packers, reports=reports)
+        self._packers = Packers(starts, reactor, settings.packers, reports=reports)
         folders = {"state": state, "nix": commands.store or "/nix/store"}
         if settings.bucket is None:
             folders["storage"] = settings.storage_path
@@ -277,9 +279,10 @@ def make_service(
     phases = Phases(
         registry.prepare, registry.reload, registry.release, registry.drain, registry.finish
     )
-    served = [Served(listening.endpoint, registry.site)]
+    served = [Served(listening.endpoint, registry.site, registry.site.listens)]
     if operations is not None:
-        served.append(Served(operations.endpoint, registry.operations))
+        site = registry.operations
+        served.append(Served(operations.endpoint, site, site.listens))
     return RegistryService(reactor, served, phases, settings.drain, environ)
 
 

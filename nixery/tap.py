@@ -16,7 +16,7 @@ from twisted.python.usage import Options as UsageOptions
 from nixery.access.files import make_access
 from nixery.access.watched import FileInvalid
 from nixery.confinement import make_confinement
-from nixery.descriptors import make_room
+from nixery.descriptors import keep_to_ourselves, make_room
 from nixery.model.source import Flake, Folder, Source
 from nixery.model.tags import LATEST
 from nixery.nix.evaluation import mode_of
@@ -40,7 +40,8 @@ PROGRAMS = {
 }
 """The programs that are run, and what they belong to."""
 BACKLOG = 1024
-"""Connections that may wait to be taken; the kernel's own limit may be lower."""
+"""Connections that may wait to be taken; the kernel's own limit may be lower. With four times as
+many, everybody waits for more than a second behind a crowd."""
 
 
 def _parameter(variable: Variable) -> list[Any]:
@@ -248,6 +249,7 @@ def makeService(options: Options) -> IService:
     """Put the daemon together. The only place that knows the global reactor."""
     from twisted.internet import reactor
 
+    keep_to_ourselves()
     settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
     pair = Pair(*settings.tls) if settings.tls is not None else None
     endpoint = _listen(reactor, settings.endpoint, pair)

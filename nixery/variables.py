@@ -279,7 +279,7 @@ VARIABLES = (
     ),
     Variable(
         "NIXERY_MAX_CONNECTIONS",
-        "Connections at once; of those beyond, the ones that are idle longest are closed.",
+        "Connections at once; for those beyond, idle ones of the client with the most are closed.",
         number(10, 1_000_000),
         "4000",
     ),

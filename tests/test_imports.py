@@ -30,6 +30,7 @@ FLOORS: dict[str, set[str]] = {
     "systemd": set(),
     "signals": set(),
     "descriptors": {"model"},
+    "starts": set(),
     "memory": set(),
     "settings": {"model", "variables", "access"},
     "parts": {"model", "interfaces", "nix", "storage", "settings"},
@@ -39,13 +40,13 @@ FLOORS: dict[str, set[str]] = {
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
         *("watchers", "settings", "parts", "confinement", "service", "ownership", ""),
-        *("watchers", "settings", "parts", "service", "memory", ""),
+        *("watchers", "settings", "parts", "service", "memory", "starts", ""),
     },
     "tap": {
         *("model", "nix", "access", "web", "variables", "settings", "parts", "service"),
         *("confinement", "registry", "watching", "systemd", "descriptors", "ownership"),
     },
-    "popcount": {"model", "nix", "settings", "parts", "confinement"},
+    "popcount": {"model", "nix", "settings", "starts", "parts", "confinement"},
 }
 # What rules have no use for: time, the network, processes, files, randomness.
 IMPURE = {

@@ -1,6 +1,7 @@
 """Memory that is given back to the system."""
 
 import gc
+from collections import Counter
 from typing import Any
 from weakref import ref
 
@@ -68,19 +69,18 @@ class Cyclic:
 
 
 def test_after_a_crowd() -> None:
-    """What connections leave behind in cycles goes when most of them have."""
+    """What connections leave behind in cycles goes while there are many, and when those have."""
     clock: Any = Reactor()
-    open_now = 1000
-    trimmer = Trimmer(clock, lambda: open_now, Library())
+    connections = Counter(open=0)
+    trimmer = Trimmer(clock, lambda: connections["open"], Library())
     trimmer.start()
-    left = ref(Cyclic())
     gc.disable()
     try:
-        clock.advance(AGAIN)
-        assert left() is not None
-        open_now = 10
-        clock.advance(AGAIN)
-        assert left() is None
+        for count, goes in ((1000, True), (10, True), (10, False)):
+            connections["open"] = count
+            left = ref(Cyclic())
+            clock.advance(AGAIN)
+            assert (left() is None) is goes
     finally:
         gc.enable()
         trimmer.stop()
@@ -99,4 +99,23 @@ def test_own_library() -> None:
     """This process's own C library takes the calls."""
     trimmer = Trimmer(reactor, lambda: 0)
     trimmer.start()
+    trimmer.stop()
+
+
+def test_what_stays_is_not_looked_at_again() -> None:
+    """What is there when nobody has come yet is left out of the search for cycles: once, and not
+    while a crowd is there, whose objects would be kept for ever."""
+    gc.unfreeze()
+    connections = 1000
+    clock: Any = Reactor()
+    trimmer = Trimmer(clock, lambda: connections, Library())
+    trimmer.start()
+    clock.advance(AGAIN)
+    assert gc.get_freeze_count() == 0
+    connections = 0
+    clock.advance(AGAIN)
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()
+    clock.advance(AGAIN)
+    assert gc.get_freeze_count() == 0
     trimmer.stop()

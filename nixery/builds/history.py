@@ -298,12 +298,17 @@ class History:
             del self._records[id]
         total = sum(kept.size for kept in self._kept.values())
         gone: list[str] = []
-        for id, kept in sorted(self._kept.items()):
+        now = self._now()
+        recent = f"{int(1000 * (now - self._limits.seconds)):012x}"
+        for id in sorted(self._kept):
+            kept = self._kept[id]
             count = len(self._kept) - len(gone)
-            old = (kept.head.ended or 0) < self._now() - self._limits.seconds
+            old = (kept.head.ended or 0) < now - self._limits.seconds
             if old or total > self._limits.bytes or count > _MOST_KEPT:
                 gone.append(id)
                 total -= kept.size
+            elif id >= recent:  # the rest was begun later still
+                break
         for id in gone:
             del self._kept[id]
             if id in self._records and self._records[id].source.ended:

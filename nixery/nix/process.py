@@ -38,10 +38,6 @@ GRACE = 5.0
 """Seconds between TERM and KILL."""
 
 
-class IProcessReactor(IReactorProcess, IReactorTime):
-    """What is needed of a reactor here."""
-
-
 @attrs.frozen
 class Ended:
     """How a child ended.
@@ -94,12 +90,18 @@ class _Forwarder(ProcessProtocol):
 
 class _Child:
     def __init__(
-        self, reactor: IProcessReactor, errors: LineSplitter, grace: float, most: int
+        self,
+        starts: IReactorProcess,
+        clock: IReactorTime,
+        errors: LineSplitter,
+        grace: float,
+        most: int,
     ) -> None:
         self.errors = errors
         self.gone: Deferred[None] = Deferred()
         self.result: Deferred[Ended] = Deferred(lambda _: self.stop())
-        self._reactor = reactor
+        self._starts = starts
+        self._clock = clock
         self._grace = grace
         self._most = most
         self._output: list[bytes] = []
@@ -120,16 +122,16 @@ class _Child:
     ) -> None:
         command = kept(argv, surroundings.mounts, self._grace)
         environ = surroundings.environ
-        transport = self._reactor.spawnProcess(
+        transport = self._starts.spawnProcess(
             _Forwarder(self), command[0], command, env=environ, childFDs={0: "w", 1: "r", 2: "r"}
         )
         self._transport = transport
         transport.closeStdin()
         self._pid = transport.pid
         if limit is not None:
-            self._timers.append(self._reactor.callLater(limit, self._time_is_up))
+            self._timers.append(self._clock.callLater(limit, self._time_is_up))
         if transport.pid is not None:
-            self._weighing = Weighing(self._reactor, transport.pid, memory, self._has_outgrown)
+            self._weighing = Weighing(self._clock, transport.pid, memory, self._has_outgrown)
 
     def stop(self) -> None:
         """TERM now, KILL for whatever of it is there after the grace."""
@@ -139,7 +141,7 @@ class _Child:
         self._family.extend(_descendants(self._pid))
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGTERM)
-        self._timers.append(self._reactor.callLater(self._grace, self._kill))
+        self._timers.append(self._clock.callLater(self._grace, self._kill))
 
     def printed(self, data: bytes) -> None:
         """Keep what came from standard output; end the child when that is too much."""
@@ -161,9 +163,7 @@ class _Child:
             self._weighing.stop()
         _kill_all(self._family)
         if self._transport is not None:
-            self._timers.append(
-                self._reactor.callLater(self._grace, self._transport.loseConnection)
-            )
+            self._timers.append(self._clock.callLater(self._grace, self._transport.loseConnection))
 
     def ended(self, reason: Failure) -> None:
         for timer in self._timers:
@@ -210,13 +210,16 @@ class Processes:
 
     def __init__(
         self,
-        reactor: IProcessReactor,
+        starts: IReactorProcess,
+        clock: IReactorTime,
         environ: Mapping[str, str],
         grace: float = GRACE,
         memory: int = BuildLimits().memory,
         output: int = MAX_OUTPUT,
     ) -> None:
         """
+        :param starts: starts the children.
+        :param clock: counts the time that they have.
         :param environ: all that the children see of one.
         :param grace: seconds between TERM and KILL.
         :param memory: bytes that each may have, without the processes that it starts.
@@ -224,7 +227,8 @@ class Processes:
             ended, and has no output.
         """
         self.memory = memory
-        self._reactor = reactor
+        self._starts = starts
+        self._clock = clock
         self._grace = grace
         self._output = output
         self._usual = Surroundings(environ)
@@ -255,7 +259,7 @@ class Processes:
         """
         if self._stopping:
             return fail(ShuttingDown())
-        child = _Child(self._reactor, LineSplitter(on_lines), self._grace, self._output)
+        child = _Child(self._starts, self._clock, LineSplitter(on_lines), self._grace, self._output)
         result = child.result
         try:
             child.start(argv, surroundings or self._usual, limit, self.memory)

@@ -118,7 +118,9 @@ def _read(jobs: "queue.SimpleQueue[bytes]") -> None:
 
 
 def _prepare() -> None:
-    """A terminal's ^C is for the parent, and every level of folders takes a descriptor."""
+    """A terminal's ^C is for the parent, no folder is held, and every level of folders takes a
+    descriptor."""
+    os.chdir("/")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.setsid()

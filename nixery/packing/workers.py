@@ -179,7 +179,7 @@ class Packers:
         argv = [self._executable, "-P", "-m", "nixery.packing.worker"]
         argv += [] if self._reports is None else [self._reports]
         child.transport = self._processes.spawnProcess(
-            _Pipes(child), self._executable, argv, env=packer_environment(), path="/"
+            _Pipes(child), self._executable, argv, env=packer_environment()
         )
         self._children.append(child)
         return child

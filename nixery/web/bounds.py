@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from nixery.model.limits import HttpLimits
 from nixery.model.networks import bounded_networks, networks_of
+from nixery.web.crowds import Crowds
 from nixery.web.streams import Streams
 from nixery.web.untaken import Untaken
 
@@ -17,8 +18,11 @@ NO_ROOM_FOR_CLIENT = "client_connections"
 TOO_MANY_REQUESTS = "client_requests"
 MADE_ROOM = "idle_for_others"
 MADE_ROOM_BY_STREAM = "stream_for_others"
+MADE_ROOM_ON_RESERVE = "answer_for_others"
 _PART = 4
 """Endless answers may have one connection in so many; a network, as much of the reserve."""
+_FEW = 8
+"""Connections of a client which may displace others on the reserve; docker loads three layers."""
 _RESERVE = 16
 """One connection in so many is kept for those who would be turned away."""
 
@@ -48,6 +52,10 @@ class _Network:
     count: int = 0
     idle: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
     streams: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
+    reserved: dict[Connection, None] = attrs.Factory(dict)
+
+
+_NONE = _Network()
 
 
 class Connections:
@@ -71,6 +79,10 @@ class Connections:
         self._reserve = reserve
         self._open: dict[Connection, str | None] = {}
         self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._clients: set[str] = set()
+        self._unasked: set[Connection] = set()
+        self._with_idle = Crowds()
+        self._with_reserve = Crowds()
         self._streams = Streams[Connection]()
         self._unawaited: set[Connection] = set()
         self._reserved: dict[Connection, str | None] = {}
@@ -107,18 +119,41 @@ class Connections:
             if not self._free(known.streams or known.idle):
                 self._refused[NO_ROOM_FOR_CLIENT] += 1
                 return NO_ROOM_FOR_CLIENT
-        if self.open >= self._most - self._reserve and not self._make_room():
+        if self.open >= self._most - self._reserve and not self._make_room(client):
             share = networks_of(client)[0] if client is not None else None
-            if not self._has_reserve(share):
+            if self._has_reserve(share) or self._displace(client):
+                self._reserved[connection] = share
+                self._on_reserve[share] += 1
+            elif not self._free(self._own(client).idle if client is not None else self._idle):
                 self._refused[NO_ROOM] += 1
                 return NO_ROOM
-            self._reserved[connection] = share
-            self._on_reserve[share] += 1
         self._open[connection] = client
+        self._unasked.add(connection)
         for network in self._of(connection, make=True):
             network.count += 1
+            if connection in self._reserved:
+                network.reserved[connection] = None
         self.rests(connection)
         return None
+
+    def refuses(self, client: str | None) -> bool:
+        """Whether a newcomer is to be turned away at once, for next to nothing.
+
+        That is so when there is no room, and its client has half of a fair share, and no
+        connection that was of use before to give for it. Otherwise those who come by hundreds
+        would take the places of each other before any of them has asked for something.
+        """
+        room = self._most - self._reserve
+        if client is None or self.open < room or len(self._clients) < 2:
+            return False
+        network = self._own(client)
+        if 2 * network.count * len(self._clients) <= room:
+            return False
+        oldest = next(iter(network.idle), None)
+        if oldest is not None and oldest not in self._unasked:
+            return False
+        self._refused[NO_ROOM] += 1
+        return True
 
     def is_reserved(self, connection: Connection) -> bool:
         """Whether a connection came in on the reserve."""
@@ -132,12 +167,16 @@ class Connections:
         self._idle.setdefault(connection)
         for network in self._of(connection):
             network.idle.setdefault(connection)
+        self._weigh(self._open[connection])
 
     def works(self, connection: Connection) -> None:
         """Something is being answered on a connection."""
+        self._unasked.discard(connection)
         self._idle.pop(connection, None)
         for network in self._of(connection):
             network.idle.pop(connection, None)
+        if connection in self._open:
+            self._weigh(self._open[connection])
 
     def never_ends(self, connection: Connection, client: str) -> None:
         """What is being answered on a connection may go on for ever: nobody waits for that.
@@ -160,7 +199,10 @@ class Connections:
         self._ends(connection)
         for network in self._of(connection):
             network.count -= 1
-        for name, _ in bounded_networks(self._open.pop(connection) or ""):
+            network.reserved.pop(connection, None)
+        client = self._open.pop(connection)
+        self._weigh(client)
+        for name, _ in bounded_networks(client or ""):
             if name in self._networks and not self._networks[name].count:
                 del self._networks[name]
         if connection in self._reserved:
@@ -223,22 +265,67 @@ class Connections:
         some = max(1, self._reserve // _PART) if share is not None else self._reserve
         return len(self._reserved) < self._reserve and self._on_reserve[share] < some
 
-    def _make_room(self) -> bool:
-        """Close a connection that nobody waits on, if there is one."""
+    def _weigh(self, client: str | None) -> None:
+        """Take note of how many connections a client has now, and of what kinds."""
+        if client is None:
+            return
+        name = bounded_networks(client)[-1][0]
+        network = self._networks.get(name, _NONE)
+        if network.count:
+            self._clients.add(name)
+        else:
+            self._clients.discard(name)
+        self._with_idle.put(name, network.count if network.idle else 0)
+        self._with_reserve.put(name, network.count if network.reserved else 0)
+
+    def _make_room(self, client: str | None) -> bool:
+        """Close a connection that nobody waits on, if there is one: of the client with the most.
+
+        One that is new is idle too, until its request is read. Whoever has only that, and waits
+        for an image, is not to lose it to those who come by hundreds.
+
+        :param client: for whom; it is not for a client that has less.
+        """
         streams = self._streams.of_the_most()
-        if len(self._streams) > self._most // _PART or not self._idle:
+        if len(self._streams) > self._most // _PART:
             return self._free(streams)
-        return self._free(self._idle)
+        largest = self._with_idle.largest()
+        if largest is None:
+            return self._free(self._idle) or self._free(streams)
+        network = self._networks[largest]
+        is_own = client is not None and network is self._own(client) and network.count > _FEW
+        if is_own or client is None or network.count > self._own(client).count:
+            return self._free(network.idle)
+        return self._free(streams)
+
+    def _own(self, client: str) -> _Network:
+        """The connections of a client, where it is one of many."""
+        return self._networks.get(bounded_networks(client)[-1][0], _NONE)
+
+    def _displace(self, client: str | None) -> bool:
+        """Cut an answer on the reserve: of the client with the most, for one with few."""
+        largest = self._with_reserve.largest()
+        if largest is None or self._networks[largest].count <= _FEW:
+            return False
+        if client is not None and self._own(client).count >= _FEW:
+            return False
+        return self._free(self._networks[largest].reserved)
 
     def _free(self, some: Mapping[Connection, None]) -> bool:
         """Close the first of some connections, if there is one."""
         oldest = next(iter(some), None)
         if oldest is None:
             return False
-        self._refused[MADE_ROOM if oldest in self._idle else MADE_ROOM_BY_STREAM] += 1
+        self._refused[self._kind(oldest)] += 1
         self.gone(oldest)
         oldest.make_room()
         return True
+
+    def _kind(self, connection: Connection) -> str:
+        """As which a connection is counted that makes room."""
+        if connection in self._idle:
+            return MADE_ROOM
+        return MADE_ROOM_BY_STREAM if connection in self._unawaited else MADE_ROOM_ON_RESERVE
 
 
 class Requests:

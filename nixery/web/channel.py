@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger, LogLevel
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
@@ -227,11 +227,12 @@ class BoundedChannel(HTTPChannel):
 
     def _client(self) -> str | None:
         """Whose it is, if the limit of one client is meant for it."""
-        address = peer_address(self.transport.getPeer())
-        return None if address is None or address in self.site.trusted else network_of(str(address))
+        return bounded_client(self.transport.getPeer(), self.site.trusted)
 
     def _allow(self, seconds: float | None) -> None:
         """Set the time from now on until :meth:`timeoutConnection`; none for no end."""
+        # A new timer: to have one sooner, Twisted looks through the timers of all connections.
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
         self.setTimeout(seconds)  # type: ignore[no-untyped-call]
 
     def _begin(self) -> None:
@@ -300,13 +301,19 @@ class BoundedChannel(HTTPChannel):
     def _turn_away(self, reason: str) -> None:
         """Close a connection that there is no room for."""
         if not self.isSecure():  # type: ignore[no-untyped-call]
-            self.transport.write(_no_room(reason).to_bytes(new_id()))
+            self.transport.write(no_room(reason).to_bytes(new_id()))
         self._close()
         self._allow(LINGER)
 
     def _close(self) -> None:
         self._closing = True
         self.loseConnection()
+
+
+def bounded_client(peer: IAddress, trusted: Trusted) -> str | None:
+    """The client at an address, if the limit of one client is meant for it."""
+    address = peer_address(peer)
+    return None if address is None or address in trusted else network_of(str(address))
 
 
 def never_ends(request: SiteRequest) -> None:
@@ -331,7 +338,8 @@ def on_reserve(request: SiteRequest) -> bool:
     )
 
 
-def _no_room(reason: str) -> Refusal:
+def no_room(reason: str) -> Refusal:
+    """The answer on a connection that there is no room for."""
     if reason == NO_ROOM:
         return Refusal(reason, 503, "UNAVAILABLE", "too many connections", RETRY_AFTER)
     message = "too many connections from your address"

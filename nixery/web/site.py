@@ -212,7 +212,6 @@ class QuietSite(BoundedSite):
     def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, holding: Holding) -> None:
         super().__init__(root, reactor, bounds)
         self._holding = holding
-        self._clock = reactor
 
     async def release(self, handover: bool) -> None:
         """Hold nobody any more, and keep no connection for longer than an answer.

@@ -6,6 +6,7 @@ is closed comes again.
 
 import heapq
 import json
+import os
 import random
 import re
 import resource
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import bcrypt
 import psutil
 
 from nixery.builds.blocks import Block, BlockFile
@@ -29,6 +32,7 @@ from nixery.builds.summary import Head
 from nixery.model.event_json import line
 from nixery.model.events import LogLine
 from tests.e2e.daemon import Daemon
+from tests.repository import Repository
 
 WITH_EVENTS = 100
 """Builds of a written history that have events."""
@@ -41,7 +45,9 @@ BUSY = ("search", "page", "image", "tag", "password")
 """Kinds of requests that are made again as soon as they are answered."""
 RESTS = {"image": 1.0, "tag": 0.05, "password": 0.05}
 """Seconds between two requests, where asking faster would take the crowd's own time."""
-_BASIC = "Authorization: Basic c29tZWJvZHk6d3Jvbmc=\r\n"
+_USER = "somebody"
+_COST = 12  # of a password, as the README has it
+_BASIC = f"Authorization: Basic {b64encode(f'{_USER}:wrong'.encode()).decode()}\r\n"
 _AT_ONCE = 200
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -242,6 +248,20 @@ def write_history(state: Path, builds: int) -> None:
             BlockFile(shelf.events(head.id)).append(Block(1, 1000, lines))
 
 
+def served(source: Repository, folder: Path) -> dict[str, str]:
+    """Settings for a git source, and for a user with a password, where anonymous clients may pull
+    everything."""
+    hidden = bcrypt.hashpw(b"right", bcrypt.gensalt(_COST)).decode("ascii")
+    (folder / "users").write_text(f"{_USER}:{hidden}\n")
+    (folder / "rules").write_text('[anonymous]\nallow = ["*"]\n')
+    return {
+        "NIXERY_PKGS_PATH": "",
+        "NIXERY_PKGS_REPO": source.url,
+        "NIXERY_HTPASSWD": str(folder / "users"),
+        "NIXERY_RULES": str(folder / "rules"),
+    }
+
+
 def proportional(pid: int) -> float:
     """The memory of a process in MB, where pages that several have are divided among them."""
     return float(psutil.Process(pid).memory_full_info().pss) / 1e6
@@ -293,7 +313,11 @@ def strangers(port: int, plan: Plan) -> Iterator[Strangers]:
 
 
 def main() -> None:
-    """Be the strangers, until told to leave."""
+    """Be the strangers, until told to leave.
+
+    They have other machines; here, they are not to take the daemon's processor.
+    """
+    os.nice(10)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     document: Any = json.loads(sys.stdin.buffer.readline())

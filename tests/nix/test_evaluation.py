@@ -49,7 +49,7 @@ def evaluator(
     text = NIX.replace("FEATURES", features).replace("SETTING", setting)
     (folder / "nix").write_text(text.format(home=folder / "home"))
     (folder / "nix").chmod(0o755)
-    processes = Processes(reactor, {"PATH": f"{folder}:{os.defpath}"})
+    processes = Processes(reactor, reactor, {"PATH": f"{folder}:{os.defpath}"})
     return Evaluator(processes, Commands(processes, "/chroot"), EXPRESSIONS, confined)
 
 

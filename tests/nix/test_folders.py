@@ -28,7 +28,7 @@ class CountingProcesses(Processes):
     """Counts what is started."""
 
     def __init__(self) -> None:
-        super().__init__(reactor, {"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+        super().__init__(reactor, reactor, {"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
         self.started = 0
 
     def run(self, *arguments: Any, **options: Any) -> Any:

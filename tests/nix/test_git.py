@@ -28,7 +28,7 @@ def repository(tmp_path: Path) -> Repository:
 
 def make_git(folder: Path, **environ: str) -> Git:
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environ}
-    git = Git(reactor, Processes(reactor, environ), str(folder / "git"))
+    git = Git(reactor, Processes(reactor, reactor, environ), str(folder / "git"))
     git.start()
     return git
 
@@ -208,7 +208,7 @@ async def test_what_was_stopped_is_no_damage(repository: Repository, tmp_path: P
     program.write_text(FETCH_THAT_GROWS.format(count=count, git=shutil.which("git")))
     program.chmod(0o755)
     environ = {"PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": "/nonexistent"}
-    processes = Processes(reactor, environ, memory=200_000_000)
+    processes = Processes(reactor, reactor, environ, memory=200_000_000)
     git = Git(reactor, processes, str(tmp_path / "git"))
     with pytest.raises(GitStopped, match="memory"):
         await git.checkout(repository.url, second)

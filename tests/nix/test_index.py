@@ -50,7 +50,7 @@ def indexer(
         "NIX_USER_CONF_FILES": "/dev/null",
         "USER": "tester",
     }
-    processes = Processes(reactor, environ, grace=0.3)
+    processes = Processes(reactor, reactor, environ, grace=0.3)
     _started.append(processes)
     commands = Commands(processes, str(folder / "store"))
     git = Git(reactor, processes, str(folder / "git"))

@@ -28,7 +28,7 @@ TOP = Path(__file__).resolve().parents[2]
 
 
 def processes(grace: float = 0.3, **environ: str) -> Processes:
-    return Processes(reactor, {"PATH": os.environ["PATH"], **environ}, grace)
+    return Processes(reactor, reactor, {"PATH": os.environ["PATH"], **environ}, grace)
 
 
 async def sh(script: str, lines: list[bytes], limit: float | None = None) -> Ended:
@@ -58,7 +58,7 @@ async def test_much_output() -> None:
 async def test_endless_output() -> None:
     """A child that prints to its standard output without end is ended, and says so itself."""
     lines: list[bytes] = []
-    ours = Processes(reactor, {"PATH": os.environ["PATH"]}, output=1_000_000)
+    ours = Processes(reactor, reactor, {"PATH": os.environ["PATH"]}, output=1_000_000)
     ended = await ours.run(["sh", "-c", "printf x >&2; exec yes"], lines.extend)
     assert ended.code is None
     assert ended.output == b""
@@ -97,7 +97,7 @@ HUNGRY = "import time; taken = b'x' * 200_000_000; time.sleep({seconds})"
 async def test_memory() -> None:
     """A child that takes too much memory is ended with all it has started, and that is told."""
     pids: list[int] = []
-    ours = Processes(reactor, {"PATH": os.environ["PATH"]}, memory=100_000_000)
+    ours = Processes(reactor, reactor, {"PATH": os.environ["PATH"]}, memory=100_000_000)
     script = f'sleep 1000 & echo $! >&2; exec python3 -c "{HUNGRY.format(seconds=1000)}"'
     ended = await ours.run(["sh", "-c", script], lambda lines: pids.extend(map(int, lines)))
     assert (ended.outgrown, ended.signal) == (True, signal.SIGKILL)
@@ -107,7 +107,7 @@ async def test_memory() -> None:
 @pytest_twisted.ensureDeferred
 async def test_memory_of_others() -> None:
     """What processes take that a child has started is not its own."""
-    ours = Processes(reactor, {"PATH": os.environ["PATH"]}, memory=100_000_000)
+    ours = Processes(reactor, reactor, {"PATH": os.environ["PATH"]}, memory=100_000_000)
     script = f'python3 -c "{HUNGRY.format(seconds=2)}"; exit 7'
     ended = await ours.run(["sh", "-c", script], lambda lines: None)
     assert (ended.outgrown, ended.code) == (False, 7)
@@ -206,7 +206,7 @@ async def test_a_daemon_that_is_killed_takes_all_along() -> None:
     script = (
         "from twisted.internet import reactor; from nixery.nix.process import Processes\n"
         "say = lambda lines: print(*(line.decode() for line in lines), flush=True)\n"
-        "ours = Processes(reactor, {'PATH': '/usr/bin:/bin'}, 0.3)\n"
+        "ours = Processes(reactor, reactor, {'PATH': '/usr/bin:/bin'}, 0.3)\n"
         f"ours.run(['sh', '-c', {STUBBORN!r}], say); reactor.run()"
     )
     command = [sys.executable, "-c", script]
@@ -314,7 +314,7 @@ class FullReactor:
 @pytest_twisted.ensureDeferred
 async def test_no_room_for_a_process() -> None:
     """Where no process can be started, that is said, and there is none to wait for."""
-    ours = Processes(FullReactor(), {})  # type: ignore[arg-type]
+    ours = Processes(FullReactor(), reactor, {})
     with pytest.raises(NixUnavailable, match="Resource temporarily unavailable"):
         await ours.run(["git"], lambda lines: None)
     await ours.stop()
@@ -353,7 +353,7 @@ from twisted.internet import reactor
 from nixery.nix.process import Processes
 def tell(lines):
     print(lines[0].decode(), flush=True)
-ours = Processes(reactor, {"PATH": os.environ["PATH"]})
+ours = Processes(reactor, reactor, {"PATH": os.environ["PATH"]})
 ours.run(["sh", "-c", "echo $$ >&2; exec sleep 1000"], tell)
 reactor.run()
 """

@@ -70,7 +70,7 @@ class Machine:
         self.folder = folder
         self.events: list[Event] = []
         environ = {"PATH": f"{folder}:{os.environ['PATH']}"}
-        self.processes = Processes(reactor, environ, grace=0.3)
+        self.processes = Processes(reactor, reactor, environ, grace=0.3)
         commands = Commands(self.processes, store)
         git = Git(reactor, self.processes, str(folder / "git"))
         sources = Sources(reactor, commands, git, str(folder / "sources"))

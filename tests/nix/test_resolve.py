@@ -43,7 +43,7 @@ def resolver(
     unreachable: bool = False,
 ) -> GitResolver:
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_ALLOW_PROTOCOL": "file"}
-    git = Git(reactor, Processes(reactor, environ), str(folder / "git"))
+    git = Git(reactor, Processes(reactor, reactor, environ), str(folder / "git"))
     memory = Memory(clock, 30, True, str(folder / "revisions.json"))
     chosen = GitRepository(source) if isinstance(source, str) else source
     return GitResolver(git, chosen, memory, policy, unreachable)
@@ -59,7 +59,7 @@ printf '%040d\\trefs/heads/%s\\n' 7 nixos-x 8 nixos-y
 """
     )
     git.chmod(0o755)
-    processes = Processes(reactor, {"PATH": f"{folder}:{os.environ['PATH']}"})
+    processes = Processes(reactor, reactor, {"PATH": f"{folder}:{os.environ['PATH']}"})
     memory = Memory(reactor, 30, False, str(folder / "revisions.json"))
     return GitResolver(Git(reactor, processes, str(folder)), source, memory, ALL)
 
@@ -302,7 +302,7 @@ class SlowRemote(Git):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(reactor, Processes(reactor, {}), str(folder))
+        super().__init__(reactor, Processes(reactor, reactor, {}), str(folder))
         self.branches = ["main"]
         self.listings: list[Deferred[str]] = []
         self.asked = 0

@@ -144,9 +144,9 @@ def test_few_streams_stay() -> None:
     idle = [Fake() for _ in range(7)]
     for each in idle:
         assert connections.admit(each, "b") is None
-    for _ in range(7):
+    for number in range(7):
         newcomer = Fake()
-        assert connections.admit(newcomer, "c") is None
+        assert connections.admit(newcomer, f"c{number}") is None
         connections.works(newcomer)
     assert (stream.closed, all(each.closed for each in idle)) == (False, True)
     assert connections.admit(Fake(), "d") is None
@@ -186,6 +186,92 @@ def test_the_reserve() -> None:
     connections.gone(known[0])
     assert connections.admit(Fake(), "192.0.2.9") is None
     assert connections.open == 20
+
+
+def test_the_crowd_makes_room() -> None:
+    """A connection on which no request has come yet is not closed for a client that has many,
+    however new those are."""
+    connections = Connections(10, 10, Counter())
+    pull, crowd = Fake(), [Fake() for _ in range(9)]
+    assert connections.admit(pull, "pull") is None
+    for number, each in enumerate(crowd):
+        assert connections.admit(each, f"192.0.2.{number % 3}") is None
+    newcomers = [Fake() for _ in range(20)]
+    for number, each in enumerate(newcomers):
+        assert connections.admit(each, f"192.0.2.{number % 3}") is None
+    assert not pull.closed
+    assert sum(each.closed for each in (*crowd, *newcomers)) == 20
+
+
+def test_the_crowd_is_refused_at_once() -> None:
+    """Where there is no room, a client with half of its share or more is turned away before
+    anything is made for it, unless it has a connection to give that was of use."""
+    refused: Counter[str] = Counter()
+    connections = Connections(10, 10, refused)
+    crowd = [Fake() for _ in range(9)]
+    for each in crowd:
+        assert connections.admit(each, "192.0.2.1") is None
+    assert not connections.refuses("192.0.2.1")  # there is room
+    assert connections.admit(Fake(), "192.0.2.2") is None
+    assert connections.refuses("192.0.2.1")
+    assert not connections.refuses("192.0.2.2")
+    assert not connections.refuses("192.0.2.3")
+    assert not connections.refuses(None)
+    connections.works(crowd[0])
+    connections.rests(crowd[0])
+    assert connections.refuses("192.0.2.1")  # its oldest is another
+    for each in crowd[1:]:
+        connections.works(each)
+    assert not connections.refuses("192.0.2.1")
+    assert refused == {"connections": 2}
+
+
+def test_who_has_less_keeps_it() -> None:
+    """A client with many connections, all of them at work, takes no idle one from a client that
+    has few, and neither does that lose its own as long as there is a reserve."""
+    connections = Connections(48, 48, Counter(), reserve=8)
+    pull = Fake()
+    assert connections.admit(pull, "192.0.2.2") is None
+    for _ in range(41):
+        each = Fake()
+        assert connections.admit(each, "192.0.2.1") is None
+        connections.works(each)
+    assert connections.admit(Fake(), "192.0.2.1") == "connections"
+    assert connections.admit(Fake(), "192.0.2.2") is None
+    assert not pull.closed
+
+
+def test_one_client_alone_is_not_refused() -> None:
+    """A client that has all connections, and nobody else some, gives of its own."""
+    connections = Connections(3, 3, Counter())
+    for _ in range(3):
+        assert connections.admit(Fake(), "192.0.2.1") is None
+    assert not connections.refuses("192.0.2.1")
+
+
+def test_the_crowd_does_not_keep_the_reserve() -> None:
+    """On the reserve, an answer for a client that has many connections is cut for one that has
+    few, and for nobody else."""
+    refused: Counter[str] = Counter()
+    connections = Connections(48, 48, refused, reserve=8)
+    crowd = [Fake() for _ in range(42)]
+    for each in crowd:
+        assert connections.admit(each, "192.0.2.1") is None
+        connections.works(each)
+    assert connections.admit(Fake(), "192.0.2.1") == "connections"
+    assert connections.admit(Fake(), "192.0.2.1") == "connections"
+    pull = Fake()
+    assert connections.admit(pull, "192.0.2.2") is None
+    connections.works(pull)
+    assert [each.closed for each in crowd] == [False] * 40 + [True, False]
+    assert refused == {"connections": 2, "answer_for_others": 1}
+    another = Fake()
+    assert connections.admit(another, "192.0.2.2") is None
+    connections.works(another)
+    assert all(each.closed for each in crowd[40:])
+    assert connections.admit(Fake(), "192.0.2.2") == "connections"
+    assert not pull.closed
+    assert not another.closed
 
 
 def test_networks_are_bounded() -> None:

@@ -40,8 +40,7 @@ PROGRAMS = {
 }
 """The programs that are run, and what they belong to."""
 BACKLOG = 1024
-"""Connections that may wait to be taken; the kernel's own limit may be lower. With four times as
-many, everybody waits for more than a second behind a crowd."""
+"""Connections that may wait to be taken; the kernel's own limit may be lower."""
 
 
 def _parameter(variable: Variable) -> list[Any]:

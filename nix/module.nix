@@ -35,7 +35,7 @@ in
       type = types.attrsOf (types.oneOf [ types.str types.path types.int types.float ]);
       default = { };
       example = { NIXERY_CHANNEL = "nixos-unstable"; NIXERY_MAX_BUILDS = 8; BUCKET = "my-images"; };
-      description = "Environment variables, as the README lists them. No secrets: all users can read these.";
+      description = "Environment variables, as docs/settings.md lists them. No secrets: all users can read these.";
     };
 
     environmentFile = mkOption {

@@ -82,6 +82,7 @@ setup(
             "mypy>=1.11",
             "mypy-zope>=1.0.7",
             "pytest>=8.0",
+            "pytest-timeout>=2.3",
             "pyyaml>=6.0",
             "types-PyYAML>=6.0",
             "pytest-twisted>=1.14",

@@ -1,11 +1,19 @@
-"""What holds for all tests: nothing is skipped in CI, and the summary says what was real."""
+"""What holds for all tests: nothing is skipped in CI, the summary says what was real, whoever
+hangs is ended, and nothing is left."""
 
+import functools
+import importlib
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from twisted.internet.defer import Deferred
+
+from tests.leftovers import RunFolder
+from tests.waiting import HUNG, TEST_LIMIT
 
 # How long something takes is no property of it: machines are busy.
 settings.register_profile("nixery", deadline=None)
@@ -14,6 +22,51 @@ settings.load_profile("nixery")
 REAL = {"real_nix": "against real Nix", "real_client": "with real clients"}
 
 _ran: Counter[str] = Counter()
+_FOLDER = pytest.StashKey[RunFolder]()
+_LEFT = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Have all that the run makes in a folder of its own."""
+    folder = RunFolder.make()
+    config.stash[_FOLDER] = folder
+    config.stash[_LEFT] = []
+    if config.option.basetemp is None:
+        config.option.basetemp = str(folder.path / "t")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test fails that hangs, and says where."""
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        if getattr(item.obj, "_pytest_twisted_mark", None) == "async_test":
+            # A signal handler that raises would end the reactor. If even the reactor hangs, a
+            # thread shows where, and ends the run.
+            item.obj = _limited(item.obj)
+            item.add_marker(pytest.mark.timeout(TEST_LIMIT + HUNG, method="thread"))
+        else:
+            item.add_marker(pytest.mark.timeout(TEST_LIMIT, method="signal"))
+
+
+def _limited(
+    test: Callable[..., Coroutine[Deferred[Any], Any, None]],
+) -> Callable[..., Awaitable[None]]:
+    """A test that is cancelled, where it waits, when its time is over."""
+
+    @functools.wraps(test)
+    async def run(*arguments: Any, **named: Any) -> None:
+        reactor: Any = importlib.import_module("twisted.internet.reactor")
+        running = Deferred.fromCoroutine(test(*arguments, **named))
+        end = reactor.callLater(TEST_LIMIT, running.cancel)
+        try:
+            await running
+        finally:
+            if end.active():
+                end.cancel()
+
+    return run
 
 
 @pytest.hookimpl(wrapper=True)
@@ -30,7 +83,17 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests ran against the real things."""
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End and remove what is left."""
+    session.config.stash[_FOLDER].remove(session.config.stash[_LEFT].append)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many tests ran against the real things, and what was left."""
     for mark, words in REAL.items():
         terminalreporter.write_line(f"{_ran[mark]} tests ran {words}")
+    for line in config.stash[_LEFT]:
+        terminalreporter.write_line(line)

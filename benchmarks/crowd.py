@@ -96,7 +96,7 @@ def main() -> None:
     print("all from one address")
     with tempfile.TemporaryDirectory() as name, engine() as docker:
         for words, room in (("all connections stay", 2000), ("256 connections of a client", 256)):
-            scenario(made.with_slow(3600), docker, Path(name), words, room)
+            scenario(made.with_slow(Path(name) / str(room)), docker, Path(name), words, room)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from tests.e2e.browser import NARROW, WIDE, in_browser
 from tests.e2e.daemon import Daemon, running
-from tests.e2e.packages import make_package_set
+from tests.e2e.packages import PackageSet, make_package_set
 
 HERE = Path(__file__).parent
 SIZES = {"wide": WIDE, "narrow": NARROW}
@@ -40,8 +40,14 @@ def take(daemon: Daemon, browser: Browser) -> None:
 
 
 def main() -> None:
-    packages = make_package_set().with_slow(60)
-    with tempfile.TemporaryDirectory() as name, running(Path(name), packages.environ) as daemon:
+    with tempfile.TemporaryDirectory() as name:
+        packages = make_package_set().with_slow(Path(name))
+        take_all(Path(name) / "state", packages)
+
+
+def take_all(state: Path, packages: PackageSet) -> None:
+    """Take the pages of a daemon that has made some images, and is at one."""
+    with running(state, packages.environ) as daemon:
         for image in ("shell/git", "shell/git/htop", "jq", "broken"):
             daemon.pull(image)
         pull = threading.Thread(target=daemon.pull, args=("slow",))

@@ -4,6 +4,7 @@ So two runs beside each other share nothing, and nothing is left of one: at its 
 it has left are ended, and what is mounted in the folder is unmounted.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -41,6 +42,7 @@ class RunFolder:
         """
         _sweep(Path(tempfile.gettempdir()))
         path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        path.chmod(0o711)  # tests that are ordinary users for a while have folders in there
         lock = os.open(path / _LOCK, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.environ["TMPDIR"] = tempfile.tempdir = str(path)
@@ -57,7 +59,7 @@ class RunFolder:
             tell(f"left, and ended: {' '.join(_command(process))}")
             _kill(process)
         psutil.wait_procs(left, timeout=10)
-        _remove(self.path)
+        remove(self.path)
         os.close(self.lock)
         if self.path.exists():
             tell(f"could not be removed: {self.path}")
@@ -78,10 +80,8 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def _kill(process: psutil.Process) -> None:
-    try:
+    with contextlib.suppress(psutil.Error):
         process.kill()
-    except psutil.Error:
-        pass
 
 
 def _sweep(top: Path) -> None:
@@ -93,14 +93,14 @@ def _sweep(top: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(lock_file.parent)
+            remove(lock_file.parent)
         except BlockingIOError:
             pass
         finally:
             os.close(lock)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """Unmount what is mounted in a folder, and remove it."""
     for _ in range(_TRIES):
         for place in reversed(_mounted_in(folder)):

@@ -161,7 +161,10 @@ def test_alerts_are_about_metrics_that_exist() -> None:
             assert f"`{outcome}`" in page
 
 
-@pytest.mark.parametrize("page", ["docs/runbook.md", "docs/metrics.md", "docs/settings.md", "README.md"])
+PAGES = ["README.md", *sorted(str(page.relative_to(TOP)) for page in TOP.glob("docs/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_name_settings_that_exist(page: str) -> None:
     """No page speaks of a setting that there is not."""
     named = set(re.findall(r"NIXERY_[A-Z_]+[A-Z]", (TOP / page).read_text("utf-8")))

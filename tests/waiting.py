@@ -23,10 +23,17 @@ def wait_until(happened: Callable[[], object], why: str = "it did not happen") -
 
     :param why: what a test that hangs fails with.
     """
-    deadline = time.monotonic() + HUNG
+    assert within(HUNG, happened), why
+
+
+def within(seconds: float, happened: Callable[[], object]) -> bool:
+    """Look again and again whether something is so, and say whether it was in time."""
+    deadline = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < deadline, why
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.05)
+    return True
 
 
 async def until(true: Callable[[], object]) -> None:

@@ -13,9 +13,8 @@ import attrs
 
 from tests.chaos.images import IMAGES, UNKNOWN
 from tests.chaos.numbers import Numbers
+from tests.waiting import HUNG
 
-HANGS = 120
-"""Seconds without a sign of life after which an answer hangs."""
 ACCEPT = "application/vnd.oci.image.manifest.v1+json"
 _PIECE = 65536
 _REDIRECTS = 9  # that docker follows, and one
@@ -157,7 +156,7 @@ class Client:
         :raises Refused: if the answer is an honest refusal.
         """
         if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANGS)
+            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HUNG)
         start = time.monotonic()
         self._connection.request("GET", path, headers={"Accept": ACCEPT, **headers})
         response = self._connection.getresponse()
@@ -202,7 +201,7 @@ def attempt(client: Client, image: str, way: str, fraction: float = 0.0) -> str:
     except ConnectionRefusedError:
         return "connection refused"
     except TimeoutError:
-        client.numbers.violated(f"{image}: no sign of life for {HANGS} s")
+        client.numbers.violated(f"{image}: no sign of life for {HUNG} s")
         return "hung"
     except (http.client.HTTPException, OSError):
         return "cut"

@@ -15,9 +15,8 @@ from tests.chaos.machine import Ballast, Machine, descendants
 from tests.chaos.numbers import Numbers
 from tests.chaos.proxy import CuttingProxy
 from tests.chaos.schedule import Fault
+from tests.waiting import HUNG
 
-GONE_WITHIN = 10
-"""Seconds after which nobody is left of those whose parent was killed."""
 _SHOWS_UP = 5.0  # seconds in which somebody to kill may show up
 _FULL_FOR = 4.0  # seconds, at most
 
@@ -68,7 +67,7 @@ class Faults:
         for since, why, process in self._bereaved:
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if time.monotonic() - since < GONE_WITHIN:
+            if time.monotonic() - since < HUNG:
                 still.append((since, why, process))
             else:
                 with suppress(psutil.Error):

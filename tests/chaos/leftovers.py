@@ -1,7 +1,5 @@
 """What may not be left when the daemon has ended, or is at rest."""
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,8 +8,6 @@ import psutil
 
 from tests.chaos.machine import Machine
 
-AT_REST_WITHIN = 60
-"""Seconds after which memory and descriptors are back."""
 MEMORY_SLACK = 60_000_000
 """Bytes that a daemon may hold more after a run than after its warm-up: what it remembers of
 builds, and what the allocator does not give back."""
@@ -43,16 +39,6 @@ class Usage:
 
     def __str__(self) -> str:
         return f"{self.memory / 1e6:.0f} MB and {self.descriptors} descriptors"
-
-
-def wait_until(happened: Callable[[], object], limit: float) -> bool:
-    """Look again and again whether something is so, until a limit of seconds."""
-    deadline = time.monotonic() + limit
-    while not happened():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def processes_of(mark: str) -> list[psutil.Process]:

@@ -1,10 +1,8 @@
 """What the daemon runs on: a small disk, a port that stays, and runs that end in every way."""
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,6 +14,7 @@ import psutil
 
 from tests.chaos.numbers import Numbers
 from tests.e2e.daemon import Daemon, running
+from tests.ports import free_port
 
 _DISK = "size=600m,nr_inodes=20000"
 
@@ -32,7 +31,7 @@ class Machine:
         self.state = self.disk / "state"
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
-        self.port = _free_port()
+        self.port = free_port()
         self._runs = folder / "runs"
         self._numbers = numbers
         self._environ = {
@@ -151,13 +150,3 @@ def _failure(log: str) -> str:
     """The first traceback of a log."""
     start = log.index("Traceback")
     return log[max(0, start - 300) : start + 3000]
-
-
-def _free_port() -> int:
-    """A port below those that clients are given: nobody takes it while the daemon is away."""
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(lowest // 2, lowest)
-        with suppress(OSError), socket.socket() as free:
-            free.bind(("127.0.0.1", port))
-            return port

@@ -18,12 +18,13 @@ import pytest
 from tests.chaos.clients import Client, attempt, keep_pulling
 from tests.chaos.faults import Faults
 from tests.chaos.images import IMAGES, MovingSource
-from tests.chaos.leftovers import AT_REST_WITHIN, Usage, files_left, processes_of, wait_until
+from tests.chaos.leftovers import Usage, files_left, processes_of
 from tests.chaos.machine import Machine, small_disk
 from tests.chaos.numbers import Numbers
 from tests.chaos.proxy import CuttingProxy, cutting_proxy
 from tests.chaos.schedule import draw
 from tests.e2e.packages import PackageSet, make_package_set
+from tests.waiting import HUNG, TEST_LIMIT, within
 
 pytestmark = pytest.mark.real_nix
 
@@ -31,8 +32,6 @@ CLIENTS = 50
 SECONDS = float(os.environ.get("NIXERY_CHAOS_SECONDS", "60"))
 SEED = int(os.environ.get("NIXERY_CHAOS_SEED", "20260601"))
 _WARMING = 10  # images that each client pulls before anything breaks
-MENDED_WITHIN = 120
-"""Seconds in which an image can be pulled again after the last fault."""
 
 
 @attrs.frozen
@@ -82,6 +81,7 @@ def _environ(packages: PackageSet, source: MovingSource, mark: str) -> dict[str,
     }
 
 
+@pytest.mark.timeout(SECONDS + TEST_LIMIT)
 def test_pulls_while_everything_breaks(stage: Stage) -> None:
     """Every answered pull has the right bytes whatever breaks; when nothing breaks any more, all
     images can be pulled, and nothing is left behind."""
@@ -154,20 +154,20 @@ def _pull_until_whole(stage: Stage, image: str) -> str:
         outcomes.append(attempt(stage.client(), image, "whole"))
         return outcomes[-1] == "whole"
 
-    if not wait_until(pulled, MENDED_WITHIN):
+    if not within(HUNG, pulled):
         stage.numbers.violated(f"{image} can't be pulled: {outcomes[-5:]}")
     return stage.client().pull(image)
 
 
 def _at_rest(stage: Stage, before: Usage) -> None:
     process = stage.machine.process
-    if not wait_until(lambda: Usage.of(process).is_near(before), AT_REST_WITHIN):
+    if not within(HUNG, lambda: Usage.of(process).is_near(before)):
         stage.numbers.violated(f"the daemon takes {Usage.of(process)}, after {before} before")
     print(f"the daemon took {before} before, and takes {Usage.of(process)}")
 
 
 def _nothing_left(stage: Stage) -> None:
-    if not wait_until(lambda: not processes_of(stage.mark), AT_REST_WITHIN):
+    if not within(HUNG, lambda: not processes_of(stage.mark)):
         stage.numbers.violated(f"processes are left: {processes_of(stage.mark)}")
     if left := files_left(stage.machine):
         stage.numbers.violated(f"files are left: {left}")

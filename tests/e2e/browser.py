@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import axe_playwright_python  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.waiting import HUNG
 
 T = TypeVar("T")
 
@@ -26,6 +28,7 @@ def in_browser(work: Callable[[Browser], T]) -> T:
         program = shutil.which("chromium") or "chromium"
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+            expect.set_options(timeout=HUNG * 1000)
             try:
                 return work(browser)
             finally:

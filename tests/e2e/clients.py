@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,8 @@ import attrs
 import psutil
 
 from tests.e2e.debian import Root
-
-START_LIMIT = 60
+from tests.leftovers import remove
+from tests.waiting import HUNG, wait_until
 
 
 @attrs.frozen
@@ -26,7 +25,7 @@ class Ran:
     output: str
 
 
-def run(argv: list[str], timeout: float = 300, **environ: str) -> Ran:
+def run(argv: list[str], **environ: str) -> Ran:
     """Run a command to its end, its two outputs as one."""
     done = subprocess.run(
         argv,
@@ -34,7 +33,7 @@ def run(argv: list[str], timeout: float = 300, **environ: str) -> Ran:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
-        timeout=timeout,
+        timeout=HUNG,
         env={**os.environ, **environ},
         check=False,
     )
@@ -61,18 +60,17 @@ class Docker:
         """What the client can read."""
         return self.socket.parent
 
-    def __call__(self, *arguments: str, timeout: float = 300) -> Ran:
+    def __call__(self, *arguments: str) -> Ran:
         program = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
         return run(
             _command(self.root, self.folder, program, *arguments),
-            timeout,
             DOCKER_HOST=f"unix://{self.socket}",
             DOCKER_CONFIG=str(self.folder),
         )
 
-    def ok(self, *arguments: str, timeout: float = 300) -> str:
+    def ok(self, *arguments: str) -> str:
         """The output of a command that must succeed."""
-        ran = self(*arguments, timeout=timeout)
+        ran = self(*arguments)
         assert ran.code == 0, f"docker {' '.join(arguments)}: {ran.output}"
         return ran.output
 
@@ -111,11 +109,11 @@ class Podman:
 @contextmanager
 def podman_storage(root: Root | None = None) -> Iterator[Podman]:
     """A podman storage for a while; podman refuses long paths."""
-    home = Path(tempfile.mkdtemp(prefix="nixery-podman-"))
+    home = Path(tempfile.mkdtemp(prefix="podman-"))
     try:
         yield Podman(home, root)
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        remove(home)
 
 
 @contextmanager
@@ -126,7 +124,7 @@ def engine(root: Root | None = None, **features: bool) -> Iterator[Docker]:
     :param features: what is set in its configuration.
     """
     # UNIX sockets' paths are short, pytest's folders are not.
-    home = Path(tempfile.mkdtemp(prefix="nixery-docker-"))
+    home = Path(tempfile.mkdtemp(prefix="docker-"))
     docker = Docker(home / "docker.sock", root)
     names = {name.replace("_", "-"): on for name, on in features.items()}
     (home / "daemon.json").write_text(json.dumps({"features": names}))
@@ -139,40 +137,32 @@ def engine(root: Root | None = None, **features: bool) -> Iterator[Docker]:
         *("-H", f"unix://{docker.socket}", "--pidfile", str(home / "pid")),
     ]
     try:
-        with _background(root, home, *argv) as check:
-            while docker("version").code != 0:
-                check()
+        with _background(root, home, lambda: docker("version").code == 0, *argv):
             yield docker
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        remove(home)
 
 
 @contextmanager
-def _background(root: Root | None, home: Path, *argv: str) -> Iterator[Callable[[], None]]:
-    """Run a program until the block ends.
-
-    :return: to be called, again and again, until it is up; fails if it ends or takes too long.
-    """
+def _background(
+    root: Root | None, home: Path, is_up: Callable[[], bool], *argv: str
+) -> Iterator[None]:
+    """Run a program until the block ends; fails if it ends before it is up."""
     log = home / "log"
     with log.open("wb") as file:
         command = _command(root, home, *argv)
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + START_LIMIT
-
-    def check() -> None:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
-
     try:
-        yield check
+        wait_until(lambda: process.poll() is not None or is_up())
+        assert process.poll() is None, log.read_text()
+        yield
     finally:
         if process.poll() is None:
             # In a root, the process is unshare, which ends when the program does.
             ended = psutil.Process(process.pid)
             for each in ended.children() if root is not None else [ended]:
                 each.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=HUNG)
 
 
 @attrs.frozen
@@ -199,13 +189,12 @@ class Containerd:
 @contextmanager
 def containerd(root: Root) -> Iterator[Containerd]:
     """Run a containerd."""
-    home = Path(tempfile.mkdtemp(prefix="nixery-containerd-"))
+    home = Path(tempfile.mkdtemp(prefix="containerd-"))
     ctr = Containerd(home, root)
     argv = ["containerd", "--root", f"{home}/root", "--state", f"{home}/state"]
     try:
-        with _background(root, home, *argv, "--address", f"{home}/sock") as check:
-            while ctr("version").code != 0:
-                check()
+        argv += ["--address", f"{home}/sock"]
+        with _background(root, home, lambda: ctr("version").code == 0, *argv):
             yield ctr
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        remove(home)

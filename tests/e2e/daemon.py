@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from typing import Any
 import attrs
 import psutil
 
+from tests.waiting import HUNG
+from tests.waiting import wait_until as wait_until
+
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 READY = re.compile(r"ready; try: docker pull localhost:(\d+)/")
-START_LIMIT = 30
 
 ACCEPT = "application/vnd.oci.image.manifest.v1+json"
 
@@ -86,7 +88,7 @@ class Daemon:
     def storage(self) -> Path:
         return self.state / "storage"
 
-    def get(self, path: str, method: str = "GET", timeout: float = 300, **headers: str) -> Answer:
+    def get(self, path: str, method: str = "GET", timeout: float = HUNG, **headers: str) -> Answer:
         """Ask, without following redirects."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -96,11 +98,28 @@ class Daemon:
         finally:
             connection.close()
 
-    def pull(self, name: str, tag: str = "latest", timeout: float = 300) -> Answer:
+    def leave(self, path: str) -> None:
+        """Ask, and leave without the answer when the daemon has begun with it."""
+        running = self.requests_running()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=HUNG) as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            wait_until(lambda: self.requests_running() > running)
+
+    def requests_running(self) -> int:
+        """How many requests are being answered, besides the one that asks."""
+        return int(self.metric("nixery_requests_running")) - 1
+
+    def metric(self, name: str) -> float:
+        """A value of ``/metrics``."""
+        lines = self.get("/metrics").body.decode().splitlines()
+        (value,) = [line.removeprefix(f"{name} ") for line in lines if line.startswith(f"{name} ")]
+        return float(value)
+
+    def pull(self, name: str, tag: str = "latest") -> Answer:
         """Ask for a manifest as clients do, following redirects."""
         path = f"/v2/{name}/manifests/{tag}"
         for _ in range(10):
-            answer = self.get(path, timeout=timeout)
+            answer = self.get(path)
             if answer.status != 307:
                 return answer
             path = answer.headers["Location"]
@@ -113,15 +132,7 @@ class Daemon:
         """End it and say with which exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=20)
-
-
-def wait_until(happened: Callable[[], object], limit: float = 60) -> None:
-    """Poll until something is so, and fail after a generous limit."""
-    deadline = time.monotonic() + limit
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+        return self.process.wait(timeout=HUNG)
 
 
 def _count_starts(shims: Path) -> None:
@@ -179,8 +190,8 @@ def running(
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
+            process.wait(timeout=HUNG)
+        except BaseException:  # it hangs, or so does the test, whose time is over
             process.kill()
             process.wait()
             raise
@@ -188,11 +199,7 @@ def running(
 
 
 def _wait_for_port(daemon: Daemon) -> int:
-    deadline = time.monotonic() + START_LIMIT
-    while time.monotonic() < deadline:
-        if match := READY.search(daemon.log):
-            return int(match[1])
-        if daemon.process.poll() is not None:
-            break
-        time.sleep(0.05)
-    raise AssertionError(f"the daemon did not start:\n{daemon.log}")
+    wait_until(lambda: READY.search(daemon.log) or daemon.process.poll() is not None)
+    match = READY.search(daemon.log)
+    assert match is not None, f"the daemon did not start:\n{daemon.log}"
+    return int(match[1])

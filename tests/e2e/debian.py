@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.e2e.packages import KEPT
+from tests.e2e.packages import KEPT, alone
 
 _SCRIPT = Path(__file__).with_name("debian.sh")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -56,8 +56,9 @@ def make_root(release: Release) -> Root:
     """Make the root folder of a release, unless it is there since an earlier run."""
     words = " ".join((release.suite, *release.packages)).encode()
     path = KEPT / f"debian-{release.suite}-{hashlib.sha256(words).hexdigest()[:12]}"
-    if not path.exists():
-        KEPT.mkdir(parents=True, exist_ok=True)
+    with alone(f"debian-{release.suite}"):
+        if path.exists():
+            return Root(path)
         with tempfile.TemporaryDirectory(dir=KEPT, prefix="debian-") as folder:
             _download(release, Path(folder))
             _unpack(Path(folder))

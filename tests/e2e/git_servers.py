@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,10 +15,11 @@ from typing import Any
 
 import attrs
 
-from tests.e2e.packages import KEPT, TOP
+from tests.e2e.packages import KEPT, TOP, alone
+from tests.ports import free_port
+from tests.waiting import HUNG, wait_until
 
 CREDENTIALS = "dXNlcjpzZWNyZXQ="  # user:secret
-START_LIMIT = 20
 
 
 class _GitHandler(BaseHTTPRequestHandler):
@@ -31,7 +31,7 @@ class _GitHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         mode = self.server.mode
         if mode == "hang":
-            self.server.released.wait(60)
+            self.server.released.wait(HUNG)
             self.close_connection = True
         elif mode == "redirect":
             self._answer(302, [("Location", self.path + "x")], b"")
@@ -141,7 +141,7 @@ def git_over_ssh(folder: Path) -> Iterator[GitSsh]:
     for name in ("host", "user"):
         key = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
         subprocess.run(key, check=True)
-    port = _free_port()
+    port = free_port()
     host_key = " ".join((folder / "host.pub").read_text().split()[:2])
     (folder / "known").write_text(f"[127.0.0.1]:{port} {host_key}\n")
     config = folder / "sshd_config"
@@ -161,22 +161,17 @@ def git_over_ssh(folder: Path) -> Iterator[GitSsh]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*_sshd(folder), "-D", "-e", "-f", str(config)], stderr=log)
     try:
-        deadline = time.monotonic() + START_LIMIT
-        while not _listens(port):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or _listens(port))
+        assert process.poll() is None, (folder / "log").read_text()
         yield GitSsh(port, f"ssh -F none -o BatchMode=yes {options}")
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=HUNG)
 
 
-def _sshd(folder: Path) -> list[str]:
-    """The program, unpacked but not installed: no machine gets an SSH server from running tests."""
-    unpacked = KEPT / "sshd"
-    program = unpacked / "usr" / "sbin" / "sshd"
-    if not program.exists():
+def _unpack(unpacked: Path) -> None:
+    """Load the program's packages, unless they are here since an earlier run."""
+    if not unpacked.exists():
         sys.path.insert(0, str(TOP / "nix" / "debian"))
         from apt import Apt
 
@@ -190,6 +185,14 @@ def _sshd(folder: Path) -> list[str]:
             if deb.name.startswith(("openssh-server_", "libwrap0_")):
                 subprocess.run(["dpkg-deb", "-x", str(deb), str(new)], check=True)
         new.rename(unpacked)
+
+
+def _sshd(folder: Path) -> list[str]:
+    """The program, unpacked but not installed: no machine gets an SSH server from running tests."""
+    unpacked = KEPT / "sshd"
+    with alone("sshd"):
+        _unpack(unpacked)
+    program = unpacked / "usr" / "sbin" / "sshd"
     libraries = ":".join(str(path) for path in (unpacked / "usr" / "lib").glob("*-linux-gnu"))
     start = ["env", f"LD_LIBRARY_PATH={libraries}", str(program)]
     if os.getuid() != 0:
@@ -206,13 +209,6 @@ def _sshd(folder: Path) -> list[str]:
 
 def _output(*argv: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

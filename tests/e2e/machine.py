@@ -5,17 +5,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
 import psutil
 
 from tests.e2e.clients import Ran, run
-from tests.e2e.daemon import wait_until
 from tests.e2e.packages import TOP, PackageSet
+from tests.leftovers import remove
+from tests.waiting import wait_until
 
 PYTHON = f"/usr/bin/python3.{sys.version_info.minor}"
 """The same as in the virtual environment; a home folder, where that may be, is hidden by units."""
@@ -31,11 +31,11 @@ class Machine:
 
     init: psutil.Process
 
-    def __call__(self, *argv: str, timeout: float = 120) -> Ran:
+    def __call__(self, *argv: str) -> Ran:
         """Run a command there."""
         path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
         enter = ["nsenter", "--target", str(self.init.pid), "--all", "env", path]
-        return run([*enter, *argv], timeout)
+        return run([*enter, *argv])
 
     def ok(self, *argv: str) -> str:
         """The output of a command that must succeed."""
@@ -57,7 +57,7 @@ class Machine:
 def machine(packages: PackageSet) -> Iterator[Machine]:
     """Boot a machine on which Nixery is installed and its units are not started; needs root."""
     # overlayfs takes no ':' in paths, and theirs are short.
-    folder = Path(tempfile.mkdtemp(prefix="nixery-machine-"))
+    folder = Path(tempfile.mkdtemp(prefix="machine-"))
     try:
         _install(folder / "layer", packages)
         with (folder / "log").open("wb") as log:
@@ -71,7 +71,7 @@ def machine(packages: PackageSet) -> Iterator[Machine]:
             process.wait()
             _remove_groups(folder)
     finally:
-        shutil.rmtree(folder)
+        remove(folder)
 
 
 def _wait_until_up(process: "subprocess.Popen[bytes]", log: Path) -> Machine:
@@ -92,14 +92,14 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", log: Path) -> Machine:
 def _remove_groups(folder: Path) -> None:
     """Remove the control groups; the kernel does not let go of them at once."""
     top = Path((folder / "group").read_text().strip())
-    deadline = time.monotonic() + 30
-    while top.exists():
+
+    def is_gone() -> bool:
         for group in [*sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True), top]:
-            try:
+            with suppress(OSError):
                 group.rmdir()
-            except OSError:
-                assert time.monotonic() < deadline, f"{group} is still used"
-        time.sleep(0.05)
+        return not top.exists()
+
+    wait_until(is_gone, f"{top} is still used")
 
 
 def _install(layer: Path, packages: PackageSet) -> None:
@@ -115,7 +115,7 @@ def _install(layer: Path, packages: PackageSet) -> None:
     )
     made = Path(packages.environ["NIX_CONF_DIR"])
     there = layer / "opt" / "layer" / "packages"
-    shutil.copytree(made, there, ignore=shutil.ignore_patterns("slow-*"))
+    shutil.copytree(made, there)
     configuration = (made / "nix.conf").read_text()
     (there / "nix.conf").write_text(configuration.replace(str(made), "/opt/layer/packages"))
     _install_program(layer / "opt" / "layer" / "venv")

@@ -6,8 +6,8 @@ set -eu
 folder=$1 layer=$2 venv=$3
 
 # A group of its own, so that systemd finds no other's.
-group=$(findmnt --noheadings --first-only --output TARGET --types cgroup2)/nixery-$$
-mkdir "$group"
+top=$(findmnt --noheadings --first-only --output TARGET --types cgroup2)
+group=$(mktemp --directory "$top/nixery-tests-XXXXXXXX")
 echo $$ > "$group/cgroup.procs"
 echo "$group" > "$folder/group"
 

@@ -3,9 +3,8 @@
 import base64
 import re
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,8 +14,10 @@ import pytest
 from tests.access.signing import AUDIENCE, ISSUER, Signer
 from tests.e2e.clients import Docker, Podman, Ran, run
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.daemon import Daemon
 from tests.e2e.token_server import PASSWORD, USER, TokenServer, token_server
+from tests.ports import free_port
+from tests.waiting import wait_until
 from tests.web.certificates import make_pair
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
@@ -198,21 +199,13 @@ def test_rules_change(start_daemon: StartDaemon, tmp_path: Path) -> None:
     assert daemon.pull("hello").status == 200
     (tmp_path / "RULES").write_text("[broken")
     daemon.process.send_signal(signal.SIGHUP)
-    _until(lambda: "can't be used" in daemon.log)
+    wait_until(lambda: "can't be used" in daemon.log)
     assert daemon.pull("hello").status == 200
     (tmp_path / "RULES").write_text('[anonymous]\nallow = ["jq"]')
     daemon.process.send_signal(signal.SIGHUP)
-    _until(lambda: daemon.pull("hello").status == 401)
+    wait_until(lambda: daemon.pull("hello").status == 401)
     (tmp_path / "RULES").write_text('[anonymous]\nallow = ["*"]')
-    _until(lambda: daemon.pull("hello").status == 200)
-
-
-def _until(happens: Callable[[], bool], limit: float = 60) -> None:
-    """Wait for something, but not for ever."""
-    deadline = time.monotonic() + limit
-    while not happens():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: daemon.pull("hello").status == 200)
 
 
 def test_tls(start_daemon: StartDaemon, docker: Docker, tmp_path: Path) -> None:
@@ -225,7 +218,7 @@ def test_tls(start_daemon: StartDaemon, docker: Docker, tmp_path: Path) -> None:
     old = tmp_path / "old.pem"
     old.write_bytes(Path(pair.certificate).read_bytes())
     make_pair(tmp_path)
-    _until(lambda: _trusts(daemon, pair.certificate))
+    wait_until(lambda: _trusts(daemon, pair.certificate))
     assert not _trusts(daemon, str(old))
     shown = run(["curl", "-sf", "--cacert", pair.certificate, f"https://{daemon.host}/metrics"])
     [expires] = re.findall(
@@ -236,8 +229,7 @@ def test_tls(start_daemon: StartDaemon, docker: Docker, tmp_path: Path) -> None:
 
 def test_tls_for_those_who_watch(start_daemon: StartDaemon, tmp_path: Path) -> None:
     """A certificate of the endpoint for health and metrics is read again, and its end is told."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     pair, old = make_pair(tmp_path), tmp_path / "old.pem"
     endpoint = f"ssl:{port}:interface=127.0.0.1:certKey={pair.certificate}:privateKey={pair.key}"
     start_daemon(NIXERY_OPERATIONS_LISTEN=endpoint)
@@ -246,7 +238,7 @@ def test_tls_for_those_who_watch(start_daemon: StartDaemon, tmp_path: Path) -> N
     assert re.search(r"^nixery_certificate_expires_seconds \d", shown.output, re.MULTILINE)
     old.write_bytes(Path(pair.certificate).read_bytes())
     make_pair(tmp_path)
-    _until(lambda: run(["curl", "-sf", "--cacert", pair.certificate, url]).code == 0)
+    wait_until(lambda: run(["curl", "-sf", "--cacert", pair.certificate, url]).code == 0)
     assert run(["curl", "-sf", "--cacert", str(old), url]).code != 0
 
 

@@ -26,6 +26,7 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.debian import DEBIAN_13, DEBIAN_TESTING, Root, make_root
 from tests.e2e.packages import PackageSet
 from tests.e2e.test_auth import users
+from tests.waiting import wait_until
 from tests.web.certificates import make_pair
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
@@ -215,7 +216,8 @@ def test_redirects(
 ) -> None:
     """Clients that are sent to themselves while an image is built get it when it is; udocker,
     which can't follow, when it asks after that."""
-    daemon = start_daemon(packages=package_set.with_slow(5), NIXERY_HOLD="1")
+    packages = package_set.with_slow(tmp_path)
+    daemon = start_daemon(packages=packages, NIXERY_HOLD="5")
     image = f"{daemon.host}/slow"
     pull = ("pull", "--tls-verify=false", image)
     python = oras.client.OrasClient(hostname=daemon.host, insecure=True)
@@ -232,9 +234,13 @@ def test_redirects(
         lambda: python.get_manifest(f"{image}:latest"),
     ]
     with ThreadPoolExecutor(len(asking)) as pool:
-        for asked in [pool.submit(ask) for ask in asking]:
-            asked.result()
-    assert ": held, 307 " in daemon.log
+        asked = [pool.submit(ask) for ask in asking]
+        wait_until(lambda: daemon.requests_running() == len(asking))
+        sent = daemon.log.count(": held, 307 ")
+        wait_until(lambda: daemon.log.count(": held, 307 ") >= sent + len(asking))
+        packages.go_on()
+        for each in asked:
+            each.result()
     daemon.pull("shell/slow")
     assert udocker("pull", f"--registry=http://{daemon.host}", "shell/slow:latest").code == 0
 

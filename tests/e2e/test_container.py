@@ -1,15 +1,15 @@
 """The image that the Dockerfile makes: built, and run without privileges."""
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.clients import Docker, run
-from tests.e2e.daemon import wait_until
 from tests.e2e.packages import TOP, PackageSet
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.container, pytest.mark.real_nix, pytest.mark.real_client]
 
@@ -34,13 +34,13 @@ def image(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     _ok("tar", "--create", "--file", str(archive), "--directory", str(root), ".")
     docker.ok("import", str(archive), "debian:12")
     shutil.rmtree(folder)
-    docker.ok("build", "--network=host", "--tag=nixery", str(TOP), timeout=900)
+    docker.ok("build", "--network=host", "--tag=nixery", str(TOP))
     yield "nixery"
     docker.ok("image", "rm", "--force", "nixery")
 
 
 def _ok(*argv: str) -> None:
-    ran = run(list(argv), timeout=900)
+    ran = run(list(argv))
     assert ran.code == 0, ran.output
 
 
@@ -49,8 +49,7 @@ def start(docker: Docker, image: str, package_set: PackageSet) -> Iterator[Start
     """Starts a container named ``nixery``: ``start(OPTION, …)`` says where it listens."""
 
     def start(*options: str) -> str:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         packages = package_set.environ["NIX_CONF_DIR"]
         docker.ok(
             *("run", "--detach", "--name=nixery", "--network=host", "--tmpfs=/tmp", *options),

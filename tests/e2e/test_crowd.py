@@ -3,7 +3,6 @@
 import json
 import resource
 import socket
-import time
 from contextlib import ExitStack
 
 import psutil
@@ -13,6 +12,7 @@ from tests.e2e.clients import Docker
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.crowd import crowd
 from tests.e2e.daemon import Daemon
+from tests.waiting import wait_until
 
 HALF_OPEN, READERS = 500, 50
 
@@ -45,10 +45,7 @@ def test_docker_pulls_through_a_crowd(start_daemon: StartDaemon, docker: Docker,
 def wait_for_files(daemon: Daemon, most: int) -> None:
     """Wait until the daemon has so few connections."""
     process = psutil.Process(daemon.process.pid)
-    deadline = time.monotonic() + 60
-    while len(connected(process)) > most:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(connected(process)) <= most)
 
 
 def connected(process: psutil.Process) -> list[object]:
@@ -68,9 +65,6 @@ def test_no_more_files(start_daemon: StartDaemon) -> None:
     with ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(socket.create_connection(("127.0.0.1", daemon.port)))
-        deadline = time.monotonic() + 60
-        while "EMFILE" not in daemon.log:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: "EMFILE" in daemon.log)
     wait_for_files(daemon, 0)
     assert daemon.pull("hello").status == 200

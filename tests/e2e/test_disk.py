@@ -8,7 +8,8 @@ from threading import Event
 import pytest
 
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.daemon import Daemon
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real_nix
 
@@ -85,8 +86,8 @@ def test_fifty_images_and_room_for_ten(start_daemon: StartDaemon) -> None:
                 assert size > 0
         finally:
             done.set()
-        assert all(favourite.result() > 10 for favourite in favourites)
-    wait_until(lambda: stored(daemon) <= tenth, limit=180)
+        assert all(favourite.result() > 0 for favourite in favourites)
+    wait_until(lambda: stored(daemon) <= tenth)
     assert "dropped" in daemon.log
     assert len(list((daemon.storage / "layers").iterdir())) < 150
     for name in (fifty[0], fifty[25], fifty[49]):

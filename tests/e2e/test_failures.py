@@ -7,8 +7,9 @@ import pytest
 
 from tests.e2e.clients import Docker, Podman, run
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.daemon import Daemon
 from tests.e2e.packages import STORE, PackageSet
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 

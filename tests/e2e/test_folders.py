@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import TWISTD, running, wait_until
+from tests.e2e.daemon import TWISTD, running
 from tests.e2e.packages import PackageSet
 from tests.storage.places import mounted
+from tests.waiting import HUNG, wait_until
 
 pytestmark = pytest.mark.real_nix
 
@@ -35,7 +36,9 @@ def test_folders_of_somebody_else(
     settings = {"STATE_DIRECTORY": str(folders["state"]), "STORAGE_PATH": str(folders["storage"])}
     command = [TWISTD, "--nodaemon", "--pidfile=", "nixery", *(["--check"] if check else [])]
     environ = {**os.environ, **package_set.environ, **settings, "PORT": "0"}
-    ran = subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        command, env=environ, cwd="/", capture_output=True, text=True, timeout=HUNG
+    )
     assert ran.returncode == 1, ran.stderr
     assert f"{folders[whose]} can't be the {whose} folder" in ran.stderr
     assert sorted(tmp_path.rglob("*")) == before
@@ -62,14 +65,15 @@ def test_a_lease_of_a_daemon_that_is_stopped(
     storage, before the build's time is over; the first does no harm when it goes on."""
     shared = str(tmp_path / "images")
     settings = {"STORAGE_PATH": shared, "NIXERY_HOLD": "1"}
-    packages = package_set.with_slow(10)
+    packages = package_set.with_slow(tmp_path)
     first = start_daemon(state=tmp_path / "first", packages=packages, **settings)
     second = start_daemon(state=tmp_path / "second", packages=packages, **settings)
     assert first.get("/v2/slow/manifests/latest").status == 307
     assert len(list((tmp_path / "images" / "leases").iterdir())) == 1
     first.process.send_signal(signal.SIGSTOP)
     try:
-        answer = second.pull("slow", timeout=120)
+        packages.go_on()
+        answer = second.pull("slow")
         assert answer.status == 200, answer.body
         assert "is taken over" in second.log
     finally:

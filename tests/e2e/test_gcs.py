@@ -13,9 +13,10 @@ import pytest
 
 from tests.e2e.clients import Docker, Podman, run
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Answer, Daemon, wait_until
+from tests.e2e.daemon import Answer, Daemon
 from tests.e2e.packages import PackageSet
 from tests.gcs.fake import FakeGcs, fake_gcs_server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real_nix
 
@@ -123,13 +124,15 @@ def test_another_daemon_serves_the_image(
 
 
 def test_two_are_asked_at_once(
-    start: Callable[..., Daemon], fake: FakeGcs, package_set: PackageSet
+    start: Callable[..., Daemon], fake: FakeGcs, package_set: PackageSet, tmp_path: Path
 ) -> None:
     """Of two daemons that are asked for a new image at once, one makes it; both serve it."""
-    packages = package_set.with_slow(4)
+    packages = package_set.with_slow(tmp_path)
     daemons = [start(name, packages=packages) for name in ("one", "two")]
     with ThreadPoolExecutor(4) as clients:
         asked = [clients.submit(one.pull, f"slow/{BIG}") for one in daemons * 2]
+        wait_until(lambda: [one.requests_running() for one in daemons] == [2, 2])
+        packages.go_on()
         digests = {good(one.result()) for one in asked}
     assert len(digests) == 1
     assert sum(one.nix_builds for one in daemons) == 1
@@ -138,10 +141,10 @@ def test_two_are_asked_at_once(
 
 
 def test_the_maker_is_killed(
-    start: Callable[..., Daemon], fake: FakeGcs, package_set: PackageSet
+    start: Callable[..., Daemon], fake: FakeGcs, package_set: PackageSet, tmp_path: Path
 ) -> None:
     """When the daemon that makes an image is killed halfway, one that waits for it makes it."""
-    packages = package_set.with_slow(5)
+    packages = package_set.with_slow(tmp_path)
     first = start("one", packages=packages)
     second = start("two", packages=packages)
     with ThreadPoolExecutor(2) as clients:
@@ -152,6 +155,7 @@ def test_the_maker_is_killed(
         assert second.nix_builds == 0
         first.stop(signal.SIGKILL)
         _assert_lost(lost)
+        packages.go_on()
         digest = good(found.result())
     assert second.nix_builds == 1
     assert_whole(fake)

@@ -1,7 +1,6 @@
 """Images in use: programs, scripts, users and build files find what they expect."""
 
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
@@ -9,16 +8,11 @@ from urllib.request import urlopen
 import pytest
 
 from tests.e2e.clients import Docker
-from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.daemon import Daemon
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 Run = Callable[..., str]
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _get(port: int) -> bytes:
@@ -82,7 +76,7 @@ def test_the_locale_knows_utf8(run: Run) -> None:
 
 def test_tmux_starts(run: Run) -> None:
     """tmux, which wants a UTF-8 locale, starts a session."""
-    script = "tmux new-session -d 'sleep 9' && tmux list-sessions"
+    script = "tmux new-session -d 'sleep 1000' && tmux list-sessions"
     output = run("shell/tmux", "bash", "-c", script, options=("-t", "-e", "TERM=xterm"))
     assert "1 windows" in output
 
@@ -160,18 +154,18 @@ def test_names_that_differ_in_case(run: Run) -> None:
     assert run("ambiguouspkg--10-11-12", "bash", "-c", "echo bash") == "bash\n"
 
 
-def test_a_service_runs_as_it_says(daemon: Daemon, docker: Docker, free_port: int) -> None:
+def test_a_service_runs_as_it_says(daemon: Daemon, docker: Docker) -> None:
     """A package's ``passthru.image`` makes an image that ``docker run`` starts as a service."""
-    image = f"{daemon.host}/service"
+    image, port = f"{daemon.host}/service", free_port()
     docker.ok("pull", "-q", image)
     config = json.loads(docker.ok("inspect", image))[0]["Config"]
     assert config["Entrypoint"] == ["/bin/service"]
     assert config["ExposedPorts"] == {"53/udp": {}, "8080/tcp": {}}
     assert config["Volumes"] == {"/srv/data": {}}
     assert config["Labels"] == {"org.example.team": "web"}
-    container = docker.ok("run", "-d", "--network=host", image, str(free_port)).strip()
+    container = docker.ok("run", "-d", "--network=host", image, str(port)).strip()
     try:
-        wait_until(lambda: _get(free_port) == b"it serves\n")
+        wait_until(lambda: _get(port) == b"it serves\n")
         facts = json.loads(docker.ok("inspect", container))[0]["Config"]
         assert (facts["User"], facts["WorkingDir"]) == ("1000:1000", "/srv")
         assert {"GREETING=hello", "LANG=C"} <= set(facts["Env"])

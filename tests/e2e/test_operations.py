@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import urllib.request
 from pathlib import Path
 
@@ -10,7 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.daemon import Daemon
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real_nix
 
@@ -71,8 +72,7 @@ def test_one_line_for_each_pull(start_daemon: StartDaemon) -> None:
 
 def test_an_endpoint_of_its_own(start_daemon: StartDaemon) -> None:
     """With an endpoint for it, how the daemon is can't be asked where images are pulled."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     daemon = start_daemon(NIXERY_OPERATIONS_LISTEN=f"tcp:{port}:interface=127.0.0.1")
     for path in ("/healthz", "/readyz", "/metrics"):
         assert daemon.get(path).status == 404

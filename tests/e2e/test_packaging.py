@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.clients import Ran, run
 from tests.e2e.daemon import TWISTD
 from tests.e2e.packages import TOP
+from tests.waiting import HUNG
 
 BUILD_NEEDS = ("setup.py", "pyproject.toml", "README.md", "nixery", "nix", "twisted")
 
@@ -64,7 +65,7 @@ def test_a_wheel_runs(wheel: Path, tmp_path: Path) -> None:
 
 
 def twistd(*arguments: str, **environ: str) -> Ran:
-    return run([TWISTD, "--nodaemon", "--pidfile=", "nixery", *arguments], 60, **environ)
+    return run([TWISTD, "--nodaemon", "--pidfile=", "nixery", *arguments], **environ)
 
 
 def test_broken_settings_are_all_named() -> None:
@@ -131,5 +132,5 @@ def test_terminal_interrupt(tmp_path: Path) -> None:
         assert line, output
         output += line
     process.send_signal(signal.SIGINT)
-    output += process.communicate(timeout=20)[0]
+    output += process.communicate(timeout=HUNG)[0]
     assert "Traceback" not in output

@@ -25,7 +25,7 @@ def test_a_table_of_the_package_set(
     """``nixery-popcount`` counts what is in the store, and the daemon groups by its table; a copy
     serves while the table can't be reached."""
     start_daemon().pull("shell/git")
-    counted = run([POPCOUNT], 300, **package_set.environ)
+    counted = run([POPCOUNT], **package_set.environ)
     assert counted.code == 0, counted.output
     said, _, printed = counted.output.partition("{")
     # No evaluation survives these.

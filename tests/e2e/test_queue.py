@@ -14,11 +14,13 @@ import pytest
 
 from tests.e2e.clients import Docker
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.daemon import Daemon
+from tests.waiting import HUNG, wait_until
 
 pytestmark = pytest.mark.real_nix
 
 COUNT = 100
+BUSY = 'nixery_pulls_total{by="tag",outcome="busy"}'
 SET = """
 { system ? builtins.currentSystem, ... }: let
   make = name: builder: derivation {
@@ -26,17 +28,27 @@ SET = """
   };
   number = n: { name = "p${toString n}"; value = make "p${toString n}-UNIQUE" "echo > $out"; };
 in builtins.listToAttrs (builtins.genList number 100) // {
-  long = make "long-UNIQUE" "/bin/sleep 30; echo > $out";
+  long = make "long-UNIQUE" "while [ ! -e GATE/open ]; do /bin/sleep 0.2; done; echo > $out";
+  longer = make "longer-UNIQUE" "while [ ! -e GATE/open ]; do /bin/sleep 0.2; done; echo > $out";
   broken = make "broken-UNIQUE" "echo this is why; exit 3";
 }
 """
 
 
 def write_set(folder: Path) -> dict[str, str]:
-    """A package set of a hundred small packages, one that takes long, and a broken one."""
+    """A package set of a hundred small packages, two that take until they are let go on, and a
+    broken one."""
     folder.mkdir()
-    (folder / "default.nix").write_text(SET.replace("UNIQUE", str(time.time_ns())))
-    return {"NIXERY_PKGS_PATH": str(folder)}
+    gate = folder.with_name("gate")
+    gate.mkdir()
+    text = SET.replace("UNIQUE", str(time.time_ns())).replace("GATE", str(gate))
+    (folder / "default.nix").write_text(text)
+    return {"NIXERY_PKGS_PATH": str(folder), "NIX_CONFIG": f"extra-sandbox-paths = {gate}"}
+
+
+def go_on(folder: Path) -> None:
+    """Let the long packages of a set be done."""
+    (folder.with_name("gate") / "open").touch()
 
 
 class Watcher:
@@ -77,7 +89,7 @@ def pull(daemon: Daemon, name: str, source: str = "127.0.0.1") -> tuple[int, Cou
     path = f"/v2/{name}/manifests/latest"
     while True:
         connection = http.client.HTTPConnection(
-            "127.0.0.1", daemon.port, timeout=120, source_address=(source, 0)
+            "127.0.0.1", daemon.port, timeout=HUNG, source_address=(source, 0)
         )
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -94,18 +106,24 @@ def pull(daemon: Daemon, name: str, source: str = "127.0.0.1") -> tuple[int, Cou
 
 
 def test_a_hundred_new_images(start_daemon: StartDaemon, tmp_path: Path) -> None:
-    """Of a hundred new images that are asked for at once, two are made at a time; the rest wait
-    or are told to come again, and all are made in the end."""
+    """Of a hundred new images that are asked for at once while two are made, twenty wait and the
+    rest are told to come again; two are made at a time, and all in the end."""
     daemon = start_daemon(
         **write_set(tmp_path / "set"), NIXERY_MAX_BUILDS="2", NIXERY_MAX_QUEUE="20"
     )
-    with Watcher(daemon) as watcher, ThreadPoolExecutor(COUNT) as clients:
-        ends = list(clients.map(lambda n: pull(daemon, f"p{n}"), range(COUNT)))
-    assert [status for status, _ in ends] == [200] * COUNT
+    with Watcher(daemon) as watcher, ThreadPoolExecutor(COUNT + 2) as clients:
+        asked = [clients.submit(pull, daemon, name) for name in ("long", "longer")]
+        wait_until(lambda: daemon.log.count("building long") == 2)
+        asked += [clients.submit(pull, daemon, f"p{number}") for number in range(COUNT)]
+        wait_until(lambda: daemon.metric("nixery_builds_waiting") == 20)
+        wait_until(lambda: daemon.metric(BUSY) >= COUNT - 20)
+        go_on(tmp_path / "set")
+        ends = [each.result() for each in asked]
+    assert [status for status, _ in ends] == [200] * (COUNT + 2)
     told: Counter[int] = sum((answers for _, answers in ends), Counter())
-    assert told[429] >= COUNT - 22
+    assert told[429] >= COUNT - 20
     assert watcher.most == 2
-    assert daemon.nix_builds == COUNT
+    assert daemon.nix_builds == COUNT + 2
 
 
 def test_a_full_queue(start_daemon: StartDaemon, tmp_path: Path, docker: Docker) -> None:
@@ -126,6 +144,7 @@ def test_a_full_queue(start_daemon: StartDaemon, tmp_path: Path, docker: Docker)
         assert docker("pull", f"{daemon.host}/p0").code == 0
         waiting.append(clients.submit(pull, daemon, "p5", "127.0.0.2"))
         wait_until(lambda: _so_many_wait(daemon, 4))
+        go_on(tmp_path / "set")
         assert {each.result()[0] for each in waiting} == {200}
     ended = re.findall(r"(\S+) \+[0-9.]+ s: done, as ", daemon.log)
     assert ended.index("p5:latest") < ended.index("p2:latest")

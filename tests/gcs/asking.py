@@ -7,6 +7,7 @@ import attrs
 from twisted.internet.threads import deferToThread
 
 from tests.gcs.server import GcsServer
+from tests.waiting import HUNG
 
 OBJECTS = "/storage/v1/b/bucket/o"
 UPLOAD = "/upload/storage/v1/b/bucket/o"
@@ -39,7 +40,7 @@ class Asker:
 
         def talk() -> Got:
             port = int(self.server.url.rpartition(":")[2])
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HUNG)
             try:
                 connection.request(method, path, body, fields)
                 answer = connection.getresponse()

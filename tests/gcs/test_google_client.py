@@ -13,6 +13,7 @@ from google.oauth2 import service_account
 from twisted.internet.threads import deferToThread
 
 from tests.gcs.server import GcsServer
+from tests.waiting import HUNG
 
 
 class Local(service_account.Credentials):
@@ -99,18 +100,18 @@ async def test_signed(server: GcsServer, client: Any) -> None:
             )
             return url
 
-        assert requests.put(sign(method="PUT"), b"content", timeout=9).status_code == 200
-        answer = requests.get(sign(), timeout=9)
+        assert requests.put(sign(method="PUT"), b"content", timeout=HUNG).status_code == 200
+        answer = requests.get(sign(), timeout=HUNG)
         assert answer.content == b"content"
-        answer = requests.get(sign(), headers={"Range": "bytes=-2"}, timeout=9)
+        answer = requests.get(sign(), headers={"Range": "bytes=-2"}, timeout=HUNG)
         assert (answer.status_code, answer.content) == (206, b"nt")
-        assert requests.head(sign(method="HEAD"), timeout=9).headers["content-length"] == "7"
-        assert requests.get(sign(method="PUT"), timeout=9).status_code == 403
-        assert requests.get(sign() + "&x=1", timeout=9).status_code == 403
-        assert requests.get(f"{server.url}/bucket/layers", timeout=9).status_code == 403
+        assert requests.head(sign(method="HEAD"), timeout=HUNG).headers["content-length"] == "7"
+        assert requests.get(sign(method="PUT"), timeout=HUNG).status_code == 403
+        assert requests.get(sign() + "&x=1", timeout=HUNG).status_code == 403
+        assert requests.get(f"{server.url}/bucket/layers", timeout=HUNG).status_code == 403
         url = sign()
         server.clock.offset = 301
-        answer = requests.get(url, timeout=9)
+        answer = requests.get(url, timeout=HUNG)
         assert answer.status_code == 400
         assert "ExpiredToken" in answer.text
 

@@ -2,7 +2,6 @@
 """The popularity table: loaded in time, or from its copy, and replaced as a whole."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.web.client import Agent
 
 from nixery.model.errors import SourceUnavailable
 from nixery.nix.popularity import LIMIT, PATIENCE, PATIENCE_WITH_COPY, PopularityTable
+from tests.waiting import until
 
 reactor: Any = _reactor
 
@@ -86,11 +86,6 @@ class World:
         self.copy.parent.mkdir(exist_ok=True)
         self.copy.write_text(json.dumps(document))
 
-    async def until(self, true: Callable[[], bool]) -> None:
-        """Wait until something is so."""
-        while not true():
-            await deferLater(reactor, 0.002, lambda: None)
-
 
 @pytest.fixture
 def world(tmp_path: Path) -> Any:
@@ -135,7 +130,7 @@ async def test_a_server_that_stalls(world: World, cut: int, has_copy: bool) -> N
     world.server.answer = world.server.answer[:cut] if cut else b""
     world.server.ends = False
     loading = Deferred.fromCoroutine(world.table.load())
-    await world.until(lambda: world.server.answered == 1)
+    await until(lambda: world.server.answered == 1)
     limit = PATIENCE_WITH_COPY if has_copy else PATIENCE
     world.clock.advance(limit - 0.5)
     assert not loading.called
@@ -149,7 +144,7 @@ async def test_a_server_that_stalls(world: World, cut: int, has_copy: bool) -> N
         else:
             with pytest.raises(SourceUnavailable, match=f"not loaded within {PATIENCE:g} s"):
                 await loading
-    await world.until(lambda: not world.server.connected)
+    await until(lambda: not world.server.connected)
 
 
 @pytest_twisted.ensureDeferred
@@ -159,14 +154,14 @@ async def test_a_server_that_sends_too_slowly(world: World) -> None:
     world.server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
     world.server.ends = False
     loading = Deferred.fromCoroutine(world.table.load())
-    await world.until(lambda: world.server.answered == 1)
+    await until(lambda: world.server.answered == 1)
     for _ in range(int(PATIENCE_WITH_COPY)):
         assert not loading.called
         world.server.connected[0].transport.write(b" ")  # type: ignore[union-attr]
         world.clock.advance(1)
     await loading
     assert world.table.counts == OTHER
-    await world.until(lambda: not world.server.connected)
+    await until(lambda: not world.server.connected)
 
 
 @pytest_twisted.ensureDeferred
@@ -180,7 +175,7 @@ async def test_a_table_that_is_too_large(world: World) -> None:
     world.server.ends = False
     await world.table.load()
     assert world.table.counts == OTHER
-    await world.until(lambda: not world.server.connected)
+    await until(lambda: not world.server.connected)
 
 
 @pytest_twisted.ensureDeferred

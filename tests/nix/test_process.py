@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from zope.interface import implementer
 from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.nix.lines import MAX_LINE, LastLines, LineSplitter
 from nixery.nix.process import Ended, Processes, Surroundings
+from tests.waiting import lives, until, wait_until_gone
 
 reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[2]
@@ -121,23 +121,12 @@ async def test_programs_that_are_not_there() -> None:
 
 
 async def _started(pids: list[int]) -> None:
-    while not pids:
-        await deferLater(reactor, 0.02, lambda: None)
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    await until(lambda: pids)
 
 
 async def _gone(family: list[psutil.Process]) -> None:
     """Those who were sent a KILL take a moment to go; those who were not never do."""
-    deadline = time.monotonic() + 5
-    while left := [process for process in family if _lives(process)]:
-        assert time.monotonic() < deadline, left
-        await deferLater(reactor, 0.02, lambda: None)
+    await until(lambda: not any(map(lives, family)))
 
 
 STUBBORN = "trap '' TERM; (trap '' TERM; exec setsid sleep 1000) & echo $! $$ >&2; sleep 1000; wait"
@@ -368,10 +357,7 @@ def test_children_of_the_killed() -> None:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    deadline = time.monotonic() + 10
-    while _lives(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until_gone([child])
 
 
 @given(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"bc\nd", b""])), st.data())

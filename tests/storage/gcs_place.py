@@ -22,10 +22,11 @@ from nixery.storage.gcs.upload import STEP, Sending
 from nixery.storage.leasing import Timing
 from tests.gcs.objects import Content
 from tests.gcs.server import GcsServer
+from tests.waiting import HUNG
 
 reactor: Any = _reactor
 
-HASTY = Patience(tries=5, total=20, first=0.005, longest=0.02, limit=5)
+HASTY = Patience(tries=5, total=HUNG, first=0.005, longest=0.02, limit=HUNG)
 OPTIONS = Options(
     trust=0,
     sending=Sending(chunk=4 * STEP, at_once=3, patience=attrs.evolve(HASTY, tries=8)),
@@ -42,7 +43,7 @@ class GcsPlace:
         self.server = server
         self.environ = dict(environ)
         self.pool = HTTPConnectionPool(reactor)
-        self.agent = Agent(reactor, pool=self.pool, connectTimeout=5)
+        self.agent = Agent(reactor, pool=self.pool, connectTimeout=HUNG)
         self._made: list[GcsStorage] = []
 
     def make_hasty(self) -> GcsStorage:

@@ -4,9 +4,7 @@
 import contextlib
 import json
 import signal
-import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -20,9 +18,11 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from nixery.interfaces import IStorage, Location
 from nixery.model.digest import Digest
 from nixery.storage.gcs.making import make_storage
+from tests.ports import free_port
 from tests.storage.backend import run
 from tests.storage.contract import StorageContract
 from tests.storage.gcs_place import SETTINGS, GcsPlace, gcs_place, load
+from tests.waiting import HUNG, wait_until
 
 reactor: Any = _reactor
 
@@ -102,9 +102,7 @@ def _emulator() -> Iterator[str]:
     assert spec is not None
     assert spec.origin is not None
     program = next(Path(spec.origin).parent.rglob("fake-gcs-server-linux-amd64"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"127.0.0.1:{port}"
     arguments = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
     arguments += ["-backend", "memory", "-public-host", address, "-log-level", "error"]
@@ -114,24 +112,22 @@ def _emulator() -> Iterator[str]:
         yield f"http://{address}"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(HUNG)
 
 
 def _wait_for(url: str) -> None:
-    give_up = time.monotonic() + 20
-    while True:
-        try:
+    def is_there() -> bool:
+        with contextlib.suppress(OSError):
             _ask("GET", url)
-        except OSError:
-            assert time.monotonic() < give_up
-            time.sleep(0.05)
-        else:
-            return
+            return True
+        return False
+
+    wait_until(is_there)
 
 
 def _ask(method: str, url: str, data: bytes | None = None) -> bytes:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=HUNG) as answer:
         content: bytes = answer.read()
         return content

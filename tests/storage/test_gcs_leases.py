@@ -12,9 +12,10 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from nixery.storage.gcs.storage import GcsStorage
+from tests import waiting
 from tests.gcs.faults import Faults
 from tests.storage.backend import KEY, run
 from tests.storage.gcs_place import OPTIONS, SETTINGS, GcsPlace, gcs_place
@@ -41,6 +42,10 @@ async def until(place: GcsPlace, kind: str, count: int) -> None:
     enough = place.server.count(kind) + count
     while place.server.count(kind) < enough:
         await deferLater(reactor, 0.005)
+
+
+def _is_lost(event: LogEvent) -> bool:
+    return "was lost to another" in (formatEvent(event) or "")
 
 
 @pytest_twisted.ensureDeferred
@@ -124,12 +129,10 @@ async def test_lost_lease(place: GcsPlace) -> None:
     lease = await make(place, lifetime=0.15).lease("0a")
     with capturedLogs() as captured:
         place.server.put(NAME, b"another's")
-        await until(place, "upload.media", 1)
-        await deferLater(reactor, 0.1)
+        await waiting.until(lambda: any(map(_is_lost, captured)))
         before = place.server.count("upload.media")
         await deferLater(reactor, 0.15)
     assert place.server.count("upload.media") == before
-    assert [event for event in captured if "was lost to another" in (formatEvent(event) or "")]
     await lease.release()
     assert place.server.content(NAME) == b"another's"
 

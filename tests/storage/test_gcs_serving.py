@@ -28,6 +28,7 @@ from nixery.storage.gcs.urls import PublicUrls, SignedUrls, load_signer
 from tests.gcs.faults import Faults
 from tests.storage.backend import CONTENT, run
 from tests.storage.gcs_place import HANG, HASTY, OPTIONS, SETTINGS, Collected, GcsPlace, gcs_place
+from tests.waiting import until
 from tests.web.server import Collector, serving
 
 reactor: Any = _reactor
@@ -251,9 +252,8 @@ async def test_clients_that_leave(place: GcsPlace) -> None:
         await copying
         assert [failure.type for failure in failed] == [CancelledError]
         assert client.producer is None
-        await deferLater(reactor, 0.05)
+        await until(lambda: place.server.in_flight == 0)
         assert place.server.count("object.media") == before
-        assert place.server.in_flight == 0
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["answers", "answers late"])

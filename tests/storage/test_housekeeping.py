@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from nixery.storage.housekeeping import Bounds
 from nixery.storage.marks import Marks
 from nixery.storage.scrubbing import Scrubber, Stopped
 from nixery.storage.shrinking import Shrinker, Shrunk
+from tests.waiting import until
 
 reactor: Any = _reactor
 
@@ -300,11 +301,6 @@ def storage(tmp_path: Path) -> FilesystemStorage:
     made = FilesystemStorage(reactor, str(tmp_path), Bounds(most=2000, grace=0.05))
     pytest_twisted.blockon(Deferred.fromCoroutine(made.start()))
     return made
-
-
-async def until(true: Callable[[], bool]) -> None:
-    while not true():
-        await deferLater(reactor, 0.01, lambda: None)
 
 
 def blob_of(record: Path) -> Path:

@@ -184,15 +184,13 @@ def test_dropped_by_another(path: Path) -> None:
 
 def test_settled(path: Path) -> None:
     """A file counts as looked at only when the file system's clock has moved on since its last
-    change, and the wait for that is short, even if that was in the future."""
+    change, and the wait for that ends, even if that was in the future."""
     for number in range(20):
         path.write_bytes(b"%d" % number)
         identity = Identity.of(path.stat())
         settle(identity)
         assert time.clock_gettime_ns(5) > identity.changed  # CLOCK_REALTIME_COARSE
-    began = time.monotonic()
     settle(attrs.evolve(identity, changed=identity.changed + 10**12))
-    assert time.monotonic() - began < 1
 
 
 @given(content=st.binary(max_size=100), number=st.integers(0, 99))

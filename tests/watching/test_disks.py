@@ -1,17 +1,17 @@
 """How much room there is."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 
 from nixery.watching.checks import disk_check
 from nixery.watching.disks import INTERVAL, Disks
+from tests.waiting import until
 
 reactor: Any = _reactor
 
@@ -33,15 +33,6 @@ class Vanishing(os.PathLike[str]):
     def __fspath__(self) -> str:
         self.looks += 1
         return str(self._path if self.looks % 2 else self._path / "gone")
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait until something is so, and fail after a generous limit."""
-    for _ in range(3000):
-        if true():
-            return
-        await deferLater(reactor, 0.01, lambda: None)
-    raise AssertionError("it did not happen in time")
 
 
 @pytest_twisted.ensureDeferred

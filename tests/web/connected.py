@@ -3,7 +3,7 @@
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
@@ -11,7 +11,7 @@ from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
 from nixery.web.pages.site import PagesApi
 from nixery.web.site import make_site
-from tests.web.server import FakeBuilder, reactor
+from tests.web.server import FakeBuilder
 from tests.web.test_bad_input import statuses
 
 HELD = b"GET /v2/held/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -76,12 +76,3 @@ class Connected:
     @property
     def timers(self) -> int:
         return len(self.clock.getDelayedCalls())
-
-
-async def until(condition: Any) -> None:
-    """Wait until something holds."""
-    for _ in range(3000):
-        if condition():
-            return
-        await deferLater(reactor, 0.01, lambda: None)
-    raise AssertionError("that never came")

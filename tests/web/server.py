@@ -12,7 +12,6 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
@@ -31,6 +30,7 @@ from nixery.web.pages.site import PagesApi
 from nixery.web.request import NOBODY, Trusted
 from nixery.web.site import QuietSite, make_site
 from nixery.web.tally import IMeter
+from tests.waiting import HUNG, until
 
 reactor: Any = _reactor
 
@@ -139,8 +139,7 @@ class Server:
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until something is so."""
-        while not true():
-            await deferLater(reactor, 0.002, lambda: None)
+        await until(true)
 
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
@@ -148,7 +147,7 @@ class Server:
         """Ask without following redirects; the path goes out as it is written."""
 
         def talk() -> Answer:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HUNG)
             try:
                 connection.request(method, path, headers=headers or {})
                 answer = connection.getresponse()

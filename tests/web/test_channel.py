@@ -26,8 +26,9 @@ from nixery.web.site import QuietSite, make_site
 from nixery.web.tls import TLSEndpoint, watch_pair
 from nixery.web.untaken import MOST
 from tests.builds.histories import begin, open_history
+from tests.waiting import HUNG, until
 from tests.web.certificates import make_pair
-from tests.web.connected import HELD, LIMITS, VERSION, Connected, until
+from tests.web.connected import HELD, LIMITS, VERSION, Connected
 from tests.web.server import MANIFEST, FakeBuilder, Locating, Server, as_it_is, reactor, serving
 from tests.web.test_bad_input import statuses
 
@@ -260,7 +261,7 @@ class Crowd:
 
     def join(self, data: bytes = b"GET / HTTP/1.1\r\n") -> socket.socket:
         """Connect and send something; nobody reads."""
-        made = socket.create_connection(("127.0.0.1", self._port), timeout=30)
+        made = socket.create_connection(("127.0.0.1", self._port), timeout=HUNG)
         self._stack.callback(made.close)
         made.sendall(data)
         return made
@@ -460,10 +461,10 @@ async def test_a_slow_client(blob: Locating) -> None:
         total = 0
         while data := connection.recv(1 << 16):
             total += len(data)
-            time.sleep(0.01)
+            time.sleep(0.015)
         return total
 
-    async with serving(storage=blob, limits=HttpLimits(write_seconds=2)) as server:
+    async with serving(storage=blob, limits=HttpLimits(write_seconds=5)) as server:
         with crowd(server) as others:
             assert await deferToThread(read_slowly, others.join(BLOB)) > SIZE
 
@@ -487,7 +488,7 @@ async def test_handshakes_end(tmp_path: Path) -> None:
     """The time for headers holds for a TLS handshake that does not come, or comes in part."""
     async with secure(tmp_path, HttpLimits(header_seconds=0.2)) as (site, port):
         for data in (b"", b"\x16\x03\x01\x02\x00\x01"):
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            with socket.create_connection(("127.0.0.1", port), timeout=HUNG) as connection:
                 connection.sendall(data)
                 assert await deferToThread(read_all, connection) == b""
         await until(lambda: site.bounds.connections.open == 0)
@@ -503,7 +504,7 @@ async def test_tls_clients_that_stay(tmp_path: Path, header: bytes, status: int)
     def ask() -> tuple[ssl.SSLSocket, bytes]:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=HUNG)
         connection = context.wrap_socket(plain)
         connection.sendall(VERSION[:-2] + header + b"\r\n\r\n")
         return connection, connection.recv(12)

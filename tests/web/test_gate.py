@@ -21,7 +21,7 @@ from nixery.web.fair import FairTurns
 from nixery.web.gate import send_body, send_pieces
 from nixery.web.untaken import LEAST, MOST
 from tests.builds.histories import begin, open_history
-from tests.web.connected import until
+from tests.waiting import until
 from tests.web.server import Locating, as_it_is, serving
 from tests.web.test_channel import BLOB, crowd
 

@@ -5,12 +5,19 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.task import deferLater
 
 from nixery.web.holding import MOST_HOPS, hops_of, with_hops
-from tests.web.server import MANIFEST, Answer, Server, reactor, serving
+from tests.waiting import HUNG, until
+from tests.web.server import MANIFEST, Answer, Server, serving
 
 CONTAINERD = {"User-Agent": "containerd/v2.4.0"}
+
+
+async def build_when_asked(server: Server, times: int) -> None:
+    """Have the image be built once so many requests have waited for it."""
+    await until(lambda: len(server.builder.asked) == times)
+    assert server.builder.gate is not None
+    server.builder.gate.callback(None)
 
 
 async def follow(server: Server, path: str, headers: dict[str, str]) -> tuple[Answer, int]:
@@ -39,9 +46,8 @@ async def test_redirected_to_itself() -> None:
 async def test_a_build_of_several_holds(headers: dict[str, str]) -> None:
     """A client that follows redirects gets the image when it is built."""
     async with serving(hold=0.1) as server:
-        gate: Deferred[None] = Deferred()
-        server.builder.gate = gate
-        built = deferLater(reactor, 0.35, gate.callback, None)
+        server.builder.gate = Deferred()
+        built = Deferred.fromCoroutine(build_when_asked(server, 3))
         answer, redirects = await follow(server, "/v2/a/manifests/latest", headers)
         await built
         assert (answer.status, answer.body) == (200, MANIFEST.content)
@@ -52,9 +58,8 @@ async def test_a_build_of_several_holds(headers: dict[str, str]) -> None:
 async def test_the_last_hop_waits() -> None:
     """A client that follows no more redirects is held until the build ends."""
     async with serving(hold=0.01) as server:
-        gate: Deferred[None] = Deferred()
-        server.builder.gate = gate
-        built = deferLater(reactor, 0.5, gate.callback, None)
+        server.builder.gate = Deferred()
+        built = Deferred.fromCoroutine(build_when_asked(server, MOST_HOPS + 1))
         answer, redirects = await follow(server, "/v2/a/manifests/latest", {})
         await built
         assert answer.status == 200
@@ -76,10 +81,9 @@ async def test_containerd_starts_over() -> None:
 async def test_errors_after_a_redirect() -> None:
     """A build that fails while a client is on its way tells it so."""
     async with serving(hold=0.1) as server:
-        gate: Deferred[None] = Deferred()
-        server.builder.gate = gate
+        server.builder.gate = Deferred()
         server.builder.error = RuntimeError()
-        built = deferLater(reactor, 0.15, gate.callback, None)
+        built = Deferred.fromCoroutine(build_when_asked(server, 2))
         answer, _ = await follow(server, "/v2/a/manifests/latest", {})
         await built
         assert answer.status == 500
@@ -88,11 +92,10 @@ async def test_errors_after_a_redirect() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_time_limit_of_the_work_itself() -> None:
     """What ran out of time is a failure, and not a request that was held for long enough."""
-    async with serving(hold=30) as server:
-        gate: Deferred[None] = Deferred()
-        server.builder.gate = gate
+    async with serving(hold=HUNG) as server:
+        server.builder.gate = Deferred()
         server.builder.error = TimeoutError()
-        built = deferLater(reactor, 0.05, gate.callback, None)
+        built = Deferred.fromCoroutine(build_when_asked(server, 1))
         answer, redirects = await follow(server, "/v2/a/manifests/latest", {})
         await built
         assert (answer.status, redirects) == (500, 0)

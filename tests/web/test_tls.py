@@ -30,8 +30,8 @@ from nixery.web.tls import (
     watch_pair,
 )
 from nixery.web.wrong_scheme import SENTENCE
+from tests.waiting import HUNG, until
 from tests.web.certificates import make_pair
-from tests.web.connected import until
 from tests.web.server import LIMITS, Collector, FakeBuilder, reactor
 
 
@@ -64,7 +64,7 @@ class Place:
         for name, version in limits.items():
             setattr(context, name, version)
         with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=30) as plain,
+            socket.create_connection(("127.0.0.1", self.port), timeout=HUNG) as plain,
             context.wrap_socket(plain, server_hostname="localhost") as secure,
         ):
             secure.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -157,9 +157,11 @@ async def test_plain_docker(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_plain_and_slow(tmp_path: Path) -> None:
     """Plain HTTP has the limits of other connections: in time, in size and in number."""
-    limits = HttpLimits(header_seconds=1, client_connections=1)
-    async with serving(make_pair(tmp_path), limits) as place:
+    pair = make_pair(tmp_path)
+    async with serving(pair, HttpLimits(header_seconds=1, client_connections=1)) as place:
         assert b" 408 " in (await place.say(b"GET /v2/ HTTP"))[:13]
+        await until(lambda: place.site.bounds.connections.open == 0)
+    async with serving(pair, HttpLimits(client_connections=1)) as place:
         assert b" 414 " in (await place.say(b"x" * 100_000))[:13]
         await until(lambda: place.site.bounds.connections.open == 0)
 

@@ -6,8 +6,9 @@ TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd
 	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl ssh=openssh-client \
 	chromium=chromium libatomic.so.1=libatomic1 systemd-analyze=systemd \
 	promtool=prometheus
+UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos -m 'not container and not fresh and not real_nix'
 
-.PHONY: run test container-test chaos bench lint clean
+.PHONY: run test test-oldest test-newest container-test readme-test chaos bench clean
 
 run: $(VENV)/.installed  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
@@ -19,6 +20,21 @@ test: $(VENV)/.installed-test  ## all tests, with real Nix and real clients
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/python -m pytest $(PYTEST)
 
+# The others run with what this machine's virtual environment happens to have.
+test-oldest:  ## unit tests with the lowest version of each dependency that setup.py names
+	@$(MAKE) --no-print-directory $(VENV)/.installed-test
+	@rm -rf $(VENV)-oldest && python3 -m venv $(VENV)-oldest
+	@$(VENV)/bin/python scripts/lower_bounds.py > $(VENV)-oldest/constraints.txt
+	@$(VENV)-oldest/bin/pip install --quiet --editable '.[test]' \
+		--constraint $(VENV)-oldest/constraints.txt
+	@$(VENV)-oldest/bin/python -m pytest $(UNIT_TESTS) $(PYTEST)
+
+test-newest:  ## unit tests with the newest versions of all that is installed
+	@scripts/require $(PROGRAMS)
+	@rm -rf $(VENV)-newest && python3 -m venv $(VENV)-newest
+	@$(VENV)-newest/bin/pip install --quiet --editable '.[test]'
+	@$(VENV)-newest/bin/python -m pytest $(UNIT_TESTS) $(PYTEST)
+
 chaos: $(VENV)/.installed-test  ## ten minutes of pulls while everything breaks; NIXERY_CHAOS_SEED repeats a run
 	@scripts/require $(TEST_PROGRAMS)
 	@NIXERY_CHAOS_SECONDS=$${NIXERY_CHAOS_SECONDS:-600} \
@@ -28,6 +44,10 @@ chaos: $(VENV)/.installed-test  ## ten minutes of pulls while everything breaks;
 container-test: $(VENV)/.installed-test  ## build the container image and pull from it; four minutes
 	@scripts/require $(TEST_PROGRAMS) debootstrap=debootstrap
 	@$(VENV)/bin/python -m pytest -m container tests/e2e/test_container.py
+
+readme-test: $(VENV)/.installed-test  ## paste the README's commands on a fresh Debian; ten minutes
+	@scripts/require $(TEST_PROGRAMS) debootstrap=debootstrap
+	@$(VENV)/bin/python -m pytest -s -m fresh tests/e2e/test_readme.py
 
 bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@scripts/require $(TEST_PROGRAMS)
@@ -50,5 +70,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@$(VENV)/bin/pip install --quiet --editable '.[test]'
 	@touch $@
 
-clean:  ## remove what was made here; the state folder stays
-	rm -rf $(VENV) build dist *.egg-info
+clean:  ## remove what was made here, but for what took long to make, which is named
+	@rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist *.egg-info \
+		.hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
+	@for folder in "$(CURDIR)/.state" "$${XDG_STATE_HOME:-$$HOME/.local/state}/nixery"; do \
+		test ! -d "$$folder" || echo "left: $$folder, $$(du -sh "$$folder" | cut -f 1);" \
+			"to remove it, too: chmod -R u+w '$$folder' && rm -r '$$folder'"; \
+	done

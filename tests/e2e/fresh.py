@@ -1,0 +1,155 @@
+"""A Debian on which nothing was installed yet but what debootstrap does, git and make."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import psutil
+
+from tests.e2e.clients import Ran, run
+from tests.e2e.packages import KEPT, TOP, alone
+from tests.leftovers import remove
+from tests.waiting import HUNG, wait_until
+
+CHECKOUT = "/root/nixery"
+_SCRIPT = Path(__file__).with_name("fresh.sh")
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+_CERTIFICATES_THERE = "/etc/certificates.pem"
+"""Those of this machine, in a file that no package writes."""
+
+_PROGRAMS = ("sbin", "bin")
+
+
+@attrs.frozen
+class Fresh:
+    """The machine.
+
+    :param first: a process there.
+    :param root: its root folder, from here.
+    :param environ: what ordinary shells have there.
+    """
+
+    first: psutil.Process
+    root: Path
+    environ: dict[str, str]
+
+    def inside(self, command: str) -> list[str]:
+        """The command that has a shell there, in the checkout, run another."""
+        enter = ["nsenter", f"--target={self.first.pid}", "--mount", "--pid", "--root"]
+        named = [f"{name}={value}" for name, value in self.environ.items()]
+        script = f"cd {CHECKOUT} && {command}"
+        return [*enter, "--wd=/", "env", "-i", *named, "bash", "-c", script]
+
+    def __call__(self, command: str, typed: str = "") -> Ran:
+        """Run a command in the checkout.
+
+        :param typed: what is answered to its questions.
+        """
+        done = subprocess.run(
+            self.inside(command),
+            input=typed.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=HUNG,
+            start_new_session=True,  # no terminal to ask at
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+
+
+@contextmanager
+def fresh_machine(suite: str) -> Iterator[Fresh]:
+    """Have one for a while, with this checkout; needs root.
+
+    :param suite: the release of Debian.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="fresh-"))
+    root = folder / "root"
+    try:
+        _ok("cp", "--archive", str(_bootstrap(suite)), str(root))
+        shown = _configure(root)
+        _check_out(root / CHECKOUT[1:])
+        process = subprocess.Popen([str(_SCRIPT), str(root), *shown])
+        try:
+            wait_until(lambda: _entered(process))
+            (first,) = psutil.Process(process.pid).children()
+            yield Fresh(first, root, _environ())
+        finally:
+            process.kill()  # and with it all that runs there
+            process.wait()
+    finally:
+        remove(folder)
+
+
+def _entered(process: "subprocess.Popen[bytes]") -> bool:
+    assert process.poll() is None, "it did not start"
+    children = psutil.Process(process.pid).children()
+    return bool(children) and os.path.exists(f"/proc/{children[0].pid}/root/run/entered")
+
+
+def _bootstrap(suite: str) -> Path:
+    """The root folder that machines begin with, made unless it is here since an earlier run."""
+    path = KEPT / f"fresh-{suite}"
+    with alone(path.name):
+        if not path.exists():
+            new = path.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)
+            _ok("debootstrap", "--variant=minbase", "--include=git,make", suite, str(new))
+            new.rename(path)
+    return path
+
+
+def _configure(root: Path) -> list[str]:
+    """Have packages come from where this machine has them from.
+
+    :return: folders that have to be there as they are here.
+    """
+    shutil.copy(_CERTIFICATES, root / _CERTIFICATES_THERE[1:])
+    for file in Path("/etc/apt/apt.conf.d").glob("99*"):
+        shutil.copy(file, root / "etc" / "apt" / "apt.conf.d")
+    for file in (Path("/etc/pip.conf"), Path.home() / ".config/pip/pip.conf"):
+        if file.exists():
+            target = root / "etc" / "pip.conf" if file.is_relative_to("/etc") else None
+            shutil.copy(file, target or _folder(root / "root/.config/pip"))
+    sources = run(["pip", "config", "get", "global.find-links"]).output.split()
+    sources += os.environ.get("PIP_FIND_LINKS", "").split()
+    folders = {word.removeprefix("file://") for word in sources if word.startswith(("/", "file:"))}
+    return sorted(folder for folder in folders if os.path.isdir(folder))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _environ() -> dict[str, str]:
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    shell = {
+        "HOME": "/root",
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    }
+    return {**pip, **shell, "PIP_CERT": _CERTIFICATES_THERE}
+
+
+def _check_out(folder: Path) -> None:
+    """Copy all files of this checkout that belong to it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=TOP,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (TOP / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(TOP / name, folder / name)
+
+
+def _ok(*argv: str) -> None:
+    ran = run(list(argv))
+    assert ran.code == 0, f"{' '.join(argv)}: {ran.output}"

@@ -26,14 +26,17 @@ class Ran:
     output: str
 
 
-def run(argv: list[str], timeout: float = 300, **environ: str) -> Ran:
-    """Run a command to its end, its two outputs as one."""
+def run(argv: list[str], timeout: float = 300, given: str = "", **environ: str) -> Ran:
+    """Run a command to its end, its two outputs as one.
+
+    :param given: what it can read from its standard input.
+    """
     done = subprocess.run(
         argv,
         cwd="/",  # Python finds nothing of a checkout there
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
+        input=given.encode(),
         timeout=timeout,
         env={**os.environ, **environ},
         check=False,
@@ -61,18 +64,19 @@ class Docker:
         """What the client can read."""
         return self.socket.parent
 
-    def __call__(self, *arguments: str, timeout: float = 300) -> Ran:
+    def __call__(self, *arguments: str, timeout: float = 300, given: str = "") -> Ran:
         program = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
         return run(
             _command(self.root, self.folder, program, *arguments),
             timeout,
+            given,
             DOCKER_HOST=f"unix://{self.socket}",
             DOCKER_CONFIG=str(self.folder),
         )
 
-    def ok(self, *arguments: str, timeout: float = 300) -> str:
+    def ok(self, *arguments: str, timeout: float = 300, given: str = "") -> str:
         """The output of a command that must succeed."""
-        ran = self(*arguments, timeout=timeout)
+        ran = self(*arguments, timeout=timeout, given=given)
         assert ran.code == 0, f"docker {' '.join(arguments)}: {ran.output}"
         return ran.output
 

@@ -61,6 +61,17 @@ class PackageSet:
         )
         return PackageSet(folder, {**self.environ, "NIXERY_PKGS_PATH": str(folder)})
 
+    def like_nixpkgs(self, authority: str) -> "PackageSet":
+        """The set in the shape of nixpkgs.
+
+        :param authority: the file of a certificate that its ``cacert`` has besides others.
+        """
+        folder = self.folder.parent / "nixpkgs"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(TOP / "tests" / "packages" / "nixpkgs.nix", folder / "default.nix")
+        shutil.copy(authority, folder / "authority.pem")
+        return PackageSet(folder, {**self.environ, "NIXERY_PKGS_PATH": str(folder)})
+
 
 def make_package_set() -> PackageSet:
     """Make the set, or what is missing of it."""

@@ -14,7 +14,9 @@ from nixery.web.tls import Pair
 from tests.e2e.clients import Docker
 from tests.e2e.conftest import Run
 from tests.e2e.daemon import Daemon, running, wait_until
+from tests.e2e.jobs import NODE
 from tests.e2e.packages import PackageSet
+from tests.e2e.runner_scripts import REQUIREMENTS
 from tests.web.certificates import make_pair
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
@@ -103,6 +105,7 @@ def test_libraries_that_say_whose_they_are(run: Run, name: str, command: tuple[s
 def test_main_programs(daemon: Daemon, docker: Docker, run: Run) -> None:
     """A package's ``meta.mainProgram`` is the command; several without one make none."""
     assert run("namesitsprogram") == "other\n"
+    assert run("jq", "jq", "--version").startswith("jq-")
     assert run("namesnone", "one") == "one\n"
     assert "no command" in docker("run", "--rm", f"{daemon.host}/namesnone").output.lower()
 
@@ -137,3 +140,11 @@ def test_a_private_service(daemon: Daemon, docker: Docker) -> None:
         wait_until(lambda: docker(*ask).output == "it serves\n")
     finally:
         docker.ok("rm", "-f", service)
+
+
+def test_ci(run: Run) -> None:
+    """A program that Nix did not make runs in ``ci``, and the server of an editor finds the
+    libraries that it asks for, though no package brings ldconfig."""
+    script = f"! command -v ldconfig || exit 1\n/node -e 1\n{REQUIREMENTS}"
+    output = run("ci", "sh", "-c", script, options=("-v", f"{NODE}:/node:ro"))
+    assert output == "libc.so.6 GLIBC_2\nlibstdc++.so.6 GLIBCXX_3.4\n"

@@ -69,6 +69,8 @@ real // {
     mkdir -p $out/etc/ssl/certs $unbundled
     cat ${real.cacert}/etc/ssl/certs/ca-bundle.crt ${./authority.pem} > $out/etc/ssl/certs/ca-bundle.crt
   '';
+  # Without ldd, ldconfig and the others of the C library.
+  getent = make "getent-glibc-2.36" { } "mkdir -p $out/bin; ln -s ${real.getent}/bin/getent $out/bin/";
   curl = apart "curl";
   jq = apart "jq";
   stdenv.cc.cc.lib = make "gcc-13.2.0-lib" { } ''

@@ -4,7 +4,7 @@ VENV := .venv
 PROGRAMS := nix-build=nix-bin git=git prlimit=util-linux venv=python3-venv
 TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd=containerd \
 	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl ssh=openssh-client \
-	chromium=chromium libatomic.so.1=libatomic1 systemd-analyze=systemd \
+	chromium=chromium libatomic.so.1=libatomic1 ps=procps systemd-analyze=systemd \
 	promtool=prometheus
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos -m 'not container and not fresh and not real_nix'
 

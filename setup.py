@@ -76,6 +76,8 @@ setup(
     extras_require={
         "test": [
             "axe-playwright-python>=0.1.4",
+            # A program that Nix did not make, for containers; there are pre-releases alone.
+            "nodejs-bin==18.4.0a4",
             "oras>=0.2.40",
             "packaging>=23",
             "playwright>=1.45",

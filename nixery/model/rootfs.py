@@ -11,7 +11,8 @@ import attrs
 
 from nixery.model.events import Collided
 from nixery.model.image import AMD64, ARM64
-from nixery.model.tree import Entry, File, Folder, Link, Output, Tree
+from nixery.model.loader_cache import loader_cache
+from nixery.model.tree import Data, Entry, File, Folder, Link, Output, Tree
 
 USER, NONROOT = 1000, 65532
 """Users that are known besides root: the first of most systems, and that of images without a shell,
@@ -63,6 +64,7 @@ _IN_USR = ("bin", "include", "lib", "libexec", "sbin", "share")
 # where Debian's loaders look for libraries.
 _LOADERS = {AMD64: "lib64/ld-linux-x86-64.so.2", ARM64: "lib/ld-linux-aarch64.so.1"}
 _LIBRARIES = {AMD64: "lib/x86_64-linux-gnu", ARM64: "lib/aarch64-linux-gnu"}
+_LIBC = "libc.so.6"
 _LOCALE = "lib/locale/C.utf8"
 _ZONES = "share/zoneinfo"
 
@@ -149,10 +151,24 @@ def _add_c_library(tree: Tree, system: str, c_library: CLibrary) -> None:
     if tree.entries.get(folder) == Link("lib"):  # as nixpkgs' packages have it
         folder = "lib"
     tree.put(f"{folder}/{name}", Link(c_library.loader))
-    for library, path in c_library.libraries.items():
-        tree.put(f"{_LIBRARIES[system]}/{library}", Link(path))
+    _add_libraries(tree, system, c_library.libraries, folder)
     if c_library.locale is not None:
         tree.put(_LOCALE, Link(c_library.locale))
+
+
+def _add_libraries(tree: Tree, system: str, libraries: Mapping[str, str], folder: str) -> None:
+    """Have libraries found: by loaders, and by those who look for the C library's version.
+
+    :param folder: where the loader is.
+    """
+    for library, path in libraries.items():
+        tree.put(f"{_LIBRARIES[system]}/{library}", Link(path))
+    # Servers of editors ask ldconfig for it, where it is, and else look beside the loader.
+    if _LIBC in libraries:
+        tree.put(f"{folder}/{_LIBC}", Link(libraries[_LIBC]))
+    if tree.leads_to_a_package("bin/ldconfig"):
+        cache = loader_cache(system, f"/{_LIBRARIES[system]}", libraries)
+        tree.put("etc/ld.so.cache", Data(cache))
 
 
 def _lead_from_usr(tree: Tree) -> None:

@@ -86,7 +86,19 @@ class File:
     mode: int = _FILE_MODE
 
 
-Entry = Folder | Link | File
+@attrs.frozen
+class Data:
+    """A file that no package brings, and that is no text.
+
+    :param owner: number of the user, and of the group, that it belongs to.
+    """
+
+    content: bytes
+    mode: int = _FILE_MODE
+    owner: int = 0
+
+
+Entry = Folder | Link | File | Data
 
 
 class Tree:

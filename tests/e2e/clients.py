@@ -25,14 +25,17 @@ class Ran:
     output: str
 
 
-def run(argv: list[str], **environ: str) -> Ran:
-    """Run a command to its end, its two outputs as one."""
+def run(argv: list[str], given: str = "", **environ: str) -> Ran:
+    """Run a command to its end, its two outputs as one.
+
+    :param given: what it can read from its standard input.
+    """
     done = subprocess.run(
         argv,
         cwd="/",  # Python finds nothing of a checkout there
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
+        input=given.encode(),
         timeout=HUNG,
         env={**os.environ, **environ},
         check=False,
@@ -60,17 +63,18 @@ class Docker:
         """What the client can read."""
         return self.socket.parent
 
-    def __call__(self, *arguments: str) -> Ran:
+    def __call__(self, *arguments: str, given: str = "") -> Ran:
         program = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
         return run(
             _command(self.root, self.folder, program, *arguments),
+            given,
             DOCKER_HOST=f"unix://{self.socket}",
             DOCKER_CONFIG=str(self.folder),
         )
 
-    def ok(self, *arguments: str) -> str:
+    def ok(self, *arguments: str, given: str = "") -> str:
         """The output of a command that must succeed."""
-        ran = self(*arguments)
+        ran = self(*arguments, given=given)
         assert ran.code == 0, f"docker {' '.join(arguments)}: {ran.output}"
         return ran.output
 

@@ -86,6 +86,17 @@ class PackageSet:
         (folder / "default.nix").write_text(_HOSTILE.format(usual=self.folder, unique=unique))
         return PackageSet(folder, {**self.environ, "NIXERY_PKGS_PATH": str(folder)})
 
+    def like_nixpkgs(self, authority: str) -> "PackageSet":
+        """The set in the shape of nixpkgs.
+
+        :param authority: the file of a certificate that its ``cacert`` has besides others.
+        """
+        folder = self.folder.parent / "nixpkgs"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(TOP / "tests" / "packages" / "nixpkgs.nix", folder / "default.nix")
+        shutil.copy(authority, folder / "authority.pem")
+        return PackageSet(folder, {**self.environ, "NIXERY_PKGS_PATH": str(folder)})
+
 
 @attrs.frozen
 class SlowSet(PackageSet):

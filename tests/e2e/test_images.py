@@ -1,18 +1,17 @@
 """Images in use: programs, scripts, users and build files find what they expect."""
 
 import json
-from collections.abc import Callable
+import tarfile
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from tests.e2e.clients import Docker
+from tests.e2e.conftest import Run
 from tests.e2e.daemon import Daemon
 from tests.ports import free_port
 from tests.waiting import wait_until
-
-Run = Callable[..., str]
 
 
 def _get(port: int) -> bytes:
@@ -26,21 +25,12 @@ def _get(port: int) -> bytes:
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
 
-@pytest.fixture
-def run(daemon: Daemon, docker: Docker) -> Run:
-    """Pulls an image and runs a command in it: ``run(NAME, COMMAND…, options=(…))``."""
-
-    def run(name: str, *command: str, options: tuple[str, ...] = ()) -> str:
-        image = f"{daemon.host}/{name}"
-        docker.ok("pull", "-q", image)
-        return docker.run(image, *command, options=options)
-
-    return run
-
-
 def test_a_package_is_run_by_its_program(run: Run) -> None:
-    """An image of one package starts its only program, if no other command is given."""
+    """An image of one package starts its only program, if no other command is given; with arguments
+    it is named, or made the entry point."""
     assert "Hello" in run("hello")
+    assert run("jq", "jq", "--version").startswith("jq-")
+    assert run("jq", "--version", options=("--entrypoint", "jq")).startswith("jq-")
 
 
 def test_time_zones(run: Run) -> None:
@@ -111,16 +101,33 @@ def test_build_files_extend_an_image(daemon: Daemon, docker: Docker, tmp_path: P
     assert "git version" in docker.run(built, "git", "--version")
 
 
-def test_arm64_images_have_the_same_places(daemon: Daemon, docker: Docker, tmp_path: Path) -> None:
-    """An image for ARM has that architecture's loader at its place."""
-    image = f"{daemon.host}/arm64/shell"
-    docker.ok("pull", "-q", "--platform=linux/arm64", image)
-    container = docker.ok("create", "--platform=linux/arm64", image).split()[-1]
-    docker.ok("cp", "-L", f"{container}:/lib/ld-linux-aarch64.so.1", str(tmp_path / "loader"))
-    docker.ok("cp", f"{container}:/etc/passwd", str(tmp_path / "passwd"))
-    docker.ok("rm", container)
+def test_arm64_images_have_the_same_files(daemon: Daemon, docker: Docker, tmp_path: Path) -> None:
+    """An image for ARM has the same files, with that architecture's loader at its place."""
+    names = {}
+    for platform, name in {"linux/amd64": "shell", "linux/arm64": "arm64/shell"}.items():
+        image, exported = f"{daemon.host}/{name}", str(tmp_path / "exported")
+        docker.ok("pull", "-q", f"--platform={platform}", image)
+        container = docker.ok("create", f"--platform={platform}", image).split()[-1]
+        docker.ok("export", "-o", exported, container)
+        with tarfile.open(exported) as tar:
+            names[platform] = set(tar.getnames())
+        if platform == "linux/arm64":
+            loader = f"{container}:/lib/ld-linux-aarch64.so.1"
+            docker.ok("cp", "-L", loader, str(tmp_path / "loader"))
+        docker.ok("rm", container)
     assert (tmp_path / "loader").read_bytes()[18] == 183  # EM_AARCH64
-    assert "user:x:1000" in (tmp_path / "passwd").read_text()
+    libraries = {
+        "aarch64-linux-gnu/libc.so.6",
+        "ld-linux-aarch64.so.1",
+        "libc.so.6",
+        "locale/C.utf8",
+    }
+    assert {f"lib/{each}" for each in libraries} < names["linux/arm64"]
+    # Libraries have names of their own on each.
+    own = ("nix/", "lib/", "lib64", "share/")
+    amd64, arm64 = ({n for n in each if not n.startswith(own)} for each in names.values())
+    assert amd64 == arm64
+    assert {"etc/passwd", "home/user", "usr/bin", "bin/sh"} < arm64
 
 
 def test_the_environment_is_what_the_image_has(daemon: Daemon, docker: Docker) -> None:

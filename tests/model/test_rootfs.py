@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nixery.model.image import AMD64, ARM64
 from nixery.model.rootfs import CLibrary, RootFs, make_rootfs
-from nixery.model.tree import File, Folder, Item, Kind, Link, Output
+from nixery.model.tree import Data, File, Folder, Item, Kind, Link, Output
 
 FOLDER, OTHER = Item(Kind.FOLDER), Item(Kind.OTHER)
 
@@ -220,6 +220,17 @@ def test_the_loader_is_found_behind_an_alias() -> None:
     root = make_rootfs([aliased], AMD64, C_LIBRARY)
     assert root.entries["lib64"] == Link("lib")
     assert root.entries["lib/ld-linux-x86-64.so.2"] == Link("/nix/store/c/lib/ld")
+
+
+def test_the_c_library_is_found_by_those_who_ask_for_it() -> None:
+    """It is beside the loader; where there is ldconfig, what that prints has it too."""
+    plain = make_rootfs([], AMD64, C_LIBRARY)
+    assert plain.entries["lib64/libc.so.6"] == Link("/nix/store/c/lib/libc.so.6")
+    assert "etc/ld.so.cache" not in plain.entries
+    listed = make_rootfs([output("a", bin=FOLDER, bin__ldconfig=OTHER)], AMD64, C_LIBRARY)
+    cache = listed.entries["etc/ld.so.cache"]
+    assert isinstance(cache, Data)
+    assert b"/lib/x86_64-linux-gnu/libc.so.6" in cache.content
 
 
 def test_no_locale_without_its_data() -> None:

@@ -122,12 +122,12 @@ class Registry:
         folder = os.path.join(state, "history")
         self._history = History(reactor, folder, limits, on_end=self._watchers.built)
         self._popularity = self._make_popularity()
-        cache = Cache(self._storage)
-        self._builder = self._make_builder(cache)
         evaluator, processes = self._evaluator, self._processes
         indexer = Indexer(reactor, processes, commands, self._sources, evaluator)
         folder = os.path.join(state, "search")
         self._catalogue = Catalogue(reactor, self._resolver, indexer, folder)
+        cache = Cache(self._storage)
+        self._builder = self._make_builder(cache)
         access = make_access(reactor, settings.access)
         self._watch = Watch(reactor, [*access.watched, *certificates])
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
@@ -151,10 +151,19 @@ class Registry:
             self._counts,
             settings.builds.closure_size,
         )
-        history, limits = self._history, settings.builds
         # Where not everybody may pull everything, not all names are for everybody.
         hints = settings.access.rules is None and settings.access.jwt_key is None
-        return Builder(reactor, self._resolver, storage, cache, maker, history, limits, hints)
+        return Builder(
+            reactor,
+            self._resolver,
+            storage,
+            cache,
+            maker,
+            self._history,
+            settings.builds,
+            self._catalogue.suggest,
+            hints,
+        )
 
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""

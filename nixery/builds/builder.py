@@ -1,6 +1,6 @@
 """One image's way from its name to its manifest."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import attrs
@@ -32,9 +32,17 @@ from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
 from nixery.model.source import PinnedSource, image_key
+from nixery.model.suggestions import Suggestion
 from nixery.model.tags import LATEST
 
 T = TypeVar("T")
+
+Suggest = Callable[[str], Sequence[Suggestion]]
+"""Says what a name that no package has may stand for."""
+
+
+def _nothing(name: str) -> Sequence[Suggestion]:
+    return ()
 
 
 class IBuilderReactor(IReactorThreads, IReactorTime):
@@ -62,12 +70,15 @@ class Builder:
         maker: ImageMaker,
         history: History,
         limits: BuildLimits,
+        suggest: Suggest = _nothing,
         hints: bool = True,
     ) -> None:
         """
+        :param suggest: says what names that no package has may stand for, without delay.
         :param hints: whether the history names packages that a failed image did not ask for: all
             who may ask for the image will read it.
         """
+        self._suggest = suggest
         self._hints = hints
         self._reactor = reactor
         self._resolver = resolver
@@ -99,6 +110,9 @@ class Builder:
         manifest = await self._cache.manifest(key)
         if manifest is None and (official := image.official) is not None:
             manifest = await self._official(key, official, pinned, on_build, client, request)
+            image = attrs.evolve(image, prefixed=False)
+            key = self._key(image, pinned)
+            manifest = manifest or await self._cache.manifest(key)
         if manifest is None:
             manifest = await self._wait(key, image, pinned, on_build, client, request)
         provenance = _provenance(pinned)
@@ -191,6 +205,7 @@ class Builder:
         elif (failed := self._failures.get(key)) is not None:
             if on_build is not None:
                 on_build(failed.build)
+            self._add_hints(failed.error)
             raise failed.error
 
         def start() -> Awaitable[Manifest]:
@@ -224,6 +239,7 @@ class Builder:
         try:
             manifest = await self._in_turn(build, key, image, pinned)
         except BaseException as error:
+            self._add_hints(error)
             derivation = getattr(error, "derivation", None)
             told = error if self._hints else _without_hints(error)
             record.failed(_reason(told), derivation, type(error).__name__, _in_full(error))
@@ -233,6 +249,11 @@ class Builder:
             del self._builds[key]
         record.done(str(manifest.digest))
         return manifest
+
+    def _add_hints(self, error: BaseException) -> None:
+        """Have an error say what is known at this moment: it may be remembered for a while."""
+        if isinstance(error, UnknownPackage):
+            error.meant = self._suggest(error.package)
 
     async def _in_turn(
         self, build: _Running, key: str, image: Image, pinned: PinnedSource
@@ -304,7 +325,7 @@ def _provenance(pinned: PinnedSource) -> Provenance:
 def _without_hints(error: BaseException) -> BaseException:
     match error:
         case UnknownPackage():
-            return attrs.evolve(error, nearest=())
+            return attrs.evolve(error, nearest=(), meant=())
         case NotAPackage():
             return attrs.evolve(error, inside=())
         case _:

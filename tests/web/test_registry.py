@@ -484,6 +484,7 @@ def example(kind: type[errors.NixeryError]) -> errors.NixeryError:
         "limit": 4,
         "seconds": 5,
         "nearest": ["near"],
+        "meant": [],
         "matches": ["a", "b"],
         "log": ["end"],
         "silent": False,

@@ -15,6 +15,7 @@ from nixery.model.events import (
     FetchProgress,
     FetchStarted,
     Found,
+    Furnished,
     Grouped,
     LogLine,
     Measured,
@@ -33,7 +34,7 @@ LONGEST_ERROR = 300
 _MOST = 2000
 """Derivations, packages and layers that are named each; phases of a derivation: fewer."""
 _MOST_PHASES = 50
-_FACTS = Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Grouped
+_FACTS = Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Furnished | Grouped
 """Events of which the last one says it all."""
 
 
@@ -159,6 +160,7 @@ class Summary:
             },
             "derivations": [attrs.asdict(derivation) for derivation in self._derivations],
             "closure": facts.get("Realised"),
+            "furnished": facts.get("Furnished"),
             "layers": {
                 **facts.get("Grouped", {"layers": None, "known": None}),
                 "made": list(self._layers.values()),

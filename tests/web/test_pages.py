@@ -15,6 +15,7 @@ from nixery.interfaces import Provenance
 from nixery.model.errors import SourceUnavailable, StorageUnavailable
 from nixery.model.events import (
     BuildStarted,
+    Collided,
     Event,
     Found,
     Furnished,
@@ -240,6 +241,21 @@ async def test_a_build_that_runs(history: History) -> None:
         assert (await server.ask(f"/builds/{record.id}")).headers["content-type"] == (
             "application/json"
         )
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("count", [0, 2, 300])
+async def test_what_was_lost(history: History, count: int) -> None:
+    """A build's page tells which files of packages, or of the system, are not in the image."""
+    record = begin(history, "git")
+    for number in range(count):
+        record.emit(Collided(f"etc/{number}{EVIL}", "git", "the system"))
+    record.done("sha256:x")
+    async with serving(history=history) as server:
+        elements = await page(server, f"/builds/{record.id}")
+        assert ("/etc/1<script>alert(1)</script>" in elements.text) == (count > 0)
+        assert elements.text.count("the system") == min(count, 200)
+        assert ("There are 100 more" in elements.text) == (count == 300)
 
 
 @pytest_twisted.ensureDeferred

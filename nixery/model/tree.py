@@ -123,11 +123,12 @@ class Tree:
 
     def put(self, name: str, entry: Entry) -> None:
         """Add something of the system's, unless a package has it, or makes it impossible; that a
-        package's file is there instead of one of the system's is noted."""
+        file is not there for its sake is noted."""
         parents = list(_parents(name))
-        if isinstance(entry, File) and name in self._owners:
-            self.collisions.append(Collided(name, self._owners[name], _SYSTEM))
-        if name in self.entries or any(self._blocks(parent) for parent in parents):
+        stopping = [*filter(self._blocks, parents), *([name] if name in self.entries else [])]
+        if stopping:
+            if isinstance(entry, File) and (owner := self._owners.get(stopping[0])) is not None:
+                self.collisions.append(Collided(name, owner, _SYSTEM))
             return
         for parent in parents:
             self.entries.setdefault(parent, Folder())

@@ -17,7 +17,6 @@ let
   inherit (real) hello jq;
 in
 removeAttrs real [ "wget" ] // {{
-  ripgrep = real.ripgrep // {{ meta = real.ripgrep.meta // {{ mainProgram = "rg"; }}; }};
   "a.b" = hello;
   inner = {{ recurseForDerivations = true; "c.d" = hello; }};
   "with+plus" = hello;

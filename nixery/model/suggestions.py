@@ -1,6 +1,5 @@
 """Names that someone may have meant."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
@@ -34,7 +33,7 @@ def nearest_names(name: str, names: Sequence[str]) -> list[str]:
     in the wrong order. Names that only add something to it (``python`` → ``python3``) follow, if it
     has three letters or more.
 
-    It takes some 50 ms for all of nixpkgs: not for the reactor's thread.
+    It takes about 0.1 s for all of nixpkgs: not for the reactor's thread.
     """
     wanted = name.lower()
     lowered: dict[str, str] = {}
@@ -49,10 +48,10 @@ def nearest_names(name: str, names: Sequence[str]) -> list[str]:
 def _near(wanted: str, names: Iterable[str]) -> Iterator[tuple[int, str]]:
     """The names that slips make of one, each with their number."""
     most = min(_SLIPS, len(wanted) // _LETTERS)
-    letters = Counter(wanted)
+    without = dict.fromkeys(map(ord, wanted))
     for name in names:
         # Most names are told by their letters alone, which takes a tenth of the time.
-        if abs(len(name) - len(wanted)) <= most and (letters - Counter(name)).total() <= most:
+        if abs(len(name) - len(wanted)) <= most and len(name.translate(without)) <= most:
             count = slips(wanted, name, most)
             if count <= most:
                 yield count, name

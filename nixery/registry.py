@@ -16,6 +16,7 @@ from nixery.access.watched import Watch, Watched
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.catalogue import Catalogue
+from nixery.builds.hints import Hints
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
@@ -152,7 +153,7 @@ class Registry:
             settings.builds.closure_size,
         )
         # Where not everybody may pull everything, not all names are for everybody.
-        hints = settings.access.rules is None and settings.access.jwt_key is None
+        for_all = settings.access.rules is None and settings.access.jwt_key is None
         return Builder(
             reactor,
             self._resolver,
@@ -161,8 +162,7 @@ class Registry:
             maker,
             self._history,
             settings.builds,
-            self._catalogue.suggest,
-            hints,
+            Hints(self._catalogue.suggest, for_all),
         )
 
     def _make_site(self, auth: Auth) -> QuietSite:

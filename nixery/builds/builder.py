@@ -1,6 +1,6 @@
 """One image's way from its name to its manifest."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from typing import TypeVar
 
 import attrs
@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from nixery.builds.cache import Cache
 from nixery.builds.failures import Failures
+from nixery.builds.hints import Hints
 from nixery.builds.history import History
 from nixery.builds.making import ImageMaker
 from nixery.builds.queue import BuildQueue
@@ -23,26 +24,18 @@ from nixery.model.errors import (
     ImageInvalid,
     ImageTimedOut,
     NixeryError,
-    NotAPackage,
     ShuttingDown,
-    UnknownPackage,
 )
 from nixery.model.events import Blocked, Event, Queued, Unblocked
 from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
 from nixery.model.source import PinnedSource, image_key
-from nixery.model.suggestions import Suggestion
 from nixery.model.tags import LATEST
 
 T = TypeVar("T")
 
-Suggest = Callable[[str], Sequence[Suggestion]]
-"""Says what a name that no package has may stand for."""
-
-
-def _nothing(name: str) -> Sequence[Suggestion]:
-    return ()
+NO_HINTS = Hints()
 
 
 class IBuilderReactor(IReactorThreads, IReactorTime):
@@ -70,15 +63,11 @@ class Builder:
         maker: ImageMaker,
         history: History,
         limits: BuildLimits,
-        suggest: Suggest = _nothing,
-        hints: bool = True,
+        hints: Hints = NO_HINTS,
     ) -> None:
         """
-        :param suggest: says what names that no package has may stand for, without delay.
-        :param hints: whether the history names packages that a failed image did not ask for: all
-            who may ask for the image will read it.
+        :param hints: says what may have been meant by names that no package has.
         """
-        self._suggest = suggest
         self._hints = hints
         self._reactor = reactor
         self._resolver = resolver
@@ -205,7 +194,7 @@ class Builder:
         elif (failed := self._failures.get(key)) is not None:
             if on_build is not None:
                 on_build(failed.build)
-            self._add_hints(failed.error)
+            self._hints.add(failed.error)
             raise failed.error
 
         def start() -> Awaitable[Manifest]:
@@ -239,21 +228,16 @@ class Builder:
         try:
             manifest = await self._in_turn(build, key, image, pinned)
         except BaseException as error:
-            self._add_hints(error)
+            self._hints.add(error)
             derivation = getattr(error, "derivation", None)
-            told = error if self._hints else _without_hints(error)
-            record.failed(_reason(told), derivation, type(error).__name__, _in_full(error))
+            reason = _reason(self._hints.recorded(error))
+            record.failed(reason, derivation, type(error).__name__, _in_full(error))
             self._failures.note(key, error, record.id)
             raise
         finally:
             del self._builds[key]
         record.done(str(manifest.digest))
         return manifest
-
-    def _add_hints(self, error: BaseException) -> None:
-        """Have an error say what is known at this moment: it may be remembered for a while."""
-        if isinstance(error, UnknownPackage):
-            error.meant = self._suggest(error.package)
 
     async def _in_turn(
         self, build: _Running, key: str, image: Image, pinned: PinnedSource
@@ -320,16 +304,6 @@ class Builder:
 
 def _provenance(pinned: PinnedSource) -> Provenance:
     return Provenance(pinned.source.label, pinned.revision, pinned.stale)
-
-
-def _without_hints(error: BaseException) -> BaseException:
-    match error:
-        case UnknownPackage():
-            return attrs.evolve(error, nearest=(), meant=())
-        case NotAPackage():
-            return attrs.evolve(error, inside=())
-        case _:
-            return error
 
 
 def _reason(error: BaseException) -> str:

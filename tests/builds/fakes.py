@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
+from nixery.builds.hints import Hints
 from nixery.builds.history import History
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
@@ -203,7 +204,6 @@ def make_parts(
         maker,
         history,
         limits,
-        lambda name: meant.get(name, []),
-        hints,
+        Hints(lambda name: meant.get(name, []), for_all=hints),
     )
     return Parts(nix, resolver, packers, storage, history, cache, builder, meant)

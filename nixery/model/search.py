@@ -113,9 +113,9 @@ class Index:
     def meant(self, name: str, limit: int) -> list[Suggestion]:
         """What a name that no package has may stand for, likeliest first.
 
-        That are packages which are called so in some nested set, or if what separates the name's
-        words is left out (``python3.12`` → ``python312``), and then those that have a program of
-        this name, first of all as their main one. It takes less than a millisecond.
+        These are packages of the same name in a nested set, or of a name without dots and dashes
+        (``python3.12`` → ``python312``), followed by those that have a program of this name, first
+        the ones whose main program it is. It takes less than a millisecond.
 
         :param name: as images write it: an attribute path in lower case.
         :param limit: the most that are given.

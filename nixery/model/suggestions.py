@@ -28,7 +28,7 @@ class Suggestion:
 def nearest_names(name: str, names: Sequence[str]) -> list[str]:
     """Those of some names that are most like one, without regard to case, likeliest first.
 
-    Like it are names that a few slips of the fingers make of it: one for every three of its
+    A name is like it if few typing slips lead from one to the other: one for every three of its
     letters, and three at most. A slip is a letter too many, too few or wrong, or two neighbours
     in the wrong order. Names that only add something to it (``python`` → ``python3``) follow, if it
     has three letters or more.
@@ -50,7 +50,7 @@ def _near(wanted: str, names: Iterable[str]) -> Iterator[tuple[int, str]]:
     most = min(_SLIPS, len(wanted) // _LETTERS)
     without = dict.fromkeys(map(ord, wanted))
     for name in names:
-        # Most names are told by their letters alone, which takes a tenth of the time.
+        # Most names have too many other letters, which is found out in a tenth of the time.
         if abs(len(name) - len(wanted)) <= most and len(name.translate(without)) <= most:
             count = slips(wanted, name, most)
             if count <= most:
@@ -58,10 +58,10 @@ def _near(wanted: str, names: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def slips(typed: str, meant: str, most: int) -> int:
-    """How many slips make one text of another, as :func:`nearest_names` counts them: the distance
-    that is called that of optimal string alignment.
+    """How many slips lead from one text to another, as :func:`nearest_names` counts them: their
+    optimal string alignment distance.
 
-    :param most: above this, any greater number may be given.
+    :param most: where there are more, any greater number may be given.
     """
     before: list[int] = []
     last = list(range(len(meant) + 1))

@@ -130,9 +130,9 @@ def _collisions(collided: Mapping[str, Any]) -> list[Tag]:
     ]
     more = collided["count"] - len(first)
     content = [
-        tags.h2("Files of one name"),
-        tags.p("Each is in the image once; where it can't be merged, one of two has its way."),
-        table("Files of one name", ("Place", "There is that of", "Not that of"), rows),
+        tags.h2("Collisions"),
+        tags.p("Of two files of the same name, only one can be in the image."),
+        table("Collisions", ("File", "Taken from", "Left out from"), rows),
     ]
     return [*content, tags.p(f"There are {more} more; the log has all.")] if more else content
 

@@ -145,7 +145,7 @@ def programs_of(image: Image, roots: Sequence[Root], outputs: Sequence[Output]) 
         programs = _programs(same[0], outputs)
         names = (name for root in same for name in (root.package, root.attribute))
         called = [*(root.program for root in same), *(name.rpartition(".")[2] for name in names)]
-        shown = sorted(name for name in programs if not name.startswith("."))
+        shown = sorted(name for name in programs if name.isprintable() and name[0] != ".")
         main = [name for name in called if name in programs][:1]
         found.update(dict.fromkeys(main or shown[:_OF_ONE]))
     return tuple(found)[:_OF_ALL]

@@ -52,7 +52,7 @@ class ImageView:
     def runs(self, reference: str) -> list[str]:
         """The commands that run the image: as it is, or its programs by their names."""
         ways = [""] if self.has_command else [f" {quote(p)}" for p in self._known("programs")]
-        return [f"docker run --rm -ti {reference}{way}" for way in ways]
+        return [readable(f"docker run --rm -ti {reference}{way}") for way in ways]
 
     def pods(self) -> list[str]:
         """Containers of a pod that go on, where the image has something that does."""
@@ -122,7 +122,7 @@ def image_text(view: ImageView) -> str:
         "",
         f"    docker pull {view.host}/{name}",
         f"    docker pull {view.pinned}",
-        *(f"    {readable(run)}" for run in view.runs(f"{view.host}/{name}")),
+        *(f"    {run}" for run in view.runs(f"{view.host}/{name}")),
         "",
         f"Layers:  {len(view.layers)}, {size(view.total)}; {size(view.shared)} of it shared "
         "with other images here",
@@ -156,7 +156,7 @@ def _uses(view: ImageView, reference: str) -> list[Tag]:
     parts: list[Tag] = []
     for title, texts in uses:
         if texts:
-            parts += [tags.h3(title), *(command(readable(text), title) for text in texts)]
+            parts += [tags.h3(title), *(command(text, title) for text in texts)]
     return parts
 
 

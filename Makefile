@@ -58,6 +58,7 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/strangers.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/packing.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/libraries.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py
 
 $(VENV)/.installed: setup.py

@@ -9,7 +9,7 @@
 let
   inherit (builtins)
     addErrorContext all attrNames concatMap deepSeq elem filter hasAttr head fromJSON isAttrs isFunction isList isString
-    replaceStrings stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
+    replaceStrings split stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
 
   asked = fromJSON request;
 
@@ -111,7 +111,19 @@ let
     let hit = find name [ ] { } set steps; in
     if hit.found then [ (if isDerivation hit.value then entry name hit else notAPackage name hit.value) ]
     else if optional then [ ]
-    else refuse { error = "missing"; package = name; at = hit.path; names = attrNames hit.value; };
+    else refuse {
+      error = "missing";
+      package = name;
+      at = hit.path;
+      names = attrNames hit.value;
+      dotted = withDots [ ] set hit.path;
+    };
+
+  # The attributes that have a dot in their own names, in the sets on the way of a path.
+  withDots = before: value: rest:
+    map (name: before ++ [ name ]) (filter (name: tail (split "[.]" name) != [ ]) (attrNames value))
+    ++ (if rest == [ ] then [ ]
+    else withDots (before ++ [ (head rest) ]) value.${head rest} (tail rest));
 
   # A failure within this context names the package that it came from.
   ofPackage = name: addErrorContext (say { stage = "evaluate"; package = name; });

@@ -14,6 +14,7 @@ from nixery.model.image import Image
 from nixery.model.manifest import Descriptor, Manifest
 from nixery.model.packages import Package
 from nixery.model.source import PinnedSource
+from nixery.model.suggestions import Suggestion
 
 
 @attrs.frozen
@@ -319,4 +320,11 @@ class ICatalogue(Interface):
         """The packages that all words of a query fit, best first; it waits for no evaluation.
 
         :param limit: the most that are given.
+        """
+
+    def suggest(name: str) -> Sequence[Suggestion]:
+        """What a name that no package has may stand for, likeliest first; nothing while there is
+        no index. It takes less than a millisecond, and waits for nothing.
+
+        :param name: as images write it.
         """

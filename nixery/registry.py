@@ -16,6 +16,7 @@ from nixery.access.watched import Watch, Watched
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.catalogue import Catalogue
+from nixery.builds.hints import Hints
 from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
@@ -122,12 +123,12 @@ class Registry:
         folder = os.path.join(state, "history")
         self._history = History(reactor, folder, limits, on_end=self._watchers.built)
         self._popularity = self._make_popularity()
-        cache = Cache(self._storage)
-        self._builder = self._make_builder(cache)
         evaluator, processes = self._evaluator, self._processes
         indexer = Indexer(reactor, processes, commands, self._sources, evaluator)
         folder = os.path.join(state, "search")
         self._catalogue = Catalogue(reactor, self._resolver, indexer, folder)
+        cache = Cache(self._storage)
+        self._builder = self._make_builder(cache)
         access = make_access(reactor, settings.access)
         self._watch = Watch(reactor, [*access.watched, *certificates])
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
@@ -151,10 +152,18 @@ class Registry:
             self._counts,
             settings.builds.closure_size,
         )
-        history, limits = self._history, settings.builds
         # Where not everybody may pull everything, not all names are for everybody.
-        hints = settings.access.rules is None and settings.access.jwt_key is None
-        return Builder(reactor, self._resolver, storage, cache, maker, history, limits, hints)
+        for_all = settings.access.rules is None and settings.access.jwt_key is None
+        return Builder(
+            reactor,
+            self._resolver,
+            storage,
+            cache,
+            maker,
+            self._history,
+            settings.builds,
+            Hints(self._catalogue.suggest, for_all),
+        )
 
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""

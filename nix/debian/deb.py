@@ -12,6 +12,7 @@ from apt import run
 
 _NAME = re.compile(r"[a-z0-9.+-]+")
 _HEAD = 128
+_PROGRAM = re.compile(r"(?:\./)?(?:usr/)?(?:s?bin|games)/([^/]+)")
 _PIECE = 1 << 20
 # Interpreters of scripts, and the packages that have them.
 _INTERPRETERS = {"sh": "bash", "bash": "bash", "dash": "bash"}
@@ -25,6 +26,7 @@ class Deb:
     :param dependencies: groups of names, any of which will do.
     :param provides: other names that it goes by.
     :param interpreters: packages that its scripts need to run.
+    :param programs: what it has in folders of programs.
     """
 
     name: str
@@ -36,11 +38,13 @@ class Deb:
     dependencies: tuple[tuple[str, ...], ...]
     provides: tuple[str, ...]
     interpreters: frozenset[str]
+    programs: frozenset[str] = frozenset()
 
 
 def inspect(path: Path) -> Deb:
     """Read a package file."""
     fields = _fields(run(["dpkg-deb", "--field", str(path)]))
+    executables = list(_executables(path))
     needed = ", ".join(filter(None, (fields.get("Depends"), fields.get("Pre-Depends"))))
     return Deb(
         name=fields["Package"],
@@ -51,7 +55,8 @@ def inspect(path: Path) -> Deb:
         sha256=_sha256(path),
         dependencies=parse_dependencies(needed),
         provides=tuple(group[0] for group in parse_dependencies(fields.get("Provides", ""))),
-        interpreters=frozenset(filter(None, map(interpreter, _shebangs(path)))),
+        interpreters=frozenset(filter(None, (interpreter(first) for _, first in executables))),
+        programs=frozenset(match[1] for name, _ in executables if (match := _PROGRAM.match(name))),
     )
 
 
@@ -96,7 +101,8 @@ def _sha256(path: Path) -> str:
     return whole.hexdigest()
 
 
-def _shebangs(path: Path) -> Iterator[str]:
+def _executables(path: Path) -> Iterator[tuple[str, str]]:
+    """The names of programs, scripts and links, with the first lines of scripts, without ``#!``."""
     with (
         subprocess.Popen(
             ["dpkg-deb", "--fsys-tarfile", str(path)], stdout=subprocess.PIPE
@@ -104,8 +110,11 @@ def _shebangs(path: Path) -> Iterator[str]:
         tarfile.open(fileobj=process.stdout, mode="r|") as tar,
     ):
         for member in tar:
+            head = b""
             if member.isfile() and member.mode & 0o111 and "/share/doc/" not in member.name:
                 content = tar.extractfile(member)
                 head = content.read(_HEAD) if content else b""
-                if head.startswith(b"#!"):
-                    yield head[2:].partition(b"\n")[0].decode("latin-1")
+            elif not (member.issym() or member.islnk()):
+                continue
+            script = head.startswith(b"#!")
+            yield member.name, head[2:].partition(b"\n")[0].decode("latin-1") if script else ""

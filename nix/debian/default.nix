@@ -51,7 +51,8 @@ let
       } // {
       inherit pname;
       inherit (package) version;
-      meta = { inherit (package) description homepage; available = true; };
+      meta = { inherit (package) description homepage; available = true; }
+      // (if package.program == null then { } else { mainProgram = package.program; });
     } // (if package.interpreter == null then { } else {
       withPackages = choose: environment pname package.interpreter (choose top);
     });

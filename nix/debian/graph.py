@@ -139,7 +139,15 @@ def _package(name: str, node: Node, debs: Mapping[str, Deb], roots: Mapping[str,
         "depends": sorted(node.depends),
         "wrapped": roots["wrapped"].get(name),
         "interpreter": roots["interpreters"].get(name),
+        "program": _main_program(name, {each for deb in members for each in deb.programs}),
     }
+
+
+def _main_program(name: str, programs: set[str]) -> str | None:
+    """The program that a package is for: that of its name, or its only one."""
+    if name in programs:
+        return name
+    return next(iter(programs)) if len(programs) == 1 else None
 
 
 def _parts(parts: Mapping[str, str], debs: Mapping[str, Deb]) -> list[Any]:

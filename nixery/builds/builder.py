@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from nixery.builds.cache import Cache
 from nixery.builds.failures import Failures
+from nixery.builds.hints import Hints
 from nixery.builds.history import History
 from nixery.builds.making import ImageMaker
 from nixery.builds.queue import BuildQueue
@@ -23,9 +24,7 @@ from nixery.model.errors import (
     ImageInvalid,
     ImageTimedOut,
     NixeryError,
-    NotAPackage,
     ShuttingDown,
-    UnknownPackage,
 )
 from nixery.model.events import Blocked, Event, Queued, Unblocked
 from nixery.model.image import Image
@@ -35,6 +34,8 @@ from nixery.model.source import PinnedSource, image_key
 from nixery.model.tags import LATEST
 
 T = TypeVar("T")
+
+NO_HINTS = Hints()
 
 
 class IBuilderReactor(IReactorThreads, IReactorTime):
@@ -62,11 +63,10 @@ class Builder:
         maker: ImageMaker,
         history: History,
         limits: BuildLimits,
-        hints: bool = True,
+        hints: Hints = NO_HINTS,
     ) -> None:
         """
-        :param hints: whether the history names packages that a failed image did not ask for: all
-            who may ask for the image will read it.
+        :param hints: says what may have been meant by names that no package has.
         """
         self._hints = hints
         self._reactor = reactor
@@ -99,6 +99,9 @@ class Builder:
         manifest = await self._cache.manifest(key)
         if manifest is None and (official := image.official) is not None:
             manifest = await self._official(key, official, pinned, on_build, client, request)
+            image = attrs.evolve(image, prefixed=False)
+            key = self._key(image, pinned)
+            manifest = manifest or await self._cache.manifest(key)
         if manifest is None:
             manifest = await self._wait(key, image, pinned, on_build, client, request)
         provenance = _provenance(pinned)
@@ -191,6 +194,7 @@ class Builder:
         elif (failed := self._failures.get(key)) is not None:
             if on_build is not None:
                 on_build(failed.build)
+            self._hints.add(failed.error)
             raise failed.error
 
         def start() -> Awaitable[Manifest]:
@@ -224,9 +228,10 @@ class Builder:
         try:
             manifest = await self._in_turn(build, key, image, pinned)
         except BaseException as error:
+            self._hints.add(error)
             derivation = getattr(error, "derivation", None)
-            told = error if self._hints else _without_hints(error)
-            record.failed(_reason(told), derivation, type(error).__name__, _in_full(error))
+            reason = _reason(self._hints.recorded(error))
+            record.failed(reason, derivation, type(error).__name__, _in_full(error))
             self._failures.note(key, error, record.id)
             raise
         finally:
@@ -299,16 +304,6 @@ class Builder:
 
 def _provenance(pinned: PinnedSource) -> Provenance:
     return Provenance(pinned.source.label, pinned.revision, pinned.stale)
-
-
-def _without_hints(error: BaseException) -> BaseException:
-    match error:
-        case UnknownPackage():
-            return attrs.evolve(error, nearest=())
-        case NotAPackage():
-            return attrs.evolve(error, inside=())
-        case _:
-            return error
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """The package search: an index of the served set, made in the background, kept over a restart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import attrs
@@ -16,6 +16,7 @@ from nixery.interfaces import ICatalogue, IResolver, SearchResult
 from nixery.model.errors import NixeryError, ShuttingDown, SourceChanged
 from nixery.model.search import Index
 from nixery.model.source import PinnedSource
+from nixery.model.suggestions import Suggestion
 from nixery.model.tags import LATEST
 from nixery.nix.index import Lister
 
@@ -27,6 +28,9 @@ PROGRAMS_AGAIN = 600.0
 """Seconds after which a search has the programs read anew: the store may hold more of them."""
 FIRST_WAIT, LONGEST_WAIT = 30.0, 3600.0
 """Seconds after which what failed is tried again: twice as many each time."""
+
+_SUGGESTED = 10
+"""More than are told at once: who asks may not be allowed to know of all."""
 
 
 class ICatalogueReactor(IReactorThreads, IReactorTime):
@@ -50,8 +54,9 @@ class _Made:
 class Catalogue:
     """One index at a time: that of the newest revision for which there is one.
 
-    Nothing is done for it before the first search; then each search has it brought up to date, in
-    the background, where that is due. What went wrong is told with the answers.
+    Nothing is done for it before the first search, or the first name that no package has; then
+    each of these has it brought up to date, in the background, where that is due. What went wrong
+    is told with the answers to searches.
     """
 
     _log = Logger()
@@ -88,6 +93,10 @@ class Catalogue:
             whole=kept_index.whole,
             fault=self._fault,
         )
+
+    def suggest(self, name: str) -> Sequence[Suggestion]:
+        self._update()
+        return [] if self._made is None else self._made.index.meant(name, _SUGGESTED)
 
     async def stop(self) -> None:
         """Give up what is being made, and wait until it is."""

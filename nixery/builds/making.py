@@ -18,6 +18,7 @@ from nixery.model.events import (
     Evaluating,
     Event,
     FetchesPlanned,
+    Furnished,
     Grouped,
     Measured,
     Realised,
@@ -40,6 +41,9 @@ from nixery.model.source import PinnedSource
 from nixery.model.tree import Output
 from nixery.packing.libraries import find_c_library
 from nixery.packing.listing import MOST, list_output, weight
+
+_TOOLS = ("bash", "sh", "sleep")
+"""Programs that there is a use for in every image that has them."""
 
 
 class IMakerReactor(IReactorThreads, IReactorTime):
@@ -162,6 +166,14 @@ class ImageMaker:
             raise PackingFailed(str(error.filename), error.strerror or str(error)) from error
         for collision in rootfs.collisions:
             emit(collision)
+        emit(
+            Furnished(
+                tuple(execution.entrypoint),
+                tuple(execution.command),
+                tuple(execution.programs),
+                tuple(tool for tool in _TOOLS if f"bin/{tool}" in rootfs.entries),
+            )
+        )
         return rootfs, execution
 
     async def _make_layers(

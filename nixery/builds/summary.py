@@ -9,12 +9,14 @@ from nixery.model.events import (
     BuildsPlanned,
     BuildStarted,
     BuildStopped,
+    Collided,
     Event,
     Failed,
     FetchesPlanned,
     FetchProgress,
     FetchStarted,
     Found,
+    Furnished,
     Grouped,
     LogLine,
     Measured,
@@ -33,7 +35,8 @@ LONGEST_ERROR = 300
 _MOST = 2000
 """Derivations, packages and layers that are named each; phases of a derivation: fewer."""
 _MOST_PHASES = 50
-_FACTS = Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Grouped
+_MOST_COLLISIONS = 200
+_FACTS = Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Furnished | Grouped
 """Events of which the last one says it all."""
 
 
@@ -113,6 +116,8 @@ class Summary:
         self._derivations: list[Derivation] = []
         self._building: dict[str, list[Derivation]] = {}
         self._packages: list[dict[str, Any]] = []
+        self._collisions: list[dict[str, Any]] = []
+        self._collided = 0
         self._layers: dict[str, dict[str, Any]] = {}
         self._facts: dict[str, Any] = {}
         self._omitted = 0
@@ -128,6 +133,7 @@ class Summary:
             Stored: self._stored,
             Found: self._found,
             Measured: self._measured,
+            Collided: self._collision,
             FetchStarted: self._fetch,
         }
 
@@ -159,6 +165,8 @@ class Summary:
             },
             "derivations": [attrs.asdict(derivation) for derivation in self._derivations],
             "closure": facts.get("Realised"),
+            "collided": {"count": self._collided, "first": self._collisions},
+            "furnished": facts.get("Furnished"),
             "layers": {
                 **facts.get("Grouped", {"layers": None, "known": None}),
                 "made": list(self._layers.values()),
@@ -170,6 +178,8 @@ class Summary:
         """It waits for a turn; if it had one before, it begins anew then."""
         self._stop(seconds)
         self._packages.clear()
+        self._collisions.clear()
+        self._collided = 0
         self._facts = {"Queued": attrs.asdict(event)}
         self._fetching = 0
 
@@ -231,6 +241,11 @@ class Summary:
         for package in self._packages:
             if package["package"] == event.package:
                 package["closure"] = {"paths": event.paths, "size": event.size}
+
+    def _collision(self, event: Collided, seconds: float) -> None:
+        self._collided += 1
+        if len(self._collisions) < _MOST_COLLISIONS:
+            self._collisions.append(attrs.asdict(event))
 
     def _fetch(self, event: FetchStarted, seconds: float) -> None:
         self._fetching += 1

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import attrs
 
 from nixery.model.paths import hide_paths
+from nixery.model.suggestions import MOST, Suggestion
 
 
 class NixeryError(Exception):
@@ -216,16 +217,43 @@ class UnknownPackage(NixeryError):
     :param package: the attribute path as it was asked for.
     :param nearest: names of the set that are most like it, the likeliest first.
     :param meta: the meta-package that brought it in, if one did.
+    :param meant: packages of other names that go by this one too, the likeliest first: where there
+        are some, names that are merely like it are not told.
     """
 
     package: str
     nearest: Sequence[str] = ()
     meta: str | None = None
+    meant: Sequence[Suggestion] = ()
+
+    def public(self) -> Self:
+        """The same with as many hints as are told at once."""
+        return attrs.evolve(self, nearest=self.nearest[:MOST], meant=self.meant[:MOST])
 
     def __str__(self) -> str:
         origin = f" (it is part of {self.meta!r})" if self.meta else ""
-        hint = f"; did you mean {_either(self.nearest)}?" if self.nearest else ""
+        hints = [str(each) for each in self.meant or self.nearest][:MOST]
+        hint = f"; did you mean {_either(hints)}?" if hints else ""
         return f"there is no package {self.package!r} in this package set{origin}{hint}"
+
+
+@attrs.define
+class PackageUnnamable(NixeryError):
+    """An attribute that no image's name can ask for.
+
+    :param package: the attribute path as it was asked for.
+    :param attribute: the one in the set, as Nix writes it.
+    """
+
+    package: str
+    attribute: str
+
+    def __str__(self) -> str:
+        return (
+            f"the package name {self.package!r} can't be looked up: in a name, a dot separates a "
+            f"set from what is in it, and the attribute {self.attribute} has one in its own "
+            "name, so no image can ask for it; it needs another name in the package set"
+        )
 
 
 @attrs.define

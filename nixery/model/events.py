@@ -204,6 +204,24 @@ class Collided:
 
 
 @attrs.frozen
+class Furnished:
+    """How containers of the image are run is known.
+
+    :param entrypoint: program and first arguments, if a package says so.
+    :param command: what is run, or the arguments of the entry point; nothing where no program
+        suggests itself.
+    :param programs: of the packages that were named, by the names that they are run by: one of
+        each package, or a few.
+    :param tools: of ``bash``, ``sh`` and ``sleep``, those that the image has.
+    """
+
+    entrypoint: Sequence[str]
+    command: Sequence[str]
+    programs: Sequence[str]
+    tools: Sequence[str]
+
+
+@attrs.frozen
 class Grouped:
     """The layers of the image are known.
 
@@ -290,6 +308,7 @@ Event = (
     | Realised
     | Measured
     | Collided
+    | Furnished
     | Grouped
     | Packed
     | Stored

@@ -11,6 +11,8 @@ from nixery.model.libraries import search_paths
 from nixery.model.rootfs import USER, CLibrary, RootFs, make_rootfs
 from nixery.model.tree import Kind, Output
 
+_OF_ONE, _OF_ALL = 3, 10  # programs that are told of a package, and of an image
+
 
 @attrs.frozen
 class Execution:
@@ -24,6 +26,8 @@ class Execution:
     :param folder: the working directory; the root if there is none.
     :param ports: those that services listen at.
     :param volumes: folders that are to outlive a container.
+    :param programs: what else may be run, by name: of each package that was named its main program,
+        or its first ones.
     """
 
     environment: Mapping[str, str]
@@ -34,6 +38,7 @@ class Execution:
     labels: Mapping[str, str] = attrs.Factory(dict)
     ports: Sequence[str] = ()
     volumes: Sequence[str] = ()
+    programs: Sequence[str] = ()
 
 
 def furnish(
@@ -95,6 +100,7 @@ def make_execution(
         labels=_merged(each.labels for each in every),
         ports=sorted({port for each in every for port in each.ports}),
         volumes=sorted({volume for each in every for volume in each.volumes}),
+        programs=programs_of(image, roots, outputs),
     )
 
 
@@ -117,14 +123,39 @@ def default_command(
     if len(image.own) != 1:
         return ()
     root = next((root for root in roots if root.package == image.own[0]), None)
-    listing = next((o.listing for o in outputs if root is not None and o.path == root.path), {})
-    programs = [
-        name.removeprefix("bin/")
-        for name, item in listing.items()
-        if name.startswith("bin/") and name.count("/") == 1 and item.kind is Kind.OTHER
-    ]
+    programs = [] if root is None else _programs(root, outputs)
     if root is not None and root.program in programs:
         return (root.program,)
     # Those with a dot in front are the real ones behind wrappers.
     shown = [name for name in programs if not name.startswith(".")]
     return tuple(shown) if len(shown) == 1 else ()
+
+
+def programs_of(image: Image, roots: Sequence[Root], outputs: Sequence[Output]) -> tuple[str, ...]:
+    """Programs of an image to run by name, for each package that was named.
+
+    That is the one that the package says is its main one, else the one of its own name, else its
+    first few.
+    """
+    own = [root for root in roots if root.package in image.own]
+    found: dict[str, None] = {}
+    # An interpreter and its libraries are one package.
+    for path in dict.fromkeys(root.path for root in own):
+        same = [root for root in own if root.path == path]
+        programs = _programs(same[0], outputs)
+        names = (name for root in same for name in (root.package, root.attribute))
+        called = [*(root.program for root in same), *(name.rpartition(".")[2] for name in names)]
+        shown = sorted(name for name in programs if name.isprintable() and name[0] != ".")
+        main = [name for name in called if name in programs][:1]
+        found.update(dict.fromkeys(main or shown[:_OF_ONE]))
+    return tuple(found)[:_OF_ALL]
+
+
+def _programs(root: Root, outputs: Sequence[Output]) -> list[str]:
+    """What is in ``bin`` of a package, without folders and links that lead nowhere."""
+    listing = next((output.listing for output in outputs if output.path == root.path), {})
+    return [
+        name.removeprefix("bin/")
+        for name, item in listing.items()
+        if name.startswith("bin/") and name.count("/") == 1 and item.kind is Kind.OTHER
+    ]

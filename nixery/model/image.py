@@ -52,6 +52,7 @@ class Image:
     :param shell: whether the meta-package ``shell`` was named, or one that has it.
     :param ci: whether ``ci`` was, which is more than ``shell``.
     :param user: whether ``user`` was: containers are run as an ordinary user then.
+    :param prefixed: whether the name is ``library/NAME``, as some clients write ``NAME``.
     :param system: the Nix system that the image is for.
     :param tag: which revision of the package source.
     """
@@ -62,6 +63,7 @@ class Image:
     system: str = AMD64
     ci: bool = False
     user: bool = False
+    prefixed: bool = False
 
     @property
     def own(self) -> list[str]:
@@ -88,13 +90,16 @@ class Image:
     @property
     def official(self) -> "Image | None":
         """The image without ``library``, if that may be what a client has put there."""
-        if LIBRARY not in self.packages or len(self.packages) != 2 or self.system != AMD64:
+        if not self.prefixed:
             return None
-        return attrs.evolve(self, packages=tuple(p for p in self.packages if p != LIBRARY))
+        packages = tuple(package for package in self.packages if package != LIBRARY)
+        return attrs.evolve(self, packages=packages, prefixed=False)
 
     @property
     def name(self) -> str:
         """A repository name that asks for this image: the shortest one, in sorted order."""
+        if self.official is not None:
+            return f"{LIBRARY}/{self.official.name}"
         others = {"user": self.user, "arm64": self.system == ARM64}
         meta = [*self.groups, *(name for name, is_named in others.items() if is_named)]
         return "/".join([*meta, *self.own])
@@ -133,6 +138,7 @@ def parse_image(name: str, tag: str) -> Image:
         system=ARM64 if "arm64" in meta else AMD64,
         ci=ci,
         user="user" in meta,
+        prefixed=official != "",
     )
 
 
@@ -194,12 +200,13 @@ def official_name(name: str) -> str:
 def image_name(attribute: str) -> str:
     """How an attribute is asked for in an image's name.
 
-    :return: nothing (the empty text) if no name can ask for it.
+    :return: nothing (the empty text) if no name can ask for it, as for one with a dot, which would
+        separate two attributes.
     """
     name = attribute.lower()
     if name[:1] == "_" and name[1:2].isdigit():
         name = name[1:]
-    return name if _COMPONENT.fullmatch(name) else ""
+    return name if _COMPONENT.fullmatch(name) and "." not in name else ""
 
 
 def _leading_meta(components: list[str]) -> Iterator[str]:

@@ -194,7 +194,7 @@ def _names_of(members: Sequence[str]) -> dict[str, str]:
         alike[member.lower()].append(member)
     names: dict[str, str] = {}
     for member in members:
-        for name in (image_name(member), exact_image_name(member)) if "." not in member else ():
+        for name in (image_name(member), exact_image_name(member)):
             if name and _finds(name, there, alike) == [member]:
                 names.setdefault(member, name)
     return names

@@ -128,6 +128,7 @@ def make_rootfs(
         tree.put(name, file)
     for output in outputs:
         tree.merge(output, _EXPECTED)
+    tree.settle()
     _link(tree, _LINKS)
     if c_library is not None:
         _add_c_library(tree, system, c_library)
@@ -173,10 +174,10 @@ def _add_libraries(tree: Tree, system: str, libraries: Mapping[str, str], folder
 
 def _lead_from_usr(tree: Tree) -> None:
     """Have what packages have at the top found in ``/usr`` too, and system programs in ``sbin``."""
-    if "bin" in tree.entries:
+    if tree.leads_somewhere("bin"):
         tree.put("sbin", Link("bin"))
     for name in _IN_USR:
-        if name in tree.entries:
+        if tree.leads_somewhere(name):
             tree.put(f"usr/{name}", Link(f"../{name}"))
 
 

@@ -277,6 +277,7 @@ def image_key(image: Image, pinned: PinnedSource, budget: int, packer: str) -> s
             "optional": image.optional,
             "groups": image.groups,
             "user": image.user,
+            **({"prefixed": True} if image.prefixed else {}),
             "system": image.system,
             "source": pinned.pin.identity(),
             "configuration": attrs.asdict(pinned.configuration) if pinned.configuration else None,

@@ -21,6 +21,7 @@ _RESERVED = frozenset({"nix", "proc", "sys", "dev"})
 # What Nix tells other builders of a package, of no use in an image.
 _LEFT_OUT = frozenset({"nix-support"})
 _SYSTEM = "the system"
+_MOST_LINKS = 40  # as many as Linux follows
 
 
 class Kind(Enum):
@@ -112,6 +113,8 @@ class Tree:
         self.entries: dict[str, Entry] = {}
         self.collisions: list[Collided] = []
         self._owners: dict[str, str] = {}
+        self._dangling: set[str] = set()
+        self._aliases: dict[str, str] = {}  # name → the same in the package
 
     def merge(self, output: Output, expected: frozenset[str]) -> None:
         """Add a package's output; what is there already is kept.
@@ -131,18 +134,51 @@ class Tree:
                 self._lose(name, self._owners.get(name, _SYSTEM), output.package, lost)
 
     def put(self, name: str, entry: Entry) -> None:
-        """Add something of the system's, unless a package has it, or makes it impossible."""
+        """Add something of the system's, unless a package has it, or makes it impossible; that a
+        file is not there for its sake is noted."""
         parents = list(_parents(name))
-        if name in self.entries or any(self._blocks(parent) for parent in parents):
+        stopping = [*filter(self._blocks, parents), *([name] if name in self.entries else [])]
+        if stopping:
+            if isinstance(entry, File) and (owner := self._owners.get(stopping[0])) is not None:
+                self.collisions.append(Collided(name, owner, _SYSTEM))
             return
         for parent in parents:
             self.entries.setdefault(parent, Folder())
         self.entries[name] = entry
 
+    def settle(self) -> None:
+        """Have aliases whose folder another package has kept from being there lead into their own
+        package; to be called when all outputs are merged."""
+        for name, own in self._aliases.items():
+            if not isinstance(self.entries.get(self._end_of(name)), Folder):
+                self.entries[name] = Link(own)
+
+    def leads_somewhere(self, name: str) -> bool:
+        """Whether something is there, and no link that leads nowhere."""
+        return name in self.entries and name not in self._dangling
+
+    def _end_of(self, name: str) -> str:
+        """Where a name leads within the tree; nothing (the empty text) if it does not."""
+        here: list[str] = []
+        rest, links = name.split("/")[::-1], 0
+        while rest:
+            step = rest.pop()
+            if step == "..":
+                here = here[:-1]
+            elif step not in ("", "."):
+                here.append(step)
+            entry = self.entries.get("/".join(here))
+            if isinstance(entry, Link):
+                links += 1
+                if entry.target.startswith("/") or links > _MOST_LINKS:
+                    return ""
+                here.pop()
+                rest.extend(entry.target.split("/")[::-1])
+        return "/".join(here)
+
     def leads_to_a_package(self, name: str) -> bool:
         """Whether there is a link to a package's own file: no folder, no alias of one."""
-        entry = self.entries.get(name)
-        return isinstance(entry, Link) and entry.target.startswith("/")
+        return isinstance(self.entries.get(name), Link) and name not in self._aliases
 
     def _blocks(self, name: str) -> bool:
         return not isinstance(self.entries.get(name, Folder()), Folder)
@@ -153,6 +189,10 @@ class Tree:
         if present is None:
             self.entries[name] = entry
             self._owners[name] = output.package
+            if item.kind is Kind.ALIAS:
+                self._aliases[name] = f"{output.path}/{name}"
+            elif item.kind is Kind.DANGLING:
+                self._dangling.add(name)
             return True
         # Two equal aliases, or one link that two names of a package both bring, are no conflict.
         return present == entry or (isinstance(present, Folder) and isinstance(entry, Folder))

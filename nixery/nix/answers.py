@@ -23,6 +23,7 @@ from nixery.model.errors import (
     NixeryError,
     NixUnavailable,
     NotAPackage,
+    PackageUnnamable,
     SourceUnavailable,
     SystemUnsupported,
     UnknownPackage,
@@ -78,7 +79,7 @@ _FOUND = {
     "library": bool,
 }
 _REFUSED: dict[str, Any] = {
-    "missing": {"package": str, "at": [str], "names": [str]},
+    "missing": {"package": str, "at": [str], "names": [str], "dotted": [[str]]},
     "ambiguous": {"package": str, "matches": [[str]]},
     "kind": {"package": str, "kind": str, "inside": [str]},
     "system": {},
@@ -232,11 +233,7 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
     package = document.get("package", "")
     match document["error"]:
         case "missing":
-            at = "".join(f"{image_name(step)}." for step in document["at"])
-            missing = next(iter(package.split(".")[len(document["at"]) :]), "")
-            known = [name for name in map(image_name, document["names"]) if name]
-            nearest = [at + name for name in nearest_names(missing, known)]
-            return UnknownPackage(package, nearest, image.meta_of(package))
+            return _missing(document, image)
         case "ambiguous":
             matches = [".".join(path) for path in document["matches"]]
             names = [".".join(map(exact_image_name, path)) for path in document["matches"]]
@@ -258,6 +255,19 @@ def _refusal(document: dict[str, Any], image: Image) -> NixeryError:
             return EvaluationFailed(f"it takes no {lacking}, which the operator has set for it")
         case _:
             return EvaluationFailed(f"it is {document['kind']} and not an attribute set")
+
+
+def _missing(document: dict[str, Any], image: Image) -> NixeryError:
+    package: str = document["package"]
+    steps, depth = package.split("."), len(document["at"])
+    for *above, attribute in document["dotted"]:
+        following = steps[len(above) :][: attribute.count(".") + 1]
+        if ".".join(following) == attribute.lower():
+            return PackageUnnamable(package, ".".join([*above, f'"{attribute}"']))
+    known = [name for name in map(image_name, document["names"]) if name]
+    nearest = nearest_names("".join(steps[depth : depth + 1]), known)
+    names = [".".join([*steps[:depth], name]) for name in nearest]
+    return UnknownPackage(package, names, image.meta_of(package))
 
 
 def _not_evaluated(

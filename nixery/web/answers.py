@@ -74,6 +74,7 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.NotAPackage: Kind(404, "NAME_UNKNOWN", explained=True),
     errors.SystemUnsupported: Kind(404, "NAME_UNKNOWN", explained=True),
     errors.ImageInvalid: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    errors.PackageUnnamable: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.AmbiguousPackage: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.InterpretersDiffer: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.EvaluationFailed: _failed("EVALUATION_FAILED"),
@@ -111,12 +112,17 @@ def answer_error(request: Request, error: errors.NixeryError, see: str | None = 
     detail = {"code": kind.precise or kind.code, **attrs.asdict(shown)}  # type: ignore[arg-type]
     if kind.explained and _STATUS_LINE_ALONE.search(request.getHeader(b"user-agent") or b""):
         kind = attrs.evolve(kind, status=400)
-    message = str(shown) if see is None else str(shown) + _joint(str(shown)) + see
-    body = answer(request, kind, message, detail)
+    body = answer(request, kind, _message(shown, see), detail)
     request.setResponseCode(kind.status, _reason(shown.cause, see))
     if isinstance(request, RegistryRequest):
         request.error_code, request.told = detail["code"], " ".join(error.cause.split())
     return body
+
+
+def _message(error: errors.NixeryError, see: str | None) -> str:
+    """What an error says, with an address before the end of a log that it quotes."""
+    cause, text = error.cause, str(error)
+    return text if see is None else cause + _joint(cause) + see + text.removeprefix(cause)
 
 
 def _joint(message: str) -> str:

@@ -25,7 +25,6 @@ from nixery.model.errors import (
     Unauthorized,
     UnknownPackage,
 )
-from nixery.model.image import image_name
 from nixery.model.networks import network_of
 from nixery.web.request import RegistryRequest, client_of, host_of, origin_of
 
@@ -126,12 +125,12 @@ class Auth:
     def censored(self, request: Request, error: NixeryError) -> NixeryError:
         """An error without the names of packages that the sender of a request may not pull."""
         match error:
-            case UnknownPackage(nearest=names):
-                seen = [name for name in names if self.may_see(request, image_name(name))]
-                return attrs.evolve(error, nearest=seen)
-            case NotAPackage(package=outer, inside=names):
-                paths = {name: image_name(f"{outer}.{name}") for name in names}
-                seen = [name for name in names if self.may_see(request, paths[name])]
+            case UnknownPackage(nearest=names, meant=packages):
+                seen = [name for name in names if self.may_see(request, name)]
+                meant = [each for each in packages if self.may_see(request, each.name)]
+                return attrs.evolve(error, nearest=seen, meant=meant)
+            case NotAPackage(inside=names):
+                seen = [name for name in names if self.may_see(request, name)]
                 return attrs.evolve(error, inside=seen)
             case _:
                 return error

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
+from nixery.builds.hints import Hints
 from nixery.builds.history import History
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
@@ -24,6 +25,7 @@ from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.popularity import Popularity
 from nixery.model.source import Contents, Folder, PinnedSource
+from nixery.model.suggestions import Suggestion
 from nixery.packing.job import PackedLayer, PackJob
 from nixery.storage.memory import MemoryStorage
 
@@ -153,7 +155,10 @@ class FakePackers:
 
 @attrs.define
 class Parts:
-    """A builder over fakes, and the fakes."""
+    """A builder over fakes, and the fakes.
+
+    :ivar meant: name → what is suggested for it.
+    """
 
     nix: FakeNix
     resolver: FakeResolver
@@ -162,6 +167,7 @@ class Parts:
     history: History
     cache: Cache
     builder: Builder
+    meant: dict[str, list[Suggestion]]
 
     def again(self, budget: int = 94, limits: BuildLimits | None = None) -> "Parts":
         """A new builder, as after a restart, over the same storage."""
@@ -175,6 +181,7 @@ def make_parts(
     limits: BuildLimits | None = None,
     clock: Any = reactor,
     popularity: Callable[[], Popularity] = dict,
+    hints: bool = True,
 ) -> Parts:
     """Put a builder together.
 
@@ -188,5 +195,15 @@ def make_parts(
     history = History(reactor, os.path.join(folder, "history"))
     size = limits.closure_size
     maker = ImageMaker(clock, resolver, nix, storage, layers, budget, popularity, size)
-    builder = Builder(clock, resolver, storage, cache, maker, history, limits)
-    return Parts(nix, resolver, packers, storage, history, cache, builder)
+    meant: dict[str, list[Suggestion]] = {}
+    builder = Builder(
+        clock,
+        resolver,
+        storage,
+        cache,
+        maker,
+        history,
+        limits,
+        Hints(lambda name: meant.get(name, []), for_all=hints),
+    )
+    return Parts(nix, resolver, packers, storage, history, cache, builder, meant)

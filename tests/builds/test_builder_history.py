@@ -41,7 +41,7 @@ async def test_a_build_from_its_beginning_to_its_end(parts: Parts) -> None:
     assert head.digest == str(manifest.digest)
     events = (await read(parts.history, id)).events
     types = list(dict.fromkeys(event["type"] for event in events))
-    steps = "resolved evaluating realised measured grouped packed stored done"
+    steps = "resolved evaluating realised measured furnished grouped packed stored done"
     assert [kind for kind in types if kind != "asked"] == steps.split()
     stored = {event["digest"] for event in events if event["type"] == "stored"}
     assert stored == {str(blob.digest) for blob in manifest.blobs[1:]}

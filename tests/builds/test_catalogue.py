@@ -19,6 +19,7 @@ from nixery.model.errors import EvaluationFailed, SourceUnavailable
 from nixery.model.packages import Package
 from nixery.model.search import Index
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
+from nixery.model.suggestions import Suggestion
 from nixery.nix.index import Listing
 from tests.builds.fakes import FakeResolver
 
@@ -119,6 +120,20 @@ async def test_made_when_asked_for(place: Place) -> None:
     place.lister.gate.callback(None)
     assert await place.found("hello") == ["hello"]
     assert place.lister.asked == ["1"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_suggestions(place: Place) -> None:
+    """A name that no package has gets no hint while there is no index, and has one made; it waits
+    for nothing."""
+    place.lister.listed = [attrs.evolve(HELLO, program="hi")]
+    place.lister.gate = Deferred()
+    assert list(place.catalogue.suggest("hi")) == []
+    assert list(place.catalogue.suggest("hi")) == []
+    assert place.lister.asked == ["1"]
+    place.lister.gate.callback(None)
+    assert place.catalogue.suggest("hi") == [Suggestion("hello", "hi")]
+    assert list(place.catalogue.suggest("hello")) == []
 
 
 @pytest_twisted.ensureDeferred

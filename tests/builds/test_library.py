@@ -13,7 +13,7 @@ from nixery.model.image import AMD64, ARM64, parse_image
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from tests.builds.fakes import Parts, make_parts
 
-PLAIN, OFFICIAL = parse_image("git", "latest"), parse_image("library/git", "latest")
+PLAIN, BOTH = parse_image("git", "latest"), parse_image("git/library", "latest")
 
 
 @pytest.fixture
@@ -64,7 +64,15 @@ async def test_a_package_named_library(parts: Parts) -> None:
     parts.nix.has_library = True
     both, reverse, plain = await digests(parts, "library/git", "git/library", "git")
     assert both == reverse != plain
-    assert parts.nix.asked == [PLAIN, OFFICIAL]
+    assert parts.nix.asked == [PLAIN, BOTH]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_other_way_round(parts: Parts) -> None:
+    """``NAME/library`` names two packages, whatever is known of ``library/NAME``."""
+    official, reverse = await digests(parts, "library/git", "git/library")
+    assert official != reverse
+    assert parts.nix.asked == [PLAIN, BOTH]
 
 
 @pytest_twisted.ensureDeferred

@@ -19,7 +19,9 @@ ROOTS: dict[str, Any] = {
 }
 
 
-def deb(name: str, needs: str = "", provides: str = "", interpreters: str = "") -> Deb:
+def deb(
+    name: str, needs: str = "", provides: str = "", interpreters: str = "", programs: str = ""
+) -> Deb:
     return Deb(
         name=name,
         version="1:2.0~rc1-3",
@@ -30,11 +32,21 @@ def deb(name: str, needs: str = "", provides: str = "", interpreters: str = "") 
         dependencies=parse_dependencies(needs),
         provides=tuple(provides.split()),
         interpreters=frozenset(interpreters.split()),
+        programs=frozenset(programs.split()),
     )
 
 
 def lock(*debs: Deb, **roots: Any) -> Any:
     return make_lock({d.name: d for d in debs}, {**ROOTS, **roots}, "amd64")
+
+
+@pytest.mark.parametrize(
+    ("programs", "main"),
+    [("rg", "rg"), ("app app-shell", "app"), ("free ps", None), ("", None)],
+)
+def test_the_main_program(programs: str, main: str | None) -> None:
+    """A package is mainly for the program of its name, or for the only one that it has."""
+    assert lock(deb("app", programs=programs))["packages"]["app"]["program"] == main
 
 
 def test_dependencies() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import select
 import shutil
 import subprocess
 import tempfile
@@ -48,6 +50,21 @@ def _command(root: Root | None, folder: Path, *argv: str) -> list[str]:
     return list(argv) if root is None else root.inside(folder, *argv)
 
 
+def _converse(terminal: int, entered: bytes, timeout: float = 300) -> bytes:
+    """All that is printed on a terminal until nobody has it any more."""
+    output, deadline = b"", time.monotonic() + timeout
+    with os.fdopen(terminal, "rb+", buffering=0) as file:
+        while time.monotonic() < deadline:
+            if not select.select([file], [], [], 1)[0]:
+                file.write(entered)
+                continue
+            try:
+                output += file.read(1 << 16)
+            except OSError:  # what Linux says at the end
+                return output
+    raise AssertionError(f"it did not end: {output!r}")
+
+
 @attrs.frozen
 class Docker:
     """A Docker client and the engine it talks to.
@@ -81,6 +98,21 @@ class Docker:
     def run(self, image: str, *command: str, options: tuple[str, ...] = ()) -> str:
         """What a command in a container of an image prints."""
         return self.ok("run", "--rm", "--network=none", *options, image, *command)
+
+    def on_terminal(self, *arguments: str, entered: str = "") -> Ran:
+        """Run a command on a terminal.
+
+        :param entered: is typed whenever nothing happens for a moment, until the command ends.
+        """
+        master, slave = pty.openpty()
+        environ = {"DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(self.folder)}
+        command = _command(self.root, self.folder, "docker", *arguments)
+        with subprocess.Popen(
+            command, env={**os.environ, **environ}, stdin=slave, stdout=slave, stderr=slave
+        ) as process:
+            os.close(slave)
+            output = _converse(master, entered.encode())
+        return Ran(process.returncode, output.decode("utf-8", "replace"))
 
     def ctr(self, *arguments: str) -> Ran:
         """Run a command of containerd's own client, at the engine's containerd."""

@@ -1,5 +1,6 @@
 """The pages, as a browser shows them."""
 
+import shlex
 import threading
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,10 @@ def test_a_name_that_pulls(daemon: Daemon, docker: Docker) -> None:
         page.goto(f"http://{daemon.host}/")
         page.get_by_label("Packages, with spaces").fill("gi")
         page.locator("#found").get_by_role("button", name="git").first.click()
-        page.get_by_label("Packages, with spaces").press_sequentially("jq")
+        page.get_by_label("Packages, with spaces").press_sequentially("rg")
+        named = page.locator("#found").get_by_role("button", name="ripgrep")
+        expect(named).to_contain_text("(it has the program rg)")
+        page.get_by_label("Packages, with spaces").fill("git jq")
         page.get_by_label("shell: bash").check()
         page.locator("#results").get_by_role("button", name="Copy").first.click()
         text: str = page.evaluate("navigator.clipboard.readText()")
@@ -56,6 +60,44 @@ def test_a_name_that_pulls(daemon: Daemon, docker: Docker) -> None:
     command = in_browser(use)
     assert command == f"docker pull {daemon.host}/shell/git/jq:latest"
     assert docker.ok(*command.split()[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "started"),
+    [
+        ("hello", {"": "Hello"}),
+        ("shell/jq", {"": "exit"}),
+        ("git/jq", {" git": "usage: git", " jq": "jq [options]"}),
+        ("library/hello", {"": "Hello"}),
+        ("tzdata", {}),
+    ],
+)
+def test_commands_that_run(
+    daemon: Daemon, docker: Docker, name: str, started: dict[str, str]
+) -> None:
+    """The page of an image offers commands that run it, by its own command or by the programs that
+    it has; they work as they are copied."""
+    assert daemon.pull(name).status == 200
+
+    def use(browser: Browser) -> list[str]:
+        context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        page.goto(f"http://{daemon.host}/images/{name}")
+        texts = []
+        for block in page.get_by_label("Run it", exact=True).all():
+            block.locator("xpath=../following-sibling::button").first.click()
+            texts.append(page.evaluate("navigator.clipboard.readText()"))
+        return texts
+
+    image = f"{daemon.host}/{name.removeprefix('library/')}:latest"
+    commands = in_browser(use)
+    assert commands == [f"docker run --rm -ti {image}{way}" for way in started]
+    if commands:
+        docker.ok("pull", "-q", image)
+    for copied, words in zip(commands, started.values(), strict=True):
+        ran = docker.on_terminal(*shlex.split(copied)[1:], entered="exit\n")
+        assert words in ran.output, ran.output
+        assert ran.code not in (125, 126, 127)
 
 
 def test_a_build_is_watched(

@@ -194,6 +194,85 @@ def test_what_a_package_says_wrong(daemon: Daemon, docker: Docker, name: str, wo
     assert words in refused.output
 
 
+A_LIST = "must be a list of strings"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        *(
+            (f"says.{name}", 400, f"says.{said}.passthru.image{words}")
+            for name, said, words in (
+                ("atext", "aText", " must be a set"),
+                ("alist", "aList", " must be a set"),
+                ("anumber", "aNumber", " must be a set"),
+                ("atextforalist", "aTextForAList", f".entrypoint {A_LIST}"),
+                ("anumberinalist", "aNumberInAList", f".cmd {A_LIST}"),
+                ("avariable", "aVariable", ".env must be a set of strings, by the names of"),
+                ("aport", "aPort", ".exposedPorts must be a list of ports"),
+                ("auser", "aUser", ".user must be a user's name or number"),
+                ("afolder", "aFolder", ".workingDir must be an absolute path"),
+                ("alabel", "aLabel", ".labels must be a set of strings"),
+                ("avolume", "aVolume", ".volumes must be a list of absolute paths"),
+                ("afile", "aFile", ".files must be a set of absolute paths"),
+                ("amode", "aMode", ".files must be a set of absolute paths"),
+            )
+        ),
+        (
+            "says.afunctioninalist",
+            400,
+            "evaluated: says.afunctioninalist: cannot convert a function",
+        ),
+        ("says.itself", 400, "evaluated: says.itself: it says nothing"),
+        ("says.nothing", 400, "evaluated: says.nothing: it says nothing at all"),
+        ("oddpackages.lost", 400, "evaluated: oddpackages.lost: Python 2 is gone"),
+        ("oddpackages.failing", 400, "evaluated: oddpackages.failing: Package"),
+        ("oddpackages.unbuildable", 400, "evaluated: oddpackages.unbuildable: Python 1 is gone"),
+        ("python3packages.sixx", 404, "did you mean python3packages.six?"),
+        (
+            "python3packages.six/oddpackages.foreign",
+            400,
+            "oddpackages.foreign is a library of another python than python3packages.six",
+        ),
+        (
+            "otherpython/python3packages.six",
+            400,
+            "python3packages.six is a library of another python than otherpython",
+        ),
+    ],
+)
+def test_what_no_image_can_be_made_of(daemon: Daemon, name: str, status: int, words: str) -> None:
+    """What a package says wrong, a library without its interpreter or of another one, and what
+    can't be evaluated is refused by the attribute's name."""
+    answer = daemon.pull(name)
+    assert answer.status == status
+    assert words in str(answer.json()["errors"][0]["message"])
+
+
+@pytest.mark.parametrize(
+    "name", ["says.afunction", "says.apackage", "oddpackages.application", "python3/otherpython"]
+)
+def test_what_only_looks_wrong(daemon: Daemon, name: str) -> None:
+    """What goes by the name of what is said of images, and is no data, is not meant; a program that
+    happens to be written in Python is no library; interpreters may stand beside each other."""
+    assert daemon.pull(name).status == 200
+
+
+def test_what_packages_take_from_the_system(daemon: Daemon) -> None:
+    """A package's own users win over the image's, its devices do not; the build's page tells
+    both."""
+    assert daemon.pull("bringssystemfolders").status == 200
+    [build] = (b for b in daemon.get("/builds").json() if b["name"] == "bringssystemfolders")
+    collided = daemon.get(f"/builds/{build['id']}").json()["collided"]["first"]
+    told = {each["name"]: each["kept"] for each in collided}
+    assert told == {
+        **{"etc/passwd": "bringssystemfolders"},
+        **dict.fromkeys(("dev", "nix", "tmp"), "the system"),
+    }
+    page = daemon.get(f"/builds/{build['id']}", Accept="text/html").body.decode()
+    assert "/etc/passwd" in page
+
+
 def test_ci_has_what_runners_call(run: Run) -> None:
     """The meta-package ``ci`` has the programs that CI systems call in containers of jobs, and a
     user with a name."""

@@ -57,7 +57,7 @@ def test_a_failure_says_where_to_read(start_daemon: StartDaemon) -> None:
     daemon = start_daemon()
     refused = daemon.pull("broken")
     message = refused.json()["errors"][0]["message"]
-    address = re.search(r"see http://127\.0\.0\.1:\d+(/builds/[0-9a-f]+)$", message)
+    address = re.search(r"see http://127\.0\.0\.1:\d+(/builds/[0-9a-f]+);", message)
     assert address is not None, message
     summary = daemon.get(address[1]).json()
     assert summary["state"] == "failed"

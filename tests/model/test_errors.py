@@ -6,13 +6,14 @@ import attrs
 import pytest
 
 from nixery.model import errors
+from nixery.model.suggestions import Suggestion
 
 KINDS = [
     kind
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, errors.NixeryError) and attrs.has(kind)
 ]
-VALUES: dict[str, Any] = {"size": 17, "limit": 16, "seconds": 17}
+VALUES: dict[str, Any] = {"size": 17, "limit": 16, "seconds": 17, "meant": []}
 LISTS = ("nearest", "matches", "names", "inside", "log", "packages")
 
 
@@ -43,6 +44,16 @@ def test_hints_are_left_out() -> None:
     assert str(errors.BuildFailed("x-1", "no")) == "x-1 failed to build: no"
     assert "did you mean a, b or c?" in str(errors.UnknownPackage("x", ["a", "b", "c"]))
     assert "did you mean a?" in str(errors.UnknownPackage("x", ["a"]))
+
+
+def test_what_is_meant_is_told_alone() -> None:
+    """Names that are merely like the unknown one are told if there is nothing better, and of all
+    hints no more than three, also to programs."""
+    meant = [Suggestion("ripgrep", "rg"), *(Suggestion(f"{n}.rg") for n in range(9))]
+    error = errors.UnknownPackage("rg", list("abcd"), None, meant)
+    assert "mean ripgrep (it has the program rg), 0.rg or 1.rg?" in str(error)
+    assert (error.public().nearest, error.public().meant) == (list("abc"), meant[:3])
+    assert "did you mean a, b or c?" in str(errors.UnknownPackage("rg", list("abcd")))
 
 
 @pytest.mark.parametrize(

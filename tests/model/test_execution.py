@@ -68,6 +68,26 @@ def test_no_command(name: str, programs: list[str], main: str) -> None:
     assert command_of(name, programs, main) == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "programs", "main", "shown"),
+    [
+        ("git/jq", ["git", "jq", "git-shell"], "", ("git", "jq")),
+        ("two", ["one", "two"], "one", ("one",)),
+        ("many", [*"dcba", ".a-wrapped"], "", ("a", "b", "c")),
+        ("shell/jq", ["jq", "bash"], "", ("jq",)),
+        ("shell", ["bash"], "", ()),
+        ("lost", [], "lost", ()),
+        ("/".join("abcdefghijkl"), [*"abcdefghijkl"], "", tuple("abcdefghij")),
+    ],
+)
+def test_programs_to_run_by_name(
+    name: str, programs: list[str], main: str, shown: tuple[str, ...]
+) -> None:
+    """Of each package that was named, its main program is shown, the one of its name, or a few;
+    none that is not there, and none of meta-packages."""
+    assert furnished(name, programs, main)[1].programs == shown
+
+
 SAID = {
     **{"entrypoint": ["/bin/serve"], "user": "app", "workingDir": "/srv"},
     **{"env": {"A": "1", "PATH": "/x"}, "exposedPorts": [80], "files": {"/etc/a": "a"}},

@@ -82,7 +82,16 @@ def test_official_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["library", "library/library", "library/a/b", "a/b", "shell/library/a", "libraries/a"]
+    "name",
+    [
+        "library",
+        "library/library",
+        "library/a/b",
+        "a/b",
+        "shell/library/a",
+        "libraries/a",
+        "a/library",
+    ],
 )
 def test_other_names_with_libraries(name: str) -> None:
     """No other name has an official one."""
@@ -138,7 +147,14 @@ def test_tags_that_are_refused(tag: str) -> None:
 
 @pytest.mark.parametrize(
     ("attribute", "name"),
-    [("ShellCheck", "shellcheck"), ("_7zz", "7zz"), ("gtk+", ""), ("_private", ""), ("a-b", "a-b")],
+    [
+        ("ShellCheck", "shellcheck"),
+        ("_7zz", "7zz"),
+        ("gtk+", ""),
+        ("_private", ""),
+        ("a-b", "a-b"),
+        ("a.b", ""),
+    ],
 )
 def test_names_of_attributes(attribute: str, name: str) -> None:
     """An attribute is suggested by a name that can be asked for, or not at all."""

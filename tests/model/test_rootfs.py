@@ -1,14 +1,16 @@
 """The root file system."""
 
 import os
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nixery.model.events import Collided
 from nixery.model.image import AMD64, ARM64
 from nixery.model.rootfs import CLibrary, RootFs, make_rootfs
-from nixery.model.tree import Data, File, Folder, Item, Kind, Link, Output
+from nixery.model.tree import Data, Entry, File, Folder, Item, Kind, Link, Output
 
 FOLDER, OTHER = Item(Kind.FOLDER), Item(Kind.OTHER)
 
@@ -60,6 +62,25 @@ def test_aliases_lead_to_the_merged_folder() -> None:
     assert root.collisions == ()
 
 
+def test_aliases_of_what_is_lost() -> None:
+    """An alias of a folder that another package keeps from being there leads to the package's own,
+    and so does one of what is in no image."""
+    alias = Item(Kind.ALIAS, "lib/x")
+    root = merge(output("a", lib=OTHER), output("b", lib=FOLDER, lib__x=FOLDER, lib64=alias))
+    assert root.entries["lib64"] == Link(f"{path_of('b')}/lib64")
+    aliases = {"x": Item(Kind.ALIAS, "dev"), "y": Item(Kind.ALIAS, "nix-support")}
+    root = merge(output("a", dev=FOLDER, **{"nix-support": FOLDER}, **aliases))
+    assert root.entries["x"] == Link(f"{path_of('a')}/x")
+    assert root.entries["y"] == Link(f"{path_of('a')}/y")
+
+
+def test_usr_leads_to_nothing_that_dangles() -> None:
+    """A link that leads nowhere has no link to it."""
+    root = merge(output("a", bin=Item(Kind.DANGLING), lib=FOLDER))
+    assert {"usr/bin", "sbin", "usr/sbin"} & root.entries.keys() == set()
+    assert root.entries["usr/lib"] == Link("../lib")
+
+
 def test_what_every_system_has() -> None:
     """Without any package there are writable folders, users, groups and name services."""
     root = merge()
@@ -75,6 +96,7 @@ def test_packages_bring_their_own() -> None:
     """A package's own users are kept."""
     root = merge(output("a", etc=FOLDER, etc__passwd=OTHER))
     assert root.entries["etc/passwd"] == Link(f"{path_of('a')}/etc/passwd")
+    assert root.collisions == (Collided("etc/passwd", "a", "the system"),)
 
 
 def test_shell_and_env() -> None:
@@ -197,7 +219,9 @@ def test_a_package_with_a_usr_of_its_own() -> None:
     assert root.entries["usr/bin/env"] == Link(f"{path_of('a')}/bin/env")
 
 
-C_LIBRARY = CLibrary("/nix/store/c/lib/ld", {"libc.so.6": "/nix/store/c/lib/libc.so.6"}, "/l")
+C_LIBRARY = CLibrary(
+    "/nix/store/c/lib/ld", {"libc.so.6": "/nix/store/c/lib/libc.so.6"}, "/nix/store/l"
+)
 
 
 def test_the_loader_is_where_programs_made_elsewhere_have_it() -> None:
@@ -206,7 +230,7 @@ def test_the_loader_is_where_programs_made_elsewhere_have_it() -> None:
     amd64 = make_rootfs([], AMD64, C_LIBRARY)
     assert amd64.entries["lib64/ld-linux-x86-64.so.2"] == Link("/nix/store/c/lib/ld")
     assert amd64.entries["lib/x86_64-linux-gnu/libc.so.6"] == Link("/nix/store/c/lib/libc.so.6")
-    assert amd64.entries["lib/locale/C.utf8"] == Link("/l")
+    assert amd64.entries["lib/locale/C.utf8"] == Link("/nix/store/l")
     assert amd64.entries["usr/lib"] == Link("../lib")
     assert amd64.environment["LANG"] == "C.UTF-8"
     arm64 = make_rootfs([], ARM64, C_LIBRARY)
@@ -283,6 +307,57 @@ def outputs(draw: st.DrawFn) -> list[Output]:
     return made
 
 
+@st.composite
+def real_outputs(draw: st.DrawFn) -> list[Output]:
+    """Outputs whose aliases lead to folders of their own, by relative paths."""
+    made = []
+    for output in draw(outputs()):
+        listing = dict(output.listing)
+        folders = sorted(name for name in listing if listing[name] == FOLDER)
+        for name in [name for name in listing if listing[name].kind is Kind.ALIAS]:
+            del listing[name]
+            if folders:
+                target = os.path.relpath(draw(st.sampled_from(folders)), os.path.dirname(name))
+                listing[name] = Item(Kind.ALIAS, target)
+        made.append(Output(output.package, output.path, listing))
+    return made
+
+
+def leads(entries: Mapping[str, Entry], there: set[str], name: str) -> bool:
+    """Whether a name leads to something of the image, as a kernel follows it."""
+    at, rest = "/", name.split("/")
+    for _ in range(1000):
+        if not rest:
+            return True
+        step, *rest = rest
+        at = os.path.normpath(os.path.join(at, step))
+        if at.startswith("/nix/store/"):
+            return os.path.normpath("/".join([at, *rest])) in there
+        entry = entries.get(at[1:])
+        if isinstance(entry, Link):
+            at, rest = os.path.dirname(at), [*entry.target.split("/"), *rest]
+            if entry.target.startswith("/"):
+                at = "/"
+        elif entry is None and at != "/" and at not in ("/nix", "/nix/store"):
+            return False
+    return False
+
+
+@given(real_outputs(), st.sampled_from([None, C_LIBRARY]))
+def test_no_link_dangles_or_leads_outside(made: list[Output], c_library: CLibrary | None) -> None:
+    """Every link leads to a file or folder of the root file system or of the store paths in it,
+    but for those that are broken in their packages, and what lies behind these."""
+    every = {f"{o.path}/{name}": item for o in made for name, item in o.listing.items()}
+    there = {path for path, item in every.items() if item.kind is not Kind.DANGLING}
+    if c_library is not None:
+        there |= {c_library.loader, str(c_library.locale), *c_library.libraries.values()}
+    root = make_rootfs(made, AMD64, c_library)
+    broken = {path for path, item in every.items() if item.kind is Kind.DANGLING}
+    for name, entry in root.entries.items():
+        if isinstance(entry, Link) and entry.target not in broken:
+            assert leads(root.entries, there, name), (name, entry)
+
+
 @given(outputs(), st.randoms())
 def test_any_outputs_make_a_file_system(made: list[Output], random: object) -> None:
     """Whatever packages bring, every entry lies in a folder, entries stand in the order of their
@@ -302,12 +377,12 @@ def test_any_outputs_make_a_file_system(made: list[Output], random: object) -> N
     assert make_rootfs(shuffled) == root
 
 
-@given(outputs())
+@given(real_outputs())
 def test_what_every_image_has_whatever_packages_bring(made: list[Output]) -> None:
     """Temporary folders can be written to, users are known, and a shell or ``env`` that stands
     where scripts expect it leads to a file of a package."""
     root = make_rootfs(made)
-    files = {f"{o.path}/{name}" for o in made for name in o.listing if o.listing[name] == OTHER}
+    files = {f"{o.path}/{name}" for o in made for name in o.listing if o.listing[name] != FOLDER}
     assert root.entries["tmp"] == root.entries["var/tmp"] == Folder(0o1777)
     assert {"etc/passwd", "etc/group", "etc/nsswitch.conf"} <= root.entries.keys()
     for name in ("bin/sh", "usr/bin/env"):

@@ -147,3 +147,48 @@ def test_hostile_words() -> None:
     """Line ends, tabs and the last of all characters in a query find nothing, and harm nothing."""
     for query in ("\x00", "bash\U0010ffff", "\U0010ffff", "\x1c", "a\nb", "\ud800"):
         assert found(SHELLS, query) in ([], found(SHELLS, " ".join(query.split())))
+
+
+SET = [
+    package("ripgrep", program="rg"),
+    Package(("python3Packages", "six"), image="python3packages.six", name="python3.11-six-1.16"),
+    Package(("python3Packages", "hidden+six"), pname="six"),
+    Package(("procps",), image="procps", programs=("free", "ps")),
+    Package(("busybox",), image="busybox", programs=("ls", "ps")),
+    package("python312"),
+    Package(("jdk",), image="jdk", pname="openjdk", name="openjdk-21"),
+    package("mainly", program="ps"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("rg", ["ripgrep (it has the program rg)"]),
+        ("six", ["python3packages.six"]),
+        ("pythonpackages.six", ["python3packages.six"]),
+        ("ps", [f"{name} (it has the program ps)" for name in ("mainly", "procps", "busybox")]),
+        ("python3.12", ["python312"]),
+        ("python-312", ["python312"]),
+        ("openjdk", ["jdk"]),
+        ("openjdk-21", ["jdk"]),
+        *((name, []) for name in ("wget", "python312", "p", "", "ripgre", "it has")),
+    ],
+)
+def test_what_is_meant(name: str, meant: list[str]) -> None:
+    """A name stands for packages that are called so elsewhere in the set, or whose program it is,
+    best as the main one; never for itself, nor for what no image can ask for."""
+    assert [str(each) for each in Index.of(SET).meant(name, 3)] == meant
+
+
+@settings(deadline=None)
+@given(PACKAGES, NAME, st.integers(0, 5))
+def test_whatever_is_meant(packages: list[Package], name: str, limit: int) -> None:
+    """All that is suggested can be asked for, has the program that it is said to have, and a limit
+    cuts the list."""
+    index = Index.of(packages)
+    every = index.meant(name.lower(), 100)
+    assert index.meant(name.lower(), limit) == every[:limit]
+    for each in every:
+        assert each.name not in ("", name.lower())
+        assert each.program.lower() in ("", name.lower())

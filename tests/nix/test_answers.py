@@ -107,22 +107,50 @@ def test_paths_of_this_machine_are_not_told() -> None:
 
 def test_unknown_packages() -> None:
     """An unknown package comes with the names that it is most like, as images ask for them."""
-    failed = refusal('{"error":"missing","package":"gti","at":[],"names":["Git","gitFull","x+"]}')
+    failed = refusal(
+        '{"error":"missing","package":"gti","at":[],"names":["Git","gitFull","x+"],"dotted":[]}'
+    )
     assert isinstance(failed, errors.UnknownPackage)
     assert failed.nearest[0] == "git"
 
 
 def test_unknown_nested_packages() -> None:
     """The nearest names of a nested package are found where it was looked for."""
-    document = '{"error":"missing","package":"hs.shelcheck","at":["HS"],"names":["ShellCheck"]}'
-    failed = refusal(document)
+    document = {"error": "missing", "package": "hs.shelcheck", "at": ["HS"]}
+    failed = refusal(json.dumps({**document, "names": ["ShellCheck"], "dotted": []}))
     assert isinstance(failed, errors.UnknownPackage)
     assert list(failed.nearest) == ["hs.shellcheck"]
 
 
+@pytest.mark.parametrize(
+    ("package", "at", "dotted", "attribute"),
+    [
+        ("a.b", [], [["a.b"]], '"a.b"'),
+        ("a.b.c", [], [["A.b"]], '"A.b"'),
+        ("a.b", ["a"], [["a.b"]], '"a.b"'),
+        ("x.a.b", ["x"], [["x", "a.b"]], 'x."a.b"'),
+        ("a.b", [], [["b.a"], ["a.bc"], ["x", "a.b"]], None),
+    ],
+)
+def test_attributes_with_dots(
+    package: str, at: list[str], dotted: list[list[str]], attribute: str | None
+) -> None:
+    """A name that an attribute with a dot was meant by is not said to be unknown, and the
+    attribute is never suggested."""
+    names = [path[-1] for path in dotted]
+    document = {"error": "missing", "package": package, "at": at, "names": names, "dotted": dotted}
+    failed = refusal(json.dumps(document))
+    if attribute is None:
+        assert isinstance(failed, errors.UnknownPackage)
+        assert failed.nearest == []
+    else:
+        assert isinstance(failed, errors.PackageUnnamable)
+        assert failed.attribute == attribute
+
+
 def test_missing_meta_packages() -> None:
     """A missing package that nobody named is explained by the meta-package it belongs to."""
-    failed = refusal('{"error":"missing","package":"moreutils","at":[],"names":[]}')
+    failed = refusal('{"error":"missing","package":"moreutils","at":[],"names":[],"dotted":[]}')
     assert isinstance(failed, errors.UnknownPackage)
     assert failed.meta == "shell"
 

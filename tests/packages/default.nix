@@ -2,9 +2,10 @@
 # packages that are odd, slow, broken or hostile.
 { system ? builtins.currentSystem, config ? { }, overlays ? [ ], slowSeconds ? 5 }:
 let
-  inherit (builtins) removeAttrs;
+  inherit (builtins) mapAttrs removeAttrs;
   real = import ../pkgs { inherit system; };
   inherit (real) bash hello;
+  inherit (real.python3Packages) six;
 
   # Scripts end with `exit 0`: a shell whose last command is not a builtin replaces itself by it,
   # and such builders have now and then been killed.
@@ -27,6 +28,8 @@ let
   '';
 
   collide = name: script: build "${name}-1.0" { } "mkdir -p $out/bin; ${script}";
+
+  otherPython = collide "other-python" "echo > $out/bin/python3" // { pname = "python3"; };
 
   broken = build "broken-1.0" { } ''
     echo "unpacking sources"
@@ -110,7 +113,7 @@ real // {
       withPackages = _: real.python3 // { outPath = throw "lonely is for another Python"; };
     };
   };
-  otherPython = collide "other-python" "echo > $out/bin/python3" // { pname = "python3"; };
+  inherit otherPython;
 
   service = build "service-1.0" { } ''
     mkdir -p $out/bin
@@ -132,6 +135,36 @@ real // {
   };
   wrongService = hello // { passthru.image = { entrypiont = [ "/bin/hello" ]; }; };
   strayService = hello // { passthru.image.entrypoint = [ "${real.jq}/bin/jq" ]; };
+  # What packages say of images, and should not.
+  says = mapAttrs (_: said: hello // { passthru.image = said; }) {
+    aText = "run me";
+    aList = [ "/bin/hello" ];
+    aNumber = 1;
+    aFunction = image: image;
+    aPackage = hello;
+    aTextForAList = { entrypoint = "/bin/hello"; };
+    aNumberInAList = { cmd = [ 1 ]; };
+    aFunctionInAList = { cmd = [ (x: x) ]; };
+    aVariable = { env."1x" = "y"; };
+    aPort = { exposedPorts = [ 123456 ]; };
+    aUser = { user = "some body"; };
+    aFolder = { workingDir = "srv"; };
+    aLabel = { labels.x = true; };
+    aVolume = { volumes = [ "/proc" ]; };
+    aFile = { files."etc/x" = ""; };
+    aMode = { files."/etc/x" = { text = ""; mode = "u+s"; }; };
+    itself = { cmd = throw "it says nothing"; };
+    nothing = throw "it says nothing at all";
+  };
+  # Libraries without their interpreters, and of two of them.
+  oddPackages = {
+    recurseForDerivations = true;
+    lost = six // { pythonModule = throw "Python 2 is gone"; };
+    application = hello // { pythonModule = false; };
+    failing = throw "Package ‘failing-1.0’ is marked as broken, refusing to evaluate.";
+    unbuildable = six // { pythonModule = real.python3 // { drvPath = throw "Python 1 is gone"; }; };
+    foreign = six // { pythonModule = otherPython; };
+  };
   multipleOutputs = build "multi-1.0" { outputs = [ "out" "dev" ]; } ''
     mkdir -p $out/bin $dev/include; echo $out > $dev/include/ref; ln -s ${hello}/bin/hello $out/bin/multi
   '';

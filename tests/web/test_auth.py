@@ -20,6 +20,7 @@ from nixery.access.passwords import MOST_WAITING
 from nixery.access.watched import Watched
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError, NotAPackage, UnknownPackage
+from nixery.model.suggestions import Suggestion
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.request import Trusted
@@ -313,7 +314,7 @@ async def test_ways_around_a_name(make: Make, name: str) -> None:
     [
         ('allow = ["hello"]', "hello"),
         ('deny = ["library"]', "hello"),
-        ('allow = ["*"]', "hello/library"),
+        ('allow = ["*"]', "library/hello"),
         ('allow = ["library"]', None),
         ('deny = ["hello"]', None),
     ],
@@ -521,6 +522,11 @@ async def test_errors_name_nothing_denied(make: Make) -> None:
     """Suggestions leave out what the user may not pull; others get them whole."""
     cases: list[tuple[NixeryError, str, str]] = [
         (UnknownPackage("secre", ("secret", "secure")), "secret", "secure"),
+        (
+            UnknownPackage("x", meant=(Suggestion("secret"), Suggestion("secure", "x"))),
+            "secret",
+            "secure",
+        ),
         (NotAPackage("x", "a set of packages", ("secret", "other")), "secret", "other"),
     ]
     async with serving(auth=make('[users.alice]\ndeny = ["secret"]')) as server:

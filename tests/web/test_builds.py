@@ -475,11 +475,13 @@ async def test_answers_name_the_build(history: History) -> None:
         assert refused.error()["message"].endswith(f"; see {address}")
         assert refused.reason.endswith(address)
         server.builder.error = BuildFailed("x-1", "it is broken", ["one", "two"])
-        message = (await server.ask(path)).error()["message"]
-        assert message.splitlines()[-2] == "two"
+        cause, *log = (await server.ask(path)).error()["message"].splitlines()
         assert re.fullmatch(
-            r"see http://127\.0\.0\.1:\d+/builds/0123456789abcdef", message.splitlines()[-1]
+            r"x-1 failed to build: it is broken; see http://127\.0\.0\.1:\d+/builds/"
+            "0123456789abcdef; the end of its log:",
+            cause,
         )
+        assert log == ["one", "two"]
 
 
 @pytest_twisted.ensureDeferred

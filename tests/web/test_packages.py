@@ -1,7 +1,7 @@
 """``GET /packages`` on a real port."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from nixery.access.guard import Guard
 from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.access import Patterns, Rules
 from nixery.model.packages import Package
+from nixery.model.suggestions import Suggestion
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
 from nixery.web.packages import PackagesApi, QueryInvalid, parse_query
@@ -65,6 +66,9 @@ class FakeCatalogue:
         if self.error is not None:
             raise self.error
         return attrs.evolve(self.found, packages=list(self.found.packages)[:limit])
+
+    def suggest(self, name: str) -> Sequence[Suggestion]:
+        return ()
 
 
 @asynccontextmanager

@@ -13,7 +13,18 @@ from nixery.builds.history import History
 from nixery.builds.summary import Head
 from nixery.interfaces import Provenance
 from nixery.model.errors import SourceUnavailable, StorageUnavailable
-from nixery.model.events import BuildStarted, Found, Grouped, LogLine, Measured, Realised, Resolved
+from nixery.model.events import (
+    BuildStarted,
+    Collided,
+    Event,
+    Found,
+    Furnished,
+    Grouped,
+    LogLine,
+    Measured,
+    Realised,
+    Resolved,
+)
 from tests.builds.histories import begin, open_history
 from tests.web.server import MANIFEST, Answer, Server, reactor, serving
 
@@ -68,16 +79,18 @@ def check_frame(answer: Answer) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def made(history: History, name: str = "git/jq") -> str:
+def made(history: History, name: str = "git/jq", *furnished: Furnished) -> str:
     """A build that was done."""
     record = begin(history, name)
-    for event in (
+    events: list[Event] = [
         Resolved("the folder x", "1"),
+        *furnished,
         Found("jq", "jq", f"jq-1.6{EVIL}"),
         Realised(12, 345_000_000),
         Measured("jq", 3, 67_800_000),
         Grouped(3, 1),
-    ):
+    ]
+    for event in events:
         record.emit(event)
     record.done(str(MANIFEST.digest))
     return record.id
@@ -107,8 +120,12 @@ async def test_a_name_without_scripts() -> None:
         host = f"127.0.0.1:{server.port}"
         query = "?packages=git%20JQ%2Fcurl+shell&arm64=on&tag=v1%3Cscript%3E"
         elements = await page(server, f"/{query}")
-        assert f"docker pull {host}/arm64/git/jq/curl:v1<script>" in elements.text
-        assert f"FROM {host}/arm64/git/jq/curl:v1<script>" in elements.text
+        assert f"docker pull {host}/shell/arm64/git/jq/curl:v1<script>" in elements.text
+        assert f"FROM {host}/shell/arm64/git/jq/curl:v1<script>" in elements.text
+        assert (
+            f"docker pull {host}/ci/user/git:"
+            in (await page(server, "/?packages=git+user/ci")).text
+        )
         fields = {field["id"]: field for field in elements.of("input")}
         assert fields["packages"]["value"] == "git JQ/curl shell"
         assert "checked" in fields["arm64"]
@@ -160,6 +177,55 @@ async def test_an_image(history: History) -> None:
 
 
 @pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("furnished", "runs", "others"),
+    [
+        (None, [], []),
+        (Furnished((), (), (), ()), [], []),
+        (Furnished((), ("bash",), ("git",), ("bash", "sleep")), [""], ["bash", "sleep"]),
+        (Furnished(("/bin/x",), (), ("y",), ()), [""], ["pod"]),
+        (Furnished((), (), ("git", "a b"), ("sh",)), [" git", " 'a b'"], ["sh"]),
+    ],
+)
+async def test_commands_that_an_image_can_run(
+    history: History, furnished: Furnished | None, runs: list[str], others: list[str]
+) -> None:
+    """The page offers what the image starts by itself, or else its programs; a shell for other
+    pods and something that sleeps where there is one."""
+    made(history, "git/jq", *([furnished] if furnished else []))
+    async with serving(history=history) as server:
+        start = f"docker run --rm -ti 127.0.0.1:{server.port}/git/jq:latest"
+        elements = await page(server, "/images/git/jq")
+        assert re.findall(rf"{start}(.*?)(?=docker|Build)", elements.text, re.DOTALL) == runs
+        text = (await server.ask("/images/git/jq")).body.decode()
+        assert [line.strip() for line in text.splitlines() if "run" in line] == [
+            f"{start}{each}" for each in runs
+        ]
+        shells = [each for each in others if each in ("bash", "sh")]
+        assert re.findall(r"kubectl debug \S+ POD \S+ -- (bash|sh)", elements.text) == shells
+        assert ("command: [sleep" in elements.text) == ("sleep" in others)
+        assert ("containers:" in elements.text) == bool({"sleep", "pod"} & set(others))
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_names_of_an_image(history: History) -> None:
+    """Packages may be in any order; ``library/NAME`` is ``NAME``, as in pulls, and no other name
+    with ``library`` is, unless the set has a package of that name."""
+    made(history)
+    made(history, "hello")
+    async with serving(history=history) as server:
+        for path, status in {
+            **{"jq/git": 200, "library/hello": 200, "library/hello:latest": 200},
+            **{"hello/library": 404, "library/git/jq": 404, "library/jq": 404, "HELLO": 404},
+            **{"hello:v1": 404, "hello:": 200, "hello:-": 404},
+        }.items():
+            assert (await server.ask(f"/images/{path}")).status == status, path
+        made(history, "hello/library")
+        title = (await page(server, "/images/library/hello")).text
+        assert "hello/library:latest" in title
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_build_that_runs(history: History) -> None:
     """It shows what is built, and follows; a browser without scripts asks again."""
     record = begin(history, "slow")
@@ -175,6 +241,21 @@ async def test_a_build_that_runs(history: History) -> None:
         assert (await server.ask(f"/builds/{record.id}")).headers["content-type"] == (
             "application/json"
         )
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("count", [0, 2, 300])
+async def test_what_was_lost(history: History, count: int) -> None:
+    """A build's page tells which files of packages, or of the system, are not in the image."""
+    record = begin(history, "git")
+    for number in range(count):
+        record.emit(Collided(f"etc/{number}{EVIL}", "git", "the system"))
+    record.done("sha256:x")
+    async with serving(history=history) as server:
+        elements = await page(server, f"/builds/{record.id}")
+        assert ("/etc/1<script>alert(1)</script>" in elements.text) == (count > 0)
+        assert elements.text.count("the system") == min(count, 200)
+        assert ("There are 100 more" in elements.text) == (count == 300)
 
 
 @pytest_twisted.ensureDeferred

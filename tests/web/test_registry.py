@@ -484,6 +484,7 @@ def example(kind: type[errors.NixeryError]) -> errors.NixeryError:
         "limit": 4,
         "seconds": 5,
         "nearest": ["near"],
+        "meant": [],
         "matches": ["a", "b"],
         "log": ["end"],
         "silent": False,
@@ -569,7 +570,7 @@ async def test_long_causes(tmp_path: Path, cause: str, begin: str) -> None:
         assert answer.reason.startswith(begin)
         assert len(answer.reason) <= 400
         assert "the log" not in answer.reason
-        assert answer.error()["message"].endswith(address)
+        assert f"{address}; the end of its log:\nthe log" in answer.error()["message"]
 
 
 @pytest_twisted.ensureDeferred

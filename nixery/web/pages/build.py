@@ -40,6 +40,7 @@ def build_page(view: BuildView) -> Page:
         *_progress(view.details),
         tags.h2("Derivations"),
         _derivations(view.details.get("derivations", [])),
+        *_collisions(view.details.get("collided") or {}),
         tags.h2("Log"),
         *_log(view),
     ]
@@ -116,6 +117,24 @@ def _derivations(derivations: Sequence[Mapping[str, Any]]) -> Tag:
     content = table("Derivations that are built", ("Name", "State", "Phase", "Time"), rows)
     content(id="derivations")
     return content
+
+
+def _collisions(collided: Mapping[str, Any]) -> list[Tag]:
+    """What packages could not have in the image, if there is something."""
+    first = collided.get("first", [])
+    if not first:
+        return []
+    rows = [
+        (tags.code(readable(f"/{each['name']}")), readable(each["kept"]), readable(each["lost"]))
+        for each in first
+    ]
+    more = collided["count"] - len(first)
+    content = [
+        tags.h2("Collisions"),
+        tags.p("Of two files of the same name, only one can be in the image."),
+        table("Collisions", ("File", "Taken from", "Left out from"), rows),
+    ]
+    return [*content, tags.p(f"There are {more} more; the log has all.")] if more else content
 
 
 def _log(view: BuildView) -> list[Tag]:

@@ -1,6 +1,7 @@
 """The page of an image: what is in it, and how to use it."""
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 import attrs
@@ -48,6 +49,32 @@ class ImageView:
         """A reference that means this image for ever."""
         return f"{self.host}/{self.head.name}@{self.manifest.digest}"
 
+    def runs(self, reference: str) -> list[str]:
+        """The commands that run the image: as it is, or its programs by their names."""
+        ways = [""] if self.has_command else [f" {quote(p)}" for p in self._known("programs")]
+        return [readable(f"docker run --rm -ti {reference}{way}") for way in ways]
+
+    def pods(self) -> list[str]:
+        """Containers of a pod that go on, where the image has something that does."""
+        lines = ["containers:", "  - name: tools", f"    image: {self.pinned}"]
+        if "sleep" in self._known("tools"):
+            return ["\n".join([*lines, "    command: [sleep, infinity]"])]
+        return ["\n".join(lines)] if self.has_command else []
+
+    def debugs(self, reference: str) -> list[str]:
+        """The command that has a shell of the image look into a pod, where it has one."""
+        shells = [tool for tool in self._known("tools") if tool in ("bash", "sh")]
+        return [f"kubectl debug -ti POD --image={reference} -- {shell}" for shell in shells[:1]]
+
+    @property
+    def has_command(self) -> bool:
+        """Whether containers of it start something without being told."""
+        return bool(self._known("entrypoint") or self._known("command"))
+
+    def _known(self, fact: str) -> list[str]:
+        furnished = self.details.get("furnished") or {}
+        return [str(each) for each in furnished.get(fact, ())]
+
     @property
     def packages(self) -> list[tuple[str, str, str]]:
         """Attribute paths of packages, what they are, with their versions, and the size of each
@@ -89,11 +116,13 @@ def image_page(view: ImageView) -> Page:
 def image_text(view: ImageView) -> str:
     """The page for terminals."""
     closure = view.details.get("closure") or {}
+    name = f"{view.head.name}:{view.head.tag}"
     lines = [
         f"{readable(view.head.name)}:{readable(view.head.tag)}",
         "",
-        f"    docker pull {view.host}/{view.head.name}:{view.head.tag}",
+        f"    docker pull {view.host}/{name}",
         f"    docker pull {view.pinned}",
+        *(f"    {run}" for run in view.runs(f"{view.host}/{name}")),
         "",
         f"Layers:  {len(view.layers)}, {size(view.total)}; {size(view.shared)} of it shared "
         "with other images here",
@@ -117,15 +146,18 @@ def build_link_of(head: Head) -> Tag:
 
 
 def _uses(view: ImageView, reference: str) -> list[Tag]:
-    pod = f"containers:\n  - name: tools\n    image: {view.pinned}\n    command: [sleep, infinity]"
-    uses = (
-        ("Pull it", f"docker pull {reference}"),
-        ("Run it", f"docker run --rm -ti {reference}"),
-        ("Build on it", f"FROM {view.pinned}"),
-        ("Kubernetes", pod),
-        ("Debug a pod", f"kubectl debug -ti POD --image={reference}"),
-    )
-    return [part for title, text in uses for part in (tags.h3(title), command(text, title))]
+    uses = [
+        ("Pull it", [f"docker pull {reference}"]),
+        ("Run it", view.runs(reference)),
+        ("Build on it", [f"FROM {view.pinned}"]),
+        ("Kubernetes", view.pods()),
+        ("Debug a pod", view.debugs(reference)),
+    ]
+    parts: list[Tag] = []
+    for title, texts in uses:
+        if texts:
+            parts += [tags.h3(title), *(command(text, title) for text in texts)]
+    return parts
 
 
 def _contents(view: ImageView) -> Tag:

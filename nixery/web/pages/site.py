@@ -19,7 +19,8 @@ from nixery.builds.history import History
 from nixery.builds.summary import Head
 from nixery.interfaces import IBuilder, Provenance
 from nixery.model.digest import Digest
-from nixery.model.errors import NixeryError
+from nixery.model.errors import NameInvalid, NixeryError, TagInvalid
+from nixery.model.image import parse_image
 from nixery.model.manifest import Manifest
 from nixery.model.networks import network_of
 from nixery.model.tags import LATEST
@@ -130,8 +131,8 @@ class PagesApi:
 
     async def _image(self, request: Request, name: str) -> bytes:
         heads = _images(self._heads())
-        wanted = name if ":" in name else f"{name}:latest"
-        named = [head for head in heads if f"{head.name}:{head.tag}" == wanted]
+        latest = {f"{head.name}:{head.tag}": head for head in heads}
+        named = [latest[each] for each in _spelled(name) if each in latest]
         for head in list(self._seen(request, named)):
             if manifest := await self._manifest(head):
                 break
@@ -199,6 +200,21 @@ class PagesApi:
             if manifest := await self._manifest(head):
                 counts.update({str(blob.digest) for blob in manifest.blobs[1:]})
         return dict(counts)
+
+
+def _spelled(name: str) -> list[str]:
+    """As which images' names one may be known, the likeliest first, each with its tag.
+
+    The packages may be in any order, and ``library/NAME`` is ``NAME`` for most sets.
+    """
+    path, _, tag = name.partition(":")
+    try:
+        image = parse_image(path, tag or LATEST)
+    except (NameInvalid, TagInvalid):
+        return []
+    # A set that has something named ``library`` is asked for two packages.
+    both = (attrs.evolve(image, prefixed=False), image.official)
+    return [f"{each.name}:{each.tag}" for each in both if each is not None]
 
 
 def _images(heads: Sequence[Head]) -> list[Head]:

@@ -7,6 +7,7 @@ from twisted.web.template import Tag, tags
 
 from nixery.builds.summary import Head
 from nixery.interfaces import Provenance
+from nixery.model.image import META
 from nixery.model.tags import LATEST
 from nixery.model.text import readable
 from nixery.web.pages.page import Page
@@ -30,9 +31,11 @@ class Wish:
     @property
     def name(self) -> str:
         """The image's name and tag; ``shell`` alone if nothing is wished for."""
-        meta = [word for word, on in (("shell", self.shell), ("arm64", self.arm64)) if on]
         words = self.packages.lower().replace("/", " ").split()
-        path = [*meta, *(word for word in words if word not in ("shell", "arm64"))]
+        chosen = {word for word, on in (("shell", self.shell), ("arm64", self.arm64)) if on}
+        # Those that stand for no package come first.
+        meta = [word for word in META if word in chosen.union(words)]
+        path = [*meta, *(word for word in words if word not in META)]
         return readable(f"{'/'.join(path) or 'shell'}:{self.tag.strip() or LATEST}")
 
 
@@ -131,7 +134,7 @@ def _builder(host: str, wish: Wish) -> Tag:
         ),
         id="builder",
         action="/",
-        **{"data-host": host},
+        **{"data-host": host, "data-meta": " ".join(META)},
     )
 
 

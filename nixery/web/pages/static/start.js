@@ -4,7 +4,7 @@ const packages = document.getElementById("packages");
 const tag = document.getElementById("tag");
 const found = document.getElementById("found");
 const [pull, from] = document.querySelectorAll("#results code");
-const META = ["shell", "arm64"];
+const META = builder.dataset.meta.split(" ");  // these stand for no package, and come first
 let asked = 0;
 let timer;
 
@@ -13,8 +13,9 @@ function words() {
 }
 
 function show() {
-  const meta = META.filter((name) => document.getElementById(name).checked);
-  const path = [...meta, ...words().filter((word) => !META.includes(word))].join("/");
+  const named = words();
+  const wanted = (name) => named.includes(name) || document.getElementById(name)?.checked;
+  const path = [...META.filter(wanted), ...named.filter((word) => !META.includes(word))].join("/");
   const image = `${builder.dataset.host}/${path || "shell"}:${tag.value.trim() || "latest"}`;
   pull.textContent = `docker pull ${image}`;
   from.textContent = `FROM ${image}`;
@@ -29,10 +30,18 @@ function take(name) {
   show();
 }
 
-function suggestion(each) {
+// Why a package was found that is called otherwise.
+function reason(each, word) {
+  const named = [each.name, each.attribute].some((name) => name.toLowerCase().includes(word));
+  const program = [each.program, ...each.programs].find((name) => name.toLowerCase() === word);
+  return program && !named ? `(it has the program ${program})` : "";
+}
+
+function suggestion(each, word) {
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = [each.name, each.version, each.description].filter(Boolean).join("  ");
+  const texts = [each.name, each.version, reason(each, word), each.description];
+  button.textContent = texts.filter(Boolean).join("  ");
   button.addEventListener("click", () => take(each.name));
   const item = document.createElement("li");
   item.append(button);
@@ -51,7 +60,8 @@ async function suggest() {
   const result = await answer.json();
   if (number !== asked) return;
   const list = document.createElement("ul");
-  list.append(...result.packages.filter((each) => each.name).map(suggestion));
+  list.append(...result.packages.filter((each) => each.name)
+    .map((each) => suggestion(each, word.toLowerCase())));
   found.replaceChildren(list);
   if (!result.ready) {
     found.textContent = "The index of packages is being made.";

@@ -1,0 +1,51 @@
+"""What is suggested where a package is unknown."""
+
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+
+from nixery.model.errors import UnknownPackage
+from nixery.model.image import parse_image
+from nixery.model.suggestions import Suggestion
+from tests.builds.fakes import Parts, make_parts
+
+
+async def ready(tmp_path: Path, hints: bool = True) -> Parts:
+    """A builder for which ``rg`` is unknown, and like ``rig``."""
+    parts = make_parts(str(tmp_path), hints=hints)
+    await parts.history.start()
+    parts.nix.error = UnknownPackage("rg", ["rig"])
+    return parts
+
+
+async def refusal(parts: Parts) -> str:
+    with pytest.raises(UnknownPackage) as caught:
+        await parts.builder.manifest(parse_image("rg", "latest"))
+    return str(caught.value)
+
+
+@pytest_twisted.ensureDeferred
+async def test_hints_are_those_of_the_moment(tmp_path: Path) -> None:
+    """A failure that is remembered is told with what is known now, and Nix is not asked again."""
+    parts = await ready(tmp_path)
+    assert "mean rig?" in await refusal(parts)
+    parts.meant["rg"] = [Suggestion("ripgrep", "rg")]
+    assert "mean ripgrep (it has the program rg)?" in await refusal(parts)
+    parts.meant["rg"] = [Suggestion("ripgrep-all", "rg")]
+    assert "mean ripgrep-all (it has the program rg)?" in await refusal(parts)
+    parts.meant.clear()
+    assert "mean rig?" in await refusal(parts)
+    assert len(parts.nix.asked) == 1
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("hints", [True, False])
+async def test_hints_of_builds(tmp_path: Path, hints: bool) -> None:
+    """A build's history has the hints of its refusal, unless names are not for everybody."""
+    parts = await ready(tmp_path, hints)
+    parts.meant["rg"] = [Suggestion("ripgrep", "rg")]
+    assert "ripgrep" in await refusal(parts)
+    (head,) = parts.history.heads()
+    assert ("ripgrep" in (head.error or "")) == hints
+    await parts.history.stop()

@@ -81,6 +81,7 @@ setup(
             "kubernetes-validate>=1.30",
             "mypy>=1.11",
             "mypy-zope>=1.0.7",
+            "packaging>=24.2",
             "pytest>=8.0",
             "pyyaml>=6.0",
             "types-PyYAML>=6.0",

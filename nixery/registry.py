@@ -150,6 +150,7 @@ class Registry:
             settings.layer_budget,
             self._counts,
             settings.builds.closure_size,
+            settings.naming,
         )
         history, limits = self._history, settings.builds
         # Where not everybody may pull everything, not all names are for everybody.

@@ -127,6 +127,12 @@ class Tree:
             self.entries.setdefault(parent, Folder())
         self.entries[name] = entry
 
+    def give(self, name: str, file: File) -> None:
+        """Add a file of the system's, unless a package has something there: that is told."""
+        if name in self._owners:
+            self.collisions.append(Collided(name, self._owners[name], _SYSTEM))
+        self.put(name, file)
+
     def leads_to_a_package(self, name: str) -> bool:
         """Whether there is a link to a package's own file: no folder, no alias of one."""
         entry = self.entries.get(name)

@@ -264,7 +264,7 @@ def test_a_package_may_name_the_system(run: Run, daemon: Daemon) -> None:
     """A package's own /etc/os-release is there instead, and the build's log says so."""
     name = "shell/bringssystemfolders"
     assert run(name, "cat", "/etc/os-release") == 'NAME="from a package"\n'
-    (build,) = (b["id"] for b in daemon.get("/builds").json()["builds"] if b["image"] == name)
+    (build,) = (b["id"] for b in daemon.get("/builds").json() if b["name"] == name)
     log = daemon.get(f"/builds/{build}/log").body.decode()
     assert "/etc/os-release is bringssystemfolders's, not the system's" in log
 

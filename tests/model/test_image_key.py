@@ -22,6 +22,7 @@ from nixery.model.source import (
     GitRepository,
     LockedFlake,
     PinnedSource,
+    canonical_sha256,
 )
 
 IMAGE = parse_image("a/bc", "latest")
@@ -91,6 +92,24 @@ def test_work_trees_of_other_origins() -> None:
         for name in ("one", "other")
     )
     assert key(pinned=one) != key(pinned=other)
+
+
+def test_what_an_earlier_format_remembered() -> None:
+    """A storage that an earlier version has filled is asked for no image by a key of its own: such
+    images are made anew."""
+    earlier = {
+        "packages": IMAGE.packages,
+        "optional": IMAGE.optional,
+        "groups": IMAGE.groups,
+        "user": IMAGE.user,
+        "system": IMAGE.system,
+        "source": PINNED.pin.identity(),
+        "configuration": None,
+        "budget": 94,
+        "packer": "p",
+        "format": 3,
+    }
+    assert key() != canonical_sha256(earlier)
 
 
 names = st.lists(st.from_regex(r"[ab]{1,2}(\.[ab])?", fullmatch=True), min_size=1, max_size=4)

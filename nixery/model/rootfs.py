@@ -135,9 +135,10 @@ def make_rootfs(
         _add_c_library(tree, system, c_library)
     for name, content in {**_FILES, _OS_RELEASE: os_release}.items():
         tree.give(name, File(content))
-    if _OS_RELEASE in tree.entries:  # some look for it in usr/lib alone
-        tree.put("lib/os-release", Link(f"../{_OS_RELEASE}"))
+    # Some look for it in usr/lib alone, which leads to lib where no package has a folder there.
+    tree.put("lib/os-release", Link(f"../{_OS_RELEASE}"))
     _lead_from_usr(tree)
+    tree.put("usr/lib/os-release", Link(f"../../{_OS_RELEASE}"))
     _link(tree, _LINKS_BEHIND)
     names = sorted(tree.entries, key=os.fsencode)
     entries = {name: tree.entries[name] for name in names}

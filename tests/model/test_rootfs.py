@@ -89,6 +89,9 @@ def test_what_the_image_says_of_itself() -> None:
         assert root.entries["usr/lib"] == Link("../lib")
         assert root.entries["lib/os-release"] == Link("../etc/os-release")
         assert root.collisions == ()
+    own = Output("a", path_of("a"), {"usr": FOLDER, "usr/lib": FOLDER})
+    root = make_rootfs([own], os_release="NAME=Nixery\n")
+    assert root.entries["usr/lib/os-release"] == Link("../../etc/os-release")
 
 
 def test_a_dangling_word_of_a_package() -> None:

@@ -80,7 +80,7 @@ let
       refuse { error = "ambiguous"; inherit package; matches = map (n: path ++ [ n ]) names; }
     else find package (path ++ [ (head names) ]) value value.${head names} (tail rest);
 
-  # What is said of a package: what is wrong with its meta keeps nobody from having it.
+  # What is said of a package: what its meta refuses to say keeps nobody from having it.
   attempt = value: let tried = tryEval value; in if tried.success then tried.value else null;
   text = value:
     let known = attempt value; in

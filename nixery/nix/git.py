@@ -80,19 +80,21 @@ class Git:
             raise
         return folder
 
-    async def date(self, url: str, commit: str) -> int:
+    async def date(self, url: str, commit: str) -> int | None:
         """When a commit was made, by its committer's clock, in seconds since 1970.
 
         Nothing is fetched for it after a :meth:`checkout`.
 
+        :return: nothing for a commit that does not say it.
         :raises GitFailed: if it can't be fetched.
         """
 
-        async def look() -> int:
+        async def look() -> int | None:
             async with self.mirrors.turn(url):
                 repository = await self._fetch(url, commit)
-            only = ("rev-list", "--no-walk", "--format=%ct", commit)
-            return int((await self.mirrors.look(repository, *only)).split()[-1])
+            only = ("rev-list", "--no-walk", "--format=date %ct", commit)
+            date = (await self.mirrors.look(repository, *only)).rpartition("date ")[2].strip()
+            return int(date) if date.isdecimal() else None
 
         try:
             return await self.mirrors.or_anew(url, self._copies(url, commit), look)

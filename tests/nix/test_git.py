@@ -68,6 +68,17 @@ async def test_dates_of_unknown_commits(git: Git, repository: Repository) -> Non
 
 
 @pytest_twisted.ensureDeferred
+async def test_commits_without_a_date(git: Git, repository: Repository) -> None:
+    """A commit that some other program has written may not say when."""
+    tree = repository.git("rev-parse", f"{repository.commit('one')}^{{tree}}")
+    text = f"tree {tree}\nauthor n <e@example.com>\ncommitter n <e@example.com>\n\nx\n"
+    write = ("hash-object", "-t", "commit", "-w", "--literally", "--stdin")
+    commit = repository.git(*write, input_text=text)
+    repository.git("branch", "undated", commit)
+    assert await git.date(repository.url, commit) is None
+
+
+@pytest_twisted.ensureDeferred
 async def test_origins(git: Git, repository: Repository) -> None:
     """A work tree may know where it was cloned from."""
     assert await git.origin(str(repository.folder)) == ""

@@ -86,6 +86,7 @@ setup(
             "kubernetes-validate>=1.30",
             "mypy>=1.11",
             "mypy-zope>=1.0.7",
+            "packaging>=24.2",
             "pytest>=8.0",
             "pytest-timeout>=2.3",
             "pyyaml>=6.0",

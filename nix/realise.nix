@@ -80,10 +80,28 @@ let
       refuse { error = "ambiguous"; inherit package; matches = map (n: path ++ [ n ]) names; }
     else find package (path ++ [ (head names) ]) value value.${head names} (tail rest);
 
-  # What is wrong with a package's meta keeps nobody from having it.
-  mainProgram = package:
-    let said = tryEval (package.meta.mainProgram or null); in
-    if said.success && isString said.value then unsafeDiscardStringContext said.value else "";
+  # What is said of a package: what its meta refuses to say keeps nobody from having it.
+  attempt = value: let tried = tryEval value; in if tried.success then tried.value else null;
+  text = value:
+    let known = attempt value; in
+    if isString known && stringLength known <= 1000 then unsafeDiscardStringContext known else "";
+  many = value: let known = attempt value; in if isList known then known else if known == null then [ ] else [ known ];
+
+  # A licence as nixpkgs has it, or its name.
+  licence = value:
+    let known = attempt value; in
+    if isString known then { spdx = ""; name = text known; }
+    else {
+      spdx = text (known.spdxId or null);
+      name = text (known.shortName or known.fullName or null);
+    };
+
+  about = package: {
+    version = text (package.version or null);
+    description = text (package.meta.description or null);
+    homepage = text (head (many (package.meta.homepage or null) ++ [ null ]));
+    licenses = map licence (many (package.meta.license or null));
+  };
 
   # What a package says of images that hold it; what else goes by that name is no set of data.
   declared = package:
@@ -102,7 +120,8 @@ let
       inherit (hit.value) name;
       path = unsafeDiscardStringContext (head derivations).outPath;
       others = map (d: unsafeDiscardStringContext d.outPath) (tail derivations);
-      program = mainProgram hit.value;
+      program = text (hit.value.meta.mainProgram or null);
+      about = about hit.value;
       image = declared hit.value;
     };
   };

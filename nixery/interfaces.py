@@ -243,6 +243,13 @@ class IResolver(Interface):
         :raises SourceUnavailable: if the source can't be asked.
         """
 
+    async def date(pinned: PinnedSource) -> int | None:
+        """When a revision was committed, in seconds since 1970: the same wherever it is asked.
+
+        :return: nothing for what is no commit.
+        :raises SourceUnavailable: if the source can't be asked.
+        """
+
     async def unchanged(pinned: PinnedSource) -> bool:
         """Whether what a revision stands for is still to be had: a folder may have been edited."""
 

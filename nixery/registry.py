@@ -151,6 +151,7 @@ class Registry:
             settings.layer_budget,
             self._counts,
             settings.builds.closure_size,
+            settings.naming,
         )
         # Where not everybody may pull everything, not all names are for everybody.
         for_all = settings.access.rules is None and settings.access.jwt_key is None

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from nixery.access.files import AccessFiles
+from nixery.model.identity import Naming
 from nixery.model.limits import BuildLimits, DiskLimits, HttpLimits
 from nixery.model.source import (
     Channel,
@@ -68,6 +69,7 @@ class Settings:
     :param configuration: what the package set is told; none for its own defaults.
     :param tags: which tags are served.
     :param unreachable_commits: whether commits are served that no served branch or tag reaches.
+    :param naming: what images say of their source.
     :param evaluation: one of :data:`nixery.variables.EVALUATIONS`.
     :param allowed_uris: beginnings of the URIs that a confined evaluation may fetch.
     :param revision_ttl: seconds.
@@ -91,6 +93,7 @@ class Settings:
     configuration: Configuration | None
     tags: TagPolicy
     unreachable_commits: bool
+    naming: Naming
     evaluation: str
     allowed_uris: tuple[str, ...]
     state: str
@@ -158,6 +161,7 @@ class Settings:
             configuration=values["NIXERY_NIXPKGS_CONFIG"],
             tags=_tags(values["NIXERY_TAGS"], source),
             unreachable_commits=values["NIXERY_UNREACHABLE_COMMITS"] == "on",
+            naming=Naming(values["NIXERY_IMAGE_SOURCE"], values["NIXERY_CREATED"]),
             evaluation=values["NIXERY_EVALUATION"],
             allowed_uris=tuple((values["NIXERY_ALLOWED_URIS"] or "").split()),
             state=state,

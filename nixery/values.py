@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
+from nixery.model.identity import AUTO, OFF
 from nixery.model.source import Configuration, canonical_json
 
 # Options of git, and what a remote helper of another kind would run, are none of these.
@@ -115,6 +116,13 @@ def word(text: str) -> str:
     """A word that is fit for a quoted string in a header."""
     if not re.fullmatch(r"[!#-\[\]-~]+", text):
         raise ValueError("ASCII without spaces, quotes and backslashes")
+    return text
+
+
+def image_source(text: str) -> str:
+    """What images name as their source: a URL that everybody may be told, or a word."""
+    if text not in (AUTO, OFF) and not re.fullmatch(r"https?://[!#-?A-\[\]-~]+", text):
+        raise ValueError(f"{AUTO}, {OFF}, or a URL that begins with https or http, without '@'")
     return text
 
 

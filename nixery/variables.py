@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 
+from nixery.model.identity import AUTO, COMMIT, EPOCH
 from nixery.model.source import NIXPKGS_URL
 from nixery.packing.codecs import COMPRESSIONS
 from nixery.values import (
@@ -12,6 +13,7 @@ from nixery.values import (
     addresses,
     bucket,
     git_url,
+    image_source,
     nixpkgs_config,
     number,
     one_of,
@@ -133,6 +135,20 @@ VARIABLES = (
         "requests and forks: on or off.",
         one_of("on", "off"),
         "off",
+    ),
+    Variable(
+        "NIXERY_IMAGE_SOURCE",
+        "What images name as their source, in labels and /etc/os-release: a URL; auto, for that of "
+        "the package set where everybody may be told it; or off.",
+        image_source,
+        AUTO,
+    ),
+    Variable(
+        "NIXERY_CREATED",
+        "Date that images have: epoch, which is 1970; or commit, for that of the package set's "
+        "commit where it has one.",
+        one_of(EPOCH, COMMIT),
+        EPOCH,
     ),
     Variable(
         "NIXERY_EVALUATION",

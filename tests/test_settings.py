@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nixery.access.files import AccessFiles
 from nixery.builds.using import AGAIN
+from nixery.model.identity import Naming
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.settings import BucketChoice, Settings, SettingsInvalid
 from nixery.tap import Options
@@ -178,6 +179,21 @@ def test_what_may_be_named() -> None:
         (fault,) = faults(**{name: text}, NIXERY_PKGS_PATH="/")
         assert fault == f"{name} is set; a folder or flake has the tag latest alone"
     assert read(NIXERY_UNREACHABLE_COMMITS="off", NIXERY_PKGS_PATH="/")
+
+
+def test_what_images_say() -> None:
+    """Images name the package set's own address, another one, or none, and have a date or none; a
+    URL with a user in it is not for images."""
+    assert read().naming == Naming("auto", "epoch")
+    url = "https://example.com/set?a=b#c"
+    told = read(NIXERY_IMAGE_SOURCE=url, NIXERY_CREATED="commit").naming
+    assert told == Naming(url, "commit")
+    assert read(NIXERY_IMAGE_SOURCE="off").naming.source == "off"
+    for wrong in ("https://user@example.com/x", "ssh://example.com/x", "https://a b", "none"):
+        (fault,) = faults(NIXERY_IMAGE_SOURCE=wrong)
+        assert "auto, off, or a URL that begins with https or http" in fault
+        assert "user@" not in fault
+    assert len(faults(NIXERY_CREATED="now")) == 1
 
 
 def test_half_a_bucket() -> None:

@@ -28,9 +28,10 @@ from nixery.model.errors import (
 )
 from nixery.model.events import Blocked, Event, Queued, Unblocked
 from nixery.model.image import Image
+from nixery.model.image_key import image_key
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
-from nixery.model.source import PinnedSource, image_key
+from nixery.model.source import PinnedSource
 from nixery.model.tags import LATEST
 
 T = TypeVar("T")
@@ -141,7 +142,8 @@ class Builder:
         return self._resolving.join(tag, lambda: self._resolver.resolve(tag, client))
 
     def _key(self, image: Image, pinned: PinnedSource) -> str:
-        return image_key(image, pinned, self._maker.budget, self._maker.layers.packer)
+        maker = self._maker
+        return image_key(image, pinned, maker.budget, maker.layers.packer, maker.naming)
 
     async def _official(
         self,

@@ -25,6 +25,7 @@ from nixery.model.events import (
     Resolved,
 )
 from nixery.model.execution import Execution, furnish
+from nixery.model.identity import COMMIT, Identity, Naming
 from nixery.model.image import Image
 from nixery.model.layers import group_layers
 from nixery.model.manifest import (
@@ -53,6 +54,7 @@ class IMakerReactor(IReactorThreads, IReactorTime):
 class ImageMaker:
     """Makes images, and remembers nothing of them but their blobs.
 
+    :ivar naming: what images say of their source.
     :ivar libraries: what is known of the sets that images were made of.
     """
 
@@ -66,14 +68,17 @@ class ImageMaker:
         budget: int,
         popularity: Callable[[], Popularity],
         closure_limit: int,
+        naming: Naming,
     ) -> None:
         """
         :param budget: the most layers that an image may have, the root file system among them.
         :param popularity: gives the table of the moment: an image's layers are grouped by one.
         :param closure_limit: bytes that an image's store paths may have together.
+        :param naming: what images say of their source.
         """
         self.layers = layers
         self.budget = budget
+        self.naming = naming
         self.libraries = Libraries()
         self._reactor = reactor
         self._resolver = resolver
@@ -99,14 +104,16 @@ class ImageMaker:
             await self._measure(realisation, emit)
             if not await self._resolver.unchanged(pinned):
                 raise SourceChanged(str(pinned.source))
-            rootfs, execution = await self._furnish(image, realisation, emit)
+            identity = await self._identity(image, pinned)
+            rootfs, execution = await self._furnish(image, identity, realisation, emit)
             with Using(self._reactor, self._storage) as using:
                 layers = await self._make_layers(realisation, rootfs, using, emit)
         finally:
             await self._nix.release(realisation)
-        content = config_bytes(image, layers, execution)
+        content = config_bytes(image, layers, execution, identity)
         digest = await self._storage.write_blob(content)
-        return make_manifest(Descriptor(CONFIG_TYPE, digest, len(content)), layers)
+        config = Descriptor(CONFIG_TYPE, digest, len(content))
+        return make_manifest(config, layers, execution.labels)
 
     async def _realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         """Have Nix make it, unless what Nix is to load is more than may be in an image."""
@@ -139,8 +146,14 @@ class ImageMaker:
         for event in await deferToThreadPool(self._reactor, pool, measure):
             emit(event)
 
+    async def _identity(self, image: Image, pinned: PinnedSource) -> Identity:
+        """What an image says of itself."""
+        dated = self.naming.created == COMMIT
+        created = await self._resolver.date(pinned) if dated else None
+        return Identity(image.name, pinned.revision, self.naming.address(pinned), created)
+
     async def _furnish(
-        self, image: Image, realisation: Realisation, emit: Emit
+        self, image: Image, identity: Identity, realisation: Realisation, emit: Emit
     ) -> tuple[RootFs, Execution]:
         """The root file system, and how a container of it is run."""
 
@@ -156,7 +169,7 @@ class ImageMaker:
                 left -= weight(listing)
                 outputs.append(Output(package, path, listing))
             c_library = find_c_library(realisation.graph, image.system, self._nix.physical)
-            return furnish(image, realisation, outputs, c_library)
+            return furnish(image, realisation, outputs, identity, c_library)
 
         try:
             rootfs, execution = await deferToThreadPool(

@@ -7,6 +7,8 @@ from typing import Any, TypedDict
 
 import attrs
 
+from nixery.model.about import About
+
 STORE = "/nix/store"
 # https://nix.dev/manual/nix/latest/protocols/store-path
 _STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[0-9a-zA-Z+\-._?=]{1,211}")
@@ -38,6 +40,7 @@ class Root:
     :param said: what it says of images, as JSON has it; none if it says nothing.
     :param library: the kind of interpreter that is to find it in the root file system, if it is a
         library that has no other way of being found.
+    :param about: what is said of it for people.
     """
 
     package: str
@@ -47,6 +50,7 @@ class Root:
     program: str = ""
     said: Any = None
     library: str = ""
+    about: About = attrs.Factory(About)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import attrs
 
 from nixery.model.closure import Realisation, Root
 from nixery.model.declaration import Declaration, parse_declaration
+from nixery.model.identity import Identity, labels_of
 from nixery.model.image import Image
 from nixery.model.libraries import search_paths
 from nixery.model.rootfs import USER, CLibrary, RootFs, make_rootfs
@@ -45,11 +46,13 @@ def furnish(
     image: Image,
     realisation: Realisation,
     outputs: Sequence[Output],
+    identity: Identity,
     c_library: CLibrary | None = None,
 ) -> tuple[RootFs, Execution]:
     """The root file system of an image, and how a container of it is run.
 
     :param outputs: of its packages, in the order of their names.
+    :param identity: what it says of itself.
     :param c_library: of its closure, if there is one.
     :raises EvaluationFailed: if a package says of images what can't be.
     """
@@ -60,10 +63,12 @@ def furnish(
     for declaration in declarations.values():
         declaration.check_paths(realisation.graph)
     files = {n[1:]: f for d in reversed(declarations.values()) for n, f in d.files.items()}
-    rootfs = make_rootfs(outputs, image.system, c_library, files)
+    rootfs = make_rootfs(outputs, image.system, c_library, files, identity.os_release)
     roots = realisation.roots
     environment = {**rootfs.environment, **search_paths(roots, outputs)}
-    return rootfs, make_execution(image, roots, outputs, environment, declarations)
+    execution = make_execution(image, roots, outputs, environment, declarations)
+    labels = {**labels_of(identity, image, roots), **execution.labels}
+    return rootfs, attrs.evolve(execution, labels=labels)
 
 
 def make_execution(

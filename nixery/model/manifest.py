@@ -4,7 +4,7 @@ https://github.com/opencontainers/image-spec (v1.1): manifest.md, config.md, des
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from nixery.model.closure import store_name
 from nixery.model.digest import Digest
 from nixery.model.errors import DigestInvalid
 from nixery.model.execution import Execution
+from nixery.model.identity import EPOCH_DATE, LABELS, Identity
 from nixery.model.image import Image
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -22,8 +23,6 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 """Bytes: what the distribution specification obliges registries to take."""
 
-# A second after the epoch, as the layers' files: tools take 0 for "unknown".
-_CREATED = "1970-01-01T00:00:01Z"
 _NAMES_IN_HISTORY = 8
 
 
@@ -70,8 +69,10 @@ class Manifest:
     blobs: tuple[Descriptor, ...]
 
 
-def config_bytes(image: Image, layers: Sequence[Layer], execution: Execution) -> bytes:
-    """The image config, the same bytes for the same contents."""
+def config_bytes(
+    image: Image, layers: Sequence[Layer], execution: Execution, identity: Identity
+) -> bytes:
+    """The image config, the same bytes for the same contents of the same revision."""
     config = {
         "Env": [f"{name}={value}" for name, value in execution.environment.items()],
         "Entrypoint": list(execution.entrypoint),
@@ -84,7 +85,7 @@ def config_bytes(image: Image, layers: Sequence[Layer], execution: Execution) ->
     }
     return _json(
         {
-            "created": _CREATED,
+            "created": identity.date,
             "architecture": image.architecture,
             "os": "linux",
             "config": {name: value for name, value in config.items() if value},
@@ -94,15 +95,23 @@ def config_bytes(image: Image, layers: Sequence[Layer], execution: Execution) ->
     )
 
 
-def make_manifest(config: Descriptor, layers: Sequence[Layer]) -> Manifest:
-    """Put an image's manifest together."""
+def make_manifest(
+    config: Descriptor, layers: Sequence[Layer], labels: Mapping[str, str] | None = None
+) -> Manifest:
+    """Put an image's manifest together.
+
+    :param labels: of the config. Those that the specification has names for are annotations, too:
+        engines show the former, and registries and their clients the latter.
+    """
     blobs = (config, *(layer.descriptor for layer in layers))
+    annotations = {n: text for n, text in (labels or {}).items() if n.startswith(LABELS)}
     content = _json(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": config.document(),
             "layers": [blob.document() for blob in blobs[1:]],
+            **({"annotations": annotations} if annotations else {}),
         }
     )
     return Manifest(content, MANIFEST_TYPE, Digest.of(content), blobs)
@@ -131,7 +140,7 @@ def _history(layer: Layer) -> dict[str, str]:
     names = sorted(store_name(path) for path in layer.paths)
     shown = ", ".join(names[:_NAMES_IN_HISTORY])
     more = f" and {len(names) - _NAMES_IN_HISTORY} more" if len(names) > _NAMES_IN_HISTORY else ""
-    return {"created": _CREATED, "created_by": f"nixery: {shown or 'root file system'}{more}"}
+    return {"created": EPOCH_DATE, "created_by": f"nixery: {shown or 'root file system'}{more}"}
 
 
 def _json(document: Any) -> bytes:

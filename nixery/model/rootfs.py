@@ -41,6 +41,8 @@ _FILES = {
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 
+_OS_RELEASE = "etc/os-release"
+
 # Certificate authorities: the names that nixpkgs and Debian give to the file of all of them, and
 # where OpenSSL looks for it without being told. It is there under all, if a package has it under
 # one of the first two.
@@ -55,7 +57,7 @@ _LINKS = {
 _LINKS_BEHIND = {"usr/bin/env": ("bin/env",)}
 _EVERY_LINK = {**_LINKS, **_LINKS_BEHIND}
 # A dangling link of a package is kept elsewhere, but never stands in for one of these.
-_EXPECTED = frozenset(_EVERY_LINK).union(*_EVERY_LINK.values())
+_EXPECTED = frozenset({_OS_RELEASE, *_EVERY_LINK}).union(*_EVERY_LINK.values())
 
 # What lies in /usr of a distribution, where Nix has it at the top.
 _IN_USR = ("bin", "include", "lib", "libexec", "sbin", "share")
@@ -112,6 +114,7 @@ def make_rootfs(
     system: str = AMD64,
     c_library: CLibrary | None = None,
     files: Mapping[str, File] | None = None,
+    os_release: str = "",
 ) -> RootFs:
     """Merge packages' outputs and add what every system has.
 
@@ -120,6 +123,7 @@ def make_rootfs(
     :param system: the Nix system of the packages.
     :param c_library: what programs are linked with, if there is one in the closure.
     :param files: name → file, which stand before what packages' outputs have there.
+    :param os_release: what the image says of itself; a package that says it instead is told.
     """
     tree = Tree()
     for name, folder in _FOLDERS.items():
@@ -132,10 +136,13 @@ def make_rootfs(
     _link(tree, _LINKS)
     if c_library is not None:
         _add_c_library(tree, system, c_library)
-    _lead_from_usr(tree)
-    _link(tree, _LINKS_BEHIND)
-    for name, content in _FILES.items():
+    for name, content in {**_FILES, _OS_RELEASE: os_release}.items():
         tree.put(name, File(content))
+    # Some look for it in usr/lib alone, which leads to lib where no package has a folder there.
+    tree.put("lib/os-release", Link(f"../{_OS_RELEASE}"))
+    _lead_from_usr(tree)
+    tree.put("usr/lib/os-release", Link(f"../../{_OS_RELEASE}"))
+    _link(tree, _LINKS_BEHIND)
     names = sorted(tree.entries, key=os.fsencode)
     entries = {name: tree.entries[name] for name in names}
     return RootFs(entries, tuple(tree.collisions), _environment(entries))

@@ -1,4 +1,4 @@
-"""Where packages come from, pinned to a revision, and the key of an image made from them."""
+"""Where packages come from, pinned to a revision."""
 
 import hashlib
 import json
@@ -6,11 +6,6 @@ import re
 from typing import Any
 
 import attrs
-
-from nixery.model.image import Image
-
-FORMAT_VERSION = 4
-"""Raised whenever the same packages would give other bytes than before, or other keys."""
 
 NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"
 
@@ -126,10 +121,12 @@ class Commit:
 
     :param url: of the repository, with the credentials in it.
     :param revision: its full id.
+    :param origin: URL of the repository that this one is a clone of, if it is known.
     """
 
     url: str
     revision: str
+    origin: str = ""
 
     def identity(self) -> list[str]:
         """What the contents depend on, and whose they are: another repository's commits are not
@@ -159,10 +156,12 @@ class LockedFlake:
 
     :param reference: names this revision and no other.
     :param revision: of the repository that it is in, or the hash of its contents.
+    :param date: when that revision was committed, in seconds since 1970; none if it is no commit.
     """
 
     reference: str
     revision: str
+    date: int | None = None
 
     def identity(self) -> list[str]:
         """What the contents depend on."""
@@ -260,32 +259,6 @@ def header_value(text: str) -> str:
 
 def _percent(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
-
-
-def image_key(image: Image, pinned: PinnedSource, budget: int, packer: str) -> str:
-    """The key under which an image's manifest is remembered.
-
-    It is known before Nix is asked, and differs whenever the manifest might.
-
-    :param budget: the most layers an image may have.
-    :param packer: the packer's version: what the bytes of a layer depend on besides its files.
-    :return: 64 hexadecimal digits.
-    """
-    return canonical_sha256(
-        {
-            "packages": image.packages,
-            "optional": image.optional,
-            "groups": image.groups,
-            "user": image.user,
-            **({"prefixed": True} if image.prefixed else {}),
-            "system": image.system,
-            "source": pinned.pin.identity(),
-            "configuration": attrs.asdict(pinned.configuration) if pinned.configuration else None,
-            "budget": budget,
-            "packer": packer,
-            "format": FORMAT_VERSION,
-        }
-    )
 
 
 def canonical_json(value: Any) -> str:

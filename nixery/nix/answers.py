@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from nixery.model.about import About
 from nixery.model.closure import Root, is_store_path, store_name
 from nixery.model.errors import (
     AmbiguousPackage,
@@ -74,6 +75,10 @@ _FOUND = {
         {
             **{"package": str, "attribute": [str], "name": str},
             **{"path": str, "others": [str], "program": str},
+            "about": {
+                **{"version": str, "description": str, "homepage": str},
+                "licenses": [{"spdx": str, "name": str}],
+            },
         }
     ],
     "library": bool,
@@ -192,6 +197,7 @@ class Account:
                     program=document["program"],
                     said=document.get("image"),
                     library=str(document.get("library", "")),
+                    about=About.parse(document["about"]),
                 )
             )
         return tuple(sorted(roots, key=lambda root: root.package))

@@ -20,7 +20,10 @@ def parse_flake_metadata(printed: str, store: str) -> LockedFlake:
     try:
         locked, path = document["locked"], document["path"]
         if isinstance(revision := locked.get("rev"), str):
-            return LockedFlake(str(document["url"]), revision)
+            date = locked.get("lastModified")
+            return LockedFlake(
+                str(document["url"]), revision, date if isinstance(date, int) else None
+            )
         # No commit: a folder, or a work tree that was edited. Its copy in the store stays as it is.
         narHash = str(locked["narHash"])
         return LockedFlake(f"path:{store}{path}?narHash={_quoted(narHash)}", narHash)

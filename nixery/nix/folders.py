@@ -13,14 +13,24 @@ from zope.interface import implementer
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IResolver
 from nixery.model.errors import SourceUnavailable, UnknownTag
-from nixery.model.source import Commit, Configuration, Contents, Folder, Pin, PinnedSource
+from nixery.model.source import (
+    Commit,
+    Configuration,
+    Contents,
+    Folder,
+    Pin,
+    PinnedSource,
+    hide_place,
+)
 from nixery.model.tags import LATEST
 from nixery.nix.fingerprint import Fingerprints
 from nixery.nix.git import Git
+from nixery.nix.mirrors import GitFailed
 
 _STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[^/]+")
-# What git changes when another commit is checked out, or one is made of what is there.
-_GIT_FILES = ("HEAD", "index", "logs/HEAD", "packed-refs", "info/exclude")
+# What git changes when another commit is checked out, one is made of what is there, or the origin
+# is another one.
+_GIT_FILES = ("HEAD", "config", "index", "logs/HEAD", "packed-refs", "info/exclude")
 
 
 @attrs.frozen
@@ -54,6 +64,15 @@ class FolderResolver:
 
     async def tags(self) -> list[str]:
         return [LATEST]
+
+    async def date(self, pinned: PinnedSource) -> int | None:
+        if not isinstance(pinned.pin, Commit):
+            return None
+        try:
+            return await self._git.date(pinned.pin.url, pinned.revision)
+        except GitFailed as error:
+            reason = hide_place(self._source, str(error))
+            raise SourceUnavailable(str(self._source), reason) from error
 
     async def unchanged(self, pinned: PinnedSource) -> bool:
         if not isinstance(pinned.pin, Contents):
@@ -110,7 +129,9 @@ class FolderResolver:
         if not os.path.exists(os.path.join(path, ".git")):
             return None
         revision = await self._git.work_tree(path)
-        return Commit(path, revision) if revision is not None else None
+        if revision is None:
+            return None
+        return Commit(path, revision, await self._git.origin(path))
 
 
 @implementer(IResolver)
@@ -132,6 +153,9 @@ class ConfiguredResolver:
 
     async def tags(self) -> list[str]:
         return await self._resolver.tags()
+
+    async def date(self, pinned: PinnedSource) -> int | None:
+        return await self._resolver.date(pinned)
 
     async def unchanged(self, pinned: PinnedSource) -> bool:
         if await self._pin() != pinned.configuration:

@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Sequence
 
 from twisted.internet.interfaces import IReactorThreads
 
@@ -57,9 +58,8 @@ class Git:
         :raises CommitUnknown: if the remote has no such commit.
         :raises GitFailed: if it can't be fetched.
         """
-        hashes = object_format(commit)
-        paths = [self.mirrors.path(url, purpose, hashes) for purpose in ("alone", "all")]
-        return await self.mirrors.or_anew(url, paths, lambda: self._checkout(url, commit))
+        copies = self._copies(url, commit)
+        return await self.mirrors.or_anew(url, copies, lambda: self._checkout(url, commit))
 
     async def _checkout(self, url: str, commit: str) -> str:
         async with self.mirrors.turn(url):
@@ -79,6 +79,32 @@ class Git:
             await self.discard(folder)
             raise
         return folder
+
+    async def date(self, url: str, commit: str) -> int | None:
+        """When a commit was made, by its committer's clock, in seconds since 1970.
+
+        Nothing is fetched for it after a :meth:`checkout`.
+
+        :return: nothing for a commit that does not say it.
+        :raises GitFailed: if it can't be fetched.
+        """
+
+        async def look() -> int | None:
+            async with self.mirrors.turn(url):
+                repository = await self._fetch(url, commit)
+            only = ("rev-list", "--no-walk", "--format=date %ct", commit)
+            date = (await self.mirrors.look(repository, *only)).rpartition("date ")[2].strip()
+            return int(date) if date.isdecimal() else None
+
+        try:
+            return await self.mirrors.or_anew(url, self._copies(url, commit), look)
+        except CommitUnknown as error:
+            raise GitFailed(f"it has no commit {error} any more") from error
+
+    def _copies(self, url: str, commit: str) -> Sequence[str]:
+        """The repositories in which a commit may be."""
+        hashes = object_format(commit)
+        return [self.mirrors.path(url, purpose, hashes) for purpose in ("alone", "all")]
 
     async def discard(self, folder: str) -> None:
         """Delete what :meth:`checkout` made."""
@@ -125,6 +151,15 @@ class Git:
         at_head = ("rev-parse", "--verify", "HEAD^{commit}")
         ended, _ = await self.mirrors.run([*ask, *at_head], ASK_LIMIT)
         return ended.output.decode("ascii").strip() if ended.code == 0 else None
+
+    async def origin(self, folder: str) -> str:
+        """The URL that a work tree was cloned from, with credentials that may be in it.
+
+        :return: nothing (the empty text) if there is none.
+        """
+        asked = ("config", "--local", "--get", "remote.origin.url")
+        ended, _ = await self.mirrors.run(["git", *OPTIONS, "-C", folder, *asked], ASK_LIMIT)
+        return ended.output.decode("utf-8", "surrogateescape").strip() if ended.code == 0 else ""
 
     async def _fetch(self, url: str, commit: str) -> str:
         """Have a commit in a repository, which is returned: it alone where the remote gives it

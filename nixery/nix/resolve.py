@@ -41,6 +41,7 @@ from nixery.recent import Recent
 T = TypeVar("T")
 
 _LISTING = "/listing"  # no tag's name
+_LOCKED = "/locked"
 _MOST_ASKED = 256
 """Tags of one client that are looked for at once: it may leave, but its questions stay."""
 _UNKNOWN_KEPT = 4096
@@ -102,6 +103,9 @@ class GitResolver:
     async def tags(self) -> list[str]:
         listing, _ = await self._list()
         return self._policy.offered(sorted(listing.names))
+
+    async def date(self, pinned: PinnedSource) -> int | None:
+        return await self._remote(partial(self._git.date, self._source.url, pinned.revision))
 
     async def unchanged(self, pinned: PinnedSource) -> bool:
         return True
@@ -234,12 +238,16 @@ class FlakeResolver:
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
             raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
-        known = await self._memory.get(LATEST, self._ask)
-        revision, _, reference = known.text.partition(" ")
-        return PinnedSource(self._source, LockedFlake(reference, revision), stale=known.stale)
+        known = await self._memory.get(_LOCKED, self._ask)
+        revision, date, reference = known.text.split(" ", 2)
+        pin = LockedFlake(reference, revision, int(date) if date else None)
+        return PinnedSource(self._source, pin, stale=known.stale)
 
     async def tags(self) -> list[str]:
         return [LATEST]
+
+    async def date(self, pinned: PinnedSource) -> int | None:
+        return pinned.pin.date if isinstance(pinned.pin, LockedFlake) else None
 
     async def unchanged(self, pinned: PinnedSource) -> bool:
         return True
@@ -253,4 +261,5 @@ class FlakeResolver:
         except NixUnavailable as error:
             reason = hide_place(self._source, hide_credentials(error.reason))
             raise SourceUnavailable(str(self._source), reason) from error
-        return f"{locked.revision} {locked.reference}"
+        date = "" if locked.date is None else locked.date
+        return f"{locked.revision} {date} {locked.reference}"

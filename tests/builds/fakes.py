@@ -21,6 +21,7 @@ from nixery.model.closure import Graph, Realisation, Root
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
+from nixery.model.identity import Naming
 from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.popularity import Popularity
@@ -98,6 +99,7 @@ class FakeResolver:
     :ivar gate: while it is set, resolving waits for it.
     :ivar error: what resolving fails with.
     :ivar edited: while it is set, a revision is no more what it was.
+    :ivar committed: when its revision was committed.
     """
 
     revision: str = "1"
@@ -106,6 +108,7 @@ class FakeResolver:
     clients: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     edited: bool = False
+    committed: int | None = None
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         self.asked.append(tag)
@@ -118,6 +121,9 @@ class FakeResolver:
 
     async def tags(self) -> list[str]:
         return ["latest"]
+
+    async def date(self, pinned: PinnedSource) -> int | None:
+        return self.committed
 
     async def unchanged(self, pinned: PinnedSource) -> bool:
         return not self.edited
@@ -169,9 +175,11 @@ class Parts:
     builder: Builder
     meant: dict[str, list[Suggestion]]
 
-    def again(self, budget: int = 94, limits: BuildLimits | None = None) -> "Parts":
+    def again(
+        self, budget: int = 94, limits: BuildLimits | None = None, naming: Naming | None = None
+    ) -> "Parts":
         """A new builder, as after a restart, over the same storage."""
-        return make_parts(self.nix.folder, self.storage, budget, limits)
+        return make_parts(self.nix.folder, self.storage, budget, limits, naming=naming)
 
 
 def make_parts(
@@ -182,11 +190,13 @@ def make_parts(
     clock: Any = reactor,
     popularity: Callable[[], Popularity] = dict,
     hints: bool = True,
+    naming: Naming | None = None,
 ) -> Parts:
     """Put a builder together.
 
     :param clock: a reactor.
     :param popularity: gives the table that layers are grouped by.
+    :param naming: what images say of their source.
     """
     nix, resolver, packers = FakeNix(folder), FakeResolver(), FakePackers()
     storage, limits = storage or MemoryStorage(), limits or BuildLimits()
@@ -194,7 +204,9 @@ def make_parts(
     layers = LayerMaker(storage, cache, nix, packers, "fast")  # type: ignore[arg-type]
     history = History(reactor, os.path.join(folder, "history"))
     size = limits.closure_size
-    maker = ImageMaker(clock, resolver, nix, storage, layers, budget, popularity, size)
+    maker = ImageMaker(
+        clock, resolver, nix, storage, layers, budget, popularity, size, naming or Naming()
+    )
     meant: dict[str, list[Suggestion]] = {}
     builder = Builder(
         clock,

@@ -23,6 +23,7 @@ from nixery.model.errors import (
     SourceUnavailable,
     StorageFull,
 )
+from nixery.model.identity import COMMIT, Naming
 from nixery.model.image import parse_image
 from nixery.model.manifest import Manifest
 from nixery.model.popularity import Popularity
@@ -86,12 +87,54 @@ async def test_known_images_do_not_start_nix(parts: Parts) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_another_revision_is_another_image(parts: Parts) -> None:
-    """When the source moves, Nix is asked; the same contents give the same manifest."""
+    """When the source moves, Nix is asked; the same packages give the same layers, and only the
+    root file system, which says what it was made from, is packed again."""
     manifest = await build(parts)
+    layers = layers_of(manifest)
     parts.resolver.revision = "2"
-    assert await build(parts) == manifest
+    moved = layers_of(await build(parts))
+    assert moved[:-1] == layers[:-1]
+    assert moved[-1] != layers[-1]
     assert len(parts.nix.asked) == 2
-    assert len(parts.packers.jobs) == len(layers_of(manifest))
+    assert len(parts.packers.jobs) == len(layers) + 1
+    parts.resolver.revision = "1"
+    assert await build(parts.again()) == manifest
+
+
+@pytest_twisted.ensureDeferred
+async def test_images_of_one_revision_are_the_same_everywhere(parts: Parts) -> None:
+    """Another instance makes the same manifest of the same revision, with the same date, which
+    changes nothing else."""
+    naming = Naming(created=COMMIT)
+    undated = await build(parts)
+    others = [parts.again(naming=naming), make_parts(parts.nix.folder, naming=naming)]
+    for other in others:
+        other.resolver.committed = 1_700_000_000
+    dated, again = [await build(other) for other in others]
+    assert dated == again
+    configs = [json.loads(parts.storage.blobs[m.blobs[0].digest]) for m in (undated, dated)]
+    assert configs[1] == {**configs[0], "created": "2023-11-14T22:13:20Z"}
+    assert layers_of(dated) == layers_of(undated)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_revision_without_a_date(parts: Parts) -> None:
+    """What is no commit has the date of what has none."""
+    undated = await build(parts)
+    assert await build(parts.again(naming=Naming(created=COMMIT))) == undated
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_an_image_says_of_itself(parts: Parts) -> None:
+    """Name and revision are in the config's labels, the manifest's annotations, and a file."""
+    manifest = await build(parts, "jq/git")
+    labels = json.loads(parts.storage.blobs[manifest.blobs[0].digest])["config"]["Labels"]
+    assert labels == json.loads(manifest.content)["annotations"]
+    assert labels["org.opencontainers.image.title"] == "git/jq"
+    assert labels["org.opencontainers.image.revision"] == "1"
+    (entry,) = (e for job in parts.packers.jobs for e in job.entries if e.name == "etc/os-release")
+    assert b'VARIANT="git/jq"' in entry.content
+    assert b"BUILD_ID=1\n" in entry.content
 
 
 @pytest_twisted.ensureDeferred
@@ -358,7 +401,8 @@ async def test_provenance(parts: Parts) -> None:
         assert await builder.stored_manifest(pull.manifest.digest) == pull
     parts.resolver.revision = "2"
     moved = await parts.builder.manifest(GIT)
-    assert (moved.manifest, moved.provenance) == (pull.manifest, Provenance("folder:set", "2"))
+    assert moved.provenance == Provenance("folder:set", "2")
+    assert await parts.builder.stored_manifest(pull.manifest.digest) == pull
 
 
 @pytest_twisted.ensureDeferred

@@ -7,6 +7,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,9 +51,9 @@ def _command(root: Root | None, folder: Path, *argv: str) -> list[str]:
     return list(argv) if root is None else root.inside(folder, *argv)
 
 
-def _converse(terminal: int, entered: bytes, timeout: float = 300) -> bytes:
+def _converse(terminal: int, entered: bytes) -> bytes:
     """All that is printed on a terminal until nobody has it any more."""
-    output, deadline = b"", time.monotonic() + timeout
+    output, deadline = b"", time.monotonic() + HUNG
     with os.fdopen(terminal, "rb+", buffering=0) as file:
         while time.monotonic() < deadline:
             if not select.select([file], [], [], 1)[0]:

@@ -2,15 +2,17 @@
 
 import json
 import tarfile
+from calendar import timegm
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from tests.e2e.clients import Docker
-from tests.e2e.conftest import Run
+from tests.e2e.conftest import Run, StartDaemon
 from tests.e2e.daemon import Daemon
 from tests.ports import free_port
+from tests.repository import Repository
 from tests.waiting import wait_until
 
 
@@ -169,7 +171,9 @@ def test_a_service_runs_as_it_says(daemon: Daemon, docker: Docker) -> None:
     assert config["Entrypoint"] == ["/bin/service"]
     assert config["ExposedPorts"] == {"53/udp": {}, "8080/tcp": {}}
     assert config["Volumes"] == {"/srv/data": {}}
-    assert config["Labels"] == {"org.example.team": "web"}
+    labels = config["Labels"]
+    assert labels["org.example.team"] == "web"
+    assert labels["org.opencontainers.image.title"] == "A service"
     container = docker.ok("run", "-d", "--network=host", image, str(port)).strip()
     try:
         wait_until(lambda: _get(port) == b"it serves\n")
@@ -320,6 +324,82 @@ def test_what_the_user_sets_counts_besides(run: Run, tmp_path: Path) -> None:
     options = ("-e", "PYTHONPATH=/own", "-v", f"{tmp_path}:/own:ro")
     command = ("python3", "-c", "import own, six; print(own.name)")
     assert run("shell/python3/python3packages.six", *command, options=options) == "own\n"
+
+
+def test_an_image_names_itself_and_its_source(run: Run, daemon: Daemon) -> None:
+    """/etc/os-release, which shells can read, has the image's name and the source's revision, and
+    is found in /usr/lib too."""
+    revision = daemon.pull("shell/git").headers["Nixery-Revision"]
+    script = '. /etc/os-release; echo "$ID, $NAME, $VERSION_ID, $BUILD_ID, $VARIANT"'
+    assert run("shell/git", "sh", "-c", script) == (
+        f"nixery, Nixery, {revision}, {revision}, shell/git\n"
+    )
+    text = run("shell/git", "cat", "/etc/os-release")
+    assert run("shell/git", "cat", "/usr/lib/os-release") == text
+    assert "HOME_URL" not in text  # a folder is nowhere to be found
+
+
+def test_a_package_may_name_the_system(run: Run, daemon: Daemon) -> None:
+    """A package's own /etc/os-release is there instead, and the build's log says so."""
+    name = "shell/bringssystemfolders"
+    assert run(name, "cat", "/etc/os-release") == 'NAME="from a package"\n'
+    (build,) = (b["id"] for b in daemon.get("/builds").json() if b["name"] == name)
+    log = daemon.get(f"/builds/{build}/log").body.decode()
+    assert "/etc/os-release is bringssystemfolders's, not the system's" in log
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        (
+            "described",
+            {
+                "title": "described",
+                "version": "1.0",
+                "description": "a package that says what it is",
+                "url": "https://example.com/described",
+                "licenses": "LicenseRef-unfree AND MIT",
+            },
+        ),
+        ("oddlydescribed", {"title": "oddlydescribed", "licenses": "LicenseRef-Our-own"}),
+    ],
+)
+def test_labels(daemon: Daemon, docker: Docker, name: str, known: dict[str, str]) -> None:
+    """An image has the labels of the OCI specification, as far as their values are known; its
+    manifest has them as annotations."""
+    image = f"{daemon.host}/{name}"
+    docker.ok("pull", "-q", image)
+    manifest = daemon.pull(name)
+    known = {**known, "revision": manifest.headers["Nixery-Revision"]}
+    expected = {f"org.opencontainers.image.{label}": text for label, text in known.items()}
+    assert json.loads(docker.ok("inspect", image))[0]["Config"]["Labels"] == expected
+    assert manifest.json()["annotations"] == expected
+
+
+def test_images_as_old_as_their_revision(
+    start_daemon: StartDaemon, docker: Docker, tmp_path: Path
+) -> None:
+    """With the setting on, an image of a new revision survives that old images are pruned; one of
+    an old revision does not. They share all layers but the one that names the revision."""
+    repository = Repository(tmp_path / "repository")
+    for tag, when in (("old", timegm((2020, 1, 1, 0, 0, 0))), ("new", None)):
+        repository.commit("import <tests/test-pkgs>", when)
+        repository.git("tag", tag)
+    settings = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": repository.url}
+    daemon = start_daemon(NIXERY_CREATED="commit", **settings)
+    old, new = (daemon.pull("shell", tag).json()["layers"] for tag in ("old", "new"))
+    assert old[:-1] == new[:-1]
+    assert old[-1] != new[-1]
+    images = {tag: f"{daemon.host}/shell:{tag}" for tag in ("old", "new")}
+    for image in images.values():
+        docker.ok("pull", "-q", image)
+    ours = "--filter=label=org.opencontainers.image.title=shell"
+    docker.ok("image", "prune", "--all", "--force", "--filter=until=24h", ours)
+    assert docker("image", "inspect", images["old"]).code != 0
+    (kept,) = json.loads(docker.ok("image", "inspect", images["new"]))
+    revision = repository.git("rev-parse", "new")
+    assert kept["Config"]["Labels"]["org.opencontainers.image.revision"] == revision
+    assert revision in docker.run(images["new"], "cat", "/etc/os-release")
 
 
 def test_libraries_of_another_interpreter(daemon: Daemon, docker: Docker) -> None:

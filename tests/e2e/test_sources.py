@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Answer, Daemon
+from tests.e2e.git_servers import git_over_http
 from tests.e2e.packages import PackageSet
 from tests.repository import Repository
 
@@ -91,6 +92,52 @@ def test_a_commit_and_a_checkout_of_it(start_daemon: StartDaemon, tmp_path: Path
     assert {answer.headers["Nixery-Revision"] for answer in answers} == {commit}
 
 
+def test_one_revision_of_every_kind_of_source(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """Instances that know one commit as a repository's, a channel's, a flake's and a work tree's
+    make images of one digest, which have the commit's date."""
+    repository = Repository(tmp_path / "repository")
+    (repository.folder / "flake.nix").write_text(FLAKE.replace("SET", "import ./default.nix"))
+    text = SET.replace("builtins.currentSystem", '"x86_64-linux"')
+    commit = repository.commit(text, timegm((2026, 6, 1, 12, 0, 0)))
+    repository.git("branch", "nixos-unstable")
+    kinds = {
+        "git": {"NIXERY_PKGS_REPO": repository.url},
+        "channel": {"NIXERY_CHANNEL": "nixos-unstable", "NIXERY_NIXPKGS_URL": repository.url},
+        "flake": {"NIXERY_FLAKE": f"git+file://{repository.folder}"},
+        "tree": {"NIXERY_PKGS_PATH": str(repository.folder)},
+    }
+    # Where they say that they are of one repository, which these URLs do not.
+    told = {"NIXERY_IMAGE_SOURCE": "https://example.com/set", "NIXERY_CREATED": "commit"}
+    pulled = {}
+    for kind, source in kinds.items():
+        daemon = start_daemon(state=tmp_path / kind, **{"NIXERY_PKGS_PATH": "", **source, **told})
+        pulled[kind] = daemon.pull("greeting")
+    assert len({digest(answer) for answer in pulled.values()}) == 1
+    manifest = pulled["git"].json()
+    assert manifest["annotations"]["org.opencontainers.image.revision"] == commit
+    assert manifest["annotations"]["org.opencontainers.image.source"] == "https://example.com/set"
+    config = daemon.get(f"/v2/greeting/blobs/{manifest['config']['digest']}").json()
+    assert config["created"] == "2026-06-01T12:00:00Z"
+
+
+def test_sources_are_named_without_secrets(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """An image names the repository that it was made from without credentials; one of a work tree
+    names what that was cloned from, and is the same."""
+    tree = Repository(tmp_path / "tree")
+    commit = tree.commit(SET)
+    with git_over_http(tmp_path) as server:
+        server.want_credentials()
+        url = server.url("tree/.git", "user:secret@")
+        tree.git("remote", "add", "origin", url)
+        remote = start(start_daemon, NIXERY_PKGS_REPO=url, state=tmp_path / "remote")
+        local = start_daemon(NIXERY_PKGS_PATH=str(tree.folder), state=tmp_path / "local")
+        answers = [remote.pull("greeting"), local.pull("greeting")]
+        assert len({digest(answer) for answer in answers}) == 1
+        annotations = answers[0].json()["annotations"]
+        assert annotations["org.opencontainers.image.source"] == server.url("tree")
+        assert annotations["org.opencontainers.image.revision"] == commit
+
+
 @pytest.mark.parametrize(
     ("expression", "words"),
     [
@@ -143,7 +190,9 @@ def test_configuration(start_daemon: StartDaemon, tmp_path: Path) -> None:
     )
     assert digest(plain.pull("greeting")) != digest(configured.pull("greeting"))
     assert plain.pull("more").status == 404
-    assert digest(configured.pull("more")) == digest(configured.pull("greeting"))
+    # They are one package by two names: the images differ in what they are called.
+    more, greeting = (configured.pull(name).json()["layers"] for name in ("more", "greeting"))
+    assert more[:-1] == greeting[:-1]
     overlays.write_text("final: prev: { other = prev.greeting; }")
     assert configured.pull("more").status == 404
     assert configured.pull("other").status == 200

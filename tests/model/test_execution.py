@@ -6,6 +6,7 @@ import pytest
 
 from nixery.model.closure import Realisation, Root
 from nixery.model.execution import Execution, furnish
+from nixery.model.identity import Identity
 from nixery.model.image import parse_image
 from nixery.model.rootfs import RootFs
 from nixery.model.tree import File, Item, Kind, Output
@@ -29,7 +30,8 @@ def furnished(
     outputs = [Output(root.package, root.path, listing) for root in roots]
     roots.append(Root("cacert", "cacert", "/cacert"))
     outputs.append(Output("cacert", "/cacert", {"bin/other": PROGRAM}))
-    return furnish(image, Realisation(tuple(roots), {}, "", False), outputs)
+    identity = Identity(image.name, "7" * 40)
+    return furnish(image, Realisation(tuple(roots), {}, "", False), outputs, identity)
 
 
 def command_of(name: str, programs: list[str], main: str = "") -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import json
 
 from nixery.model.digest import Digest
 from nixery.model.execution import Execution
+from nixery.model.identity import Identity
 from nixery.model.image import parse_image
 from nixery.model.manifest import (
     CONFIG_TYPE,
@@ -25,13 +26,14 @@ def layer(name: str) -> Layer:
 
 
 LAYERS = [layer("one-1.0"), layer("two-2.0")]
+IDENTITY = Identity("git", "7" * 40)
 PLAIN = Execution({"PATH": "/bin"})
 SHELL = Execution({"PATH": "/bin", "LANG": "C.UTF-8"}, command=("bash",))
 
 
 def test_config() -> None:
     """A config says architecture, date, environment, command, and its layers in order."""
-    config = json.loads(config_bytes(parse_image("arm64/shell/git", "x"), LAYERS, SHELL))
+    config = json.loads(config_bytes(parse_image("arm64/shell/git", "x"), LAYERS, SHELL, IDENTITY))
     assert config["created"] == "1970-01-01T00:00:01Z"
     assert (config["architecture"], config["os"]) == ("arm64", "linux")
     assert config["config"]["Cmd"] == ["bash"]
@@ -42,15 +44,15 @@ def test_config() -> None:
 
 def test_config_without() -> None:
     """Where no program suggests itself there is no command."""
-    config = json.loads(config_bytes(parse_image("git", "x"), LAYERS, PLAIN))["config"]
+    config = json.loads(config_bytes(parse_image("git", "x"), LAYERS, PLAIN, IDENTITY))["config"]
     assert "Cmd" not in config
     assert config["Env"] == ["PATH=/bin"]
 
 
 def test_nothing_but_the_contents_counts() -> None:
     """Neither the tag nor the way a name is written enters a config's bytes."""
-    one = config_bytes(parse_image("git/jq", "x"), LAYERS, SHELL)
-    assert one == config_bytes(parse_image("jq/git/jq", "y"), LAYERS, SHELL)
+    one = config_bytes(parse_image("git/jq", "x"), LAYERS, SHELL, IDENTITY)
+    assert one == config_bytes(parse_image("jq/git/jq", "y"), LAYERS, SHELL, IDENTITY)
 
 
 def keys(document: object) -> set[str]:
@@ -61,9 +63,9 @@ def keys(document: object) -> set[str]:
 
 
 def test_nothing_else_is_in_the_documents() -> None:
-    """Documents hold what the specification names and the contents decide: no host, no revision,
-    and no other time than a second after the epoch."""
-    content = config_bytes(parse_image("shell/git", "v7"), LAYERS, SHELL)
+    """Documents hold what the specification names, and contents and revision decide: no host, no
+    tag, and no other time than a second after the epoch."""
+    content = config_bytes(parse_image("shell/git", "v7"), LAYERS, SHELL, IDENTITY)
     config = json.loads(content)
     assert keys(config) == {
         *("created", "architecture", "os", "config", "Env", "Cmd", "rootfs", "type", "diff_ids"),
@@ -77,10 +79,30 @@ def test_nothing_else_is_in_the_documents() -> None:
     }
 
 
+def test_labels_are_annotations() -> None:
+    """The labels that the specification has names for are in the manifest, too; others are not."""
+    named = {"org.opencontainers.image.title": "git"}
+    config = Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1)
+    manifest = make_manifest(config, LAYERS, {**named, "org.example.team": "web"})
+    assert json.loads(manifest.content)["annotations"] == named
+    assert parse_manifest(manifest.content) == manifest
+
+
+def test_the_date_is_the_images() -> None:
+    """An image may have its revision's date; what its layers hold has none, and says so."""
+    dated = Identity("git", "7" * 40, created=1_700_000_000)
+    config = json.loads(config_bytes(parse_image("git", "x"), LAYERS, PLAIN, dated))
+    assert config["created"] == "2023-11-14T22:13:20Z"
+    assert {entry["created"] for entry in config["history"]} == {"1970-01-01T00:00:01Z"}
+
+
 def test_bytes_are_canonical() -> None:
     """Keys are sorted, and there is no white space: one document has one way to be written."""
     manifest = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1), LAYERS)
-    for content in (config_bytes(parse_image("git", "x"), LAYERS, SHELL), manifest.content):
+    for content in (
+        config_bytes(parse_image("git", "x"), LAYERS, SHELL, IDENTITY),
+        manifest.content,
+    ):
         again = json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"))
         assert again.encode() == content
 
@@ -93,7 +115,7 @@ def test_history_is_short() -> None:
     shown = []
     for order in (paths, paths[::-1]):
         layers = [Layer(one.descriptor, one.diff_id, tuple(order))]
-        config = json.loads(config_bytes(parse_image("git", "x"), layers, SHELL))
+        config = json.loads(config_bytes(parse_image("git", "x"), layers, SHELL, IDENTITY))
         shown.append(config["history"][0]["created_by"])
     assert shown[0] == shown[1]
     assert "p000" in shown[0]
@@ -110,7 +132,7 @@ def test_manifest() -> None:
 
 def test_what_is_no_manifest() -> None:
     """A config, other JSON, and anything else is no manifest."""
-    config = config_bytes(parse_image("git", "x"), LAYERS, SHELL)
+    config = config_bytes(parse_image("git", "x"), LAYERS, SHELL, IDENTITY)
     broken = json.dumps({"mediaType": MANIFEST_TYPE, "config": {}, "layers": []}).encode()
     deep = b"[" * 100_000
     for content in (config, b"", b"{}", b"[]", b"\xff", b"null", broken, deep):

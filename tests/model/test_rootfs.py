@@ -92,11 +92,34 @@ def test_what_every_system_has() -> None:
     assert "usr/bin/env" not in root.entries
 
 
-def test_packages_bring_their_own() -> None:
-    """A package's own users are kept."""
-    root = merge(output("a", etc=FOLDER, etc__passwd=OTHER))
-    assert root.entries["etc/passwd"] == Link(f"{path_of('a')}/etc/passwd")
-    assert root.collisions == (Collided("etc/passwd", "a", "the system"),)
+@pytest.mark.parametrize("name", ["passwd", "group", "nsswitch.conf", "os-release"])
+def test_packages_bring_their_own(name: str) -> None:
+    """A package's own users, and what it says of the system, are kept, and that is told."""
+    own = Output("a", path_of("a"), {"etc": FOLDER, f"etc/{name}": OTHER})
+    root = make_rootfs([own], os_release="NAME=Nixery\n")
+    assert root.entries[f"etc/{name}"] == Link(f"{path_of('a')}/etc/{name}")
+    assert root.collisions == (Collided(f"etc/{name}", "a", "the system"),)
+
+
+def test_what_the_image_says_of_itself() -> None:
+    """It is in both places where it is looked for, whether packages have libraries or not."""
+    for outputs in ([], [output("a", lib=FOLDER, lib__x=OTHER)]):
+        root = make_rootfs(outputs, os_release="NAME=Nixery\n")
+        assert root.entries["etc/os-release"] == File("NAME=Nixery\n")
+        assert root.entries["usr/lib"] == Link("../lib")
+        assert root.entries["lib/os-release"] == Link("../etc/os-release")
+        assert root.collisions == ()
+    own = Output("a", path_of("a"), {"usr": FOLDER, "usr/lib": FOLDER})
+    root = make_rootfs([own], os_release="NAME=Nixery\n")
+    assert root.entries["usr/lib/os-release"] == Link("../../etc/os-release")
+
+
+def test_a_dangling_word_of_a_package() -> None:
+    """A package's link that leads nowhere does not stand for what the image says of itself."""
+    broken = Output("a", path_of("a"), {"etc": FOLDER, "etc/os-release": Item(Kind.DANGLING)})
+    root = make_rootfs([broken], os_release="NAME=Nixery\n")
+    assert root.entries["etc/os-release"] == File("NAME=Nixery\n")
+    assert root.collisions == ()
 
 
 def test_shell_and_env() -> None:

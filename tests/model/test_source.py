@@ -1,30 +1,21 @@
-"""Sources and image keys."""
+"""Package sources."""
 
-import itertools
-import os
-import subprocess
-import sys
-
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model.image import Image, parse_image
+from nixery.model.image import parse_image
 from nixery.model.source import (
     Channel,
     Commit,
     Configuration,
-    Contents,
     Flake,
     Folder,
     GitRepository,
-    LockedFlake,
     PinnedSource,
     Source,
     header_value,
     hide_credentials,
-    image_key,
     is_commit,
     without_credentials,
 )
@@ -33,68 +24,6 @@ IMAGE = parse_image("a/bc", "latest")
 URL = "https://example.com/x"
 PINNED = PinnedSource(GitRepository(URL), Commit(URL, "0" * 40))
 TOLD = Configuration('{"allowUnfree":true}', "/overlays.nix", "1")
-
-
-def key(
-    image: Image = IMAGE, pinned: PinnedSource = PINNED, budget: int = 94, packer: str = "p"
-) -> str:
-    return image_key(image, pinned, budget, packer)
-
-
-def test_keys_differ_with_everything_that_counts() -> None:
-    """Images that may differ in any byte have different keys."""
-    keys = [
-        key(),
-        key(parse_image("ab/c", "latest")),
-        key(parse_image("abc", "latest")),
-        key(parse_image("arm64/a/bc", "latest")),
-        key(parse_image("shell/a/bc", "latest")),
-        key(pinned=attrs.evolve(PINNED, pin=Commit(URL, "1" * 40))),
-        key(pinned=attrs.evolve(PINNED, pin=Commit("https://example.com/y", "0" * 40))),
-        key(pinned=attrs.evolve(PINNED, pin=Contents(URL, "0" * 40))),
-        key(pinned=attrs.evolve(PINNED, pin=LockedFlake(URL, "0" * 40))),
-        key(pinned=attrs.evolve(PINNED, configuration=Configuration())),
-        key(pinned=attrs.evolve(PINNED, configuration=TOLD)),
-        key(pinned=attrs.evolve(PINNED, configuration=attrs.evolve(TOLD, revision="2"))),
-        key(pinned=attrs.evolve(PINNED, configuration=attrs.evolve(TOLD, config="{}"))),
-        key(budget=93),
-        key(packer="q"),
-    ]
-    for one, other in itertools.combinations(keys, 2):
-        assert one != other
-
-
-def test_keys_are_the_same_for_the_same_image() -> None:
-    """The tag, how the name was written, the credentials of a URL, whether a repository is a
-    channel's, and whether it can be asked are not in the key: the revision is."""
-    assert key(parse_image("bc/a/bc", "other")) == key()
-    other = Commit("https://user:secret@example.com/x", "0" * 40)
-    assert key(pinned=PinnedSource(Channel("c"), other, stale=True)) == key()
-
-
-names = st.lists(st.from_regex(r"[ab]{1,2}(\.[ab])?", fullmatch=True), min_size=1, max_size=4)
-
-
-@given(names, names)
-def test_keys_are_equal_only_for_equal_images(one: list[str], other: list[str]) -> None:
-    """Two names have one key exactly if they ask for the same packages."""
-    keys = [key(parse_image("/".join(parts), "latest")) for parts in (one, other)]
-    assert (keys[0] == keys[1]) == (set(one) == set(other))
-
-
-def test_keys_are_the_same_everywhere() -> None:
-    """Another process, with another order of sets and dicts, finds the same key."""
-    script = (
-        "from nixery.model.image import *; from nixery.model.source import *;"
-        "url = 'https://example.com/x';"
-        "pinned = PinnedSource(GitRepository(url), Commit(url, '0' * 40));"
-        "print(image_key(parse_image('bc/a', 'latest'), pinned, 94, 'p'))"
-    )
-    for seed in ("1", "2"):
-        command = [sys.executable, "-c", script]
-        environ = {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
-        printed = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
-        assert printed.stdout.strip() == key()
 
 
 def test_credentials_within_texts() -> None:

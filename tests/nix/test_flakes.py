@@ -33,6 +33,13 @@ def test_a_commit() -> None:
     assert parse_flake_metadata(json.dumps(CLEAN), "") == LockedFlake(str(CLEAN["url"]), COMMIT)
 
 
+def test_the_date_of_a_commit() -> None:
+    """A flake at a commit has the commit's date; that of a folder's files is none."""
+    for flake, date in ((CLEAN, 1_700_000_000), (EDITED, None)):
+        locked = {**flake["locked"], "lastModified": 1_700_000_000}  # type: ignore[dict-item]
+        assert parse_flake_metadata(json.dumps({**flake, "locked": locked}), "").date == date
+
+
 def test_an_edited_work_tree() -> None:
     """A flake without a commit is its copy in the store, wherever that lies, by its hash."""
     locked = parse_flake_metadata(json.dumps(EDITED), "/chroot")

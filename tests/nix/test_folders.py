@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IResolver
 from nixery.model.errors import ShuttingDown, SourceUnavailable, UnknownTag
-from nixery.model.source import Commit, Configuration, Contents, Folder, Pin
+from nixery.model.source import Commit, Configuration, Contents, Folder, Pin, PinnedSource
 from nixery.nix import folders
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
 from nixery.nix.git import Git
@@ -36,8 +36,10 @@ class CountingProcesses(Processes):
         return super().run(*arguments, **options)
 
 
-def resolver(folder: Path, processes: Processes | None = None) -> FolderResolver:
-    git = Git(reactor, processes or CountingProcesses(), "/nonexistent")
+def resolver(
+    folder: Path, processes: Processes | None = None, mirrors: Path = Path("/nonexistent")
+) -> FolderResolver:
+    git = Git(reactor, processes or CountingProcesses(), str(mirrors))
     return FolderResolver(reactor, git, Folder(str(folder)))
 
 
@@ -107,6 +109,23 @@ async def test_clean_work_trees(tmp_path: Path) -> None:
     assert await pin(ours) == Commit(str(tmp_path), second)
     repository.git("checkout", "-q", first)
     assert await pin(ours) == Commit(str(tmp_path), first)
+    repository.git("remote", "add", "origin", "https://example.com/set")
+    assert await pin(ours) == Commit(str(tmp_path), first, "https://example.com/set")
+
+
+@pytest_twisted.ensureDeferred
+async def test_dates(tmp_path: Path) -> None:
+    """A clean work tree has the date of its commit; an edited one has none."""
+    folder = tmp_path / "set"
+    ours = resolver(folder, mirrors=tmp_path / "git")
+    commit = Repository(folder).commit("one", 1_700_000_000)
+    told = ConfiguredResolver(reactor, ours, Configuration())
+    assert await told.date(await told.resolve("latest")) == 1_700_000_000
+    (folder / "default.nix").write_text("two")
+    assert await told.date(await told.resolve("latest")) is None
+    with pytest.raises(SourceUnavailable, match="no commit") as caught:
+        await told.date(PinnedSource(Folder(str(folder)), Commit(str(folder), commit[::-1])))
+    assert str(tmp_path) not in str(caught.value)
 
 
 def unborn(repository: Repository) -> None:

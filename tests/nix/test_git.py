@@ -48,6 +48,45 @@ async def contents(git: Git, url: str, commit: str) -> str:
 
 
 @pytest_twisted.ensureDeferred
+async def test_dates(git: Git, repository: Repository, tmp_path: Path) -> None:
+    """A commit has the date of its committer's clock, and after a checkout nobody is asked."""
+    first, second = repository.commit("one", 1_700_000_000), repository.commit("two", 1_800_000_000)
+    assert await git.date(repository.url, first) == 1_700_000_000
+    await contents(git, repository.url, second)
+    repository.folder.rename(tmp_path / "away")
+    assert await git.date(repository.url, second) == 1_800_000_000
+    with pytest.raises(GitFailed):
+        await git.date(repository.url, "0" * 40)
+
+
+@pytest_twisted.ensureDeferred
+async def test_dates_of_unknown_commits(git: Git, repository: Repository) -> None:
+    """A commit that the remote does not have has no date."""
+    repository.commit("one")
+    with pytest.raises(GitFailed, match="no commit 0000"):
+        await git.date(repository.url, "0" * 40)
+
+
+@pytest_twisted.ensureDeferred
+async def test_commits_without_a_date(git: Git, repository: Repository) -> None:
+    """A commit that some other program has written may not say when."""
+    tree = repository.git("rev-parse", f"{repository.commit('one')}^{{tree}}")
+    text = f"tree {tree}\nauthor n <e@example.com>\ncommitter n <e@example.com>\n\nx\n"
+    write = ("hash-object", "-t", "commit", "-w", "--literally", "--stdin")
+    commit = repository.git(*write, input_text=text)
+    repository.git("branch", "undated", commit)
+    assert await git.date(repository.url, commit) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_origins(git: Git, repository: Repository) -> None:
+    """A work tree may know where it was cloned from."""
+    assert await git.origin(str(repository.folder)) == ""
+    repository.git("remote", "add", "origin", "https://user:secret@example.com/set.git")
+    assert await git.origin(str(repository.folder)) == "https://user:secret@example.com/set.git"
+
+
+@pytest_twisted.ensureDeferred
 async def test_any_commit(git: Git, repository: Repository, tmp_path: Path) -> None:
     """A commit's files are had whether it is a branch's tip, below one, or on none any more."""
     commits = [repository.commit(text) for text in ("one", "two", "three")]

@@ -169,6 +169,19 @@ async def test_a_commit_as_a_channel(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_dates_of_revisions(repository: Repository, tmp_path: Path) -> None:
+    """A revision has the date of its commit, by whatever name it was asked for."""
+    commit = repository.commit("second", 1_700_000_000)
+    repository.git("tag", "-a", "v2", "-m", "x")
+    ours = resolver(repository.url, tmp_path)
+    for tag in ("latest", "main", "v2", commit):
+        assert await ours.date(await ours.resolve(tag)) == 1_700_000_000
+    gone = resolver("file:///no/such/repository", tmp_path, unreachable=True)
+    with pytest.raises(SourceUnavailable):
+        await gone.date(await gone.resolve("5" * 40))
+
+
+@pytest_twisted.ensureDeferred
 async def test_answers_are_kept_for_a_while(repository: Repository, tmp_path: Path) -> None:
     """A push is seen when the kept answer has passed its time, and not before."""
     clock = SteppedClock()

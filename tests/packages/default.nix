@@ -101,6 +101,17 @@ real // {
     for name in one other; do printf '#!%s\necho this is %s\n' ${bash}/bin/bash $name > $out/bin/$name; done
     chmod +x $out/bin/*
   '' // { meta.mainProgram = "other"; };
+  described = build "described-1.0" { version = "1.0"; } "mkdir -p $out/share" // {
+    meta = {
+      description = "a package that says what it is";
+      homepage = [ "https://example.com/described" ];
+      license = [ { spdxId = "MIT"; shortName = "mit"; } { shortName = "unfree"; fullName = "Unfree"; } ];
+    };
+  };
+  oddlyDescribed = build "odd-1.0" { } "mkdir -p $out/share" // {
+    version = 1;
+    meta = { description = throw "no words"; homepage = [ ]; license = [ (throw "no licence") "Our own" null ]; };
+  };
   # A set of libraries whose interpreter makes no environments, and one of another version.
   plainPackages = {
     recurseForDerivations = true;
@@ -127,7 +138,7 @@ real // {
       env = { GREETING = "hello"; LANG = "C"; };
       user = "1000:1000";
       workingDir = "/srv";
-      labels."org.example.team" = "web";
+      labels = { "org.example.team" = "web"; "org.opencontainers.image.title" = "A service"; };
       exposedPorts = [ 8080 "53/udp" ];
       volumes = [ "/srv/data" ];
       files = { "/srv/index.html" = "it serves\n"; "/etc/service.conf" = { text = "x"; mode = "0600"; }; };
@@ -175,6 +186,7 @@ real // {
   bringsSystemFolders = build "system-folders-1.0" { } ''
     mkdir -p $out/nix/store $out/dev $out/etc; echo x > $out/nix/store/x; echo x > $out/dev/x; echo x > $out/tmp
     echo 'root:x:0:0:from a package:/root:/bin/sh' > $out/etc/passwd
+    echo 'NAME="from a package"' > $out/etc/os-release
   '';
   hugeFile = build "huge-file-1.0" { } ''
     mkdir -p $out/share

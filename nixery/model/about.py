@@ -1,0 +1,64 @@
+"""What a package set says of a package for people to read: its attribute ``meta``."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+_LONGEST = 4000  # characters of an expression
+_WORD = r"[A-Za-z0-9][A-Za-z0-9.:-]*\+?"
+_EXPRESSION = re.compile(rf"{_WORD}(?: (?:AND|OR|WITH) {_WORD})*")
+_NO_ID = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+@attrs.frozen
+class License:
+    """A licence of a package.
+
+    :param spdx: what SPDX calls it, if the set says that.
+    :param name: what the set calls it.
+    """
+
+    spdx: str
+    name: str
+
+    @property
+    def expression(self) -> str:
+        """The licence as it stands in an SPDX expression.
+
+        What the set has no SPDX identifier for is a reference to a licence of its own.
+        """
+        if _EXPRESSION.fullmatch(self.spdx):
+            return f"({self.spdx})" if " OR " in self.spdx else self.spdx
+        own = _NO_ID.sub("-", self.name).strip("-")[:100]
+        return f"LicenseRef-{own}" if own else ""
+
+
+@attrs.frozen
+class About:
+    """What is said of a package; a text is empty if nothing is."""
+
+    version: str = ""
+    description: str = ""
+    homepage: str = ""
+    licenses: tuple[License, ...] = ()
+
+    @classmethod
+    def parse(cls, document: Any) -> "About":
+        """Read what ``realise.nix`` says of a package."""
+        licenses = tuple(License(**each) for each in document["licenses"])
+        return cls(**{**document, "licenses": licenses})
+
+
+def licenses_together(packages: Iterable[About]) -> str:
+    """The SPDX expression of the licences of some packages: all of them hold.
+
+    :return: nothing (the empty text) if none is known, or they are more than can be read.
+    """
+    each = {license.expression for about in packages for license in about.licenses}
+    together = " AND ".join(sorted(each - {""}))
+    # One alone needs no brackets.
+    if len(each - {""}) == 1:
+        together = together.removeprefix("(").removesuffix(")")
+    return together if len(together) <= _LONGEST else ""

@@ -62,42 +62,41 @@ def test_a_name_that_pulls(daemon: Daemon, docker: Docker) -> None:
     assert docker.ok(*command.split()[1:])
 
 
-@pytest.mark.parametrize(
-    ("name", "started"),
-    [
-        ("hello", {"": "Hello"}),
-        ("shell/jq", {"": "exit"}),
-        ("git/jq", {" git": "usage: git", " jq": "jq [options]"}),
-        ("library/hello", {"": "Hello"}),
-        ("tzdata", {}),
-    ],
-)
-def test_commands_that_run(
-    daemon: Daemon, docker: Docker, name: str, started: dict[str, str]
-) -> None:
+STARTED = {
+    "hello": {"": "Hello"},
+    "shell/jq": {"": "exit"},
+    "git/jq": {" git": "usage: git", " jq": "jq [options]"},
+    "library/hello": {"": "Hello"},
+    "tzdata": {},
+}
+"""Image → what its commands end with, and words that they print."""
+
+
+def test_commands_that_run(daemon: Daemon, docker: Docker) -> None:
     """The page of an image offers commands that run it, by its own command or by the programs that
     it has; they work as they are copied."""
-    assert daemon.pull(name).status == 200
+    for name in STARTED:
+        assert daemon.pull(name).status == 200
 
-    def use(browser: Browser) -> list[str]:
+    def use(browser: Browser) -> dict[str, list[str]]:
         context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
         page = context.new_page()
-        page.goto(f"http://{daemon.host}/images/{name}")
-        texts = []
-        for block in page.get_by_label("Run it", exact=True).all():
-            block.locator("xpath=../following-sibling::button").first.click()
-            texts.append(page.evaluate("navigator.clipboard.readText()"))
-        return texts
+        copied: dict[str, list[str]] = {}
+        for name in STARTED:
+            page.goto(f"http://{daemon.host}/images/{name}")
+            copied[name] = []
+            for block in page.get_by_label("Run it", exact=True).all():
+                block.locator("xpath=../following-sibling::button").first.click()
+                copied[name].append(page.evaluate("navigator.clipboard.readText()"))
+        return copied
 
-    image = f"{daemon.host}/{name.removeprefix('library/')}:latest"
-    commands = in_browser(use)
-    assert commands == [f"docker run --rm -ti {image}{way}" for way in started]
-    if commands:
-        docker.ok("pull", "-q", image)
-    for copied, words in zip(commands, started.values(), strict=True):
-        ran = docker.on_terminal(*shlex.split(copied)[1:], entered="exit\n")
-        assert words in ran.output, ran.output
-        assert ran.code not in (125, 126, 127)
+    for name, commands in in_browser(use).items():
+        image = f"{daemon.host}/{name.removeprefix('library/')}:latest"
+        assert commands == [f"docker run --rm -ti {image}{way}" for way in STARTED[name]]
+        for command, words in zip(commands, STARTED[name].values(), strict=True):
+            ran = docker.on_terminal(*shlex.split(command)[1:], entered="exit\n")
+            assert words in ran.output, ran.output
+            assert ran.code not in (125, 126, 127)
 
 
 def test_a_build_is_watched(

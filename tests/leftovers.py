@@ -43,8 +43,9 @@ class RunFolder:
         _sweep(Path(tempfile.gettempdir()))
         path = Path(tempfile.mkdtemp(prefix=_PREFIX))
         path.chmod(0o711)  # tests that are ordinary users for a while have folders in there
-        lock = os.open(path / _LOCK, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(path / "new", os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        os.rename(path / "new", path / _LOCK)  # where nobody finds it before it is locked
         os.environ["TMPDIR"] = tempfile.tempdir = str(path)
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         return cls(path, lock)

@@ -218,7 +218,7 @@ async def test_a_remote_that_is_gone(repository: Repository, tmp_path: Path) -> 
     "url",
     [
         "file:///no/such/repository",
-        "--upload-pack=touch /tmp/x",
+        "--upload-pack=touch {mark}",
         "ext::sh -c true",
         "https://u:secret@h/",
     ],
@@ -226,11 +226,13 @@ async def test_a_remote_that_is_gone(repository: Repository, tmp_path: Path) -> 
 async def test_unreachable_sources(tmp_path: Path, url: str) -> None:
     """A source that can't be read is said to be so; a URL is never an option, a command, or told
     with its credentials."""
+    mark = tmp_path / "mark"
+    url = url.format(mark=mark)
     for ask in (resolver(url, tmp_path).resolve("latest"), resolver(url, tmp_path).tags()):
         with pytest.raises(SourceUnavailable) as caught:
             await ask
         assert "secret" not in str(caught.value)
-    assert not Path("/tmp/x").exists()
+    assert not mark.exists()
 
 
 @pytest_twisted.ensureDeferred

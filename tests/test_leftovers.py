@@ -1,0 +1,93 @@
+"""Runs of the tests that leave something, or hang."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+
+BEGIN = """
+import os, subprocess
+from tests.leftovers import RunFolder
+folder = RunFolder.make()
+print(folder.path, flush=True)
+"""
+LEAVE = """
+subprocess.run(["sh", "-c", "sleep 1000 > /dev/null & exec true"])
+(folder.path / "file").touch()
+told = []
+folder.remove(told.append)
+print(folder.path.exists(), told)
+"""
+
+HANGING = """
+import time
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+@pytest_twisted.ensureDeferred
+async def test_waits_in_the_reactor():
+    await Deferred()
+
+def test_waits_elsewhere():
+    time.sleep(1000)
+
+@pytest_twisted.ensureDeferred
+async def test_goes_on():
+    pass
+"""
+RUN = """
+import sys, pytest, tests.waiting
+tests.waiting.TEST_LIMIT = 1
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+def python(script: str, top: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a script that has its temporary files in a folder."""
+    environ = {**os.environ, "PYTHONPATH": str(TOP), "TMPDIR": str(top)}
+    command = [sys.executable, "-c", script, *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, text=True)
+
+
+def told(run: "subprocess.Popen[str]") -> Path:
+    """The folder that a run tells first."""
+    assert run.stdout is not None
+    return Path(run.stdout.readline().strip())
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    """What a run has started is ended with it, whoever its parent is, and named."""
+    with python(BEGIN + LEAVE, tmp_path) as run:
+        assert run.stdout is not None
+        assert run.stdout.read().splitlines()[1:] == ["False ['left, and ended: sleep 1000']"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_were_killed(tmp_path: Path) -> None:
+    """The next run removes the folder of one that was killed, and not that of one that goes on."""
+    with (
+        python(BEGIN + "input()", tmp_path) as killed,
+        python(BEGIN + "input()", tmp_path) as going_on,
+    ):
+        folders = [told(killed), told(going_on)]
+        killed.kill()
+        killed.wait()
+        with python(BEGIN, tmp_path):
+            pass
+        assert [folder.exists() for folder in folders] == [False, True]
+        going_on.kill()
+
+
+def test_tests_that_hang(tmp_path: Path) -> None:
+    """A test that hangs fails, in the reactor and outside of it; the next one runs."""
+    (tmp_path / "test_hangs.py").write_text(HANGING)
+    options = ["--reactor=asyncio", "-p", "tests.conftest", "-q", f"--rootdir={tmp_path}"]
+    with python(RUN, tmp_path, *options, str(tmp_path / "test_hangs.py")) as run:
+        assert run.stdout is not None
+        printed = run.stdout.read()
+    assert "2 failed, 1 passed" in printed
+    assert "await Deferred()" in printed
+    assert "time.sleep(1000)" in printed

@@ -13,7 +13,7 @@ from nixery.model.errors import PackerKilled, PackingFailed, StorageUnavailable
 from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
 from nixery.model.source import canonical_sha256
-from nixery.model.tree import Entry, File, Folder, Link
+from nixery.model.tree import Data, Entry, File, Folder, Link
 from nixery.packing import tar
 from nixery.packing.codecs import media_type, packer_version
 from nixery.packing.job import PackedLayer, PackJob
@@ -35,10 +35,7 @@ class Contents:
         return canonical_sha256(
             {
                 "paths": sorted(self.paths),
-                "entries": [
-                    [name, type(entry).__name__, attrs.asdict(entry)]
-                    for name, entry in self.entries
-                ],
+                "entries": [_tar_entry(name, entry).to_json() for name, entry in self.entries],
                 "packer": packer,
             }
         )
@@ -125,3 +122,5 @@ def _tar_entry(name: str, entry: Entry) -> tar.Entry:
             return tar.Entry(name, "link", target=target)
         case File(content=content, mode=mode):
             return tar.Entry(name, "file", mode, content.encode("utf-8"))
+        case Data(content=data, mode=mode, owner=owner):
+            return tar.Entry(name, "file", mode, data, owner=owner)

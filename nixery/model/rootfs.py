@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
+from nixery.model.data_places import FONT_SETTINGS, add_data, data_variables
 from nixery.model.events import Collided
 from nixery.model.image import AMD64, ARM64
+from nixery.model.inner_store import CONFIGURATION
 from nixery.model.tree import Entry, File, Folder, Link, Output, Tree
 
 USER, NONROOT = 1000, 65532
@@ -53,8 +55,14 @@ _LINKS = {
 # In a package whose own folder stands in the way of usr/bin.
 _LINKS_BEHIND = {"usr/bin/env": ("bin/env",)}
 _EVERY_LINK = {**_LINKS, **_LINKS_BEHIND}
+# What nixpkgs has for the loader's place: it loads the one that it is told of, or else that of a
+# folder which it knows.
+_NIX_LD = "libexec/nix-ld"
+_NIX_LD_FOLDER = "run/current-system/sw/share/nix-ld/lib"
 # A dangling link of a package is kept elsewhere, but never stands in for one of these.
-_EXPECTED = frozenset(_EVERY_LINK).union(*_EVERY_LINK.values())
+_EXPECTED = frozenset(_EVERY_LINK).union(
+    *_EVERY_LINK.values(), {CONFIGURATION, FONT_SETTINGS, _NIX_LD}
+)
 
 # What lies in /usr of a distribution, where Nix has it at the top.
 _IN_USR = ("bin", "include", "lib", "libexec", "sbin", "share")
@@ -110,6 +118,8 @@ def make_rootfs(
     system: str = AMD64,
     c_library: CLibrary | None = None,
     files: Mapping[str, File] | None = None,
+    terminals: str | None = None,
+    own: Mapping[str, Entry] | None = None,
 ) -> RootFs:
     """Merge packages' outputs and add what every system has.
 
@@ -118,6 +128,8 @@ def make_rootfs(
     :param system: the Nix system of the packages.
     :param c_library: what programs are linked with, if there is one in the closure.
     :param files: name → file, which stand before what packages' outputs have there.
+    :param terminals: absolute path of descriptions of terminals, if the closure has some.
+    :param own: name → entry, which stand behind what packages' outputs have there.
     """
     tree = Tree()
     for name, folder in _FOLDERS.items():
@@ -127,15 +139,18 @@ def make_rootfs(
     for output in outputs:
         tree.merge(output, _EXPECTED)
     _link(tree, _LINKS)
-    if c_library is not None:
-        _add_c_library(tree, system, c_library)
+    variables = {} if c_library is None else _add_c_library(tree, system, c_library)
+    add_data(tree, terminals)
     _lead_from_usr(tree)
     _link(tree, _LINKS_BEHIND)
     for name, content in _FILES.items():
         tree.put(name, File(content))
+    for name, entry in (own or {}).items():
+        tree.put(name, entry)
     names = sorted(tree.entries, key=os.fsencode)
     entries = {name: tree.entries[name] for name in names}
-    return RootFs(entries, tuple(tree.collisions), _environment(entries))
+    environment = {**_environment(entries), **variables, **data_variables(entries, terminals)}
+    return RootFs(entries, tuple(tree.collisions), environment)
 
 
 def _link(tree: Tree, links: Mapping[str, Iterable[str]]) -> None:
@@ -144,15 +159,26 @@ def _link(tree: Tree, links: Mapping[str, Iterable[str]]) -> None:
             tree.put(place, tree.entries[found])
 
 
-def _add_c_library(tree: Tree, system: str, c_library: CLibrary) -> None:
+def _add_c_library(tree: Tree, system: str, c_library: CLibrary) -> dict[str, str]:
+    """
+    :return: the variables that what is in the loader's place needs.
+    """
     folder, _, name = _LOADERS[system].rpartition("/")
     if tree.entries.get(folder) == Link("lib"):  # as nixpkgs' packages have it
         folder = "lib"
-    tree.put(f"{folder}/{name}", Link(c_library.loader))
+    has_nix_ld = tree.leads_to_a_package(_NIX_LD)
+    loader = tree.entries[_NIX_LD] if has_nix_ld else Link(c_library.loader)
+    tree.put(f"{folder}/{name}", loader)
     for library, path in c_library.libraries.items():
         tree.put(f"{_LIBRARIES[system]}/{library}", Link(path))
     if c_library.locale is not None:
         tree.put(_LOCALE, Link(c_library.locale))
+    if not has_nix_ld:
+        return {}
+    # For programs that are run without these variables.
+    for file, path in {**c_library.libraries, "ld.so": c_library.loader}.items():
+        tree.put(f"{_NIX_LD_FOLDER}/{file}", Link(path))
+    return {"NIX_LD": c_library.loader, "NIX_LD_LIBRARY_PATH": f"/{_LIBRARIES[system]}"}
 
 
 def _lead_from_usr(tree: Tree) -> None:

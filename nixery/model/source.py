@@ -9,7 +9,7 @@ import attrs
 
 from nixery.model.image import Image
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised whenever the same packages would give other bytes than before, or other keys."""
 
 NIXPKGS_URL = "https://github.com/NixOS/nixpkgs"

@@ -86,7 +86,19 @@ class File:
     mode: int = _FILE_MODE
 
 
-Entry = Folder | Link | File
+@attrs.frozen
+class Data:
+    """A file that no package brings, and that is no text.
+
+    :param owner: number of the user, and of the group, that it belongs to.
+    """
+
+    content: bytes
+    mode: int = _FILE_MODE
+    owner: int = 0
+
+
+Entry = Folder | Link | File | Data
 
 
 class Tree:
@@ -119,9 +131,13 @@ class Tree:
                 self._lose(name, self._owners.get(name, _SYSTEM), output.package, lost)
 
     def put(self, name: str, entry: Entry) -> None:
-        """Add something of the system's, unless a package has it, or makes it impossible."""
+        """Add something of the system's, unless a package has it, or makes it impossible; that a
+        file is not there for its sake is noted."""
         parents = list(_parents(name))
-        if name in self.entries or any(self._blocks(parent) for parent in parents):
+        stopping = [*filter(self._blocks, parents), *([name] if name in self.entries else [])]
+        if stopping:
+            if isinstance(entry, File) and (owner := self._owners.get(stopping[0])) is not None:
+                self.collisions.append(Collided(name, owner, _SYSTEM))
             return
         for parent in parents:
             self.entries.setdefault(parent, Folder())

@@ -1,4 +1,4 @@
-"""The C library of a closure, for programs that Nix did not make."""
+"""What programs that Nix did not make need of a closure: C library, terminals."""
 
 import os
 import re
@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 
 from nixery.model.closure import Graph
 from nixery.model.rootfs import CLibrary, loader_name
+from nixery.packing.listing import follow
 
 _OF_C = re.compile(r"lib[^/]+\.so\.[0-9]+")
 """Libraries with the names that programs are linked with, not those that compilers look for."""
 _BESIDES = ("libatomic.so.1", "libgcc_s.so.1", "libgomp.so.1", "libstdc++.so.6", "libz.so.1")
 """Libraries of compilers, and another that nearly every program made elsewhere needs."""
+_TERMINALS = ("share/terminfo", "lib/terminfo")
 
 
 def find_c_library(graph: Graph, system: str, physical: Callable[[str], str]) -> CLibrary | None:
@@ -23,8 +25,7 @@ def find_c_library(graph: Graph, system: str, physical: Callable[[str], str]) ->
     :param physical: where a store path's files lie on this machine.
     :raises OSError: if something can't be read.
     """
-    used = Counter(each for node in graph.values() for each in node["references"])
-    paths = sorted(graph, key=lambda path: (-used[path], path))
+    paths = _most_used(graph)
     loader = loader_name(system)
     found = next((path for path in paths if _has(path, loader, physical)), None)
     if found is None:
@@ -34,8 +35,33 @@ def find_c_library(graph: Graph, system: str, physical: Callable[[str], str]) ->
         if (path := next((p for p in paths if _has(p, name, physical)), None)) is not None:
             libraries.setdefault(name, f"{path}/lib/{name}")
     locale = f"{found}/lib/locale/C.utf8"
-    has_locale = os.path.isdir(physical(locale))
+    has_locale = _is_folder(locale, graph, physical)
     return CLibrary(f"{found}/lib/{loader}", libraries, locale if has_locale else None)
+
+
+def find_terminals(graph: Graph, physical: Callable[[str], str]) -> str | None:
+    """Look for the descriptions of terminals that programs of a closure use, as ncurses has them.
+
+    Of several, those of the store path that most others refer to count.
+
+    :param physical: where a store path's files lie on this machine.
+    :return: absolute path of their folder.
+    """
+    places = (f"{path}/{folder}" for path in _most_used(graph) for folder in _TERMINALS)
+    return next((place for place in places if _is_folder(place, graph, physical)), None)
+
+
+def _is_folder(place: str, graph: Graph, physical: Callable[[str], str]) -> bool:
+    """Whether something in a store path is a folder in an image too, and no link to elsewhere."""
+    end = follow(place, physical)
+    if end is None or not os.path.isdir(physical(end)):
+        return False
+    return "/".join(end.split("/")[:4]) in graph
+
+
+def _most_used(graph: Graph) -> list[str]:
+    used = Counter(each for node in graph.values() for each in node["references"])
+    return sorted(graph, key=lambda path: (-used[path], path))
 
 
 def _has(path: str, name: str, physical: Callable[[str], str]) -> bool:

@@ -1,7 +1,7 @@
 """Store paths, or a list of entries, as one deterministic tar stream.
 
 The stream is a function of what is packed alone: relative names in the order of their bytes,
-mtime 1, owners without names, 0 but for folders that are made up. The format is GNU's (long names
+mtime 1, owners without names, 0 but for what is made up. The format is GNU's (long names
 as ``L`` and ``K`` records, sizes from 8 GiB on in base 256), which unlike PAX takes names of any
 bytes as they are.
 """
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     :param mode: permission bits, with set-uid, set-gid and sticky; links have none of their own.
     :param content: of a file.
     :param target: of a link, in the form of ``name``.
-    :param owner: number of the user, and of the group, that a folder belongs to.
+    :param owner: number of the user, and of the group, that a folder or file belongs to.
     """
 
     name: str

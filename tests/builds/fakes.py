@@ -23,6 +23,7 @@ from nixery.model.events import Emit
 from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.popularity import Popularity
+from nixery.model.registration import ValidPath
 from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.packing.job import PackedLayer, PackJob
 from nixery.storage.memory import MemoryStorage
@@ -74,6 +75,12 @@ class FakeNix:
             for path in graph:
                 self._make(path)
         return Realisation(roots, graph, f"guard of {image.name}", self.has_library)
+
+    async def registered(self, realisation: Realisation) -> list[ValidPath]:
+        return [
+            ValidPath(path, Digest.of(path.encode()).hex, node["size"], tuple(node["references"]))
+            for path, node in realisation.graph.items()
+        ]
 
     async def release(self, realisation: Realisation) -> None:
         self.released.append(realisation.guard)

@@ -1,5 +1,6 @@
 """Makes programs, libraries and scripts use only the store."""
 
+import glob
 import os
 import struct
 import subprocess
@@ -92,9 +93,11 @@ class Patcher:
             _patchelf(*arguments, path)
 
     def _library_folders(self) -> dict[str, str]:
+        """Library → the folder that it is in. A package's own may lie a level deeper."""
+        tops = [os.path.join(base, "lib") for base in self._bases]
+        deeper = [folder for top in tops for folder in sorted(glob.glob(f"{top}/*/"))]
         found: dict[str, str] = {}
-        for base in self._bases:
-            folder = os.path.join(base, "lib")
+        for folder in [*tops, *(folder.rstrip("/") for folder in deeper)]:
             for name in os.listdir(folder) if os.path.isdir(folder) else ():
                 if ".so" in name:
                     found.setdefault(name, folder)

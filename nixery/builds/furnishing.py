@@ -11,7 +11,7 @@ from nixery.model.registration import ValidPath
 from nixery.model.rootfs import USER, RootFs
 from nixery.model.tree import Output
 from nixery.packing.database import make_database
-from nixery.packing.libraries import find_c_library, find_terminals
+from nixery.packing.libraries import find_c_library, find_data
 from nixery.packing.listing import MOST, list_output, weight
 
 Physical = Callable[[str], str]
@@ -52,9 +52,9 @@ def furnish_image(
     """
     graph = realisation.graph
     c_library = find_c_library(graph, image.system, physical)
-    terminals = find_terminals(graph, physical)
+    data = find_data(graph, physical)
     own = None
     if registered is not None:
         owner = USER if image.user else 0
         own = store_entries(make_database(registered), realisation.paths, owner)
-    return furnish(image, realisation, outputs, c_library, terminals, own)
+    return furnish(image, realisation, outputs, c_library, data, own)

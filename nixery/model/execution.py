@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from nixery.model.closure import Realisation, Root
+from nixery.model.data_places import ClosureData
 from nixery.model.declaration import Declaration, parse_declaration
 from nixery.model.image import Image
 from nixery.model.inner_store import PROFILE, has_nix
@@ -44,14 +45,14 @@ def furnish(
     realisation: Realisation,
     outputs: Sequence[Output],
     c_library: CLibrary | None = None,
-    terminals: str | None = None,
+    data: ClosureData | None = None,
     own: Mapping[str, Entry] | None = None,
 ) -> tuple[RootFs, Execution]:
     """The root file system of an image, and how a container of it is run.
 
     :param outputs: of its packages, in the order of their names.
     :param c_library: of its closure, if there is one.
-    :param terminals: absolute path of descriptions of terminals in it, if there are some.
+    :param data: what it has for programs to be found.
     :param own: what is to be in the root file system besides: name → entry.
     :raises EvaluationFailed: if a package says of images what can't be.
     """
@@ -62,7 +63,7 @@ def furnish(
     for declaration in declarations.values():
         declaration.check_paths(realisation.graph)
     files = {n[1:]: f for d in reversed(declarations.values()) for n, f in d.files.items()}
-    rootfs = make_rootfs(outputs, image.system, c_library, files, terminals, own)
+    rootfs = make_rootfs(outputs, image.system, c_library, files, data, own)
     roots = realisation.roots
     environment = {**rootfs.environment, **search_paths(roots, outputs)}
     if has_nix(outputs):

@@ -17,7 +17,7 @@ build-users-group =
 sandbox = false
 """
 _STATE = "nix/var/nix"
-_SCHEMA = "10\n"
+_SCHEMA = b"10"  # as a number alone
 PROFILE = ".nix-profile/bin"
 """Where programs are, in a user's home, that the user installs by Nix."""
 
@@ -43,6 +43,6 @@ def store_entries(database: bytes, kept: Iterable[str], owner: int = 0) -> dict[
         **{name: Folder(owner=owner) for name in folders},
         **roots,
         f"{_STATE}/db/db.sqlite": Data(database, owner=owner),
-        f"{_STATE}/db/schema": Data(_SCHEMA.encode("ascii"), owner=owner),
+        f"{_STATE}/db/schema": Data(_SCHEMA, owner=owner),
         CONFIGURATION: File(_SETTINGS),
     }

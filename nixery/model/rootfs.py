@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from nixery.model.data_places import FONT_SETTINGS, add_data, data_variables
+from nixery.model.data_places import FONT_SETTINGS, ClosureData, add_data, data_variables
 from nixery.model.events import Collided
 from nixery.model.image import AMD64, ARM64
 from nixery.model.inner_store import CONFIGURATION
@@ -118,7 +118,7 @@ def make_rootfs(
     system: str = AMD64,
     c_library: CLibrary | None = None,
     files: Mapping[str, File] | None = None,
-    terminals: str | None = None,
+    data: ClosureData | None = None,
     own: Mapping[str, Entry] | None = None,
 ) -> RootFs:
     """Merge packages' outputs and add what every system has.
@@ -128,7 +128,7 @@ def make_rootfs(
     :param system: the Nix system of the packages.
     :param c_library: what programs are linked with, if there is one in the closure.
     :param files: name → file, which stand before what packages' outputs have there.
-    :param terminals: absolute path of descriptions of terminals, if the closure has some.
+    :param data: what the closure has for programs to be found.
     :param own: name → entry, which stand behind what packages' outputs have there.
     """
     tree = Tree()
@@ -140,7 +140,8 @@ def make_rootfs(
         tree.merge(output, _EXPECTED)
     _link(tree, _LINKS)
     variables = {} if c_library is None else _add_c_library(tree, system, c_library)
-    add_data(tree, terminals)
+    data = data or ClosureData()
+    add_data(tree, data)
     _lead_from_usr(tree)
     _link(tree, _LINKS_BEHIND)
     for name, content in _FILES.items():
@@ -149,7 +150,7 @@ def make_rootfs(
         tree.put(name, entry)
     names = sorted(tree.entries, key=os.fsencode)
     entries = {name: tree.entries[name] for name in names}
-    environment = {**_environment(entries), **variables, **data_variables(entries, terminals)}
+    environment = {**_environment(entries), **variables, **data_variables(entries, data)}
     return RootFs(entries, tuple(tree.collisions), environment)
 
 

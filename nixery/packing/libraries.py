@@ -1,4 +1,4 @@
-"""What programs that Nix did not make need of a closure: C library, terminals."""
+"""What programs need of a closure that they do not refer to: C library, terminals, fonts."""
 
 import os
 import re
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from nixery.model.closure import Graph
+from nixery.model.data_places import FONT_SETTINGS, ClosureData
 from nixery.model.rootfs import CLibrary, loader_name
 from nixery.packing.listing import follow
 
@@ -13,7 +14,6 @@ _OF_C = re.compile(r"lib[^/]+\.so\.[0-9]+")
 """Libraries with the names that programs are linked with, not those that compilers look for."""
 _BESIDES = ("libatomic.so.1", "libgcc_s.so.1", "libgomp.so.1", "libstdc++.so.6", "libz.so.1")
 """Libraries of compilers, and another that nearly every program made elsewhere needs."""
-_TERMINALS = ("share/terminfo", "lib/terminfo")
 
 
 def find_c_library(graph: Graph, system: str, physical: Callable[[str], str]) -> CLibrary | None:
@@ -35,28 +35,38 @@ def find_c_library(graph: Graph, system: str, physical: Callable[[str], str]) ->
         if (path := next((p for p in paths if _has(p, name, physical)), None)) is not None:
             libraries.setdefault(name, f"{path}/lib/{name}")
     locale = f"{found}/lib/locale/C.utf8"
-    has_locale = _is_folder(locale, graph, physical)
+    has_locale = _is(locale, os.path.isdir, graph, physical)
     return CLibrary(f"{found}/lib/{loader}", libraries, locale if has_locale else None)
 
 
-def find_terminals(graph: Graph, physical: Callable[[str], str]) -> str | None:
-    """Look for the descriptions of terminals that programs of a closure use, as ncurses has them.
+def find_data(graph: Graph, physical: Callable[[str], str]) -> ClosureData:
+    """Look for data that programs of a closure use, as ncurses and fontconfig have it.
 
-    Of several, those of the store path that most others refer to count.
+    Of several, that of the store path which most others refer to counts.
 
     :param physical: where a store path's files lie on this machine.
-    :return: absolute path of their folder.
     """
-    places = (f"{path}/{folder}" for path in _most_used(graph) for folder in _TERMINALS)
-    return next((place for place in places if _is_folder(place, graph, physical)), None)
+    paths = _most_used(graph)
+
+    def first(*names: str, is_right: Callable[[str], bool]) -> str | None:
+        places = (f"{path}/{name}" for path in paths for name in names)
+        return next((place for place in places if _is(place, is_right, graph, physical)), None)
+
+    return ClosureData(
+        first("share/terminfo", "lib/terminfo", is_right=os.path.isdir),
+        first(FONT_SETTINGS, is_right=os.path.isfile),
+    )
 
 
-def _is_folder(place: str, graph: Graph, physical: Callable[[str], str]) -> bool:
-    """Whether something in a store path is a folder in an image too, and no link to elsewhere."""
+def _is(
+    place: str, is_right: Callable[[str], bool], graph: Graph, physical: Callable[[str], str]
+) -> bool:
+    """Whether something in a store path is right in an image too, and no link to elsewhere.
+
+    :param is_right: what it is to be, of a path on this machine.
+    """
     end = follow(place, physical)
-    if end is None or not os.path.isdir(physical(end)):
-        return False
-    return "/".join(end.split("/")[:4]) in graph
+    return end is not None and is_right(physical(end)) and "/".join(end.split("/")[:4]) in graph
 
 
 def _most_used(graph: Graph) -> list[str]:

@@ -57,6 +57,7 @@ class FakeNix:
     empty: bool = False
     has_library: bool = False
     emit: Emit | None = None
+    asked_for_registration: int = 0
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         self.asked.append(image)
@@ -77,6 +78,7 @@ class FakeNix:
         return Realisation(roots, graph, f"guard of {image.name}", self.has_library)
 
     async def registered(self, realisation: Realisation) -> list[ValidPath]:
+        self.asked_for_registration += 1
         return [
             ValidPath(path, Digest.of(path.encode()).hex, node["size"], tuple(node["references"]))
             for path, node in realisation.graph.items()

@@ -51,7 +51,7 @@ def add_data(tree: Tree, data: ClosureData) -> None:
     # counts once.
     rules = [_rules_beside(each) for each in (*settings, f"/{FONT_SETTINGS}")]
     included = "".join(map(_INCLUDED.format, (*settings, *rules)))
-    tree.put(FONT_SETTINGS, File(_FONT_SETTINGS.format(included=included)))
+    tree.give(FONT_SETTINGS, File(_FONT_SETTINGS.format(included=included)))
 
 
 def _rules_beside(settings: str) -> str:

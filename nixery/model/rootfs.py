@@ -145,9 +145,12 @@ def make_rootfs(
     _lead_from_usr(tree)
     _link(tree, _LINKS_BEHIND)
     for name, content in _FILES.items():
-        tree.put(name, File(content))
+        tree.give(name, File(content))
     for name, entry in (own or {}).items():
-        tree.put(name, entry)
+        if isinstance(entry, File):
+            tree.give(name, entry)
+        else:
+            tree.put(name, entry)
     names = sorted(tree.entries, key=os.fsencode)
     entries = {name: tree.entries[name] for name in names}
     environment = {**_environment(entries), **variables, **data_variables(entries, data)}

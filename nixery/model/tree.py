@@ -131,17 +131,21 @@ class Tree:
                 self._lose(name, self._owners.get(name, _SYSTEM), output.package, lost)
 
     def put(self, name: str, entry: Entry) -> None:
-        """Add something of the system's, unless a package has it, or makes it impossible; that a
-        file is not there for its sake is noted."""
+        """Add something of the system's, unless a package has it, or makes it impossible."""
         parents = list(_parents(name))
-        stopping = [*filter(self._blocks, parents), *([name] if name in self.entries else [])]
-        if stopping:
-            if isinstance(entry, File) and (owner := self._owners.get(stopping[0])) is not None:
-                self.collisions.append(Collided(name, owner, _SYSTEM))
+        if name in self.entries or any(self._blocks(parent) for parent in parents):
             return
         for parent in parents:
             self.entries.setdefault(parent, Folder())
         self.entries[name] = entry
+
+    def give(self, name: str, file: File) -> None:
+        """Add a file of the system's, unless a package has something there, or in the place of its
+        folder: that is told."""
+        standing = [*filter(self._blocks, _parents(name)), name][0]
+        if standing in self._owners:
+            self.collisions.append(Collided(name, self._owners[standing], _SYSTEM))
+        self.put(name, file)
 
     def leads_to_a_package(self, name: str) -> bool:
         """Whether there is a link to a package's own file: no folder, no alias of one."""

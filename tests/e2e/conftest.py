@@ -11,6 +11,7 @@ from tests.e2e.daemon import Daemon, running
 from tests.e2e.packages import PackageSet, make_package_set
 
 StartDaemon = Callable[..., Daemon]
+Run = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +53,15 @@ def daemon(package_set: PackageSet, tmp_path_factory: pytest.TempPathFactory) ->
     """A daemon that the tests of a module share."""
     with running(tmp_path_factory.mktemp("state"), package_set.environ) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def run(daemon: Daemon, docker: Docker) -> Run:
+    """Pulls an image and runs a command in it: ``run(NAME, COMMAND…, options=(…))``."""
+
+    def run(name: str, *command: str, options: tuple[str, ...] = ()) -> str:
+        image = f"{daemon.host}/{name}"
+        docker.ok("pull", "-q", image)
+        return docker.run(image, *command, options=options)
+
+    return run

@@ -1,14 +1,12 @@
 """Images with Nix, terminals, fonts, manual pages and nix-ld, in use."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 
 from tests.e2e.clients import Docker
+from tests.e2e.conftest import Run
 from tests.e2e.daemon import Daemon
-
-Run = Callable[..., str]
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
@@ -23,18 +21,6 @@ PACKAGE = """derivation {
 }"""
 FOREIGN = ("-v", "/usr/bin/env:/foreign:ro")
 LOADER = "/run/current-system/sw/share/nix-ld/lib"
-
-
-@pytest.fixture
-def run(daemon: Daemon, docker: Docker) -> Run:
-    """Pulls an image and runs a command in it: ``run(NAME, COMMAND…, options=(…))``."""
-
-    def run(name: str, *command: str, options: tuple[str, ...] = ()) -> str:
-        image = f"{daemon.host}/{name}"
-        docker.ok("pull", "-q", image)
-        return docker.run(image, *command, options=options)
-
-    return run
 
 
 def test_nix_knows_what_is_in_its_image(run: Run) -> None:

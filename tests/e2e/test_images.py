@@ -2,16 +2,14 @@
 
 import json
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from tests.e2e.clients import Docker
+from tests.e2e.conftest import Run
 from tests.e2e.daemon import Daemon, wait_until
-
-Run = Callable[..., str]
 
 
 @pytest.fixture
@@ -30,18 +28,6 @@ def _get(port: int) -> bytes:
 
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
-
-
-@pytest.fixture
-def run(daemon: Daemon, docker: Docker) -> Run:
-    """Pulls an image and runs a command in it: ``run(NAME, COMMAND…, options=(…))``."""
-
-    def run(name: str, *command: str, options: tuple[str, ...] = ()) -> str:
-        image = f"{daemon.host}/{name}"
-        docker.ok("pull", "-q", image)
-        return docker.run(image, *command, options=options)
-
-    return run
 
 
 def test_a_package_is_run_by_its_program(run: Run) -> None:

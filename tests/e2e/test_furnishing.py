@@ -76,7 +76,7 @@ def test_terminals_are_known(run: Run) -> None:
     script = "unset TERM; TERM=xterm-256color tmux new -d 'sleep 60' && tmux ls"
     assert "1 windows" in run("shell/tmux", "bash", "-c", script, options=("-t",))
     # One that a package brings alone, beside those of the closure.
-    mine = f"export TERM=mine; {script.partition('; ')[2].replace('xterm-256color', 'mine')}"
+    mine = script.replace("xterm-256color", "mterm")
     assert "1 windows" in run("shell/tmux/manysettings", "bash", "-c", mine, options=("-t",))
     given = ("-e", "TERMINFO_DIRS=/mine")
     assert run("shell", "sh", "-c", "echo $TERMINFO_DIRS", options=given) == "/mine\n"

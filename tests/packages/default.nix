@@ -147,10 +147,10 @@ real // {
     '';
   standInLoader = build "stand-in-1.0" { } "mkdir -p $out/libexec; cp ${real.glibc}/lib/ld-linux* $out/libexec/nix-ld";
   manySettings = build "many-settings-1.0" { } ''
-    mkdir -p $out/etc/nix $out/etc/fonts $out/nix/var/nix/db $out/libexec $out/share/terminfo/x
+    mkdir -p $out/etc/nix $out/etc/fonts $out/nix/var/nix/db $out/libexec $out/share/terminfo/m
     echo 'sandbox = true' > $out/etc/nix/nix.conf; echo x > $out/nix/var/nix/db/schema
     ln -s /nowhere $out/etc/fonts/fonts.conf; ln -s /nowhere $out/libexec/nix-ld
-    cp ${real.ncurses}/lib/terminfo/x/xterm $out/share/terminfo/x/mine
+    LC_ALL=C sed '1s/xterm|/mterm|/' ${real.ncurses}/lib/terminfo/x/xterm > $out/share/terminfo/m/mterm
   '';
 
   multipleOutputs = build "multi-1.0" { outputs = [ "out" "dev" ]; } ''

@@ -13,6 +13,7 @@ from nixery.model.events import Emit
 from nixery.model.image import Image
 from nixery.model.manifest import Descriptor, Manifest
 from nixery.model.packages import Package
+from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import Suggestion
 
@@ -189,6 +190,12 @@ class INix(Interface):
 
         :param emit: is told what happens.
         :raises NixeryError: one of those for packages, evaluation, building, source and Nix.
+        """
+
+    async def registered(realisation: Realisation) -> Sequence[ValidPath]:
+        """What the store's database says of each store path of a realisation that is not released.
+
+        :raises NixUnavailable: if the store can't tell.
         """
 
     async def release(realisation: Realisation) -> None:

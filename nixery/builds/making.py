@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
+from nixery.builds.furnishing import furnish_image, list_outputs
 from nixery.builds.gather import gather
 from nixery.builds.layers import Contents, LayerMaker
 from nixery.builds.library import Libraries
@@ -24,9 +25,10 @@ from nixery.model.events import (
     Realised,
     Resolved,
 )
-from nixery.model.execution import Execution, furnish
+from nixery.model.execution import Execution
 from nixery.model.identity import COMMIT, Identity, Naming
 from nixery.model.image import Image
+from nixery.model.inner_store import has_nix
 from nixery.model.layers import group_layers
 from nixery.model.manifest import (
     CONFIG_TYPE,
@@ -39,9 +41,6 @@ from nixery.model.manifest import (
 from nixery.model.popularity import Popularity
 from nixery.model.rootfs import RootFs
 from nixery.model.source import PinnedSource
-from nixery.model.tree import Output
-from nixery.packing.libraries import find_c_library
-from nixery.packing.listing import MOST, list_output, weight
 
 _TOOLS = ("bash", "sh", "sleep")
 """Programs that there is a use for in every image that has them."""
@@ -156,24 +155,18 @@ class ImageMaker:
         self, image: Image, identity: Identity, realisation: Realisation, emit: Emit
     ) -> tuple[RootFs, Execution]:
         """The root file system, and how a container of it is run."""
-
-        def look() -> tuple[RootFs, Execution]:
-            # Two names of one output are one package: the first of them.
-            packages: dict[str, str] = {}
-            for root in realisation.roots:
-                for path in root.paths:
-                    packages.setdefault(path, root.package)
-            outputs, left = [], MOST
-            for path, package in packages.items():
-                listing = list_output(path, self._nix.physical, left)
-                left -= weight(listing)
-                outputs.append(Output(package, path, listing))
-            c_library = find_c_library(realisation.graph, image.system, self._nix.physical)
-            return furnish(image, realisation, outputs, identity, c_library)
-
+        physical = self._nix.physical
+        pool = self._reactor.getThreadPool()
         try:
+            outputs = await deferToThreadPool(
+                self._reactor, pool, list_outputs, realisation, physical
+            )
+            registered = await self._nix.registered(realisation) if has_nix(outputs) else None
             rootfs, execution = await deferToThreadPool(
-                self._reactor, self._reactor.getThreadPool(), look
+                self._reactor,
+                pool,
+                furnish_image,
+                *(image, identity, realisation, outputs, registered, physical),
             )
         except OSError as error:
             raise PackingFailed(str(error.filename), error.strerror or str(error)) from error

@@ -5,12 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from nixery.model.closure import Realisation, Root
+from nixery.model.data_places import ClosureData
 from nixery.model.declaration import Declaration, parse_declaration
 from nixery.model.identity import Identity, labels_of
 from nixery.model.image import Image
+from nixery.model.inner_store import PROFILE, has_nix
 from nixery.model.libraries import search_paths
 from nixery.model.rootfs import USER, CLibrary, RootFs, make_rootfs
-from nixery.model.tree import Kind, Output
+from nixery.model.tree import Entry, Kind, Output
+
+_USERS_HOME = "/home/user"
 
 _OF_ONE, _OF_ALL = 3, 10  # programs that are told of a package, and of an image
 
@@ -48,12 +52,16 @@ def furnish(
     outputs: Sequence[Output],
     identity: Identity,
     c_library: CLibrary | None = None,
+    data: ClosureData | None = None,
+    own: Mapping[str, Entry] | None = None,
 ) -> tuple[RootFs, Execution]:
     """The root file system of an image, and how a container of it is run.
 
     :param outputs: of its packages, in the order of their names.
     :param identity: what it says of itself.
     :param c_library: of its closure, if there is one.
+    :param data: what it has for programs to be found.
+    :param own: what is to be in the root file system besides: name → entry.
     :raises EvaluationFailed: if a package says of images what can't be.
     """
     said = {root.package: root for root in realisation.roots if root.said is not None}
@@ -63,9 +71,12 @@ def furnish(
     for declaration in declarations.values():
         declaration.check_paths(realisation.graph)
     files = {n[1:]: f for d in reversed(declarations.values()) for n, f in d.files.items()}
-    rootfs = make_rootfs(outputs, image.system, c_library, files, identity.os_release)
+    rootfs = make_rootfs(outputs, image.system, c_library, files, data, own, identity.os_release)
     roots = realisation.roots
     environment = {**rootfs.environment, **search_paths(roots, outputs)}
+    if has_nix(outputs):
+        home = _USERS_HOME if image.user else "/root"
+        environment["PATH"] = f"{home}/{PROFILE}:{environment['PATH']}"
     execution = make_execution(image, roots, outputs, environment, declarations)
     labels = {**labels_of(identity, image, roots), **execution.labels}
     return rootfs, attrs.evolve(execution, labels=labels)
@@ -95,7 +106,7 @@ def make_execution(
     command = alone.command if alone is not None else ()
     user, folder = ("", "") if alone is None else (alone.user, alone.folder)
     if image.user:
-        user, folder = f"{USER}:{USER}", folder or "/home/user"
+        user, folder = f"{USER}:{USER}", folder or _USERS_HOME
     return Execution(
         environment={**environment, **_merged(each.environment for each in every)},
         entrypoint=entrypoint,

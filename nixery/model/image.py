@@ -29,8 +29,9 @@ CI = (
 )
 """What the meta-package ``ci`` stands for, besides all of ``shell``: programs that CI systems run
 in the containers of their jobs."""
-_COMPILER_LIBRARIES = "stdenv.cc.cc.lib"
-"""Where nixpkgs has libstdc++, which programs that CI systems bring along are linked with."""
+_FOR_FOREIGN_PROGRAMS = ("nix-ld", "stdenv.cc.cc.lib")
+"""What nixpkgs has for programs that CI systems bring along: what stands in the loader's place, and
+libstdc++."""
 ALWAYS = ("cacert", "iana-etc")
 """Packages that come with every image if the set has them."""
 
@@ -73,7 +74,7 @@ class Image:
     @property
     def optional(self) -> list[str]:
         """Packages that come along if the set has them."""
-        wanted = (*ALWAYS, *((_COMPILER_LIBRARIES,) if self.ci else ()))
+        wanted = (*ALWAYS, *(_FOR_FOREIGN_PROGRAMS if self.ci else ()))
         return [name for name in wanted if name not in self.packages]
 
     def meta_of(self, package: str) -> str | None:

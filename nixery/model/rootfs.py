@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
+from nixery.model.data_places import FONT_SETTINGS, ClosureData, add_data, data_variables
 from nixery.model.events import Collided
 from nixery.model.image import AMD64, ARM64
+from nixery.model.inner_store import CONFIGURATION
 from nixery.model.loader_cache import loader_cache
 from nixery.model.tree import Data, Entry, File, Folder, Link, Output, Tree
 
@@ -56,8 +58,14 @@ _LINKS = {
 # In a package whose own folder stands in the way of usr/bin.
 _LINKS_BEHIND = {"usr/bin/env": ("bin/env",)}
 _EVERY_LINK = {**_LINKS, **_LINKS_BEHIND}
+# What nixpkgs has for the loader's place: it loads the one that it is told of, or else that of a
+# folder which it knows.
+_NIX_LD = "libexec/nix-ld"
+_NIX_LD_FOLDER = "run/current-system/sw/share/nix-ld/lib"
 # A dangling link of a package is kept elsewhere, but never stands in for one of these.
-_EXPECTED = frozenset({_OS_RELEASE, *_EVERY_LINK}).union(*_EVERY_LINK.values())
+_EXPECTED = frozenset(_EVERY_LINK).union(
+    *_EVERY_LINK.values(), {_OS_RELEASE, CONFIGURATION, FONT_SETTINGS, _NIX_LD}
+)
 
 # What lies in /usr of a distribution, where Nix has it at the top.
 _IN_USR = ("bin", "include", "lib", "libexec", "sbin", "share")
@@ -114,6 +122,8 @@ def make_rootfs(
     system: str = AMD64,
     c_library: CLibrary | None = None,
     files: Mapping[str, File] | None = None,
+    data: ClosureData | None = None,
+    own: Mapping[str, Entry] | None = None,
     os_release: str = "",
 ) -> RootFs:
     """Merge packages' outputs and add what every system has.
@@ -123,6 +133,8 @@ def make_rootfs(
     :param system: the Nix system of the packages.
     :param c_library: what programs are linked with, if there is one in the closure.
     :param files: name → file, which stand before what packages' outputs have there.
+    :param data: what the closure has for programs to be found.
+    :param own: name → entry, which stand behind what packages' outputs have there.
     :param os_release: what the image says of itself; a package that says it instead is told.
     """
     tree = Tree()
@@ -134,8 +146,9 @@ def make_rootfs(
         tree.merge(output, _EXPECTED)
     tree.settle()
     _link(tree, _LINKS)
-    if c_library is not None:
-        _add_c_library(tree, system, c_library)
+    variables = {} if c_library is None else _add_c_library(tree, system, c_library)
+    data = data or ClosureData()
+    add_data(tree, data)
     for name, content in {**_FILES, _OS_RELEASE: os_release}.items():
         tree.put(name, File(content))
     # Some look for it in usr/lib alone, which leads to lib where no package has a folder there.
@@ -143,9 +156,12 @@ def make_rootfs(
     _lead_from_usr(tree)
     tree.put("usr/lib/os-release", Link(f"../../{_OS_RELEASE}"))
     _link(tree, _LINKS_BEHIND)
+    for name, entry in (own or {}).items():
+        tree.put(name, entry)
     names = sorted(tree.entries, key=os.fsencode)
     entries = {name: tree.entries[name] for name in names}
-    return RootFs(entries, tuple(tree.collisions), _environment(entries))
+    environment = {**_environment(entries), **variables, **data_variables(entries, data)}
+    return RootFs(entries, tuple(tree.collisions), environment)
 
 
 def _link(tree: Tree, links: Mapping[str, Iterable[str]]) -> None:
@@ -154,14 +170,25 @@ def _link(tree: Tree, links: Mapping[str, Iterable[str]]) -> None:
             tree.put(place, tree.entries[found])
 
 
-def _add_c_library(tree: Tree, system: str, c_library: CLibrary) -> None:
+def _add_c_library(tree: Tree, system: str, c_library: CLibrary) -> dict[str, str]:
+    """
+    :return: the variables that what is in the loader's place needs.
+    """
     folder, _, name = _LOADERS[system].rpartition("/")
     if tree.entries.get(folder) == Link("lib"):  # as nixpkgs' packages have it
         folder = "lib"
-    tree.put(f"{folder}/{name}", Link(c_library.loader))
+    has_nix_ld = tree.leads_to_a_package(_NIX_LD)
+    loader = tree.entries[_NIX_LD] if has_nix_ld else Link(c_library.loader)
+    tree.put(f"{folder}/{name}", loader)
     _add_libraries(tree, system, c_library.libraries, folder)
     if c_library.locale is not None:
         tree.put(_LOCALE, Link(c_library.locale))
+    if not has_nix_ld:
+        return {}
+    # For programs that are run without these variables.
+    for file, path in {**c_library.libraries, "ld.so": c_library.loader}.items():
+        tree.put(f"{_NIX_LD_FOLDER}/{file}", Link(path))
+    return {"NIX_LD": c_library.loader, "NIX_LD_LIBRARY_PATH": f"/{_LIBRARIES[system]}"}
 
 
 def _add_libraries(tree: Tree, system: str, libraries: Mapping[str, str], folder: str) -> None:

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 
 from nixery.model.closure import Graph, Node, parse_path_info
 from nixery.model.errors import NixUnavailable
+from nixery.model.registration import ValidPath, parse_registration
 from nixery.model.source import LockedFlake
 from nixery.nix.faults import full_store
 from nixery.nix.flakes import check_inputs, parse_flake_archive, parse_flake_metadata
@@ -91,6 +92,20 @@ class Commands:
             except ValueError as error:
                 raise NixUnavailable(str(error)) from error
         return graph
+
+    async def registered(self, paths: Sequence[str]) -> list[ValidPath]:
+        """What the store's database says of store paths, in their order.
+
+        :raises NixUnavailable: if it does not say it of all of them.
+        """
+        found: list[ValidPath] = []
+        for some in _portions(sorted(set(paths))):
+            printed = await self._output("nix-store", "--dump-db", "--", *some)
+            try:
+                found += parse_registration(printed, some)
+            except ValueError as error:
+                raise NixUnavailable(str(error)) from error
+        return found
 
     async def valid(self, paths: Sequence[str]) -> list[str]:
         """Those of some store paths that are in the store."""

@@ -17,6 +17,7 @@ from nixery.model.closure import Realisation
 from nixery.model.errors import EvaluationFailed
 from nixery.model.events import Emit
 from nixery.model.image import Image, spellings
+from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands
@@ -113,6 +114,9 @@ class Nix:
             remove_roots(guard)
             raise
         return Realisation(roots, graph, guard, account.has_library)
+
+    async def registered(self, realisation: Realisation) -> list[ValidPath]:
+        return await self._commands.registered(list(realisation.graph))
 
     async def release(self, realisation: Realisation) -> None:
         await self._kept.keep(realisation.paths)

@@ -25,7 +25,7 @@ def list_output(path: str, physical: Callable[[str], str], most: int = MOST) -> 
     :raises TooManyFiles: if there is too much to be listed.
     """
     os.lstat(physical(path))
-    end = _follow(path, physical)
+    end = follow(path, physical)
     if end is None or not os.path.isdir(physical(end)):
         return {}
     listing: dict[str, Item] = {}
@@ -56,7 +56,7 @@ def _walk_top(top: str, physical: Callable[[str], str]) -> Iterator[tuple[str, I
 
 
 def _folder_of_another(top: str, name: str, physical: Callable[[str], str]) -> str | None:
-    end = _follow(os.path.join(top, name), physical)
+    end = follow(os.path.join(top, name), physical)
     if end is None or f"{end}/".startswith(f"{top}/") or not end.startswith(f"{STORE}/"):
         return None
     return end if os.path.isdir(physical(end)) else None
@@ -81,7 +81,7 @@ def _walk(top: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]
 
 
 def _link(top: str, name: str, target: str, physical: Callable[[str], str]) -> Item:
-    end = _follow(os.path.join(top, name), physical)
+    end = follow(os.path.join(top, name), physical)
     if end is None:
         return Item(Kind.DANGLING)
     inside = os.path.normpath(os.path.join(top, os.path.dirname(name), target))
@@ -91,7 +91,7 @@ def _link(top: str, name: str, target: str, physical: Callable[[str], str]) -> I
     return Item(Kind.OTHER)
 
 
-def _follow(path: str, physical: Callable[[str], str]) -> str | None:
+def follow(path: str, physical: Callable[[str], str]) -> str | None:
     """Where a path ends, in the container's terms; nothing if it leads nowhere in the store.
 
     Every step is looked at by itself: what a link to ``/nix/store`` or ``/etc`` means is up to

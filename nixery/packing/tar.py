@@ -1,12 +1,13 @@
 """Store paths, or a list of entries, as one deterministic tar stream.
 
 The stream is a function of what is packed alone: relative names in the order of their bytes,
-mtime 1, owners without names, 0 but for folders that are made up. The format is GNU's (long names
+mtime 1, owners without names, 0 but for what is made up. The format is GNU's (long names
 as ``L`` and ``K`` records, sizes from 8 GiB on in base 256), which unlike PAX takes names of any
 bytes as they are.
 """
 
 import stat
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
@@ -26,7 +27,7 @@ class Entry(NamedTuple):
     :param mode: permission bits, with set-uid, set-gid and sticky; links have none of their own.
     :param content: of a file.
     :param target: of a link, in the form of ``name``.
-    :param owner: number of the user, and of the group, that a folder belongs to.
+    :param owner: number of the user, and of the group, that a folder or file belongs to.
     """
 
     name: str
@@ -38,13 +39,15 @@ class Entry(NamedTuple):
 
     def to_json(self) -> list[str | int]:
         """The entry as values that JSON can hold."""
-        return list(self._replace(content=self.content.decode("latin-1")))  # type: ignore[arg-type]
+        name, kind, mode, content, target, owner = self
+        # As base 64, which is far shorter than JSON's own way to write bytes that are no text.
+        return [name, kind, mode, b2a_base64(content).decode("ascii"), target, owner]
 
     @classmethod
     def from_json(cls, values: Sequence[object]) -> "Entry":
         """The entry that :meth:`to_json` wrote."""
         entry = cls(*values)  # type: ignore[arg-type]
-        return entry._replace(content=entry.content.encode("latin-1"))  # type: ignore[attr-defined]
+        return entry._replace(content=a2b_base64(entry.content))
 
 
 def pack(paths: Iterable[tuple[str, str]], entries: Iterable[Entry], out: Output) -> None:

@@ -25,6 +25,7 @@ from nixery.model.identity import Naming
 from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.popularity import Popularity
+from nixery.model.registration import ValidPath
 from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.packing.job import PackedLayer, PackJob
@@ -59,6 +60,7 @@ class FakeNix:
     empty: bool = False
     has_library: bool = False
     emit: Emit | None = None
+    asked_for_registration: int = 0
 
     async def realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         self.asked.append(image)
@@ -77,6 +79,13 @@ class FakeNix:
             for path in graph:
                 self._make(path)
         return Realisation(roots, graph, f"guard of {image.name}", self.has_library)
+
+    async def registered(self, realisation: Realisation) -> list[ValidPath]:
+        self.asked_for_registration += 1
+        return [
+            ValidPath(path, Digest.of(path.encode()).hex, node["size"], tuple(node["references"]))
+            for path, node in realisation.graph.items()
+        ]
 
     async def release(self, realisation: Realisation) -> None:
         self.released.append(realisation.guard)

@@ -19,7 +19,7 @@ from nixery.model.errors import (
 )
 from nixery.model.events import Event, Packed, Stored
 from nixery.model.manifest import Layer
-from nixery.model.tree import File, Folder, Link
+from nixery.model.tree import Data, File, Folder, Link
 from nixery.packing import tar
 from nixery.packing.codecs import media_type
 from nixery.packing.job import PackedLayer
@@ -62,6 +62,7 @@ def test_keys_stand_for_the_contents() -> None:
         *(Contents(entries=ENTRIES[:n]) for n in range(1, 4)),
         *(Contents(entries=(("x", e),)) for e in (Folder(), Folder(0o700), Link(""), Link("x"))),
         *(Contents(entries=(("x", e),)) for e in (File(""), File("x"), File("", 0o600))),
+        *(Contents(entries=(("x", e),)) for e in (Data(b"\xff"), Data(b"\xff", owner=1))),
     ]
     keys = [c.key(packer) for c in contents for packer in ("p", "q")]
     for one, other in itertools.combinations(keys, 2):

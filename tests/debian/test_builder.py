@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from layout import Layout, place
-from patch import elf_segments, new_shebang
+from patch import elf_segments, library_folders, new_shebang
 from wrap import export, substitute, wrap_programs
 
 
@@ -92,6 +92,18 @@ def test_elf_files(tmp_path: Path) -> None:
     for content in (b"", b"\x7fELF\x02", b"#!/bin/sh\n", b"\x7fELF\x01" + bytes(80)):
         (tmp_path / "file").write_bytes(content)
         assert elf_segments(str(tmp_path / "file")) is None
+
+
+def test_libraries_of_ones_own(tmp_path: Path) -> None:
+    """A library is found a level below ``lib`` too, after those that are right there."""
+    for name in ("a/lib/nix/libown.so", "a/lib/nix/libz.so", "b/lib/libz.so.1", "b/lib/libz.so"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    assert library_folders([a, b, f"{a}/none"]) == {
+        "libown.so": f"{a}/lib/nix",
+        **dict.fromkeys(("libz.so", "libz.so.1"), f"{b}/lib"),
+    }
 
 
 def test_wrappers(tmp_path: Path) -> None:

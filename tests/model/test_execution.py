@@ -118,6 +118,13 @@ def test_among_others_a_package_says_what_it_needs() -> None:
         assert rootfs.entries["etc/a"] == File("a")
 
 
+def test_programs_that_a_user_installs() -> None:
+    """Where an image has Nix, what its user installs is found, before the image's own."""
+    for name, home in (("nix", "/root"), ("user/nix", "/home/user")):
+        _, execution = furnished(name, ["nix", "nix-store"])
+        assert execution.environment["PATH"].startswith(f"{home}/.nix-profile/bin:/usr/local/sbin:")
+
+
 def test_an_ordinary_user() -> None:
     """The meta-package ``user`` has containers run as user 1000, in a home of its own."""
     _, execution = furnished("user/git", ["git"])

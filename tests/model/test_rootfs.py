@@ -280,6 +280,24 @@ def test_the_c_library_is_found_by_those_who_ask_for_it() -> None:
     assert b"/lib/x86_64-linux-gnu/libc.so.6" in cache.content
 
 
+def test_a_loader_that_is_told_of_the_libraries() -> None:
+    """Where nix-ld is named, it is in the loader's place, and leads to the C library's own loader
+    and the libraries, with its variables and without; a dangling link of that name is none."""
+    items = {"libexec": FOLDER, "libexec/nix-ld": OTHER}
+    root = make_rootfs([Output("nix-ld", path_of("l"), items)], AMD64, C_LIBRARY)
+    assert root.entries["lib64/ld-linux-x86-64.so.2"] == Link(f"{path_of('l')}/libexec/nix-ld")
+    assert root.environment["NIX_LD"] == "/nix/store/c/lib/ld"
+    assert root.environment["NIX_LD_LIBRARY_PATH"] == "/lib/x86_64-linux-gnu"
+    folder = "run/current-system/sw/share/nix-ld/lib"
+    assert root.entries[f"{folder}/ld.so"] == Link("/nix/store/c/lib/ld")
+    assert root.entries[f"{folder}/libc.so.6"] == root.entries["lib/x86_64-linux-gnu/libc.so.6"]
+    items["libexec/nix-ld"] = Item(Kind.DANGLING)
+    root = make_rootfs([Output("nix-ld", path_of("l"), items)], AMD64, C_LIBRARY)
+    assert root.entries["lib64/ld-linux-x86-64.so.2"] == Link("/nix/store/c/lib/ld")
+    assert "NIX_LD" not in root.environment
+    assert folder not in root.entries
+
+
 def test_no_locale_without_its_data() -> None:
     """LANG names a locale only if the C library has it: programs complain otherwise."""
     assert "LANG" not in merge().environment

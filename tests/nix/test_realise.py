@@ -26,6 +26,7 @@ from nixery.model.errors import (
 )
 from nixery.model.events import BuildStarted, Event, Found, LogLine, Said, Traced
 from nixery.model.image import Image, parse_image
+from nixery.model.registration import ValidPath
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
@@ -194,6 +195,29 @@ async def test_a_store_that_cannot_tell(machine: Machine, script: str) -> None:
     assert machine.guards == []
 
 
+REGISTERED = f"{X}\n{'0' * 64}\n2\n/nix/store/{'c' * 32}-x.drv\n2\n{X}\n{LIBC}\n"
+REGISTERED += f"{LIBC}\n{'1' * 64}\n1\n\n0\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_registration(machine: Machine) -> None:
+    """What the store's database says of a closure is asked for path by path."""
+    machine.program("nix-store", f"cat <<'END'\n{REGISTERED}END")
+    found = await machine.nix.registered(await machine.realise())
+    assert found == [ValidPath(X, "0" * 64, 2, (X, LIBC)), ValidPath(LIBC, "1" * 64, 1, ())]
+    assert machine.arguments("nix-store")[-4:] == ["--dump-db", "--", X, LIBC]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("script", ["exit 1", "true", f"echo {X}", f"cat <<'END'\n{REGISTERED}x"])
+async def test_a_registration_that_cannot_be_had(machine: Machine, script: str) -> None:
+    """A registration that the store does not tell, or not of all paths, is Nix's fault."""
+    machine.program("nix-store", script)
+    realised = await machine.realise()
+    with pytest.raises(NixUnavailable):
+        await machine.nix.registered(realised)
+
+
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("script", ["exit 0", "kill -9 $$", "exit 1"])
 async def test_nix_that_says_nothing(machine: Machine, script: str) -> None:
@@ -280,6 +304,13 @@ async def test_an_evaluation_that_never_ends(tmp_path: Path) -> None:
     assert machine.guards == []
     machine.program("nix-build", f"{FOUND} sleep 3.5")
     assert (await machine.realise()).roots
+
+
+def test_what_comes_with_ci() -> None:
+    """A set may lack what programs that CI systems bring along need besides."""
+    packages = request_for(parse_image("ci", "latest"), PINNED, SOURCE, MARK)["packages"]
+    optional = [p["name"] for p in packages if p["optional"]]
+    assert optional == ["cacert", "iana-etc", "nix-ld", "stdenv.cc.cc.lib"]
 
 
 def test_what_a_set_is_told() -> None:

@@ -176,6 +176,27 @@ real // {
     unbuildable = six // { pythonModule = real.python3 // { drvPath = throw "Python 1 is gone"; }; };
     foreign = six // { pythonModule = otherPython; };
   };
+  # A program of a set whose loader finds no libraries but those of the store, as nixpkgs' own, and
+  # what nixpkgs has for the loader's place: here a loader that finds them.
+  ownLibraries =
+    let
+      c = build "c-library-1.0" { } ''
+        mkdir -p $out/lib; cp -a ${real.glibc}/lib/*.so* $out/lib/; chmod u+w $out/lib/ld-linux*
+        LC_ALL=C sed -i 's,/lib/\([a-z0-9_]*-linux-gnu/\),/nix/\1,g' $out/lib/ld-linux*
+      '';
+    in
+    build "own-libraries-1.0" { } ''
+      mkdir -p $out/bin; cp ${hello}/bin/hello $out/bin/own; chmod u+w $out/bin/own
+      patchelf --set-interpreter $(echo ${c}/lib/ld-linux*) --set-rpath ${c}/lib $out/bin/own
+    '';
+  standInLoader = build "stand-in-1.0" { } "mkdir -p $out/libexec; cp ${real.glibc}/lib/ld-linux* $out/libexec/nix-ld";
+  manySettings = build "many-settings-1.0" { } ''
+    mkdir -p $out/etc/nix $out/etc/fonts $out/nix/var/nix/db $out/libexec $out/share/terminfo/m
+    echo 'sandbox = true' > $out/etc/nix/nix.conf; echo x > $out/nix/var/nix/db/schema
+    ln -s /nowhere $out/etc/fonts/fonts.conf; ln -s /nowhere $out/libexec/nix-ld
+    LC_ALL=C sed '1s/xterm|/mterm|/' ${real.ncurses}/lib/terminfo/x/xterm > $out/share/terminfo/m/mterm
+  '';
+
   multipleOutputs = build "multi-1.0" { outputs = [ "out" "dev" ]; } ''
     mkdir -p $out/bin $dev/include; echo $out > $dev/include/ref; ln -s ${hello}/bin/hello $out/bin/multi
   '';

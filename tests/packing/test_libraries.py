@@ -1,12 +1,13 @@
-"""The C library of a closure."""
+"""What is found in a closure: C library, terminals, fonts."""
 
 from pathlib import Path
 
 import pytest
 
 from nixery.model.closure import Graph
+from nixery.model.data_places import ClosureData
 from nixery.model.image import AMD64, ARM64
-from nixery.packing.libraries import find_c_library
+from nixery.packing.libraries import find_c_library, find_data
 
 LOADER = "ld-linux-x86-64.so.2"
 
@@ -26,6 +27,11 @@ class Store:
             file.touch()
         self.graph[path] = {"size": 1, "references": list(needs)}
         return path
+
+    def add_file(self, path: str, name: str) -> None:
+        file = self.folder / path[1:] / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
 
     def physical(self, path: str) -> str:
         return f"{self.folder}{path}"
@@ -85,3 +91,34 @@ def test_another_architecture(store: Store) -> None:
     """A loader for another architecture is none."""
     store.add("glibc", LOADER)
     assert find_c_library(graph(store), ARM64, store.physical) is None
+
+
+def test_no_data(store: Store) -> None:
+    """A closure may have neither descriptions of terminals nor settings of fonts."""
+    store.add("x", "libx.so")
+    assert find_data(graph(store), store.physical) == ClosureData()
+
+
+def test_data_of_those_that_most_refer_to(store: Store) -> None:
+    """Terminals and settings of fonts are found, those of the store path that most refer to."""
+    old, new, fonts = store.add("a-old"), store.add("b-new"), store.add("fonts", needs=("b-new",))
+    store.add("x", needs=(new,))
+    store.add_file(old, "share/terminfo/x/xterm")
+    store.add_file(new, "lib/terminfo/x/xterm")
+    store.add_file(fonts, "etc/fonts/fonts.conf")
+    found = find_data(graph(store), store.physical)
+    assert found == ClosureData(f"{new}/lib/terminfo", f"{fonts}/etc/fonts/fonts.conf")
+
+
+def test_data_that_is_elsewhere(store: Store, tmp_path: Path) -> None:
+    """A link to a place of this machine, or to a store path that is not in the closure, is passed
+    over, and so is a file where a folder should be."""
+    (tmp_path / "terminfo").mkdir()
+    stray = store.add("stray")
+    store.add_file(stray, "share/terminfo/x/xterm")
+    del store.graph[stray]
+    for name, target in (("a", tmp_path / "terminfo"), ("b", f"{stray}/share/terminfo")):
+        store.add_file(store.add(name), "share/x")
+        (tmp_path / "nix" / "store" / name / "share" / "terminfo").symlink_to(target)
+    store.add_file(store.add("c"), "share/terminfo")
+    assert find_data(graph(store), store.physical) == ClosureData()

@@ -1,7 +1,9 @@
 """The tar stream of store paths: what others read from it equals what is on the disk."""
 
+import io
 import os
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -156,6 +158,26 @@ def test_entries_as_json(name: bytes, content: bytes, target: bytes) -> None:
     """An entry survives its way through JSON, whatever bytes it holds."""
     entry = Entry(os.fsdecode(name), "file", 0o644, content, os.fsdecode(target))
     assert Entry.from_json(entry.to_json()) == entry
+
+
+def test_owners_of_entries() -> None:
+    """Files and folders that are made up may belong to a user; links have no owner."""
+    out = Stream()
+    entries = [Entry("a", "dir", owner=7), Entry("a/b", "file", owner=7), Entry("c", "link")]
+    pack((), entries, out)
+    with tarfile.open(fileobj=io.BytesIO(bytes(out.data))) as tar:
+        owners = {member.name: (member.uid, member.gid) for member in tar}
+    assert owners == {"a": (7, 7), "a/b": (7, 7), "c": (0, 0)}
+
+
+def test_store_folders_among_entries(tmp_path: Path) -> None:
+    """A folder above store paths is in the stream once, as an entry has it."""
+    (tmp_path / "x").mkdir()
+    out = Stream()
+    entries = [Entry("nix", "dir", 0o755), Entry("nix/store", "dir", 0o1775)]
+    pack([("/nix/store/abc-x", str(tmp_path / "x"))], entries, out)
+    assert names_in(bytes(out.data)) == [b"nix/", b"nix/store/", b"nix/store/abc-x/"]
+    assert read_stream(bytes(out.data))[b"nix/store"] == ("dir", 0o1775, b"")
 
 
 def test_paths_and_entries_in_one_stream(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Makes programs, libraries and scripts use only the store."""
 
+import glob
 import os
 import struct
 import subprocess
@@ -35,6 +36,18 @@ def new_shebang(line: bytes, program: str) -> bytes:
     return b"#!" + b" ".join([program.encode(), *rest])
 
 
+def library_folders(bases: list[str]) -> dict[str, str]:
+    """Library → the folder that it is in. A package's own libraries may lie a level deeper."""
+    tops = [os.path.join(base, "lib") for base in bases]
+    deeper = [folder[:-1] for top in tops for folder in sorted(glob.glob(f"{top}/*/"))]
+    found: dict[str, str] = {}
+    for folder in (*tops, *deeper):
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if ".so" in name:
+                found.setdefault(name, folder)
+    return found
+
+
 class Patcher:
     """Patches one output.
 
@@ -45,7 +58,7 @@ class Patcher:
         self._out = out
         self._bases = [out, *depends]
         self._is_libc = is_libc
-        self._libraries = self._library_folders()
+        self._libraries = library_folders(self._bases)
         self._loader = self._find("lib", LOADERS[arch])
 
     def patch_all(self) -> None:
@@ -90,15 +103,6 @@ class Patcher:
             arguments += ["--set-interpreter", self._loader]
         if arguments:
             _patchelf(*arguments, path)
-
-    def _library_folders(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for base in self._bases:
-            folder = os.path.join(base, "lib")
-            for name in os.listdir(folder) if os.path.isdir(folder) else ():
-                if ".so" in name:
-                    found.setdefault(name, folder)
-        return found
 
     def _find_program(self, name: str) -> str | None:
         found = self._find("bin", name)

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -21,14 +20,18 @@ from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.confinement import make_commands, make_evaluator
 from nixery.interfaces import Provenance
+from nixery.listening import Listening
 from nixery.memory import Trimmer
+from nixery.model.example import WANTED, example
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
 from nixery.nix.index import Indexer
 from nixery.nix.keeping import KeptRoots
+from nixery.nix.offered import Offered
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
+from nixery.nix.trial import TrialBuild
 from nixery.ownership import claim
 from nixery.packing.workers import Packers
 from nixery.parts import (
@@ -39,9 +42,11 @@ from nixery.parts import (
     make_sources,
     make_storage,
 )
+from nixery.proven import Proven
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
 from nixery.starts import Starts
+from nixery.terminal import Terminal
 from nixery.watchers import Watchers
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
@@ -57,15 +62,8 @@ _SWITCH = 0.0005
 turn several times. Python's own setting is ten times as much."""
 
 
-@attrs.frozen
-class Listening:
-    """Where something is served.
-
-    :param certificate: what TLS is spoken with there, if it is.
-    """
-
-    endpoint: IStreamServerEndpoint
-    certificate: Watched[Certificate] | None = None
+FIRST_LOOK_AGAIN, LAST_LOOK_AGAIN = 10.0, 300.0
+"""Seconds between two looks whether all is ready after a start: twice as many each time."""
 
 
 class Registry:
@@ -108,6 +106,10 @@ class Registry:
         self._nix = Nix(
             reactor, commands, self._sources, self._evaluator, state, limit, kept, traces
         )
+        trial = TrialBuild(commands, self._evaluator)
+        self._trial = Proven(reactor, trial.run)
+        self._offered = Proven(reactor, self._look_at_set)
+        self._looker = Offered(commands, self._evaluator, self._sources)
         self._storage = make_storage(reactor, self._agent, settings, environ)
         reports = os.path.join(state, "reports")
         self._packers = Packers(starts, reactor, settings.packers, reports=reports)
@@ -116,7 +118,14 @@ class Registry:
             folders["storage"] = settings.storage_path
         private = settings.operations is not None
         self._watchers = Watchers(
-            reactor, self._storage, self._provenance, commands, folders, private
+            reactor,
+            self._storage,
+            self._provenance,
+            self._offered.get,
+            self._trial.get,
+            commands,
+            folders,
+            private,
         )
         limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
         folder = os.path.join(state, "history")
@@ -185,6 +194,20 @@ class Registry:
     async def _provenance(self) -> Provenance:
         return await self._builder.provenance()
 
+    async def _look_at_set(self) -> list[str]:
+        return await self._looker.among(await self._builder.latest(), WANTED)
+
+    async def look(self) -> str | None:
+        """Wait until everything is found to work; what does not is logged.
+
+        :return: the name of an image to try, if the package set has what one is made of.
+        """
+        pause = FIRST_LOOK_AGAIN
+        while not all(each.ok for each in await self._watchers.readiness.look()):
+            await deferLater(self._reactor, pause)
+            pause = min(2 * pause, LAST_LOOK_AGAIN)
+        return example(await self._offered.get())
+
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
         self._trimmer.start()
@@ -238,6 +261,8 @@ class Registry:
         await self._builder.stop()
         await self._collector.stop()
         await self._catalogue.stop()
+        await self._trial.stop()
+        await self._offered.stop()
         await self._sources.stop()
         await self._resolver.stop()
         await self._history.stop()
@@ -267,23 +292,30 @@ def make_service(
     environ: Mapping[str, str],
     listening: Listening,
     operations: Listening | None = None,
+    terminal: Terminal | None = None,
 ) -> RegistryService:
     """The daemon.
 
     :param listening: where it is.
     :param operations: where health and metrics are to be had; none for the same endpoint.
+    :param terminal: is told how the start ended.
     """
     ends = [each for each in (listening, operations) if each is not None]
     certificates = [each.certificate for each in ends if each.certificate is not None]
     registry = Registry(reactor, settings, environ, certificates)
     phases = Phases(
-        registry.prepare, registry.reload, registry.release, registry.drain, registry.finish
+        prepare=registry.prepare,
+        look=registry.look,
+        reload=registry.reload,
+        release=registry.release,
+        drain=registry.drain,
+        finish=registry.finish,
     )
     served = [Served(listening.endpoint, registry.site, registry.site.listens)]
     if operations is not None:
         site = registry.operations
         served.append(Served(operations.endpoint, site, site.listens))
-    return RegistryService(reactor, served, phases, settings.drain, environ)
+    return RegistryService(reactor, served, phases, settings.drain, environ, terminal)
 
 
 def _token_server(settings: Settings) -> TokenServer | None:

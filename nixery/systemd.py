@@ -50,6 +50,13 @@ class Notifier:
         if self._watchdog and self._address:
             self._beat.start(self._watchdog / 2)
 
+    def tell_status(self, status: str) -> None:
+        """Something has changed.
+
+        :param status: in words for people.
+        """
+        self._tell(f"STATUS={status}")
+
     def stopping(self, status: str) -> None:
         """No more requests are taken. The watchdog still watches."""
         self._tell(f"STOPPING=1\nSTATUS={status}")

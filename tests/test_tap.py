@@ -21,13 +21,14 @@ from twisted.web.server import Site
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from nixery.listening import Listening, with_backlog
 from nixery.model.errors import StorageUnavailable
 from nixery.nix.evaluation import OPEN
 from nixery.parts import child_environment
-from nixery.registry import Listening, make_service
+from nixery.registry import make_service
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
-from nixery.tap import Options, makeService, with_backlog
+from nixery.tap import Options, makeService
 from tests.gcs.fake import fake_gcs_server
 
 reactor: Any = _reactor
@@ -182,9 +183,12 @@ async def test_a_failed_start_ends_the_daemon() -> None:
     async def nothing() -> None:
         pass
 
+    async def never() -> None:
+        raise AssertionError("it does not get so far")
+
     endpoint, ending = FakeEndpoint(), EndingReactor()
     endpoint.result = fail(OSError("it is in use"))
-    phases = Phases(nothing, nothing, nothing, nothing, nothing)
+    phases = Phases(nothing, never, nothing, nothing, nothing, nothing)
     service = RegistryService(ending, [Served(endpoint, Factory())], phases, 1, {})
     with capturedLogs() as captured:
         service.startService()

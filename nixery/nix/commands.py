@@ -76,6 +76,24 @@ class Commands:
         parts = (line.partition(" = ") for line in printed.splitlines())
         return {name: value for name, _, value in parts}
 
+    async def version(self) -> str:
+        """What Nix prints as its version.
+
+        :raises NixUnavailable: if it does not say.
+        """
+        return (await self._output("nix", "--version")).strip()
+
+    async def delete(self, derivation: str) -> None:
+        """Remove a derivation and its outputs from the store, unless something needs them.
+
+        :raises NixUnavailable: if they can't be removed.
+        """
+        outputs = (
+            await self._output("nix-store", "--query", "--outputs", "--", derivation)
+        ).split()
+        # In this order: what was built refers to what it was built from.
+        await self._output("nix-store", "--delete", "--", *outputs, derivation)
+
     async def closure(self, paths: Sequence[str]) -> Graph:
         """The reference graph of valid store paths and of all that they refer to.
 

@@ -88,9 +88,10 @@ def test_stopping() -> None:
 async def test_a_source_that_takes_long(tmp_path: Path) -> None:
     """A source that takes longer than a look is asked once, and is well when it has answered."""
     parts, clock = make_parts(str(tmp_path)), Clock()
+    evaluated = Thing()
     answered: Deferred[None] = Deferred()
     parts.resolver.gate = answered
-    readiness = Readiness(clock, {"source": source_check(parts.builder.provenance)})
+    readiness = Readiness(clock, {"source": source_check(parts.builder.provenance, evaluated.look)})
     for _ in range(3):
         looking = readiness.look()
         clock.advance(LIMIT)

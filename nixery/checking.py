@@ -190,7 +190,7 @@ def _why_not_writable(folder: str) -> str | None:
             return os.strerror(errno.EROFS)
     except OSError as error:
         return error.strerror
-    writable = os.access(folder, os.W_OK | os.X_OK)
+    writable = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
     return None if writable else os.strerror(errno.EACCES)
 
 

@@ -54,9 +54,10 @@ def unknown_option(option: str, options: Iterable[str]) -> str:
 
 
 def _is_link(name: str, value: str) -> bool:
-    if _LINK_PORT.fullmatch(name):  # as what somebody would call a setting: the value tells
-        return _LINK_ADDRESS.fullmatch(value) is not None
-    return _LINK.fullmatch(name) is not None
+    if _LINK.fullmatch(name):
+        return True
+    # As somebody would call a setting: the value tells.
+    return _LINK_PORT.fullmatch(name) is not None and _LINK_ADDRESS.fullmatch(value) is not None
 
 
 def _meant(name: str) -> str:

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from nixery.model.closure import Graph, Node, parse_path_info
 from nixery.model.errors import NixUnavailable
 from nixery.model.source import LockedFlake
+from nixery.model.text import cut
 from nixery.nix.faults import full_store
 from nixery.nix.flakes import check_inputs, parse_flake_archive, parse_flake_metadata
 from nixery.nix.lines import LastLines, OnLines
@@ -177,7 +178,7 @@ class Commands:
             raise NixUnavailable(f"{program} takes more than {self.memory:,} bytes of memory")
         if ended.code != 0:
             text = errors.text()
-            raise full_store(text) or NixUnavailable(text[:2000])
+            raise full_store(text) or NixUnavailable(cut(text, 2000))
         return ended.output.decode("utf-8")
 
     def _options(self) -> list[str]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from twisted.logger import Logger
 
 from nixery.model.errors import NixeryError, NixUnavailable
+from nixery.model.text import cut
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
 from nixery.nix.faults import full_store
@@ -149,4 +150,4 @@ class TrialBuild:
 def _words(text: str) -> str:
     """The errors that Nix tells of, in one line."""
     said = [first_words(line) for line in text.splitlines() if line.startswith("error:")]
-    return printable("; ".join(filter(None, said)))[:500] or "Nix ended without a word"
+    return cut(printable("; ".join(filter(None, said))), 500) or "Nix ended without a word"

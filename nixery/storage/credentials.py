@@ -21,6 +21,7 @@ from zope.interface import implementer
 from nixery.coalesce import Coalescer
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageUnavailable
+from nixery.model.text import cut
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _AHEAD = 300.0  # seconds before its expiry that a token is replaced
@@ -184,4 +185,4 @@ class RemoteSigner(google.auth.credentials.Signing):
 
 def _reason(error: Exception) -> str:
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    return (text or type(error).__name__)[:300]
+    return cut(text or type(error).__name__, 300)

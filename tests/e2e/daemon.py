@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Daemon:
 
     :param state: its state folder.
     :param shims: a folder in front of its ``PATH`` whose ``nix-build`` and ``git`` count and go on.
+    :param environ: its environment.
     :param expected: words of the only failures that it may log.
     """
 
@@ -52,6 +53,7 @@ class Daemon:
     state: Path
     shims: Path
     log_file: Path
+    environ: Mapping[str, str]
     expected: str | None = None
 
     @property
@@ -138,11 +140,15 @@ def _count_starts(shims: Path) -> None:
 
 @contextmanager
 def running(
-    state: Path, environ: Mapping[str, str], held: socket.socket | None = None
+    state: Path,
+    environ: Mapping[str, str],
+    held: socket.socket | None = None,
+    before: Sequence[str] = (),
 ) -> Iterator[Daemon]:
     """Run the daemon on a free port until the block ends.
 
     :param held: a socket that it inherits instead, as from systemd.
+    :param before: a command that becomes the one behind it.
     """
     # Beside the state folder, which is the daemon's own.
     beside = state.with_name(f"{state.name}-of-the-tests")
@@ -166,14 +172,14 @@ def running(
             inherit = f'exec 3<&{held.fileno()}; export LISTEN_PID=$$; exec "$@"'
             command = ["bash", "-c", inherit, "bash", *command]
         process = subprocess.Popen(
-            command,
+            [*before, *command],
             cwd="/",
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[] if held is None else [held.fileno()],
         )
-    daemon = Daemon(process, 0, state, shims, log_file)
+    daemon = Daemon(process, 0, state, shims, log_file, environment)
     try:
         daemon.port = _wait_for_port(daemon)
         yield daemon

@@ -17,6 +17,7 @@ from twisted.web.iweb import IAgent
 
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageFull, StorageUnavailable
+from nixery.model.text import cut
 from nixery.storage.gcs.answer import PASSING, Answer, unavailable
 from nixery.storage.gcs.bodies import abandon, read_body
 from nixery.storage.gcs.patience import Patience
@@ -294,5 +295,6 @@ def network_reason(error: Exception) -> str:
     """What an error of the network says."""
     reasons = getattr(error, "reasons", None)
     if reasons and isinstance(reasons[0], Failure):
-        return f"the connection was lost ({reasons[0].getErrorMessage()[:_LONGEST_TEXT]})"
-    return str(error)[:_LONGEST_TEXT] or type(error).__name__
+        words = cut(reasons[0].getErrorMessage(), _LONGEST_TEXT)
+        return f"the connection was lost ({words})"
+    return cut(str(error), _LONGEST_TEXT) or type(error).__name__

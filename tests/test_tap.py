@@ -167,6 +167,10 @@ class EndingReactor:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
 
+    def seconds(self) -> float:
+        """It is always the beginning."""
+        return 0.0
+
     def callWhenRunning(self, call: Callable[[], None]) -> None:
         """It never does."""
 

@@ -31,6 +31,11 @@ class Proven(Generic[T]):
         self._success: _Success[T] | None = None
         self._failure: tuple[float, Exception] | None = None
 
+    @property
+    def known(self) -> T | None:
+        """The result, if there is one by now."""
+        return None if self._success is None else self._success.value
+
     async def get(self) -> T:
         """The result; all who wait for it share the same try.
 

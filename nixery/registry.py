@@ -22,7 +22,7 @@ from nixery.confinement import make_commands, make_evaluator
 from nixery.interfaces import Provenance
 from nixery.listening import Listening
 from nixery.memory import Trimmer
-from nixery.model.example import WANTED, example
+from nixery.model.example import USUAL, WANTED, example
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
 from nixery.nix.index import Indexer
@@ -161,19 +161,18 @@ class Registry:
             settings.builds.closure_size,
         )
         history, limits = self._history, settings.builds
-        # Where not everybody may pull everything, not all names are for everybody.
-        hints = settings.access.rules is None and settings.access.jwt_key is None
+        hints = self._tells_names
         return Builder(reactor, self._resolver, storage, cache, maker, history, limits, hints)
 
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        pages, builds, packages = PagesApi(reactor, builder, None, False, auth), None, None
+        builds, packages, history, logs = None, None, None, settings.pages == "all"
         if settings.pages != "off":
-            logs = settings.pages == "all"
-            pages = PagesApi(reactor, builder, self._history, logs, auth)
+            history = self._history
             builds = BuildsApi(reactor, self._history, logs, auth)
             packages = PackagesApi(reactor, self._catalogue, auth)
+        pages = PagesApi(reactor, builder, history, logs, auth, self._example)
         trusted = Trusted.parse(settings.proxies)
         hold, storage, limits = settings.hold, self._storage, settings.http
         return make_site(
@@ -193,6 +192,18 @@ class Registry:
 
     async def _provenance(self) -> Provenance:
         return await self._builder.provenance()
+
+    def _example(self) -> str:
+        """The name of an image that can be pulled, as far as that is for everybody to know."""
+        known = None if not self._tells_names else self._offered.known
+        return (None if known is None else example(known)) or USUAL
+
+    @property
+    def _tells_names(self) -> bool:
+        """Whether all names are for everybody: where not everybody may pull everything, they are
+        not."""
+        access = self._settings.access
+        return access.rules is None and access.jwt_key is None
 
     async def _look_at_set(self) -> list[str]:
         return await self._looker.among(await self._builder.latest(), WANTED)

@@ -35,8 +35,10 @@ def test_success_stays() -> None:
     work = Work()
     proven = Proven(Clock(), work.do)
     both = [ask(proven), ask(proven)]
+    assert proven.known is None
     work.tries[0].callback("well")
     assert [value(each) for each in both] == ["well", "well"]
+    assert proven.known == "well"
     assert value(ask(proven)) == "well"
     assert len(work.tries) == 1
 

@@ -8,6 +8,8 @@ _TOOLS = ("git", "htop", "jq", "curl", "hello", "python3", "vim", "busybox")
 """Packages that most sets have and most people know, the best examples first."""
 _MOST = 2
 
+USUAL = "shell/git/htop"
+"""An example where it is not known what the set has."""
 WANTED = (*SHELL, *_TOOLS)
 """The packages that an example may be made of."""
 

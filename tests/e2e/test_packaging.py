@@ -129,7 +129,7 @@ def test_terminal_interrupt(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     output = ""
-    while "ready" not in output:
+    while "listening on localhost:" not in output:
         line = process.stdout.readline()
         assert line, output
         output += line

@@ -10,7 +10,8 @@ try:
 
     FAULTS = requirements.faults()
 except ImportError as error:
-    FAULTS = [f"the library {error.name} is missing; pip install '{error.name}'"]
+    name = (error.name or "").partition(".")[0]
+    FAULTS = [f"the library {name} is missing; pip install '{name}'"]
 
 if FAULTS:
     for fault in FAULTS:

@@ -1,5 +1,7 @@
 """Whether the libraries are there."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -41,3 +43,22 @@ def test_one_version() -> None:
     """The version is that of setup.py, which the Nix package has too."""
     for name in ("setup.py", "nix/package.nix"):
         assert f'"{version()}"' in (TOP / name).read_text("utf-8")
+
+
+def test_before_anything_is_imported() -> None:
+    """A library that is missing ends the start in one line, whatever it is that would import
+    it."""
+    for name in ("packaging", "attrs", "klein"):
+        script = f"import sys; sys.modules[{name!r}] = None\nimport nixery.plugin"
+        if name != "packaging":
+            script = (
+                "from importlib import metadata; real = metadata.version\n"
+                "def version(name):\n"
+                f"    if name == {name!r}: raise metadata.PackageNotFoundError(name)\n"
+                "    return real(name)\n"
+                "metadata.version = version\nimport nixery.plugin"
+            )
+        ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert ran.returncode == 1
+        (line,) = ran.stderr.splitlines()
+        assert line.startswith(f"nixery: the library {name} is missing; pip install '{name}")

@@ -125,7 +125,7 @@ async def test_nothing_listens_without_a_storage(tmp_path: Path) -> None:
         with pytest.raises(StorageUnavailable):
             await started
     assert daemon.endpoint.site is None
-    assert not [event for event in captured if "ready" in formatEvent(event)]
+    assert not [event for event in captured if "listening" in formatEvent(event)]
 
 
 @pytest_twisted.ensureDeferred

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,64 @@ async def test_a_failed_start_ends_the_daemon() -> None:
         service.startService()
     assert "cannot start: it is in use" in [formatEvent(event) for event in captured]
     assert ending.asked == [("after", "shutdown", os._exit, 1), ("stop",)]
+
+
+def service_that_looks(look: Callable[[], Coroutine[Any, Any, str | None]]) -> RegistryService:
+    """A daemon whose parts do nothing but look whether all is ready."""
+
+    async def nothing() -> None:
+        pass
+
+    phases = Phases(nothing, look, nothing, nothing, nothing, nothing)
+    return RegistryService(reactor, [Served(FakeEndpoint(), Factory())], phases, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("shell/jq", "ready; try: docker pull localhost:4321/shell/jq"),
+        (None, "ready"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_ready(image: str | None, said: str) -> None:
+    """The daemon is said to be ready when that is known, with an image to try if there is one; it
+    listens before."""
+    known: Deferred[None] = Deferred()
+
+    async def look() -> str | None:
+        await known
+        return image
+
+    service = service_that_looks(look)
+    with capturedLogs() as captured:
+        service.startService()
+        assert service.started is not None
+        await service.started
+        assert [formatEvent(event) for event in captured] == ["listening on localhost:4321"]
+        known.callback(None)
+    assert formatEvent(captured[-1]) == said
+    await service.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopped_before_it_is_ready() -> None:
+    """A daemon that is stopped looks no more, and that is no fault; one that never gets ready is
+    not said to be."""
+    given_up: list[object] = []
+
+    async def look() -> str | None:
+        await Deferred(given_up.append)
+        return "shell/jq"
+
+    service = service_that_looks(look)
+    with capturedLogs() as captured:
+        service.startService()
+        assert service.started is not None
+        await service.started
+        await service.stopService()
+    assert len(given_up) == 1
+    assert [formatEvent(event) for event in captured] == ["listening on localhost:4321"]
 
 
 SECRETS = {

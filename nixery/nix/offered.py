@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from nixery.model.errors import EvaluationFailed
+from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.image import AMD64
 from nixery.model.source import Channel, PinnedSource, hide_place
 from nixery.nix.commands import Commands
@@ -52,5 +52,8 @@ class Offered:
         if ended.code != 0:
             said = first_words(in_plain_words(pinned.source, errors.text()))
             raise EvaluationFailed(hide_place(pinned.source, said) or "Nix ended without a word")
-        found: list[str] = json.loads(ended.output)
+        try:
+            found: list[str] = json.loads(ended.output)
+        except ValueError as error:
+            raise NixUnavailable(f"nix-instantiate prints what is no list: {error}") from error
         return found

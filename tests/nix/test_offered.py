@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, succeed
 
-from nixery.model.errors import EvaluationFailed
+from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.source import Channel, Commit, Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator, Prepared
@@ -78,3 +78,5 @@ async def test_a_set_that_is_broken() -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(EvaluationFailed, match="did not finish"):
         await Nix(timed_out=True).look().among(FOLDER, ["git"])
+    with pytest.raises(NixUnavailable):
+        await Nix(printed=b"").look().among(FOLDER, ["git"])

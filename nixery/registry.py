@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -19,19 +18,19 @@ from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.confinement import make_commands, make_evaluator
+from nixery.first_look import FirstLook
 from nixery.interfaces import Provenance
 from nixery.listening import Listening
 from nixery.memory import Trimmer
-from nixery.model.example import USUAL, WANTED, example
+from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
+from nixery.model.source import PinnedSource
 from nixery.nix.collecting import Collector
 from nixery.nix.index import Indexer
 from nixery.nix.keeping import KeptRoots
-from nixery.nix.offered import Offered
 from nixery.nix.popularity import PopularityTable
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix
-from nixery.nix.trial import TrialBuild
 from nixery.ownership import claim
 from nixery.packing.workers import Packers
 from nixery.parts import (
@@ -42,7 +41,6 @@ from nixery.parts import (
     make_sources,
     make_storage,
 )
-from nixery.proven import Proven
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
 from nixery.starts import Starts
@@ -60,10 +58,6 @@ from nixery.web.tls import Certificate
 _SWITCH = 0.0005
 """Seconds that the reactor waits for a thread that computes, a search say: a request needs its
 turn several times. Python's own setting is ten times as much."""
-
-
-FIRST_LOOK_AGAIN, LAST_LOOK_AGAIN = 10.0, 300.0
-"""Seconds between two looks whether all is ready after a start: twice as many each time."""
 
 
 class Registry:
@@ -106,10 +100,9 @@ class Registry:
         self._nix = Nix(
             reactor, commands, self._sources, self._evaluator, state, limit, kept, traces
         )
-        trial = TrialBuild(commands, self._evaluator)
-        self._trial = Proven(reactor, trial.run)
-        self._offered = Proven(reactor, self._look_at_set)
-        self._looker = Offered(commands, self._evaluator, self._sources)
+        self._first_look = FirstLook(
+            reactor, commands, self._evaluator, self._sources, self._latest
+        )
         self._storage = make_storage(reactor, self._agent, settings, environ)
         reports = os.path.join(state, "reports")
         self._packers = Packers(starts, reactor, settings.packers, reports=reports)
@@ -121,8 +114,8 @@ class Registry:
             reactor,
             self._storage,
             self._provenance,
-            self._offered.get,
-            self._trial.get,
+            self._first_look.offered,
+            self._first_look.trial,
             commands,
             folders,
             private,
@@ -195,8 +188,7 @@ class Registry:
 
     def _example(self) -> str:
         """The name of an image that can be pulled, as far as that is for everybody to know."""
-        known = None if not self._tells_names else self._offered.known
-        return (None if known is None else example(known)) or USUAL
+        return self._first_look.example if self._tells_names else USUAL
 
     @property
     def _tells_names(self) -> bool:
@@ -205,19 +197,15 @@ class Registry:
         access = self._settings.access
         return access.rules is None and access.jwt_key is None
 
-    async def _look_at_set(self) -> list[str]:
-        return await self._looker.among(await self._builder.latest(), WANTED)
+    async def _latest(self) -> PinnedSource:
+        return await self._builder.latest()
 
     async def look(self) -> str | None:
-        """Wait until everything is found to work; what does not is logged.
+        """Wait until everything is found to work.
 
-        :return: the name of an image to try, if the package set has what one is made of.
+        :return: the name of an image to try, if there is one.
         """
-        pause = FIRST_LOOK_AGAIN
-        while not all(each.ok for each in await self._watchers.readiness.look()):
-            await deferLater(self._reactor, pause)
-            pause = min(2 * pause, LAST_LOOK_AGAIN)
-        return example(await self._offered.get())
+        return await self._first_look.until(self._watchers.readiness)
 
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
@@ -272,8 +260,7 @@ class Registry:
         await self._builder.stop()
         await self._collector.stop()
         await self._catalogue.stop()
-        await self._trial.stop()
-        await self._offered.stop()
+        await self._first_look.stop()
         await self._sources.stop()
         await self._resolver.stop()
         await self._history.stop()

@@ -35,6 +35,7 @@ FLOORS: dict[str, set[str]] = {
     "cli": set(),
     "terminal": set(),
     "proven": {"coalesce"},
+    "first_look": {"model", "nix", "proven", "watching"},
     "listening": {"access", "web"},
     "systemd": {"repeats"},
     "signals": set(),
@@ -57,7 +58,7 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
         *("watchers", "settings", "parts", "confinement", "service", "ownership", ""),
         *("watchers", "settings", "parts", "service", "memory", "starts", ""),
-        *("listening", "proven", "terminal"),
+        *("listening", "first_look", "terminal"),
     },
     "tap": {
         *("web", "variables", "settings", "registry", "watching", "systemd", "descriptors"),

@@ -51,7 +51,12 @@ setup(
     package_dir={"": "."},
     package_data={"nixery.web.pages": ["static/*"]},
     cmdclass={"build_py": BuildWithExpressions},
-    entry_points={"console_scripts": ["nixery-popcount = nixery.popcount:main"]},
+    entry_points={
+        "console_scripts": [
+            "nixery = nixery.cli:main",
+            "nixery-popcount = nixery.popcount:main",
+        ]
+    },
     install_requires=[
         "attrs>=23.1",
         "bcrypt>=4.0",
@@ -63,6 +68,7 @@ setup(
         # The bytes of layers depend on these two: exact versions.
         "isal==1.9.1",
         "klein>=24.8",
+        "packaging>=23.1",
         "psutil>=5.9",
         "pyjwt[crypto]>=2.10",
         "prometheus_client>=0.20",

@@ -1,5 +1,5 @@
-# Nixery as a package of nixpkgs: `pkgs.callPackage ./package.nix { }`. It has the programs twistd,
-# which has Nixery among its plugins, and nixery-popcount.
+# Nixery as a package of nixpkgs: `pkgs.callPackage ./package.nix { }`. It has the programs nixery,
+# nixery-popcount, and twistd, which has Nixery among its plugins.
 { lib, python3, runCommand, makeWrapper, coreutils, git, gnutar, gzip, nix, openssh, util-linux }:
 let
   version = "0.1.0";
@@ -20,6 +20,7 @@ let
       google-crc32c
       isal
       klein
+      packaging
       prometheus-client
       psutil
       pyjwt
@@ -45,11 +46,11 @@ runCommand "nixery-${version}"
   passthru = { inherit library environment; };
   meta = {
     description = "A container registry whose images are made on demand, by Nix";
-    mainProgram = "twistd";
+    mainProgram = "nixery";
     platforms = lib.platforms.linux;
   };
 } ''
-  for program in twistd nixery-popcount; do
+  for program in nixery nixery-popcount twistd; do
     makeWrapper ${environment}/bin/$program $out/bin/$program --prefix PATH : ${programs}
   done
 ''

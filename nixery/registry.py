@@ -5,9 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -21,9 +19,13 @@ from nixery.builds.history import History, Limits
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.confinement import make_commands, make_evaluator
+from nixery.first_look import FirstLook
 from nixery.interfaces import Provenance
+from nixery.listening import Listening
 from nixery.memory import Trimmer
+from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
+from nixery.model.source import PinnedSource
 from nixery.nix.collecting import Collector
 from nixery.nix.index import Indexer
 from nixery.nix.keeping import KeptRoots
@@ -43,6 +45,7 @@ from nixery.parts import (
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
 from nixery.starts import Starts
+from nixery.terminal import Terminal
 from nixery.watchers import Watchers
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
@@ -56,17 +59,6 @@ from nixery.web.tls import Certificate
 _SWITCH = 0.0005
 """Seconds that the reactor waits for a thread that computes, a search say: a request needs its
 turn several times. Python's own setting is ten times as much."""
-
-
-@attrs.frozen
-class Listening:
-    """Where something is served.
-
-    :param certificate: what TLS is spoken with there, if it is.
-    """
-
-    endpoint: IStreamServerEndpoint
-    certificate: Watched[Certificate] | None = None
 
 
 class Registry:
@@ -109,6 +101,9 @@ class Registry:
         self._nix = Nix(
             reactor, commands, self._sources, self._evaluator, state, limit, kept, traces
         )
+        self._first_look = FirstLook(
+            reactor, commands, self._evaluator, self._sources, self._latest
+        )
         self._storage = make_storage(reactor, self._agent, settings, environ)
         reports = os.path.join(state, "reports")
         self._packers = Packers(starts, reactor, settings.packers, reports=reports)
@@ -117,7 +112,14 @@ class Registry:
             folders["storage"] = settings.storage_path
         private = settings.operations is not None
         self._watchers = Watchers(
-            reactor, self._storage, self._provenance, commands, folders, private
+            reactor,
+            self._storage,
+            self._provenance,
+            self._first_look.offered,
+            self._first_look.trial,
+            commands,
+            folders,
+            private,
         )
         limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
         folder = os.path.join(state, "history")
@@ -153,28 +155,20 @@ class Registry:
             settings.builds.closure_size,
             settings.naming,
         )
+        history, limits = self._history, settings.builds
         # Where not everybody may pull everything, not all names are for everybody.
-        for_all = settings.access.rules is None and settings.access.jwt_key is None
-        return Builder(
-            reactor,
-            self._resolver,
-            storage,
-            cache,
-            maker,
-            self._history,
-            settings.builds,
-            Hints(self._catalogue.suggest, for_all),
-        )
+        hints = Hints(self._catalogue.suggest, self._tells_names)
+        return Builder(reactor, self._resolver, storage, cache, maker, history, limits, hints)
 
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        pages, builds, packages = PagesApi(reactor, builder, None, False, auth), None, None
+        builds, packages, history, logs = None, None, None, settings.pages == "all"
         if settings.pages != "off":
-            logs = settings.pages == "all"
-            pages = PagesApi(reactor, builder, self._history, logs, auth)
+            history = self._history
             builds = BuildsApi(reactor, self._history, logs, auth)
             packages = PackagesApi(reactor, self._catalogue, auth)
+        pages = PagesApi(reactor, builder, history, logs, auth, self._example)
         trusted = Trusted.parse(settings.proxies)
         hold, storage, limits = settings.hold, self._storage, settings.http
         return make_site(
@@ -194,6 +188,27 @@ class Registry:
 
     async def _provenance(self) -> Provenance:
         return await self._builder.provenance()
+
+    def _example(self) -> str:
+        """The name of an image that can be pulled, as far as that is for everybody to know."""
+        return self._first_look.example if self._tells_names else USUAL
+
+    @property
+    def _tells_names(self) -> bool:
+        """Whether all names are for everybody: where not everybody may pull everything, they are
+        not."""
+        access = self._settings.access
+        return access.rules is None and access.jwt_key is None
+
+    async def _latest(self) -> PinnedSource:
+        return await self._builder.latest()
+
+    async def look(self) -> str | None:
+        """Wait until everything is found to work.
+
+        :return: the name of an image to try, if there is one.
+        """
+        return await self._first_look.until(self._watchers.readiness)
 
     async def prepare(self) -> None:
         """Start the parts, before the first request is taken."""
@@ -248,6 +263,7 @@ class Registry:
         await self._builder.stop()
         await self._collector.stop()
         await self._catalogue.stop()
+        await self._first_look.stop()
         await self._sources.stop()
         await self._resolver.stop()
         await self._history.stop()
@@ -277,23 +293,30 @@ def make_service(
     environ: Mapping[str, str],
     listening: Listening,
     operations: Listening | None = None,
+    terminal: Terminal | None = None,
 ) -> RegistryService:
     """The daemon.
 
     :param listening: where it is.
     :param operations: where health and metrics are to be had; none for the same endpoint.
+    :param terminal: is told how the start ended.
     """
     ends = [each for each in (listening, operations) if each is not None]
     certificates = [each.certificate for each in ends if each.certificate is not None]
     registry = Registry(reactor, settings, environ, certificates)
     phases = Phases(
-        registry.prepare, registry.reload, registry.release, registry.drain, registry.finish
+        prepare=registry.prepare,
+        look=registry.look,
+        reload=registry.reload,
+        release=registry.release,
+        drain=registry.drain,
+        finish=registry.finish,
     )
     served = [Served(listening.endpoint, registry.site, registry.site.listens)]
     if operations is not None:
         site = registry.operations
         served.append(Served(operations.endpoint, site, site.listens))
-    return RegistryService(reactor, served, phases, settings.drain, environ)
+    return RegistryService(reactor, served, phases, settings.drain, environ, terminal)
 
 
 def _token_server(settings: Settings) -> TokenServer | None:

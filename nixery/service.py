@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.application.service import Service
@@ -17,13 +17,17 @@ from twisted.internet.interfaces import (
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from nixery.listening import address_of, why_not
+from nixery.model.errors import NixeryError
 from nixery.signals import Signals
 from nixery.systemd import Notifier
+from nixery.terminal import Terminal
 
 _FINISH = 20.0
 """Seconds that the parts may take to end, after the answers: more than Nix and packers get."""
 
 Step = Callable[[], Coroutine[Any, Any, None]]
+Look = Callable[[], Coroutine[Any, Any, str | None]]
 
 
 @attrs.frozen
@@ -31,6 +35,8 @@ class Phases:
     """What the daemon does at the turns of its life.
 
     :param prepare: starts the parts, before the first request is taken.
+    :param look: ends when all that requests need has been found to work, with the name of an
+        image to try, if there is one; cancelled when the daemon stops.
     :param reload: reads again what can be.
     :param release: lets those go who would wait for long, before no more connections are taken.
     :param drain: ends when nobody waits for an answer any more; cancelled when that takes too
@@ -39,6 +45,7 @@ class Phases:
     """
 
     prepare: Step
+    look: Look
     reload: Step
     release: Step
     drain: Step
@@ -69,11 +76,13 @@ class RegistryService(Service):
         phases: Phases,
         patience: float,
         environ: Mapping[str, str],
+        terminal: Terminal | None = None,
     ) -> None:
         """
         :param served: the registry first.
         :param patience: seconds that draining may take.
         :param environ: says how to reach the service manager.
+        :param terminal: is told how the start ended.
         """
         self.setName("nixery")  # type: ignore[no-untyped-call]
         self.started: Deferred[None] | None = None
@@ -87,6 +96,8 @@ class RegistryService(Service):
         self._draining: Deferred[None] | None = None
         self._ending = False
         self._notifier = Notifier(reactor, environ)
+        self._terminal = terminal or Terminal(None)
+        self._looking: Deferred[None] | None = None
         handlers = {
             signal.SIGTERM: self._asked_to_stop,
             signal.SIGINT: self._asked_to_stop,
@@ -102,6 +113,7 @@ class RegistryService(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
+        self._terminal.hold()
         # Twisted takes its own when the reactor starts.
         self._reactor.callWhenRunning(self._signals.take)
         self.started = Deferred.fromCoroutine(self._start())
@@ -109,8 +121,10 @@ class RegistryService(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
-        if self.started is not None:
-            self.started.cancel()
+        for going_on in (self.started, self._looking):
+            if going_on is not None:
+                going_on.cancel()
+        self._terminal.failed("stopped before it had started")
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
@@ -119,10 +133,23 @@ class RegistryService(Service):
             port = await served.endpoint.listen(served.site)
             served.listens(port)
             self._ports.append(port)
-        address = self._ports[0].getHost()
-        where = f"localhost:{address.port}" if hasattr(address, "port") else "HOST"
-        self._log.info("ready; try: docker pull {where}/shell/git/htop", where=where)
-        self._notifier.ready(f"ready; try: docker pull {where}/shell/git/htop")
+        where = address_of(self._ports[0].getHost())
+        self._log.info("listening on {where}", where=where)
+        self._notifier.ready(f"listening on {where}")
+        self._terminal.started(f"listening on {where}")
+        self._looking = Deferred.fromCoroutine(self._look(where))
+        self._looking.addErrback(self._looked_in_vain)
+
+    async def _look(self, where: str) -> None:
+        """Say when the daemon can do its work. What it knows already, it serves before that."""
+        image = await self._phases.look()
+        words = "ready" if image is None else f"ready; try: docker pull {where}/{image}"
+        self._log.info("{words}", words=words)
+        self._notifier.tell_status(words)
+
+    def _looked_in_vain(self, failure: Failure) -> None:
+        if not failure.check(CancelledError, NixeryError):
+            self._log.failure("while looking whether all is ready", failure)
 
     async def _stop(self) -> None:
         self._notifier.stopping("finishing the answers in flight")
@@ -172,7 +199,10 @@ class RegistryService(Service):
         """Say why the daemon can't run, and end it with an exit code that says so too."""
         if not self.running or self._ending:  # it was stopped before it had started
             return
-        self._log.critical("cannot start: {reason}", reason=failure.getErrorMessage())
+        reason = why_not(cast(BaseException, failure.value))
+        self._log.critical("cannot start: {reason}", reason=reason)
+        self._terminal.failed(f"cannot start: {reason}")
+        self._terminal.remove_pid()
         # twistd itself knows no way to exit with anything but 0 once the reactor runs.
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()

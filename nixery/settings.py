@@ -19,6 +19,7 @@ from nixery.model.source import (
     without_credentials,
 )
 from nixery.model.tags import TagPolicy
+from nixery.unknown import unknown_variables
 from nixery.variables import DEFAULT_CHANNEL, SOURCES, VARIABLES, Variable
 
 
@@ -147,7 +148,7 @@ class Settings:
 
         :raises SettingsInvalid: naming every fault.
         """
-        faults: list[str] = []
+        faults = unknown_variables(environ)
         values = {v.name: _value(v, environ, faults) for v in VARIABLES}
         source = _source(environ, values, faults)
         bucket = _bucket_choice(values, faults)

@@ -9,6 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from nixery.repeats import Repeats
+
 _FIRST_SOCKET = 3
 
 
@@ -35,6 +37,7 @@ class Notifier:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, environ: Mapping[str, str]) -> None:
+        self._repeats = Repeats(clock.seconds)
         self._address = environ.get("NOTIFY_SOCKET", "")
         mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._watchdog = int(environ.get("WATCHDOG_USEC") or 0) / 1e6 if mine else 0.0
@@ -49,6 +52,13 @@ class Notifier:
         self._tell(f"READY=1\nSTATUS={status}")
         if self._watchdog and self._address:
             self._beat.start(self._watchdog / 2)
+
+    def tell_status(self, status: str) -> None:
+        """Something has changed.
+
+        :param status: in words for people.
+        """
+        self._tell(f"STATUS={status}")
 
     def stopping(self, status: str) -> None:
         """No more requests are taken. The watchdog still watches."""
@@ -68,4 +78,5 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto(words.encode("utf-8"), address)
         except OSError as error:
-            self._log.warn("{socket} takes no word: {error}", socket=self._address, error=error)
+            text = "{socket} takes no word: {error}"
+            self._repeats.warn(self._log, str(error), text, socket=self._address, error=error)

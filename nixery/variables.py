@@ -1,6 +1,6 @@
 """The environment variables that an operator may set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -53,19 +53,24 @@ class Variable:
         return self.name.removeprefix("NIXERY_").lower().replace("_", "-")
 
 
-VARIABLES = (
+_LISTENING = (
     Variable("PORT", "Port to listen on.", number(0, 65535), "8080"),
     Variable(
         "NIXERY_LISTEN",
         "Any Twisted endpoint string to listen on instead of PORT (the socket that systemd holds, "
         "if there is one).",
     ),
+)
+
+_ACCESS = (
     Variable(
         "NIXERY_TLS_CERT",
         "Certificate, a PEM file with the chain behind it: TLS is spoken, whatever the endpoint.",
         absolute,
     ),
-    Variable("NIXERY_TLS_KEY", "Private key of that certificate, a PEM file.", absolute),
+    Variable(
+        "NIXERY_TLS_KEY", "Private key of the certificate NIXERY_TLS_CERT, a PEM file.", absolute
+    ),
     Variable(
         "NIXERY_TRUSTED_PROXIES",
         "Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are believed; "
@@ -87,14 +92,26 @@ VARIABLES = (
         "Public key of a token server: PEM, or a key set (JWKS).",
         absolute,
     ),
-    Variable("NIXERY_JWT_REALM", "URL at which clients get its tokens.", token_server),
-    Variable("NIXERY_JWT_AUDIENCE", "What it calls this registry (service, aud).", word),
-    Variable("NIXERY_JWT_ISSUER", "What its tokens call it, iss (not looked at)."),
+    Variable(
+        "NIXERY_JWT_REALM", "URL of the token server at which clients get tokens.", token_server
+    ),
+    Variable(
+        "NIXERY_JWT_AUDIENCE",
+        "Name of this registry in the tokens of the token server (service, aud).",
+        word,
+    ),
+    Variable(
+        "NIXERY_JWT_ISSUER",
+        "Issuer that tokens of the token server must name, iss (not looked at).",
+    ),
     Variable(
         "NIXERY_RULES",
         "Which packages and tags each user may pull: a TOML file (everything).",
         absolute,
     ),
+)
+
+_PACKAGE_SET = (
     Variable(
         "NIXERY_CHANNEL",
         "Package set: a channel, branch or full commit of nixpkgs "
@@ -151,6 +168,21 @@ VARIABLES = (
         EPOCH,
     ),
     Variable(
+        "NIXERY_REVISION_TTL",
+        "Seconds that a git source's branches and tags are remembered.",
+        number(0, 86400, float),
+        "30",
+    ),
+    Variable(
+        "NIXERY_STALE_IF_ERROR",
+        "Whether the last known revision of a tag is served while the source can't be reached.",
+        one_of("on", "off"),
+        "on",
+    ),
+)
+
+_EVALUATION = (
+    Variable(
         "NIXERY_EVALUATION",
         "What the evaluation of a package set may do: confined, to reading the set and nothing "
         "else of the machine; or open, to everything that the daemon's user may.",
@@ -164,6 +196,9 @@ VARIABLES = (
         "Nix's own settings).",
         uris,
     ),
+)
+
+_STORAGE = (
     Variable(
         "NIXERY_STORAGE_BACKEND",
         "Where images are kept: filesystem or gcs (gcs if a bucket is named, else filesystem).",
@@ -183,7 +218,10 @@ VARIABLES = (
         "sign, or the bucket is public).",
         absolute,
     ),
-    Variable("GCS_SIGNING_ACCOUNT", "E-mail address of that service account."),
+    Variable(
+        "GCS_SIGNING_ACCOUNT",
+        "E-mail address of the service account that GCS_SIGNING_KEY belongs to.",
+    ),
     Variable(
         "GCS_URL_LIFETIME", "Seconds that a signed URL is good for.", number(20, 604000), "300"
     ),
@@ -193,6 +231,9 @@ VARIABLES = (
         one_of("on", "off"),
         "on",
     ),
+)
+
+_IMAGES = (
     Variable("NIX_TIMEOUT", "Seconds that a Nix builder may run.", number(1, 604800), "600"),
     Variable(
         "NIXERY_NIX_STORE",
@@ -217,23 +258,14 @@ VARIABLES = (
         "Layers that are packed at once, each by a process (one for each processor).",
         number(1, 256),
     ),
+)
+
+_BUILDS = (
     Variable(
         "NIXERY_HOLD",
         "Seconds that a request waits for a build before it is redirected to itself.",
         number(0.1, 3600, float),
         "25",
-    ),
-    Variable(
-        "NIXERY_REVISION_TTL",
-        "Seconds that a git source's branches and tags are remembered.",
-        number(0, 86400, float),
-        "30",
-    ),
-    Variable(
-        "NIXERY_STALE_IF_ERROR",
-        "Whether the last known revision of a tag is served while the source can't be reached.",
-        one_of("on", "off"),
-        "on",
     ),
     Variable(
         "NIXERY_PAGES",
@@ -260,6 +292,9 @@ VARIABLES = (
         number(1, 100_000_000),
         "1000",
     ),
+)
+
+_LIMITS = (
     Variable("NIXERY_MAX_BUILDS", "Images that are made at once.", number(1, 1000), "4"),
     Variable(
         "NIXERY_MAX_QUEUE",
@@ -301,7 +336,7 @@ VARIABLES = (
     ),
     Variable(
         "NIXERY_CLIENT_CONNECTIONS",
-        "Connections of one client at once, in the same way.",
+        "Connections of one client at once; for those beyond, its idle ones are closed.",
         number(1, 1_000_000),
         "256",
     ),
@@ -372,6 +407,9 @@ VARIABLES = (
         "a load balancer: on or off (on for a socket that systemd holds).",
         one_of("on", "off"),
     ),
+)
+
+_WATCHING = (
     Variable(
         "NIXERY_OPERATIONS_LISTEN",
         "Endpoint string for /healthz, /readyz and /metrics, which then are not on the main port.",
@@ -383,6 +421,21 @@ VARIABLES = (
         "text",
     ),
 )
+
+CHAPTERS: Mapping[str, tuple[Variable, ...]] = {
+    "Where it listens": _LISTENING,
+    "Package set and names": _PACKAGE_SET,
+    "Pages and builds": _BUILDS,
+    "Who may pull what": _ACCESS,
+    "What a package set may do": _EVALUATION,
+    "Limits": _LIMITS,
+    "Watch it": _WATCHING,
+    "Where images are kept": _STORAGE,
+    "How images are made": _IMAGES,
+}
+"""All variables, in the order of the README's chapters."""
+
+VARIABLES = tuple(variable for chapter in CHAPTERS.values() for variable in chapter)
 
 SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH", "NIXERY_FLAKE")
 """Variables that name the package set: at most one of them may be set."""

@@ -1,7 +1,6 @@
 """What watches the parts while they work."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from nixery.builds.builder import Builder
@@ -12,12 +11,13 @@ from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
 from nixery.nix.process import Processes
 from nixery.packing.workers import Packers
+from nixery.requirements import version
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.watching.checks import disk_check, source_check, storage_check
 from nixery.watching.disks import Disks
 from nixery.watching.lag import LagMeter
 from nixery.watching.metrics import Metrics, Reading, single
-from nixery.watching.readiness import Readiness
+from nixery.watching.readiness import Check, Readiness
 from nixery.web.bounds import Bounds
 from nixery.web.operations import Operations
 
@@ -37,16 +37,20 @@ class Watchers:
         reactor: Any,
         storage: IStorage,
         provenance: Callable[[], Awaitable[Provenance]],
+        offered: Callable[[], Awaitable[object]],
+        trial: Check,
         commands: Commands,
         folders: Mapping[str, str],
         private: bool,
     ) -> None:
         """
         :param provenance: has the package source tell its revision; cancelling it ends nothing.
+        :param offered: has it evaluated once, in the same way.
+        :param trial: looks whether Nix can build.
         :param folders: name → path of what the daemon writes to.
         :param private: whether operators alone can ask how the parts are.
         """
-        self.metrics = Metrics(version("nixery"))
+        self.metrics = Metrics(version())
         self._lag = LagMeter(reactor, self.metrics.late)
         self._disks = Disks(reactor, folders)
 
@@ -57,7 +61,8 @@ class Watchers:
         checks = {
             "storage": storage_check(storage),
             "nix": nix,
-            "source": source_check(provenance),
+            "builds": trial,
+            "source": source_check(provenance, offered),
             "disk": disk_check(reactor, folders),
         }
         self.readiness = Readiness(reactor, checks)

@@ -319,16 +319,6 @@ def test_broken_settings_end_the_start(
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-def test_check(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--check`` says what would run, and ends well."""
-    with pytest.raises(SystemExit) as caught:
-        Options().parseOptions(["--check", "--port", "4321", "--channel", "nixos-25.11"])
-    assert caught.value.code == 0
-    output = capsys.readouterr().out
-    assert "tcp:4321" in output
-    assert "the channel nixos-25.11" in output
-
-
 def test_make_run_takes_every_source() -> None:
     """Whatever names a package set, ``make run`` serves that and not its own set besides."""
     script = (Path(__file__).parents[1] / "scripts" / "run").read_text("utf-8")

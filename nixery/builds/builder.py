@@ -114,7 +114,11 @@ class Builder:
         return Pull(manifest, await self._cache.provenance(digest))
 
     async def provenance(self) -> Provenance:
-        return _provenance(await self._resolve(LATEST))
+        return _provenance(await self.latest())
+
+    async def latest(self) -> PinnedSource:
+        """The package set as it is now."""
+        return await self._resolve(LATEST)
 
     async def tags(self) -> list[str]:
         return await self._resolver.tags()

@@ -23,6 +23,7 @@ from nixery.model.events import (
     Said,
     Traced,
 )
+from nixery.model.text import cut
 
 _LONGEST = 1000  # characters of a line; Nix's traces have many more
 _MOST = 200
@@ -140,7 +141,7 @@ def _contents(paths: Sequence[str]) -> str:
 
 def _one_line(text: str) -> str:
     """A text that a package set had a hand in, as it may stand in a log."""
-    plain = "".join(c if c.isprintable() else " " for c in text[:_LONGEST])
+    plain = "".join(c if c.isprintable() else " " for c in cut(text, _LONGEST))
     return " ".join(plain.split())
 
 

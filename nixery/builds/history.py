@@ -1,5 +1,6 @@
 """The histories of builds: those that run, and those of the last days."""
 
+import os
 import secrets
 import time
 from bisect import bisect_left
@@ -96,9 +97,11 @@ class History:
         names = await self._take()
         if names is None:
             self._log.warn(
-                "another daemon uses {path}: this one shows the builds of that one, and earlier "
-                "ones, when that one has ended",
-                path=self._folder,
+                "another daemon uses the state folder {path} already: this one serves and makes "
+                "images all the same, and shows the builds of the other, and earlier ones, when "
+                "that one has ended; two that are to run beside each other need two state folders "
+                "(STATE_DIRECTORY)",
+                path=os.path.dirname(self._folder),
             )
             self._again = self._reactor.callLater(_TAKE_AGAIN, self._take_over)
         else:
@@ -151,7 +154,10 @@ class History:
             self._again = self._reactor.callLater(_TAKE_AGAIN, self._take_over)
             return
         self._again = None
-        self._log.info("{path} is this daemon's own now", path=self._folder)
+        self._log.info(
+            "the other daemon has ended: {path} is this one's own now",
+            path=os.path.dirname(self._folder),
+        )
         await self._load_all(names)
 
     def _load(self, names: Sequence[str]) -> None:

@@ -22,3 +22,17 @@ def readable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in shown
     )
+
+
+def cut(text: str, most: int) -> str:
+    """A text that is no longer than so many characters, and ends with a mark if it was.
+
+    It is cut between words: half an address leads nowhere. A text that is one word has no such
+    place.
+    """
+    if len(text) <= most:
+        return text
+    kept = text[: most - 1]
+    if not text[most - 1].isspace() and (words := kept.rsplit(maxsplit=1))[1:]:
+        kept = words[0]
+    return f"{kept.rstrip()}…"

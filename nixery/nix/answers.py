@@ -34,7 +34,7 @@ from nixery.model.image import Image, exact_image_name, image_name
 from nixery.model.paths import without_location
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
-from nixery.model.text import plain
+from nixery.model.text import cut, plain
 from nixery.nix.events import Failing
 from nixery.nix.faults import full_store
 from nixery.nix.marks import fits, marked, without_marked
@@ -354,7 +354,7 @@ def _reason(text: str) -> str:
     others = (" ".join(line.split()) for line in takewhile(_belongs, lines[1:]) if line)
     facts = ", ".join(others)
     joint = "" if not facts else " " if first.endswith(":") else ": "
-    return (first + joint + facts)[:_REASON_LENGTH].strip()
+    return cut((first + joint + facts).strip(), _REASON_LENGTH)
 
 
 def _belongs(line: str) -> bool:

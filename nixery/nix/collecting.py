@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from nixery.model.errors import NixeryError
 from nixery.nix.commands import Commands
 from nixery.nix.keeping import KeptRoots
+from nixery.repeats import Repeats
 
 INTERVAL = 600.0
 """Seconds between two looks at the disk."""
@@ -47,6 +48,7 @@ class Collector:
         self._loop = LoopingCall(self._look)
         self._loop.clock = reactor
         self._looking: Deferred[None] | None = None
+        self._repeats = Repeats(reactor.seconds)
 
     def start(self) -> None:
         """Begin to look."""
@@ -75,7 +77,8 @@ class Collector:
         except CancelledError:
             pass  # the daemon stops
         except (NixeryError, OSError) as error:
-            self._log.warn("no garbage was collected: {error}", error=error)
+            text = "no garbage was collected: {error}"
+            self._repeats.warn(self._log, str(error), text, error=error)
 
     async def _lacking(self) -> int:
         """Bytes that are to be freed."""
@@ -104,7 +107,8 @@ class Collector:
         said = lines[-1].decode("utf-8", "replace") if lines else ""
         if ended.code != 0:
             said = f"no end within {LIMIT:.0f} s; {said}" if ended.timed_out else said
-            self._log.warn("no garbage was collected: {said}", said=said, code=ended.code)
+            text = "no garbage was collected: {said}"
+            self._repeats.warn(self._log, said, text, said=said, code=ended.code)
             return False
         freed = ended.output.decode("utf-8", "replace").strip().rpartition("\n")[2]
         self._log.info("Nix's garbage collector ended: {freed}", freed=freed)

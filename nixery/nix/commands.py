@@ -8,6 +8,7 @@ from nixery.model.closure import Graph, Node, parse_path_info
 from nixery.model.errors import NixUnavailable
 from nixery.model.registration import ValidPath, parse_registration
 from nixery.model.source import LockedFlake
+from nixery.model.text import cut
 from nixery.nix.faults import full_store
 from nixery.nix.flakes import check_inputs, parse_flake_archive, parse_flake_metadata
 from nixery.nix.lines import LastLines, OnLines
@@ -76,6 +77,24 @@ class Commands:
             printed = await self._output("nix", *_NIX_COMMAND, "config", "show")
         parts = (line.partition(" = ") for line in printed.splitlines())
         return {name: value for name, _, value in parts}
+
+    async def version(self) -> str:
+        """What Nix prints as its version.
+
+        :raises NixUnavailable: if it does not say.
+        """
+        return (await self._output("nix", "--version")).strip()
+
+    async def delete(self, derivation: str) -> None:
+        """Remove a derivation and its outputs from the store, unless something needs them.
+
+        :raises NixUnavailable: if they can't be removed.
+        """
+        outputs = (
+            await self._output("nix-store", "--query", "--outputs", "--", derivation)
+        ).split()
+        # In this order: what was built refers to what it was built from.
+        await self._output("nix-store", "--delete", "--", *outputs, derivation)
 
     async def closure(self, paths: Sequence[str]) -> Graph:
         """The reference graph of valid store paths and of all that they refer to.
@@ -174,7 +193,7 @@ class Commands:
             raise NixUnavailable(f"{program} takes more than {self.memory:,} bytes of memory")
         if ended.code != 0:
             text = errors.text()
-            raise full_store(text) or NixUnavailable(text[:2000])
+            raise full_store(text) or NixUnavailable(cut(text, 2000))
         return ended.output.decode("utf-8")
 
     def _options(self) -> list[str]:

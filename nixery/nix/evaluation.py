@@ -31,6 +31,8 @@ _PATH = re.compile(r"/[^\s?=@'\"]+")
 _PARTS = {
     "realise": {"findSet": "set", "combine": "environments"},
     "index": {"findSet": "set"},
+    "offered": {"findSet": "set"},
+    "trial": {},
 }
 """Expression → its arguments that are other expressions."""
 _GC_ROOTS = "/nix/var/nix/gcroots"

@@ -22,6 +22,7 @@ from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.image import AMD64
 from nixery.model.packages import Path, told_outputs, told_path
 from nixery.model.source import PinnedSource
+from nixery.model.text import cut
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
 from nixery.nix.keeper import leave_folder, take_folder
@@ -261,7 +262,8 @@ class _Search:
     def _failure(self) -> EvaluationFailed:
         lines = b"\n".join(self._errors).decode("utf-8", "replace").splitlines()
         said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        return EvaluationFailed((said or ["Nix ended without a word"])[0][:500], "\n".join(lines))
+        words = cut((said or ["Nix ended without a word"])[0], 500)
+        return EvaluationFailed(words, "\n".join(lines))
 
 
 def _write(path: str, pieces: Sequence[bytes]) -> None:

@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from nixery.model.source import hide_credentials
+from nixery.model.text import cut
 from nixery.nix.faults import full_store, state_faults
 from nixery.nix.lines import LastLines
 from nixery.nix.process import Ended, Processes
@@ -204,4 +205,5 @@ class Mirrors:
 
 
 def _reason(text: str) -> str:
-    return hide_credentials(text).removeprefix("fatal: ")[:500] or "git gave no reason"
+    said = hide_credentials(text).removeprefix("fatal: ")
+    return cut(said, 500) or "git gave no reason"

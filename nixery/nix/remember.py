@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from nixery.coalesce import Coalescer
 from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.repeats import Repeats
 
 PAUSE = 2.0
 """Seconds between two questions for one name, however many want a new answer."""
@@ -78,6 +79,7 @@ class Memory:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._asking: Coalescer[str, Remembered] = Coalescer()
         self._saving: Deferred[None] | None = None
+        self._repeats = Repeats(clock.seconds)
         for name, text in _read(path).items() if stale_if_error else ():
             self._known[name] = _Known(text, -math.inf, 0.0, True)
 
@@ -97,7 +99,8 @@ class Memory:
         try:
             return await answer.addTimeout(PATIENCE, self._clock, _gave_up)
         except SourceUnavailable as error:
-            self._log.warn("an older answer is served: {error}", error=error)
+            text = "an older answer is served: {error}"
+            self._repeats.warn(self._log, str(error), text, error=error)
             return self._put(name, known.text, known.since, stale=True)
 
     async def newer(self, name: str, since: float, ask: Callable[[], Awaitable[str]]) -> Remembered:

@@ -21,6 +21,8 @@ from zope.interface import implementer
 from nixery.coalesce import Coalescer
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageUnavailable
+from nixery.model.text import cut
+from nixery.repeats import Repeats
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _AHEAD = 300.0  # seconds before its expiry that a token is replaced
@@ -75,6 +77,7 @@ class GoogleCredentials:
         self._token: str | None = None
         self._expiry = 0.0
         self._next_attempt = 0.0
+        self._repeats = Repeats(reactor.seconds)
         self._refreshing: Coalescer[None, str] = Coalescer()
 
     async def token(self) -> str | None:
@@ -121,7 +124,8 @@ class GoogleCredentials:
             except _Passing as error:
                 if wait is None:
                     raise StorageUnavailable(str(error)) from error
-                self._log.warn("{error}; trying again", error=str(error))
+                text = "{error}; trying again"
+                self._repeats.warn(self._log, str(error), text, error=str(error))
                 await deferLater(self._reactor, wait, lambda: None)
             else:
                 self._token, self._expiry = token, expiry
@@ -129,7 +133,8 @@ class GoogleCredentials:
         return token
 
     def _failed_ahead(self, failure: Any) -> None:
-        self._log.warn("the access token is still good, but {reason}", reason=str(failure.value))
+        text, reason = "the access token is still good, but {reason}", str(failure.value)
+        self._repeats.warn(self._log, text + reason, text, reason=reason)
 
     def _fetch(self) -> tuple[str, float]:
         try:
@@ -184,4 +189,4 @@ class RemoteSigner(google.auth.credentials.Signing):
 
 def _reason(error: Exception) -> str:
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    return (text or type(error).__name__)[:300]
+    return cut(text or type(error).__name__, 300)

@@ -11,6 +11,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from nixery.repeats import Repeats
 from nixery.storage.marks import Marks
 from nixery.storage.scrubbing import Scrubber, Stopped
 from nixery.storage.shrinking import Shrinker, Shrunk
@@ -77,6 +78,7 @@ class Housekeeping:
         self._loop.clock = reactor
         self._scrub: IDelayedCall | None = None
         self._stopped = False
+        self._repeats = Repeats(reactor.seconds)
 
     def start(self) -> None:
         """Begin; harmless when it has begun."""
@@ -139,7 +141,8 @@ class Housekeeping:
 
     def _failed(self, failure: Failure) -> None:
         self._shrinking = None
-        self._log.warn("nothing could be dropped: {error}", error=failure.getErrorMessage())
+        text, error = "nothing could be dropped: {error}", failure.getErrorMessage()
+        self._repeats.warn(self._log, text + error, text, error=error)
 
     def _scrub_next(self) -> None:
         seconds = self._bounds.scrub_days * 86400
@@ -156,7 +159,8 @@ class Housekeeping:
 
     def _not_scrubbed(self, failure: Failure) -> None:
         if failure.check(Stopped) is None:
-            self._log.warn("a blob was not verified: {error}", error=failure.getErrorMessage())
+            text, error = "a blob was not verified: {error}", failure.getErrorMessage()
+            self._repeats.warn(self._log, text + error, text, error=error)
         self._scrub_later(INTERVAL)
 
     def _scrub_later(self, seconds: float) -> None:

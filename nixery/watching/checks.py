@@ -31,15 +31,22 @@ def storage_check(storage: IStorage) -> Check:
     return check
 
 
-def source_check(ask: Callable[[], Awaitable[Provenance]]) -> Check:
-    """Whether the package source tells its revision.
+def source_check(
+    ask: Callable[[], Awaitable[Provenance]], look: Callable[[], Awaitable[object]]
+) -> Check:
+    """Whether the package source tells its revision, and could be evaluated once.
+
+    Once is enough: those who write a package set could otherwise have images that are known
+    served no longer.
 
     :param ask: has it told. If it takes longer than a look may, as the first time with a large
         folder, it goes on, and who asks again waits for the same.
+    :param look: has it evaluated, in the same way; does nothing when that was done.
     """
 
     async def check() -> str:
         found = await ask()
+        await look()
         return "stale: it can't be reached, and the last known revision serves" * found.stale
 
     return check

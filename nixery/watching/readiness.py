@@ -71,7 +71,7 @@ class Readiness:
         before = {condition.name: condition.ok for condition in self._seen}
         self._seen = [condition for _, condition in results]
         self._since = self._clock.seconds()
-        for condition in self._seen:
+        for condition in self._seen if not self.stopping else ():
             if not condition.ok and before.get(condition.name, True):
                 self._log.error("not ready: {name}: {remark}", **attrs.asdict(condition))
             elif condition.ok and not before.get(condition.name, True):

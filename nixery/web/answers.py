@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from nixery.model import errors
+from nixery.model.text import cut
 from nixery.web.documents import error_document, printable
 from nixery.web.request import RegistryRequest, name_of
 
@@ -159,7 +160,8 @@ def _reason(cause: str, see: str | None = None) -> bytes:
     line = " ".join(printable(cause).split())
     end = "" if see is None else _joint(line) + see
     room = _REASON_LENGTH - len(end)
-    text = line.translate(_ASCII).encode("ascii", "replace")
+    # A mark takes three characters here.
+    text = line.translate(_ASCII).encode("ascii", "replace").decode("ascii")
     if len(text) > room:
-        text = text[: max(0, room - 3)].rstrip() + b"..."
-    return text + end.encode("ascii", "replace")
+        text = cut(text, max(1, room - 2))
+    return (text.translate(_ASCII) + end).encode("ascii", "replace")

@@ -1,6 +1,6 @@
 """The real parts: a package set made of Debian packages, a Nix store, the daemon, clients."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -40,10 +40,13 @@ def start_daemon(package_set: PackageSet, tmp_path: Path) -> Iterator[StartDaemo
     with ExitStack() as stack:
 
         def start(
-            state: Path | None = None, packages: PackageSet = package_set, **environ: str
+            state: Path | None = None,
+            packages: PackageSet = package_set,
+            before: Sequence[str] = (),
+            **environ: str,
         ) -> Daemon:
-            where = state or tmp_path / "state"
-            return stack.enter_context(running(where, {**packages.environ, **environ}))
+            where, environment = state or tmp_path / "state", {**packages.environ, **environ}
+            return stack.enter_context(running(where, environment, before=before))
 
         yield start
 

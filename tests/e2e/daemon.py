@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ from typing import Any
 import attrs
 import psutil
 
-from tests.waiting import HUNG
-from tests.waiting import wait_until as wait_until
+from tests.waiting import HUNG, wait_until
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
-READY = re.compile(r"ready; try: docker pull localhost:(\d+)/")
+LISTENING = re.compile(r"listening on localhost:(\d+)")
 
 ACCEPT = "application/vnd.oci.image.manifest.v1+json"
 
@@ -46,6 +45,7 @@ class Daemon:
 
     :param state: its state folder.
     :param shims: a folder in front of its ``PATH`` whose ``nix-build`` and ``git`` count and go on.
+    :param environ: its environment.
     :param expected: words of the only failures that it may log.
     """
 
@@ -54,6 +54,7 @@ class Daemon:
     state: Path
     shims: Path
     log_file: Path
+    environ: Mapping[str, str]
     expected: str | None = None
 
     @property
@@ -72,7 +73,7 @@ class Daemon:
 
     @property
     def nix_builds(self) -> int:
-        """How often Nix was started to make something."""
+        """How often Nix was started to make something, the trial at the start aside."""
         return self._started("nix-build")
 
     @property
@@ -140,18 +141,24 @@ def _count_starts(shims: Path) -> None:
     for program in ("nix-build", "git"):
         shim = shims / program
         shim.write_text(
-            f'#!/bin/sh\necho >> {shims}/{program}.count\nexec {shutil.which(program)} "$@"\n'
+            "#!/bin/sh\n"
+            f'case "$*" in *nixery-trial-*) ;; *) echo >> {shims}/{program}.count ;; esac\n'
+            f'exec {shutil.which(program)} "$@"\n'
         )
         shim.chmod(0o755)
 
 
 @contextmanager
 def running(
-    state: Path, environ: Mapping[str, str], held: socket.socket | None = None
+    state: Path,
+    environ: Mapping[str, str],
+    held: socket.socket | None = None,
+    before: Sequence[str] = (),
 ) -> Iterator[Daemon]:
     """Run the daemon on a free port until the block ends.
 
     :param held: a socket that it inherits instead, as from systemd.
+    :param before: a command that becomes the one behind it.
     """
     # Beside the state folder, which is the daemon's own.
     beside = state.with_name(f"{state.name}-of-the-tests")
@@ -175,14 +182,14 @@ def running(
             inherit = f'exec 3<&{held.fileno()}; export LISTEN_PID=$$; exec "$@"'
             command = ["bash", "-c", inherit, "bash", *command]
         process = subprocess.Popen(
-            command,
+            [*before, *command],
             cwd="/",
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[] if held is None else [held.fileno()],
         )
-    daemon = Daemon(process, 0, state, shims, log_file)
+    daemon = Daemon(process, 0, state, shims, log_file, environment)
     try:
         daemon.port = _wait_for_port(daemon)
         yield daemon
@@ -199,7 +206,7 @@ def running(
 
 
 def _wait_for_port(daemon: Daemon) -> int:
-    wait_until(lambda: READY.search(daemon.log) or daemon.process.poll() is not None)
-    match = READY.search(daemon.log)
+    wait_until(lambda: LISTENING.search(daemon.log) or daemon.process.poll() is not None)
+    match = LISTENING.search(daemon.log)
     assert match is not None, f"the daemon did not start:\n{daemon.log}"
     return int(match[1])

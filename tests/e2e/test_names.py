@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.clients import Docker, Podman, run
-from tests.e2e.daemon import Daemon, running, wait_until
+from tests.e2e.daemon import Daemon, running
 from tests.e2e.packages import PackageSet
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 

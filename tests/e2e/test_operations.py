@@ -37,7 +37,7 @@ def test_a_pull_is_counted(start_daemon: StartDaemon) -> None:
     """Before, during and after a pull, the daemon says how it is, and what it did."""
     daemon = start_daemon()
     assert daemon.get("/healthz").body == b"ok\n"
-    assert checks(daemon) == {}
+    wait_until(lambda: checks(daemon) == {})
     assert daemon.pull("hello").status == 200
     assert daemon.pull("hello").status == 200
     assert daemon.pull("nosuchthing").status == 404
@@ -74,6 +74,8 @@ def test_an_endpoint_of_its_own(start_daemon: StartDaemon) -> None:
     """With an endpoint for it, how the daemon is can't be asked where images are pulled."""
     port = free_port()
     daemon = start_daemon(NIXERY_OPERATIONS_LISTEN=f"tcp:{port}:interface=127.0.0.1")
+    # What a start finds out takes a moment.
+    wait_until(lambda: "ready; try: docker pull" in daemon.log)
     for path in ("/healthz", "/readyz", "/metrics"):
         assert daemon.get(path).status == 404
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
@@ -89,7 +91,7 @@ def test_probes_need_no_user(start_daemon: StartDaemon, tmp_path: Path) -> None:
     daemon = start_daemon(NIXERY_TOKENS=str(tokens), NIXERY_RULES=str(rules))
     assert daemon.get("/v2/").status == 401
     assert daemon.get("/healthz").status == 200
-    assert daemon.get("/readyz").status == 200
+    wait_until(lambda: daemon.get("/readyz").status == 200)
     assert daemon.get("/metrics").status == 401
 
 
@@ -105,7 +107,7 @@ def test_not_ready(start_daemon: StartDaemon, tmp_path: Path, broken: str) -> No
     daemon = start_daemon(NIXERY_PKGS_PATH=str(packages))
     known = daemon.pull("x")
     assert known.status == 200
-    assert checks(daemon) == {}
+    wait_until(lambda: checks(daemon) == {})
     if broken == "nix":
         shim = daemon.shims / "nix-store"
         shim.write_text("#!/bin/sh\necho the database is gone >&2; exit 1\n")

@@ -53,9 +53,12 @@ def test_a_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
     installed = run([*pip, str(wheel)])
     assert installed.code == 0, installed.output
-    checked = twistd("--check", PYTHONPATH=str(site), HOME=str(tmp_path))
+    environ = {"HOME": str(tmp_path), "PORT": "0", "NIXERY_NIX_STORE": str(tmp_path / "nix")}
+    (tmp_path / "default.nix").write_text("{ }")
+    environ |= {"NIXERY_PKGS_PATH": str(tmp_path), "NIX_CONF_DIR": str(tmp_path)}
+    checked = twistd("--check", PYTHONPATH=str(site), **environ)
     assert checked.code == 0, checked.output
-    assert "the channel nixos-unstable" in checked.output
+    assert f"the folder {tmp_path}\n" in checked.output
     script = (
         "import nixery, os; from nixery.nix.store import find_expressions;"
         "print(find_expressions(os.path.dirname(nixery.__file__)))"
@@ -127,7 +130,7 @@ def test_terminal_interrupt(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     output = ""
-    while "ready" not in output:
+    while "listening on localhost:" not in output:
         line = process.stdout.readline()
         assert line, output
         output += line

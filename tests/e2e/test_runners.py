@@ -8,8 +8,9 @@ import pytest
 from tests.e2e import runner_scripts as scripts
 from tests.e2e.clients import Docker
 from tests.e2e.conftest import Run
-from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.daemon import Daemon
 from tests.e2e.jobs import HOST_USER, NODE, Job, job, lay, mounts, variables
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.clients import Docker
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import Daemon, wait_until
+from tests.e2e.daemon import Daemon
 from tests.e2e.strangers import (
     ALLOCATOR,
     BUSY,
@@ -19,6 +19,7 @@ from tests.e2e.strangers import (
     write_history,
 )
 from tests.repository import Repository
+from tests.waiting import wait_until
 
 BUILDS = 2000
 CONNECTIONS = 1000

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model.text import plain, readable
+from nixery.model.text import cut, plain, readable
 
 
 def test_escapes_are_taken_out() -> None:
@@ -33,3 +33,22 @@ def test_readable(text: str, shown: str) -> None:
 def test_nothing_to_obey(text: str) -> None:
     """Whatever a package prints, no control character is left of it."""
     assert readable(text).replace("\t", "").isprintable()
+
+
+@given(st.text(max_size=60), st.integers(1, 30))
+def test_cut(text: str, most: int) -> None:
+    """What is cut is no longer than asked for, begins as the text does, and says that it was
+    cut."""
+    short = cut(text, most)
+    assert len(short) <= most
+    assert short == text or (short.endswith("…") and text.startswith(short[:-1]))
+    assert (short == text) == (len(text) <= most)
+
+
+@given(st.lists(st.sampled_from(["a", "see", "http://localhost:8080/builds/01982f3c6d5a1b2c"])))
+def test_no_address_is_cut(words: list[str]) -> None:
+    """Whatever the length, an address is there whole or not at all, unless there is nothing
+    else."""
+    text = "look " + " ".join(words)
+    for most in range(6, len(text) + 1):
+        assert set(cut(text, most).removesuffix("…").split()) <= {*words, "look"}

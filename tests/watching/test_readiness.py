@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest_twisted
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
-from nixery.model.errors import StorageUnavailable
+from nixery.model.errors import EvaluationFailed, StorageUnavailable
 from nixery.watching.checks import source_check
 from nixery.watching.readiness import KEPT, LIMIT, Condition, Readiness
 from tests.builds.fakes import make_parts
@@ -84,13 +85,43 @@ def test_stopping() -> None:
     assert [each.name for each in seen(readiness.look()) if not each.ok] == ["stopping"]
 
 
+def test_what_ends_with_the_daemon_is_no_fault() -> None:
+    """What is not well while the daemon stops is not logged: it is stopped too."""
+    thing = Thing()
+    ending: Deferred[str] = Deferred()
+    thing.next = ending
+    readiness = Readiness(Clock(), {"a": thing.look})
+    looking = readiness.look()
+    with capturedLogs() as captured:
+        readiness.stopping = True
+        ending.errback(StorageUnavailable("no"))
+    assert not seen(looking)[0].ok
+    assert captured == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_set_that_cannot_be_used(tmp_path: Path) -> None:
+    """A source is not well until its set could be evaluated, and says why."""
+    parts, clock, evaluated = make_parts(str(tmp_path)), Clock(), Thing()
+    evaluated.next = fail(EvaluationFailed("there is no default.nix in it"))
+    check = source_check(parts.builder.provenance, evaluated.look)
+    readiness = Readiness(clock, {"source": check})
+    (condition,) = await readiness.look()
+    assert not condition.ok
+    assert "there is no default.nix in it" in condition.remark
+    evaluated.next = succeed("")
+    clock.advance(KEPT)
+    assert [condition.ok for condition in await readiness.look()] == [True]
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_source_that_takes_long(tmp_path: Path) -> None:
     """A source that takes longer than a look is asked once, and is well when it has answered."""
     parts, clock = make_parts(str(tmp_path)), Clock()
+    evaluated = Thing()
     answered: Deferred[None] = Deferred()
     parts.resolver.gate = answered
-    readiness = Readiness(clock, {"source": source_check(parts.builder.provenance)})
+    readiness = Readiness(clock, {"source": source_check(parts.builder.provenance, evaluated.look)})
     for _ in range(3):
         looking = readiness.look()
         clock.advance(LIMIT)

@@ -25,6 +25,7 @@ from nixery.model.events import (
     Realised,
     Resolved,
 )
+from nixery.web.pages.start import Start, start_text
 from tests.builds.histories import begin, open_history
 from tests.web.server import MANIFEST, Answer, Server, reactor, serving
 
@@ -320,3 +321,10 @@ async def test_other_files(path: str) -> None:
     """No other file than those of the pages is to be had."""
     async with serving() as server:
         assert (await server.ask(path)).status == 404
+
+
+def test_the_example_is_one_that_can_be_pulled() -> None:
+    """The page and its text name the image that they are given as an example, and no other."""
+    start = Start("h", None, "", [], [], "shell/jq")
+    assert "docker pull h/shell/jq\n" in start_text(start)
+    assert "htop" not in start_text(start)

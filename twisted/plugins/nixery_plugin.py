@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 nixery = ServiceMaker(
     "Nixery",
-    "nixery.tap",
+    "nixery.plugin",
     "A container registry whose images are made on demand, by Nix.",
     "nixery",
 )

@@ -9,6 +9,7 @@ import attrs
 from twisted.web.http_headers import Headers
 
 from nixery.model.errors import StorageUnavailable
+from nixery.model.text import cut
 
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of faults that may be over in a moment."""
@@ -56,7 +57,7 @@ class Answer:
         error = self.document.get("error")
         message = error.get("message") if isinstance(error, dict) else None
         text = message if isinstance(message, str) else self.content.decode("utf-8", "replace")
-        line = " ".join(_QUERY.sub(r"\1", text).split())[:_LONGEST]
+        line = cut(" ".join(_QUERY.sub(r"\1", text).split()), _LONGEST)
         return f"status {self.status}" + (f" ({line})" if line else "")
 
     @property

@@ -17,6 +17,8 @@ from twisted.web.iweb import IAgent
 
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageFull, StorageUnavailable
+from nixery.model.text import cut
+from nixery.repeats import Repeats
 from nixery.storage.gcs.answer import PASSING, Answer, unavailable
 from nixery.storage.gcs.bodies import abandon, read_body
 from nixery.storage.gcs.patience import Patience
@@ -51,6 +53,7 @@ class Requests:
         """
         self.reactor = reactor
         self.patience = patience
+        self.repeats = Repeats(reactor.seconds)
         self._client = HTTPClient(agent)
         self._credentials = credentials
         self._turns = DeferredSemaphore(at_once)
@@ -106,7 +109,8 @@ class Requests:
                     reason=reason,
                 )
                 raise unavailable(what, reason)
-            self._log.warn("{what}: {reason}; trying again", what=what, reason=reason)
+            text = "{what}: {reason}; trying again"
+            self.repeats.warn(self._log, reason, text, what=what, reason=reason)
             await self.pause(wait)
 
     def check(self, what: str, answer: Answer) -> None:
@@ -294,5 +298,6 @@ def network_reason(error: Exception) -> str:
     """What an error of the network says."""
     reasons = getattr(error, "reasons", None)
     if reasons and isinstance(reasons[0], Failure):
-        return f"the connection was lost ({reasons[0].getErrorMessage()[:_LONGEST_TEXT]})"
-    return str(error)[:_LONGEST_TEXT] or type(error).__name__
+        words = cut(reasons[0].getErrorMessage(), _LONGEST_TEXT)
+        return f"the connection was lost ({words})"
+    return cut(str(error), _LONGEST_TEXT) or type(error).__name__

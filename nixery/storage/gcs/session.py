@@ -105,12 +105,16 @@ class Session:
                 with_token=False,
             )
         except Unreached as unreached:
-            self._log.warn("{what}: {reason}; going on", what=self._what, reason=str(unreached))
+            self._warn(str(unreached))
             return None, 0
         if (progress := self._progress(answer)) is not None:
             return progress, 0
-        self._log.warn("{what}: {reason}; going on", what=self._what, reason=answer.reason)
+        self._warn(answer.reason)
         return None, answer.retry_after
+
+    def _warn(self, reason: str) -> None:
+        text = "{what}: {reason}; going on"
+        self._requests.repeats.warn(self._log, reason, text, what=self._what, reason=reason)
 
     async def _status(self, total: int | None) -> _Progress:
         """Ask for what the server has."""

@@ -231,7 +231,8 @@ class GcsStorage:
         try:
             return await ask(self._bucket.requests.patience.quick())
         except StorageUnavailable as error:
-            self._log.warn("serving from memory: {error}", error=str(error))
+            repeats, text = self._bucket.requests.repeats, "serving from memory: {error}"
+            repeats.warn(self._log, text, text, error=str(error))
             self._resting_until = self._reactor.seconds() + _REST
             return known
 

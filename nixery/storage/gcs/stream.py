@@ -117,7 +117,8 @@ class Streams:
             offset += copied
             tried = 0 if copied else tried + 1
             if offset < end:
-                self._log.warn("{what}: {reason}; going on", what=what, reason=reason)
+                text = "{what}: {reason}; going on"
+                requests.repeats.warn(self._log, reason, text, what=what, reason=reason)
                 if tried >= requests.patience.tries:
                     raise unavailable(what, reason)
                 await requests.pause(requests.patience.wait(tried or 1))

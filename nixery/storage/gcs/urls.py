@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.coalesce import Coalescer
 from nixery.model.errors import StorageUnavailable
+from nixery.model.text import cut
 from nixery.recent import Recent
 
 _SKEW = 60  # seconds that the service's clock may be behind ours
@@ -83,7 +84,7 @@ class SignedUrls:
                 pool = self._reactor.getThreadPool()
                 url = await deferToThreadPool(self._reactor, pool, self._sign_now, name)
         except Exception as error:  # google.auth has many, and those of the network
-            raise StorageUnavailable(f"no URL can be signed: {str(error)[:300]}") from error
+            raise StorageUnavailable(f"no URL can be signed: {cut(str(error), 300)}") from error
         self._signed.put(name, url)
         return url
 

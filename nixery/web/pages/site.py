@@ -1,7 +1,7 @@
 """Pages for people: in a browser as HTML, in a terminal as text."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from textwrap import fill
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +20,7 @@ from nixery.builds.summary import Head
 from nixery.interfaces import IBuilder, Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import NameInvalid, NixeryError, TagInvalid
+from nixery.model.example import USUAL
 from nixery.model.image import parse_image
 from nixery.model.manifest import Manifest
 from nixery.model.networks import network_of
@@ -55,13 +56,16 @@ class PagesApi:
         history: History | None,
         logs: bool,
         auth: Auth = OPEN,
+        example: Callable[[], str] = lambda: USUAL,
     ) -> None:
         """
         :param history: the builds that are shown; none where none are to be.
         :param logs: whether what packages print is shown.
         :param auth: says which images a client may see.
+        :param example: names an image that can be pulled.
         """
         self._auth = auth
+        self._example = example
         self._clock = clock
         self._builder = builder
         self._history = history
@@ -124,7 +128,8 @@ class PagesApi:
             if manifest := await self._manifest(head):
                 images.append((head, sum(blob.size for blob in manifest.blobs)))
         wish = _wish(request)
-        start = Start(host_of(request), provenance, fault, running, images, wish)
+        host, example = host_of(request), self._example()
+        start = Start(host, provenance, fault, running, images, example, wish)
         if prefers_html(request):
             return await send_page(request, start_page(start))
         return _text(request, start_text(start))

@@ -13,8 +13,6 @@ from nixery.model.text import readable
 from nixery.web.pages.page import Page
 from nixery.web.pages.parts import age, build_link, command, image_link, size, table
 
-EXAMPLE = "shell/git/htop"
-
 
 @attrs.frozen
 class Wish:
@@ -48,6 +46,7 @@ class Start:
     :param fault: why that is unknown.
     :param running: builds, the latest first.
     :param images: that were made, the latest first, with the bytes of their blobs.
+    :param example: the name of an image to pull.
     :param wish: what the form says.
     """
 
@@ -56,6 +55,7 @@ class Start:
     fault: str
     running: Sequence[Head]
     images: Sequence[tuple[Head, int]]
+    example: str
     wish: Wish = Wish()
 
 
@@ -64,7 +64,7 @@ def start_page(start: Start) -> Page:
     body = [
         tags.h1("Container images made on demand"),
         tags.p("Name the packages in the image's name, and pull."),
-        command(f"docker pull {start.host}/{EXAMPLE}", "The command that pulls an example"),
+        command(f"docker pull {start.host}/{start.example}", "The command that pulls an example"),
         _builder(start.host, start.wish),
         tags.h2("What is served"),
         _served(start),
@@ -83,11 +83,11 @@ def start_text(start: Start) -> str:
         "",
         "Name packages, and pull:",
         "",
-        f"    docker pull {start.host}/{EXAMPLE}",
-        f"    docker run -ti {start.host}/{EXAMPLE}",
+        f"    docker pull {start.host}/{start.example}",
+        f"    docker run -ti {start.host}/{start.example}",
         "",
-        'The image holds the packages git and htop, and, for "shell", bash and its',
-        'friends. "arm64/hello" is for 64-bit ARM; "python3packages.six" is a nested',
+        'The image holds the packages that its name names; "shell" stands for bash and',
+        'its friends. "arm64/hello" is for 64-bit ARM; "python3packages.six" is a nested',
         "package.",
         "",
     ]

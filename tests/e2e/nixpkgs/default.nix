@@ -40,6 +40,7 @@ let
     "google-crc32c"
     "isal"
     "klein"
+    "packaging"
     "prometheus-client"
     "psutil"
     "pyjwt"

@@ -1,0 +1,261 @@
+"""What keeps the daemon from starting, or from doing its work: a sentence for each.
+
+At a start the settings, programs and files are looked at; ``--check`` tries all else besides,
+without leaving anything behind.
+"""
+
+import errno
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import react
+
+from nixery.access.files import make_access
+from nixery.access.watched import FileInvalid
+from nixery.confinement import make_commands, make_evaluator
+from nixery.describing import named_by
+from nixery.listening import listening_fault
+from nixery.model.errors import NixeryError
+from nixery.model.example import WANTED
+from nixery.model.tags import LATEST
+from nixery.nix.offered import Offered
+from nixery.nix.process import Processes
+from nixery.nix.store import find_store
+from nixery.nix.trial import TrialBuild, too_old
+from nixery.ownership import NotOurs
+from nixery.ownership import check as check_folder
+from nixery.parts import (
+    child_environment,
+    make_agent,
+    make_git,
+    make_resolver,
+    make_sources,
+    make_storage,
+)
+from nixery.settings import Settings
+from nixery.starts import Starts
+from nixery.web.tls import Pair, split_endpoint, watch_pair
+
+PROGRAMS = {
+    "nix-build": "Nix",
+    "nix": "Nix",
+    "git": "git",
+    "prlimit": "util-linux",
+    "nice": "coreutils",
+}
+"""The programs that are run, and what they belong to."""
+
+
+def missing_programs() -> list[str]:
+    """A sentence for each program that is needed and not there."""
+    return [
+        f"the program {program!r} is not in PATH: install {package}"
+        for program, package in PROGRAMS.items()
+        if shutil.which(program) is None
+    ]
+
+
+def faults_of(settings: Settings) -> list[str]:
+    """What can be seen without trying anything."""
+    return [
+        *(fault for name, text in _endpoints(settings) for fault in _endpoint_faults(name, text)),
+        *_file_faults(settings),
+        *_folder_faults(settings),
+    ]
+
+
+def remarks_on(settings: Settings) -> list[str]:
+    """What an operator should know of files that can be used: a sentence for each."""
+    watched = make_access(None, settings.access).watched
+    return [remark for each in watched for remark in each.remarks()]
+
+
+def _endpoints(settings: Settings) -> list[tuple[str, str]]:
+    """Variable → endpoint string."""
+    named = [("NIXERY_LISTEN", settings.endpoint)]
+    if settings.operations is not None:
+        named.append(("NIXERY_OPERATIONS_LISTEN", settings.operations))
+    return named
+
+
+def _endpoint_faults(name: str, text: str) -> list[str]:
+    """Whether it is no endpoint string, or one whose certificate can't be used.
+
+    To find that out, Twisted needs no reactor.
+    """
+    try:
+        rest, pair = split_endpoint(text)
+        serverFromString(None, rest)
+        if pair is not None:
+            watch_pair(pair)
+    except Exception as error:  # every kind of endpoint has its own way of refusing
+        return [f"{name} is {text!r}; it can't be listened on: {error}"]
+    return []
+
+
+def _file_faults(settings: Settings) -> list[str]:
+    faults: list[str] = []
+    try:
+        make_access(None, settings.access)
+    except ExceptionGroup as group:
+        faults += [str(fault) for fault in group.exceptions]
+    if settings.tls is not None:
+        try:
+            watch_pair(Pair(*settings.tls))
+        except FileInvalid as fault:
+            faults.append(f"{settings.tls[0]}, {settings.tls[1]}: {fault}")
+    return faults
+
+
+def _folder_faults(settings: Settings) -> list[str]:
+    """A sentence for each folder that would be written to and is somebody else's."""
+    faults: list[str] = []
+    for name, path in settings.folders.items():
+        try:
+            check_folder(path, settings.paths)
+        except (NotOurs, OSError) as fault:
+            reason = getattr(fault, "strerror", None) or fault
+            faults.append(f"{path} can't be the {name} folder: {reason}")
+    return faults
+
+
+@attrs.frozen
+class Tried:
+    """What came of trying all that a start needs.
+
+    :param faults: a sentence for each thing that does not work.
+    :param remarks: what an operator should know besides.
+    """
+
+    faults: list[str] = attrs.Factory(list)
+    remarks: list[str] = attrs.Factory(list)
+
+
+def try_all(settings: Settings) -> Tried:
+    """Try what a start needs: folders, Nix, the endpoints, the bucket, a build, the package set.
+
+    Runs a reactor until all is known.
+    """
+    tried = Tried(unwritable(settings))
+    if old := too_old(_printed("nix", "--version")):
+        tried.faults.append(old)
+        return tried
+
+    async def look(reactor: Any) -> None:
+        await _try_endpoints(reactor, settings, tried)
+        await _try_bucket(reactor, settings, tried)
+        await _try_nix(reactor, settings, tried)
+
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(look(reactor)))
+    except SystemExit as end:
+        if end.code and not tried.faults:
+            tried.faults.append("not everything could be looked at; the log says why")
+    return tried
+
+
+def unwritable(settings: Settings) -> list[str]:
+    """A sentence for each folder that this user can't write to, or can't make."""
+    store = find_store(settings.nix_store, settings.state, os.environ)
+    named = {
+        **{path: f"the {name} folder" for name, path in settings.folders.items()},
+        **({store: "the folder of the Nix store"} if store is not None else {}),
+    }
+    faults = []
+    for path, what in named.items():
+        there = path
+        while not os.path.lexists(there) and there != os.path.dirname(there):
+            there = os.path.dirname(there)
+        if (reason := _why_not_writable(there)) is not None:
+            faults.append(
+                f"{path} can't be {what}: user {os.geteuid()} can't write to {there} ({reason}); "
+                "give it to that user, or name another by STORAGE_PATH, NIXERY_NIX_STORE or "
+                "STATE_DIRECTORY"
+            )
+    return faults
+
+
+def _why_not_writable(folder: str) -> str | None:
+    try:
+        if not os.path.isdir(folder):
+            return os.strerror(errno.ENOTDIR)
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return os.strerror(errno.EROFS)
+    except OSError as error:
+        return error.strerror
+    writable = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+    return None if writable else os.strerror(errno.EACCES)
+
+
+def _printed(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+async def _try_endpoints(reactor: Any, settings: Settings, tried: Tried) -> None:
+    for name, text in _endpoints(settings):
+        if (fault := await listening_fault(reactor, text)) is not None:
+            tried.faults.append(f"{name} is {text!r}; {fault}")
+
+
+async def _try_bucket(reactor: Any, settings: Settings, tried: Tried) -> None:
+    if settings.bucket is not None:
+        storage = make_storage(reactor, make_agent(reactor), settings, os.environ)
+        name = settings.bucket.name
+        tried.faults.extend(f"gs://{name}: {fault}" for fault in await storage.faults())
+
+
+async def _try_nix(reactor: Any, settings: Settings, tried: Tried) -> None:
+    """Build something, and look at the package set, in a state folder for this alone."""
+    own_store = find_store(settings.nix_store, settings.state, os.environ) is not None
+    with tempfile.TemporaryDirectory(prefix="nixery-check-", ignore_cleanup_errors=True) as state:
+        store = os.path.join(state, "nix") if own_store else None
+        settings = attrs.evolve(settings, state=state, nix_store=store)
+        environ = child_environment(os.environ, state)
+        processes = Processes(Starts(reactor), reactor, environ, memory=settings.builds.memory)
+        try:
+            await _try_parts(reactor, settings, processes, tried)
+        finally:
+            await processes.stop()
+            _make_removable(state)
+
+
+async def _try_parts(reactor: Any, settings: Settings, processes: Processes, tried: Tried) -> None:
+    commands = make_commands(settings, os.environ, processes)
+    evaluator = make_evaluator(settings, os.environ, processes, commands)
+    git = make_git(reactor, settings, processes)
+    resolver = make_resolver(reactor, settings, git, commands)
+    sources = make_sources(reactor, settings, commands, git)
+
+    async def build() -> None:
+        if remark := await TrialBuild(commands, evaluator).run():
+            tried.remarks.append(remark)
+
+    async def look() -> None:
+        pinned = await resolver.resolve(LATEST)
+        await Offered(commands, evaluator, sources).among(pinned, WANTED)
+
+    await evaluator.start()
+    await _try(build, "", tried)
+    await _try(look, f"{named_by(settings.source)}: ", tried)
+    await sources.stop()
+    await resolver.stop()
+
+
+async def _try(work: Callable[[], Coroutine[Any, Any, None]], beginning: str, tried: Tried) -> None:
+    try:
+        await work()
+    except (NixeryError, OSError) as error:
+        tried.faults.append(f"{beginning}{error}")
+
+
+def _make_removable(folder: str) -> None:
+    """Nix takes the permission to write from what is in a store."""
+    for path, _, _ in os.walk(folder):
+        os.chmod(path, 0o700)

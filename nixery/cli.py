@@ -1,0 +1,11 @@
+"""The command ``nixery``: ``twistd nixery`` in the foreground."""
+
+import sys
+
+from twisted.scripts import twistd
+
+
+def main() -> None:
+    """Run the daemon until it is stopped, with the options that ``twistd nixery`` takes."""
+    sys.argv[1:] = ["--nodaemon", "--pidfile=", "nixery", *sys.argv[1:]]
+    twistd.run()

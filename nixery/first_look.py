@@ -1,0 +1,69 @@
+"""What every start finds out about this machine and the package set, once."""
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from nixery.model.example import USUAL, WANTED, example
+from nixery.model.source import PinnedSource
+from nixery.nix.commands import Commands
+from nixery.nix.evaluation import Evaluator
+from nixery.nix.offered import Offered
+from nixery.nix.sources import Sources
+from nixery.nix.trial import TrialBuild
+from nixery.proven import Proven
+from nixery.watching.readiness import Readiness
+
+FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
+"""Seconds between two looks whether all is ready: twice as many each time."""
+
+
+class FirstLook:
+    """Whether Nix can build here, and whether the package set can be evaluated.
+
+    :ivar trial: has the first found out; gives a remark.
+    :ivar offered: has the second found out; gives those of :data:`WANTED` that the set has.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        commands: Commands,
+        evaluator: Evaluator,
+        sources: Sources,
+        latest: Callable[[], Awaitable[PinnedSource]],
+    ) -> None:
+        """
+        :param latest: gives the package set as it is now.
+        """
+        looker = Offered(commands, evaluator, sources)
+
+        async def look() -> list[str]:
+            return await looker.among(await latest(), WANTED)
+
+        self._reactor = reactor
+        self._trial = Proven(reactor, TrialBuild(commands, evaluator).run)
+        self._offered = Proven(reactor, look)
+        self.trial, self.offered = self._trial.get, self._offered.get
+
+    async def until(self, readiness: Readiness) -> str | None:
+        """Wait until everything is found to work; what does not is logged by the readiness.
+
+        :return: the name of an image to try, if the package set has what one is made of.
+        """
+        wait = FIRST_WAIT
+        while not all(each.ok for each in await readiness.look()):
+            await deferLater(self._reactor, wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+        return example(await self.offered())
+
+    @property
+    def example(self) -> str:
+        """The name of an image that can be pulled, as far as that is known."""
+        return example(self._offered.known or ()) or USUAL
+
+    async def stop(self) -> None:
+        """Find out nothing more."""
+        await self._trial.stop()
+        await self._offered.stop()

@@ -1,0 +1,75 @@
+"""Settings that do not exist: what was probably meant by them.
+
+A mistyped setting is no trifle: ``NIXERY_HTPASWD`` would open the registry to everybody.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from nixery.model.suggestions import nearest_names
+from nixery.variables import VARIABLES
+
+PREFIX = "NIXERY_"
+_OF_TESTS = re.compile(r"NIXERY_(TEST|CHAOS)_.*")
+"""Variables of the project's own tests, whose daemons have the environment of the tests."""
+_LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S*")
+_LINK = re.compile(
+    r"NIXERY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""Variables that Kubernetes sets in every container for a Service that is named ``nixery``, or
+``nixery-`` and more: https://kubernetes.io/docs/concepts/services-networking/service/"""
+_LINK_PORT = re.compile(r"NIXERY_(\w+_)?PORT")
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that begins as Nixery's own do and is none of them.
+
+    What it is set to is not said: it may be a secret.
+    """
+    others = {*service_links(environ), *(variable.name for variable in VARIABLES)}
+    unknown = (
+        name
+        for name in environ
+        if name.upper().startswith(PREFIX) and name not in others and not _OF_TESTS.fullmatch(name)
+    )
+    return [f"{name} is not a setting{_meant(name)}" for name in sorted(unknown)]
+
+
+def service_links(environ: Mapping[str, str]) -> list[str]:
+    """The variables that are not settings, but what Kubernetes says of a Service."""
+    known = {variable.name for variable in VARIABLES}
+    return sorted(name for name in environ.keys() - known if _is_link(name, environ[name]))
+
+
+def unknown_option(option: str, options: Iterable[str]) -> str:
+    """A sentence for an option that there is none of.
+
+    :param option: as it was given, with or without dashes before it.
+    :param options: the names of all options, without dashes.
+    """
+    name = option.lstrip("-")
+    nearest = [f"--{each}" for each in _nearest(name, list(options))]
+    dashes = "-" if len(name) == 1 else "--"
+    return f"there is no option {dashes}{name}{_question(nearest)} --help lists all options"
+
+
+def _is_link(name: str, value: str) -> bool:
+    if _LINK.fullmatch(name):
+        return True
+    # As somebody would call a setting: the value tells.
+    return _LINK_PORT.fullmatch(name) is not None and _LINK_ADDRESS.fullmatch(value) is not None
+
+
+def _meant(name: str) -> str:
+    """What may be meant by a variable, which is compared without the beginning that all share."""
+    short = {variable.name.removeprefix(PREFIX): variable.name for variable in VARIABLES}
+    nearest = [short[each] for each in _nearest(name[len(PREFIX) :], list(short))]
+    return f"{_question(nearest)} twistd nixery --help lists all settings"
+
+
+def _nearest(name: str, names: list[str]) -> list[str]:
+    return nearest_names(name, names)[:1]
+
+
+def _question(nearest: list[str]) -> str:
+    return f"; did you mean {nearest[0]}?" if nearest else ";"

@@ -1,0 +1,155 @@
+"""The build at the start."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, succeed
+
+from nixery.model.errors import NixUnavailable, StorageFull
+from nixery.nix.commands import Commands
+from nixery.nix.evaluation import Evaluator, Prepared
+from nixery.nix.lines import OnLines
+from nixery.nix.process import Ended
+from nixery.nix.remedies import NOTHING_BUILT, SANDBOX_OFF
+from nixery.nix.trial import TrialBuild, too_old
+
+STORE_PATH = f"/nix/store/{'0' * 32}-"
+NO_NAMESPACES = "error: setgroups failed: Operation not permitted\nerror: unable to start build"
+NO_NAMESPACES += " process"
+STRICT = ("--option", "sandbox-fallback", "false")
+
+
+@attrs.define
+class Nix:
+    """Nix, as a trial sees it.
+
+    :param says: what a build prints, by the options that it is given; nothing where it is well.
+    """
+
+    says: Callable[[Sequence[str]], str | None] = lambda options: None
+    settings: dict[str, str] = attrs.Factory(lambda: {"sandbox": "true"})
+    store: str | None = None
+    printed_version: str = "nix (Nix) 2.8.0"
+    timed_out: bool = False
+    built: list[str] = attrs.Factory(list)
+    deleted: list[str] = attrs.Factory(list)
+
+    async def configuration(self) -> dict[str, str]:
+        if not self.settings:
+            raise NixUnavailable("there is no such command")
+        return self.settings
+
+    async def version(self) -> str:
+        return self.printed_version
+
+    async def delete(self, path: str) -> None:
+        self.deleted.append(path)
+        raise NixUnavailable("it is in use")
+
+    async def prepare(self, name: str, request: dict[str, Any]) -> Prepared:
+        assert name == "trial"
+        self.built.append(request["name"])
+        return Prepared(["--expr"], None)
+
+    def run(self, program: str, *arguments: str, on_lines: OnLines, **others: Any) -> Deferred[Any]:
+        name, said = self.built[-1], self.says(arguments)
+        on_lines([f"building '{STORE_PATH}{name}.drv'...".encode()])
+        on_lines([line.encode() for line in (said or "").splitlines()])
+        return succeed(Ended(0 if said is None else 100, None, self.timed_out, b""))
+
+
+def trial(nix: Nix) -> TrialBuild:
+    switches = {"user.max_user_namespaces": "0"}
+    return TrialBuild(cast(Commands, nix), cast(Evaluator, nix), lambda: switches)
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_is_well() -> None:
+    """A build that comes off is all that is needed; each is of another name, and removed again,
+    whether or not that can be."""
+    nix = Nix()
+    assert [await trial(nix).run() for _ in range(2)] == ["", ""]
+    assert len(set(nix.built)) == 2
+    assert nix.deleted == [f"{STORE_PATH}{name}.drv" for name in nix.built]
+
+
+@pytest.mark.parametrize(
+    ("store", "remedy"),
+    [("/state/nix", "NIX_REMOTE=local"), (None, "NIX_CONFIG='sandbox = false'")],
+)
+@pytest_twisted.ensureDeferred
+async def test_no_sandbox(store: str | None, remedy: str) -> None:
+    """Where Nix can make no sandbox, it is said what forbids it, and what to do."""
+    nix = Nix(says=lambda options: NO_NAMESPACES, store=store)
+    with pytest.raises(NixUnavailable) as caught:
+        await trial(nix).run()
+    reason = caught.value.reason
+    assert "can't make its sandbox (setgroups failed: Operation not permitted;" in reason
+    assert "sysctl user.max_user_namespaces=15000" in reason
+    assert remedy in reason
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_sandbox_that_is_left_out() -> None:
+    """Where Nix goes on without a sandbox, which it does not say, an operator is told so."""
+    nix = Nix(
+        says=lambda options: NO_NAMESPACES if set(STRICT) <= set(options) else None,
+        settings={"sandbox": "true", "sandbox-fallback": "true"},
+    )
+    remark = await trial(nix).run()
+    assert remark.startswith("what is built has no sandbox, since this machine allows")
+    assert len(nix.deleted) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_sandbox_that_is_off() -> None:
+    """Where the operator has set that there is no sandbox, none is asked for, and it is said."""
+    asked: list[Sequence[str]] = []
+    nix = Nix(says=lambda options: asked.append(options), settings={"sandbox": "false"})
+    assert await trial(nix).run() == SANDBOX_OFF
+    assert not set(STRICT) <= set(asked[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_builds_that_are_off() -> None:
+    """Where the operator has set that nothing is built, that is no fault."""
+    words = "error: unable to start any build; either increase '--max-jobs' or enable remote builds"
+    assert await trial(Nix(says=lambda options: words)).run() == NOTHING_BUILT
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_faults() -> None:
+    """A full disk is told apart, and so is a Nix that takes too long."""
+    nix = Nix(says=lambda options: "error: writing to file: No space left on device")
+    with pytest.raises(StorageFull):
+        await trial(nix).run()
+    with pytest.raises(NixUnavailable, match="did not build within"):
+        await trial(Nix(timed_out=True)).run()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_old_nix() -> None:
+    """A Nix that does not know what it is asked is told by its version."""
+    nix = Nix(settings={}, printed_version="nix (Nix) 2.3.16")
+    with pytest.raises(NixUnavailable, match=re.escape("Nix 2.3.16 is too old: install 2.8")):
+        await trial(nix).run()
+    with pytest.raises(NixUnavailable, match="no such command"):
+        await trial(Nix(settings={})).run()
+
+
+@pytest.mark.parametrize(
+    ("printed", "old"),
+    [
+        *(("nix (Nix) 2.8.0", False), ("nix (Nix) 2.34.8", False), ("nix (Nix) 3.0", False)),
+        *(("nix (Lix, like Nix) 2.91.1", False), ("what?", False), ("", False)),
+        *(("nix (Nix) 2.7.9", True), ("nix (Nix) 2.3", True), ("nix (Nix) 1.11.16", True)),
+        ("nix (Nix) 2.5pre20211007_844dd90", True),
+    ],
+)
+def test_versions(printed: str, old: bool) -> None:
+    """Versions are compared as numbers; what is none is not taken for old."""
+    assert (too_old(printed) is not None) == old

@@ -1,0 +1,80 @@
+"""What would run, as operators are told it."""
+
+from pathlib import Path
+
+import pytest
+
+from nixery.describing import describe, named_by
+from nixery.nix.evaluation import OPEN
+from nixery.settings import Settings
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> "Lines":
+    """Describes settings."""
+    return Lines(tmp_path)
+
+
+class Lines:
+    """What is said of settings.
+
+    :ivar folder: one with nothing in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, **environ: str) -> dict[str, str]:
+        """The lines by what they are about."""
+        environ = {"STATE_DIRECTORY": str(self.folder / "state"), **environ}
+        text = describe(Settings.from_environ(environ))
+        return {line[:13].rstrip(): line[13:] for line in text.splitlines()}
+
+
+def test_the_package_set(lines: Lines) -> None:
+    """The package set is named, and where to listen."""
+    said = lines(NIXERY_CHANNEL="nixos-25.11", PORT="4321")
+    assert (said["packages"], said["listens on"]) == ("the channel nixos-25.11", "tcp:4321")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NIXERY_CHANNEL", "nixos-25.11"),
+        ("NIXERY_PKGS_REPO", "https://host.example/x"),
+        ("NIXERY_PKGS_PATH", "/"),
+        ("NIXERY_FLAKE", "github:a/b"),
+    ],
+)
+def test_which_setting_names_it(name: str, text: str) -> None:
+    """Faults of a package set name the setting that it comes from."""
+    settings = Settings.from_environ({"STATE_DIRECTORY": "/state", name: text})
+    assert named_by(settings.source).startswith(f"{name} names the ")
+
+
+def test_what_evaluation_may_do(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said how evaluation is confined, what it may fetch, what ``NIX_PATH`` adds."""
+    monkeypatch.setenv("NIX_PATH", "lib=/srv/lib")
+    source = {"NIXERY_PKGS_PATH": str(lines.folder)}
+    line = lines(NIXERY_ALLOWED_URIS="https://a.example/ github:b/", **source)["evaluation"]
+    assert "confined to the package set" in line
+    assert "https://a.example/, github:b/" in line
+    assert line.endswith("lib=/srv/lib")
+    assert lines(NIXERY_EVALUATION="open", **source)["evaluation"] == OPEN
+
+
+def test_what_may_be_named(lines: Lines) -> None:
+    """It is said which tags are served, and whether commits of others are."""
+    some = "nixos-* [0-9a-f]*"
+    assert lines(NIXERY_PKGS_PATH="/")["tags"] == "latest"
+    assert lines()["tags"] == "latest"
+    reached = f"latest {some}; commits in the histories of these"
+    assert lines(NIXERY_TAGS=some)["tags"] == reached
+    all_of_them = lines(NIXERY_TAGS=some, NIXERY_UNREACHABLE_COMMITS="on")
+    assert all_of_them["tags"] == f"latest {some}; commits of pull requests and forks too"
+
+
+def test_who_may_pull(lines: Lines) -> None:
+    """It is said by what users are known."""
+    assert lines()["may pull"] == "everybody"
+    assert lines(NIXERY_HTPASSWD="/users")["may pull"] == "users with passwords"

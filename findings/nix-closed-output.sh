@@ -6,7 +6,8 @@
 # program, in the place of its shell (sh -c 'mkdir -p $out; chmod +x x'), is killed now and then,
 # whichever comes first. The shell must outlive it: end the script with "exit 0".
 #
-# Seen with Nix 2.8.0 of Debian 12 (nix-bin). Exit code 0 if it is still so.
+# Seen with Nix 2.8.0 of Debian 12 (nix-bin); 2.26.3 and 2.34.8 do the same. Exit code 0 if it is
+# still so.
 set -eu
 folder=$(mktemp -d)
 trap 'chmod -R u+w "$folder"; rm -rf "$folder"' EXIT

@@ -13,10 +13,11 @@ import pytest
 from nixery.web.tls import Pair
 from tests.e2e.clients import Docker
 from tests.e2e.conftest import Run
-from tests.e2e.daemon import Daemon, running, wait_until
+from tests.e2e.daemon import Daemon, running
 from tests.e2e.jobs import NODE
 from tests.e2e.packages import PackageSet
 from tests.e2e.runner_scripts import REQUIREMENTS
+from tests.waiting import wait_until
 from tests.web.certificates import make_pair
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]

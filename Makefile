@@ -7,13 +7,14 @@ TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd
 	chromium=chromium libatomic.so.1=libatomic1 systemd-analyze=systemd \
 	promtool=prometheus
 
-.PHONY: run test container-test chaos bench lint clean
+.PHONY: .FORCE run test container-test chaos bench lint clean
 
-run: $(VENV)/.installed  ## start the daemon on port 8080
+run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
 
-test: $(VENV)/.installed-test  ## all tests, with real Nix and real clients
-	@scripts/require $(TEST_PROGRAMS)
+test:  ## all tests, with real Nix and real clients
+	@scripts/require $(PROGRAMS) $(TEST_PROGRAMS)
+	@scripts/environment test
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
@@ -40,15 +41,10 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py
 
-$(VENV)/.installed: setup.py
+# Whether there is something to do is found out each time.
+$(VENV)/.installed-test: .FORCE
 	@scripts/require $(PROGRAMS)
-	@test -x $(VENV)/bin/pip || python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --editable .
-	@touch $@
-
-$(VENV)/.installed-test: $(VENV)/.installed
-	@$(VENV)/bin/pip install --quiet --editable '.[test]'
-	@touch $@
+	@scripts/environment test
 
 clean:  ## remove what was made here; the state folder stays
 	rm -rf $(VENV) build dist *.egg-info

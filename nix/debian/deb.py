@@ -1,6 +1,5 @@
 """What a Debian package says of itself."""
 
-import hashlib
 import re
 import subprocess
 import tarfile
@@ -8,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from apt import run
+from programs import run
 
 _NAME = re.compile(r"[a-z0-9.+-]+")
 _HEAD = 128
-_PIECE = 1 << 20
 # Interpreters of scripts, and the packages that have them.
 _INTERPRETERS = {"sh": "bash", "bash": "bash", "dash": "bash"}
 _VERSIONED = ("perl", "python3")
@@ -38,9 +36,12 @@ class Deb:
     interpreters: frozenset[str]
 
 
-def inspect(path: Path) -> Deb:
-    """Read a package file."""
-    fields = _fields(run(["dpkg-deb", "--field", str(path)]))
+def inspect(path: Path, sha256: str) -> Deb:
+    """Read a package file.
+
+    :param sha256: the digest of its contents.
+    """
+    fields = _fields(run(["dpkg-deb", "--field", str(path)]).output)
     needed = ", ".join(filter(None, (fields.get("Depends"), fields.get("Pre-Depends"))))
     return Deb(
         name=fields["Package"],
@@ -48,7 +49,7 @@ def inspect(path: Path) -> Deb:
         description=fields.get("Description", "").partition("\n")[0],
         homepage=fields.get("Homepage", ""),
         file=path.name,
-        sha256=_sha256(path),
+        sha256=sha256,
         dependencies=parse_dependencies(needed),
         provides=tuple(group[0] for group in parse_dependencies(fields.get("Provides", ""))),
         interpreters=frozenset(filter(None, map(interpreter, _shebangs(path)))),
@@ -86,14 +87,6 @@ def _fields(text: str) -> dict[str, str]:
             last, _, value = line.partition(":")
             fields[last] = value.strip()
     return fields
-
-
-def _sha256(path: Path) -> str:
-    whole = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            whole.update(piece)
-    return whole.hexdigest()
 
 
 def _shebangs(path: Path) -> Iterator[str]:

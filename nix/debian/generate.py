@@ -21,7 +21,7 @@ import platform
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def generate(folder: Path, architectures: list[str], refresh: bool) -> None:
     with _alone(folder):
         _copy_expressions(packages)
         _write(folder / "nix.conf", NIX_CONF.format(debs=debs))
-        todo = [a for a in architectures if refresh or not _is_whole(folder, a)]
+        todo = [a for a in architectures if refresh or not is_whole(folder, a)]
         if todo:
             _make_all(folder, todo)
 
@@ -98,8 +98,9 @@ def _make_all(folder: Path, architectures: list[str]) -> None:
     own = run(["dpkg", "--print-architecture"]).output.strip()
     if own not in ARCHITECTURES:
         raise SetupError(f"there is none for {own}, only for {' and '.join(ARCHITECTURES)}")
-    words = f"making the package set for {' and '.join(architectures)}"
-    print(f"{words}, from {_release()['PRETTY_NAME']}", file=sys.stderr, flush=True)
+    release = platform.freedesktop_os_release()["PRETTY_NAME"]
+    words = f"making the package set for {' and '.join(architectures)}, from {release}"
+    print(words, file=sys.stderr, flush=True)
     progress = Progress(sys.stderr)
 
     def make(architecture: str) -> None:
@@ -111,7 +112,7 @@ def _make_all(folder: Path, architectures: list[str]) -> None:
                 raise
             print(f"note: {error}: images for it are refused", file=sys.stderr, flush=True)
             made = {"absent": str(error)}
-        made["made-from"] = _recipe()
+        made["made-from"] = recipe(platform.freedesktop_os_release())
         _write(lock, json.dumps(made, indent=1, sort_keys=True) + "\n")
 
     at_once(make, architectures)
@@ -136,28 +137,25 @@ def _make(folder: Path, architecture: str, tell: Callable[[str], None]) -> Any:
     return lock
 
 
-def _release() -> dict[str, str]:
-    """What this machine says of itself: ``ID``, ``VERSION_CODENAME`` and others."""
-    return platform.freedesktop_os_release()
+def recipe(release: Mapping[str, str]) -> str:
+    """What the lock files depend on besides the packages.
 
-
-def _recipe() -> str:
-    """What the lock files depend on besides the packages."""
-    release = _release()
+    :param release: what the machine says of itself: ``ID``, ``VERSION_CODENAME`` and others.
+    """
     whole = hashlib.sha256(f"{release['ID']} {release.get('VERSION_CODENAME')}\n".encode())
     for name in ("roots.json", "graph.py", "deb.py"):
         whole.update((HERE / name).read_bytes())
     return whole.hexdigest()
 
 
-def _is_whole(folder: Path, architecture: str) -> bool:
+def is_whole(folder: Path, architecture: str) -> bool:
     """Whether a lock file is there, made as we would make it, with all packages that it names.
 
     A package that is not what it was is removed.
     """
     try:
         lock = json.loads(_lock_file(folder, architecture).read_text("utf-8"))
-        if lock["made-from"] != _recipe():
+        if lock["made-from"] != recipe(platform.freedesktop_os_release()):
             return False
         packages = lock.get("packages", {}).values()
         digests = {deb["file"]: deb["sha256"] for package in packages for deb in package["debs"]}

@@ -1,4 +1,4 @@
-# Two commands for a fresh Debian machine: `make run` and `make test`.
+# Two commands for a fresh Debian or Ubuntu machine: `make run` and `make test`.
 
 VENV := .venv
 PROGRAMS := nix-build=nix-bin git=git prlimit=util-linux venv=python3-venv

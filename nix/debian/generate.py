@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -49,6 +50,8 @@ max-jobs = auto
 # A lost build is built again.
 fsync-metadata = false
 """
+# Nix separates sandbox-paths by spaces and reads the others as marks, there or in a URL.
+_UNFIT = re.compile(r"[\s=?%#]")
 NEEDED = "some 400 MB for the package set, and up to 1 GB for what Nix builds from it"
 
 
@@ -82,6 +85,11 @@ def _sentence(error: Exception, folder: Path) -> str:
 def generate(folder: Path, architectures: list[str], refresh: bool) -> None:
     """Make the set in a folder, or what is missing of it."""
     packages, debs = folder / "pkgs", folder / "debs"
+    if unfit := _UNFIT.search(str(folder)):
+        raise SetupError(
+            f"Nix can't be told of a folder with {unfit[0]!r} in its path, as {folder} is: name"
+            " another state folder, as in STATE_DIRECTORY=/srv/nixery make run"
+        )
     packages.mkdir(parents=True, exist_ok=True)
     debs.mkdir(exist_ok=True)
     with _alone(folder):

@@ -8,6 +8,7 @@ from typing import Any
 
 import generate
 import pytest
+from programs import SetupError
 
 RECIPE = generate.recipe(platform.freedesktop_os_release())
 
@@ -68,3 +69,11 @@ def test_an_architecture_that_is_absent_stays_so(tmp_path: Path) -> None:
     absent = {"absent": "there is none", "made-from": RECIPE}
     (tmp_path / "pkgs" / "packages-arm64.json").write_text(json.dumps(absent))
     assert generate.is_whole(tmp_path, "arm64")
+
+
+@pytest.mark.parametrize("name", ["my state", "a=b", "what?", "50%"])
+def test_a_folder_that_nix_can_not_be_told_of(tmp_path: Path, name: str) -> None:
+    """It is named, with the setting for another one, before anything is made there."""
+    with pytest.raises(SetupError, match="STATE_DIRECTORY"):
+        generate.generate(tmp_path / name, ["amd64"], refresh=False)
+    assert list(tmp_path.iterdir()) == []

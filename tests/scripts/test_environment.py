@@ -108,6 +108,7 @@ def test_half_of_one_is_not_kept(checkout: Checkout) -> None:
 def test_an_old_python_is_refused(checkout: Checkout) -> None:
     """Before anything is made, one sentence says which Python is needed and how to name one."""
     code, said = checkout(OLD="yes")
+    assert (code, said) == checkout("--check", OLD="yes")
     assert (code, len(said.splitlines()), checkout.done()) == (1, 1, [])
     assert "3.11 or newer" in said
     assert "Python 3.9.2" in said

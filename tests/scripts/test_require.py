@@ -92,3 +92,12 @@ touch {tmp_path}/whole
     )
     assert (tmp_path / "whole").exists()
     assert (ended.code, ended.lines) == (130, [])
+
+
+def test_an_old_python_is_said_first(tmp_path: Path) -> None:
+    """Nothing is installed on a machine whose Python is too old for what comes then."""
+    old = 'case "$*" in *3,\\ 11*) exit 1 ;; -V) echo Python 3.9.2 ;; esac'
+    environ = programs(tmp_path / "bin", id=ROOT, apt_get=APT, python3=old)
+    ran = without_terminal([REQUIRE, "venv=python3-venv", *WANTED], environ)
+    assert (ran.returncode, len(ran.stderr.splitlines()), calls(environ)) == (1, 1, [])
+    assert "Python 3.9.2" in ran.stderr

@@ -61,19 +61,24 @@ def main() -> int:
     parser.add_argument("--arch", action="append", choices=ARCHITECTURES, help="default: all")
     parser.add_argument("--refresh", action="store_true", help="look for newer packages")
     arguments = parser.parse_args()
-    # Who stops us with a signal wants what runs for us to end too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stopped)
     folder = arguments.folder.absolute()
     try:
         generate(folder, arguments.arch or list(ARCHITECTURES), arguments.refresh)
     except KeyboardInterrupt:
-        stop()
         print("stopped; what was downloaded is kept for the next time", file=sys.stderr)
         return 130
     except (SetupError, OSError) as error:
         print(f"cannot make the package set: {_sentence(error, folder)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _stopped(number: int, frame: object) -> None:
+    """End what runs for us, which threads wait for that we wait for."""
+    stop()
+    raise KeyboardInterrupt
 
 
 def _sentence(error: Exception, folder: Path) -> str:

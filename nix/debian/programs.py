@@ -71,7 +71,8 @@ class _Running:
     """The programs that run now."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A signal's handler stops us in the thread that starts a program.
+        self._lock = threading.RLock()
         self._all: set[subprocess.Popen[str]] = set()
         self._stopped = False
 

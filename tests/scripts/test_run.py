@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,22 @@ def test_ctrl_c_below_make_is_one_sentence(tmp_path: Path) -> None:
         ("so far: fetching", ctrl_c),
     )
     assert (ended.lines, ended.code) == ([STOPPED], -signal.SIGINT)
+
+
+@pytest.mark.parametrize(("environ", "code"), [({}, 130), ({"MAKELEVEL": "1"}, 0)])
+def test_ctrl_c_while_the_daemon_is_loaded(
+    tmp_path: Path, environ: dict[str, str], code: int
+) -> None:
+    """Until the daemon takes the signal itself, it is a sentence, not a traceback."""
+    slow = tmp_path / "twisted" / "scripts"
+    slow.mkdir(parents=True)
+    for package in (slow, slow.parent):
+        (package / "__init__.py").touch()
+    (slow / "twistd.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(1000)")
+    ended = on_terminal(
+        [sys.executable, str(SCRIPTS / "daemon.py")],
+        {"PYTHONPATH": str(tmp_path), **environ},
+        ("loading", ctrl_c),
+    )
+    assert ended.lines == ["loading", "Stopped before the daemon was ready."]
+    assert ended.code == code

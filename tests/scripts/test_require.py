@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.terminal import SCRIPTS, ctrl_c, on_terminal, programs, without_terminal
+from tests.scripts.terminal import LATER, SCRIPTS, ctrl_c, on_terminal, programs, without_terminal
 
 REQUIRE = str(SCRIPTS / "require")
 WANTED = ["nix-build=nix-bin", "nix-store=nix-bin", "cat=coreutils", "patchelf=patchelf"]
@@ -79,6 +79,7 @@ def test_dpkg_is_not_cut(tmp_path: Path) -> None:
     """Ctrl-C while packages are installed waits for apt, which would want to be repaired."""
     apt = f"""
 case "$*" in *update*|*download-only*) exit 0 ;; esac
+{LATER}
 echo unpacking
 until [ -e {tmp_path}/go ]; do sleep 0.1; done
 touch {tmp_path}/whole

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.terminal import SCRIPTS, ctrl_c, on_terminal, programs, without_terminal
+from tests.scripts.terminal import LATER, SCRIPTS, ctrl_c, on_terminal, programs, without_terminal
 
 RUN = str(SCRIPTS / "run")
 SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH", "NIXERY_FLAKE")
-SLOW = "echo fetching; sleep 1000"
+SLOW = f"{LATER}; echo fetching; sleep 1000"
 STOPPED = "Stopped; nothing is left half-made, and the next start goes on from here."
 
 

@@ -1,14 +1,16 @@
 """One step of what a person started: what is shown of it, and how it ends."""
 
 import os
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.scripts.terminal import SCRIPTS, ctrl_c, on_terminal, programs, without_terminal
+from tests.scripts.terminal import LATER, SCRIPTS, ctrl_c, on_terminal, programs, without_terminal
 
 STEP = str(SCRIPTS / "step")
-LONG = "sleep 3"
 
 
 @pytest.fixture
@@ -20,6 +22,15 @@ def shell(script: str, *options: str) -> list[str]:
     return [STEP, *options, "cooking tea", "sh", "-c", script]
 
 
+def waiting(folder: Path) -> str:
+    """A command that takes long, and ends when it is told to."""
+    return f"{LATER}; echo water is hot; until [ -e {folder}/go ]; do sleep 0.1; done"
+
+
+def go(folder: Path) -> Callable[[int], object]:
+    return lambda _: (folder / "go").touch()
+
+
 def test_what_is_quick_says_nothing(environ: dict[str, str]) -> None:
     """Of a step that takes no time nothing is seen, but what it has to note."""
     assert on_terminal(shell("echo busy"), environ).lines == []
@@ -28,27 +39,31 @@ def test_what_is_quick_says_nothing(environ: dict[str, str]) -> None:
     ]
 
 
-def test_one_line_moves(environ: dict[str, str]) -> None:
+def test_one_line_moves(tmp_path: Path, environ: dict[str, str]) -> None:
     """A terminal shows what is happening, for how long, and in the end one line of it."""
-    ended = on_terminal(shell(f"echo water is hot; {LONG}"), environ)
-    assert "cooking tea, 2 s so far: water is hot" in ended.raw
-    assert len(ended.lines) == 1
-    assert ended.lines[0].startswith("cooking tea: done in ")
-    assert ended.code == 0
+    moving = "cooking tea, 7 s so far: water is hot"
+    ended = on_terminal(shell(waiting(tmp_path)), environ, (moving, go(tmp_path)))
+    assert (ended.lines, ended.code) == (["cooking tea: done in 7 s"], 0)
 
 
-def test_long_titles_leave_room(environ: dict[str, str]) -> None:
+def test_long_titles_leave_room(tmp_path: Path, environ: dict[str, str]) -> None:
     """A terminal of eighty columns shows what is happening, in one line, whatever the title."""
-    ended = on_terminal([STEP, "x" * 200, "sh", "-c", f"echo water is hot; {LONG}"], environ)
-    assert "x..., 2 s so far: water is hot" in ended.raw
+    argv = [STEP, "x" * 200, "sh", "-c", waiting(tmp_path)]
+    ended = on_terminal(argv, environ, ("x..., 7 s so far: water is hot", go(tmp_path)))
     moving = ended.raw.partition("x: done")[0].split("\r")
     assert max(map(len, moving[:-1])) <= 80 + len("\x1b[K")
 
 
-def test_without_a_terminal_lines_stay(environ: dict[str, str]) -> None:
+def test_without_a_terminal_lines_stay(tmp_path: Path, environ: dict[str, str]) -> None:
     """A log gets the title, once, and no control characters."""
-    ran = without_terminal(shell(f"echo water is hot; {LONG}"), environ)
-    assert (ran.stderr, ran.stdout, ran.returncode) == ("cooking tea\n", "", 0)
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(shell(waiting(tmp_path)), env=environ, stdout=log, stderr=log)
+    while not (tmp_path / "log").read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    go(tmp_path)(0)
+    assert process.wait() == 0
+    assert (tmp_path / "log").read_text() == "cooking tea\n"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +95,7 @@ def test_other_failures_are_quoted(environ: dict[str, str]) -> None:
 
 def test_ctrl_c_ends_all_that_was_started(tmp_path: Path, environ: dict[str, str]) -> None:
     """What the command has started is gone too, and no file of the step is left."""
-    started = f"sleep 1000 & echo $! > {tmp_path}/child; echo begun; wait"
+    started = f"{LATER}; sleep 1000 & echo $! > {tmp_path}/child; echo begun; wait"
     ended = on_terminal(shell(started), environ, ("begun", ctrl_c))
     assert (ended.code, ended.lines) == (130, [])
     child = int((tmp_path / "child").read_text())
@@ -90,12 +105,11 @@ def test_ctrl_c_ends_all_that_was_started(tmp_path: Path, environ: dict[str, str
 
 def test_what_must_not_be_cut_is_ended_first(tmp_path: Path, environ: dict[str, str]) -> None:
     """Such a step is waited for, and says so; the exit code tells of Ctrl-C all the same."""
-    script = f"echo begun; until [ -e {tmp_path}/go ]; do sleep 0.1; done; touch {tmp_path}/whole"
     ended = on_terminal(
-        shell(script, "--to-the-end"),
+        shell(f"{waiting(tmp_path)}; touch {tmp_path}/whole", "--to-the-end"),
         environ,
-        ("begun", ctrl_c),
-        ("stopping when this has ended: cooking tea", lambda _: (tmp_path / "go").touch()),
+        ("water is hot", ctrl_c),
+        ("stopping when this has ended: cooking tea", go(tmp_path)),
     )
     assert (tmp_path / "whole").exists()
     assert (ended.code, ended.lines) == (130, [])

@@ -1,4 +1,4 @@
-# Two commands for a fresh Debian machine: `make run` and `make test`.
+# Two commands for a fresh Debian or Ubuntu machine: `make run` and `make test`.
 
 VENV := .venv
 PROGRAMS := nix-build=nix-bin git=git prlimit=util-linux venv=python3-venv
@@ -8,13 +8,14 @@ TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd
 	promtool=prometheus
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos -m 'not container and not fresh and not real_nix'
 
-.PHONY: run test test-oldest test-newest container-test readme-test chaos bench clean
+.PHONY: .FORCE run test test-oldest test-newest container-test readme-test chaos bench clean
 
-run: $(VENV)/.installed  ## start the daemon on port 8080
+run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
 
-test: $(VENV)/.installed-test  ## all tests, with real Nix and real clients
-	@scripts/require $(TEST_PROGRAMS)
+test:  ## all tests, with real Nix and real clients
+	@scripts/require $(PROGRAMS) $(TEST_PROGRAMS)
+	@scripts/environment test
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
@@ -61,15 +62,10 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/libraries.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py
 
-$(VENV)/.installed: setup.py
+# Whether there is something to do is found out each time.
+$(VENV)/.installed-test: .FORCE
 	@scripts/require $(PROGRAMS)
-	@test -x $(VENV)/bin/pip || python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --editable .
-	@touch $@
-
-$(VENV)/.installed-test: $(VENV)/.installed
-	@$(VENV)/bin/pip install --quiet --editable '.[test]'
-	@touch $@
+	@scripts/environment test
 
 clean:  ## remove what was made here, but for what took long to make, which is named
 	@rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest build dist *.egg-info \

@@ -1,6 +1,5 @@
 """What a Debian package says of itself."""
 
-import hashlib
 import re
 import subprocess
 import tarfile
@@ -8,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from apt import run
+from programs import run
 
 _NAME = re.compile(r"[a-z0-9.+-]+")
 _HEAD = 128
 _PROGRAM = re.compile(r"(?:\./)?(?:usr/)?(?:s?bin|games)/([^/]+)")
-_PIECE = 1 << 20
 # Interpreters of scripts, and the packages that have them.
 _INTERPRETERS = {"sh": "bash", "bash": "bash", "dash": "bash"}
 _VERSIONED = ("perl", "python3")
@@ -41,9 +39,12 @@ class Deb:
     programs: frozenset[str] = frozenset()
 
 
-def inspect(path: Path) -> Deb:
-    """Read a package file."""
-    fields = _fields(run(["dpkg-deb", "--field", str(path)]))
+def inspect(path: Path, sha256: str) -> Deb:
+    """Read a package file.
+
+    :param sha256: the digest of its contents.
+    """
+    fields = _fields(run(["dpkg-deb", "--field", str(path)]).output)
     executables = list(_executables(path))
     needed = ", ".join(filter(None, (fields.get("Depends"), fields.get("Pre-Depends"))))
     return Deb(
@@ -52,7 +53,7 @@ def inspect(path: Path) -> Deb:
         description=fields.get("Description", "").partition("\n")[0],
         homepage=fields.get("Homepage", ""),
         file=path.name,
-        sha256=_sha256(path),
+        sha256=sha256,
         dependencies=parse_dependencies(needed),
         provides=tuple(group[0] for group in parse_dependencies(fields.get("Provides", ""))),
         interpreters=frozenset(filter(None, (interpreter(first) for _, first in executables))),
@@ -91,14 +92,6 @@ def _fields(text: str) -> dict[str, str]:
             last, _, value = line.partition(":")
             fields[last] = value.strip()
     return fields
-
-
-def _sha256(path: Path) -> str:
-    whole = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            whole.update(piece)
-    return whole.hexdigest()
 
 
 def _executables(path: Path) -> Iterator[tuple[str, str]]:

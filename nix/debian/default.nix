@@ -12,7 +12,10 @@ let
     aarch64-linux = ./packages-arm64.json;
   }.${system} or (throw "this package set has no packages for ${system}");
 
-  lock = fromJSON (readFile lockFile);
+  lock =
+    let contents = fromJSON (readFile lockFile); in
+    if contents ? absent then throw "this package set has no packages for ${system}: ${contents.absent}"
+    else contents;
 
   debs = toString ../debs;
 

@@ -12,17 +12,26 @@ What is there already, and whole, is kept.
 """
 
 import argparse
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
+import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from apt import Apt, SetupError
+from apt import Apt, NoSuchArchitecture, sha256_of
 from deb import inspect
-from graph import make_lock
+from graph import make_lock, root_names
+from programs import SetupError, at_once, run, stop
+from progress import Progress
 
 HERE = Path(__file__).resolve().parent
 ARCHITECTURES = ("amd64", "arm64")
@@ -41,6 +50,9 @@ max-jobs = auto
 # A lost build is built again.
 fsync-metadata = false
 """
+# Nix separates sandbox-paths by spaces and reads the others as marks, there or in a URL.
+_UNFIT = re.compile(r"[\s=?%#]")
+NEEDED = "some 400 MB for the package set, and up to 1 GB for what Nix builds from it"
 
 
 def main() -> int:
@@ -49,65 +61,143 @@ def main() -> int:
     parser.add_argument("--arch", action="append", choices=ARCHITECTURES, help="default: all")
     parser.add_argument("--refresh", action="store_true", help="look for newer packages")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stopped)
+    folder = arguments.folder.absolute()
     try:
-        generate(
-            arguments.folder.absolute(), arguments.arch or list(ARCHITECTURES), arguments.refresh
-        )
+        generate(folder, arguments.arch or list(ARCHITECTURES), arguments.refresh)
+    except KeyboardInterrupt:
+        print("stopped; what was downloaded is kept for the next time", file=sys.stderr)
+        return 130
     except (SetupError, OSError) as error:
-        print(f"cannot make the package set: {error}", file=sys.stderr)
+        print(f"cannot make the package set: {_sentence(error, folder)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _stopped(number: int, frame: object) -> None:
+    """End what runs for us, which threads wait for that we wait for."""
+    stop()
+    raise KeyboardInterrupt
+
+
+def _sentence(error: Exception, folder: Path) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no room is left on the disk of {folder}: {NEEDED} are needed there"
+    return str(error)
 
 
 def generate(folder: Path, architectures: list[str], refresh: bool) -> None:
     """Make the set in a folder, or what is missing of it."""
     packages, debs = folder / "pkgs", folder / "debs"
+    if unfit := _UNFIT.search(str(folder)):
+        raise SetupError(
+            f"Nix can't be told of a folder with {unfit[0]!r} in its path, as {folder} is: name"
+            " another state folder, as in STATE_DIRECTORY=/srv/nixery make run"
+        )
     packages.mkdir(parents=True, exist_ok=True)
     debs.mkdir(exist_ok=True)
-    _copy_expressions(packages)
-    _write(folder / "nix.conf", NIX_CONF.format(debs=debs))
-    todo = [a for a in architectures if refresh or not _is_whole(folder, a)]
-    if not todo:
-        return
+    with _alone(folder):
+        _copy_expressions(packages)
+        _write(folder / "nix.conf", NIX_CONF.format(debs=debs))
+        todo = [a for a in architectures if refresh or not is_whole(folder, a)]
+        if todo:
+            _make_all(folder, todo)
+
+
+def _make_all(folder: Path, architectures: list[str]) -> None:
     if shutil.which("patchelf") is None:
         raise SetupError("patchelf is needed to build the packages: install it")
-    print(f"making the package set for {' and '.join(todo)}", file=sys.stderr)
-    with ThreadPoolExecutor(len(todo)) as threads:
-        list(threads.map(lambda architecture: _make(folder, architecture), todo))
+    own = run(["dpkg", "--print-architecture"]).output.strip()
+    if own not in ARCHITECTURES:
+        raise SetupError(f"there is none for {own}, only for {' and '.join(ARCHITECTURES)}")
+    release = platform.freedesktop_os_release()["PRETTY_NAME"]
+    words = f"making the package set for {' and '.join(architectures)}, from {release}"
+    print(words, file=sys.stderr, flush=True)
+    progress = Progress(sys.stderr)
+
+    def make(architecture: str) -> None:
+        lock = _lock_file(folder, architecture)
+        try:
+            made = _make(folder, architecture, lambda state: progress(architecture, state))
+        except NoSuchArchitecture as error:
+            if architecture == own:
+                raise
+            print(f"note: {error}: images for it are refused", file=sys.stderr, flush=True)
+            made = {"absent": str(error)}
+        made["made-from"] = recipe(platform.freedesktop_os_release())
+        _write(lock, json.dumps(made, indent=1, sort_keys=True) + "\n")
+
+    at_once(make, architectures)
 
 
-def _make(folder: Path, architecture: str) -> None:
+def _make(folder: Path, architecture: str, tell: Callable[[str], None]) -> Any:
+    """A lock file's contents; the packages that it names are there."""
     roots = json.loads((HERE / "roots.json").read_text("utf-8"))
     apt = Apt(folder / f"apt-{architecture}", architecture)
-    apt.update()
-    names = sorted({*roots["attributes"].values(), *roots["also"]})
-    files = apt.download(names, folder / "debs")
-    with ThreadPoolExecutor() as threads:
-        debs = {deb.name: deb for deb in threads.map(inspect, files)}
-    lock = make_lock(debs, roots, architecture)
-    lock["made-from"] = _recipe()
-    _write(_lock_file(folder, architecture), json.dumps(lock, indent=1, sort_keys=True) + "\n")
+    tell("fetching the lists of packages")
+    wanted = set(root_names(roots))
+    found = apt.update(wanted)
+    if found != wanted:
+        words = f"note: for {architecture} this release does not have"
+        print(words, ", ".join(sorted(wanted - found)), file=sys.stderr, flush=True)
+    files = apt.download(found, folder / "debs", tell)
+    tell("reading the packages")
+    inspected = at_once(lambda file: inspect(folder / "debs" / file.name, file.sha256), files)
+    lock = make_lock({deb.name: deb for deb in inspected}, roots, architecture)
     shutil.rmtree(apt.folder)
+    tell("done")
+    return lock
 
 
-def _recipe() -> str:
-    """What the lock files depend on besides the packages."""
-    whole = hashlib.sha256()
+def recipe(release: Mapping[str, str]) -> str:
+    """What the lock files depend on besides the packages.
+
+    :param release: what the machine says of itself: ``ID``, ``VERSION_CODENAME`` and others.
+    """
+    whole = hashlib.sha256(f"{release['ID']} {release.get('VERSION_CODENAME')}\n".encode())
     for name in ("roots.json", "graph.py", "deb.py"):
         whole.update((HERE / name).read_bytes())
     return whole.hexdigest()
 
 
-def _is_whole(folder: Path, architecture: str) -> bool:
-    """Whether a lock file is there, made as we would make it, with all packages that it names."""
+def is_whole(folder: Path, architecture: str) -> bool:
+    """Whether a lock file is there, made as we would make it, with all packages that it names.
+
+    A package that is not what it was is removed.
+    """
     try:
         lock = json.loads(_lock_file(folder, architecture).read_text("utf-8"))
-        packages = lock["packages"].values()
-        files = [deb["file"] for package in packages for deb in package["debs"]]
+        if lock["made-from"] != recipe(platform.freedesktop_os_release()):
+            return False
+        packages = lock.get("packages", {}).values()
+        digests = {deb["file"]: deb["sha256"] for package in packages for deb in package["debs"]}
     except (OSError, ValueError, KeyError):
         return False
-    there = set(os.listdir(folder / "debs"))
-    return lock.get("made-from") == _recipe() and there.issuperset(files)
+    return all(at_once(lambda name: _keep(folder / "debs" / name, digests[name]), digests))
+
+
+def _keep(deb: Path, sha256: str) -> bool:
+    if not deb.exists():
+        return False
+    if sha256_of(deb) == sha256:
+        return True
+    print(f"{deb.name} is damaged and is downloaded again", file=sys.stderr, flush=True)
+    deb.unlink()
+    return False
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes the set in this folder."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            words = f"waiting for another process that makes the package set in {folder}"
+            print(words, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _lock_file(folder: Path, architecture: str) -> Path:

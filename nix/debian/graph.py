@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
-from apt import SetupError
 from deb import Deb
+from programs import SetupError
 
+_RELEASE = re.compile(r"\{([a-z0-9.+-]+)\}")
+_MINOR = re.compile(r"(?:\d+:)?(\d+\.\d+)")
 _ODD = re.compile(r"[^A-Za-z0-9+._-]")
 
 
@@ -24,14 +27,18 @@ def make_lock(debs: Mapping[str, Deb], roots: Mapping[str, Any], architecture: s
     """The lock file: everything that ``default.nix`` needs to know.
 
     :param debs: all downloaded packages by name.
-    :param roots: the contents of ``roots.json``.
-    :raises SetupError: if packages depend on each other in circles that ``roots.json`` neither
-        merges nor breaks.
+    :param roots: the contents of ``roots.json``. Names in it that begin with those of packages and
+        end with versions are patterns, and ``{NAME}`` is the version of a package, as far as it
+        is part of folders' names: ``5.36``.
+    :raises SetupError: if packages need each other about which ``roots.json`` says different
+        things.
     """
+    roots = _with_versions(roots, debs)
     place = _places(debs, roots)
     nodes = _nodes(debs, roots, place)
-    _break_cycles(nodes)
-    wanted = [place[name] for name in _root_names(roots) if name in debs]
+    _break_circles(nodes)
+    _merge_circles(nodes, place, roots)
+    wanted = [place[name] for name in root_names(roots) if name in debs]
     return {
         "arch": architecture,
         "attributes": {
@@ -45,24 +52,50 @@ def make_lock(debs: Mapping[str, Deb], roots: Mapping[str, Any], architecture: s
     }
 
 
-def _root_names(roots: Mapping[str, Any]) -> list[str]:
+def root_names(roots: Mapping[str, Any]) -> list[str]:
+    """The Debian packages that are asked for; the others come with them."""
     return sorted({*roots["attributes"].values(), *roots["also"]})
+
+
+def _with_versions(roots: Mapping[str, Any], debs: Mapping[str, Deb]) -> Any:
+    """Put versions of this release in the place of ``{NAME}``."""
+
+    def version(match: re.Match[str]) -> str:
+        found = _MINOR.match(debs[match[1]].version) if match[1] in debs else None
+        return found[1] if found else match[0]
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: fill(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [fill(each) for each in value]
+        return _RELEASE.sub(version, value) if isinstance(value, str) else value
+
+    return fill(roots)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _places(debs: Iterable[str], roots: Mapping[str, Any]) -> dict[str, str]:
     """Debian package → the node that it is part of."""
-    merged = {member: name for name, members in roots["merged"].items() for member in members}
-    return {name: merged.get(name, name) for name in debs}
+    merged: Mapping[str, list[str]] = roots["merged"]
+    return {
+        deb: next((name for name, members in merged.items() if _matches(deb, members)), deb)
+        for deb in debs
+    }
 
 
 def _nodes(
     debs: Mapping[str, Deb], roots: Mapping[str, Any], place: Mapping[str, str]
 ) -> dict[str, Node]:
-    left_out = set(roots["leftOut"])
+    left_out = {name for name in debs if _matches(name, roots["leftOut"])}
     provided = {other: name for name, deb in debs.items() for other in deb.provides}
+    asked_for = set(root_names(roots))
     nodes: dict[str, Node] = {}
     for name, deb in debs.items():
-        if name in left_out and name not in _root_names(roots):
+        if name in left_out - asked_for:
             continue
         node = nodes.setdefault(place[name], Node())
         node.debs.append(name)
@@ -77,7 +110,8 @@ def _nodes(
         if name in nodes:
             nodes[name].depends |= set(wrapping["needs"])
     for name in roots["alone"]:
-        nodes[name] = Node(debs=nodes[name].debs)
+        if name in nodes:
+            nodes[name] = Node(debs=nodes[name].debs)
     for name, node in nodes.items():
         node.depends = (node.depends & nodes.keys()) - {name}
     return nodes
@@ -91,15 +125,37 @@ def choose(group: Iterable[str], debs: Iterable[str], provided: Mapping[str, str
     return real or next((provided[name] for name in names if name in provided), None)
 
 
-def _break_cycles(nodes: dict[str, Node]) -> None:
+def _break_circles(nodes: dict[str, Node]) -> None:
     """Where packages need each other only to run some script, the script does without."""
     for circle in circles(nodes):
         for name in circle:
             needless = nodes[name].interpreters & circle - {name}
             nodes[name].depends -= needless
-    left = [sorted(circle) for circle in circles(nodes)]
-    if left:
-        raise SetupError(f"these packages need each other; merge them in roots.json: {left}")
+
+
+def _merge_circles(nodes: dict[str, Node], place: dict[str, str], roots: Mapping[str, Any]) -> None:
+    """Make one node of those that need each other: which these are differs between releases.
+
+    It has the name of one that ``roots.json`` says more about, or else the shortest.
+
+    :raises SetupError: if there is more to say about two of them.
+    """
+    needs = {need for wrapping in roots["wrapped"].values() for need in wrapping["needs"]}
+    known = {*roots["merged"], *roots["wrapped"], *roots["interpreters"], *roots["parts"], *needs}
+    for circle in circles(nodes):
+        if len(circle & known) > 1:
+            words = ", ".join(sorted(circle))
+            raise SetupError(f"these packages need each other; merge them in roots.json: {words}")
+        name = min(circle, key=lambda each: (each not in known, len(each), each))
+        members = [nodes.pop(each) for each in sorted(circle)]
+        nodes[name] = Node(
+            debs=[deb for member in members for deb in member.debs],
+            depends=set().union(*(member.depends for member in members)),
+        )
+        place.update((deb, name) for deb in nodes[name].debs)
+        for node in nodes.values():
+            node.depends = {name if each in circle else each for each in node.depends}
+        nodes[name].depends.discard(name)
 
 
 def circles(nodes: Mapping[str, Node]) -> list[set[str]]:

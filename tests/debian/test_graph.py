@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from apt import SetupError
 from deb import Deb, interpreter, parse_dependencies
 from graph import Node, choose, circles, make_lock, reach
+from programs import SetupError
 
 ROOTS: dict[str, Any] = {
     "attributes": {"app": "app", "nested.lib": "lib", "gone": "no-such-package"},
@@ -20,11 +20,16 @@ ROOTS: dict[str, Any] = {
 
 
 def deb(
-    name: str, needs: str = "", provides: str = "", interpreters: str = "", programs: str = ""
+    name: str,
+    needs: str = "",
+    provides: str = "",
+    interpreters: str = "",
+    programs: str = "",
+    version: str = "1:2.0~rc1-3",
 ) -> Deb:
     return Deb(
         name=name,
-        version="1:2.0~rc1-3",
+        version=version,
         description="",
         homepage="",
         file=f"{name}.deb",
@@ -105,10 +110,42 @@ def test_scripts_do_without_an_interpreter_that_needs_them() -> None:
     assert made["packages"]["app"]["depends"] == ["lib"]
 
 
-def test_other_circles_are_refused() -> None:
-    """Packages that need each other are named, for someone to merge them."""
+def test_other_circles_are_one_package() -> None:
+    """Packages that need each other become one derivation, under the name of one that there is
+    more to say about, or the shortest; what needed one of them needs it."""
+    made = lock(
+        deb("app", "lib"), deb("lib", "lib-data"), deb("lib-data", "lib, other"), deb("other")
+    )
+    assert set(made["packages"]) == {"app", "lib", "other"}
+    assert made["packages"]["app"]["depends"] == ["lib"]
+    assert made["packages"]["lib"]["depends"] == ["other"]
+    assert [d["file"] for d in made["packages"]["lib"]["debs"]] == ["lib.deb", "lib-data.deb"]
+    assert made["attributes"]["nested.lib"] == "lib"
+    made = lock(deb("app", "lib"), deb("lib", "data"), deb("data", "lib"), parts={"lib": {}})
+    assert set(made["packages"]) == {"app", "lib"}
+
+
+def test_circles_of_packages_with_more_to_say_are_refused() -> None:
+    """Packages that need each other, of which several are described, are named for someone to
+    merge them."""
     with pytest.raises(SetupError, match=r"app.*lib"):
-        lock(deb("app", "lib"), deb("lib", "app"))
+        lock(deb("app", "lib"), deb("lib", "app"), parts={"app": {}, "lib": {}})
+
+
+def test_names_and_folders_of_any_release() -> None:
+    """What a release names after a version is found, whichever version that is."""
+    wrapping = {"programs": ["perl"], "environment": {"PERL5LIB": "@out@/perl/{perl}"}, "needs": []}
+    made = lock(
+        deb("app", "perl, gcc-99-base"),
+        *(deb("perl", "libperl5.40t64", version="5.40.1-6"), deb("libperl5.40t64")),
+        deb("gcc-99-base"),
+        merged={"perl": ["perl", "libperl5.*"]},
+        leftOut=["gcc-*-base"],
+        wrapped={"perl": wrapping},
+    )
+    assert set(made["packages"]) == {"app", "perl"}
+    assert len(made["packages"]["perl"]["debs"]) == 2
+    assert made["packages"]["perl"]["wrapped"]["environment"] == {"PERL5LIB": "@out@/perl/5.40"}
 
 
 def test_circles_and_reach() -> None:

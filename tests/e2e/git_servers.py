@@ -180,10 +180,10 @@ def _unpack(unpacked: Path) -> None:
         debs = new / "debs"
         debs.mkdir(parents=True)
         apt = Apt(KEPT / "apt", _output("dpkg", "--print-architecture"))
-        apt.update()
-        for deb in apt.download(["openssh-server"], debs):
-            if deb.name.startswith(("openssh-server_", "libwrap0_")):
-                subprocess.run(["dpkg-deb", "-x", str(deb), str(new)], check=True)
+        for file in apt.download(apt.update(["openssh-server"]), debs):
+            if file.name.startswith(("openssh-server_", "libwrap0")):
+                deb = str(debs / file.name)
+                subprocess.run(["dpkg-deb", "-x", deb, str(new)], check=True)
         new.rename(unpacked)
 
 

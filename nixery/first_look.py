@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from nixery.model.example import USUAL, WANTED, example
 from nixery.model.source import PinnedSource
@@ -25,6 +26,8 @@ class FirstLook:
     :ivar trial: has the first found out; gives a remark.
     :ivar offered: has the second found out; gives those of :data:`WANTED` that the set has.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -48,14 +51,20 @@ class FirstLook:
         self.trial, self.offered = self._trial.get, self._offered.get
 
     async def until(self, readiness: Readiness) -> str | None:
-        """Wait until everything is found to work; what does not is logged by the readiness.
+        """Wait until everything is found to work; what does not is logged by the readiness, and
+        what an operator should know besides is logged here.
 
         :return: the name of an image to try, if the package set has what one is made of.
         """
         wait = FIRST_WAIT
-        while not all(each.ok for each in await readiness.look()):
+        conditions = await readiness.look()
+        while not all(each.ok for each in conditions):
             await deferLater(self._reactor, wait)
             wait = min(2 * wait, LONGEST_WAIT)
+            conditions = await readiness.look()
+        for each in conditions:
+            if each.remark:
+                self._log.warn("{name}: {remark}", name=each.name, remark=each.remark)
         return example(await self.offered())
 
     @property

@@ -5,6 +5,7 @@ from typing import Any, cast
 import pytest_twisted
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.first_look import FIRST_WAIT, FirstLook
 from nixery.model.errors import SourceUnavailable
@@ -23,20 +24,24 @@ def first_look(clock: Clock, source: "list[Deferred[PinnedSource]]") -> FirstLoo
 
 @pytest_twisted.ensureDeferred
 async def test_until_all_is_well() -> None:
-    """It is looked again until all is well; then there is an example of what the set has."""
+    """It is looked again until all is well; then there is an example of what the set has, and
+    what an operator should know is logged."""
     clock = Clock()
     look = first_look(clock, [fail(SourceUnavailable("x", "no network")), succeed(NIXPKGS)])
 
     async def source() -> str:
         await look.offered()
-        return ""
+        return "stale"
 
     readiness = Readiness(clock, {"source": source})
     assert look.example == USUAL
     waiting = Deferred.fromCoroutine(look.until(readiness))
     assert not waiting.called
-    clock.advance(max(FIRST_WAIT, KEPT))
-    assert await waiting == "shell/git/htop"
+    with capturedLogs() as captured:
+        clock.advance(max(FIRST_WAIT, KEPT))
+        assert await waiting == "shell/git/htop"
+    said = [formatEvent(event) for event in captured]
+    assert said == ["ready again: source", "source: stale"]
     assert look.example == "shell/git/htop"
 
 

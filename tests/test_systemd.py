@@ -45,6 +45,8 @@ def test_ready_watched_and_stopping(manager: socket.socket) -> None:
     assert heard(manager) == ["READY=1\nSTATUS=up", "WATCHDOG=1"]
     clock.pump([4.9, 0.1, 5])
     assert heard(manager) == ["WATCHDOG=1"] * 2
+    notifier.tell_status("well")
+    assert heard(manager) == ["STATUS=well"]
     notifier.stopping("going")
     clock.advance(5)
     assert heard(manager) == ["STOPPING=1\nSTATUS=going", "WATCHDOG=1"]
@@ -72,12 +74,15 @@ def test_names_of_the_kernel() -> None:
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    """Without a service manager, nothing happens; one that is gone is noted, and hurts nobody."""
+    """Without a service manager, nothing happens; one that is gone is noted once,
+    and hurts nobody."""
     with capturedLogs() as captured:
         Notifier(Clock(), {}).ready("up")
     assert not captured
     with capturedLogs() as captured:
-        Notifier(Clock(), {"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready("up")
+        notifier = Notifier(Clock(), {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+        for _ in range(3):
+            notifier.tell_status("up")
     assert len(captured) == 1
 
 

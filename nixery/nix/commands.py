@@ -24,6 +24,7 @@ _OWN_STORE = (
     # and no garbage collection removes them.
     *("--option", "keep-build-log", "false"),
 )
+_DELETE_LIMIT = 30.0
 _AT_ONCE = 1000
 """Paths that fit on one command line, whatever the system's limit."""
 
@@ -88,13 +89,12 @@ class Commands:
     async def delete(self, derivation: str) -> None:
         """Remove a derivation and its outputs from the store, unless something needs them.
 
-        :raises NixUnavailable: if they can't be removed.
+        :raises NixUnavailable: if they can't be removed, or a garbage collection that runs keeps
+            others waiting for long.
         """
-        outputs = (
-            await self._output("nix-store", "--query", "--outputs", "--", derivation)
-        ).split()
-        # In this order: what was built refers to what it was built from.
-        await self._output("nix-store", "--delete", "--", *outputs, derivation)
+        outputs = await self._output("nix-store", "--query", "--outputs", "--", derivation)
+        delete = ("nix-store", "--delete", "--", *outputs.split(), derivation)
+        await self._output(*delete, limit=_DELETE_LIMIT)
 
     async def closure(self, paths: Sequence[str]) -> Graph:
         """The reference graph of valid store paths and of all that they refer to.
@@ -180,15 +180,22 @@ class Commands:
         return await self._output("nix", *arguments, surroundings=seen)
 
     async def _output(
-        self, program: str, *arguments: str, surroundings: Surroundings | None = None
+        self,
+        program: str,
+        *arguments: str,
+        surroundings: Surroundings | None = None,
+        limit: float | None = None,
     ) -> str:
         """What a program of Nix prints.
 
         :param surroundings: what it sees, if not what all children see.
+        :param limit: seconds after which it is ended.
         :raises NixUnavailable: if it fails.
         """
         errors = LastLines()
-        ended = await self.run(program, *arguments, on_lines=errors.take, surroundings=surroundings)
+        ended = await self.run(
+            program, *arguments, on_lines=errors.take, limit=limit, surroundings=surroundings
+        )
         if ended.outgrown:
             raise NixUnavailable(f"{program} takes more than {self.memory:,} bytes of memory")
         if ended.code != 0:

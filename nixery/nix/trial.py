@@ -73,6 +73,9 @@ class TrialBuild:
         self._commands = commands
         self._evaluator = evaluator
         self._switches = switches
+        # Nothing of that name was ever built; a build that fails is not remembered, but leaves an
+        # empty file of its name: it is to be one, however often it is tried.
+        self._name = f"{PREFIX}{uuid.uuid4().hex}"
 
     async def run(self) -> str:
         """Build it.
@@ -110,25 +113,23 @@ class TrialBuild:
             raise
 
     async def _build(self, options: tuple[str, ...] = ()) -> str | None:
-        """Build one that was never built before.
+        """Build the derivation, and remove it.
 
         :return: what Nix printed, if it failed.
         """
-        name = f"{PREFIX}{uuid.uuid4().hex}"
         errors = LastLines()
         try:
-            ended = await self._run(name, options, errors)
+            ended = await self._run(options, errors)
         finally:
             text = _COLOURS.sub("", errors.text())
-            await self._clean(re.findall(rf"/nix/store/[0-9a-z]{{32}}-{name}\.drv", text))
+            await self._clean(re.findall(rf"/nix/store/[0-9a-z]{{32}}-{self._name}\.drv", text))
         if ended.timed_out:
             raise NixUnavailable(f"Nix did not build within {LIMIT:g} s what takes no time at all")
         return None if ended.code == 0 else text
 
-    async def _run(self, name: str, options: tuple[str, ...], errors: LastLines) -> Ended:
-        prepared = await self._evaluator.prepare(
-            "trial", {"source": {"type": "none"}, "name": name}
-        )
+    async def _run(self, options: tuple[str, ...], errors: LastLines) -> Ended:
+        request = {"source": {"type": "none"}, "name": self._name}
+        prepared = await self._evaluator.prepare("trial", request)
         return await self._commands.run(
             "nix-build",
             "--no-out-link",

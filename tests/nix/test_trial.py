@@ -69,12 +69,24 @@ def trial(nix: Nix) -> TrialBuild:
 
 @pytest_twisted.ensureDeferred
 async def test_all_is_well() -> None:
-    """A build that comes off is all that is needed; each is of another name, and removed again,
-    whether or not that can be."""
+    """A build that comes off is all that is needed; each trial's is of another name, and removed
+    again, whether or not that can be."""
     nix = Nix()
     assert [await trial(nix).run() for _ in range(2)] == ["", ""]
-    assert len(set(nix.built)) == 2
+    assert len(set(nix.built)) == 2  # of two starts
     assert nix.deleted == [f"{STORE_PATH}{name}.drv" for name in nix.built]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_trial_that_is_repeated() -> None:
+    """However often a trial fails, what it may leave in the store is of one name."""
+    nix = Nix(says=lambda options: NO_NAMESPACES)
+    failing = trial(nix)
+    for _ in range(3):
+        with pytest.raises(NixUnavailable):
+            await failing.run()
+    assert len(nix.built) == 3
+    assert len(set(nix.built)) == 1
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def start_text(start: Start) -> str:
         lines += ["Recent images:", ""]
         lines += [
             f"    {size(count):>8}  {age(head.ended or head.started):>14}  "
-            f"{readable(head.name)[:50]}:{readable(head.tag)[:20]}"[:80]
+            f"{readable(head.name)}:{readable(head.tag)}"  # whole, to be pulled, however long
             for head, count in start.images
         ]
         lines += [""]

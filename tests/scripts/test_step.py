@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.terminal import LATER, SCRIPTS, ctrl_c, on_terminal, programs, without_terminal
+from tests.waiting import wait_until
 
 STEP = str(SCRIPTS / "step")
 
@@ -99,7 +100,7 @@ def test_ctrl_c_ends_all_that_was_started(tmp_path: Path, environ: dict[str, str
     ended = on_terminal(shell(started), environ, ("begun", ctrl_c))
     assert (ended.code, ended.lines) == (130, [])
     child = int((tmp_path / "child").read_text())
-    assert not is_running(child)
+    wait_until(lambda: not is_running(child))
     assert not list(tmp_path.glob("tmp.*"))
 
 

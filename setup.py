@@ -60,9 +60,9 @@ setup(
     install_requires=[
         "attrs>=23.1",
         "bcrypt>=4.0",
-        "cryptography>=42",
+        "cryptography>=45.0.7",
         "deflate>=0.9",
-        "google-auth[requests]>=2.29",
+        "google-auth[requests]>=2.46",
         "google-cloud-storage>=2.18",
         "google-crc32c>=1.5",
         # The bytes of layers depend on these two: exact versions.
@@ -72,11 +72,12 @@ setup(
         "psutil>=5.9",
         "pyjwt[crypto]>=2.10",
         "prometheus_client>=0.20",
-        "pyopenssl>=24.0",
+        "pyopenssl>=25.3",
         "treq>=24.9",
-        "twisted[tls]>=24.11",
+        # Earlier versions read a form's whole body before anybody is asked.
+        "twisted[tls]>=26.10",
         "werkzeug>=3.0",
-        "zope.interface>=6.2",
+        "zope.interface>=8.0",
         "zstandard==0.25.0",
     ],
     extras_require={

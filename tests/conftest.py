@@ -41,13 +41,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
-        if getattr(item.obj, "_pytest_twisted_mark", None) == "async_test":
-            # A signal handler that raises would end the reactor. If even the reactor hangs, a
-            # thread shows where, and ends the run.
+        if _is_async(item.obj):
             item.obj = _limited(item.obj)
-            item.add_marker(pytest.mark.timeout(TEST_LIMIT + HUNG, method="thread"))
-        else:
-            item.add_marker(pytest.mark.timeout(TEST_LIMIT, method="signal"))
+        # In the reactor, a signal handler that raises would end it. If a test can't be cancelled
+        # there, a thread shows where it hangs, and ends the run.
+        handle = getattr(item.obj, "hypothesis", None)
+        in_reactor = _is_async(item.obj) or (handle is not None and _is_async(handle.inner_test))
+        limit, method = (TEST_LIMIT + HUNG, "thread") if in_reactor else (TEST_LIMIT, "signal")
+        item.add_marker(pytest.mark.timeout(limit, method=method))
+
+
+def _is_async(test: object) -> bool:
+    return getattr(test, "_pytest_twisted_mark", None) == "async_test"
 
 
 def _limited(

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.waiting import HUNG
+
 _PIECE = 65536
 
 
@@ -28,14 +30,14 @@ class CuttingProxy:
     def start(self) -> None:
         """Listen."""
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(HUNG)
 
     def stop(self) -> None:
         """Cut everything, and end the thread."""
         self.cut(1.0, 0.0)
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(HUNG)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(HUNG)
         self._loop.close()
 
     def cut(self, share: float, fraction: float) -> int:
@@ -46,7 +48,7 @@ class CuttingProxy:
         :return: how many were reset.
         """
         done = asyncio.run_coroutine_threadsafe(self._cut(share, fraction), self._loop)
-        return done.result(10)
+        return done.result(HUNG)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)

@@ -100,11 +100,12 @@ class Daemon:
             connection.close()
 
     def leave(self, path: str) -> None:
-        """Ask, and leave without the answer when the daemon has begun with it."""
-        running = self.requests_running()
+        """Ask while nobody else does, leave without the answer when the daemon has begun with it,
+        and wait until it has noticed."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=HUNG) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            wait_until(lambda: self.requests_running() > running)
+            wait_until(lambda: self.requests_running() == 1)
+        wait_until(lambda: self.requests_running() == 0)
 
     def requests_running(self) -> int:
         """How many requests are being answered, besides the one that asks."""

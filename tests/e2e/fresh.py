@@ -1,4 +1,4 @@
-"""A Debian on which nothing was installed yet but what debootstrap does, git and make."""
+"""A Debian that debootstrap has made, with git, make and systemd, and nothing else."""
 
 import os
 import shutil
@@ -22,6 +22,7 @@ _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _CERTIFICATES_THERE = "/etc/certificates.pem"
 """Those of this machine, in a file that no package writes."""
 
+_INSTALLED = ("git", "make", "systemd")
 _PROGRAMS = ("sbin", "bin")
 
 
@@ -43,7 +44,7 @@ class Fresh:
         enter = ["nsenter", f"--target={self.first.pid}", "--mount", "--pid", "--root"]
         named = [f"{name}={value}" for name, value in self.environ.items()]
         script = f"cd {CHECKOUT} && {command}"
-        return [*enter, "--wd=/", "env", "-i", *named, "bash", "-c", script]
+        return [*enter, "--wd", "env", "-i", *named, "bash", "-c", script]
 
     def __call__(self, command: str, typed: str = "") -> Ran:
         """Run a command in the checkout.
@@ -94,12 +95,13 @@ def _entered(process: "subprocess.Popen[bytes]") -> bool:
 
 def _bootstrap(suite: str) -> Path:
     """The root folder that machines begin with, made unless it is here since an earlier run."""
-    path = KEPT / f"fresh-{suite}"
+    packages = ",".join(_INSTALLED)
+    path = KEPT / f"fresh-{suite}-{packages}"
     with alone(path.name):
         if not path.exists():
             new = path.with_suffix(".new")
             shutil.rmtree(new, ignore_errors=True)
-            _ok("debootstrap", "--variant=minbase", "--include=git,make", suite, str(new))
+            _ok("debootstrap", "--variant=minbase", f"--include={packages}", suite, str(new))
             new.rename(path)
     return path
 

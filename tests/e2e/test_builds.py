@@ -115,7 +115,7 @@ def test_clients_may_leave(
     packages = package_set.with_slow(tmp_path)
     daemon = start_daemon(packages=packages)
     daemon.leave("/v2/slow/manifests/latest")
-    wait_until(lambda: "building slow-" in daemon.log and daemon.requests_running() == 0)
+    wait_until(lambda: "building slow-" in daemon.log)
     packages.go_on()
     wait_until(lambda: re.search("slow:latest .* done, as", daemon.log))
     assert digest(daemon, "slow")
@@ -131,9 +131,6 @@ def test_long_builds_reach_every_client(
     packages = package_set.with_slow(tmp_path)
     daemon = start_daemon(packages=packages)
     image = f"{daemon.host}/slow"
-
-    def was_sent(count: int) -> int:
-        return len(re.findall(rf"nixery-hop={count} .*: held, 307 ", daemon.log))
 
     with ThreadPoolExecutor(3) as clients:
         statuses = clients.submit(daemon.pull, "slow")

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -109,9 +109,14 @@ class Pasting:
             yield
         finally:
             for each in psutil.Process(process.pid).children(recursive=True):
-                if "nixery" in each.cmdline() and any("twistd" in word for word in each.cmdline()):
-                    each.terminate()
+                _end_daemon(each)
             process.wait(timeout=HUNG)
+
+
+def _end_daemon(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        if {"--nodaemon", "nixery"} <= set(process.cmdline()):
+            process.terminate()
 
 
 def _quoted(text: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 from nixery.packing.codecs import Codec, codec
 from nixery.packing.tar import Entry
 from nixery.packing.worker import answer
+from tests.waiting import HUNG
 
 COMMAND = [sys.executable, "-m", "nixery.packing.worker"]
 ROOT = str(Path(__file__).parents[2])
@@ -171,7 +172,7 @@ def test_a_pipe_as_a_sink(shared: Child, store_path: Path, tmp_path: Path) -> No
     reader = threading.Thread(target=lambda: read.append((tmp_path / "sink").read_bytes()))
     reader.start()
     said = shared.ask(_job(tmp_path / "sink", store_path))
-    reader.join(10)
+    reader.join(HUNG)
     assert said["digest"] == "sha256:" + hashlib.sha256(read[0]).hexdigest()
 
 
@@ -199,7 +200,7 @@ def test_it_ends_with_its_input(child: Child, huge: Path, busy: bool) -> None:
     if busy:
         child.tell(_job("/dev/null", huge))
     child.hang_up()
-    assert child.process.wait(5) == 0
+    assert child.process.wait(HUNG) == 0
 
 
 def test_signals(child: Child, store_path: Path) -> None:
@@ -208,12 +209,13 @@ def test_signals(child: Child, store_path: Path) -> None:
     child.process.send_signal(signal.SIGINT)
     assert "digest" in child.ask(_job("/dev/null", store_path))
     child.process.send_signal(signal.SIGTERM)
-    assert child.process.wait(5) == -signal.SIGTERM
+    assert child.process.wait(HUNG) == -signal.SIGTERM
 
 
 def test_it_imports_little() -> None:
     """Nothing of the daemon is in the child's memory."""
     code = "import sys, nixery.packing.worker; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT)
-    tops = {name.split(b".")[0] for name in run.stdout.split()}
-    assert not tops & {b"twisted", b"attr", b"attrs", b"zope", b"zstandard", b"asyncio"}
+    # Some versions of zope.interface have Python itself make a namespace at its start.
+    loaded = set(run.stdout.split())
+    assert not loaded & {b"twisted", b"attr", b"attrs", b"zope.interface", b"zstandard", b"asyncio"}

@@ -18,6 +18,7 @@ from zope.interface.verify import verifyObject
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageUnavailable
 from nixery.storage.credentials import Anonymous, GoogleCredentials, RemoteSigner
+from tests.waiting import HUNG
 
 reactor: Any = _reactor
 
@@ -46,7 +47,7 @@ class FakeCredentials(google.auth.credentials.Credentials):
         self.running += 1
         self.most = max(self.most, self.running)
         self.threads.add(threading.get_ident())
-        assert self.gate.wait(20)
+        assert self.gate.wait(HUNG)
         self.running -= 1
         if self.fault is not None:
             raise self.fault

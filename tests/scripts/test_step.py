@@ -99,10 +99,7 @@ def test_ctrl_c_ends_all_that_was_started(tmp_path: Path, environ: dict[str, str
     ended = on_terminal(shell(started), environ, ("begun", ctrl_c))
     assert (ended.code, ended.lines) == (130, [])
     child = int((tmp_path / "child").read_text())
-    deadline = time.monotonic() + 60
-    while is_running(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert not is_running(child)
     assert not list(tmp_path.glob("tmp.*"))
 
 

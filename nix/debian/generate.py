@@ -110,7 +110,10 @@ def _make_all(folder: Path, architectures: list[str]) -> None:
         raise SetupError("patchelf is needed to build the packages: install it")
     own = run(["dpkg", "--print-architecture"]).output.strip()
     if own not in ARCHITECTURES:
-        raise SetupError(f"there is none for {own}, only for {' and '.join(ARCHITECTURES)}")
+        raise SetupError(
+            f"there is none for {own}, only for {' and '.join(ARCHITECTURES)}: name another"
+            " (NIXERY_CHANNEL, NIXERY_PKGS_REPO, NIXERY_PKGS_PATH or NIXERY_FLAKE)"
+        )
     release = platform.freedesktop_os_release()["PRETTY_NAME"]
     words = f"making the package set for {' and '.join(architectures)}, from {release}"
     print(words, file=sys.stderr, flush=True)

@@ -23,6 +23,9 @@ _OWN_STORE = (
     # What builders print is in the histories of builds, which are bounded; these logs are not,
     # and no garbage collection removes them.
     *("--option", "keep-build-log", "false"),
+    # Where it can make no sandbox, Nix would run the builder without one, outside of this store,
+    # before it says that the build has failed.
+    *("--option", "sandbox-fallback", "false"),
 )
 _DELETE_LIMIT = 30.0
 _AT_ONCE = 1000

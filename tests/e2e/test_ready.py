@@ -26,6 +26,11 @@ SET = """{ hello = derivation {
   args = [ "-c" "echo > $out" ];
 }; }
 """
+MARKING = """{{ marking = derivation {{
+  name = "marking"; system = builtins.currentSystem; builder = "/bin/sh";
+  args = [ "-c" "echo > {marker}; echo > $out" ];
+}}; }}
+"""
 
 
 def not_ready(daemon: Daemon) -> dict[str, str]:
@@ -69,7 +74,7 @@ def test_check_of_a_good_machine(package_set: PackageSet, tmp_path: Path) -> Non
 
 def test_no_namespaces(start_daemon: StartDaemon, tmp_path: Path) -> None:
     """Where Nix can't make its sandbox, ``--check``, the log and ``/readyz`` say so, with what to
-    do; images that are known are served all the same."""
+    do; images that are known are served all the same, and no builder runs without it."""
     packages = tmp_path / "set"
     packages.mkdir()
     (packages / "default.nix").write_text(SET)
@@ -86,6 +91,11 @@ def test_no_namespaces(start_daemon: StartDaemon, tmp_path: Path) -> None:
     assert "sysctl user.max_user_namespaces=" in not_ready(daemon)["builds"]
     assert "not ready: builds: " in daemon.log
     assert "; try: docker pull" not in daemon.log
+    marker = tmp_path / "marker"
+    (packages / "default.nix").write_text(MARKING.format(marker=marker))
+    refused = daemon.pull("marking")
+    assert refused.status != 200, refused.body
+    assert not marker.exists()
     ran = check({**daemon.environ, "STATE_DIRECTORY": str(state)}, *NO_NAMESPACES)
     assert ran.returncode == 1
     assert "nixery: Nix could not do its work: Nix can't make its sandbox" in ran.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import axe_playwright_python  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.waiting import HUNG
 
@@ -16,6 +16,20 @@ T = TypeVar("T")
 WIDE, NARROW = {"width": 1100, "height": 800}, {"width": 360, "height": 700}
 _AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+Made = TypeVar("Made", Page, BrowserContext)
+
+
+def _patient(make: Callable[..., Made]) -> Callable[..., Made]:
+    """Have what is made wait as long as all tests do."""
+
+    def patient(*arguments: Any, **options: Any) -> Made:
+        made = make(*arguments, **options)
+        made.set_default_timeout(HUNG * 1000)
+        return made
+
+    return patient
 
 
 def in_browser(work: Callable[[Browser], T]) -> T:
@@ -29,6 +43,9 @@ def in_browser(work: Callable[[Browser], T]) -> T:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
             expect.set_options(timeout=HUNG * 1000)
+            # A browser has no limits of its own that its pages would begin with.
+            browser.new_page = _patient(browser.new_page)  # type: ignore[method-assign]
+            browser.new_context = _patient(browser.new_context)  # type: ignore[method-assign]
             try:
                 return work(browser)
             finally:

@@ -110,7 +110,8 @@ def test_held_requests_are_let_go(
     itself where another instance answers; who follows the build hears of its end. The daemon
     waits neither for them nor for the build."""
     packages = package_set.with_slow(tmp_path)
-    daemon = start_daemon(packages=packages, NIXERY_DRAIN="3600", NIXERY_HANDOVER=handover)
+    patient = {"NIXERY_DRAIN": "3600", "NIXERY_HOLD": "3600"}
+    daemon = start_daemon(packages=packages, NIXERY_HANDOVER=handover, **patient)
     with ThreadPoolExecutor(4) as clients:
         path = "/v2/slow/manifests/latest"
         held = [clients.submit(daemon.get, path) for _ in range(3)]

@@ -196,9 +196,13 @@ class BoundedChannel(HTTPChannel):
         return self._closing or bool(self.paused) or begun
 
     def make_room(self) -> None:
-        """Close for another."""
-        self._close()
-        self._allow(LINGER)
+        """Close for another. What an answer has open goes at once."""
+        if self.requests:
+            self._closing = True
+            self.transport.abortConnection()
+        else:
+            self._close()
+            self._allow(LINGER)
 
     def retire(self) -> None:
         """Close the connection, after the answer to what the client has asked, or asks now.

@@ -29,6 +29,7 @@ from nixery.settings import Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
 from nixery.variables import SOURCES, VARIABLES, Variable
 from nixery.watching.logs import json_observer
+from nixery.web.door import DoorEndpoint
 from nixery.web.tls import Pair, TLSEndpoint, split_endpoint, watch_pair
 
 PROGRAMS = {
@@ -39,7 +40,7 @@ PROGRAMS = {
     "nice": "coreutils",
 }
 """The programs that are run, and what they belong to."""
-BACKLOG = 1024
+BACKLOG = 4096
 """Connections that may wait to be taken; the kernel's own limit may be lower."""
 
 
@@ -271,4 +272,5 @@ def _listen(reactor: Any, text: str, pair: Pair | None = None) -> Listening:
     certificate = None if pair is None else watch_pair(pair)
     if certificate is not None:
         endpoint = TLSEndpoint(endpoint, certificate)
-    return Listening(endpoint, certificate)
+    door = DoorEndpoint(reactor, endpoint, is_tls=certificate is not None)
+    return Listening(door, certificate)

@@ -20,6 +20,7 @@ from twisted.internet.threads import deferToThread
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
 from nixery.web.channel import LINGER
+from nixery.web.holding import HURRY
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
@@ -337,6 +338,7 @@ async def test_the_reserve_is_not_held(tmp_path: Path) -> None:
     record = begin(history, "git/jq")
     async with serving(history=history, limits=HttpLimits(connections=16)) as server:
         gate = server.builder.gate = Deferred[None]()
+        server.builder.build = record.id
         with crowd(server) as others:
             for _ in range(15):
                 others.join(HELD)
@@ -352,6 +354,22 @@ async def test_the_reserve_is_not_held(tmp_path: Path) -> None:
         gate.callback(None)
     record.done("sha256:x")
     await history.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_look_up_on_the_reserve() -> None:
+    """On a connection that there was no room for, a known image is answered however long it takes
+    to find it."""
+    async with serving(hold=3600, limits=HttpLimits(connections=16)) as server:
+        gate = server.builder.gate = Deferred[None]()
+        with crowd(server) as others:
+            for _ in range(15):
+                others.join(HELD)
+            await until(lambda: server.bounds.requests.running == 15)
+            asked = Deferred.fromCoroutine(server.ask("/v2/b/manifests/latest"))
+            await deferLater(reactor, 1.5 * HURRY, gate.callback, None)
+            answer = await asked
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
 @pytest_twisted.ensureDeferred

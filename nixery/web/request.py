@@ -131,6 +131,8 @@ class RegistryRequest(Request):
         """Expect no more of what was registered; harmless when the client has left."""
         if self.channel is not None:
             super().unregisterProducer()  # type: ignore[no-untyped-call]
+        else:
+            self.producer = None
 
     def _handleStar(self) -> None:
         """Answer a request for ``*`` like others; Twisted would do it on its own."""

@@ -115,18 +115,19 @@ class Door:
     def _welcome(self, connection: socket.socket, address: Any, answer: bytes) -> None:
         peer = None if connection.family == socket.AF_UNIX else read_address(address[0])
         if self._refuses(bounded_client(peer, self._trusted)):
-            # What is not read by then would have the kernel take back the answer.
+            # What is not read by then would have the kernel take back the answer, which leaves in
+            # one packet with the end of the connection.
             with suppress(OSError):
                 connection.recv_into(self._asked, flags=socket.MSG_DONTWAIT)
             with suppress(OSError):
-                connection.send(answer, socket.MSG_DONTWAIT)
+                connection.send(answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
             return
         connection.setblocking(False)
         adopt = self._reactor.adoptStreamConnection
         try:
             adopt(connection.fileno(), connection.family, self._port.factory)
         except OSError:
-            pass  # the client has left
+            pass  # the client has left, or no more files can be opened
         except Exception:  # as Twisted does: the others are to be served
             self._log.failure("while taking a connection")
 

@@ -1,10 +1,11 @@
 """Where connections come in, and those that there is no room for."""
 
 import os
+import resource
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from zope.interface.verify import verifyObject
@@ -29,7 +31,7 @@ from nixery.web.door import Door, DoorEndpoint
 from nixery.web.request import client_of
 from nixery.web.tls import TLSEndpoint, watch_pair
 from tests.web.certificates import make_pair
-from tests.web.connected import VERSION
+from tests.web.connected import VERSION, until
 from tests.web.server import reactor
 from tests.web.test_bounds import Fake
 from tests.web.test_channel import read_all
@@ -160,6 +162,38 @@ async def test_turned_away_over_tls(tmp_path: Path) -> None:
         with door.connect() as connection:
             assert await deferToThread(read_all, connection) == b""
         assert bounds.refused == {"connections": 1}
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """No file can be opened for the length of a block."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        least = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, limits[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    stack.enter_context(open(os.devnull))
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_more_files(tmp_path: Path) -> None:
+    """Whoever comes when no more files can be opened waits, and is served when that is over; it is
+    told to the log once for all who come meanwhile."""
+    async with opened("tcp", tmp_path) as (door, bounds):
+        with ExitStack() as stack:
+            connections = [stack.enter_context(door.connect()) for _ in range(3)]
+            with capturedLogs() as captured, no_more_files():
+                door.door.doRead()
+            assert [formatEvent(each) for each in captured] == [
+                "no more files can be opened (EMFILE)"
+            ]
+            assert bounds.connections.open == 0
+            await until(lambda: bounds.connections.open == len(connections))
 
 
 class Slow:

@@ -8,7 +8,7 @@ drop the first packets of whoever comes meanwhile, who tries again after a secon
 import os
 import socket
 from contextlib import suppress
-from errno import EMFILE, ENFILE, errorcode
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM, errorcode
 from typing import Any, cast
 
 import attrs
@@ -35,8 +35,9 @@ from nixery.web.request import new_id, read_address
 
 _SLICE = 0.02
 """Seconds of a round of the reactor in which connections are taken, or refused."""
+_NO_ROOM = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 _PAUSE = 0.5
-"""Seconds in which none is taken after there was no room for another file."""
+"""Seconds in which none is taken after the kernel had no room for another."""
 
 
 class IDoorReactor(IReactorFDSet, IReactorSocket, IReactorTime):
@@ -105,7 +106,7 @@ class Door:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in (EMFILE, ENFILE):
+                if error.errno in _NO_ROOM:
                     self._wait(error.errno)
                     return
                 continue  # the newcomer has left
@@ -133,7 +134,9 @@ class Door:
 
     def _wait(self, number: int) -> None:
         """Have newcomers wait: the reactor would say again and again that they are there."""
-        self._log.error("no more files can be opened ({error})", error=errorcode[number])
+        self._log.error(
+            "no more connections can be taken for now ({error})", error=errorcode[number]
+        )
         self._reactor.removeReader(self)
         self._pause = self._reactor.callLater(_PAUSE, self._go_on)
 

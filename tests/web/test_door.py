@@ -190,7 +190,7 @@ async def test_no_more_files(tmp_path: Path) -> None:
             with capturedLogs() as captured, no_more_files():
                 door.door.doRead()
             assert [formatEvent(each) for each in captured] == [
-                "no more files can be opened (EMFILE)"
+                "no more connections can be taken for now (EMFILE)"
             ]
             assert bounds.connections.open == 0
             await until(lambda: bounds.connections.open == len(connections))

@@ -372,6 +372,37 @@ async def test_a_slow_look_up_on_the_reserve() -> None:
             assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
+def is_closed(connection: socket.socket) -> bool:
+    """Whether a connection on which nothing has come was closed."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_to_a_crowd_is_cut() -> None:
+    """When a crowd is being answered on all connections, another client is served, and what the
+    crowd had open for the connection that it lost is gone at once."""
+    async with serving(limits=HttpLimits(connections=32)) as server:
+        gate = server.builder.gate = Deferred[None]()
+        with ExitStack() as stack:
+            where, source = ("127.0.0.1", server.port), ("127.0.0.2", 0)
+            members = [
+                stack.enter_context(socket.create_connection(where, 30, source)) for _ in range(30)
+            ]
+            for each in members:
+                each.sendall(HELD)
+            await until(lambda: server.bounds.requests.running == 30)
+            assert (await server.ask("/v2/")).status == 200
+            await until(lambda: server.bounds.requests.running == 29)
+            assert server.bounds.refused == {"answer_for_others": 1}
+            await until(lambda: sum(map(is_closed, members)) == 1)
+        gate.callback(None)
+
+
 @pytest_twisted.ensureDeferred
 async def test_proxies_have_many_connections() -> None:
     """A proxy that is trusted has as many connections as there are at all."""

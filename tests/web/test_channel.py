@@ -374,8 +374,9 @@ async def test_a_slow_look_up_on_the_reserve() -> None:
 
 def is_closed(connection: socket.socket) -> bool:
     """Whether a connection on which nothing has come was closed."""
+    connection.setblocking(False)
     try:
-        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return not connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return False
     except ConnectionError:

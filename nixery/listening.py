@@ -13,9 +13,10 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerE
 from twisted.internet.protocol import Factory
 
 from nixery.access.watched import Watched
+from nixery.web.door import DoorEndpoint
 from nixery.web.tls import Certificate, Pair, TLSEndpoint, split_endpoint, watch_pair
 
-BACKLOG = 1024
+BACKLOG = 4096
 """Connections that may wait to be taken; the kernel's own limit may be lower."""
 _EVERYWHERE = re.compile(r"0\.0\.0\.0|127\..*|::|::1|")
 
@@ -43,7 +44,8 @@ def listening_at(reactor: Any, text: str, pair: Pair | None = None) -> Listening
     certificate = None if pair is None else watch_pair(pair)
     if certificate is not None:
         endpoint = TLSEndpoint(endpoint, certificate)
-    return Listening(endpoint, certificate)
+    door = DoorEndpoint(reactor, endpoint, is_tls=certificate is not None)
+    return Listening(door, certificate)
 
 
 def with_backlog(endpoint: str) -> str:

@@ -21,10 +21,13 @@ AGAIN = 15.0
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 _OWN_PAGES = 128 * 1024  # bytes: what is larger is given back at once
 _ARENAS = 2
-_THRESHOLDS = (10_000, 20, 20)
+_THRESHOLDS = (2_000, 10, 1_000)
 """How many new objects have Python look for cycles among them, how often that is done before it
 looks at older ones, and how often that, before it looks at all: which takes half a second among
 thousands of connections, every two seconds with Python's own thresholds."""
+_WHOLE = 4
+"""While a crowd is there, all are looked at every so many times that memory is given back: that is
+a minute, of which half a second is less than one part in a hundred."""
 _CROWD = 100  # connections; what fewer have left is soon used again
 
 
@@ -46,6 +49,7 @@ class Trimmer:
         self._connections = connections
         self._library = ctypes.CDLL(None) if library is None else library
         self._most = 0
+        self._times = 0
         self._settled = False
         self._loop = LoopingCall(self._trim)
         self._loop.clock = reactor
@@ -74,9 +78,10 @@ class Trimmer:
             gc.collect()
             gc.freeze()
         self._most = max(self._most, now)
-        if self._most > _CROWD:
+        self._times += 1
+        if self._most > _CROWD and (now < _CROWD or self._times >= _WHOLE):
             # Requests are in cycles: Python would keep them until there are many others.
             gc.collect()
-            self._most = now
+            self._most, self._times = now, 0
         pool = self._reactor.getThreadPool()
         return deferToThreadPool(self._reactor, pool, self._library.malloc_trim, 0)

@@ -312,10 +312,9 @@ def make_service(
         drain=registry.drain,
         finish=registry.finish,
     )
-    served = [Served(listening.endpoint, registry.site, registry.site.listens)]
+    served = [Served(listening.endpoint, registry.site)]
     if operations is not None:
-        site = registry.operations
-        served.append(Served(operations.endpoint, site, site.listens))
+        served.append(Served(operations.endpoint, registry.operations))
     return RegistryService(reactor, served, phases, settings.drain, environ, terminal)
 
 

@@ -54,14 +54,10 @@ class Phases:
 
 @attrs.frozen
 class Served:
-    """What is served at an endpoint.
-
-    :param listens: is told the port that the site's connections come at.
-    """
+    """What is served at an endpoint."""
 
     endpoint: IStreamServerEndpoint
     site: IProtocolFactory
-    listens: Callable[[IListeningPort], None] = lambda port: None
 
 
 class RegistryService(Service):
@@ -130,9 +126,7 @@ class RegistryService(Service):
     async def _start(self) -> None:
         await self._phases.prepare()
         for served in self._served:
-            port = await served.endpoint.listen(served.site)
-            served.listens(port)
-            self._ports.append(port)
+            self._ports.append(await served.endpoint.listen(served.site))
         where = address_of(self._ports[0].getHost())
         self._log.info("listening on {where}", where=where)
         self._notifier.ready(f"listening on {where}")

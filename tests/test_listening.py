@@ -21,9 +21,9 @@ reactor: Any = _reactor
 @pytest.mark.parametrize(
     ("endpoint", "becomes"),
     [
-        ("tcp:8080", "tcp:8080:backlog=1024"),
-        (r"tcp6:80:interface=\:\:1", r"tcp6:80:interface=\:\:1:backlog=1024"),
-        ("unix:/run/nixery", "unix:/run/nixery:backlog=1024"),
+        ("tcp:8080", "tcp:8080:backlog=4096"),
+        (r"tcp6:80:interface=\:\:1", r"tcp6:80:interface=\:\:1:backlog=4096"),
+        ("unix:/run/nixery", "unix:/run/nixery:backlog=4096"),
         ("tcp:8080:backlog=7", "tcp:8080:backlog=7"),
         ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
     ],

@@ -16,6 +16,7 @@ _FACTORS = (4, 2, 1)
 """How many times the bound of one client the networks of :data:`_IPV6` may have."""
 
 
+@lru_cache(10_000)
 def network_of(client: str) -> str:
     """The smallest unit that one person has of addresses: with IPv6, a whole /64."""
     return str(ip_network(f"{client}/64", strict=False)) if ":" in client else client

@@ -18,11 +18,13 @@ NO_ROOM_FOR_CLIENT = "client_connections"
 TOO_MANY_REQUESTS = "client_requests"
 MADE_ROOM = "idle_for_others"
 MADE_ROOM_BY_STREAM = "stream_for_others"
-MADE_ROOM_ON_RESERVE = "answer_for_others"
+MADE_ROOM_BY_ANSWER = "answer_for_others"
+_UNBOUNDED = ""
+"""The client of connections for whom the limit of one client is not meant: of proxies."""
 _PART = 4
 """Endless answers may have one connection in so many; a network, as much of the reserve."""
 _FEW = 8
-"""Connections of a client which may displace others on the reserve; docker loads three layers."""
+"""Connections of a client that does not crowd others; docker loads three layers at once."""
 _RESERVE = 16
 """One connection in so many is kept for those who would be turned away."""
 
@@ -35,7 +37,7 @@ class Connection(Protocol):
         """Whether an answer is on its way, which would be cut."""
 
     def make_room(self) -> None:
-        """Close at once, in favour of another; nobody waits for an answer on this one."""
+        """Close at once, in favour of another, even if an answer is cut."""
 
     def retire(self) -> None:
         """Close as soon as what the client has asked is answered."""
@@ -43,16 +45,28 @@ class Connection(Protocol):
 
 @attrs.define(eq=False)
 class _Network:
-    """The connections of one client, or of a network.
+    """The connections of one client, or of a network: each is fresh, rested or working.
 
-    :param count: of all of them.
-    :param idle: those on which nothing is being answered, the one that is so longest first.
+    :param fresh: those on which no whole request has come yet, the oldest first.
+    :param rested: idle ones that were of use, the one that is so longest first.
+    :param working: those on which something is being answered, the longest first.
+    :param streams: those of the latter whose answer may go on for ever.
     """
 
-    count: int = 0
-    idle: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
+    fresh: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
+    rested: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
+    working: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
     streams: OrderedDict[Connection, None] = attrs.Factory(OrderedDict)
-    reserved: dict[Connection, None] = attrs.Factory(dict)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.fresh) + len(self.rested) + len(self.working)
+
+    @property
+    def idle(self) -> Mapping[Connection, None]:
+        """Those on which nothing is being answered, but fresh ones only if no other is."""
+        return self.rested or self.fresh
 
 
 _NONE = _Network()
@@ -62,8 +76,10 @@ class Connections:
     """All connections that are open. No step takes longer when there are more of them.
 
     When there is no room for a newcomer, others make some: those with endless answers while they
-    are more than a part of all, then those that are idle, then the rest with endless answers.
-    Where none can, a newcomer comes in on the reserve: it gets one answer, and waits for nothing.
+    are more than a part of all; then those that have rested, for which their clients have others
+    in a moment; then those on which a crowd only waits; then the rest with endless answers; then
+    those with any answer to a crowd. Where nobody has many, a newcomer comes in on the reserve: it
+    gets one answer, and waits for nothing.
     """
 
     def __init__(self, most: int, most_each: int, refused: Counter[str], reserve: int = 0) -> None:
@@ -78,11 +94,9 @@ class Connections:
         self._refused = refused
         self._reserve = reserve
         self._open: dict[Connection, str | None] = {}
-        self._idle: OrderedDict[Connection, None] = OrderedDict()
-        self._clients: set[str] = set()
-        self._unasked: set[Connection] = set()
-        self._with_idle = Crowds()
-        self._with_reserve = Crowds()
+        self._working = 0
+        self._sizes = Crowds()
+        self._with_rested = Crowds()
         self._streams = Streams[Connection]()
         self._unawaited: set[Connection] = set()
         self._reserved: dict[Connection, str | None] = {}
@@ -99,7 +113,7 @@ class Connections:
     @property
     def idle(self) -> int:
         """On how many of them nothing is being answered."""
-        return len(self._idle)
+        return self.open - self._working
 
     @property
     def streams(self) -> int:
@@ -121,36 +135,32 @@ class Connections:
                 return NO_ROOM_FOR_CLIENT
         if self.open >= self._most - self._reserve and not self._make_room(client):
             share = networks_of(client)[0] if client is not None else None
-            if self._has_reserve(share) or self._displace(client):
+            if self._has_reserve(share):
                 self._reserved[connection] = share
                 self._on_reserve[share] += 1
-            elif not self._free(self._own(client).idle if client is not None else self._idle):
+            elif not (
+                self._free(self._crowd(client).working) or self._free(self._own(client).idle)
+            ):
                 self._refused[NO_ROOM] += 1
                 return NO_ROOM
         self._open[connection] = client
-        self._unasked.add(connection)
-        for network in self._of(connection, make=True):
-            network.count += 1
-            if connection in self._reserved:
-                network.reserved[connection] = None
-        self.rests(connection)
+        for name, _ in bounded_networks(client or _UNBOUNDED):
+            self._networks.setdefault(name, _Network()).fresh[connection] = None
+        self._weigh(client)
         return None
 
     def refuses(self, client: str | None) -> bool:
         """Whether a newcomer is to be turned away at once, for next to nothing.
 
         That is so when there is no room, and its client has half of a fair share, and no
-        connection that was of use before to give for it. Otherwise those who come by hundreds
-        would take the places of each other before any of them has asked for something.
+        connection that has rested to give for it. Otherwise those who come by hundreds would take
+        the places of each other before any of them has asked for something.
         """
         room = self._most - self._reserve
-        if client is None or self.open < room or len(self._clients) < 2:
+        if client is None or self.open < room or len(self._sizes) < 2:
             return False
-        network = self._own(client)
-        if 2 * network.count * len(self._clients) <= room:
-            return False
-        oldest = next(iter(network.idle), None)
-        if oldest is not None and oldest not in self._unasked:
+        own = self._own(client)
+        if 2 * own.count * len(self._sizes) <= room or own.rested:
             return False
         self._refused[NO_ROOM] += 1
         return True
@@ -164,19 +174,28 @@ class Connections:
         if connection not in self._open:
             return
         self._ends(connection)
-        self._idle.setdefault(connection)
-        for network in self._of(connection):
-            network.idle.setdefault(connection)
+        networks = self._of(connection)
+        if connection not in networks[0].working:
+            return
+        for network in networks:
+            del network.working[connection]
+            network.rested[connection] = None
+        self._working -= 1
         self._weigh(self._open[connection])
 
     def works(self, connection: Connection) -> None:
         """Something is being answered on a connection."""
-        self._unasked.discard(connection)
-        self._idle.pop(connection, None)
-        for network in self._of(connection):
-            network.idle.pop(connection, None)
-        if connection in self._open:
-            self._weigh(self._open[connection])
+        if connection not in self._open:
+            return
+        networks = self._of(connection)
+        if connection in networks[0].working:
+            return
+        for network in networks:
+            network.fresh.pop(connection, None)
+            network.rested.pop(connection, None)
+            network.working[connection] = None
+        self._working += 1
+        self._weigh(self._open[connection])
 
     def never_ends(self, connection: Connection, client: str) -> None:
         """What is being answered on a connection may go on for ever: nobody waits for that.
@@ -196,15 +215,13 @@ class Connections:
         if connection not in self._open:
             return
         self.works(connection)
+        self._working -= 1
         self._ends(connection)
-        for network in self._of(connection):
-            network.count -= 1
-            network.reserved.pop(connection, None)
-        client = self._open.pop(connection)
-        self._weigh(client)
-        for name, _ in bounded_networks(client or ""):
-            if name in self._networks and not self._networks[name].count:
+        for name, _ in bounded_networks(self._open[connection] or _UNBOUNDED):
+            del self._networks[name].working[connection]
+            if not self._networks[name].count:
                 del self._networks[name]
+        self._weigh(self._open.pop(connection))
         if connection in self._reserved:
             share = self._reserved.pop(connection)
             self._on_reserve[share] -= 1
@@ -245,13 +262,10 @@ class Connections:
         for each in due:
             each.callback(None)
 
-    def _of(self, connection: Connection, make: bool = False) -> list[_Network]:
-        """The networks that a connection counts for."""
-        client = self._open.get(connection)
-        names = [name for name, _ in bounded_networks(client)] if client is not None else []
-        if make:
-            return [self._networks.setdefault(name, _Network()) for name in names]
-        return [self._networks[name] for name in names]
+    def _of(self, connection: Connection) -> list[_Network]:
+        """The networks that an open connection counts for."""
+        names = bounded_networks(self._open[connection] or _UNBOUNDED)
+        return [self._networks[name] for name, _ in names]
 
     def _ends(self, connection: Connection) -> None:
         """There is no endless answer on a connection any more."""
@@ -267,65 +281,60 @@ class Connections:
 
     def _weigh(self, client: str | None) -> None:
         """Take note of how many connections a client has now, and of what kinds."""
-        if client is None:
-            return
-        name = bounded_networks(client)[-1][0]
-        network = self._networks.get(name, _NONE)
-        if network.count:
-            self._clients.add(name)
-        else:
-            self._clients.discard(name)
-        self._with_idle.put(name, network.count if network.idle else 0)
-        self._with_reserve.put(name, network.count if network.reserved else 0)
+        name, own = bounded_networks(client or _UNBOUNDED)[-1][0], self._own(client)
+        self._with_rested.put(name, own.count if own.rested else 0)
+        if client is not None:
+            self._sizes.put(name, own.count)
 
     def _make_room(self, client: str | None) -> bool:
-        """Close a connection that nobody waits on, if there is one: of the client with the most.
-
-        One that is new is idle too, until its request is read. Whoever has only that, and waits
-        for an image, is not to lose it to those who come by hundreds.
+        """Close a connection, if there is one that is of less use: of the client with the most.
 
         :param client: for whom; it is not for a client that has less.
         """
         streams = self._streams.of_the_most()
         if len(self._streams) > self._most // _PART:
             return self._free(streams)
-        largest = self._with_idle.largest()
-        if largest is None:
-            return self._free(self._idle) or self._free(streams)
-        network = self._networks[largest]
-        is_own = client is not None and network is self._own(client) and network.count > _FEW
-        if is_own or client is None or network.count > self._own(client).count:
-            return self._free(network.idle)
-        return self._free(streams)
+        count, name = self._count(client), self._with_rested.largest()
+        if name is not None:
+            largest = self._networks[name]
+            if largest.count > count or (largest is self._own(client) and count > _FEW):
+                return self._free(largest.rested)
+        if self._free(self._crowd(client).fresh) or self._free(streams):
+            return True
+        return self._free(self._crowd(client, _FEW).working)
 
-    def _own(self, client: str) -> _Network:
+    def _crowd(self, client: str | None, few: int = 0) -> _Network:
+        """The client with the most connections, if it has so many that one goes to a newcomer: more
+        than twice as many as the newcomer's client has then.
+
+        :param few: and more than this.
+        """
+        name = self._sizes.largest()
+        crowd = self._networks[name] if name is not None else _NONE
+        return crowd if crowd.count > max(few, 2 * (self._count(client) + 1)) else _NONE
+
+    def _count(self, client: str | None) -> int:
+        """How many connections count for a client; those of proxies are of many."""
+        return self._own(client).count if client is not None else 0
+
+    def _own(self, client: str | None) -> _Network:
         """The connections of a client, where it is one of many."""
-        return self._networks.get(bounded_networks(client)[-1][0], _NONE)
-
-    def _displace(self, client: str | None) -> bool:
-        """Cut an answer on the reserve: of the client with the most, for one with few."""
-        largest = self._with_reserve.largest()
-        if largest is None or self._networks[largest].count <= _FEW:
-            return False
-        if client is not None and self._own(client).count >= _FEW:
-            return False
-        return self._free(self._networks[largest].reserved)
+        return self._networks.get(bounded_networks(client or _UNBOUNDED)[-1][0], _NONE)
 
     def _free(self, some: Mapping[Connection, None]) -> bool:
         """Close the first of some connections, if there is one."""
         oldest = next(iter(some), None)
         if oldest is None:
             return False
-        self._refused[self._kind(oldest)] += 1
+        if oldest not in self._of(oldest)[0].working:
+            self._refused[MADE_ROOM] += 1
+        elif oldest in self._unawaited:
+            self._refused[MADE_ROOM_BY_STREAM] += 1
+        else:
+            self._refused[MADE_ROOM_BY_ANSWER] += 1
         self.gone(oldest)
         oldest.make_room()
         return True
-
-    def _kind(self, connection: Connection) -> str:
-        """As which a connection is counted that makes room."""
-        if connection in self._idle:
-            return MADE_ROOM
-        return MADE_ROOM_BY_STREAM if connection in self._unawaited else MADE_ROOM_ON_RESERVE
 
 
 class Requests:

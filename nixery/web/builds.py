@@ -13,7 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 from klein import Klein
-from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -29,6 +28,7 @@ from nixery.web.channel import never_ends
 from nixery.web.fair import FairTurns
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
 from nixery.web.gate import send_body, send_pieces
+from nixery.web.leaving import until_left
 from nixery.web.request import client_of
 from nixery.web.streaming import send_events
 
@@ -64,6 +64,7 @@ class BuildsApi:
         self._beginning = FairTurns(clock, share=0.5)  # to listen: it may read a file, in a thread
 
     @app.route("/builds")
+    @until_left
     async def builds(self, request: Request) -> None:
         """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID.
 
@@ -83,6 +84,7 @@ class BuildsApi:
         await send_pieces(request, self._list(page), self._turns)
 
     @app.route("/builds/<string:id>")
+    @until_left
     async def build(self, request: Request, id: str) -> None:
         """What a build was for, and what came of it so far."""
         self._head(request, id)
@@ -94,6 +96,7 @@ class BuildsApi:
         await send_body(request, body)
 
     @app.route("/builds/<string:id>/events")
+    @until_left
     async def events(self, request: Request, id: str) -> bytes:
         """A build's events, from the first or behind the last that the client knows."""
         accept = request.getHeader(b"accept") or b""
@@ -102,6 +105,7 @@ class BuildsApi:
         return await self._stream(request, id, form)
 
     @app.route("/builds/<string:id>/log")
+    @until_left
     async def log(self, request: Request, id: str) -> bytes:
         """A build's events as text; with ``raw``, packages' lines are as they printed them."""
         raw = "raw" in parse_qs(_query(request), keep_blank_values=True)
@@ -118,8 +122,6 @@ class BuildsApi:
                 return answer(request, _NOT_FOUND, "there is nothing at this path")
             case NixeryError() as error:
                 return answer_error(request, error)
-            case CancelledError():
-                return None  # the client has left
             case _:
                 log_fault(request, failure)
                 if request.startedWriting:

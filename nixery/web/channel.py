@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, LogLevel
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
@@ -24,7 +24,7 @@ from nixery.web.framing import (
     opening_fault,
 )
 from nixery.web.kernel import limit_writes
-from nixery.web.request import Trusted, client_of, new_id, peer_address
+from nixery.web.request import Address, Trusted, client_of, new_id, peer_address
 
 _log = Logger()
 
@@ -196,9 +196,13 @@ class BoundedChannel(HTTPChannel):
         return self._closing or bool(self.paused) or begun
 
     def make_room(self) -> None:
-        """Close for another."""
-        self._close()
-        self._allow(LINGER)
+        """Close for another. What an answer has open goes at once."""
+        if self.requests:
+            self._closing = True
+            self.transport.abortConnection()
+        else:
+            self._close()
+            self._allow(LINGER)
 
     def retire(self) -> None:
         """Close the connection, after the answer to what the client has asked, or asks now.
@@ -227,7 +231,7 @@ class BoundedChannel(HTTPChannel):
 
     def _client(self) -> str | None:
         """Whose it is, if the limit of one client is meant for it."""
-        return bounded_client(self.transport.getPeer(), self.site.trusted)
+        return bounded_client(peer_address(self.transport.getPeer()), self.site.trusted)
 
     def _allow(self, seconds: float | None) -> None:
         """Set the time from now on until :meth:`timeoutConnection`; none for no end."""
@@ -310,9 +314,11 @@ class BoundedChannel(HTTPChannel):
         self.loseConnection()
 
 
-def bounded_client(peer: IAddress, trusted: Trusted) -> str | None:
-    """The client at an address, if the limit of one client is meant for it."""
-    address = peer_address(peer)
+def bounded_client(address: Address | None, trusted: Trusted) -> str | None:
+    """The client at an address, if the limit of one client is meant for it.
+
+    :param address: none for a UNIX socket.
+    """
     return None if address is None or address in trusted else network_of(str(address))
 
 

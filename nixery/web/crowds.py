@@ -10,6 +10,10 @@ class Crowds:
         self._sizes: dict[str, int] = {}
         self._by_size: dict[int, OrderedDict[str, None]] = {}
 
+    def __len__(self) -> int:
+        """How many clients there are."""
+        return len(self._sizes)
+
     def put(self, client: str, size: int) -> None:
         """A client has another size from now on; with zero, nothing is wanted of it."""
         before = self._sizes.get(client, 0)

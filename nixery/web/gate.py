@@ -13,6 +13,9 @@ from nixery.web.fair import FairTurns
 from nixery.web.request import client_of
 from nixery.web.untaken import LEAST, Untaken
 
+_MADE_AT_ONCE = 32 * 1024
+"""Bytes that are made in one turn: a list's take a few milliseconds, in which all others wait."""
+
 
 @implementer(IPushProducer)
 class Gate:
@@ -126,7 +129,7 @@ async def send_pieces(request: Request, pieces: Iterator[bytes], turns: FairTurn
     with gated(request) as gate:
         while True:
             async with turns.turn(gate.client):
-                gathered = _gather(pieces, gate.room)
+                gathered = _gather(pieces, min(gate.room, _MADE_AT_ONCE))
             if not gathered:
                 return
             gate.write(gathered)

@@ -8,6 +8,7 @@ and the others, which wait for ever, are held until the build ends.
 
 import re
 from collections.abc import Coroutine
+from math import inf
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -17,13 +18,15 @@ from twisted.web.server import Request
 
 from nixery.model.errors import NoRoomToWait, ShuttingDown
 from nixery.web.channel import on_reserve
+from nixery.web.request import RegistryRequest
 
 T = TypeVar("T")
 
 MOST_HOPS = 9
 """Redirects that every client follows."""
 HURRY = 1.0
-"""Seconds that an image which is known may take, where nothing is held."""
+"""Seconds that an image which is known may take when the daemon stops; also those after which
+nobody waits for a build who has no room to."""
 _PARAMETER = b"nixery-hop"
 _CONTAINERD = re.compile(rb"containerd(?:-client)?/")
 
@@ -48,11 +51,13 @@ class _Wait:
 
     :param hops: redirects that its client followed.
     :ivar left: whether it is to go on elsewhere.
+    :ivar timer: what ends it.
     """
 
     work: Deferred[Any]
     hops: int
     left: bool = False
+    timer: IDelayedCall | None = None
 
     @property
     def last(self) -> bool:
@@ -87,11 +92,12 @@ class Holding:
 
         :raises Redirected: if it takes longer.
         :raises StartOver: if it takes longer and there are no more hops.
-        :raises NoRoomToWait: if it takes a while, and the client has no room to wait.
+        :raises NoRoomToWait: if it waits for a build, and the client has no room to wait.
         :raises ShuttingDown: if the daemon stops, and no other answers in its place.
         """
         wait = _Wait(Deferred.fromCoroutine(work), hops_of(request.uri))
-        timer = self._timer(request, wait)
+        for_ever = wait.last and not _is_containerd(request)
+        self._time(request, wait, inf if for_ever else self._clock.seconds() + self._limit)
         self._waits.add(wait)
         try:
             return cast(T, await wait.work)
@@ -105,17 +111,29 @@ class Holding:
             raise self._answer(request, wait) from None
         finally:
             self._waits.remove(wait)
-            if timer is not None and timer.active():
-                timer.cancel()
+            if wait.timer is not None and wait.timer.active():
+                wait.timer.cancel()
 
-    def _timer(self, request: Request, wait: _Wait) -> IDelayedCall | None:
-        """What ends a wait that takes too long; none if it takes no time, or may take any."""
+    def _time(self, request: Request, wait: _Wait, until: float) -> None:
+        """Have a wait end that takes too long, unless it takes no time, or may take any.
+
+        Where there is no room to wait, what is known is waited for all the same: on a machine that
+        has a lot to do, to find that takes a while.
+
+        :param until: when the request is held no longer.
+        """
         hurried = self._stopping or on_reserve(request)
-        if wait.work.called or (wait.last and not hurried and not _is_containerd(request)):
-            return None
-        return self._clock.callLater(
-            min(self._limit, HURRY) if hurried else self._limit, wait.leave
-        )
+        left = until - self._clock.seconds()
+        seconds = min(HURRY, left) if hurried else left
+        if seconds < inf and not wait.work.called:
+            wait.timer = self._clock.callLater(seconds, self._look, request, wait, until)
+
+    def _look(self, request: Request, wait: _Wait, until: float) -> None:
+        known = on_reserve(request) and not _is_of_build(request)
+        if known and not self._stopping and self._clock.seconds() < until:
+            self._time(request, wait, until)
+        else:
+            wait.leave()
 
     def release(self, handover: bool) -> bool:
         """Hold nothing any more.
@@ -133,12 +151,17 @@ class Holding:
         """Why a request is not held any longer."""
         if self._stopping and not self._handover:
             return ShuttingDown()
-        if not self._stopping and on_reserve(request):
+        if not self._stopping and on_reserve(request) and _is_of_build(request):
             return NoRoomToWait()
         if not wait.last:
             return Redirected(with_hops(request.uri, wait.hops + 1))
         # The others are sent nowhere, and ask again after an error as they like.
         return StartOver() if _is_containerd(request) else ShuttingDown()
+
+
+def _is_of_build(request: Request) -> bool:
+    """Whether a request waits for a build; others wait for what is looked up."""
+    return isinstance(request, RegistryRequest) and request.build != ""
 
 
 def hops_of(uri: bytes) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from klein import Klein
-from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -22,6 +21,7 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.conditions import matches
 from nixery.web.fair import FairTurns
 from nixery.web.gate import send_body
+from nixery.web.leaving import until_left
 from nixery.web.request import client_of
 
 LONGEST_QUERY = 200
@@ -54,6 +54,7 @@ class PackagesApi:
         self._turns = FairTurns(clock)
 
     @app.route("/packages")
+    @until_left
     async def packages(self, request: Request) -> None:
         """The packages that all words of ``q`` fit, best first; at most ``n`` of them."""
         query, limit = parse_query(request.uri)
@@ -88,8 +89,6 @@ class PackagesApi:
                 return answer(request, _NOT_FOUND, "there is nothing at this path")
             case NixeryError() as error:
                 return answer_error(request, error)
-            case CancelledError():
-                return None  # the client has left
             case _:
                 log_fault(request, failure)
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from klein import Klein
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -36,6 +36,7 @@ from nixery.web.blobs import CutShort, cut, open_file, send_file, send_parts, se
 from nixery.web.conditions import is_exactly, matches
 from nixery.web.gate import send_body
 from nixery.web.holding import Holding, Redirected, StartOver
+from nixery.web.leaving import until_left
 from nixery.web.monitor import build_url, link_build
 from nixery.web.pulls import Pulls
 from nixery.web.ranges import Range, Selection, parse_ranges, select, whole
@@ -94,6 +95,7 @@ class RegistryApi:
         return _json(request, {})
 
     @app.route("/v2/<path:name>/manifests/<string:reference>")
+    @until_left
     async def manifest(self, request: Request, name: str, reference: str) -> bytes:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
@@ -116,6 +118,7 @@ class RegistryApi:
         return _manifest(request, pull.manifest)
 
     @app.route("/v2/<path:name>/blobs/<string:digest>")
+    @until_left
     async def blob(self, request: Request, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
         parsed = await self._digest(request, name, digest, BlobUnknown)
@@ -123,6 +126,7 @@ class RegistryApi:
             return await self._answer_blob(request, parsed)
 
     @app.route("/v2/<path:name>/tags/list")
+    @until_left
     async def tags(self, request: Request, name: str) -> None:
         """The tags of a name, in pages if asked for: every name has those of the source."""
         self._permit(request, name)
@@ -162,8 +166,6 @@ class RegistryApi:
                 return answer(request, _START_OVER, "the image is still being built; ask again")
             case HTTPException():
                 return answer(request, _NOT_FOUND, "the registry API has nothing at this path")
-            case CancelledError():
-                return None  # the client has left
             case _:
                 log_fault(request, failure)
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")

@@ -131,6 +131,8 @@ class RegistryRequest(Request):
         """Expect no more of what was registered; harmless when the client has left."""
         if self.channel is not None:
             super().unregisterProducer()  # type: ignore[no-untyped-call]
+        else:
+            self.producer = None
 
     def _handleStar(self) -> None:
         """Answer a request for ``*`` like others; Twisted would do it on its own."""
@@ -241,7 +243,7 @@ def peer_address(peer: IAddress) -> Address | None:
     """The address of whoever has connected; none for a UNIX socket."""
     if isinstance(peer, UNIXAddress):
         return None
-    return _address(str(getattr(peer, "host", "")))
+    return read_address(str(getattr(peer, "host", "")))
 
 
 def _hops(request: Request) -> Iterator[Address]:
@@ -250,14 +252,14 @@ def _hops(request: Request) -> Iterator[Address]:
     for word in reversed(b",".join(lines).decode("latin-1").split(",")):
         match = _WITH_PORT.fullmatch(word.strip())
         try:
-            hop = _address((match[1] or match[2]) if match else word.strip())
+            hop = read_address((match[1] or match[2]) if match else word.strip())
         except ValueError:
             return
         yield hop
 
 
 @lru_cache(maxsize=4096)  # each request asks several times, and reading one is slow
-def _address(text: str) -> Address:
+def read_address(text: str) -> Address:
     """An address; one of IPv4 that is written as one of IPv6 is the former."""
     address = ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

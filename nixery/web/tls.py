@@ -164,7 +164,7 @@ class _Sorting(BufferingTLSTransport):
         self._lostTLSConnection = True  # or else OpenSSL would say that the handshake has failed
         super().connectionLost(Failure(ConnectionDone()))
         peer = self.transport.getPeer()
-        self._plain = self.factory.plain.buildProtocol(peer)
+        self._plain = self.factory.plain.buildProtocol(peer)  # type: ignore[no-untyped-call]
         self._plain.makeConnection(self.transport)
 
 

@@ -54,9 +54,9 @@ def connected(process: psutil.Process) -> list[object]:
 
 @pytest.mark.real_nix
 def test_no_more_files(start_daemon: StartDaemon) -> None:
-    """A daemon that may open no more files closes newcomers, lives on, and recovers."""
+    """A daemon that may open no more files has newcomers wait, lives on, and recovers."""
     daemon = start_daemon()
-    daemon.expected = "Too many open files"  # Twisted says it when it has not even one in reserve
+    daemon.expected = "Too many open files"  # of what is done besides
     daemon.pull("hello")
     process = psutil.Process(daemon.process.pid)
     limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)

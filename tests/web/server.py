@@ -26,6 +26,7 @@ from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
 from nixery.web.bounds import Bounds
 from nixery.web.builds import BuildsApi
+from nixery.web.door import DoorEndpoint
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import NOBODY, Trusted
 from nixery.web.site import QuietSite, make_site
@@ -207,7 +208,7 @@ async def serving(
         reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter
     )
     endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-    port = await endpoint.listen(site)
+    port: Any = await DoorEndpoint(reactor, endpoint, is_tls=False).listen(site)
     try:
         yield Server(builder, storage, port.getHost().port, site)
     finally:

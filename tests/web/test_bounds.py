@@ -1,6 +1,7 @@
 """Who gets in, and who makes room."""
 
 from collections import Counter
+from random import Random
 
 import attrs
 from hypothesis import given
@@ -30,14 +31,27 @@ def test_oldest_makes_room() -> None:
     first, second, third, fourth, fifth = (Fake() for _ in range(5))
     for each in (first, second, third):
         assert connections.admit(each, "a") is None
-    connections.works(first)
-    connections.rests(first)
+        connections.works(each)
+    for each in (second, third, first):
+        connections.rests(each)
     connections.rests(second)  # a byte of a request is no answer
     assert connections.admit(fourth, "b") is None
     assert [each.closed for each in (first, second, third)] == [False, True, False]
     assert connections.admit(fifth, None) is None
     assert [each.closed for each in (first, second, third)] == [False, True, True]
     assert connections.open == 3
+
+
+def test_what_was_of_use_makes_room() -> None:
+    """A connection that has rested makes room before one whose request may be on its way."""
+    connections = Connections(3, 3, Counter())
+    fresh, rested, third = Fake(), Fake(), Fake()
+    for each in (fresh, rested, third):
+        assert connections.admit(each, "a") is None
+    connections.works(rested)
+    connections.rests(rested)
+    assert connections.admit(Fake(), "b") is None
+    assert [each.closed for each in (fresh, rested, third)] == [False, True, False]
 
 
 def test_nobody_makes_room_for_another_client() -> None:
@@ -138,19 +152,23 @@ def test_streams_make_room() -> None:
 
 
 def test_few_streams_stay() -> None:
-    """As long as endless answers are few, the idle make room; when none is idle, they do."""
-    connections = Connections(8, 8, Counter())
+    """As long as endless answers are few, those make room on which a crowd only waits; when there
+    are no more of them, endless answers do, before others are cut."""
+    refused: Counter[str] = Counter()
+    connections = Connections(24, 24, refused)
     stream = streaming(connections, "a")
-    idle = [Fake() for _ in range(7)]
-    for each in idle:
+    crowd = [Fake() for _ in range(23)]
+    for each in crowd:
         assert connections.admit(each, "b") is None
-    for number in range(7):
+    for each in crowd[2:]:
+        connections.works(each)
+    for number in range(4):
+        assert not stream.closed or number > 2
         newcomer = Fake()
         assert connections.admit(newcomer, f"c{number}") is None
         connections.works(newcomer)
-    assert (stream.closed, all(each.closed for each in idle)) == (False, True)
-    assert connections.admit(Fake(), "d") is None
-    assert stream.closed
+    assert [each.closed for each in crowd] == [True] * 3 + [False] * 20
+    assert refused == {"idle_for_others": 2, "stream_for_others": 1, "answer_for_others": 1}
 
 
 def test_a_clients_own_streams_make_room() -> None:
@@ -164,12 +182,12 @@ def test_a_clients_own_streams_make_room() -> None:
 
 
 def test_the_reserve() -> None:
-    """When all are at work, newcomers get in on the reserve, a network only to a part of it; it
-    is free again when they are gone."""
+    """When all are at work and nobody has many, newcomers get in on the reserve, a network only to
+    a part of it; it is free again when they are gone."""
     connections = Connections(20, 20, Counter(), reserve=8)
     busy = [Fake() for _ in range(12)]
-    for each in busy:
-        assert connections.admit(each, "a") is None
+    for number, each in enumerate(busy):
+        assert connections.admit(each, f"198.51.100.{number % 6}") is None
         connections.works(each)
     assert not any(map(connections.is_reserved, busy))
     known = [Fake() for _ in range(3)]
@@ -205,7 +223,7 @@ def test_the_crowd_makes_room() -> None:
 
 def test_the_crowd_is_refused_at_once() -> None:
     """Where there is no room, a client with half of its share or more is turned away before
-    anything is made for it, unless it has a connection to give that was of use."""
+    anything is made for it, unless it has a connection to give that has rested."""
     refused: Counter[str] = Counter()
     connections = Connections(10, 10, refused)
     crowd = [Fake() for _ in range(9)]
@@ -217,11 +235,10 @@ def test_the_crowd_is_refused_at_once() -> None:
     assert not connections.refuses("192.0.2.2")
     assert not connections.refuses("192.0.2.3")
     assert not connections.refuses(None)
-    connections.works(crowd[0])
-    connections.rests(crowd[0])
-    assert connections.refuses("192.0.2.1")  # its oldest is another
-    for each in crowd[1:]:
+    for each in crowd:
         connections.works(each)
+    assert connections.refuses("192.0.2.1")
+    connections.rests(crowd[0])
     assert not connections.refuses("192.0.2.1")
     assert refused == {"connections": 2}
 
@@ -249,29 +266,63 @@ def test_one_client_alone_is_not_refused() -> None:
     assert not connections.refuses("192.0.2.1")
 
 
-def test_the_crowd_does_not_keep_the_reserve() -> None:
-    """On the reserve, an answer for a client that has many connections is cut for one that has
-    few, and for nobody else."""
+def test_an_answer_to_a_crowd_is_cut() -> None:
+    """Where all are at work, an answer to the client with the most is cut, the one that has taken
+    longest, for a client that has far fewer, and for nobody else."""
     refused: Counter[str] = Counter()
     connections = Connections(48, 48, refused, reserve=8)
-    crowd = [Fake() for _ in range(42)]
-    for each in crowd:
+    crowd = [Fake() for _ in range(40)]
+    for number, each in enumerate(crowd):
+        assert connections.admit(each, "192.0.2.1" if number % 4 else "192.0.2.2") is None
+        connections.works(each)
+    for _ in range(5):
+        pull = Fake()
+        assert connections.admit(pull, "192.0.2.3") is None
+        assert not connections.is_reserved(pull)
+        connections.works(pull)
+    assert [number for number, each in enumerate(crowd) if each.closed] == [1, 2, 3, 5, 6]
+    assert refused == {"answer_for_others": 5}
+    for _ in range(3):
+        newcomer = Fake()
+        if connections.admit(newcomer, "192.0.2.1") is None:
+            assert connections.is_reserved(newcomer)
+            connections.works(newcomer)
+    assert refused == {"answer_for_others": 5, "connections": 1}
+
+
+@given(st.integers(2, 60), st.integers(5, 25), st.randoms(use_true_random=False))
+def test_a_newcomer_finds_a_place(clients: int, each: int, random: Random) -> None:
+    """Whatever a crowd keeps busy, and whoever of it came first, a client that comes late has two
+    connections to wait on as long as all of the crowd have a few on average."""
+    connections = Connections(clients * 5, clients * 5, Counter(), clients * 5 // 16)
+    addresses = [f"192.0.2.{number}" for number in range(clients) for _ in range(each)]
+    for address in (*addresses, *random.sample(addresses, len(addresses))):
+        member = Fake()
+        if not connections.refuses(address) and connections.admit(member, address) is None:
+            connections.works(member)
+    for _ in range(2):
+        newcomer = Fake()
+        assert not connections.refuses("192.0.2.200")
+        assert connections.admit(newcomer, "192.0.2.200") is None
+        assert not newcomer.closed
+
+
+def test_a_few_fresh_connections_stay() -> None:
+    """Whoever has few connections does not lose one whose request is on its way to a client that
+    has fewer, as those have who found no place among a crowd."""
+    connections = Connections(40, 40, Counter(), reserve=4)
+    for _ in range(34):
+        each = Fake()
         assert connections.admit(each, "192.0.2.1") is None
         connections.works(each)
-    assert connections.admit(Fake(), "192.0.2.1") == "connections"
-    assert connections.admit(Fake(), "192.0.2.1") == "connections"
-    pull = Fake()
-    assert connections.admit(pull, "192.0.2.2") is None
-    connections.works(pull)
-    assert [each.closed for each in crowd] == [False] * 40 + [True, False]
-    assert refused == {"connections": 2, "answer_for_others": 1}
-    another = Fake()
-    assert connections.admit(another, "192.0.2.2") is None
-    connections.works(another)
-    assert all(each.closed for each in crowd[40:])
-    assert connections.admit(Fake(), "192.0.2.2") == "connections"
-    assert not pull.closed
-    assert not another.closed
+    pull = [Fake(), Fake()]
+    for each in pull:
+        assert connections.admit(each, "192.0.2.2") is None
+    for number in range(3, 9):
+        newcomer = Fake()
+        assert connections.admit(newcomer, f"192.0.2.{number}") is None
+        connections.works(newcomer)
+    assert not any(each.closed for each in pull)
 
 
 def test_networks_are_bounded() -> None:

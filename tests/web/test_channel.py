@@ -20,6 +20,7 @@ from twisted.internet.threads import deferToThread
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
 from nixery.web.channel import LINGER
+from nixery.web.holding import HURRY
 from nixery.web.pages.site import PagesApi
 from nixery.web.request import Trusted
 from nixery.web.site import QuietSite, make_site
@@ -338,6 +339,7 @@ async def test_the_reserve_is_not_held(tmp_path: Path) -> None:
     record = begin(history, "git/jq")
     async with serving(history=history, limits=HttpLimits(connections=16)) as server:
         gate = server.builder.gate = Deferred[None]()
+        server.builder.build = record.id
         with crowd(server) as others:
             for _ in range(15):
                 others.join(HELD)
@@ -353,6 +355,54 @@ async def test_the_reserve_is_not_held(tmp_path: Path) -> None:
         gate.callback(None)
     record.done("sha256:x")
     await history.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_look_up_on_the_reserve() -> None:
+    """On a connection that there was no room for, a known image is answered however long it takes
+    to find it."""
+    async with serving(hold=3600, limits=HttpLimits(connections=16)) as server:
+        gate = server.builder.gate = Deferred[None]()
+        with crowd(server) as others:
+            for _ in range(15):
+                others.join(HELD)
+            await until(lambda: server.bounds.requests.running == 15)
+            asked = Deferred.fromCoroutine(server.ask("/v2/b/manifests/latest"))
+            await deferLater(reactor, 1.5 * HURRY, gate.callback, None)
+            answer = await asked
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether a connection on which nothing has come was closed."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_to_a_crowd_is_cut() -> None:
+    """When a crowd is being answered on all connections, another client is served, and what the
+    crowd had open for the connection that it lost is gone at once."""
+    async with serving(limits=HttpLimits(connections=32)) as server:
+        gate = server.builder.gate = Deferred[None]()
+        with ExitStack() as stack:
+            where, source = ("127.0.0.1", server.port), ("127.0.0.2", 0)
+            members = [
+                stack.enter_context(socket.create_connection(where, 30, source)) for _ in range(30)
+            ]
+            for each in members:
+                each.sendall(HELD)
+            await until(lambda: server.bounds.requests.running == 30)
+            assert (await server.ask("/v2/")).status == 200
+            await until(lambda: server.bounds.requests.running == 29)
+            assert server.bounds.refused == {"answer_for_others": 1}
+            await until(lambda: sum(map(is_closed, members)) == 1)
+        gate.callback(None)
 
 
 @pytest_twisted.ensureDeferred

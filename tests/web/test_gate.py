@@ -91,6 +91,23 @@ async def test_nothing_is_made_in_advance() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_turns_are_short() -> None:
+    """Whatever room there is for a client, little is made for it in one turn."""
+    asked: Any = Asked(HttpLimits())
+    clock: Any = Clock()
+    made: list[int] = []
+    sending = Deferred.fromCoroutine(send_pieces(asked, lines(200, made), FairTurns(clock)))
+    assert 0 < len(made) < 50
+    while not sending.called:
+        before = len(made)
+        asked.take()
+        clock.advance(0)
+        assert len(made) - before < 50
+    await sending
+    assert b"".join(asked.written) == b"".join(lines(200, []))
+
+
+@pytest_twisted.ensureDeferred
 async def test_wholes_are_counted_until_they_are_taken() -> None:
     """A whole answer is counted, and sent in pieces; others are refused where it leaves no room."""
     asked: Any = Asked()

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 from klein import Klein
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -30,6 +30,7 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.fair import FairTurns
 from nixery.web.forms import shorten
 from nixery.web.gate import send_body
+from nixery.web.leaving import until_left
 from nixery.web.pages.build import BuildView, build_page
 from nixery.web.pages.image import ImageView, image_page, image_text
 from nixery.web.pages.page import Page, prefers_html, secure, send_page, send_static
@@ -73,6 +74,7 @@ class PagesApi:
         self._turns = FairTurns(clock)
 
     @app.route("/")
+    @until_left
     async def start(self, request: Request) -> None:
         """The pull to type, and what is served."""
         provenance = await self._provenance()
@@ -81,6 +83,7 @@ class PagesApi:
         await send_body(request, body)
 
     @app.route("/images/<path:name>")
+    @until_left
     async def image(self, request: Request, name: str) -> None:
         """What an image holds that was made here."""
         async with self._turns.turn(network_of(client_of(request))):
@@ -88,6 +91,7 @@ class PagesApi:
         await send_body(request, body)
 
     @app.route("/builds/<string:id>")
+    @until_left
     async def build(self, request: Request, id: str) -> None:
         """How far a build has come."""
         async with self._turns.turn(network_of(client_of(request))):
@@ -107,8 +111,6 @@ class PagesApi:
     async def failed(self, request: Request, failure: Failure) -> bytes | None:
         """Answer a request that something was wrong with."""
         match failure.value:
-            case CancelledError():
-                return None  # the client has left
             case NixeryError() as error:
                 request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
                 return await _lost(request, "This can't be shown now", f"{error.public()}.", 503)

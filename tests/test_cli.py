@@ -19,6 +19,7 @@ def test_version(command: list[str], tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"nixery {version()}\n", "")
 
 
+@pytest.mark.parametrize("command", [["nixery"], ["twistd", "nixery"]])
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
@@ -27,10 +28,10 @@ def test_version(command: list[str], tmp_path: Path) -> None:
         ("NIXERY_HTPASSWD=secret", "'NIXERY_HTPASSWD' is no option"),
     ],
 )
-def test_mistyped_options(argument: str, said: str, tmp_path: Path) -> None:
+def test_mistyped_options(command: list[str], argument: str, said: str, tmp_path: Path) -> None:
     """What is wrong on the command line is one line on standard error, without what may be secret
     in it, and exit code 1."""
-    command = [str(BIN / "nixery"), argument]
+    command = [str(BIN / command[0]), *command[1:], argument]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (1, "")
     (line,) = ran.stderr.splitlines()

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,15 @@ class Daemon:
         finally:
             connection.close()
 
-    def leave(self, path: str) -> None:
+    def leave(self, path: str, begun: Callable[[], object] | None = None) -> None:
         """Ask while nobody else does, leave without the answer when the daemon has begun with it,
-        and wait until it has noticed."""
+        and wait until it has noticed.
+
+        :param begun: what is so then; none for an answer that is under way.
+        """
         with socket.create_connection(("127.0.0.1", self.port), timeout=HUNG) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            wait_until(lambda: self.requests_running() == 1)
+            wait_until(begun or (lambda: self.requests_running() == 1))
         wait_until(lambda: self.requests_running() == 0)
 
     def requests_running(self) -> int:

@@ -114,8 +114,7 @@ def test_clients_may_leave(
     """A client that leaves does not stop the build: the next one finds it done."""
     packages = package_set.with_slow(tmp_path)
     daemon = start_daemon(packages=packages)
-    daemon.leave("/v2/slow/manifests/latest")
-    wait_until(lambda: "building slow-" in daemon.log)
+    daemon.leave("/v2/slow/manifests/latest", lambda: "building slow-" in daemon.log)
     packages.go_on()
     wait_until(lambda: re.search("slow:latest .* done, as", daemon.log))
     assert digest(daemon, "slow")

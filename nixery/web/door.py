@@ -63,6 +63,7 @@ class Door:
         self._trusted = site.trusted
         self._asked = bytearray(site.bounds.limits.header_size)
         self._pause: IDelayedCall | None = None
+        self._held: socket.socket | None = None
         port.stopReading()
         self._socket = socket.socket(fileno=os.dup(port.fileno()))
         reactor.addReader(self)
@@ -76,6 +77,8 @@ class Door:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
+        if self._held is not None:
+            self._held.close()
         self._socket.close()
         return maybeDeferred(self._port.stopListening)
 
@@ -100,7 +103,7 @@ class Door:
         """Take those that wait, for no longer than a while: others have their turn, too."""
         answer = b"" if self._is_tls else no_room(NO_ROOM).to_bytes(new_id())
         end = self._reactor.seconds() + _SLICE
-        while self._reactor.seconds() < end:
+        while self._pause is None and self._reactor.seconds() < end:
             try:
                 connection, address = self._socket.accept()
             except BlockingIOError:
@@ -108,29 +111,36 @@ class Door:
             except OSError as error:
                 if error.errno in _NO_ROOM:
                     self._wait(error.errno)
-                    return
-                continue  # the newcomer has left
-            with connection:
-                self._welcome(connection, address, answer)
+                continue  # or the newcomer has left
+            self._welcome(connection, address, answer)
 
     def _welcome(self, connection: socket.socket, address: Any, answer: bytes) -> None:
         peer = None if connection.family == socket.AF_UNIX else read_address(address[0])
         if self._refuses(bounded_client(peer, self._trusted)):
-            # What is not read by then would have the kernel take back the answer, which leaves in
-            # one packet with the end of the connection.
-            with suppress(OSError):
-                connection.recv_into(self._asked, flags=socket.MSG_DONTWAIT)
-            with suppress(OSError):
-                connection.send(answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
+            with connection:
+                # What is not read by then would have the kernel take back the answer, which leaves
+                # in one packet with the end of the connection.
+                with suppress(OSError):
+                    connection.recv_into(self._asked, flags=socket.MSG_DONTWAIT)
+                with suppress(OSError):
+                    connection.send(answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
             return
         connection.setblocking(False)
+        self._adopt(connection)
+
+    def _adopt(self, connection: socket.socket) -> None:
+        """Hand a connection over to Twisted, which opens it once more: that may need to wait."""
         adopt = self._reactor.adoptStreamConnection
         try:
             adopt(connection.fileno(), connection.family, self._port.factory)
-        except OSError:
-            pass  # the client has left, or no more files can be opened
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self._held = connection
+                self._wait(error.errno)
+                return  # otherwise the client has left
         except Exception:  # as Twisted does: the others are to be served
             self._log.failure("while taking a connection")
+        connection.close()
 
     def _wait(self, number: int) -> None:
         """Have newcomers wait: the reactor would say again and again that they are there."""
@@ -143,6 +153,9 @@ class Door:
     def _go_on(self) -> None:
         self._pause = None
         self._reactor.addReader(self)
+        held, self._held = self._held, None
+        if held is not None:
+            self._adopt(held)
 
 
 @implementer(IStreamServerEndpoint)

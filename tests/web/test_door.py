@@ -166,29 +166,34 @@ async def test_turned_away_over_tls(tmp_path: Path) -> None:
 
 
 @contextmanager
-def no_more_files() -> Iterator[None]:
-    """No file can be opened for the length of a block."""
+def few_more_files(number: int) -> Iterator[None]:
+    """No more files than a number can be opened for the length of a block."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as stack:
         least = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
         resource.setrlimit(resource.RLIMIT_NOFILE, (least, limits[1]))
         try:
+            files = []
             with suppress(OSError):
                 while True:
-                    stack.enter_context(open(os.devnull))
+                    files.append(stack.enter_context(open(os.devnull)))
+            for file in files[:number]:
+                file.close()
             yield
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_more_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [0, 1])
+async def test_no_more_files(tmp_path: Path, number: int) -> None:
     """Whoever comes when no more files can be opened waits, and is served when that is over; it is
-    told to the log once for all who come meanwhile."""
+    told to the log once for all who come meanwhile. One connection needs two of them for a
+    moment."""
     async with opened("tcp", tmp_path) as (door, bounds):
         with ExitStack() as stack:
             connections = [stack.enter_context(door.connect()) for _ in range(3)]
-            with capturedLogs() as captured, no_more_files():
+            with capturedLogs() as captured, few_more_files(number):
                 door.door.doRead()
             assert [formatEvent(each) for each in captured] == [
                 "no more connections can be taken for now (EMFILE)"

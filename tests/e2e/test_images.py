@@ -263,8 +263,8 @@ def test_what_only_looks_wrong(daemon: Daemon, name: str) -> None:
 
 
 def test_what_packages_take_from_the_system(daemon: Daemon) -> None:
-    """A package's own users and os-release win over the image's, its devices do not; the build's page tells
-    both."""
+    """A package's own users and os-release win over the image's, its devices do not; the build's
+    page tells both."""
     assert daemon.pull("bringssystemfolders").status == 200
     [build] = (b for b in daemon.get("/builds").json() if b["name"] == "bringssystemfolders")
     collided = daemon.get(f"/builds/{build['id']}").json()["collided"]["first"]

@@ -170,7 +170,8 @@ def test_the_maker_is_killed_while_it_packs(start: Callable[..., Daemon], fake: 
     first, second = start("one"), start("two")
     with ThreadPoolExecutor(2) as clients:
         lost = clients.submit(first.pull, "hugefile")
-        wait_until(lambda: fake.names("builds/"))  # a layer is stored, and known by its key
+        # A layer is stored, and known by its key; readiness is tried with a key of zeros.
+        wait_until(lambda: any(name.strip("0") != "builds/" for name in fake.names("builds/")))
         found = clients.submit(second.pull, "hugefile")
         first.stop(signal.SIGKILL)
         _assert_lost(lost)

@@ -96,12 +96,19 @@ let
       name = text (known.shortName or known.fullName or null);
     };
 
-  about = package: {
-    version = text (package.version or null);
-    description = text (package.meta.description or null);
-    homepage = text (head (many (package.meta.homepage or null) ++ [ null ]));
-    licenses = map licence (many (package.meta.license or null));
-  };
+  # tryEval does not catch all that may be wrong with it, such as an attribute that is missing. The
+  # stage says so then, and the same is asked for anew, without `about`.
+  about = package:
+    let
+      from = package: {
+        version = text (package.version or null);
+        description = text (package.meta.description or null);
+        homepage = text (head (many (package.meta.homepage or null) ++ [ null ]));
+        licenses = map licence (many (package.meta.license or null));
+      };
+      known = from (if asked.about then package else { });
+    in
+    within "about" (deepSeq known known);
 
   # What a package says of images that hold it; what else goes by that name is no set of data.
   declared = package:

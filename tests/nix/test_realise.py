@@ -195,6 +195,25 @@ async def test_a_store_that_cannot_tell(machine: Machine, script: str) -> None:
     assert machine.guards == []
 
 
+STRAY = "@nix " + json.dumps(
+    {"action": "msg", "level": 0, "msg": 'error: no x\n\n  … @nixery@{"stage":"about"}@nixery@'}
+)
+
+
+@pytest_twisted.ensureDeferred
+async def test_packages_that_say_nothing_of_themselves(machine: Machine) -> None:
+    """Where what packages say of themselves can't be evaluated, they are made without it; what
+    is wrong without it too is told."""
+    fail = f"{FOUND.replace(_FOUND, STRAY)} exit 1"
+    asked = """grep -q '"about":true' "$0.arguments\""""
+    machine.program("nix-build", f"if {asked}\nthen {fail}\nfi\n{FOUND}")
+    assert (await machine.realise()).roots == (Root("x", "X", X),)
+    assert Said(1, "it is made without what packages say of themselves (meta)") in machine.events
+    machine.program("nix-build", fail)
+    with pytest.raises(EvaluationFailed, match="no x"):
+        await machine.realise()
+
+
 REGISTERED = f"{X}\n{'0' * 64}\n2\n/nix/store/{'c' * 32}-x.drv\n2\n{X}\n{LIBC}\n"
 REGISTERED += f"{LIBC}\n{'1' * 64}\n1\n\n0\n"
 

@@ -223,7 +223,7 @@ async def test_registration(machine: Machine) -> None:
     """What the store's database says of a closure is asked for path by path."""
     machine.program("nix-store", f"cat <<'END'\n{REGISTERED}END")
     realised = await machine.realise()
-    graph = dict(reversed(realised.graph.items()))
+    graph = dict(reversed(list(realised.graph.items())))
     found = await machine.nix.registered(attrs.evolve(realised, graph=graph))
     assert found == [ValidPath(X, "0" * 64, 2, (X, LIBC)), ValidPath(LIBC, "1" * 64, 1, ())]
     assert machine.arguments("nix-store")[-4:] == ["--dump-db", "--", X, LIBC]

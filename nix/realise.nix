@@ -9,7 +9,7 @@
 let
   inherit (builtins)
     addErrorContext all attrNames concatMap deepSeq elem filter hasAttr head fromJSON isAttrs isFunction isList isString
-    replaceStrings split stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
+    replaceStrings seq split stringLength tail toJSON typeOf tryEval unsafeDiscardStringContext;
 
   asked = fromJSON request;
 
@@ -96,12 +96,20 @@ let
       name = text (known.shortName or known.fullName or null);
     };
 
-  about = package: {
-    version = text (package.version or null);
-    description = text (package.meta.description or null);
-    homepage = text (head (many (package.meta.homepage or null) ++ [ null ]));
-    licenses = map licence (many (package.meta.license or null));
-  };
+  # tryEval does not catch all that may be wrong with it, such as an attribute that is missing, or
+  # a text that newer versions of Nix can't write as JSON. The stage says so then, and the same is
+  # asked for anew, without `about`.
+  about = package:
+    let
+      from = package: {
+        version = text (package.version or null);
+        description = text (package.meta.description or null);
+        homepage = text (head (many (package.meta.homepage or null) ++ [ null ]));
+        licenses = map licence (many (package.meta.license or null));
+      };
+      known = from (if asked.about then package else { });
+    in
+    within "about" (seq (toJSON known) known);
 
   # What a package says of images that hold it; what else goes by that name is no set of data.
   declared = package:

@@ -19,9 +19,10 @@ Physical = Callable[[str], str]
 """Says where a store path's files lie on this machine."""
 
 
-def list_outputs(realisation: Realisation, physical: Physical) -> list[Output]:
+def list_outputs(realisation: Realisation, physical: Physical, most: int = MOST) -> list[Output]:
     """What is in the outputs of an image's packages.
 
+    :param most: what the listings may take together, as :func:`weight` has it.
     :raises OSError: if something can't be read.
     :raises TooManyFiles: if there is too much to be listed.
     """
@@ -30,7 +31,7 @@ def list_outputs(realisation: Realisation, physical: Physical) -> list[Output]:
     for root in realisation.roots:
         for path in root.paths:
             packages.setdefault(path, root.package)
-    outputs, left = [], MOST
+    outputs, left = [], most
     for path, package in packages.items():
         listing = list_output(path, physical, left)
         left -= weight(listing)

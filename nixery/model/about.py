@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from nixery.model.text import plain
+
 _LONGEST = 4000  # characters of an expression
 _WORD = r"[A-Za-z0-9][A-Za-z0-9.:-]*\+?"
 _EXPRESSION = re.compile(rf"{_WORD}(?: (?:AND|OR|WITH) {_WORD})*")
@@ -47,8 +49,14 @@ class About:
     @classmethod
     def parse(cls, document: Any) -> "About":
         """Read what ``realise.nix`` says of a package."""
-        licenses = tuple(License(**each) for each in document["licenses"])
-        return cls(**{**document, "licenses": licenses})
+        licenses = tuple(License(each["spdx"], each["name"]) for each in document["licenses"])
+        texts = {name: _line(document[name]) for name in ("version", "description", "homepage")}
+        return cls(**texts, licenses=licenses)
+
+
+def _line(text: str) -> str:
+    """A text as one line, without what a terminal would obey."""
+    return "".join(c for c in " ".join(plain(text).split()) if c.isprintable())
 
 
 def licenses_together(packages: Iterable[About]) -> str:

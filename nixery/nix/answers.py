@@ -163,6 +163,11 @@ class Account:
             self.errors.append(ends(without_marked(text, self.mark)))
         return [event]
 
+    @property
+    def lacks_about(self) -> bool:
+        """Whether evaluation failed at what packages say of themselves for people to read."""
+        return self.found is None and {"stage": "about"} in self.stages
+
     def outgrown(self, limit: int) -> MemoryExceeded:
         """Why Nix was killed for the memory that it took.
 

@@ -35,6 +35,13 @@ class Offered:
         """
         if isinstance(pinned.source, Channel):
             return list(names)
+        try:
+            return await self._ask(pinned, names)
+        except EvaluationFailed:
+            # One that is broken so that nothing can catch it breaks no set: others can be pulled.
+            return await self._ask(pinned, ())
+
+    async def _ask(self, pinned: PinnedSource, names: Sequence[str]) -> list[str]:
         source = await self._sources.request(pinned)
         request = set_request(AMD64, pinned, source) | {"names": list(names)}
         prepared = await self._evaluator.prepare("offered", request)

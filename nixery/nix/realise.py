@@ -15,7 +15,7 @@ from zope.interface import implementer
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation
 from nixery.model.errors import EvaluationFailed
-from nixery.model.events import Emit
+from nixery.model.events import Emit, Said
 from nixery.model.image import Image, spellings
 from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource, Source, canonical_json
@@ -34,6 +34,8 @@ from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
 
 T = TypeVar("T")
+
+_WARNING = 1  # a level of Nix's
 
 
 class INixReactor(IReactorThreads, IReactorTime):
@@ -126,9 +128,28 @@ class Nix:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
 
     async def _build(self, image: Image, pinned: PinnedSource, guard: str, emit: Emit) -> Account:
+        account, code = await self._attempt(image, pinned, guard, emit)
+        if code != 0 and account.lacks_about:
+            emit(Said(_WARNING, "it is made without what packages say of themselves (meta)"))
+            account, code = await self._attempt(image, pinned, guard, emit, about=False)
+        if code != 0:
+            limit, traces = self._time_limit, self._traces
+            raise await self._in_thread(
+                lambda: failure(account, code, image, pinned, limit, traces)
+            )
+        return account
+
+    async def _attempt(
+        self, image: Image, pinned: PinnedSource, guard: str, emit: Emit, about: bool = True
+    ) -> tuple[Account, int | None]:
+        """Have Nix evaluate and build.
+
+        :param about: whether packages are to say of themselves what people read.
+        :return: what is remembered of it, and Nix's exit code: none if a signal ended it.
+        """
         source = await self._sources.request(pinned)
         account = Account(new_mark())
-        request = request_for(image, pinned, source, account.mark)
+        request = request_for(image, pinned, source, account.mark, about)
         prepared = await self._evaluator.prepare("realise", request)
         # Evaluating one set takes the more memory the more often it is done at once.
         turn = await self._turns.take(canonical_json(pinned.pin.identity()))
@@ -148,12 +169,7 @@ class Nix:
             evaluation.end()
         if ended.outgrown:
             raise account.outgrown(self._commands.memory)
-        if ended.code != 0:
-            limit, traces = self._time_limit, self._traces
-            raise await self._in_thread(
-                lambda: failure(account, ended.code, image, pinned, limit, traces)
-            )
-        return account
+        return account, ended.code
 
     def _nix_build(self, prepared: Prepared, guard: str, on_lines: OnLines) -> "Deferred[Ended]":
         return self._commands.run(
@@ -214,18 +230,20 @@ class _Evaluation:
 
 
 def request_for(
-    image: Image, pinned: PinnedSource, source: dict[str, Any], mark: str
+    image: Image, pinned: PinnedSource, source: dict[str, Any], mark: str, about: bool = True
 ) -> dict[str, Any]:
     """What ``realise.nix`` takes: everything that came from outside is data in it.
 
     :param source: where the set's files are.
     :param mark: is to stand around what the expression says.
+    :param about: whether packages are to say of themselves what people read.
     """
     packages = [
         *(_package(name, optional=False) for name in image.packages),
         *(_package(name, optional=True) for name in image.optional),
     ]
-    return set_request(image.system, pinned, source) | {"packages": packages, "mark": mark}
+    asked = {"packages": packages, "mark": mark, "about": about}
+    return set_request(image.system, pinned, source) | asked
 
 
 def _package(name: str, optional: bool) -> dict[str, Any]:

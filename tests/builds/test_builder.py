@@ -106,6 +106,7 @@ async def test_images_of_one_revision_are_the_same_everywhere(parts: Parts) -> N
     """Another instance makes the same manifest of the same revision, with the same date, which
     changes nothing else."""
     naming = Naming(created=COMMIT)
+    parts.resolver.committed = 1_700_000_000
     undated = await build(parts)
     others = [parts.again(naming=naming), make_parts(parts.nix.folder, naming=naming)]
     for other in others:
@@ -113,6 +114,7 @@ async def test_images_of_one_revision_are_the_same_everywhere(parts: Parts) -> N
     dated, again = [await build(other) for other in others]
     assert dated == again
     configs = [json.loads(parts.storage.blobs[m.blobs[0].digest]) for m in (undated, dated)]
+    assert configs[0]["created"] == "1970-01-01T00:00:01Z"
     assert configs[1] == {**configs[0], "created": "2023-11-14T22:13:20Z"}
     assert layers_of(dated) == layers_of(undated)
 

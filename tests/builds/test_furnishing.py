@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
+from nixery.builds.furnishing import list_outputs
+from nixery.model.errors import TooManyFiles
 from nixery.model.image import parse_image
+from nixery.model.source import Contents, Folder, PinnedSource
+from nixery.packing.listing import weight
 from nixery.packing.tar import Entry
 from tests.builds.fakes import Parts, make_parts, store_path
 
@@ -42,3 +46,16 @@ async def test_an_image_without_nix(tmp_path: Path) -> None:
     parts = make_parts(str(tmp_path))
     assert DATABASE not in await furnished(parts, "git")
     assert parts.nix.asked_for_registration == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_packages_share_a_limit(tmp_path: Path) -> None:
+    """What may be listed of an image's packages is a limit of all of them together."""
+    nix = make_parts(str(tmp_path)).nix
+    pinned = PinnedSource(Folder("/some/set"), Contents("/some/set", "1"))
+    realised = await nix.realise(parse_image("git/jq", "latest"), pinned, lambda event: None)
+    listings = [output.listing for output in list_outputs(realised, nix.physical)]
+    together = sum(map(weight, listings))
+    assert len(list_outputs(realised, nix.physical, together)) == len(listings) == 2
+    with pytest.raises(TooManyFiles):
+        list_outputs(realised, nix.physical, together - 1)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from nixery.model.errors import UnknownPackage
+from nixery.builds.hints import Hints
+from nixery.model.errors import NixUnavailable, NotAPackage, UnknownPackage
 from nixery.model.image import parse_image
 from nixery.model.suggestions import Suggestion
 from tests.builds.fakes import Parts, make_parts
@@ -49,3 +50,17 @@ async def test_hints_of_builds(tmp_path: Path, hints: bool) -> None:
     (head,) = parts.history.heads()
     assert ("ripgrep" in (head.error or "")) == hints
     await parts.history.stop()
+
+
+@pytest.mark.parametrize("for_all", [True, False])
+def test_errors_that_are_recorded(for_all: bool) -> None:
+    """Names of packages that nobody has asked for are left out where they are not for everybody;
+    the error that is told is as it was."""
+    unknown = UnknownPackage("rg", ["rig"], meant=[Suggestion("ripgrep", "rg")])
+    kind = NotAPackage("x", "a set of other things", ["x.y"])
+    other = NixUnavailable("it is away")
+    recorded = [Hints(for_all=for_all).recorded(error) for error in (unknown, kind, other)]
+    nothing = [UnknownPackage("rg"), NotAPackage("x", "a set of other things"), other]
+    assert [*map(str, recorded)] == [*map(str, [unknown, kind, other] if for_all else nothing)]
+    assert "ripgrep" in str(unknown)
+    assert "x.y" in str(kind)

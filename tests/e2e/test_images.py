@@ -362,6 +362,7 @@ def test_a_package_may_name_the_system(run: Run, daemon: Daemon) -> None:
             },
         ),
         ("oddlydescribed", {"title": "oddlydescribed", "licenses": "LicenseRef-Our-own"}),
+        ("straysayings.homepage", {"title": "straysayings.homepage"}),
     ],
 )
 def test_labels(daemon: Daemon, docker: Docker, name: str, known: dict[str, str]) -> None:

@@ -39,7 +39,9 @@ def daemon(package_set: PackageSet, tmp_path_factory: pytest.TempPathFactory) ->
     """A daemon with a set of odd names, in whose store procps is."""
     folder = tmp_path_factory.mktemp("set")
     (folder / "default.nix").write_text(SET.format(set=package_set.folder))
-    environ = {**package_set.environ, "NIXERY_PKGS_PATH": str(folder)}
+    # What failed is remembered for longer than an index is made, on whatever machine.
+    settings = {"NIXERY_PKGS_PATH": str(folder), "NIXERY_FAILURE_TTL": "3600"}
+    environ = {**package_set.environ, **settings}
     with running(tmp_path_factory.mktemp("state"), environ) as daemon:
         assert daemon.pull("procps").status == 200
         yield daemon

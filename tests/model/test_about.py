@@ -48,6 +48,20 @@ def test_what_is_said_is_an_expression(licenses: list[License]) -> None:
         assert canonicalize_license_expression(expression)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ('a "package"\n  of two lines\n', 'a "package" of two lines'),
+        ("\x1b[31mred\x1b[0m\a \u202eback", "red back"),
+        ("größer\tthan", "größer than"),
+    ],
+)
+def test_texts_are_lines(said: str, shown: str) -> None:
+    """A text is one line, which terminals can be shown."""
+    texts = dict.fromkeys(("version", "description", "homepage"), said)
+    assert About.parse({**texts, "licenses": []}) == About(shown, shown, shown)
+
+
 def test_no_label_is_without_end() -> None:
     """More licences than anybody can read are none."""
     licenses = tuple(License("", f"{'x' * 90}{number}") for number in range(100))

@@ -79,6 +79,7 @@ def test_no_command(name: str, programs: list[str], main: str) -> None:
         ("shell/jq", ["jq", "bash"], "", ("jq",)),
         ("shell", ["bash"], "", ()),
         ("lost", [], "lost", ()),
+        ("odd", ["a\nb", "\udcff", "c"], "", ("c",)),
         ("/".join("abcdefghijkl"), [*"abcdefghijkl"], "", tuple("abcdefghij")),
     ],
 )

@@ -10,7 +10,9 @@ from nixery.model.errors import NameInvalid, TagInvalid
 from nixery.model.image import (
     AMD64,
     ARM64,
+    LIBRARY,
     MAX_NAME_LENGTH,
+    META,
     SHELL,
     exact_image_name,
     image_name,
@@ -21,7 +23,8 @@ from nixery.model.image import (
 )
 
 COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}"
-components = st.from_regex(COMPONENT, fullmatch=True).filter(lambda c: c not in ("shell", "arm64"))
+# What means something else than a package, by itself or at the beginning.
+components = st.from_regex(COMPONENT, fullmatch=True).filter(lambda c: c not in (*META, LIBRARY))
 names = st.lists(components, min_size=1, max_size=6).filter(
     lambda parts: len("/".join(parts)) <= MAX_NAME_LENGTH
 )

@@ -158,6 +158,7 @@ SET = [
     package("python312"),
     Package(("jdk",), image="jdk", pname="openjdk", name="openjdk-21"),
     package("mainly", program="ps"),
+    Package(("inner", "tool"), image="inner.tool", pname="tool", program="tool"),
 ]
 
 
@@ -170,6 +171,7 @@ SET = [
         ("ps", [f"{name} (it has the program ps)" for name in ("mainly", "procps", "busybox")]),
         ("python3.12", ["python312"]),
         ("python-312", ["python312"]),
+        ("tool", ["inner.tool"]),
         ("openjdk", ["jdk"]),
         ("openjdk-21", ["jdk"]),
         *((name, []) for name in ("wget", "python312", "p", "", "ripgre", "it has")),

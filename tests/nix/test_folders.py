@@ -126,6 +126,11 @@ async def test_dates(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="no commit") as caught:
         await told.date(PinnedSource(Folder(str(folder)), Commit(str(folder), commit[::-1])))
     assert str(tmp_path) not in str(caught.value)
+    away = folder.rename(tmp_path / "away")
+    with pytest.raises(SourceUnavailable, match="'set'") as caught:
+        await told.date(PinnedSource(Folder(str(folder)), Commit(str(folder), commit[::-1])))
+    assert str(tmp_path) not in str(caught.value)
+    away.rename(folder)
 
 
 def unborn(repository: Repository) -> None:

@@ -26,12 +26,14 @@ class Nix:
 
     :param printed: on standard output.
     :param errors: lines of standard error.
+    :param breaks: the package that ends the evaluation.
     """
 
     printed: bytes = b"[]"
     errors: Sequence[str] = ()
     code: int = 0
     timed_out: bool = False
+    breaks: str = ""
     asked: list[dict[str, Any]] = attrs.Factory(list)
 
     async def request(self, pinned: PinnedSource) -> dict[str, Any]:
@@ -44,6 +46,8 @@ class Nix:
 
     def run(self, program: str, *arguments: str, on_lines: OnLines, **others: Any) -> Deferred[Any]:
         on_lines([line.encode() for line in self.errors])
+        if self.breaks in self.asked[-1]["names"]:
+            return succeed(Ended(1, None, False, b""))
         return succeed(Ended(self.code, None, self.timed_out, self.printed))
 
     def look(self) -> Offered:
@@ -65,6 +69,15 @@ async def test_nixpkgs_is_not_fetched() -> None:
     pinned = PinnedSource(Channel("nixos-unstable"), Commit("https://h/x", "0" * 40))
     assert await nix.look().among(pinned, ["git"]) == ["git"]
     assert nix.asked == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_package_that_is_broken() -> None:
+    """A package that ends the evaluation of all has none named; the set can be used without it."""
+    nix = Nix(breaks="git")
+    assert await nix.look().among(FOLDER, ["git", "x"]) == []
+    assert await nix.look().among(FOLDER, ["x"]) == []
+    assert [each["names"] for each in nix.asked] == [["git", "x"], [], ["x"]]
 
 
 @pytest_twisted.ensureDeferred

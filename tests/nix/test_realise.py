@@ -195,6 +195,25 @@ async def test_a_store_that_cannot_tell(machine: Machine, script: str) -> None:
     assert machine.guards == []
 
 
+STRAY = "@nix " + json.dumps(
+    {"action": "msg", "level": 0, "msg": 'error: no x\n\n  … @nixery@{"stage":"about"}@nixery@'}
+)
+
+
+@pytest_twisted.ensureDeferred
+async def test_packages_that_say_nothing_of_themselves(machine: Machine) -> None:
+    """Where what packages say of themselves can't be evaluated, they are made without it; what
+    is wrong without it too is told."""
+    fail = f"{FOUND.replace(_FOUND, STRAY)} exit 1"
+    asked = """grep -q '"about":true' "$0.arguments\""""
+    machine.program("nix-build", f"if {asked}\nthen {fail}\nfi\n{FOUND}")
+    assert (await machine.realise()).roots == (Root("x", "X", X),)
+    assert Said(1, "it is made without what packages say of themselves (meta)") in machine.events
+    machine.program("nix-build", fail)
+    with pytest.raises(EvaluationFailed, match="no x"):
+        await machine.realise()
+
+
 REGISTERED = f"{X}\n{'0' * 64}\n2\n/nix/store/{'c' * 32}-x.drv\n2\n{X}\n{LIBC}\n"
 REGISTERED += f"{LIBC}\n{'1' * 64}\n1\n\n0\n"
 
@@ -203,7 +222,9 @@ REGISTERED += f"{LIBC}\n{'1' * 64}\n1\n\n0\n"
 async def test_registration(machine: Machine) -> None:
     """What the store's database says of a closure is asked for path by path."""
     machine.program("nix-store", f"cat <<'END'\n{REGISTERED}END")
-    found = await machine.nix.registered(await machine.realise())
+    realised = await machine.realise()
+    graph = dict(reversed(list(realised.graph.items())))
+    found = await machine.nix.registered(attrs.evolve(realised, graph=graph))
     assert found == [ValidPath(X, "0" * 64, 2, (X, LIBC)), ValidPath(LIBC, "1" * 64, 1, ())]
     assert machine.arguments("nix-store")[-4:] == ["--dump-db", "--", X, LIBC]
 

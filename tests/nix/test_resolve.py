@@ -3,8 +3,9 @@
 import os
 from calendar import timegm
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
@@ -12,13 +13,28 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import SourceUnavailable, TagNotServed, TooManyTags, UnknownTag
-from nixery.model.source import NIXPKGS_URL, Channel, Commit, GitRepository, PinnedSource
+from nixery.model.errors import (
+    NixUnavailable,
+    SourceUnavailable,
+    TagNotServed,
+    TooManyTags,
+    UnknownTag,
+)
+from nixery.model.source import (
+    NIXPKGS_URL,
+    Channel,
+    Commit,
+    Flake,
+    GitRepository,
+    LockedFlake,
+    PinnedSource,
+)
 from nixery.model.tags import TagPolicy
+from nixery.nix.commands import Commands
 from nixery.nix.git import Git
 from nixery.nix.process import Processes
 from nixery.nix.remember import PAUSE, Memory
-from nixery.nix.resolve import GitResolver
+from nixery.nix.resolve import FlakeResolver, GitResolver
 from tests.nix.clock import SteppedClock
 from tests.repository import Repository
 
@@ -415,3 +431,33 @@ async def test_days_go_round_by_client(tmp_path: Path) -> None:
     for each in [Deferred.fromCoroutine(ask(*question)) for question in asked]:
         await each
     assert found == ["a", "a", "b", "a"]
+
+
+@attrs.define
+class Locks:
+    """Nix, which knows what a flake stands for, or can't be asked."""
+
+    locked: LockedFlake | None
+
+    async def lock(self, reference: str) -> LockedFlake:
+        if self.locked is None:
+            raise NixUnavailable("it is away")
+        return self.locked
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("date", [1_700_000_000, None])
+async def test_flakes(tmp_path: Path, date: int | None) -> None:
+    """A flake is what it was locked to, with the date of its commit if it is one; so it is after a
+    restart, while it can't be asked."""
+    locked = LockedFlake("path:/a b?narHash=x", "7" * 40, date)
+    for answer in (locked, None):
+        memory = Memory(reactor, 30, True, str(tmp_path / "revisions.json"))
+        ours = FlakeResolver(cast(Commands, Locks(answer)), Flake("flake"), memory)
+        pinned = await ours.resolve("latest")
+        assert pinned == PinnedSource(Flake("flake"), locked)
+        assert pinned.stale == (answer is None)
+        assert await ours.date(pinned) == date
+        await ours.stop()
+    with pytest.raises(UnknownTag):
+        await ours.resolve("other")

@@ -112,6 +112,10 @@ real // {
     version = 1;
     meta = { description = throw "no words"; homepage = [ ]; license = [ (throw "no licence") "Our own" null ]; };
   };
+  # What can't be caught where it is evaluated: search leaves such a set out.
+  straySayings = {
+    homepage = build "stray-1.0" { version = "1.0"; } "mkdir -p $out/share" // { meta.homepage = { }.homepage; };
+  };
   # A set of libraries whose interpreter makes no environments, and one of another version.
   plainPackages = {
     recurseForDerivations = true;

@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nixery.repeats import Repeats
 from nixery.web.bounded import BoundedSite
 from nixery.web.bounds import NO_ROOM
 from nixery.web.channel import bounded_client, no_room
@@ -63,6 +64,7 @@ class Door:
         self._trusted = site.trusted
         self._asked = bytearray(site.bounds.limits.header_size)
         self._pause: IDelayedCall | None = None
+        self._repeats = Repeats(reactor.seconds)
         port.stopReading()
         self._socket = socket.socket(fileno=os.dup(port.fileno()))
         reactor.addReader(self)
@@ -73,10 +75,7 @@ class Door:
     def stopListening(self) -> "Deferred[None]":
         """Take no more connections."""
         self._reactor.removeReader(self)
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        self._socket.close()
+        self._end()
         return maybeDeferred(self._port.stopListening)
 
     def getHost(self) -> IAddress:
@@ -94,6 +93,12 @@ class Door:
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends."""
+        self._end()
+
+    def _end(self) -> None:
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.cancel()
         self._socket.close()
 
     def doRead(self) -> None:
@@ -110,8 +115,11 @@ class Door:
                     self._wait(error.errno)
                     return
                 continue  # the newcomer has left
-            with connection:
-                self._welcome(connection, address, answer)
+            try:
+                with connection:
+                    self._welcome(connection, address, answer)
+            except Exception:  # as Twisted does: the others are to be served
+                self._log.failure("while taking a connection")
 
     def _welcome(self, connection: socket.socket, address: Any, answer: bytes) -> None:
         peer = None if connection.family == socket.AF_UNIX else read_address(address[0])
@@ -124,19 +132,15 @@ class Door:
                 connection.send(answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
             return
         connection.setblocking(False)
-        adopt = self._reactor.adoptStreamConnection
-        try:
-            adopt(connection.fileno(), connection.family, self._port.factory)
-        except OSError:
-            pass  # the client has left, or no more files can be opened
-        except Exception:  # as Twisted does: the others are to be served
-            self._log.failure("while taking a connection")
+        with suppress(OSError):  # the client has left, or no more files can be opened
+            self._reactor.adoptStreamConnection(
+                connection.fileno(), connection.family, self._port.factory
+            )
 
     def _wait(self, number: int) -> None:
         """Have newcomers wait: the reactor would say again and again that they are there."""
-        self._log.error(
-            "no more connections can be taken for now ({error})", error=errorcode[number]
-        )
+        text, error = "no more connections can be taken for now ({error})", errorcode[number]
+        self._repeats.warn(self._log, error, text, error=error)
         self._reactor.removeReader(self)
         self._pause = self._reactor.callLater(_PAUSE, self._go_on)
 

@@ -28,7 +28,7 @@ from nixery.model.limits import HttpLimits
 from nixery.web.bounded import BoundedSite
 from nixery.web.bounds import Bounds
 from nixery.web.door import Door, DoorEndpoint
-from nixery.web.request import client_of
+from nixery.web.request import NOBODY, client_of
 from nixery.web.tls import TLSEndpoint, watch_pair
 from tests.waiting import until
 from tests.web.certificates import make_pair
@@ -80,7 +80,9 @@ class Open:
 
 
 @asynccontextmanager
-async def opened(kind: str, folder: Path) -> AsyncIterator[tuple[Open, Bounds]]:
+async def opened(
+    kind: str, folder: Path, trusted: Any = NOBODY
+) -> AsyncIterator[tuple[Open, Bounds]]:
     """A door of a kind, for the length of a block."""
     bounds = Bounds(HttpLimits(connections=ROOM))
     path = os.path.relpath(folder / "socket")  # such paths are short
@@ -97,6 +99,7 @@ async def opened(kind: str, folder: Path) -> AsyncIterator[tuple[Open, Bounds]]:
         elif kind == "tls":
             endpoint = TLSEndpoint(endpoint, watch_pair(make_pair(folder)))
         site = BoundedSite(Whoami(), reactor, bounds)
+        site.trusted = trusted
         outer = DoorEndpoint(reactor, endpoint, is_tls=kind == "tls")
         assert verifyObject(IStreamServerEndpoint, outer)
         door = await outer.listen(site)
@@ -195,6 +198,29 @@ async def test_no_more_files(tmp_path: Path) -> None:
             ]
             assert bounds.connections.open == 0
             await until(lambda: bounds.connections.open == len(connections))
+
+
+class Broken:
+    """Can't say of the first address whether it is a proxy's."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def __contains__(self, address: object) -> bool:
+        self.asked.append(address)
+        if len(self.asked) == 1:
+            raise RuntimeError("a mistake of ours")
+        return False
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mistake_of_ours(tmp_path: Path) -> None:
+    """Whatever goes wrong with one connection ends that one, is logged, and the next is served."""
+    async with opened("tcp", tmp_path, Broken()) as (door, _):
+        with capturedLogs() as captured:
+            assert await deferToThread(door.ask) == b""
+        assert "while taking a connection" in [formatEvent(each) for each in captured]
+        assert (await deferToThread(door.ask)).startswith(b"HTTP/1.1 200 ")
 
 
 class Slow:

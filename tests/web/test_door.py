@@ -30,7 +30,7 @@ from nixery.web.bounds import Bounds
 from nixery.web.door import Door, DoorEndpoint
 from nixery.web.request import NOBODY, client_of
 from nixery.web.tls import TLSEndpoint, watch_pair
-from tests.waiting import until
+from tests.waiting import HUNG, until
 from tests.web.certificates import make_pair
 from tests.web.connected import VERSION
 from tests.web.server import reactor
@@ -62,10 +62,10 @@ class Open:
         """Connect, without TLS."""
         if self._kind == "unix":
             made = socket.socket(socket.AF_UNIX)
-            made.settimeout(60)
+            made.settimeout(HUNG)
             made.connect(self._path)
             return made
-        return socket.create_connection(("127.0.0.1", self._port), 60)
+        return socket.create_connection(("127.0.0.1", self._port), HUNG)
 
     def ask(self) -> bytes:
         """Ask for something, and say what comes until the connection is closed."""
@@ -254,7 +254,7 @@ async def test_others_have_their_turn(tmp_path: Path) -> None:
     with ExitStack() as stack:
         for _ in range(20):
             where = ("127.0.0.1", door.getHost().port)
-            stack.enter_context(socket.create_connection(where, 60))
+            stack.enter_context(socket.create_connection(where, HUNG))
         taken = []
         while bounds.connections.open < 20:
             before = bounds.connections.open

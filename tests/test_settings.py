@@ -14,8 +14,8 @@ from nixery.model.identity import Naming
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.settings import BucketChoice, Settings, SettingsInvalid
 from nixery.tap import Options
-from nixery.variables import SOURCES as ALL_SOURCES
 from nixery.variables import CHAPTERS, VARIABLES
+from nixery.variables import SOURCES as ALL_SOURCES
 
 SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
 

@@ -153,14 +153,14 @@ class Connections:
         """Whether a newcomer is to be turned away at once, for next to nothing.
 
         That is so when there is no room, and its client has half of a fair share, and neither it
-        nor who has more has a connection to give that nobody would miss. Otherwise those who come
-        by hundreds would take the places of each other before any of them has asked for something.
+        nor who has more has a connection to give that has rested. Otherwise those who come by
+        hundreds would take the places of each other before any of them has asked for something.
         """
         room = self._most - self._reserve
         if client is None or self.open < room or len(self._sizes) < 2:
             return False
         own = self._own(client)
-        if 2 * own.count * len(self._sizes) <= room or own.rested or self._least_needed(client):
+        if 2 * own.count * len(self._sizes) <= room or own.rested or self._resting(client):
             return False
         self._refused[NO_ROOM] += 1
         return True
@@ -291,22 +291,22 @@ class Connections:
 
         :param client: for whom; it is not for a client that has less.
         """
-        if self._free(self._least_needed(client)):
+        streams = self._streams.of_the_most()
+        if len(self._streams) > self._most // _PART:
+            return self._free(streams)
+        if self._free(self._resting(client)):
             return True
-        if self._free(self._crowd(client).fresh) or self._free(self._streams.of_the_most()):
+        if self._free(self._crowd(client).fresh) or self._free(streams):
             return True
         return self._free(self._crowd(client, _FEW).working)
 
-    def _least_needed(self, client: str | None) -> Mapping[Connection, None]:
-        """Connections that nobody would miss much: with endless answers while they are more than a
-        part of all, or else those that have rested, of a client with more of all kinds than the
-        one that they are closed for."""
-        if len(self._streams) > self._most // _PART:
-            return self._streams.of_the_most()
-        count, name = self._count(client), self._with_rested.largest()
+    def _resting(self, client: str | None) -> Mapping[Connection, None]:
+        """Connections that have rested, of the client with the most, if it has more than the one
+        that they are closed for, or is the same one and has enough."""
+        name = self._with_rested.largest()
         if name is None:
             return _NONE.rested
-        largest = self._networks[name]
+        largest, count = self._networks[name], self._count(client)
         if largest.count > count or (largest is self._own(client) and count > _FEW):
             return largest.rested
         return _NONE.rested

@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     name = (error.name or "").partition(".")[0]
     # PyPI may have something else of our own name.
-    what = "what setup.py is beside" if name == "nixery" else f"'{name}'"
+    what = "the checkout it is in" if name == "nixery" else f"'{name}'"
     FAULTS = [f"the library {name} is missing; pip install {what}"]
 
 if FAULTS:

@@ -53,7 +53,7 @@ def test_a_checkout_that_is_not_installed() -> None:
         "metadata.requires = requires\nimport nixery.plugin"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    said = "nixery: the library nixery is missing; pip install what setup.py is beside\n"
+    said = "nixery: the library nixery is missing; pip install the checkout it is in\n"
     assert (ran.returncode, ran.stderr) == (1, said)
 
 

@@ -1,4 +1,4 @@
-"""What ``--help`` prints: every setting as an option, in the chapters of the README."""
+"""What ``--help`` prints: every setting as an option, in the chapters of docs/settings.md."""
 
 import textwrap
 

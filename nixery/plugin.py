@@ -11,7 +11,9 @@ try:
     FAULTS = requirements.faults()
 except ImportError as error:
     name = (error.name or "").partition(".")[0]
-    FAULTS = [f"the library {name} is missing; pip install '{name}'"]
+    # PyPI may have something else of our own name.
+    what = "the checkout it is in" if name == "nixery" else f"'{name}'"
+    FAULTS = [f"the library {name} is missing; pip install {what}"]
 
 if FAULTS:
     for fault in FAULTS:

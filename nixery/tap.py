@@ -48,7 +48,7 @@ class Options(UsageOptions):
         return str(super().getSynopsis())
 
     def getUsage(self, width: int | None = None) -> str:
-        """All options, in the chapters of the README."""
+        """All options, in the chapters of docs/settings.md."""
         return options_help.usage(width or int(os.environ.get("COLUMNS") or 80))
 
     def opt_version(self) -> None:

@@ -433,7 +433,7 @@ CHAPTERS: Mapping[str, tuple[Variable, ...]] = {
     "Where images are kept": _STORAGE,
     "How images are made": _IMAGES,
 }
-"""All variables, in the order of the README's chapters."""
+"""All variables, in the order of docs/settings.md's chapters."""
 
 VARIABLES = tuple(variable for chapter in CHAPTERS.values() for variable in chapter)
 

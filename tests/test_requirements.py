@@ -45,6 +45,18 @@ def test_one_version() -> None:
         assert f'"{version()}"' in (TOP / name).read_text("utf-8")
 
 
+def test_a_checkout_that_is_not_installed() -> None:
+    """Where Nixery itself is not installed, nobody is sent to what has that name elsewhere."""
+    script = (
+        "from importlib import metadata\n"
+        "def requires(name): raise metadata.PackageNotFoundError(name)\n"
+        "metadata.requires = requires\nimport nixery.plugin"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    said = "nixery: the library nixery is missing; pip install the checkout it is in\n"
+    assert (ran.returncode, ran.stderr) == (1, said)
+
+
 def test_before_anything_is_imported() -> None:
     """A library that is missing ends the start in one line, whatever it is that would import
     it."""

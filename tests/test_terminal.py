@@ -48,7 +48,7 @@ def test_it_has_started(tmp_path: Path) -> None:
     finally:
         daemon = psutil.Process(pid)
         daemon.send_signal(signal.SIGTERM)
-        daemon.wait(60)
+        daemon.wait(HUNG)
 
 
 def test_it_could_not_start(tmp_path: Path) -> None:

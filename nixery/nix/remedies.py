@@ -29,7 +29,7 @@ _NAMESPACES = re.compile(
     r"|diverted store|(?:mount|pivot_root|clone|unshare)\b.*Operation not permitted",
     re.IGNORECASE,
 )
-_NOTHING_TO_BUILD_WITH = re.compile(r"unable to start any build|max-jobs")
+_NOTHING_TO_BUILD_WITH = re.compile(r"unable to start any build|max-jobs", re.IGNORECASE)
 _USERS = re.compile(r"group '[^']*' specified in 'build-users-group' does not exist|build users")
 _DAEMON = re.compile(r"cannot connect to (?:socket|daemon)|daemon-socket|not allowed to connect")
 _DENIED = re.compile(r"Permission denied|Read-only file system")

@@ -152,15 +152,15 @@ class Connections:
     def refuses(self, client: str | None) -> bool:
         """Whether a newcomer is to be turned away at once, for next to nothing.
 
-        That is so when there is no room, and its client has half of a fair share, and no
-        connection that has rested to give for it. Otherwise those who come by hundreds would take
-        the places of each other before any of them has asked for something.
+        That is so when there is no room, and its client has half of a fair share, and neither it
+        nor who has more has a connection to give that has rested. Otherwise those who come by
+        hundreds would take the places of each other before any of them has asked for something.
         """
         room = self._most - self._reserve
         if client is None or self.open < room or len(self._sizes) < 2:
             return False
         own = self._own(client)
-        if 2 * own.count * len(self._sizes) <= room or own.rested:
+        if 2 * own.count * len(self._sizes) <= room or own.rested or self._resting(client):
             return False
         self._refused[NO_ROOM] += 1
         return True
@@ -294,14 +294,22 @@ class Connections:
         streams = self._streams.of_the_most()
         if len(self._streams) > self._most // _PART:
             return self._free(streams)
-        count, name = self._count(client), self._with_rested.largest()
-        if name is not None:
-            largest = self._networks[name]
-            if largest.count > count or (largest is self._own(client) and count > _FEW):
-                return self._free(largest.rested)
+        if self._free(self._resting(client)):
+            return True
         if self._free(self._crowd(client).fresh) or self._free(streams):
             return True
         return self._free(self._crowd(client, _FEW).working)
+
+    def _resting(self, client: str | None) -> Mapping[Connection, None]:
+        """Connections that have rested, of the client with the most, if it has more than the one
+        that they are closed for, or is the same one and has enough."""
+        name = self._with_rested.largest()
+        if name is None:
+            return _NONE.rested
+        largest, count = self._networks[name], self._count(client)
+        if largest.count > count or (largest is self._own(client) and count > _FEW):
+            return largest.rested
+        return _NONE.rested
 
     def _crowd(self, client: str | None, few: int = 0) -> _Network:
         """The client with the most connections, if it has so many that one goes to a newcomer: more

@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nixery.repeats import Repeats
 from nixery.web.bounded import BoundedSite
 from nixery.web.bounds import NO_ROOM
 from nixery.web.channel import bounded_client, no_room
@@ -64,6 +65,7 @@ class Door:
         self._asked = bytearray(site.bounds.limits.header_size)
         self._pause: IDelayedCall | None = None
         self._held: socket.socket | None = None
+        self._repeats = Repeats(reactor.seconds)
         port.stopReading()
         self._socket = socket.socket(fileno=os.dup(port.fileno()))
         reactor.addReader(self)
@@ -74,12 +76,7 @@ class Door:
     def stopListening(self) -> "Deferred[None]":
         """Take no more connections."""
         self._reactor.removeReader(self)
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        if self._held is not None:
-            self._held.close()
-        self._socket.close()
+        self._end()
         return maybeDeferred(self._port.stopListening)
 
     def getHost(self) -> IAddress:
@@ -97,6 +94,14 @@ class Door:
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends."""
+        self._end()
+
+    def _end(self) -> None:
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.cancel()
+        if self._held is not None:
+            self._held.close()
         self._socket.close()
 
     def doRead(self) -> None:
@@ -112,7 +117,11 @@ class Door:
                 if error.errno in _NO_ROOM:
                     self._wait(error.errno)
                 continue  # or the newcomer has left
-            self._welcome(connection, address, answer)
+            try:
+                self._welcome(connection, address, answer)
+            except Exception:  # as Twisted does: the others are to be served
+                self._log.failure("while taking a connection")
+                connection.close()
 
     def _welcome(self, connection: socket.socket, address: Any, answer: bytes) -> None:
         peer = None if connection.family == socket.AF_UNIX else read_address(address[0])
@@ -144,9 +153,8 @@ class Door:
 
     def _wait(self, number: int) -> None:
         """Have newcomers wait: the reactor would say again and again that they are there."""
-        self._log.error(
-            "no more connections can be taken for now ({error})", error=errorcode[number]
-        )
+        text, error = "no more connections can be taken for now ({error})", errorcode[number]
+        self._repeats.warn(self._log, error, text, error=error)
         self._reactor.removeReader(self)
         self._pause = self._reactor.callLater(_PAUSE, self._go_on)
 

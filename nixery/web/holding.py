@@ -123,7 +123,7 @@ class Holding:
         :param until: when the request is held no longer.
         """
         hurried = self._stopping or on_reserve(request)
-        left = until - self._clock.seconds()
+        left = max(0.0, until - self._clock.seconds())
         seconds = min(HURRY, left) if hurried else left
         if seconds < inf and not wait.work.called:
             wait.timer = self._clock.callLater(seconds, self._look, request, wait, until)

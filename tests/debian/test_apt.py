@@ -11,6 +11,8 @@ import pytest
 from apt import Apt, NoSuchArchitecture, PackageFile
 from programs import Ran, SetupError
 
+from tests.waiting import HUNG
+
 CONTENTS = {
     "all_1%3a2.0_all.deb": b"for every architecture" * 50_000,
     "tool_1+b1_amd64.deb": b"a tool",
@@ -92,7 +94,7 @@ def test_threads_that_download_the_same_packages(tmp_path: Path, debs: Path) -> 
 
             def serve(name: str, together: threading.Barrier = together) -> bytes:
                 if name.endswith("_all.deb"):
-                    together.wait(timeout=60)
+                    together.wait(timeout=HUNG)
                 return CONTENTS[name]
 
             # The archives of all have what is kept by then: nothing may be linked to itself.

@@ -5,6 +5,8 @@ import threading
 import pytest
 from programs import SetupError, at_once, run
 
+from tests.waiting import HUNG
+
 
 def test_what_a_program_prints() -> None:
     """Output comes line by line, and as a whole; errors apart from it."""
@@ -37,7 +39,7 @@ def test_things_done_at_once() -> None:
     together = threading.Barrier(3)
 
     def wait(number: int) -> int:
-        together.wait(timeout=60)
+        together.wait(timeout=HUNG)
         return number * 10
 
     assert at_once(wait, [1, 2, 3], 3) == [10, 20, 30]

@@ -33,6 +33,7 @@ from nixery.model.event_json import line
 from nixery.model.events import LogLine
 from tests.e2e.daemon import Daemon
 from tests.repository import Repository
+from tests.waiting import HUNG
 
 WITH_EVENTS = 100
 """Builds of a written history that have events."""
@@ -225,7 +226,7 @@ class Strangers:
 
     def leave(self) -> None:
         """Have all of them close their connections."""
-        out, _ = self._process.communicate(b"leave\n", timeout=60)
+        out, _ = self._process.communicate(b"leave\n", timeout=HUNG)
         self.counts = json.loads(out)
 
 

@@ -103,9 +103,8 @@ def test_a_disk_that_can_only_be_read(package_set: PackageSet, disk: Path) -> No
         assert daemon.pull("hello").body == known.body
         for layer in known.json()["layers"]:
             assert len(daemon.get(f"/v2/hello/blobs/{layer['digest']}").body) == layer["size"]
-        ready = daemon.get("/readyz")
-        assert ready.status == 503
-        assert b"Read-only file system" in ready.body
+        wait_until(lambda: b"Read-only file system" in daemon.get("/readyz").body)
+        assert daemon.get("/readyz").status == 503
         new = daemon.pull("jq")
         assert new.status == 503
         assert b"Read-only file system" in new.body

@@ -16,19 +16,31 @@ from tests.e2e.daemon import TWISTD
 from tests.e2e.packages import TOP
 from tests.waiting import HUNG
 
-BUILD_NEEDS = ("setup.py", "pyproject.toml", "README.md", "nixery", "nix", "twisted")
+BUILD_NEEDS = ("setup.py", "MANIFEST.in", "pyproject.toml", "README.md", "nixery", "nix", "twisted")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, built from a copy: building leaves things behind."""
+    """The project's wheel, built from its sdist, and that from a copy: building leaves things
+    behind."""
     source = tmp_path_factory.mktemp("source")
     for name in BUILD_NEEDS:
         copy = shutil.copytree if (TOP / name).is_dir() else shutil.copy
         copy(TOP / name, source / name)
     target = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    built = run([*pip, "--wheel-dir", str(target), str(source)])
+    pip = [sys.executable, "-m", "pip"]
+    tools = str(target / "tools")
+    got = run([*pip, "install", "--quiet", "--target", tools, "setuptools"])
+    assert got.code == 0, got.output
+    script = (
+        "import os, sys; from setuptools import build_meta;"
+        "os.chdir(sys.argv[1]); build_meta.build_sdist(sys.argv[2])"
+    )
+    packed = run([sys.executable, "-c", script, str(source), str(target)], PYTHONPATH=tools)
+    assert packed.code == 0, packed.output
+    (sdist,) = target.glob("*.tar.gz")
+    options = ["--quiet", "--no-deps", "--wheel-dir", str(target)]
+    built = run([*pip, "wheel", *options, str(sdist)])
     assert built.code == 0, built.output
     return next(target.glob("*.whl"))
 

@@ -60,3 +60,5 @@ def test_kinds() -> None:
     assert builds_nothing("error: unable to start any build; either increase '--max-jobs'")
     assert not lacks_namespaces("error: unable to start any build; either increase '--max-jobs'")
     assert not builds_nothing("error: unable to start build process")
+    # of newer versions of Nix
+    assert builds_nothing("Unable to start any build;\nremote machines may not have all features")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import attrs
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-_PATIENCE = 120
+from tests.waiting import HUNG
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 BASICS = (
     *("cat", "cut", "dirname", "env", "grep", "head", "id", "mkdir", "mktemp", "rm", "sed"),
@@ -45,7 +45,7 @@ def on_terminal(
 
     :param then: what is called with the terminal when something was printed, one after another.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + HUNG
     pid, terminal = pty.fork()
     if pid == 0:
         try:
@@ -75,7 +75,7 @@ def ctrl_c(terminal: int) -> None:
 
 
 def _read(terminal: int) -> bytes:
-    ready, _, _ = select.select([terminal], [], [], _PATIENCE)
+    ready, _, _ = select.select([terminal], [], [], HUNG)
     assert ready, "nothing was printed, and nothing has ended"
     try:
         return os.read(terminal, 65536)

@@ -243,6 +243,28 @@ def test_the_crowd_is_refused_at_once() -> None:
     assert refused == {"connections": 2}
 
 
+def test_idle_connections_of_others_come_first() -> None:
+    """Many machines behind one address, all of them at work, are not turned away as long as a
+    client with more connections has some that rest."""
+    connections = Connections(40, 40, Counter())
+    idle = [Fake() for _ in range(24)]
+    for each in idle:
+        assert connections.admit(each, "192.0.2.1") is None
+        connections.works(each)
+    for _ in range(16):
+        each = Fake()
+        assert connections.admit(each, "192.0.2.2") is None
+        connections.works(each)
+    assert connections.refuses("192.0.2.2")
+    connections.rests(idle[0])
+    assert not connections.refuses("192.0.2.2")
+    newcomer = Fake()
+    assert connections.admit(newcomer, "192.0.2.2") is None
+    connections.works(newcomer)
+    assert idle[0].closed
+    assert connections.refuses("192.0.2.2")
+
+
 def test_who_has_less_keeps_it() -> None:
     """A client with many connections, all of them at work, takes no idle one from a client that
     has few, and neither does that lose its own as long as there is a reserve."""

@@ -28,9 +28,9 @@ from nixery.model.limits import HttpLimits
 from nixery.web.bounded import BoundedSite
 from nixery.web.bounds import Bounds
 from nixery.web.door import Door, DoorEndpoint
-from nixery.web.request import client_of
+from nixery.web.request import NOBODY, client_of
 from nixery.web.tls import TLSEndpoint, watch_pair
-from tests.waiting import until
+from tests.waiting import HUNG, until
 from tests.web.certificates import make_pair
 from tests.web.connected import VERSION
 from tests.web.server import reactor
@@ -62,10 +62,10 @@ class Open:
         """Connect, without TLS."""
         if self._kind == "unix":
             made = socket.socket(socket.AF_UNIX)
-            made.settimeout(60)
+            made.settimeout(HUNG)
             made.connect(self._path)
             return made
-        return socket.create_connection(("127.0.0.1", self._port), 60)
+        return socket.create_connection(("127.0.0.1", self._port), HUNG)
 
     def ask(self) -> bytes:
         """Ask for something, and say what comes until the connection is closed."""
@@ -80,7 +80,9 @@ class Open:
 
 
 @asynccontextmanager
-async def opened(kind: str, folder: Path) -> AsyncIterator[tuple[Open, Bounds]]:
+async def opened(
+    kind: str, folder: Path, trusted: Any = NOBODY
+) -> AsyncIterator[tuple[Open, Bounds]]:
     """A door of a kind, for the length of a block."""
     bounds = Bounds(HttpLimits(connections=ROOM))
     path = os.path.relpath(folder / "socket")  # such paths are short
@@ -97,6 +99,7 @@ async def opened(kind: str, folder: Path) -> AsyncIterator[tuple[Open, Bounds]]:
         elif kind == "tls":
             endpoint = TLSEndpoint(endpoint, watch_pair(make_pair(folder)))
         site = BoundedSite(Whoami(), reactor, bounds)
+        site.trusted = trusted
         outer = DoorEndpoint(reactor, endpoint, is_tls=kind == "tls")
         assert verifyObject(IStreamServerEndpoint, outer)
         door = await outer.listen(site)
@@ -202,6 +205,29 @@ async def test_no_more_files(tmp_path: Path, number: int) -> None:
             await until(lambda: bounds.connections.open == len(connections))
 
 
+class Broken:
+    """Can't say of the first address whether it is a proxy's."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def __contains__(self, address: object) -> bool:
+        self.asked.append(address)
+        if len(self.asked) == 1:
+            raise RuntimeError("a mistake of ours")
+        return False
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mistake_of_ours(tmp_path: Path) -> None:
+    """Whatever goes wrong with one connection ends that one, is logged, and the next is served."""
+    async with opened("tcp", tmp_path, Broken()) as (door, _):
+        with capturedLogs() as captured:
+            assert await deferToThread(door.ask) == b""
+        assert "while taking a connection" in [formatEvent(each) for each in captured]
+        assert (await deferToThread(door.ask)).startswith(b"HTTP/1.1 200 ")
+
+
 class Slow:
     """The reactor, for which each look at the clock takes a while."""
 
@@ -233,7 +259,7 @@ async def test_others_have_their_turn(tmp_path: Path) -> None:
     with ExitStack() as stack:
         for _ in range(20):
             where = ("127.0.0.1", door.getHost().port)
-            stack.enter_context(socket.create_connection(where, 60))
+            stack.enter_context(socket.create_connection(where, HUNG))
         taken = []
         while bounds.connections.open < 20:
             before = bounds.connections.open

@@ -25,7 +25,7 @@ FLOORS: dict[str, set[str]] = {
     "builds": {"model", "interfaces", "coalesce", "recent", "nix", "packing", "storage"},
     "access": {"model", "coalesce"},
     "watching": {"model", "interfaces"},
-    "web": {"model", "interfaces", "builds", "access", "watching"},
+    "web": {"model", "interfaces", "repeats", "builds", "access", "watching"},
     "values": {"model"},
     "variables": {"model", "packing", "values"},
     "unknown": {"model", "variables"},
@@ -56,9 +56,8 @@ FLOORS: dict[str, set[str]] = {
     },
     "registry": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "web"),
-        *("watchers", "settings", "parts", "confinement", "service", "ownership", ""),
-        *("watchers", "settings", "parts", "service", "memory", "starts", ""),
-        *("listening", "first_look", "terminal"),
+        *("watchers", "settings", "parts", "confinement", "service", "ownership", "memory"),
+        *("starts", "listening", "first_look", "terminal", ""),
     },
     "tap": {
         *("web", "variables", "settings", "registry", "watching", "systemd", "descriptors"),

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from tests.chaos.images import IMAGES, UNKNOWN
-from tests.chaos.numbers import Numbers
+from tests.chaos.numbers import Image, Numbers
 from tests.waiting import HUNG
 
 ACCEPT = "application/vnd.oci.image.manifest.v1+json"
@@ -53,7 +53,7 @@ class Client:
     """One client: all its requests on one connection, as long as that lasts.
 
     :param port: where it finds the daemon.
-    :param contents: what decides the digest of an image of a revision.
+    :param contents: what decides the layers of an image of a revision.
     """
 
     port: int
@@ -109,9 +109,11 @@ class Client:
             digest = answer.headers["Docker-Content-Digest"]
             if digest != f"sha256:{hashlib.sha256(body).hexdigest()}":
                 self.numbers.violated(f"{path}: the manifest is not that of {digest}")
-            contents = self.contents(image, answer.headers["Nixery-Revision"])
-            self.numbers.same_digest(contents, digest)
-            return json.loads(body), digest
+            manifest, revision = json.loads(body), answer.headers["Nixery-Revision"]
+            layers = [layer["digest"] for layer in manifest["layers"][:-1]]
+            contents = self.contents(image, revision)
+            self.numbers.same_image(contents, revision, Image(digest, layers))
+            return manifest, digest
         self.numbers.violated(f"{path}: more redirects than clients follow")
         raise Refused("redirected for ever")
 

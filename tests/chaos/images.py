@@ -74,7 +74,7 @@ class MovingSource:
         return self._repository.url
 
     def contents(self, image: str, revision: str) -> tuple[str, ...]:
-        """What decides an image's digest."""
+        """What decides the layers of an image's packages."""
         versions = self._known[revision]
         parts = image.split("/")
         return (image, *(f"{part} {versions[part]}" for part in parts if part in versions))

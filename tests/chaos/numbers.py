@@ -4,7 +4,21 @@ import threading
 import time
 from collections import Counter
 
+import attrs
+
 _MOST_VIOLATIONS = 50
+
+
+@attrs.frozen
+class Image:
+    """An image as it was pulled.
+
+    :param digest: of its manifest.
+    :param package_layers: the digests of all layers but the top one.
+    """
+
+    digest: str
+    package_layers: list[str]
 
 
 class Numbers:
@@ -20,6 +34,7 @@ class Numbers:
         self.violations: list[str] = []
         self._latencies: dict[str, list[float]] = {}
         self._digests: dict[tuple[str, ...], str] = {}
+        self._layers: dict[tuple[str, ...], list[str]] = {}
         self._lock = threading.Lock()
         self._start = time.monotonic()
 
@@ -49,12 +64,18 @@ class Numbers:
             if len(self.violations) < _MOST_VIOLATIONS:
                 self.violations.append(f"{self.elapsed:.1f} s: {what}")
 
-    def same_digest(self, contents: tuple[str, ...], digest: str) -> None:
-        """Compare an image's digest with that of all earlier ones of the same contents."""
+    def same_image(self, contents: tuple[str, ...], revision: str, image: Image) -> None:
+        """Compare an image with all earlier ones of the same contents: the digest is that of those
+        of the same revision, and the packages' layers are those of all."""
         with self._lock:
-            known = self._digests.setdefault(contents, digest)
-        if known != digest:
-            self.violated(f"{contents} had the digest {known} and has {digest}")
+            digest = self._digests.setdefault((*contents, revision), image.digest)
+            layers = self._layers.setdefault(contents, image.package_layers)
+        if digest != image.digest:
+            self.violated(
+                f"{contents} of {revision} had the digest {digest} and has {image.digest}"
+            )
+        if layers != image.package_layers:
+            self.violated(f"{contents} had the layers {layers} and has {image.package_layers}")
 
     @property
     def elapsed(self) -> float:
@@ -69,7 +90,8 @@ class Numbers:
                 f"{sum(self.faults.values())} faults: {_listed(self.faults)}",
                 *(f"{what} answered: {_spread(t)}" for what, t in sorted(self._latencies.items())),
                 f"{self.bytes_verified / 1e6:.0f} MB of blobs verified",
-                f"{len(self._digests)} different images, each with one digest",
+                f"{len(self._digests)} different images, each with one digest, of "
+                f"{len(self._layers)} different contents",
                 *(f"VIOLATED: {violation}" for violation in self.violations),
             ]
         )

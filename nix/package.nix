@@ -24,8 +24,10 @@ let
       prometheus-client
       psutil
       pyjwt
+      pyopenssl
       treq
       twisted
+      werkzeug
       zope-interface
       zstandard
     ] ++ twisted.optional-dependencies.tls;

@@ -115,10 +115,10 @@ def test_the_package_depends_on_what_is_imported() -> None:
     setup = text.partition("install_requires=[")[2].partition("\n    ]")[0]
     # Names with a word in brackets, an extra: that of pyjwt is one library, twisted's are several.
     names = set(re.findall(r'^ +"([A-Za-z0-9._-]+)', setup, re.MULTILINE))
-    named = {name.replace("_", "-").replace(".", "-") for name in names} | {"cryptography"}
+    named = {name.replace("_", "-").replace(".", "-") for name in names}
     package = "(import <nixpkgs> { }).callPackage %s { }" % (NIX / "package.nix")
     found = evaluate(f"map (each: each.pname) ({package}).library.arguments.dependencies")
-    assert set(found) == named | {"pyopenssl"}
+    assert set(found) == named
 
 
 def test_the_image_is_that_of_the_dockerfile() -> None:

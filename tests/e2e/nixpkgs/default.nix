@@ -44,8 +44,10 @@ let
     "prometheus-client"
     "psutil"
     "pyjwt"
+    "pyopenssl"
     "setuptools"
     "treq"
+    "werkzeug"
     "zope-interface"
     "zstandard"
   ]) // {

@@ -79,11 +79,13 @@ class Pasting:
 
     def _here(self, text: str) -> Ran:
         """Run a client on this machine, with an engine and a storage of its own."""
+        # podman reads docker's file, which it wants to be there if its folder is named.
+        (self._home / "config.json").write_text("{}")
         # The engine of the tests has no network for containers.
         return run(
             ["bash", "-c", text.replace("docker run ", "docker run --network=none ")],
             DOCKER_HOST=f"unix://{self._docker.socket}",
-            DOCKER_CONFIG=str(self._docker.folder),
+            DOCKER_CONFIG=str(self._home),
             CONTAINERS_CONF=str(self._home / "containers.conf"),
             CONTAINERS_STORAGE_CONF=str(self._home / "storage.conf"),
         )

@@ -43,11 +43,11 @@ NOT_PASTED = {
 _CLIENTS = ("docker", "podman", "skopeo", "curl")
 _CHANGES = re.compile(r"[0-9a-f]{16,}|\d+(\.\d+)+")
 """What is another on another day: addresses, versions."""
-# podman's own limit of open files may be higher than what this machine allows.
+# podman's own limits may be higher than those of this machine.
 _CONTAINERS = """
 [containers]
 netns = "none"
-default_ulimits = ["nofile=1024:1024"]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"

@@ -12,12 +12,12 @@ from zope.interface import implementer
 from nixery.builds.cache import Cache
 from nixery.builds.failures import Failures
 from nixery.builds.hints import Hints
-from nixery.builds.history import History
 from nixery.builds.making import ImageMaker
 from nixery.builds.queue import BuildQueue
-from nixery.builds.record import Record
 from nixery.builds.ticket import Ticket
 from nixery.coalesce import Coalescer
+from nixery.history.history import History
+from nixery.history.record import Record
 from nixery.interfaces import IBuilder, ILease, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import (

@@ -8,9 +8,9 @@ from twisted.internet.threads import deferToThreadPool
 
 from nixery.builds.furnishing import furnish_image, list_outputs
 from nixery.builds.gather import gather
+from nixery.builds.keep_alive import Using
 from nixery.builds.layers import Contents, LayerMaker
 from nixery.builds.library import Libraries
-from nixery.builds.using import Using
 from nixery.interfaces import INix, IResolver, IStorage
 from nixery.model.closure import Realisation, closure_size
 from nixery.model.errors import ClosureTooLarge, PackingFailed, SourceChanged
@@ -26,10 +26,10 @@ from nixery.model.events import (
     Resolved,
 )
 from nixery.model.execution import Execution
+from nixery.model.grouping import group_layers
 from nixery.model.identity import COMMIT, Identity, Naming
 from nixery.model.image import Image
 from nixery.model.inner_store import has_nix
-from nixery.model.layers import group_layers
 from nixery.model.manifest import (
     CONFIG_TYPE,
     Descriptor,

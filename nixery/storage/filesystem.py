@@ -27,7 +27,6 @@ from nixery.interfaces import File, ILease, IStorage, IUpload
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.model.manifest import Descriptor
-from nixery.storage.faults import is_full, storage_faults
 from nixery.storage.files import (
     Identity,
     identify,
@@ -42,9 +41,10 @@ from nixery.storage.files import (
 )
 from nixery.storage.housekeeping import Bounds, Housekeeping
 from nixery.storage.keys import check_lease_key, check_record_key
+from nixery.storage.last_use import Marks
 from nixery.storage.leases import TIMING, FileLeases, clear_leases
 from nixery.storage.leasing import Timing
-from nixery.storage.marks import Marks
+from nixery.storage.os_errors import is_full, storage_faults
 from nixery.storage.staging import Staging
 from nixery.storage.verification import Verdict, Verifier, verify_file
 

@@ -7,8 +7,11 @@ TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd
 	chromium=chromium libatomic.so.1=libatomic1 ps=procps systemd-analyze=systemd \
 	promtool=prometheus
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos -m 'not container and not fresh and not real_nix'
+# Two tests at a time, each file in one process, in the order of tests/conftest.py. A process that
+# hangs, or dies, ends the run.
+PARALLEL := -n 2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: .FORCE run test test-oldest test-newest container-test readme-test chaos bench clean
+.PHONY: .FORCE run test unit test-oldest test-newest container-test readme-test chaos bench clean
 
 run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
@@ -19,7 +22,10 @@ test:  ## all tests, with real Nix and real clients
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/python -m pytest $(PYTEST)
+	@$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST)
+
+unit: $(VENV)/.installed-test  ## the tests that need no other program than a shell; two minutes
+	@$(VENV)/bin/python -m pytest $(PARALLEL) $(UNIT_TESTS) $(PYTEST)
 
 # The others run with what this machine's virtual environment happens to have.
 test-oldest:  ## unit tests with the lowest version of each dependency that setup.py names

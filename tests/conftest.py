@@ -5,6 +5,7 @@ import faulthandler
 import functools
 import importlib
 import os
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
@@ -39,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # Shorter than xdist's own, for the sake of UNIX sockets.
         config.option.basetemp = str(top / worker)
         config.stash[_HUNG] = _hung(top, worker).open("w")
+        signal.signal(signal.SIGINT, _interrupt_once)
     else:
         folder = RunFolder.make()
         config.stash[_FOLDER] = folder
@@ -47,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.option.basetemp is None:
             config.option.basetemp = str(top / "t")
     config.stash[_TURNS] = Turns(top)
+
+
+def _interrupt_once(number: int, frame: object) -> None:
+    """End the tests at ^C, but not what cleans up after them at the one that execnet adds."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _hung(top: Path, worker: str) -> Path:

@@ -97,7 +97,7 @@ setup(
             "pyyaml>=6.0",
             "types-PyYAML>=6.0",
             "pytest-twisted>=1.14",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.6.1",
             "requests>=2.31",
             "ruff>=0.6",
             "types-psutil>=5.9",

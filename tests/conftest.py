@@ -35,8 +35,9 @@ _HUNG = pytest.StashKey[Any]()
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Have all that the run makes in a folder of its own, whose name workers inherit."""
-    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-        top = Path(os.environ["TMPDIR"])
+    # Of a worker's own: what a test starts there has the variables of pytest-xdist, too.
+    if given := getattr(config, "workerinput", None):
+        worker, top = given["workerid"], Path(os.environ["TMPDIR"])
         # Shorter than xdist's own, for the sake of UNIX sockets.
         config.option.basetemp = str(top / worker)
         config.stash[_HUNG] = _hung(top, worker).open("w")
@@ -65,8 +66,8 @@ def _hung(top: Path, worker: str) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test fails that hangs, and says where.
 
-    Tests that run undisturbed come first, so that workers wait for each other once, and then those
-    that take long, so that workers end at about the same time.
+    Tests that run undisturbed come first, so that workers wait for each other once. The short ones
+    come last, so that workers end at about the same time.
     """
     items.sort(key=_place)
     for item in items:
@@ -83,9 +84,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _place(item: pytest.Item) -> int:
-    if item.get_closest_marker("undisturbed"):
+    marks = {mark.name for mark in item.iter_markers()}
+    if "undisturbed" in marks:
         return 0
-    return 1 if item.get_closest_marker("real_nix") else 2
+    return 1 if marks & {"real_nix", "early"} else 2
 
 
 def _is_async(test: object) -> bool:

@@ -56,8 +56,8 @@ class Taker:
 def test_usual_turns_are_shared(tmp_path: Path) -> None:
     """Two tests run beside each other."""
     with ExitStack() as stack:
-        for taker in [Taker(tmp_path, "shared", stack) for _ in range(2)]:
-            wait_until(lambda taker=taker: taker.begun)
+        takers = [Taker(tmp_path, "shared", stack) for _ in range(2)]
+        wait_until(lambda: all(taker.begun for taker in takers))
 
 
 def test_a_turn_alone(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""Whether the libraries are there."""
+"""The check of installed libraries, and the version."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -40,9 +42,17 @@ def test_what_is_missing_or_of_another_version() -> None:
 
 
 def test_one_version() -> None:
-    """The version is that of setup.py, which the Nix package has too."""
-    for name in ("setup.py", "nix/package.nix"):
-        assert f'"{version()}"' in (TOP / name).read_text("utf-8")
+    """The version is that of pyproject.toml; the changelog has an entry for it, and the manifests
+    for Kubernetes run it."""
+    assert (
+        version()
+        == tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    )
+    assert f"\n## {version()} (" in (TOP / "CHANGELOG.md").read_text("utf-8")
+    manifests = list((TOP / "deploy" / "kubernetes").glob("*.yaml"))
+    assert manifests
+    for path in manifests:
+        assert re.findall(r"image: \S+/nixery:(\S+)", path.read_text("utf-8")) == [version()]
 
 
 def test_a_checkout_that_is_not_installed() -> None:

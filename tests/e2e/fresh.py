@@ -74,7 +74,7 @@ def fresh_machine(suite: str) -> Iterator[Fresh]:
     try:
         _ok("cp", "--archive", str(_bootstrap(suite)), str(root))
         shown = _configure(root)
-        _check_out(root / CHECKOUT[1:])
+        check_out(root / CHECKOUT[1:])
         process = subprocess.Popen([str(_SCRIPT), str(root), *shown])
         try:
             wait_until(lambda: _entered(process))
@@ -138,8 +138,8 @@ def _environ() -> dict[str, str]:
     return {**pip, **shell, "PIP_CERT": _CERTIFICATES_THERE}
 
 
-def _check_out(folder: Path) -> None:
-    """Copy all files of this checkout that belong to it."""
+def check_out(folder: Path) -> None:
+    """Copy all files of this checkout that git tracks, or would track."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=TOP,

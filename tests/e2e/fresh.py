@@ -139,17 +139,21 @@ def _environ() -> dict[str, str]:
 
 
 def check_out(folder: Path) -> None:
-    """Copy all files of this checkout that git tracks, or would track."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=TOP,
-        capture_output=True,
-        check=True,
-    )
+    """Copy all files of this checkout, or unpacked sdist, that git does not ignore."""
+    with tempfile.TemporaryDirectory() as empty:
+        subprocess.run(["git", "init", "--quiet", "--bare", empty], check=True)
+        listed = subprocess.run(
+            [
+                *("git", f"--git-dir={empty}", f"--work-tree={TOP}"),
+                *("ls-files", "-z", "--others", "--exclude-standard"),
+            ],
+            cwd=TOP,
+            capture_output=True,
+            check=True,
+        )
     for name in filter(None, listed.stdout.decode().split("\0")):
-        if (TOP / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(TOP / name, folder / name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TOP / name, folder / name)
 
 
 def _ok(*argv: str) -> None:

@@ -1,4 +1,4 @@
-"""Where packages come from, pinned to a revision."""
+"""Package sources, and their pins to a revision."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ class Channel:
 
     @property
     def label(self) -> str:
-        """How the source is named in headers."""
+        """The name of the source in HTTP headers."""
         return f"channel:{self.name}"
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class GitRepository:
 
     @property
     def label(self) -> str:
-        """How the source is named in headers."""
+        """The name of the source in HTTP headers."""
         return f"git:{self._shown}"
 
     @property
@@ -76,7 +76,7 @@ class Folder:
 
     @property
     def label(self) -> str:
-        """How the source is named in headers."""
+        """The name of the source in HTTP headers."""
         return f"folder:{self._last_step}"
 
     @property
@@ -98,7 +98,7 @@ class Flake:
 
     @property
     def label(self) -> str:
-        """How the source is named in headers."""
+        """The name of the source in HTTP headers."""
         return f"flake:{self._shown}"
 
     @property
@@ -112,7 +112,7 @@ class Flake:
 Source = Channel | GitRepository | Folder | Flake
 
 
-# --- pins: what a revision is, and how its contents are had -------------------------------
+# --- pins: a revision, and how to get its contents ------------------------------------------
 
 
 @attrs.frozen
@@ -129,14 +129,14 @@ class Commit:
     origin: str = ""
 
     def identity(self) -> list[str]:
-        """What the contents depend on, and whose they are: another repository's commits are not
-        to be had by asking this one for them."""
+        """The facts that determine the contents, with the repository: another repository's
+        commits must not be served under this one."""
         return ["git", without_credentials(self.url), self.revision]
 
 
 @attrs.frozen
 class Contents:
-    """What lies at a path of this machine, which may be edited.
+    """The contents of a path on this machine, which may be edited.
 
     :param path: absolute.
     :param revision: a fingerprint of what is there.
@@ -146,7 +146,8 @@ class Contents:
     revision: str
 
     def identity(self) -> list[str]:
-        """What the contents depend on: the path too, for an expression may look beside itself."""
+        """The facts that determine the contents: the path too, since expressions may use files
+        beside it."""
         return ["path", self.path, self.revision]
 
 
@@ -164,7 +165,7 @@ class LockedFlake:
     date: int | None = None
 
     def identity(self) -> list[str]:
-        """What the contents depend on."""
+        """The facts that determine the contents."""
         return ["flake", without_credentials(self.reference), self.revision]
 
 
@@ -173,7 +174,7 @@ Pin = Commit | Contents | LockedFlake
 
 @attrs.frozen
 class Configuration:
-    """What a package set is told besides the system: nixpkgs' own configuration.
+    """nixpkgs' own configuration, passed to the package set besides the system.
 
     :param config: canonical JSON of what nixpkgs takes as ``config``.
     :param overlays: absolute path of a Nix file with a list of overlays, or a folder of one.

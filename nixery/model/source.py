@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -22,91 +22,93 @@ _HEADER_UNSAFE = re.compile(r"[^!-~ ]")
 # --- sources, as an operator names them ---------------------------------------------------
 
 
+class _Named:
+    """The names of a source: in headers, and in sentences."""
+
+    __slots__ = ()
+
+    _kind: ClassVar[str]
+    _noun: ClassVar[str]
+
+    @property
+    def _shown(self) -> str:
+        """The source as it may be shown: without credentials, and without places on this machine."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """The name of the source in HTTP headers."""
+        return f"{self._kind}:{self._shown}"
+
+    def __str__(self) -> str:
+        return f"the {self._noun} {self._shown}"
+
+
 @attrs.frozen
-class Channel:
+class Channel(_Named):
     """A channel of nixpkgs, such as ``nixos-unstable``: a branch of its repository.
 
     :param name: of the branch, or a full commit.
     :param url: of nixpkgs or a mirror, as ``git clone`` takes it; it may hold credentials.
     """
 
+    _kind = _noun = "channel"
+
     name: str
     url: str = NIXPKGS_URL
 
     @property
-    def label(self) -> str:
-        """The name of the source in HTTP headers."""
-        return f"channel:{self.name}"
-
-    def __str__(self) -> str:
-        return f"the channel {self.name}"
+    def _shown(self) -> str:
+        return self.name
 
 
 @attrs.frozen
-class GitRepository:
+class GitRepository(_Named):
     """A git repository whose ``default.nix`` is the package set.
 
     :param url: as ``git clone`` takes it; it may hold credentials, so it is shown by
         :meth:`__str__` and :attr:`label` only.
     """
 
-    url: str
+    _kind, _noun = "git", "repository"
 
-    @property
-    def label(self) -> str:
-        """The name of the source in HTTP headers."""
-        return f"git:{self._shown}"
+    url: str
 
     @property
     def _shown(self) -> str:
         return hide_place(self, without_credentials(self.url))
 
-    def __str__(self) -> str:
-        return f"the repository {self._shown}"
-
 
 @attrs.frozen
-class Folder:
+class Folder(_Named):
     """A folder (or file) of Nix expressions on this machine.
 
-    :param path: absolute. Clients are shown its last step: where it lies is nobody else's business.
+    :param path: absolute; only its last step is shown.
     """
+
+    _kind = _noun = "folder"
 
     path: str
 
     @property
-    def label(self) -> str:
-        """The name of the source in HTTP headers."""
-        return f"folder:{self._last_step}"
-
-    @property
-    def _last_step(self) -> str:
+    def _shown(self) -> str:
         return self.path.rstrip("/").rpartition("/")[2] or "/"
-
-    def __str__(self) -> str:
-        return f"the folder {self._last_step}"
 
 
 @attrs.frozen
-class Flake:
+class Flake(_Named):
     """A flake whose ``legacyPackages`` or ``packages`` are the package set.
 
     :param reference: as ``nix flake metadata`` takes it.
     """
 
-    reference: str
+    _kind = _noun = "flake"
 
-    @property
-    def label(self) -> str:
-        """The name of the source in HTTP headers."""
-        return f"flake:{self._shown}"
+    reference: str
 
     @property
     def _shown(self) -> str:
         return hide_place(self, without_credentials(self.reference))
-
-    def __str__(self) -> str:
-        return f"the flake {self._shown}"
 
 
 Source = Channel | GitRepository | Folder | Flake

@@ -32,7 +32,7 @@ class _Named:
 
     @property
     def _shown(self) -> str:
-        """The source as it may be shown: without credentials, and without places on this machine."""
+        """The source as clients may see it: without credentials and places on this machine."""
         raise NotImplementedError
 
     @property

@@ -11,9 +11,10 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
+
+from nixery.reactor import IReactor
 
 AGAIN = 15.0
 """Seconds between two times that memory is given back."""
@@ -31,15 +32,11 @@ a minute, of which half a second is less than one part in a hundred."""
 _CROWD = 100  # connections; what fewer have left is soon used again
 
 
-class IMemoryReactor(IReactorThreads, IReactorTime):
-    """What giving back memory needs of a reactor."""
-
-
 class Trimmer:
     """Has what is free given back, now and then."""
 
     def __init__(
-        self, reactor: IMemoryReactor, connections: Callable[[], int], library: Any = None
+        self, reactor: IReactor, connections: Callable[[], int], library: Any = None
     ) -> None:
         """
         :param connections: says how many are open.

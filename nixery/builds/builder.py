@@ -5,7 +5,6 @@ from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,14 +32,11 @@ from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
 from nixery.model.source import PinnedSource
 from nixery.model.tags import LATEST
+from nixery.reactor import IReactor
 
 T = TypeVar("T")
 
 NO_HINTS = Hints()
-
-
-class IBuilderReactor(IReactorThreads, IReactorTime):
-    """What the builder needs of a reactor."""
 
 
 @attrs.frozen
@@ -57,7 +53,7 @@ class Builder:
 
     def __init__(
         self,
-        reactor: IBuilderReactor,
+        reactor: IReactor,
         resolver: IResolver,
         storage: IStorage,
         cache: Cache,
@@ -93,7 +89,7 @@ class Builder:
         request: str = "",
     ) -> Pull:
         if len(image.own) > (most := self._limits.packages):
-            reason = f"it names {len(image.own)} packages, {most} are allowed"
+            reason = f"it names {len(image.own)} packages; the limit is {most}"
             raise ImageInvalid(image.name, reason)
         pinned = await self._resolve(image.tag, client)
         key = self._key(image, pinned)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
 from nixery.builds.furnishing import furnish_image, list_outputs
@@ -41,13 +40,10 @@ from nixery.model.manifest import (
 from nixery.model.popularity import Popularity
 from nixery.model.rootfs import RootFs
 from nixery.model.source import PinnedSource
+from nixery.reactor import IReactor
 
 _TOOLS = ("bash", "sh", "sleep")
 """Programs that there is a use for in every image that has them."""
-
-
-class IMakerReactor(IReactorThreads, IReactorTime):
-    """What making images needs of a reactor."""
 
 
 class ImageMaker:
@@ -59,7 +55,7 @@ class ImageMaker:
 
     def __init__(
         self,
-        reactor: IMakerReactor,
+        reactor: IReactor,
         resolver: IResolver,
         nix: INix,
         storage: IStorage,

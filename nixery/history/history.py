@@ -22,7 +22,7 @@ from nixery.history.folder import Kept, Shelf, ids_of
 from nixery.history.record import Record
 from nixery.history.subscription import Source, Subscription, read_lately
 from nixery.history.summary import Head
-from nixery.history.writer import IHistoryReactor
+from nixery.reactor import IReactor
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class History:
 
     def __init__(
         self,
-        reactor: IHistoryReactor,
+        reactor: IReactor,
         folder: str,
         limits: Limits | None = None,
         bounds: Bounds | None = None,

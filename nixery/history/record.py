@@ -12,9 +12,10 @@ from nixery.history.event_buffer import Bounds, Tail
 from nixery.history.subscription import ReadLately, Source
 from nixery.history.summary import Head, Summary
 from nixery.history.timing import Timing
-from nixery.history.writer import IHistoryReactor, Saver
+from nixery.history.writer import Saver
 from nixery.model.event_json import line
 from nixery.model.events import Asked, Done, Event, Failed, LogLine, Traced
+from nixery.reactor import IReactor
 
 
 class Record:
@@ -22,7 +23,7 @@ class Record:
 
     def __init__(
         self,
-        reactor: IHistoryReactor,
+        reactor: IReactor,
         now: Callable[[], float],
         head: Head,
         path: str,

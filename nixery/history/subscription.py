@@ -7,7 +7,7 @@ from twisted.internet.threads import deferToThreadPool
 from nixery.coalesce import Coalescer
 from nixery.history.blocks import Block, BlockFile, lost
 from nixery.history.event_buffer import Tail
-from nixery.history.writer import IHistoryReactor
+from nixery.reactor import IReactor
 from nixery.recent import Recent
 
 MOST_READ = 8 * 1024 * 1024
@@ -29,7 +29,7 @@ class Source:
 
     def __init__(
         self,
-        reactor: IHistoryReactor,
+        reactor: IReactor,
         file: BlockFile,
         tail: Tail,
         lately: ReadLately,

@@ -3,21 +3,18 @@
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from nixery.history.blocks import Block, BlockFile
+from nixery.reactor import IReactor
 
 PERIOD = 1.0
 """Seconds after which an event is on disk at the latest, if the disk keeps up."""
 _ENOUGH = 128 * 1024
 _AT_ONCE = 4 * 1024 * 1024
 _MOST = 32 * 1024 * 1024
-
-
-class IHistoryReactor(IReactorThreads, IReactorTime):
-    """What histories need of a reactor."""
 
 
 class Saver:
@@ -30,7 +27,7 @@ class Saver:
 
     def __init__(
         self,
-        reactor: IHistoryReactor,
+        reactor: IReactor,
         file: BlockFile,
         limit: int,
         on_saved: Callable[[int], None],

@@ -6,7 +6,6 @@ from urllib.parse import unquote, urlsplit
 
 import treq
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -18,6 +17,7 @@ from twisted.web.iweb import IAgent
 from nixery.model.errors import SourceUnavailable
 from nixery.model.popularity import Popularity, parse_popularity
 from nixery.model.source import hide_credentials
+from nixery.reactor import IReactor
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of a table; all of nixpkgs takes about two million."""
@@ -25,10 +25,6 @@ PATIENCE = 60.0
 """Seconds that loading the table may take in all."""
 PATIENCE_WITH_COPY = 10.0
 """Seconds that it may take where a copy can serve instead."""
-
-
-class IPopularityReactor(IReactorThreads, IReactorTime):
-    """What loading the table needs of a reactor."""
 
 
 class PopularityTable:
@@ -43,7 +39,7 @@ class PopularityTable:
 
     _log = Logger()
 
-    def __init__(self, reactor: IPopularityReactor, agent: IAgent, url: str, copy: str) -> None:
+    def __init__(self, reactor: IReactor, agent: IAgent, url: str, copy: str) -> None:
         """
         :param url: ``http``, ``https`` or ``file``.
         :param copy: the file that the copy is kept in.

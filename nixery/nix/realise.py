@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import psutil
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -32,14 +32,11 @@ from nixery.nix.results import Account, failure
 from nixery.nix.roots import is_roots, remove_roots
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
+from nixery.reactor import IReactor
 
 T = TypeVar("T")
 
 _WARNING = 1  # a level of Nix's
-
-
-class INixReactor(IReactorThreads, IReactorTime):
-    """What running Nix needs of a reactor."""
 
 
 @implementer(INix)
@@ -50,7 +47,7 @@ class Nix:
 
     def __init__(
         self,
-        reactor: INixReactor,
+        reactor: IReactor,
         commands: Commands,
         sources: Sources,
         evaluator: Evaluator,

@@ -5,7 +5,6 @@ from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -16,6 +15,7 @@ from nixery.model.errors import NixeryError, ShuttingDown, SourceChanged
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.model.tags import LATEST
+from nixery.reactor import IReactor
 from nixery.search.index_file import KeptIndex, index_key, read_index, write_index
 from nixery.search.lister import Lister
 from nixery.search.ranking import Index
@@ -31,10 +31,6 @@ FIRST_WAIT, LONGEST_WAIT = 30.0, 3600.0
 
 _SUGGESTED = 10
 """More than are told at once: who asks may not be allowed to know of all."""
-
-
-class ICatalogueReactor(IReactorThreads, IReactorTime):
-    """What the catalogue needs of a reactor."""
 
 
 @attrs.frozen
@@ -61,9 +57,7 @@ class Catalogue:
 
     _log = Logger()
 
-    def __init__(
-        self, reactor: ICatalogueReactor, resolver: IResolver, lister: Lister, folder: str
-    ) -> None:
+    def __init__(self, reactor: IReactor, resolver: IResolver, lister: Lister, folder: str) -> None:
         """
         :param folder: keeps the last index.
         """

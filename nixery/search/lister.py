@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 import psutil
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
 from nixery.model.errors import EvaluationFailed, NixUnavailable
@@ -30,14 +30,11 @@ from nixery.nix.process import Ended, Processes
 from nixery.nix.realise import set_request
 from nixery.nix.sources import Sources
 from nixery.nix.supervisor import leave_folder, take_folder
+from nixery.reactor import IReactor
 
 T = TypeVar("T")
 
 _LOW_PRIORITY = ("nice", "-n", "19")
-
-
-class IIndexReactor(IReactorThreads, IReactorTime):
-    """What listing packages needs of a reactor."""
 
 
 @attrs.frozen
@@ -107,7 +104,7 @@ class Indexer:
 
     def __init__(
         self,
-        reactor: IIndexReactor,
+        reactor: IReactor,
         processes: Processes,
         commands: Commands,
         sources: Sources,

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -27,6 +26,7 @@ from nixery.interfaces import File, ILease, IStorage, IUpload
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.model.manifest import Descriptor
+from nixery.reactor import IReactor
 from nixery.storage.files import (
     Identity,
     identify,
@@ -54,10 +54,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class IStorageReactor(IReactorThreads, IReactorTime):
-    """What this storage needs of a reactor."""
-
-
 @implementer(IUpload)
 class FileUpload:
     """A blob in the making, as a file in the staging folder."""
@@ -82,7 +78,7 @@ class FilesystemStorage:
 
     def __init__(
         self,
-        reactor: IStorageReactor,
+        reactor: IReactor,
         folder: str,
         bounds: Bounds | None = None,
         leasing: Timing = TIMING,

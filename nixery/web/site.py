@@ -27,6 +27,7 @@ from nixery.interfaces import IBuilder, IStorage
 from nixery.model.errors import NixeryError
 from nixery.model.limits import HttpLimits
 from nixery.model.networks import network_of
+from nixery.reactor import IReactor
 from nixery.web.access_log import IMeter, NoMeter, Tally
 from nixery.web.auth import OPEN, TOKEN_PATH, Auth
 from nixery.web.builds import BuildsApi
@@ -35,7 +36,7 @@ from nixery.web.operations import METRICS, PROBES, Operations
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.pages.page import prefers_html
-from nixery.web.v2 import IWebReactor, RegistryApi
+from nixery.web.v2 import RegistryApi
 
 ANSWER = 4.0
 """Seconds in which an answer begins to leave when the daemon stops: more than a request on its way
@@ -209,7 +210,7 @@ def _fault(request: Request) -> str | None:
 class QuietSite(BoundedSite):
     """The site of the registry: pulls and builds are logged where they are understood."""
 
-    def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, holding: Holding) -> None:
+    def __init__(self, root: Root, reactor: IReactor, bounds: Bounds, holding: Holding) -> None:
         super().__init__(root, reactor, bounds)
         self._holding = holding
 
@@ -247,7 +248,7 @@ class QuietSite(BoundedSite):
 
 
 def make_site(
-    reactor: IWebReactor,
+    reactor: IReactor,
     builder: IBuilder,
     storage: IStorage,
     hold_limit: float,

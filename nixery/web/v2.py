@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from klein import Klein
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -36,6 +35,7 @@ from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.model.source import header_value
 from nixery.model.tags import LATEST
+from nixery.reactor import IReactor
 from nixery.web.auth import Auth
 from nixery.web.blobs import CutShort, cut, open_file, send_file, send_parts, send_stream
 from nixery.web.holding import Holding, Redirected, StartOver
@@ -52,10 +52,6 @@ _UNKNOWN = Kind(500, "UNKNOWN")
 _MOST_TAGS = 10_000
 
 
-class IWebReactor(IReactorThreads, IReactorTime):
-    """What the registry needs of a reactor."""
-
-
 class RegistryApi:
     """Answers everything below ``/v2/``, for GET and HEAD."""
 
@@ -65,7 +61,7 @@ class RegistryApi:
 
     def __init__(
         self,
-        reactor: IWebReactor,
+        reactor: IReactor,
         builder: IBuilder,
         storage: IStorage,
         holding: Holding,

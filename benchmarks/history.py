@@ -95,7 +95,7 @@ async def run(reactor: Any, folder: str) -> None:
     from twisted.internet.threads import deferToThread
     from twisted.web.server import Site
 
-    from nixery.builds.history import History
+    from nixery.history.history import History
     from nixery.web.builds import BuildsApi
 
     history = History(reactor, os.path.join(folder, "history"))

@@ -1,6 +1,6 @@
 # What there is to find in a package set, for the package search: told while it is found, a line
 # for each attribute before it is looked at (its path), and one more for each package (an object).
-# They are traces, between the marks of realise.nix; nixery/model/packages.py reads them.
+# They are traces, between the marks of realise.nix; nixery/model/package_set.py reads them.
 #
 # Looked at are the attributes of the set itself, and of nested sets that say
 # recurseForDerivations. What fails as sets mark broken packages (throw, assert) is left out here.

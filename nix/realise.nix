@@ -1,6 +1,6 @@
 # Finds packages in any attribute set of derivations, for nix-build to build: a list with the
 # derivation of each package. What was found, and what is wrong with a name, is said as JSON
-# between two marks on standard error, where nixery/nix/answers.py reads it.
+# between two marks on standard error, where nixery/nix/results.py reads it.
 #
 # `request` is JSON, and data whatever it holds; the mark is in it too, which no package knows.
 # Nothing of nixpkgs is needed: any attribute set, or function to one, serves. It works with Nix

@@ -17,11 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 
-from nixery.access.files import make_access
+from nixery.access.configured import make_access
 from nixery.access.watched import FileInvalid
 from nixery.confinement import make_commands, make_evaluator
 from nixery.describing import named_by
-from nixery.listening import listening_fault
+from nixery.http.listening import listening_fault
+from nixery.http.tls import Pair, split_endpoint, watch_pair
 from nixery.model.errors import NixeryError
 from nixery.model.example import WANTED
 from nixery.model.tags import LATEST
@@ -41,7 +42,6 @@ from nixery.parts import (
 )
 from nixery.settings import Settings
 from nixery.starts import Starts
-from nixery.web.tls import Pair, split_endpoint, watch_pair
 
 PROGRAMS = {
     "nix-build": "Nix",

@@ -12,7 +12,7 @@ from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.image import Image
 from nixery.model.manifest import Descriptor, Manifest
-from nixery.model.packages import Package
+from nixery.model.package_set import Package
 from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import Suggestion

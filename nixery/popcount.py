@@ -17,9 +17,9 @@ from nixery.confinement import make_commands, make_evaluator
 from nixery.model.errors import NixeryError
 from nixery.model.popularity import count_references
 from nixery.model.tags import LATEST
-from nixery.nix.index import Indexer, Limits
 from nixery.nix.process import Processes
 from nixery.parts import child_environment, make_git, make_resolver, make_sources
+from nixery.search.lister import Indexer, Limits
 from nixery.settings import Settings, SettingsInvalid
 from nixery.starts import Starts
 

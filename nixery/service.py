@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
-from nixery.listening import address_of, why_not
+from nixery.http.listening import address_of, why_not
 from nixery.model.errors import NixeryError
 from nixery.signals import Signals
 from nixery.systemd import Notifier

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from nixery.access.files import AccessFiles
+from nixery.access.configured import AccessFiles
 from nixery.model.identity import Naming
 from nixery.model.limits import BuildLimits, DiskLimits, HttpLimits
 from nixery.model.source import (

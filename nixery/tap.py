@@ -13,10 +13,11 @@ from twisted.python.usage import UsageError
 
 from nixery import help as options_help
 from nixery.checking import faults_of, missing_programs, remarks_on, try_all
+from nixery.daemon import make_service
 from nixery.describing import describe, links_words
 from nixery.descriptors import keep_to_ourselves, make_room
-from nixery.listening import listening_at
-from nixery.registry import make_service
+from nixery.http.listening import listening_at
+from nixery.http.tls import Pair
 from nixery.requirements import version
 from nixery.settings import Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
@@ -24,7 +25,6 @@ from nixery.terminal import Terminal
 from nixery.unknown import service_links, unknown_option
 from nixery.variables import SOURCES, VARIABLES, Variable
 from nixery.watching.logs import json_observer
-from nixery.web.tls import Pair
 
 _log = Logger()
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
-from nixery.builds.record import Record
+from nixery.history.record import Record
+from nixery.http.bounds import Bounds
 from nixery.interfaces import IStorage, Provenance
 from nixery.nix.collecting import Collector
 from nixery.nix.commands import Commands
@@ -18,7 +19,6 @@ from nixery.watching.disks import Disks
 from nixery.watching.lag import LagMeter
 from nixery.watching.metrics import Metrics, Reading, single
 from nixery.watching.readiness import Check, Readiness
-from nixery.web.bounds import Bounds
 from nixery.web.operations import Operations
 
 _NO_PATH = "/nix/store/" + "0" * 32 + "-ready"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.access.files import AccessFiles
-from nixery.builds.using import AGAIN
+from nixery.access.configured import AccessFiles
+from nixery.builds.keep_alive import AGAIN
 from nixery.model.identity import Naming
 from nixery.model.source import Channel, Folder, GitRepository
 from nixery.settings import BucketChoice, Settings, SettingsInvalid

@@ -19,10 +19,10 @@ from twisted.web.server import Site
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nixery.listening import Listening
+from nixery.daemon import make_service
+from nixery.http.listening import Listening
 from nixery.model.errors import StorageUnavailable
 from nixery.parts import child_environment
-from nixery.registry import make_service
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
 from nixery.tap import Options, makeService

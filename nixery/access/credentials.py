@@ -9,8 +9,8 @@ import attrs
 from nixery.access.jwt import Verifier
 from nixery.access.passwords import PasswordChecker
 from nixery.access.tokens import Tokens
-from nixery.model.access import ANONYMOUS, Who
 from nixery.model.errors import Unauthorized
+from nixery.model.rules import ANONYMOUS, Who
 
 ANONYMOUS_TOKEN = "anonymous"
 """What stands for no credentials where a client must have a token."""

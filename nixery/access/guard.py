@@ -6,9 +6,9 @@ from contextlib import suppress
 import attrs
 
 from nixery.access.credentials import Credentials
-from nixery.model.access import ANONYMOUS, Rules, Who
 from nixery.model.errors import Denied, Unauthorized
 from nixery.model.image import official_name
+from nixery.model.rules import ANONYMOUS, Rules, Who
 
 _NOT_FOR_THIS = "the credentials do not cover this image"
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import attrs
 
-from nixery.access.lines import read_lines
+from nixery.access.entries import read_lines
 from nixery.access.watched import FileInvalid
 
 LEAST_COST = 10

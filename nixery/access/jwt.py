@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from nixery.access.lines import read_text
+from nixery.access.entries import read_text
 from nixery.access.watched import FileInvalid
-from nixery.model.access import Who
+from nixery.model.rules import Who
 
 _LEEWAY = 10  # seconds that clocks may differ
 _LEAST_BITS = 2048

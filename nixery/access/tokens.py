@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import attrs
 
-from nixery.access.lines import read_lines
+from nixery.access.entries import read_lines
 from nixery.access.watched import FileInvalid
 
 _DIGEST = re.compile("[0-9a-f]{64}")

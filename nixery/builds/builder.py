@@ -5,19 +5,18 @@ from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nixery.builds.cache import Cache
 from nixery.builds.failures import Failures
 from nixery.builds.hints import Hints
-from nixery.builds.history import History
 from nixery.builds.making import ImageMaker
 from nixery.builds.queue import BuildQueue
-from nixery.builds.record import Record
 from nixery.builds.ticket import Ticket
 from nixery.coalesce import Coalescer
+from nixery.history.history import History
+from nixery.history.record import Record
 from nixery.interfaces import IBuilder, ILease, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import (
@@ -33,14 +32,11 @@ from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
 from nixery.model.source import PinnedSource
 from nixery.model.tags import LATEST
+from nixery.reactor import IReactor
 
 T = TypeVar("T")
 
 NO_HINTS = Hints()
-
-
-class IBuilderReactor(IReactorThreads, IReactorTime):
-    """What the builder needs of a reactor."""
 
 
 @attrs.frozen
@@ -57,7 +53,7 @@ class Builder:
 
     def __init__(
         self,
-        reactor: IBuilderReactor,
+        reactor: IReactor,
         resolver: IResolver,
         storage: IStorage,
         cache: Cache,

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
 from nixery.builds.furnishing import furnish_image, list_outputs
 from nixery.builds.gather import gather
+from nixery.builds.keep_alive import Using
 from nixery.builds.layers import Contents, LayerMaker
 from nixery.builds.library import Libraries
-from nixery.builds.using import Using
 from nixery.interfaces import INix, IResolver, IStorage
 from nixery.model.closure import Realisation, closure_size
 from nixery.model.errors import ClosureTooLarge, PackingFailed, SourceChanged
@@ -26,10 +25,10 @@ from nixery.model.events import (
     Resolved,
 )
 from nixery.model.execution import Execution
+from nixery.model.grouping import group_layers
 from nixery.model.identity import COMMIT, Identity, Naming
 from nixery.model.image import Image
 from nixery.model.inner_store import has_nix
-from nixery.model.layers import group_layers
 from nixery.model.manifest import (
     CONFIG_TYPE,
     Descriptor,
@@ -41,13 +40,10 @@ from nixery.model.manifest import (
 from nixery.model.popularity import Popularity
 from nixery.model.rootfs import RootFs
 from nixery.model.source import PinnedSource
+from nixery.reactor import IReactor
 
 _TOOLS = ("bash", "sh", "sleep")
 """Programs that there is a use for in every image that has them."""
-
-
-class IMakerReactor(IReactorThreads, IReactorTime):
-    """What making images needs of a reactor."""
 
 
 class ImageMaker:
@@ -59,7 +55,7 @@ class ImageMaker:
 
     def __init__(
         self,
-        reactor: IMakerReactor,
+        reactor: IReactor,
         resolver: IResolver,
         nix: INix,
         storage: IStorage,

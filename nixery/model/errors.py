@@ -1,7 +1,7 @@
 """What can go wrong on an image's way, as exceptions that carry the facts.
 
 ``str(error)`` is a complete sentence; which status and code the
-registry protocol gives it is decided in :mod:`nixery.web.answers` alone.
+registry protocol gives it is decided in :mod:`nixery.http.answers` alone.
 """
 
 import copy

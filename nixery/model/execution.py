@@ -10,7 +10,7 @@ from nixery.model.declaration import Declaration, parse_declaration
 from nixery.model.identity import Identity, labels_of
 from nixery.model.image import Image
 from nixery.model.inner_store import PROFILE, has_nix
-from nixery.model.libraries import search_paths
+from nixery.model.library_paths import search_paths
 from nixery.model.rootfs import USER, CLibrary, RootFs, make_rootfs
 from nixery.model.tree import Entry, Kind, Output
 

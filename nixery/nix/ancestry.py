@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Sequence
 
-from nixery.model.listing import HEAD, HEADS, TAGS, Listing
+from nixery.model.git_refs import HEAD, HEADS, TAGS, Listing
 from nixery.nix.mirrors import GitFailed, Mirrors
 from nixery.recent import Recent
 

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from nixery.model.errors import NixeryError
 from nixery.nix.commands import Commands
-from nixery.nix.keeping import KeptRoots
+from nixery.nix.gc_roots import KeptRoots
 from nixery.repeats import Repeats
 
 INTERVAL = 600.0

@@ -9,7 +9,7 @@ from nixery.model.errors import NixUnavailable
 from nixery.model.registration import ValidPath, parse_registration
 from nixery.model.source import LockedFlake
 from nixery.model.text import cut
-from nixery.nix.faults import full_store
+from nixery.nix.disk_faults import full_store
 from nixery.nix.flakes import check_inputs, parse_flake_archive, parse_flake_metadata
 from nixery.nix.lines import LastLines, OnLines
 from nixery.nix.process import Ended, Processes, Surroundings

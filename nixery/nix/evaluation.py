@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from nixery.model.errors import NixUnavailable, StorageFull
 from nixery.model.source import canonical_json
 from nixery.nix.commands import FLAKES, Commands
-from nixery.nix.faults import state_faults
+from nixery.nix.disk_faults import state_faults
 from nixery.nix.git_for_evaluation import install
 from nixery.nix.lines import LastLines
 from nixery.nix.process import Processes, Surroundings, kept

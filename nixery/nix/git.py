@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.internet.interfaces import IReactorThreads
 
-from nixery.model.listing import HEAD, HEADS, TAGS, object_format
+from nixery.model.git_refs import HEAD, HEADS, TAGS, object_format
 from nixery.nix.mirrors import ASK_LIMIT, FETCH_LIMIT, OPTIONS, GitFailed, Mirrors
 from nixery.nix.process import Processes
 from nixery.nix.repositories import remove_all
@@ -39,7 +39,7 @@ class Git:
         self.mirrors.start()
 
     async def list(self, url: str, head: bool) -> str:
-        """A remote's branches and tags, as :meth:`nixery.model.listing.Listing.parse` reads them.
+        """A remote's branches and tags, as :meth:`nixery.model.git_refs.Listing.parse` reads them.
 
         :param head: list HEAD besides. The remote sends all names that it has then, those of
             pull requests too, which may be many.

@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from nixery.nix.faults import state_faults
+from nixery.nix.disk_faults import state_faults
 from nixery.nix.refusals import CONFINED
 
 _REFUSING = """#!/bin/sh

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from nixery.model.source import hide_credentials
 from nixery.model.text import cut
-from nixery.nix.faults import full_store, state_faults
+from nixery.nix.disk_faults import full_store, state_faults
 from nixery.nix.lines import LastLines
 from nixery.nix.process import Ended, Processes
 from nixery.nix.repositories import (

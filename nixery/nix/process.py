@@ -1,8 +1,8 @@
 """One child process at a time: its lines out, a time limit, and an end that leaves nobody behind.
 
-Each child has a keeper (:mod:`nixery.nix.keeper`), which is what is started here: it gathers
-those who lose their parents, ends everybody when the child ends, and does the same when this
-process dies, however it dies.
+Each child has a supervisor (:mod:`nixery.nix.supervisor`), which is what is started here: it
+adopts orphans, ends every descendant when the child ends, and does the same when this process
+dies, however it dies.
 """
 
 import os
@@ -27,11 +27,11 @@ from twisted.python.failure import Failure
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.model.limits import BuildLimits
-from nixery.nix import keeper
+from nixery.nix import supervisor
 from nixery.nix.lines import LineSplitter, OnLines
-from nixery.nix.weighing import Weighing
+from nixery.nix.memory_limit import Weighing
 
-KEEPER = keeper.__file__
+SUPERVISOR = supervisor.__file__
 MAX_OUTPUT = 256 * 1024 * 1024
 """Bytes of standard output that a child may print."""
 GRACE = 5.0
@@ -61,7 +61,7 @@ class Surroundings:
     """What a child sees of the machine.
 
     :param environ: all of its environment.
-    :param mounts: what files it sees otherwise than this process, as :mod:`nixery.nix.keeper`
+    :param mounts: what files it sees otherwise than this process, as :mod:`nixery.nix.supervisor`
         has them.
     """
 
@@ -137,7 +137,7 @@ class _Child:
         """TERM now, KILL for whatever of it is there after the grace."""
         if self._pid is None:
             return
-        # For the case that the keeper does not live to end them.
+        # For the case that the supervisor does not live to end them.
         self._family.extend(_descendants(self._pid))
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGTERM)
@@ -197,12 +197,12 @@ class _Child:
 
 
 def kept(argv: Sequence[str], mounts: Sequence[str] = (), grace: float = GRACE) -> list[str]:
-    """The command that has a keeper run a program for this process.
+    """The command that has a supervisor run a program for this process.
 
     :param mounts: what files it sees otherwise than this process.
     """
-    keeper = [sys.executable, "-I", "-S", KEEPER, str(os.getpid()), str(grace)]
-    return [*keeper, *mounts, "--", *argv]
+    supervisor = [sys.executable, "-I", "-S", SUPERVISOR, str(os.getpid()), str(grace)]
+    return [*supervisor, *mounts, "--", *argv]
 
 
 class Processes:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import psutil
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -19,27 +19,24 @@ from nixery.model.events import Emit, Said
 from nixery.model.image import Image, spellings
 from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource, Source, canonical_json
-from nixery.nix.answers import Account, failure
 from nixery.nix.commands import Commands
+from nixery.nix.delimiters import new_mark
+from nixery.nix.disk_faults import state_faults
 from nixery.nix.evaluation import Evaluator, Prepared
-from nixery.nix.events import EventParser, Failing
-from nixery.nix.faults import state_faults
-from nixery.nix.hiding import disclosed, without_place
-from nixery.nix.keeping import KeptRoots
+from nixery.nix.gc_roots import KeptRoots
+from nixery.nix.internal_json import EventParser, Failing
 from nixery.nix.lines import OnLines
-from nixery.nix.marks import new_mark
 from nixery.nix.process import Ended
+from nixery.nix.redact import disclosed, without_place
+from nixery.nix.results import Account, failure
 from nixery.nix.roots import is_roots, remove_roots
 from nixery.nix.sources import Sources
 from nixery.nix.turns import Turn, Turns
+from nixery.reactor import IReactor
 
 T = TypeVar("T")
 
 _WARNING = 1  # a level of Nix's
-
-
-class INixReactor(IReactorThreads, IReactorTime):
-    """What running Nix needs of a reactor."""
 
 
 @implementer(INix)
@@ -50,7 +47,7 @@ class Nix:
 
     def __init__(
         self,
-        reactor: INixReactor,
+        reactor: IReactor,
         commands: Commands,
         sources: Sources,
         evaluator: Evaluator,

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from nixery.nix.keeper import remove
+from nixery.nix.supervisor import remove
 
 NEW = ".new"
 """How the name of one in the making ends."""

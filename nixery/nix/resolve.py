@@ -18,7 +18,7 @@ from nixery.model.errors import (
     TooManyTags,
     UnknownTag,
 )
-from nixery.model.listing import HEADS, Listing
+from nixery.model.git_refs import HEADS, Listing
 from nixery.model.source import (
     Channel,
     Commit,

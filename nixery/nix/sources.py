@@ -25,7 +25,7 @@ from nixery.model.source import (
     hide_place,
 )
 from nixery.nix.commands import Commands
-from nixery.nix.faults import state_faults
+from nixery.nix.disk_faults import state_faults
 from nixery.nix.flakes import origins_of_inputs
 from nixery.nix.git import CommitUnknown, Git
 from nixery.nix.mirrors import GitFailed

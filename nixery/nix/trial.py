@@ -10,8 +10,8 @@ from twisted.logger import Logger
 from nixery.model.errors import NixeryError, NixUnavailable
 from nixery.model.text import cut
 from nixery.nix.commands import Commands
+from nixery.nix.disk_faults import full_store
 from nixery.nix.evaluation import Evaluator
-from nixery.nix.faults import full_store
 from nixery.nix.lines import LastLines
 from nixery.nix.process import Ended
 from nixery.nix.remedies import (

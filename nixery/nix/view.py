@@ -1,7 +1,7 @@
 """What a process sees of the machine's files: pure.
 
 Folders and files are hidden by mounts over them; what is needed of a hidden folder is shown in it
-again. :mod:`nixery.nix.keeper` makes the mounts.
+again. :mod:`nixery.nix.supervisor` makes the mounts.
 """
 
 import os

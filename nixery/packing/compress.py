@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 from isal import isal_zlib
 
 from nixery.packing.codecs import Codec
-from nixery.packing.faults import PackError
+from nixery.packing.exceptions import PackError
 from nixery.packing.proof import Proven, Wrong, prove
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-from nixery.packing.faults import PackError, fault
+from nixery.packing.exceptions import PackError, fault
 from nixery.packing.headers import END, FILE, FOLDER, LINK, Output, header, padding
 from nixery.packing.walk import Walk, status_of
 

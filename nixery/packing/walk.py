@@ -14,7 +14,7 @@ import stat
 import time
 from typing import NamedTuple
 
-from nixery.packing.faults import PackError, fault
+from nixery.packing.exceptions import PackError, fault
 from nixery.packing.headers import FILE, FOLDER, LINK, Output, header, padding
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

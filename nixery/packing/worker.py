@@ -35,7 +35,7 @@ from typing import Any, NoReturn
 from nixery.packing import tar
 from nixery.packing.codecs import Codec, codec
 from nixery.packing.compress import Compressor, Packed, threads_here
-from nixery.packing.faults import PackError
+from nixery.packing.exceptions import PackError
 from nixery.packing.reports import keep_report
 from nixery.packing.tar import Entry
 

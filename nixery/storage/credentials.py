@@ -12,7 +12,6 @@ import google.auth.exceptions
 import google.auth.transport.requests
 from google.auth import iam
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -22,6 +21,7 @@ from nixery.coalesce import Coalescer
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageUnavailable
 from nixery.model.text import cut
+from nixery.reactor import IReactor
 from nixery.repeats import Repeats
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -31,10 +31,6 @@ _PAUSE = 10.0  # seconds between two attempts ahead of time
 _WAITS = (0.2, 1.0)  # seconds between tries
 _LIMIT = 8.0  # seconds that one try may wait for the network
 _PATIENCE = 30.0  # seconds that a request waits for a token
-
-
-class ICredentialsReactor(IReactorThreads, IReactorTime):
-    """What credentials need of a reactor."""
 
 
 def load_default() -> Any:
@@ -62,7 +58,7 @@ class GoogleCredentials:
 
     def __init__(
         self,
-        reactor: ICredentialsReactor,
+        reactor: IReactor,
         load: Callable[[], Any] = load_default,
         now: Callable[[], float] = time.time,
     ) -> None:

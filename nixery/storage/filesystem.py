@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -27,7 +26,7 @@ from nixery.interfaces import File, ILease, IStorage, IUpload
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.model.manifest import Descriptor
-from nixery.storage.faults import is_full, storage_faults
+from nixery.reactor import IReactor
 from nixery.storage.files import (
     Identity,
     identify,
@@ -42,9 +41,10 @@ from nixery.storage.files import (
 )
 from nixery.storage.housekeeping import Bounds, Housekeeping
 from nixery.storage.keys import check_lease_key, check_record_key
+from nixery.storage.last_use import Marks
 from nixery.storage.leases import TIMING, FileLeases, clear_leases
 from nixery.storage.leasing import Timing
-from nixery.storage.marks import Marks
+from nixery.storage.os_errors import is_full, storage_faults
 from nixery.storage.staging import Staging
 from nixery.storage.verification import Verdict, Verifier, verify_file
 
@@ -52,10 +52,6 @@ _FOLDERS = ("staging", "layers", "builds", "manifests", "leases", "used")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class IStorageReactor(IReactorThreads, IReactorTime):
-    """What this storage needs of a reactor."""
 
 
 @implementer(IUpload)
@@ -82,7 +78,7 @@ class FilesystemStorage:
 
     def __init__(
         self,
-        reactor: IStorageReactor,
+        reactor: IReactor,
         folder: str,
         bounds: Bounds | None = None,
         leasing: Timing = TIMING,

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.repeats import Repeats
-from nixery.storage.marks import Marks
+from nixery.storage.last_use import Marks
 from nixery.storage.scrubbing import Scrubber, Stopped
 from nixery.storage.shrinking import Shrinker, Shrunk
 

@@ -15,7 +15,7 @@ from nixery.model.errors import DigestInvalid
 from nixery.storage.eviction import Used, surplus
 from nixery.storage.files import remove, sync_folder
 from nixery.storage.keys import is_blob_name, is_record_key
-from nixery.storage.marks import Marks
+from nixery.storage.last_use import Marks
 
 _RECORDS = ("builds", "manifests")
 _TIDY = 86400.0

@@ -15,9 +15,9 @@ import weakref
 
 from twisted.logger import Logger
 
-from nixery.storage.faults import is_full
 from nixery.storage.files import remove
 from nixery.storage.keys import is_staged_name
+from nixery.storage.os_errors import is_full
 
 _ASIDE = "aside-"
 _LEFT_ASIDE = re.compile(_ASIDE + r"[0-9a-f]{32}")

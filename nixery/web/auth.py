@@ -16,7 +16,7 @@ from twisted.web.server import Request
 
 from nixery.access.credentials import ANONYMOUS_TOKEN, is_empty, wrapped
 from nixery.access.guard import Guard
-from nixery.model.access import ANONYMOUS, Who
+from nixery.http.request import RegistryRequest, client_of, host_of, origin_of
 from nixery.model.errors import (
     Denied,
     NameInvalid,
@@ -26,7 +26,7 @@ from nixery.model.errors import (
     UnknownPackage,
 )
 from nixery.model.networks import network_of
-from nixery.web.request import RegistryRequest, client_of, host_of, origin_of
+from nixery.model.rules import ANONYMOUS, Who
 
 _log = Logger()
 

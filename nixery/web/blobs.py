@@ -8,14 +8,14 @@ from twisted.internet.interfaces import IConsumer, IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.server import Request
 
+from nixery.http.gate import gated, untaken_of
+from nixery.http.ranges import Range, Selection
+from nixery.http.request import client_of
+from nixery.http.untaken import LEAST
 from nixery.interfaces import File
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.model.networks import network_of
-from nixery.web.gate import gated, untaken_of
-from nixery.web.ranges import Range, Selection
-from nixery.web.request import client_of
-from nixery.web.untaken import LEAST
 
 _STREAM = 96 * 1024
 """Bytes in memory of a blob that comes from elsewhere: what is read at once, and buffers."""

@@ -18,18 +18,18 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
-from nixery.builds.history import History
-from nixery.builds.summary import Head, brief
+from nixery.history.history import History
+from nixery.history.summary import Head, brief
+from nixery.http.answers import Kind, answer, answer_error, log_fault
+from nixery.http.channel import never_ends
+from nixery.http.fair import FairTurns
+from nixery.http.gate import send_body, send_pieces
+from nixery.http.leaving import until_left
+from nixery.http.request import client_of
 from nixery.model.errors import NixeryError
 from nixery.model.networks import network_of
-from nixery.web.answers import Kind, answer, answer_error, log_fault
 from nixery.web.auth import OPEN, Auth
-from nixery.web.channel import never_ends
-from nixery.web.fair import FairTurns
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
-from nixery.web.gate import send_body, send_pieces
-from nixery.web.leaving import until_left
-from nixery.web.request import client_of
 from nixery.web.streaming import send_events
 
 _NOT_FOUND = Kind(404, "NOT_FOUND")

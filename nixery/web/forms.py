@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from nixery.builds.events import describe
+from nixery.history.build_log import describe
 from nixery.model.event_json import parse
 from nixery.model.events import Done, Event, Failed, PhaseStarted, Skipped
 from nixery.model.text import readable

@@ -16,9 +16,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.server import Request
 
+from nixery.http.channel import on_reserve
+from nixery.http.request import RegistryRequest
 from nixery.model.errors import NoRoomToWait, ShuttingDown
-from nixery.web.channel import on_reserve
-from nixery.web.request import RegistryRequest
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ import re
 
 from twisted.web.server import Request
 
-from nixery.web.request import origin_of
+from nixery.http.request import origin_of
 
 # https://www.rfc-editor.org/rfc/rfc5989#section-3
 _LINK = re.compile(rb'</builds/([0-9a-f]+)>; rel="monitor"')

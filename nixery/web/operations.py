@@ -10,10 +10,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from nixery.http.bounded import BoundedSite
+from nixery.http.bounds import Bounds
 from nixery.model.limits import HttpLimits
 from nixery.watching.readiness import Condition, Readiness
-from nixery.web.bounded import BoundedSite
-from nixery.web.bounds import Bounds
 
 PROBES = (b"/healthz", b"/readyz")
 METRICS = b"/metrics"

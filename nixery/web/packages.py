@@ -11,18 +11,18 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
+from nixery.http.answers import Kind, answer, answer_error, log_fault
+from nixery.http.conditions import matches
+from nixery.http.fair import FairTurns
+from nixery.http.gate import send_body
+from nixery.http.leaving import until_left
+from nixery.http.request import client_of
 from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.errors import NixeryError
 from nixery.model.networks import network_of
-from nixery.model.packages import Package
-from nixery.model.search import MAX_WORDS
-from nixery.web.answers import Kind, answer, answer_error, log_fault
+from nixery.model.package_set import Package
+from nixery.search.ranking import MAX_WORDS
 from nixery.web.auth import OPEN, Auth
-from nixery.web.conditions import matches
-from nixery.web.fair import FairTurns
-from nixery.web.gate import send_body
-from nixery.web.leaving import until_left
-from nixery.web.request import client_of
 
 LONGEST_QUERY = 200
 """Characters."""

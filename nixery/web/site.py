@@ -13,29 +13,30 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from nixery.builds.cache import Cache
 from nixery.builds.served import ServedImages
-from nixery.interfaces import IBuilder, IStorage
-from nixery.model.errors import NixeryError
-from nixery.model.limits import HttpLimits
-from nixery.model.networks import network_of
-from nixery.web.answers import RETRY_AFTER, Kind, answer, answer_error, log_fault
-from nixery.web.auth import OPEN, TOKEN_PATH, Auth
-from nixery.web.bounded import BoundedSite
-from nixery.web.bounds import Bounds, Requests
-from nixery.web.builds import BuildsApi
-from nixery.web.fair import FairStarts
-from nixery.web.holding import Holding
-from nixery.web.operations import METRICS, PROBES, Operations
-from nixery.web.packages import PackagesApi
-from nixery.web.pages.page import prefers_html
-from nixery.web.pages.site import PagesApi
-from nixery.web.registry import IWebReactor, RegistryApi
-from nixery.web.request import (
+from nixery.http.answers import RETRY_AFTER, Kind, answer, answer_error, log_fault
+from nixery.http.bounded import BoundedSite
+from nixery.http.bounds import Bounds, Requests
+from nixery.http.fair import FairStarts
+from nixery.http.request import (
     NOBODY,
     Trusted,
     client_of,
     has_host,
 )
-from nixery.web.tally import IMeter, NoMeter, Tally
+from nixery.interfaces import IBuilder, IStorage
+from nixery.model.errors import NixeryError
+from nixery.model.limits import HttpLimits
+from nixery.model.networks import network_of
+from nixery.reactor import IReactor
+from nixery.web.access_log import IMeter, NoMeter, Tally
+from nixery.web.auth import OPEN, TOKEN_PATH, Auth
+from nixery.web.builds import BuildsApi
+from nixery.web.holding import Holding
+from nixery.web.operations import METRICS, PROBES, Operations
+from nixery.web.packages import PackagesApi
+from nixery.web.pages.api import PagesApi
+from nixery.web.pages.page import prefers_html
+from nixery.web.v2 import RegistryApi
 
 ANSWER = 4.0
 """Seconds in which an answer begins to leave when the daemon stops: more than a request on its way
@@ -209,7 +210,7 @@ def _fault(request: Request) -> str | None:
 class QuietSite(BoundedSite):
     """The site of the registry: pulls and builds are logged where they are understood."""
 
-    def __init__(self, root: Root, reactor: IWebReactor, bounds: Bounds, holding: Holding) -> None:
+    def __init__(self, root: Root, reactor: IReactor, bounds: Bounds, holding: Holding) -> None:
         super().__init__(root, reactor, bounds)
         self._holding = holding
 
@@ -247,7 +248,7 @@ class QuietSite(BoundedSite):
 
 
 def make_site(
-    reactor: IWebReactor,
+    reactor: IReactor,
     builder: IBuilder,
     storage: IStorage,
     hold_limit: float,

@@ -4,9 +4,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.web.server import Request
 
-from nixery.builds.following import Subscription
+from nixery.history.subscription import Subscription
+from nixery.http.gate import Gate, gated
 from nixery.web.forms import Form
-from nixery.web.gate import Gate, gated
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life on a connection on which nothing else is sent."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nixery.access.jwt import Verifier, read_keys
 from nixery.access.watched import FileInvalid
-from nixery.model.access import Who
+from nixery.model.rules import Who
 from tests.access.signing import AUDIENCE, ISSUER, Signer, forged, good_claims
 
 SIGNER = Signer.of("RS256")

@@ -13,9 +13,9 @@ from zope.interface import implementer
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.hints import Hints
-from nixery.builds.history import History
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.history.history import History
 from nixery.interfaces import INix, IResolver
 from nixery.model.closure import Graph, Realisation, Root
 from nixery.model.digest import Digest

@@ -10,7 +10,7 @@ from nixery.interfaces import Pull
 from nixery.model.errors import BuildFailed, ShuttingDown
 from nixery.model.image import parse_image
 from tests.builds.fakes import Parts, make_parts
-from tests.builds.histories import moment, read
+from tests.history.histories import moment, read
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ import attrs
 import bcrypt
 import psutil
 
-from nixery.builds.blocks import Block, BlockFile
-from nixery.builds.shelf import Shelf
-from nixery.builds.summary import Head
+from nixery.history.blocks import Block, BlockFile
+from nixery.history.folder import Shelf
+from nixery.history.summary import Head
 from nixery.model.event_json import line
 from nixery.model.events import LogLine
 from tests.e2e.daemon import Daemon

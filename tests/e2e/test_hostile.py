@@ -58,7 +58,7 @@ class Place:
             assert served.result() > 0
         assert self.memory < self._before + MEMORY
         wait_until(lambda: not self.builders(), "of the package's processes some are left")
-        wait_until(lambda: not self.keepers(), "Nix is left")
+        wait_until(lambda: not self.supervisors(), "Nix is left")
         assert not self.daemon.failures
         return answer
 
@@ -73,7 +73,7 @@ class Place:
         """Processes that come from builders of the set, whoever their parents are."""
         return [process for process in psutil.process_iter() if self.mark in _environ(process)]
 
-    def keepers(self) -> list[psutil.Process]:
+    def supervisors(self) -> list[psutil.Process]:
         """What the daemon has started besides packing processes, and all below."""
         return [
             child for child in self.daemon.children() if "nixery.packing.worker" not in _argv(child)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nixery.web.tls import Pair
+from nixery.http.tls import Pair
 from tests.e2e.clients import Docker
 from tests.e2e.conftest import Run
 from tests.e2e.daemon import Daemon, running

@@ -30,8 +30,8 @@ from nixery.model.registration import ValidPath
 from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
+from nixery.nix.gc_roots import KeptRoots
 from nixery.nix.git import Git
-from nixery.nix.keeping import KeptRoots
 from nixery.nix.process import Processes
 from nixery.nix.realise import Nix, request_for
 from nixery.nix.sources import Sources

@@ -4,8 +4,8 @@ import pytest
 
 from nixery.model.events import Said
 from nixery.model.source import Flake, Folder, GitRepository, Source
-from nixery.nix.hiding import without_place
-from nixery.nix.marks import new_mark
+from nixery.nix.delimiters import new_mark
+from nixery.nix.redact import without_place
 from nixery.nix.refusals import in_plain_words
 
 SET = Folder("/srv/sets/ours")

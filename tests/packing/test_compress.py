@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nixery.packing.codecs import COMPRESSIONS, Codec, codec
 from nixery.packing.compress import Compressor, Packed
-from nixery.packing.faults import PackError
+from nixery.packing.exceptions import PackError
 from nixery.packing.proof import Wrong
 
 BLOCK = 4096

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nixery.http.answers import TABLE
 from nixery.model.errors import TooManyFiles
 from nixery.model.tree import Item, Kind
 from nixery.packing.listing import list_output, weight
-from nixery.web.answers import TABLE
 
 A = "/nix/store/" + "a" * 32 + "-a"
 B = "/nix/store/" + "b" * 32 + "-b"

@@ -25,7 +25,7 @@ from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.storage.eviction import AFTER, Used, surplus
 from nixery.storage.filesystem import FilesystemStorage
 from nixery.storage.housekeeping import Bounds
-from nixery.storage.marks import Marks
+from nixery.storage.last_use import Marks
 from nixery.storage.scrubbing import Scrubber, Stopped
 from nixery.storage.shrinking import Shrinker, Shrunk
 from tests.waiting import until

@@ -15,8 +15,8 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageFull, StorageUnavailable
-from nixery.storage.faults import storage_faults
 from nixery.storage.files import Identity, drop, identify, settle
+from nixery.storage.os_errors import storage_faults
 from nixery.storage.verification import Verdict, Verifier, verify_file
 
 GOOD = b"good bytes"

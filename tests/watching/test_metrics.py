@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor as _reactor
 
-from nixery.registry import Registry
+from nixery.daemon import Registry
 from nixery.settings import Settings
 from nixery.watching.metrics import Metrics, Reading, single
 

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from nixery.web.tls import Pair
+from nixery.http.tls import Pair
 
 
 def make_pair(

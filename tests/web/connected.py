@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
-from nixery.web.pages.site import PagesApi
+from nixery.web.pages.api import PagesApi
 from nixery.web.site import make_site
 from tests.web.server import FakeBuilder
 from tests.web.test_bad_input import statuses

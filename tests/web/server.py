@@ -15,7 +15,10 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
-from nixery.builds.history import History
+from nixery.history.history import History
+from nixery.http.bounds import Bounds
+from nixery.http.door import DoorEndpoint
+from nixery.http.request import NOBODY, Trusted
 from nixery.interfaces import File, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
@@ -23,14 +26,11 @@ from nixery.model.image import Image
 from nixery.model.limits import HttpLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.storage.memory import MemoryStorage
+from nixery.web.access_log import IMeter
 from nixery.web.auth import OPEN, Auth
-from nixery.web.bounds import Bounds
 from nixery.web.builds import BuildsApi
-from nixery.web.door import DoorEndpoint
-from nixery.web.pages.site import PagesApi
-from nixery.web.request import NOBODY, Trusted
+from nixery.web.pages.api import PagesApi
 from nixery.web.site import QuietSite, make_site
-from nixery.web.tally import IMeter
 from tests.waiting import HUNG, until
 
 reactor: Any = _reactor

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs, formatEvent
 
-from nixery.access.files import AccessFiles, make_access
+from nixery.access.configured import AccessFiles, make_access
 from nixery.access.passwords import MOST_WAITING
 from nixery.access.watched import Watched
+from nixery.http.request import Trusted
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError, NotAPackage, UnknownPackage
 from nixery.model.suggestions import Suggestion
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import Auth, TokenServer
-from nixery.web.request import Trusted
 from tests.access.signing import AUDIENCE, ISSUER, Signer
-from tests.builds.histories import begin, open_history
+from tests.history.histories import begin, open_history
 from tests.web.server import MANIFEST, Answer, Server, reactor, serving
 
 HIDDEN = {

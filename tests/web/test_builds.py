@@ -13,9 +13,10 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from nixery.builds.history import History
-from nixery.builds.record import Record
-from nixery.builds.tail import Bounds
+from nixery.history.event_buffer import Bounds
+from nixery.history.history import History
+from nixery.history.record import Record
+from nixery.http.bounds import Bounds as SiteBounds
 from nixery.model.errors import BuildFailed, UnknownPackage
 from nixery.model.events import (
     BuildStarted,
@@ -30,9 +31,8 @@ from nixery.model.events import (
 )
 from nixery.model.limits import HttpLimits
 from nixery.web import streaming
-from nixery.web.bounds import Bounds as SiteBounds
 from nixery.web.forms import SERVER_SENT
-from tests.builds.histories import begin, moment, open_history, print_lines
+from tests.history.histories import begin, moment, open_history, print_lines
 from tests.web.server import Answer, Collector, Server, serving
 
 NDJSON = {"Accept": "application/x-ndjson"}

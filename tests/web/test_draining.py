@@ -9,11 +9,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
+from nixery.http.channel import LAST_CALL
 from nixery.model.errors import ShuttingDown
-from nixery.web.channel import LAST_CALL
 from nixery.web.holding import HURRY
 from nixery.web.site import ANSWER, ASK_AGAIN, LAST_WORDS
-from tests.builds.histories import begin, moment, open_history
+from tests.history.histories import begin, moment, open_history
 from tests.web.connected import HELD, VERSION, Connected
 from tests.web.server import Collector, serving
 

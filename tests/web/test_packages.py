@@ -19,13 +19,13 @@ from zope.interface import implementer
 
 from nixery.access.guard import Guard
 from nixery.interfaces import ICatalogue, SearchResult
-from nixery.model.access import Patterns, Rules
-from nixery.model.packages import Package
+from nixery.model.package_set import Package
+from nixery.model.rules import Patterns, Rules
 from nixery.model.suggestions import Suggestion
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
 from nixery.web.packages import PackagesApi, QueryInvalid, parse_query
-from nixery.web.pages.site import PagesApi
+from nixery.web.pages.api import PagesApi
 from nixery.web.site import make_site
 from tests.web.server import FakeBuilder, Server, serving
 

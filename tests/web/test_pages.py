@@ -9,8 +9,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from nixery.builds.history import History
-from nixery.builds.summary import Head
+from nixery.history.history import History
+from nixery.history.summary import Head
 from nixery.interfaces import Provenance
 from nixery.model.errors import SourceUnavailable, StorageUnavailable
 from nixery.model.events import (
@@ -25,8 +25,8 @@ from nixery.model.events import (
     Realised,
     Resolved,
 )
-from nixery.web.pages.start import Start, start_text
-from tests.builds.histories import begin, open_history
+from nixery.web.pages.start_page import Start, start_text
+from tests.history.histories import begin, open_history
 from tests.web.server import MANIFEST, Answer, Server, reactor, serving
 
 HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9"}

@@ -1,0 +1,186 @@
+"""Where connections come in: most of those that there is no room for cost next to nothing.
+
+Twisted makes a transport and a protocol of every connection that a port accepts. With a crowd that
+comes again as soon as it is turned away, the daemon would do nothing else, and the kernel would
+drop the first packets of whoever comes meanwhile, who tries again after a second.
+"""
+
+import os
+import socket
+from contextlib import suppress
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM, errorcode
+from typing import Any, cast
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorFDSet,
+    IReactorSocket,
+    IReactorTime,
+    IReadDescriptor,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nixery.http.bounded import BoundedSite
+from nixery.http.bounds import NO_ROOM
+from nixery.http.channel import bounded_client, no_room
+from nixery.http.request import new_id, read_address
+from nixery.repeats import Repeats
+
+_SLICE = 0.02
+"""Seconds of a round of the reactor in which connections are taken, or refused."""
+_NO_ROOM = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+_PAUSE = 0.5
+"""Seconds in which none is taken after the kernel had no room for another."""
+
+
+class IDoorReactor(IReactorFDSet, IReactorSocket, IReactorTime):
+    """What a door needs of a reactor."""
+
+
+@implementer(IListeningPort, IReadDescriptor)
+class Door:
+    """A port whose connections are looked at before anything is made for them."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: IDoorReactor, port: Any, site: BoundedSite, is_tls: bool) -> None:
+        """
+        :param port: one of Twisted's that listens already.
+        :param site: what is served there.
+        :param is_tls: whether TLS is spoken there: those that are refused are told nothing then.
+        """
+        self._reactor = reactor
+        self._port = port
+        self._is_tls = is_tls
+        self._refuses = site.bounds.connections.refuses
+        self._trusted = site.trusted
+        self._asked = bytearray(site.bounds.limits.header_size)
+        self._pause: IDelayedCall | None = None
+        self._held: socket.socket | None = None
+        self._repeats = Repeats(reactor.seconds)
+        port.stopReading()
+        self._socket = socket.socket(fileno=os.dup(port.fileno()))
+        reactor.addReader(self)
+
+    def startListening(self) -> None:
+        """Do nothing: the port listens."""
+
+    def stopListening(self) -> "Deferred[None]":
+        """Take no more connections."""
+        self._reactor.removeReader(self)
+        self._end()
+        return maybeDeferred(self._port.stopListening)
+
+    def getHost(self) -> IAddress:
+        """The address of the port."""
+        host: IAddress = self._port.getHost()
+        return host
+
+    def fileno(self) -> int:
+        """What the reactor watches."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """What its log lines begin with."""
+        return "door"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends."""
+        self._end()
+
+    def _end(self) -> None:
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.cancel()
+        if self._held is not None:
+            self._held.close()
+        self._socket.close()
+
+    def doRead(self) -> None:
+        """Take those that wait, for no longer than a while: others have their turn, too."""
+        answer = b"" if self._is_tls else no_room(NO_ROOM).to_bytes(new_id())
+        end = self._reactor.seconds() + _SLICE
+        while self._pause is None and self._reactor.seconds() < end:
+            try:
+                connection, address = self._socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    self._wait(error.errno)
+                continue  # or the newcomer has left
+            try:
+                self._welcome(connection, address, answer)
+            except Exception:  # as Twisted does: the others are to be served
+                self._log.failure("while taking a connection")
+                connection.close()
+
+    def _welcome(self, connection: socket.socket, address: Any, answer: bytes) -> None:
+        peer = None if connection.family == socket.AF_UNIX else read_address(address[0])
+        if self._refuses(bounded_client(peer, self._trusted)):
+            with connection:
+                # What is not read by then would have the kernel take back the answer, which leaves
+                # in one packet with the end of the connection.
+                with suppress(OSError):
+                    connection.recv_into(self._asked, flags=socket.MSG_DONTWAIT)
+                with suppress(OSError):
+                    connection.send(answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
+            return
+        connection.setblocking(False)
+        self._adopt(connection)
+
+    def _adopt(self, connection: socket.socket) -> None:
+        """Hand a connection over to Twisted, which opens it once more: that may need to wait."""
+        adopt = self._reactor.adoptStreamConnection
+        try:
+            adopt(connection.fileno(), connection.family, self._port.factory)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self._held = connection
+                self._wait(error.errno)
+                return  # otherwise the client has left
+        except Exception:  # as Twisted does: the others are to be served
+            self._log.failure("while taking a connection")
+        connection.close()
+
+    def _wait(self, number: int) -> None:
+        """Have newcomers wait: the reactor would say again and again that they are there."""
+        text, error = "no more connections can be taken for now ({error})", errorcode[number]
+        self._repeats.warn(self._log, error, text, error=error)
+        self._reactor.removeReader(self)
+        self._pause = self._reactor.callLater(_PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._reactor.addReader(self)
+        held, self._held = self._held, None
+        if held is not None:
+            self._adopt(held)
+
+
+@implementer(IStreamServerEndpoint)
+@attrs.frozen
+class DoorEndpoint:
+    """An endpoint whose connections come in at a door.
+
+    :param endpoint: the one below, of whatever kind.
+    :param is_tls: see :class:`Door`.
+    """
+
+    reactor: IDoorReactor
+    endpoint: IStreamServerEndpoint
+    is_tls: bool
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        """Listen for connections to a factory, a :class:`BoundedSite`."""
+        site = cast(BoundedSite, protocolFactory)
+        listening = self.endpoint.listen(protocolFactory)
+        return listening.addCallback(lambda port: Door(self.reactor, port, site, self.is_tls))

@@ -1,0 +1,181 @@
+"""What a request's head must be like, before anybody believes what it says: pure.
+
+Proxies and servers that read a doubtful head in different ways can be made to mistake the body
+of one request for another. So whatever is doubtful is refused, also where RFC 9112 would let it
+be repaired: no client needs it.
+"""
+
+import re
+from http import HTTPStatus
+
+import attrs
+
+from nixery.http.documents import error_document
+
+MOST_BODY = 64 * 1024
+"""Bytes of a request's body; nothing here wants one, so that what comes is dropped."""
+_MOST_HEADERS = 500
+# Twisted keeps the names that it has seen, ten thousand of them, for ever.
+_LONGEST_NAME = 128
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_NO_METHOD = re.compile(rb"[\x00-\x09\x0b\x0c\x0e-\x20\x7f]")
+_HANDSHAKE = 0x16
+_SSL2_LENGTH = 0x80
+
+
+@attrs.frozen
+class Refusal:
+    """The answer to what can't be answered otherwise; the connection ends with it.
+
+    :param reason: a word for those who count refusals.
+    :param code: of the registry's error document.
+    :param retry_after: seconds after which it may go well.
+    :param usual: whether proper clients meet it every day: it is nothing to tell in the log.
+    """
+
+    reason: str
+    status: int
+    code: str
+    message: str
+    retry_after: int | None = None
+    usual: bool = False
+
+    def to_bytes(self, id: str) -> bytes:
+        """The whole answer.
+
+        :param id: what the request is called.
+        """
+        body = error_document(self.code, self.message)
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            "Server: nixery",
+            f"X-Request-ID: {id}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+        ]
+        if self.retry_after is not None:
+            lines.append(f"Retry-After: {self.retry_after}")
+        return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+def _malformed(message: str) -> Refusal:
+    return Refusal("malformed", HTTPStatus.BAD_REQUEST, "UNSUPPORTED", message)
+
+
+MALFORMED = _malformed("that is no HTTP request")
+TLS_IN_PLAIN = Refusal(
+    "tls",
+    HTTPStatus.BAD_REQUEST,
+    "UNSUPPORTED",
+    "this port speaks plain HTTP, and that was a TLS handshake: use http:// here",
+    usual=True,
+)
+TARGET_TOO_LONG = Refusal(
+    "header_size",
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    "UNSUPPORTED",
+    "the request's target is too long",
+)
+HEAD_TOO_LARGE = Refusal(
+    "header_size",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "UNSUPPORTED",
+    "the request's headers are too large",
+)
+BODY_TOO_LARGE = Refusal(
+    "body_size",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "UNSUPPORTED",
+    "this registry is read-only: requests have no body",
+)
+TOO_SLOW = Refusal(
+    "slow", HTTPStatus.REQUEST_TIMEOUT, "UNSUPPORTED", "the request took too long to arrive"
+)
+
+
+def opening_fault(data: bytes) -> Refusal | None:
+    """What is wrong with the bytes that a request begins with, if that is clear already.
+
+    What is no request may have no line end either, which could be waited for in vain.
+
+    :param data: at least one byte.
+    """
+    if is_tls(data):
+        return TLS_IN_PLAIN
+    return MALFORMED if _NO_METHOD.match(data) else None
+
+
+def is_tls(data: bytes) -> bool:
+    """Whether bytes are the beginning of a TLS handshake, be it in the form of SSL 2.
+
+    The first byte tells: a record's type, or the upper half of a length whose top bit is set.
+
+    :param data: at least one byte.
+    """
+    return data[0] == _HANDSHAKE or data[0] >= _SSL2_LENGTH
+
+
+class BodyTooLarge(Exception):
+    """More of a body has come than is taken."""
+
+
+@attrs.define
+class Head:
+    """A request's first line and headers, as they come.
+
+    :param most: bytes that they may have together.
+    """
+
+    most: int
+    _size: int = 0
+    _lines: int = 0
+
+    def too_long(self) -> Refusal:
+        """What is to be said to a line that is too long, or does not end."""
+        return HEAD_TOO_LARGE if self._lines else TARGET_TOO_LONG
+
+    def take(self, line: bytes) -> Refusal | None:
+        """Say what is wrong with the next line, if anything is.
+
+        :param line: without its end; an empty one ends the head, or stands before it.
+        """
+        if not line:
+            return None
+        first = not self._lines
+        self._lines += 1
+        self._size += len(line) + 2
+        if self._size > self.most:
+            return TARGET_TOO_LONG if first else HEAD_TOO_LARGE
+        if self._lines > _MOST_HEADERS + 1:
+            return HEAD_TOO_LARGE
+        if _CONTROLS.search(line):
+            return _malformed("a request's head holds no control characters")
+        return None if first else _header_fault(line)
+
+
+def _header_fault(line: bytes) -> Refusal | None:
+    if line[:1] in b" \t":
+        return _malformed("a header is not continued on another line")
+    name, _, value = line.partition(b":")
+    if len(name) > _LONGEST_NAME:
+        return HEAD_TOO_LARGE
+    value = value.strip(b" \t")
+    match name.lower():
+        case b"content-length" if not _LENGTH.fullmatch(value):
+            return _malformed("a Content-Length is a number")
+        case b"transfer-encoding" if value.lower() != b"chunked":
+            return _malformed("a Transfer-Encoding is 'chunked'")
+    return None
+
+
+def body_fault(version: bytes, length: int | None) -> Refusal | None:
+    """What is wrong with the body that a head announces, if anything is.
+
+    :param length: bytes; none if it comes in chunks.
+    """
+    if length is None:
+        # A proxy that speaks HTTP/1.0 knows of no chunks.
+        return _malformed("HTTP/1.0 has no chunks") if version == b"HTTP/1.0" else None
+    return BODY_TOO_LARGE if length > MOST_BODY else None

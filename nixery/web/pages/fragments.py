@@ -1,0 +1,72 @@
+"""Parts that several pages have, and numbers as people read them."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from twisted.web.template import Tag, tags
+
+from nixery.history.summary import Head
+from nixery.model.text import readable
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_STEPS = (("day", 86400), ("hour", 3600), ("minute", 60))
+
+
+def command(text: str, label: str) -> Tag:
+    """A command to copy.
+
+    :param label: what it does, for those who can't see its place.
+    """
+    code = tags.code(text, tabindex="0", **{"aria-label": label, "role": "textbox"})
+    code(**{"aria-readonly": "true"})
+    return tags.pre(code, class_="command")
+
+
+def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Tag | str]]) -> Tag:
+    """A table; its first column names the row."""
+    header = tags.tr(*[tags.th(name, scope="col") for name in columns])
+    body = [
+        tags.tr(tags.th(first, scope="row"), *[tags.td(cell) for cell in rest])
+        for first, *rest in rows
+    ]
+    content = tags.table(tags.caption(caption), tags.thead(header), tags.tbody(*body))
+    return tags.div(content, class_="wide", tabindex="0", role="region", **{"aria-label": caption})
+
+
+def size(count: int) -> str:
+    """Bytes, in three digits."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < 999.5 or unit == _UNITS[-1]:
+            return f"{value:.3g} {unit}" if unit != "B" else f"{count} B"
+        value /= 1000
+    raise AssertionError("the last unit takes all")
+
+
+def age(then: float) -> str:
+    """How long ago something was."""
+    seconds = max(0.0, time.time() - then)
+    for word, step in _STEPS:
+        if seconds >= step:
+            count = int(seconds // step)
+            return f"{count} {word}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def duration(seconds: float) -> str:
+    """A span of time."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def image_link(head: Head) -> Tag:
+    """A link to the page of the image that a build was for."""
+    name = f"{head.name}:{head.tag}"
+    return tags.a(readable(name), href=f"/images/{name}")
+
+
+def build_link(head: Head) -> Tag:
+    """A link to a build's page."""
+    return tags.a(readable(f"{head.name}:{head.tag}"), href=f"/builds/{head.id}")

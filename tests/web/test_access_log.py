@@ -1,0 +1,107 @@
+"""How pulls are counted."""
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
+
+from nixery.model import errors
+from nixery.web.access_log import NoMeter
+from tests.web.server import Collector, serving
+from tests.web.test_v2 import example
+
+FAILED = (
+    errors.EvaluationFailed,
+    errors.BuildFailed,
+    errors.BuildTimedOut,
+    errors.ImageTimedOut,
+    errors.MemoryExceeded,
+    errors.ClosureTooLarge,
+    errors.TooManyFiles,
+)
+OUTCOMES = [
+    *((kind, "failed") for kind in FAILED),
+    (errors.AmbiguousPackage, "invalid"),
+    (errors.UnknownPackage, "not found"),
+    (errors.QueueFull, "busy"),
+    (errors.Denied, "refused"),
+    (errors.NixUnavailable, "unavailable"),
+    (errors.PackingFailed, "error"),
+]
+
+
+class Meter(NoMeter):
+    """Remembers how pulls ended."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+        self.statuses: list[int] = []
+
+    def pulled(self, by: str, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+    def answered(self, kind: str, status: int, sent: int, seconds: float) -> None:
+        self.statuses.append(status)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("kind", "outcome"), OUTCOMES)
+async def test_outcomes(kind: type[errors.NixeryError], outcome: str) -> None:
+    """A pull that could not be answered is counted by whose fault it was."""
+    meter = Meter()
+    async with serving(meter=meter) as server:
+        server.builder.error = example(kind)
+        await server.ask("/v2/hello/manifests/latest")
+        assert meter.outcomes == [outcome]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kind", [errors.UnknownPackage, errors.UnknownTag])
+async def test_what_is_not_found_by_any_status(kind: type[errors.NixeryError]) -> None:
+    """What containerd gets a 400 for is not found all the same."""
+    meter = Meter()
+    async with serving(meter=meter) as server:
+        server.builder.error = example(kind)
+        await server.ask("/v2/hello/manifests/latest", headers={"User-Agent": "containerd/2.1"})
+    assert meter.statuses == [400]
+    assert meter.outcomes == ["not found"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_leaves_got_no_answer() -> None:
+    """A client that leaves before its answer is counted as such, and not among those that got
+    one."""
+    meter = Meter()
+    async with serving(meter=meter) as server:
+        server.builder.gate = Deferred()
+        client = await server.connect(Collector())
+        client.transport.write(  # type: ignore[union-attr]
+            b"GET /v2/hello/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        await server.until(lambda: bool(server.builder.asked))
+        client.transport.abortConnection()  # type: ignore[union-attr]
+        await server.until(lambda: bool(meter.outcomes))
+        assert (meter.outcomes, meter.statuses) == (["left"], [499])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_pull_and_its_build() -> None:
+    """The line of a pull has the ID that its answer has, and that of the build it waited for;
+    the build is told whose it is."""
+    async with serving() as server:
+        server.builder.build = "0123"
+        with capturedLogs() as captured:
+            answer = await server.ask("/v2/hello/manifests/latest")
+        (line,) = [each for each in captured if "status" in each]
+        assert (line["request"], line["build"]) == (answer.headers["x-request-id"], "0123")
+        assert "build 0123" in formatEvent(line)
+        assert server.builder.requests == [line["request"]]
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_that_are_none() -> None:
+    """A name that is not understood is no failure."""
+    meter = Meter()
+    async with serving(meter=meter) as server:
+        assert (await server.ask("/v2/hello/manifests/a!b")).status == 400
+        assert meter.outcomes == ["invalid"]

@@ -1,0 +1,89 @@
+# mypy: disable-error-code="import-untyped,untyped-decorator"
+"""Images that clients are loading."""
+
+import pytest_twisted
+from twisted.internet.task import Clock
+
+from nixery.builds.keep_alive import AGAIN
+from nixery.model.digest import Digest
+from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
+from nixery.storage.memory import MemoryStorage
+from nixery.web.in_use import Pulls
+from tests.web.server import MANIFEST, serving
+
+
+def manifest(*blobs: bytes) -> Manifest:
+    config, *others = [Descriptor(CONFIG_TYPE, Digest.of(blob), len(blob)) for blob in blobs]
+    content = make_manifest(config, [])
+    return Manifest(content.content, content.media_type, content.digest, (config, *others))
+
+
+def digests(made: Manifest) -> set[Digest]:
+    return {made.digest, *(blob.digest for blob in made.blobs)}
+
+
+def test_the_image_that_is_loaded() -> None:
+    """A blob that several images have is taken for that image's under whose name it is asked
+    for."""
+    clock, storage = Clock(), MemoryStorage()
+    pulls = Pulls(clock, storage)
+    first, second = manifest(b"base", b"first"), manifest(b"base", b"second")
+    pulls.served("one", first)
+    pulls.served("two", second)
+    for name, expected in (("one", digests(first)), ("two", digests(second)), ("three", set())):
+        storage.used.clear()
+        with pulls.loading(name, Digest.of(b"base")):
+            assert set(storage.used) == expected
+
+
+def test_blobs_of_others() -> None:
+    """Whoever asks under an image's name for what is not of that image keeps nothing."""
+    storage = MemoryStorage()
+    pulls = Pulls(Clock(), storage)
+    pulls.served("one", manifest(b"base"))
+    with pulls.loading("one", Digest.of(b"of another")):
+        assert storage.used == []
+
+
+def test_slow_clients() -> None:
+    """As long as a blob is being sent, the others of its image are of use; not after that."""
+    clock, storage = Clock(), MemoryStorage()
+    pulls = Pulls(clock, storage)
+    image = manifest(b"large", b"small")
+    pulls.served("x", image)
+    with pulls.loading("x", Digest.of(b"large")):
+        for _ in range(100):
+            storage.used.clear()
+            clock.advance(AGAIN)
+            assert set(storage.used) == digests(image)
+    assert not clock.getDelayedCalls()
+
+
+def test_names_are_bounded() -> None:
+    """Names that were asked for longest ago are forgotten."""
+    storage = MemoryStorage()
+    pulls = Pulls(Clock(), storage, remembered=2)
+    image = manifest(b"base")
+    for name in ("a", "b", "a", "c"):
+        pulls.served(name, image)
+    with pulls.loading("b", Digest.of(b"base")):
+        assert storage.used == []
+    with pulls.loading("a", Digest.of(b"base")):
+        assert set(storage.used) == digests(image)
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_http() -> None:
+    """Who has a manifest and asks for one of its blobs keeps all of the image, whether the
+    manifest was asked for by tag or by digest."""
+    for reference in ("latest", str(MANIFEST.digest)):
+        async with serving() as server:
+            storage = server.storage
+            assert isinstance(storage, MemoryStorage)
+            config = await storage.write_blob(b"config")
+            await server.ask(f"/v2/x/blobs/{config}")
+            assert storage.used == []
+            await server.ask(f"/v2/x/manifests/{reference}")
+            answer = await server.ask(f"/v2/x/blobs/{config}")
+            assert answer.body == b"config"
+            assert set(storage.used) == digests(MANIFEST)

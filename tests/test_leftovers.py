@@ -8,13 +8,15 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 
 BEGIN = """
-import os, subprocess
+import os, psutil, subprocess
 from tests.leftovers import RunFolder
 folder = RunFolder.make()
 print(folder.path, flush=True)
 """
 LEAVE = """
 subprocess.run(["sh", "-c", "sleep 1000 > /dev/null & exec true"])
+while [each.name() for each in psutil.Process().children()] != ["sleep"]:
+    pass  # it is a fork of the shell, for a moment
 (folder.path / "file").touch()
 told = []
 folder.remove(told.append)

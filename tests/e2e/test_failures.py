@@ -122,6 +122,7 @@ def test_a_builder_that_never_ends(start_daemon: StartDaemon, docker: Docker) ->
         assert ran.code != 0
         if "timeout-1.0" in ran.output:
             break  # otherwise a busy machine did not even come to an end with evaluating
+        daemon.stop()
     assert f"timeout-1.0 did not finish within {seconds} s" in ran.output
 
 

@@ -34,7 +34,11 @@ _HUNG = pytest.StashKey[Any]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Have all that the run makes in a folder of its own, whose name workers inherit."""
+    """Have all that the run makes in a folder of its own, whose name workers inherit, and Ctrl-C be
+    what it is at a terminal.
+
+    What a script has started in the background ignores it, and so would all that is started here.
+    """
     # Of a worker's own: what a test starts there has the variables of pytest-xdist, too.
     if given := getattr(config, "workerinput", None):
         worker, top = given["workerid"], Path(os.environ["TMPDIR"])
@@ -43,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_HUNG] = _hung(top, worker).open("w")
         signal.signal(signal.SIGINT, _interrupt_once)
     else:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         folder = RunFolder.make()
         config.stash[_FOLDER] = folder
         config.stash[_LEFT] = []

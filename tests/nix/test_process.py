@@ -134,6 +134,7 @@ async def _gone(family: list[psutil.Process]) -> None:
 STUBBORN = "trap '' TERM; (trap '' TERM; exec setsid sleep 1000) & echo $! $$ >&2; sleep 1000; wait"
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_cancelling_ends_stubborn_families() -> None:
     """Cancelling ends a child that ignores TERM, and its child in a session of its own."""

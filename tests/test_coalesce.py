@@ -38,6 +38,31 @@ def test_any_schedule(steps: list[tuple[str, int]]) -> None:
         assert not any(each.called for some in waiting.values() for each in some)
 
 
+def test_tasks_start_at_once() -> None:
+    """A task that is not running yet has begun when ``join`` returns; one that runs is not begun
+    again. A task that can't begin fails those who wait, not the call."""
+    ours: Coalescer[str, str] = Coalescer()
+    begun: list[str] = []
+    gate: Deferred[str] = Deferred()
+
+    def start(name: str) -> Deferred[str]:
+        begun.append(name)
+        return gate
+
+    ours.join("x", lambda: start("first"))
+    assert begun == ["first"]
+    ours.join("x", lambda: start("second"))
+    assert begun == ["first"]
+
+    def fail() -> Deferred[str]:
+        raise ValueError("it can't begin")
+
+    failed = ours.join("y", fail)
+    failed.addErrback(lambda failure: failure.trap(ValueError))
+    assert failed.called
+    assert len(ours) == 1
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_failed_task_is_forgotten() -> None:
     """A failure reaches all who wait, and the next one starts anew."""

@@ -1,23 +1,22 @@
 """A program's supervisor: ``python -I -S supervisor.py PARENT GRACE MOUNT… -- PROGRAM ARGUMENT…``.
 
-It runs a program and stays with it, so that nobody of its descendants is there any more when it
-ends, whatever sessions they have made for themselves and whichever of their parents has ended:
-the kernel gives orphans to the supervisor, and the supervisor ends them. Nix before 2.19, killed,
-leaves its builders running, and a builder without a sandbox can start whatever it likes.
+It runs a program, and ends all its descendants with it, whatever sessions they have made and
+whichever of their parents has ended: the kernel gives orphans to the supervisor. Nix before 2.19,
+killed, leaves its builders running, and a builder without a sandbox can start anything.
 
-The program has a folder for temporary files of its own, ``nixery-0`` or the next number that is
-free, which is removed with all that was left in it. A lock on the folder goes with the supervisor;
-one that is not locked was left by a supervisor that was killed, and the next one removes it.
+The program has its own folder for temporary files, ``nixery-0`` or the next free number, which is
+removed with all that is in it. A lock on the folder goes with the supervisor; a folder without a
+lock was left by a supervisor that was killed, and the next one removes it.
 
-Mounts change what the program sees: ``-PATH`` hides a file or folder, ``+PATH`` shows again what
-lies in a hidden folder. For these the program has a mount namespace of its own, within a user
-namespace of its own unless this is root.
+Mounts change the files that the program sees: ``-PATH`` hides a file or folder, ``+PATH`` shows
+again what lies in a hidden folder. For these the program has its own mount namespace, within its
+own user namespace unless this is root.
 
 On TERM, which the kernel sends when the parent dies, the program's group gets a TERM, and after
 the grace all descendants a KILL. The supervisor ends as its program did: with its exit code, or by
 its signal.
 
-It is a script that knows nothing of Nixery and imports little: it starts within 10 ms.
+It is a script that imports little and nothing of Nixery: it starts within 10 ms.
 """
 
 import contextlib
@@ -42,18 +41,18 @@ _AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 
 
 def keep(parent: int, grace: float, mounts: list[str], argv: list[str]) -> int:
-    """Run a program until it ends, and all that it has started.
+    """Run a program until it ends, and end all that it has started.
 
-    :param parent: the process without which there is no need for any of this.
+    :param parent: the process that this ends with.
     :param grace: seconds between TERM and KILL.
-    :param mounts: what the program sees otherwise than this process.
+    :param mounts: changes to the files that the program sees.
     :return: how it ended, as ``os.waitpid`` has it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     os.setsid()
-    if os.getppid() != parent:  # it died before the kernel knew whom to tell
+    if os.getppid() != parent:  # the parent died before prctl
         os._exit(1)
     environ = _given()
     folder = take_folder(environ.get(b"TMPDIR") or b"/tmp")
@@ -72,13 +71,13 @@ def keep(parent: int, grace: float, mounts: list[str], argv: list[str]) -> int:
 
 
 def _become(argv: list[str], environ: dict[bytes, bytes], mounts: list[str]) -> None:
-    """Be the program; a supervisor that is killed takes it along."""
+    """Become the program, which ends when the supervisor is killed."""
     try:
         if mounts:
-            # Before the rest: new credentials make the kernel forget who a parent's death concerns.
+            # First: new credentials reset the signal for a parent's death.
             _change_view(mounts)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python's own way with them
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
             signal.signal(number, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         os.execvpe(argv[0], argv, environ)
@@ -92,7 +91,7 @@ def _become(argv: list[str], environ: dict[bytes, bytes], mounts: list[str]) -> 
 def _change_view(mounts: list[str]) -> None:
     """Hide files and folders from this process, and show some again, in the given order.
 
-    :raises OSError: if the machine does not allow it.
+    :raises OSError: if the machine does not allow that.
     """
     user, group = os.geteuid(), os.getegid()
     _call("unshare", _CLONE_NEWNS if user == 0 else _CLONE_NEWNS | _CLONE_NEWUSER)
@@ -123,7 +122,7 @@ def _hide(path: str) -> None:
 
 
 def _show(path: str, held: int) -> None:
-    """Put what a descriptor stands for where it was, in a folder that is hidden by now."""
+    """Mount what a descriptor refers to where it was, in a folder that is hidden by now."""
     place = f"/proc/self/fd/{held}"
     if os.path.isdir(place):
         os.makedirs(path, exist_ok=True)

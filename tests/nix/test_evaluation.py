@@ -11,7 +11,8 @@ from twisted.internet import reactor as _reactor
 
 from nixery.model.errors import NixUnavailable
 from nixery.nix.commands import Commands
-from nixery.nix.evaluation import Confinement, Evaluator, Prepared
+from nixery.nix.evaluation import Evaluator, Prepared, find_expressions
+from nixery.nix.isolation import Confinement
 from nixery.nix.process import Processes, Surroundings
 
 reactor: Any = _reactor
@@ -207,3 +208,12 @@ def test_flakes_are_fetched_by_confined_programs(tmp_path: Path) -> None:
     assert (fetchers / "git").read_text().startswith("#!/bin/sh")
     unable = attrs.evolve(confined, programs="/proc/nothing")
     assert unable.for_fetching() == seen
+
+
+def test_expressions(tmp_path: Path) -> None:
+    """The expressions are beside the package in a checkout, and inside where it is installed."""
+    package = tmp_path / "nixery"
+    package.mkdir()
+    assert find_expressions(str(package)) == str(tmp_path / "nix")
+    (package / "expressions").mkdir()
+    assert find_expressions(str(package)) == str(package / "expressions")

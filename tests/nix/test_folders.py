@@ -83,7 +83,7 @@ async def test_store_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path.mkdir()
     pattern = folders._STORE_PATH.pattern.replace("/nix/store", str(tmp_path))
     monkeypatch.setattr(folders, "_STORE_PATH", re.compile(pattern))
-    monkeypatch.setattr(folders, "deferToThreadPool", None)
+    monkeypatch.setattr(folders, "in_thread", None)
     link = tmp_path / "link"
     link.symlink_to(path)
     for folder in (path, path / ".", link):

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import attrs
+import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from nixery.model.errors import NixUnavailable
+from nixery.nix.child import Ended
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
-from nixery.nix.process import Ended
 
 reactor: Any = _reactor
 DAY = 86400.0
@@ -23,13 +25,14 @@ class FakeCommands:
     """Makes links as Nix does, and notes what is collected.
 
     :ivar error: what making links fails with.
-    :ivar code: what collecting ends with.
+    :ivar code: what collecting ends with, and what it has said.
     """
 
     store: Any
     collected: list[tuple[str, ...]] = attrs.Factory(list)
     error: Exception | None = None
     code: int = 0
+    errors: str = "deleting unused links...\nnote: hard linking saves -0.00 MiB"
 
     async def keep(self, paths: list[str], link: str) -> None:
         if self.error is not None:
@@ -40,8 +43,8 @@ class FakeCommands:
 
     async def run(self, *command: str, **options: Any) -> Ended:
         self.collected.append(command)
-        options["on_lines"]([b"deleting unused links...", b"note: hard linking saves -0.00 MiB"])
-        return Ended(self.code, None, False, b"2 store paths deleted, 0.01 MiB freed\n")
+        freed = b"2 store paths deleted, 0.01 MiB freed\n"
+        return Ended(self.code, None, False, freed, errors=self.errors)
 
 
 class Store:
@@ -134,13 +137,20 @@ async def test_little_room(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_collecting_fails(tmp_path: Path) -> None:
-    """While Nix can't collect, since another has its lock for one, no roots are given up for it."""
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [("waiting\nerror: it is locked", "error: it is locked"), ("", "nix-store ended with code 1")],
+)
+async def test_collecting_fails(tmp_path: Path, errors: str, said: str) -> None:
+    """While Nix can't collect, since another has its lock for one, no roots are given up for it,
+    and the log has the reason."""
     store = Store(tmp_path)
     await store.kept.keep(["/nix/store/a"])
-    store.commands.code = 1
+    store.commands.code, store.commands.errors = 1, errors
     collector = Collector(reactor, cast(Any, store.commands), store.kept, 10**18)
-    await collector.collect()
+    with capturedLogs() as captured:
+        await collector.collect()
+    assert formatEvent(captured[-1]) == f"no garbage was collected: {said}"
     assert collector.collections == 1
     assert store.images() == [["/nix/store/a"]]
 
@@ -166,3 +176,14 @@ async def test_enough_room(tmp_path: Path) -> None:
     store.commands.store = None
     await Collector(reactor, cast(Any, store.commands), store.kept, None).collect()
     assert store.commands.collected == []
+
+
+def test_a_loop_that_breaks(tmp_path: Path) -> None:
+    """Should looking at the disk end for a fault of ours, the log says what is not done any more."""
+    clock = Clock()
+    collector = Collector(cast(Any, clock), cast(Any, FakeCommands("/x")), cast(Any, None), 1)
+    with capturedLogs() as captured:
+        collector.start()
+    [event] = captured
+    assert "garbage" in formatEvent(event)
+    assert isinstance(event["log_failure"].value, AttributeError)

@@ -19,8 +19,9 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
+from nixery.nix.child import Ended
 from nixery.nix.lines import MAX_LINE, LastLines, LineSplitter
-from nixery.nix.process import Ended, Processes, Surroundings
+from nixery.nix.process import Processes, Surroundings
 from tests.waiting import lives, until, wait_until_gone
 
 reactor: Any = _reactor
@@ -88,6 +89,26 @@ async def test_time_limit() -> None:
     ended = await sh("sleep 1000", [], limit=0.1)
     assert ended.timed_out
     assert ended.signal == signal.SIGTERM
+
+
+@pytest_twisted.ensureDeferred
+async def test_silence() -> None:
+    """A child that says nothing for too long is ended, and one that goes on saying something is
+    not."""
+    ours = processes()
+    talks = "for i in 1 2 3 4 5 6; do sleep 0.5; echo x >&2; done"
+    ended = await ours.run(["sh", "-c", talks], silence=2)
+    assert (ended.code, ended.timed_out) == (0, False)
+    ended = await ours.run(["sh", "-c", "echo x >&2; exec sleep 1000"], silence=0.5)
+    assert (ended.timed_out, ended.signal) == (True, signal.SIGTERM)
+
+
+@pytest_twisted.ensureDeferred
+async def test_last_words() -> None:
+    """The end of what a child says is kept for those who do not listen, without blank lines."""
+    ended = await processes().run(["sh", "-c", "seq 1 10000 >&2; echo >&2; echo last >&2"])
+    assert ended.errors.endswith("\n9999\n10000\nlast")
+    assert len(ended.errors.split("\n")) <= 200
 
 
 HUNGRY = "import time; taken = b'x' * 200_000_000; time.sleep({seconds})"

@@ -208,7 +208,7 @@ async def test_packages_that_say_nothing_of_themselves(machine: Machine) -> None
     asked = """grep -q '"about":true' "$0.arguments\""""
     machine.program("nix-build", f"if {asked}\nthen {fail}\nfi\n{FOUND}")
     assert (await machine.realise()).roots == (Root("x", "X", X),)
-    assert Said(1, "it is made without what packages say of themselves (meta)") in machine.events
+    assert Said(1, "the image is made without package descriptions (meta)") in machine.events
     machine.program("nix-build", fail)
     with pytest.raises(EvaluationFailed, match="no x"):
         await machine.realise()

@@ -19,7 +19,7 @@ from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.search.catalogue import FIRST_WAIT, LOOK_AGAIN, PROGRAMS_AGAIN, Catalogue
 from nixery.search.index_file import KeptIndex, index_key, read_index, write_index
-from nixery.search.lister import Listing
+from nixery.search.lister import PackageListing
 from nixery.search.ranking import Index
 from tests.builds.fakes import FakeResolver
 
@@ -58,13 +58,13 @@ class FakeLister:
     error: Exception | None = None
     asked: list[str] = attrs.Factory(list)
 
-    async def packages(self, pinned: PinnedSource) -> Listing:
+    async def packages(self, pinned: PinnedSource) -> PackageListing:
         self.asked.append(pinned.revision)
         if self.gate is not None:
             await self.gate
         if self.error is not None:
             raise self.error
-        return Listing(self._index(), ("broken",), True)
+        return PackageListing(self._index(), ("broken",), True)
 
     async def programs(self, index: bytes) -> bytes | None:
         made = self._index()
@@ -86,7 +86,9 @@ class Place:
         self.restart()
 
     def restart(self) -> None:
-        self.catalogue = Catalogue(cast(Any, self.reactor), self.resolver, self.lister, self.folder)
+        self.catalogue = Catalogue(
+            cast(Any, self.reactor), self.resolver, cast(Any, self.lister), self.folder
+        )
 
     async def found(self, query: str) -> list[str]:
         return [p.attribute for p in (await self.catalogue.search(query, 10)).packages]

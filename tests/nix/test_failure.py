@@ -11,9 +11,9 @@ from nixery.model import errors
 from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import parse_image
 from nixery.model.source import Commit, GitRepository, PinnedSource
-from nixery.nix.delimiters import new_mark
+from nixery.nix.account import TAIL, Account, new_mark
+from nixery.nix.failure import failure
 from nixery.nix.internal_json import EventParser, Failing
-from nixery.nix.results import TAIL, Account, failure
 
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("shell/git", "latest")

@@ -179,7 +179,7 @@ async def test_enough_room(tmp_path: Path) -> None:
 
 
 def test_a_loop_that_breaks(tmp_path: Path) -> None:
-    """Should looking at the disk end for a fault of ours, the log says what is not done any more."""
+    """If looking at the disk fails for a fault of ours, the log says what is not done any more."""
     clock = Clock()
     collector = Collector(cast(Any, clock), cast(Any, FakeCommands("/x")), cast(Any, None), 1)
     with capturedLogs() as captured:

@@ -1,4 +1,4 @@
-"""Work that is tried until it succeeds once."""
+"""What has to be found out once, and is tried until it succeeds."""
 
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -12,7 +12,7 @@ from nixery.coalesce import Coalescer
 T = TypeVar("T")
 
 PAUSE = 10.0
-"""Seconds between two attempts."""
+"""Seconds between two tries."""
 
 
 @attrs.frozen
@@ -21,8 +21,8 @@ class _Success(Generic[T]):
 
 
 class Proven(Generic[T]):
-    """The result of some work: that of its first success is kept; a failure is given to all who
-    ask within the next seconds, and then the work is tried again."""
+    """The result of some work: that of its first success stays; a failure is told to all who ask
+    in the next seconds, and then it is tried again."""
 
     def __init__(self, clock: IReactorTime, work: Callable[[], Awaitable[T]]) -> None:
         self._clock = clock
@@ -33,13 +33,15 @@ class Proven(Generic[T]):
 
     @property
     def known(self) -> T | None:
-        """The result, if there is one already."""
+        """The result, if there is one by now."""
         return None if self._success is None else self._success.value
 
     async def get(self) -> T:
-        """The result; all who wait for it share one attempt, which cancelling this does not end.
+        """The result; all who wait for it share the same try.
 
-        :raises Exception: what the work raised.
+        Cancelling this ends no try.
+
+        :raises Exception: what the work has raised.
         """
         if self._success is not None:
             return self._success.value
@@ -48,7 +50,7 @@ class Proven(Generic[T]):
         return await self._working.join(None, self._try)
 
     def stop(self) -> Deferred[None]:
-        """Cancel the attempt that is running; fires when it has ended."""
+        """Give it up; fires when it is."""
         return self._working.stop()
 
     async def _try(self) -> T:

@@ -7,9 +7,8 @@ from typing import Any, Generic, TypeVar
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-
-from nixery.reactor import in_thread
 
 T = TypeVar("T")
 
@@ -125,7 +124,9 @@ class Watch:
         return self._lock.run(self._look, force)
 
     def _look(self, force: bool) -> Deferred[None]:
-        return in_thread(self._reactor, self._look_at_all, force)
+        return deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), self._look_at_all, force
+        )
 
     def _look_at_all(self, force: bool) -> None:
         for each in self._files:

@@ -65,7 +65,7 @@ def new_mark() -> str:
 
 @attrs.define
 class Account:
-    """What is remembered of a run of Nix: packages, errors, the ends of build logs.
+    """The facts of a run of Nix that are remembered: packages, errors, the ends of build logs.
 
     It is bounded, whatever a package prints.
 

@@ -140,7 +140,7 @@ class Evaluator:
     def _surroundings(
         self, confinement: Confinement, settings: Mapping[str, str], read: Sequence[str]
     ) -> Surroundings:
-        """What an evaluation sees.
+        """The surroundings of an evaluation.
 
         :param settings: Nix's: files that they name are needed by Nix itself.
         :param read: paths that the set may read.

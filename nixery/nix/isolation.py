@@ -87,7 +87,7 @@ class Confinement:
         return self.fetching.environ["PATH"].partition(":")[0]
 
     def for_fetching(self) -> Surroundings:
-        """What is seen while a flake is fetched with its inputs.
+        """The surroundings for fetching a flake with its inputs.
 
         :raises NixUnavailable: if the wrappers are missing and can't be written;
             ``StorageFull`` if that is for lack of room.

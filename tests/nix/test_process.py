@@ -202,7 +202,7 @@ BEHIND = [
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("script", BEHIND)
 async def test_nobody_outlives_a_child(script: str) -> None:
-    """Whoever a child leaves behind ends with it, whatever he has done to be on his own."""
+    """A process that a child leaves behind ends with it, however it has detached itself."""
     pids: list[int] = []
     ended = await processes().run(["sh", "-c", script], lambda lines: pids.extend(map(int, lines)))
     assert ended.code == 0

@@ -163,7 +163,7 @@ class Account:
         :raises NixUnavailable: if nothing was found.
         """
         if not self.found:
-            raise NixUnavailable("it did not say what it found")
+            raise NixUnavailable("nix-build reported no packages")
         return tuple(sorted(map(_root, self.found), key=lambda root: root.package))
 
 

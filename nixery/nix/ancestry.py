@@ -125,7 +125,7 @@ class Ancestry:
         if not await self._mirrors.has(repository, commit):
             # git has no exit code that tells an unreadable commit from one that is not there.
             if not await self._mirrors.has(repository, self._tips[0]):
-                raise GitFailed("the copy of its history is damaged")
+                raise GitFailed("the local copy of its history is damaged")
             return False
         for start in range(0, len(self._tips), _AT_ONCE):
             # The best common ancestor of the commit and of a merge of all tips.

@@ -213,7 +213,7 @@ class Commands:
         """
         ended = await self.run(program, *arguments, limit=limit, surroundings=surroundings)
         if ended.outgrown:
-            raise NixUnavailable(f"{program} takes more than {self.memory:,} bytes of memory")
+            raise NixUnavailable(f"{program} needs more than {self.memory:,} bytes of memory")
         if ended.code != 0:
             raise full_store(ended.errors) or NixUnavailable(cut(ended.errors, 2000))
         return ended.output.decode("utf-8")

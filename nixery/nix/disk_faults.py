@@ -24,7 +24,9 @@ def state_faults() -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StorageFull("the disk of the state folder") from error
-        raise NixUnavailable(f"the state folder: {error.strerror or error}") from error
+        raise NixUnavailable(
+            f"the state folder can't be used: {error.strerror or error}"
+        ) from error
 
 
 def full_store(text: str) -> StorageFull | None:

@@ -75,10 +75,10 @@ def failure(
         return full
     # 2.8 and 2.26 crash when a builder runs out of time while another one runs, so the exit code
     # comes after this. Evaluation may need builders too.
-    if (late := _timed_out(account, code, time_limit)) is not None:
+    if late := _timed_out(account, code, time_limit):
         return late
     if code is None:
-        return NixUnavailable("it was killed")
+        return NixUnavailable("nix-build was killed")
     if account.found is None:
         return _not_evaluated(text, account.stages, pinned, traces)
     return _not_built(account, code, text)
@@ -134,7 +134,7 @@ def _not_evaluated(
     if _ENDLESS in text:
         return EvaluationFailed(_ENDLESS)
     if not stages:
-        return NixUnavailable(message or "it gave no reason")
+        return NixUnavailable(message or "Nix gave no reason")
     package = next((d["package"] for d in stages if fits(d, {"package": str})), None)
     where = f"{package}: " if package and package not in message else ""
     return EvaluationFailed(where + message, text if traces else "")
@@ -159,7 +159,7 @@ def _not_built(account: Account, code: int, text: str) -> NixeryError:
     if path is None and (rejected := _rejected(text)) is not None:
         return rejected
     if path is None:
-        return NixUnavailable(first_words(text) or f"it ended with exit code {code}")
+        return NixUnavailable(first_words(text) or f"nix-build ended with exit code {code}")
     derivation = store_name(path)
     return BuildFailed(derivation, _reason(said), list(account.tails.get(derivation, ())))
 
@@ -174,7 +174,7 @@ def _rejected(text: str) -> BuildFailed | None:
             names = ", ".join(store_name(path) for path in match["paths"].split()[:_INSIDE])
             return BuildFailed(output["name"], f"its output may not refer to {names}", [])
         fault = match["type"] or "a suspicious owner or permissions"
-        reason = f"Nix does not take its output: {output['file'] or 'it'} has {fault}"
+        reason = f"Nix rejects its output: {output['file'] or 'it'} has {fault}"
         return BuildFailed(output["name"], reason, [])
     return None
 

@@ -28,7 +28,7 @@ def parse_flake_metadata(printed: str, store: str) -> LockedFlake:
         narHash = str(locked["narHash"])
         return LockedFlake(f"path:{store}{path}?narHash={_quoted(narHash)}", narHash)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("not what nix flake metadata prints") from error
+        raise ValueError("unexpected output of nix flake metadata") from error
 
 
 def parse_flake_archive(printed: str) -> list[str]:
@@ -40,7 +40,7 @@ def parse_flake_archive(printed: str) -> list[str]:
 
     def collect(node: Any) -> None:
         if not isinstance(node, dict) or not isinstance(node.get("path"), str):
-            raise ValueError("not what nix flake archive prints")
+            raise ValueError("unexpected output of nix flake archive")
         paths[node["path"]] = None
         for inner in node.get("inputs", {}).values():
             collect(inner)
@@ -97,7 +97,7 @@ def _locked_inputs(locks: Any) -> list[tuple[str, dict[str, Any]]]:
         nodes = locks["nodes"].items()
         return [(name, node["locked"]) for name, node in nodes if name != locks["root"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("not what Nix writes to flake.lock") from error
+        raise ValueError("unexpected contents of flake.lock") from error
 
 
 def _quoted(text: str) -> str:

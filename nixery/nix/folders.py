@@ -60,7 +60,7 @@ class FolderResolver:
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
-            raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
+            raise UnknownTag(tag, f"{self._source}, whose only tag is {LATEST!r}")
         return PinnedSource(self._source, await self._pinned())
 
     async def tags(self) -> list[str]:

@@ -97,7 +97,7 @@ class Git:
         try:
             return await self.mirrors.or_anew(url, self._copies(url, commit), look)
         except CommitUnknown as error:
-            raise GitFailed(f"it has no commit {error} any more") from error
+            raise GitFailed(f"there is no commit {error} in it any more") from error
 
     def _copies(self, url: str, commit: str) -> Sequence[str]:
         """The repositories in which a commit may be."""

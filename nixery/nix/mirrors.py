@@ -214,7 +214,7 @@ class Mirrors:
         if ended.timed_out:
             raise GitStopped(f"no answer within {limit:.0f} s")
         if ended.outgrown:
-            raise GitStopped(f"it takes more than {self._processes.memory:,} bytes of memory")
+            raise GitStopped(f"git needs more than {self._processes.memory:,} bytes of memory")
         if ended.code not in accept:
             raise GitFailed(errors)
         return ended.output.decode("utf-8", "surrogateescape")

@@ -237,7 +237,7 @@ class FlakeResolver:
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
-            raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
+            raise UnknownTag(tag, f"{self._source}, whose only tag is {LATEST!r}")
         known = await self._memory.get(_LOCKED, self._ask)
         revision, date, reference = known.text.split(" ", 2)
         pin = LockedFlake(reference, revision, int(date) if date else None)

@@ -149,7 +149,7 @@ def _call(function: str, *arguments: object, path: str | None = None) -> None:
 
 
 def _given() -> dict[bytes, bytes]:
-    """The environment as it was: Python puts a locale into it."""
+    """The environment that was given: Python adds a locale to its own."""
     with open("/proc/self/environ", "rb") as file:
         entries = (entry.partition(b"=") for entry in file.read().split(b"\0") if entry)
         return {name: value for name, _, value in entries}
@@ -158,8 +158,8 @@ def _given() -> dict[bytes, bytes]:
 def take_folder(parent: bytes) -> tuple[bytes, int] | None:
     """Make a folder for temporary files, and lock it.
 
-    :param parent: where; what the dead have left there is removed.
-    :return: its path, and the descriptor that holds the lock; nothing if that can't be.
+    :param parent: where; folders there whose supervisors were killed are removed.
+    :return: its path, and the descriptor that holds the lock; nothing if none can be made.
     """
     try:
         for name in os.listdir(parent):
@@ -174,7 +174,7 @@ def take_folder(parent: bytes) -> tuple[bytes, int] | None:
                 if (held := _lock(path)) is not None:
                     return path, held
     except OSError:
-        pass  # there is no room, or no permission: the program will say so if it needs any
+        pass  # no room, or no permission: the program will say so if it needs a folder
     return None
 
 
@@ -185,22 +185,25 @@ def leave_folder(path: bytes, held: int) -> None:
 
 
 def remove(path: bytes) -> None:
-    """Remove a folder with all that others have left in it: it may be thousands of levels deep, or
-    forbid to look in. What can't be removed is left."""
+    """Remove a folder with all that is in it, though it may be thousands of levels deep, or
+    unreadable. What can't be removed is left."""
     with contextlib.suppress(OSError):
         os.rmdir(path)
         return
-    # These two can do with such folders, unlike shutil.
+    # Unlike shutil, these two can cope with such folders.
     name = os.fsdecode(path)
     _run("chmod", "-R", "u+rwx", "--", name)
     _run("rm", "-rf", "--", name)
 
 
 def _lock(path: bytes) -> int | None:
-    """Lock a folder of this user's: the descriptor that holds it; none if another has it."""
+    """Lock a folder of this user.
+
+    :return: the descriptor that holds the lock; none if another process has it.
+    """
     try:
         held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # it was removed just now, or is somebody else's
+    except OSError:  # it was removed just now, or is another user's
         return None
     found = os.fstat(held)
     try:
@@ -217,7 +220,7 @@ def _remove_if_left(path: bytes) -> None:
     held = _lock(path)
     if held is None:
         return
-    if stat.S_IMODE(os.fstat(held).st_mode) == _MODE:  # else it is somebody's of that name
+    if stat.S_IMODE(os.fstat(held).st_mode) == _MODE:  # else it has that name by chance
         leave_folder(path, held)
     else:
         os.close(held)
@@ -230,7 +233,7 @@ def _run(*argv: str) -> None:
 
 
 def _wait(program: int, grace: float) -> int:
-    """Wait until a program ends, and end it on TERM."""
+    """Wait until a program ends; on TERM, end it."""
     deadline: float | None = None
     while True:
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -243,7 +246,7 @@ def _wait(program: int, grace: float) -> int:
             number = found.si_signo if found is not None else signal.SIGKILL
         if number == signal.SIGTERM and deadline is None:
             deadline = time.monotonic() + grace
-            # Its own TERM among them waits for ever: one is enough.
+            # This process gets it too, but TERM is blocked, and not awaited again.
             os.killpg(0, signal.SIGTERM)
         if deadline is not None and time.monotonic() >= deadline:
             for pid in _descendants():
@@ -251,13 +254,13 @@ def _wait(program: int, grace: float) -> int:
 
 
 def _end_all() -> None:
-    """Kill all descendants: with each that goes, its children become the supervisor's."""
+    """Kill all descendants: the children of each that ends become the supervisor's."""
     while True:
         for pid in _descendants():
             _kill(pid)
         try:
             os.waitpid(-1, 0)
-            # Not a look at all processes for each of thousands that have ended.
+            # Collect all that have ended, which may be thousands, before the next look.
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
@@ -265,12 +268,12 @@ def _end_all() -> None:
 
 
 def _descendants() -> list[int]:
-    """All processes that come from this one, children before theirs."""
+    """All descendants of this process, parents before their children."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
-                # The name of a program may hold whatever it likes, parentheses too.
+                # The name of a program may hold anything, parentheses too.
                 state, ppid = stat.read().rpartition(b")")[2].split()[:2]
                 if state != b"Z":
                     children.setdefault(int(ppid), []).append(int(name))
@@ -290,7 +293,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _end_as(status: int) -> None:
-    """End as another process did."""
+    """End in the same way as another process."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number != signal.SIGKILL:

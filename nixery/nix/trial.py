@@ -20,15 +20,15 @@ OLDEST = (2, 8)
 """The oldest version of Nix that is supported."""
 PREFIX = "nixery-trial-"
 NOTHING_BUILT = (
-    "nothing is built here, as Nix's max-jobs = 0 says: packages come from binary caches alone"
+    "nothing is built here, since Nix's max-jobs is 0: packages come only from binary caches"
 )
 SANDBOX_OFF = (
-    "builds have no sandbox, as Nix's own settings say (sandbox = false): they can read what the "
+    "builds have no sandbox, since Nix's settings turn it off (sandbox = false): they can read what the "
     "daemon can; serve package sets that you trust"
 )
 NO_SANDBOX = (
-    "builds have no sandbox, since this machine allows this user no namespaces: they can read what "
-    "the daemon can; {remedy}, or serve package sets that you trust"
+    "builds have no sandbox, since this user can't create namespaces here: they can read what the "
+    "daemon can; {remedy}, or serve package sets that you trust"
 )
 SWITCHES: Mapping[str, tuple[str, str]] = {
     "user.max_user_namespaces": ("0", "15000"),
@@ -101,18 +101,18 @@ def with_remedy(said: str, text: str, switches: Mapping[str, str], own_store: bo
         return f"Nix can't make its sandbox ({said}): {allow_namespaces(switches)}{way}"
     if _USERS.search(text):
         return (
-            f"Nix wants users to build as ({said}): make them, or set NIX_CONFIG="
-            "'build-users-group =', or name a store of Nixery's own by NIXERY_NIX_STORE"
+            f"Nix wants build users ({said}): create them, or set NIX_CONFIG='build-users-group =', "
+            "or give Nixery a store of its own by NIXERY_NIX_STORE"
         )
     if _DAEMON.search(text):
         return (
             f"the Nix daemon can't be reached ({said}): start it (systemctl start nix-daemon), or "
-            "name a store of Nixery's own by NIXERY_NIX_STORE"
+            "give Nixery a store of its own by NIXERY_NIX_STORE"
         )
     if _DENIED.search(text):
         return (
-            f"Nix can't write to its store ({said}): give it to the daemon's user, or name a "
-            "folder of that user's by NIXERY_NIX_STORE"
+            f"Nix can't write to its store ({said}): make it writable for the daemon's user, or "
+            "name a folder that is by NIXERY_NIX_STORE"
         )
     return f"Nix can't build here: {said}"
 
@@ -125,9 +125,9 @@ def allow_namespaces(switches: Mapping[str, str]) -> str:
     closed = [name for name, (forbids, _) in SWITCHES.items() if switches.get(name) == forbids]
     if closed:
         words = " ".join(f"{name}={SWITCHES[name][1]}" for name in closed)
-        return f"allow this user namespaces by sysctl {words}"
+        return f"let this user create namespaces by sysctl {words}"
     return (
-        "allow this user namespaces; a container needs a seccomp profile that does, as "
+        "let this user create namespaces; a container needs a seccomp profile that does, as "
         "docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined gives"
     )
 

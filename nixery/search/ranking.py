@@ -79,7 +79,7 @@ class Index:
         lengths = numbers_of(dumped[4:start])
         ends = list(accumulate(lengths, initial=start))
         if len(lengths) != _SECTIONS or ends[-1] != len(dumped):
-            raise ValueError("this is no package index")
+            raise ValueError("not a package index")
         sections = (dumped[begin:end] for begin, end in pairwise(ends))
         packages = Strings(next(sections), numbers_of(next(sections)))
         short_names = Strings(next(sections), numbers_of(next(sections)))

@@ -122,7 +122,7 @@ async def test_a_sandbox_that_is_left_out() -> None:
         settings={"sandbox": "true", "sandbox-fallback": "true"},
     )
     remark = await trial(nix).run()
-    assert remark.startswith("builds have no sandbox, since this machine allows")
+    assert remark.startswith("builds have no sandbox, since this user can't")
     assert len(nix.deleted) == 2
 
 
@@ -179,16 +179,19 @@ def test_versions(printed: str, old: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("error: cloning builder process: Operation not permitted", "allow this user namespaces"),
-        ("error: mounting /proc: Operation not permitted", "allow this user namespaces"),
+        (
+            "error: cloning builder process: Operation not permitted",
+            "let this user create namespaces",
+        ),
+        ("error: mounting /proc: Operation not permitted", "let this user create namespaces"),
         (
             "error: this system does not support the kernel namespaces that are required for "
             "sandboxing; use '--no-sandbox' to disable sandboxing",
-            "allow this user namespaces",
+            "let this user create namespaces",
         ),
         (
             "error: builder for '/nix/store/x.drv' failed to produce output path for output 'out'",
-            "allow this user namespaces",
+            "let this user create namespaces",
         ),
         (
             "error: the group 'nixbld' specified in 'build-users-group' does not exist",

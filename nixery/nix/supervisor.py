@@ -246,7 +246,7 @@ def _wait(program: int, grace: float) -> int:
             number = found.si_signo if found is not None else signal.SIGKILL
         if number == signal.SIGTERM and deadline is None:
             deadline = time.monotonic() + grace
-            # This process gets it too, but TERM is blocked, and not awaited again.
+            # This process gets it too; now that there is a deadline, that changes nothing.
             os.killpg(0, signal.SIGTERM)
         if deadline is not None and time.monotonic() >= deadline:
             for pid in _descendants():

@@ -23,8 +23,8 @@ NOTHING_BUILT = (
     "nothing is built here, since Nix's max-jobs is 0: packages come only from binary caches"
 )
 SANDBOX_OFF = (
-    "builds have no sandbox, since Nix's settings turn it off (sandbox = false): they can read what the "
-    "daemon can; serve package sets that you trust"
+    "builds have no sandbox, as Nix's settings turn it off (sandbox = false): they can read what "
+    "the daemon can; serve package sets that you trust"
 )
 NO_SANDBOX = (
     "builds have no sandbox, since this user can't create namespaces here: they can read what the "
@@ -101,8 +101,8 @@ def with_remedy(said: str, text: str, switches: Mapping[str, str], own_store: bo
         return f"Nix can't make its sandbox ({said}): {allow_namespaces(switches)}{way}"
     if _USERS.search(text):
         return (
-            f"Nix wants build users ({said}): create them, or set NIX_CONFIG='build-users-group =', "
-            "or give Nixery a store of its own by NIXERY_NIX_STORE"
+            f"Nix wants build users ({said}): create them, or set NIX_CONFIG='build-users-group ='"
+            ", or give Nixery a store of its own by NIXERY_NIX_STORE"
         )
     if _DAEMON.search(text):
         return (

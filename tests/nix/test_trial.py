@@ -181,17 +181,17 @@ def test_versions(printed: str, old: bool) -> None:
     [
         (
             "error: cloning builder process: Operation not permitted",
-            "let this user create namespaces",
+            "this user create namespaces",
         ),
-        ("error: mounting /proc: Operation not permitted", "let this user create namespaces"),
+        ("error: mounting /proc: Operation not permitted", "this user create namespaces"),
         (
             "error: this system does not support the kernel namespaces that are required for "
             "sandboxing; use '--no-sandbox' to disable sandboxing",
-            "let this user create namespaces",
+            "this user create namespaces",
         ),
         (
             "error: builder for '/nix/store/x.drv' failed to produce output path for output 'out'",
-            "let this user create namespaces",
+            "this user create namespaces",
         ),
         (
             "error: the group 'nixbld' specified in 'build-users-group' does not exist",

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 
@@ -128,10 +129,8 @@ class Commands:
             printed = await self._output(
                 "nix", *_NIX_COMMAND, "path-info", "--json", "--recursive", "--", *some
             )
-            try:
+            with _malformed_as_unavailable():
                 graph.update(parse_path_info(printed))
-            except ValueError as error:
-                raise NixUnavailable(str(error)) from error
         return graph
 
     async def registered(self, paths: Sequence[str]) -> list[ValidPath]:
@@ -142,10 +141,8 @@ class Commands:
         found: list[ValidPath] = []
         for some in _portions(sorted(set(paths))):
             printed = await self._output("nix-store", "--dump-db", "--", *some)
-            try:
+            with _malformed_as_unavailable():
                 found += parse_registration(printed, some)
-            except ValueError as error:
-                raise NixUnavailable(str(error)) from error
         return found
 
     async def valid(self, paths: Sequence[str]) -> list[str]:
@@ -177,12 +174,10 @@ class Commands:
         :raises NixUnavailable: if the flake can't be read, or does not lock its inputs itself.
         """
         printed = await self._flake("metadata", reference)
-        try:
+        with _malformed_as_unavailable():
             if self._fetching is not None:
                 check_inputs(printed)
             return parse_flake_metadata(printed, self.store or "")
-        except ValueError as error:
-            raise NixUnavailable(str(error)) from error
 
     async def archive(self, reference: str) -> list[str]:
         """Fetch a locked flake and all its inputs into the store.
@@ -190,10 +185,8 @@ class Commands:
         :return: their store paths.
         """
         printed = await self._flake("archive", reference)
-        try:
+        with _malformed_as_unavailable():
             return parse_flake_archive(printed)
-        except ValueError as error:
-            raise NixUnavailable(str(error)) from error
 
     async def _flake(self, command: str, reference: str) -> str:
         arguments = (*FLAKES, "flake", command, *_AS_LOCKED, reference)
@@ -217,6 +210,14 @@ class Commands:
         if ended.code != 0:
             raise full_store(ended.errors) or NixUnavailable(cut(ended.errors, 2000))
         return ended.output.decode("utf-8")
+
+
+@contextmanager
+def _malformed_as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise NixUnavailable(str(error)) from error
 
 
 def _portions(paths: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -144,19 +144,19 @@ class Indexer:
 
     async def _look_through(
         self, pinned: PinnedSource, more: Mapping[str, object] = MappingProxyType({})
-    ) -> "_Progress":
+    ) -> "_Walk":
         """Look through a set, past whatever ends its evaluation.
 
         :param more: further requests to the expression.
         """
         source = await self._sources.request(pinned)
-        progress = _Progress(self._reactor.seconds(), self._limits)
+        progress = _Walk(self._reactor.seconds(), self._limits)
         request = set_request(AMD64, pinned, source) | dict(more)
         while progress.goes_on(self._reactor.seconds()):
             progress.ended(await self._run(request, progress))
         return progress
 
-    async def _run(self, request: dict[str, Any], progress: "_Progress") -> bool:
+    async def _run(self, request: dict[str, Any], progress: "_Walk") -> bool:
         """Go on looking through a set.
 
         :return: whether the end of the set was reached.
@@ -188,7 +188,7 @@ class Indexer:
             return False
 
 
-class _Progress:
+class _Walk:
     """How far a set was looked through.
 
     :ivar until: the time at which all runs end.

@@ -142,8 +142,8 @@ class Catalogue:
         if not await self._resolver.unchanged(pinned):
             raise SourceChanged(str(pinned.source))
         self._log.info(
-            "package search: {source} at {revision} was listed in {seconds:.1f} s; "
-            "{skipped} attributes can't be evaluated",
+            "package search: {source} at {revision} was listed in {seconds:.1f} s; attributes that "
+            "can't be evaluated: {skipped}",
             source=pinned.source.label,
             revision=pinned.revision,
             seconds=self._reactor.seconds() - began,

@@ -51,7 +51,7 @@ class Coalescer(Generic[K, T]):
         """Cancel all tasks; fires when the last one has ended."""
         self._stopping = True
         tasks = list(self._tasks.values())
-        ended = DeferredList([_following(task) for task in tasks])
+        ended = DeferredList([following(task) for task in tasks])
         for task in tasks:
             task.cancel()
         return ended.addCallback(lambda _: None)
@@ -81,7 +81,8 @@ class Coalescer(Generic[K, T]):
             waiter.callback(result)
 
 
-def _following(task: Deferred[T]) -> Deferred[None]:
+def following(task: Deferred[T]) -> Deferred[None]:
+    """A Deferred of the caller's own that fires when a shared one has ended."""
     own: Deferred[None] = Deferred()
     task.addBoth(lambda _: own.callback(None))
     return own

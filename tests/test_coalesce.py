@@ -80,7 +80,7 @@ async def test_a_failed_task_is_forgotten() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_one_waiter_may_cancel_another() -> None:
-    """What one waiter does with its result, cancelling another included, harms nobody."""
+    """A waiter may cancel another one when it gets the result, without harm to the rest."""
     ours: Coalescer[str, str] = Coalescer()
     gate: Deferred[str] = Deferred()
     first = ours.join("x", lambda: wait(gate))

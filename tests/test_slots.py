@@ -43,7 +43,7 @@ class Work:
 
 
 def test_clients_take_turns() -> None:
-    """Who asks for a hundred things delays another by one of them."""
+    """A client with a hundred tasks delays another by one task."""
     work = Work(Slots())
     for _ in range(100):
         work.begin("a")
@@ -143,7 +143,7 @@ def test_tasks_that_fail() -> None:
 
 
 def test_whoever_leaves() -> None:
-    """Who leaves before its turn is passed over, and leaves the slot to others."""
+    """A task that leaves before its turn is passed over, and leaves the slot to others."""
     world = World(1)
     first, leaving, last = world.run(0), world.run(0), world.run(0)
     leaving.cancel()

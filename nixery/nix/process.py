@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
+from nixery.coalesce import following
 from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.model.limits import BuildLimits
 from nixery.nix import supervisor
@@ -113,14 +114,7 @@ class Processes:
         """End all children and start no more; fires when none is left."""
         self._stopping = True
         children = list(self._children)
-        gone = [_following(child.gone) for child in children]
+        gone = [following(child.gone) for child in children]
         for child in children:
             child.stop()
         return DeferredList(gone).addCallback(lambda _: None)
-
-
-def _following(shared: Deferred[None]) -> Deferred[None]:
-    """A Deferred of the caller's own that fires with a shared one."""
-    own: Deferred[None] = Deferred()
-    shared.addCallback(lambda _: own.callback(None))
-    return own

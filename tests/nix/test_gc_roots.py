@@ -41,7 +41,7 @@ async def test_a_store_that_was_deleted(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_kept(tmp_path: Path) -> None:
-    """Whoever wants nothing kept has nothing kept."""
+    """With 0 days, nothing is kept."""
     store = Store(tmp_path, 0)
     await store.kept.keep(["/nix/store/a"])
     assert store.images() == []

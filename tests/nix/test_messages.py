@@ -74,7 +74,7 @@ def test_warnings_without_source_lines() -> None:
 
 
 def test_what_is_for_anybody() -> None:
-    """What names no file, and what packages print, is told once, as it is."""
+    """Text without a path, and the output of packages, is shown once, unchanged."""
     for event in (Said(0, "error: no route to https://example.com/x"), LogLine("x", "/srv/x:1:2")):
         assert disclosed(event, traces=False) == [event]
 
@@ -106,7 +106,7 @@ MAY_NOT = "evaluation is confined: the package set may not read '{}'"
 
 
 def test_every_version() -> None:
-    """What Nix 2.8, 2.26 and 2.34 say of a file is one sentence."""
+    """The messages of Nix 2.8, 2.26 and 2.34 about a file become one sentence."""
     restricted = PATH.format("/etc/x")
     canonical = restricted.replace("absolute", "canonical")
     pure = (PURE.format("pure eval"), PURE.format("pure evaluation"))
@@ -132,7 +132,7 @@ def test_paths(source: Source, path: str, seen: str) -> None:
 
 
 def test_uris() -> None:
-    """What may not be fetched is named as it was written."""
+    """A URI that may not be fetched is named as it was written."""
     text = "error: access to URI 'https://example.com/x' is forbidden in restricted mode"
     said = "error: evaluation is confined: the package set may not fetch 'https://example.com/x'"
     assert explain_refusals(SET, text) == said
@@ -164,6 +164,6 @@ def test_long_texts(of: str) -> None:
 
 
 def test_other_texts() -> None:
-    """What is no refusal stays as it is."""
+    """Text that is no refusal stays unchanged."""
     for text in ("error: x", "access to absolute path '/x' is forbidden in some mode"):
         assert explain_refusals(SET, text) == text

@@ -81,7 +81,7 @@ async def test_a_package_that_is_broken() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_set_that_is_broken() -> None:
-    """What is wrong with a set is said in Nix's words, without where the set lies."""
+    """A fault of a set is told in Nix's words, without the place of the set."""
     nix = Nix(
         errors=["error: syntax error, unexpected end of file", "at /srv/secret/set:1"], code=1
     )

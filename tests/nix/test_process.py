@@ -127,7 +127,7 @@ async def test_memory() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_memory_of_others() -> None:
-    """What processes take that a child has started is not its own."""
+    """The memory of processes that a child has started does not count as its own."""
     ours = Processes(reactor, reactor, {"PATH": os.environ["PATH"]}, memory=100_000_000)
     script = f'python3 -c "{HUNGRY.format(seconds=2)}"; exit 7'
     ended = await ours.run(["sh", "-c", script], lambda lines: None)

@@ -206,7 +206,7 @@ def test_versions(printed: str, old: bool) -> None:
     ],
 )
 def test_each_has_its_remedy(text: str, remedy: str) -> None:
-    """What Nix says is repeated, and followed by what to do, as far as it is known."""
+    """Nix's message is repeated, and followed by what to do, as far as that is known."""
     said = text.removeprefix("error: ")
     words = with_remedy(said, text, {}, own_store=False)
     assert said in words

@@ -104,7 +104,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest_twisted.ensureDeferred
 async def test_search(place: Place) -> None:
-    """What is found says which revision it is of."""
+    """Search results say which revision they are of."""
     assert verifyObject(ICatalogue, place.catalogue)
     found = await place.catalogue.search("hello", 10)
     assert found == SearchResult(
@@ -190,7 +190,7 @@ async def test_damaged_shelf(place: Place, content: bytes | None) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_index_on_the_shelf(place: Place) -> None:
-    """What is whole and yet no index is made anew too."""
+    """A kept file that is whole but holds no index is made anew too."""
     await place.found("hello")
     kept = read_index(place.folder)
     assert kept is not None
@@ -223,7 +223,7 @@ async def test_failure(place: Place, error: Exception) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_edited_meanwhile(place: Place) -> None:
-    """What was listed of a folder that was edited meanwhile is no index of it."""
+    """A listing of a folder that was edited meanwhile is not used."""
     place.resolver.edited = True
     assert not (await place.catalogue.search("hello", 10)).ready
 
@@ -276,7 +276,7 @@ def test_shelf(tmp_path: Path) -> None:
 
 
 def test_keys() -> None:
-    """What a listing depends on is in its key."""
+    """The key of an index depends on all that its listing depends on."""
     pinned = PinnedSource(Folder("/a"), Contents("/a", "1"))
     others = [
         attrs.evolve(pinned, pin=Contents("/a", "2")),

@@ -34,7 +34,7 @@ _started: list[Processes] = []
 
 @pytest_twisted.async_yield_fixture(autouse=True)
 async def ended() -> AsyncIterator[None]:
-    """What tests started has ended after them: an evaluation may be deaf to a TERM."""
+    """The processes of a test end with it: an evaluation may ignore a TERM."""
     yield
     while _started:
         await _started.pop().stop()
@@ -81,7 +81,7 @@ def named(found: PackageListing) -> list[str]:
 
 @pytest_twisted.ensureDeferred
 async def test_fields(tmp_path: Path) -> None:
-    """What a package says of itself is listed."""
+    """The description of a package is listed."""
     members = """
       hello = p "hello-2.10" // {
         pname = "hello"; version = "2.10"; meta = {
@@ -271,7 +271,7 @@ async def test_memory(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_limits(tmp_path: Path) -> None:
-    """What was found before a limit is listed, and that it is not all."""
+    """At a limit, the packages so far are listed, as a part of the set."""
     members = "".join(f'bad{n} = abort "x"; ok{n} = p "x";' for n in range(5))
     found = await listing(tmp_path, members, ListingLimits(runs=3))
     assert not found.whole

@@ -16,8 +16,8 @@ async def wait(gate: Deferred[str]) -> str:
 
 @given(st.lists(st.tuples(st.sampled_from(["join", "leave", "finish"]), st.integers(0, 2))))
 def test_any_schedule(steps: list[tuple[str, int]]) -> None:
-    """Whoever comes and goes: one task runs for a key, all who stay get its result, and a task
-    ends only by itself."""
+    """Whichever waiters come and go: one task runs for a key, all who stay get its result, and a
+    task ends only by itself."""
     ours: Coalescer[int, str] = Coalescer()
     gates: dict[int, Deferred[str]] = {}
     waiting: dict[int, list[Deferred[str]]] = {0: [], 1: [], 2: []}

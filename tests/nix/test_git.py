@@ -211,8 +211,8 @@ async def test_what_a_power_cut_damaged(
 
 @pytest_twisted.ensureDeferred
 async def test_a_remote_that_is_away(git: Git, repository: Repository, tmp_path: Path) -> None:
-    """What was fetched is not lost by asking a remote that can't be reached for more; what a
-    process left that was killed meanwhile is removed."""
+    """Fetched commits are not lost by a fetch from a remote that can't be reached; leftovers of a
+    process that was killed meanwhile are removed."""
     first, second = repository.commit("one"), repository.commit("two")
     assert await contents(git, repository.url, first) == "one"
     repository.folder.rename(tmp_path / "away")

@@ -20,8 +20,8 @@ MARK = new_mark()
     ],
 )
 def test_where_a_package_folder_lies(text: str, shown: str) -> None:
-    """What Nix says is told without the path of the package folder; other sources have none, and
-    what packages print is their own."""
+    """Nix's messages are shown without the path of the package folder; other sources have none,
+    and the output of packages is not changed."""
     assert without_place(Folder("/srv/set"), None, Said(0, text), MARK) == Said(0, shown)
     assert without_place(GitRepository("file:///srv/set"), None, Said(0, text), MARK) == Said(
         0, shown
@@ -32,8 +32,8 @@ def test_where_a_package_folder_lies(text: str, shown: str) -> None:
 
 
 def test_data_between_marks() -> None:
-    """What a set says of an image stays as it is, whatever paths are in it, and is no refusal; what
-    Nix says beside that tells no place."""
+    """Data for an image is not changed, whatever paths are in it, and is no refusal; Nix's text
+    around it tells no place."""
     data = MARK + '{"workingDir": "/srv/set", "x": "access to path \'/a\' is forbidden in"}' + MARK
     text = f"at /srv/set/x.nix: {data} at /srv/set/y.nix"
     shown = Said(0, f"at set/x.nix: {data} at set/y.nix")

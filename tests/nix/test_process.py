@@ -274,8 +274,8 @@ async def test_temporary_files_go(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_temporary_files_of_the_killed(tmp_path: Path) -> None:
-    """What a child whose supervisor was killed left behind is removed when the next one starts,
-    and what is in use or somebody else's is not."""
+    """The files of a child whose supervisor was killed are removed when the next one starts, and
+    no files that are in use or another's."""
     for name in ("nixery-x", "other"):
         (tmp_path / name).mkdir()
     pids: list[int] = []

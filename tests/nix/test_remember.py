@@ -129,8 +129,8 @@ async def test_after_a_restart(memory: Memory, clock: SteppedClock, file: Path) 
 
 @pytest_twisted.ensureDeferred
 async def test_newer_answers(memory: Memory, clock: SteppedClock) -> None:
-    """Who wants an answer that was asked for after a moment gets one, however young the last is;
-    an answer that is on its way is none, but the next serves all who wait."""
+    """A request for an answer from some time on gets one, however young the last is; an answer
+    that was requested before does not do, and the next one serves all who wait."""
     remote = Remote()
     await memory.get("x", remote.ask)
     clock.advance(PAUSE)

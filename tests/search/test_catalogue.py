@@ -262,8 +262,8 @@ async def test_unwritable(place: Place, tmp_path: Path) -> None:
 
 
 def test_shelf(tmp_path: Path) -> None:
-    """What is kept is read again; leftovers of processes that were killed go away, and no file of
-    another form."""
+    """A kept index is read again; leftovers of processes that were killed are removed, and no
+    other files."""
     folder = tmp_path / "a" / "b"
     assert read_index(str(folder)) is None
     kept_index = KeptIndex("key", "source", "revision", b"an index", ("x",), False)

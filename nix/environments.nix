@@ -1,15 +1,15 @@
-# Interpreters and their libraries that are named together: one environment, in which the
-# interpreter finds all of them, takes the place of each.
+# Replaces interpreters and libraries that are named together by one environment, in which the
+# interpreter finds all of them.
 #
-# A library is known by what nixpkgs marks it with, or by lying in a nested set that has an
-# interpreter by one of the usual names. The environment is made by the interpreter's own
-# withPackages; where there is none, the interpreter comes along, and the libraries say which
-# kind they are of, so that the image's variables can lead to them.
+# A library is recognised by a mark of nixpkgs, or by its nested set, which has an interpreter under
+# one of the usual names. The environment is made by the interpreter's own withPackages; without
+# that, the interpreter is added, and the libraries say which kind they are of, so that the image's
+# variables can point to them.
 #
 # refuse    { error, … }: throws
 # within    entry: value: value, evaluated in a context that names the entry's package
 # entry     package: hit: { package, hit, derivations, said }
-# entries   what was found: hit has path, value, and parent, the set that value lies in
+# entries   the packages that were found: hit has path, value, and parent, the set of the value
 { refuse, within, entry, isDerivation }: entries:
 let
   inherit (builtins)
@@ -42,7 +42,7 @@ let
 
   packages = list: map (each: each.package) list;
 
-  # What takes the place of the libraries of a kind, and of their interpreter.
+  # The replacement of the libraries of a kind, and of their interpreter.
   environmentOf = kind: members:
     let
       first = head members;

@@ -1,17 +1,16 @@
-# What there is to find in a package set, for the package search: told while it is found, a line
-# for each attribute before it is looked at (its path), and one more for each package (an object).
-# They are traces, between the marks of realise.nix; nixery/model/package_set.py reads them.
+# Lists the packages of a set, for the package search: prints the path of each attribute before it
+# is evaluated, and an object for each package, one a line. They are traces, between marks;
+# nixery/model/package_set.py reads them.
 #
-# Looked at are the attributes of the set itself, and of nested sets that say
-# recurseForDerivations. What fails as sets mark broken packages (throw, assert) is left out here.
-# What ends the whole evaluation (abort, a missing attribute, a wrong type, recursion without end)
-# is known by the last path that was told: whoever runs this starts it again there, and with that
-# path to skip.
+# It evaluates the attributes of the set, and of nested sets with recurseForDerivations. Packages
+# that fail in the way that sets mark broken ones (throw, assert) are left out here. Of a package
+# that ends the whole evaluation (abort, a missing attribute, a wrong type, infinite recursion), the
+# path was printed last: the caller runs this again from there, and then with that path to skip.
 #
-# `request` is JSON: { system, source } as realise.nix takes them, and
-# outputs   true if the store paths of the packages' outputs are to be told too, for nixery-popcount
-# from      the path to begin at, in the order of attribute names; [ ]: at the first
-# skip      paths that are not to be looked at
+# `request` is JSON: { system, source } as in realise.nix, and
+# outputs   true to print the store paths of the packages' outputs too, for nixery-popcount
+# from      the path to begin at, in the order of attribute names; [ ] for the first
+# skip      paths not to be evaluated
 { request, findSet ? import ./set.nix }:
 let
   inherit (builtins)
@@ -32,11 +31,11 @@ let
 
   tell = value: trace "@nixery@${toJSON value}@nixery@";
 
-  # --- what is taken of a package ---
+  # --- one package ---
 
   attempt = value: let tried = tryEval value; in if tried.success then tried.value else null;
 
-  # Lengths are bytes: a text is cut where a word ends, lest it be cut within a character.
+  # Lengths are bytes: a text is cut where a word ends, so as not to be cut within a character.
   cut = text:
     let words = filter isString (split " " (substring 0 longestText text)); in
     if stringLength text <= longestText then text
@@ -68,7 +67,7 @@ let
     in
     map unsafeDiscardStringContext (filter isString paths);
 
-  # --- the way through the set ---
+  # --- the walk through the set ---
 
   isPackage = value: attempt ((value.type or null) == "derivation") == true;
   isNested = value: attempt (value.recurseForDerivations or false) == true;
@@ -80,7 +79,7 @@ let
     else if length path < deepest && isNested value then walk path from value
     else null;
 
-  # `from`: what is left of the path to begin at, once one is within it.
+  # `from`: the rest of the path to begin at, within the sets that lead to it.
   walk = path: from: members:
     let
       within = name: from != [ ] && name == head from;

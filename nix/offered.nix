@@ -1,6 +1,6 @@
-# Which packages of some a package set has: a list of their names.
+# Lists which of some packages a set has, by their names.
 #
-# `request` is JSON: { system, source } as realise.nix takes them, and `names`, of attributes.
+# `request` is JSON: { system, source } as in realise.nix, and `names`, of attributes.
 { request, findSet ? import ./set.nix }:
 let
   inherit (builtins) concatStringsSep filter fromJSON isAttrs tryEval typeOf;
@@ -21,7 +21,7 @@ let
     refuse = value: throw (reasons.${value.error} value);
   };
 
-  # What fails as sets mark broken packages is none to name.
+  # A package that fails in the way that sets mark broken ones does not count.
   isPackage = name:
     let value = tryEval (set.${name}.type or null == "derivation"); in value.success && value.value;
 in

@@ -1,9 +1,9 @@
-# Finds packages in any attribute set of derivations, for nix-build to build: a list with the
-# derivation of each package. What was found, and what is wrong with a name, is said as JSON
-# between two marks on standard error, where nixery/nix/results.py reads it.
+# Finds packages in any attribute set of derivations: evaluates to a list of their derivations, for
+# nix-build to build. It prints what was found, or what is wrong with a name, as JSON between two
+# marks to standard error, where nixery/nix/account.py reads it.
 #
-# `request` is JSON, and data whatever it holds; the mark is in it too, which no package knows.
-# Nothing of nixpkgs is needed: any attribute set, or function to one, serves. It works with Nix
+# `request` is JSON, which is data whatever it holds; it has the mark, which no package knows.
+# Nothing of nixpkgs is needed: any attribute set, or function to one, will do. It works with Nix
 # 2.8 and later.
 { request, findSet ? import ./set.nix, combine ? import ./environments.nix }:
 let
@@ -16,7 +16,7 @@ let
   say = value: "${asked.mark}${toJSON value}${asked.mark}";
   refuse = value: throw (say value);
 
-  # The contexts tell faults apart: of the source, of the set as a whole, of one package.
+  # The contexts of a fault tell whether the source, the set as a whole or one package has it.
   within = stage: value: addErrorContext (say { inherit stage; }) value;
 
   set = findSet { inherit asked within refuse; };
@@ -27,19 +27,19 @@ let
     [ "A" "B" "C" "D" "E" "F" "G" "H" "I" "J" "K" "L" "M" "N" "O" "P" "Q" "R" "S" "T" "U" "V" "W" "X" "Y" "Z" ]
     [ "a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m" "n" "o" "p" "q" "r" "s" "t" "u" "v" "w" "x" "y" "z" ];
 
-  # The attributes that a step of a path may mean: exactly one of its spellings, the first before
-  # the others, or, if there is none of them, those that differ from one in case alone.
+  # The attributes that a step of a path may mean: the first of its spellings that is there, or else
+  # those that differ from a spelling only in case.
   candidates = attrs: spellings:
     let
       exact = filter (s: hasAttr s attrs) spellings;
-      # Lengths first: lowering every name of a large set takes longer than all else here.
+      # Lengths first: lower-casing all names of a large set would take longest of all this.
       alike = spelling: filter
         (n: stringLength n == stringLength spelling && lower n == lower spelling)
         (attrNames attrs);
     in
     if exact != [ ] then [ (head exact) ] else concatMap alike spellings;
 
-  # --- what is found there ---
+  # --- packages ---
 
   article = {
     int = "a number"; float = "a number"; bool = "a boolean"; string = "a string"; path = "a path";
@@ -55,12 +55,12 @@ let
 
   isDerivation = value: isAttrs value && (value.type or null) == "derivation";
 
-  # Whether names lead to one derivation: then it does not matter which of them is meant.
+  # Whether all are one derivation: then it does not matter which name is meant.
   areOne = values:
     let same = tryEval (all (v: isDerivation v && v.drvPath == (head values).drvPath) values); in
     same.success && same.value;
 
-  # The outputs that a package says it is installed with, unless one of them was named.
+  # The outputs to install according to the package, unless one of them was named.
   installed = package:
     let
       said = tryEval (package.meta.outputsToInstall or [ ]);
@@ -70,7 +70,7 @@ let
     if package.outputSpecified or false || there == [ ] then [ package ]
     else map (o: package.${o}) there;
 
-  # Follows the steps of a package's path from a value that lies at `path` of the set, in `parent`.
+  # Follows the remaining steps of a package's path from a value at `path` in the set, in `parent`.
   find = package: path: parent: value: rest:
     let names = candidates value (head rest); in
     if rest == [ ] then { inherit path value parent; found = true; }
@@ -80,7 +80,7 @@ let
       refuse { error = "ambiguous"; inherit package; matches = map (n: path ++ [ n ]) names; }
     else find package (path ++ [ (head names) ]) value value.${head names} (tail rest);
 
-  # What is said of a package: what its meta refuses to say keeps nobody from having it.
+  # The description of a package: a part of its meta that fails is left out.
   attempt = value: let tried = tryEval value; in if tried.success then tried.value else null;
   text = value:
     let known = attempt value; in
@@ -96,9 +96,9 @@ let
       name = text (known.shortName or known.fullName or null);
     };
 
-  # tryEval does not catch all that may be wrong with it, such as an attribute that is missing, or
-  # a text that newer versions of Nix can't write as JSON. The stage says so then, and the same is
-  # asked for anew, without `about`.
+  # tryEval does not catch all that may be wrong in it, such as a missing attribute, or a text that
+  # newer versions of Nix can't write as JSON. The caller sees that from the stage, and runs this
+  # again without `about`.
   about = package:
     let
       from = package: {
@@ -111,10 +111,10 @@ let
     in
     within "about" (seq (toJSON known) known);
 
-  # What a package says of images that hold it; what else goes by that name is no set of data.
+  # The declaration of a package for images that hold it; other values of that name are no data.
   declared = package:
     let said = package.passthru.image or null; in
-    # As JSON: a derivation in it is its path then, and not evaluated whole.
+    # By way of JSON: a derivation in it becomes its path, without being evaluated whole.
     if isDerivation said || isFunction said then null
     else fromJSON (unsafeDiscardStringContext (toJSON said));
 
@@ -146,7 +146,7 @@ let
       dotted = withDots [ ] set hit.path;
     };
 
-  # The attributes that have a dot in their own names, in the sets on the way of a path.
+  # The attributes with a dot in their own name, in the sets along a path.
   withDots = before: value: rest:
     map (name: before ++ [ name ]) (filter (name: tail (split "[.]" name) != [ ]) (attrNames value))
     ++ (if rest == [ ] then [ ]
@@ -167,7 +167,7 @@ let
   hits =
     if within "evaluate" (isAttrs set) then combined (concatMap evaluated asked.packages)
     else refuse { error = "set"; kind = article.${typeOf set}; };
-  # What was combined is evaluated here: a fault of it is that of its packages, too.
+  # Environments are evaluated here: a fault in one names its package too.
   found = map (hit: ofPackage hit.package (deepSeq hit.said hit.said)) hits;
 in
 # deepSeq: all names are looked up before the first derivation is written to the store.

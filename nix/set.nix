@@ -1,7 +1,7 @@
-# The package set that is asked for: imported, and called if it is a function.
+# The package set of a request: imported, and called if it is a function.
 #
-# asked     { source, system, configuration? }: where it is, the system that its packages are to
-#           run on, and what else it is told
+# asked     { source, system, configuration? }: where it is, the system of its packages, and the
+#           configuration to pass to it
 # within    stage: value: value, evaluated in a context that names the stage
 # refuse    { error, … }: throws
 { asked, within, refuse }:
@@ -29,7 +29,7 @@ let
     if isFolder && !pathExists (place + "/default.nix") then refuse { error = "default"; }
     else import place;
 
-  # What a set is told, as far as it takes it; never the configuration of the daemon's user.
+  # The configuration of the set, as far as it takes one; never that of the daemon's user.
   told = { config = "{}"; overlays = null; } // asked.configuration or { };
   config = fromJSON told.config;
   imported = import told.overlays;

@@ -1,13 +1,13 @@
-# A derivation that needs nothing but what Nix has in itself, and is built as every other: in the
-# sandbox. It shows that this machine can build.
+# A derivation that needs nothing but Nix itself, and is built in the sandbox like any other. It
+# shows that this machine can build.
 #
-# `request` is JSON: { name }, which no derivation has had before.
+# `request` is JSON: { name }, which no derivation had before.
 { request }:
 derivation {
   inherit (builtins.fromJSON request) name;
   system = builtins.currentSystem;
-  builder = "builtin:buildenv"; # a folder of links, to nothing here
+  builder = "builtin:buildenv"; # makes a folder of links, here of none
   derivations = [ ];
   manifest = "/dev/null";
-  allowSubstitutes = false; # nobody has it: no cache needs to be asked
+  allowSubstitutes = false; # no cache has it
 }

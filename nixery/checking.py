@@ -26,9 +26,9 @@ from nixery.http.tls import Pair, split_endpoint, watch_pair
 from nixery.model.errors import NixeryError
 from nixery.model.example import WANTED
 from nixery.model.tags import LATEST
+from nixery.nix.commands import find_store
 from nixery.nix.offered import Offered
 from nixery.nix.process import Processes
-from nixery.nix.store import find_store
 from nixery.nix.trial import TrialBuild, too_old
 from nixery.ownership import NotOurs
 from nixery.ownership import check as check_folder

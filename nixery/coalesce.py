@@ -30,8 +30,10 @@ class Coalescer(Generic[K, T]):
     def join(self, key: K, start: Callable[[], Awaitable[T]]) -> Deferred[T]:
         """Wait for the task of a key, which is started if none is running.
 
-        :param start: makes the task.
+        :param start: called, if it is called at all, before this returns: a caller may rely on
+            what it sets. What it raises, or returns at once, reaches those who wait.
         :return: the caller's own: it may be cancelled.
+        :raises ShuttingDown: after :meth:`stop`.
         """
         if self._stopping:
             raise ShuttingDown()
@@ -42,14 +44,14 @@ class Coalescer(Generic[K, T]):
         return waiter
 
     def waiting(self, key: K) -> int:
-        """How many wait for the task of a key."""
+        """The number of those who wait for the task of a key."""
         return len(self._waiting.get(key, ()))
 
     def stop(self) -> Deferred[None]:
         """Cancel all tasks; fires when the last one has ended."""
         self._stopping = True
         tasks = list(self._tasks.values())
-        ended = DeferredList([_following(task) for task in tasks])
+        ended = DeferredList([following(task) for task in tasks])
         for task in tasks:
             task.cancel()
         return ended.addCallback(lambda _: None)
@@ -79,7 +81,8 @@ class Coalescer(Generic[K, T]):
             waiter.callback(result)
 
 
-def _following(task: Deferred[T]) -> Deferred[None]:
+def following(task: Deferred[T]) -> Deferred[None]:
+    """A Deferred of the caller's own that fires when a shared one has ended."""
     own: Deferred[None] = Deferred()
     task.addBoth(lambda _: own.callback(None))
     return own

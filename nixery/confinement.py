@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import attrs
 
 from nixery.model.source import place_of
-from nixery.nix.commands import Commands
-from nixery.nix.evaluation import Confinement, Evaluator
+from nixery.nix.commands import Commands, find_store
+from nixery.nix.evaluation import Evaluator, find_expressions
+from nixery.nix.isolation import Confinement
 from nixery.nix.process import Processes, Surroundings
-from nixery.nix.store import find_expressions, find_store
 from nixery.parts import child_environment
 from nixery.settings import Settings
 

@@ -19,12 +19,12 @@ from nixery.model.popularity import count_references
 from nixery.model.tags import LATEST
 from nixery.nix.process import Processes
 from nixery.parts import child_environment, make_git, make_resolver, make_sources
-from nixery.search.lister import Indexer, Limits
+from nixery.search.lister import Indexer, ListingLimits
 from nixery.settings import Settings, SettingsInvalid
 from nixery.starts import Starts
 
 # All derivations are evaluated: that takes far longer than a list of their names.
-_LIMITS = Limits(runs=1000, seconds=6 * 3600)
+_LIMITS = ListingLimits(runs=1000, seconds=6 * 3600)
 
 
 async def count(reactor: Any, settings: Settings) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""What was found out last, and how long ago that was."""
+"""A bounded cache of the values that were noted or used last, with their age."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 import attrs
@@ -18,14 +18,15 @@ class _Noted(Generic[V]):
 
 
 class Recent(Generic[K, V]):
-    """Values that were noted or used last, within a bound."""
+    """A bounded cache: the values that were noted or used last."""
 
     def __init__(
         self, now: Callable[[], float], most: int, weigh: Callable[[V], int] = lambda _: 1
     ) -> None:
         """
-        :param now: seconds, from any moment on.
-        :param most: what all values together may weigh.
+        :param now: a clock, in seconds.
+        :param most: the bound on the weight of all values together.
+        :param weigh: the weight of a value.
         """
         self._now = now
         self._most = most
@@ -34,9 +35,9 @@ class Recent(Generic[K, V]):
         self._weight = 0
 
     def get(self, key: K, age: float | None = None) -> V | None:
-        """A value, unless it was noted longer ago than that.
+        """A value, unless it is too old.
 
-        :param age: seconds.
+        :param age: seconds since it was noted from which on it is too old.
         """
         noted = self._noted.get(key)
         if noted is None or (age is not None and self._now() - noted.since >= age):
@@ -44,15 +45,25 @@ class Recent(Generic[K, V]):
         self._noted.move_to_end(key)
         return noted.value
 
-    def put(self, key: K, value: V) -> None:
-        """Note a value as of now."""
+    def put(self, key: K, value: V, since: float | None = None) -> None:
+        """Note a value.
+
+        :param since: the time from which on its age counts; none for now.
+        """
         self.forget(key)
         weight = self._weigh(value)
-        self._noted[key] = _Noted(value, self._now(), weight)
+        self._noted[key] = _Noted(value, self._now() if since is None else since, weight)
         self._weight += weight
         while self._weight > self._most:
             _, oldest = self._noted.popitem(last=False)
             self._weight -= oldest.weight
+
+    def __len__(self) -> int:
+        return len(self._noted)
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        """All keys and values, whatever their age, the one that was used last at the end."""
+        return ((key, noted.value) for key, noted in self._noted.items())
 
     def forget(self, key: K) -> None:
         """Drop a value if it is there."""

@@ -1,49 +1,45 @@
-"""Warnings of what is tried again and again: said once, and not at every try."""
+"""Warnings about what is retried again and again: logged once in a while, not at each attempt."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
+from nixery.recent import Recent
+
 EVERY = 600.0
-"""Seconds in which the same is said once."""
+"""Seconds within which the same warning is logged once."""
 _MOST = 100
 
 
 @attrs.define
 class _Said:
-    since: float
     left_out: int = 0
 
 
 class Repeats:
-    """Logs warnings, but not the same one again while it was said lately."""
+    """Logs warnings, but none again that was logged lately."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         """
-        :param now: seconds, from any moment on.
+        :param now: a clock, in seconds.
         """
-        self._now = now
-        self._said: OrderedDict[str, _Said] = OrderedDict()
+        self._said: Recent[str, _Said] = Recent(now, _MOST)
 
     def warn(self, log: Logger, same: str, text: str, **facts: Any) -> None:
         """Log a warning.
 
-        :param same: what is wrong: warnings that have it in common are the same. What it is wrong
-            with may differ.
+        :param same: the fault: warnings that have it in common are the same, whatever they are
+            about.
         :param text: the format of the warning.
-        :param facts: what stands in it.
+        :param facts: the values for the format.
         """
-        said = self._said.get(same)
-        if said is not None and self._now() - said.since < EVERY:
-            said.left_out += 1
+        if (lately := self._said.get(same, EVERY)) is not None:
+            lately.left_out += 1
             return
-        if said is not None and said.left_out:
-            text, facts = text + " ({left_out} times since)", facts | {"left_out": said.left_out}
+        before = self._said.get(same)
+        if before is not None and before.left_out:
+            text, facts = text + " ({left_out} times since)", facts | {"left_out": before.left_out}
         log.warn(text, **facts)
-        self._said[same] = _Said(self._now())
-        self._said.move_to_end(same)
-        if len(self._said) > _MOST:
-            self._said.popitem(last=False)
+        self._said.put(same, _Said())

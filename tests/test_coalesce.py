@@ -16,8 +16,8 @@ async def wait(gate: Deferred[str]) -> str:
 
 @given(st.lists(st.tuples(st.sampled_from(["join", "leave", "finish"]), st.integers(0, 2))))
 def test_any_schedule(steps: list[tuple[str, int]]) -> None:
-    """Whoever comes and goes: one task runs for a key, all who stay get its result, and a task
-    ends only by itself."""
+    """Whichever waiters come and go: one task runs for a key, all who stay get its result, and a
+    task ends only by itself."""
     ours: Coalescer[int, str] = Coalescer()
     gates: dict[int, Deferred[str]] = {}
     waiting: dict[int, list[Deferred[str]]] = {0: [], 1: [], 2: []}
@@ -38,6 +38,31 @@ def test_any_schedule(steps: list[tuple[str, int]]) -> None:
         assert not any(each.called for some in waiting.values() for each in some)
 
 
+def test_tasks_start_at_once() -> None:
+    """A task that is not running yet has begun when ``join`` returns; one that runs is not begun
+    again. A task that can't begin fails those who wait, not the call."""
+    ours: Coalescer[str, str] = Coalescer()
+    begun: list[str] = []
+    gate: Deferred[str] = Deferred()
+
+    def start(name: str) -> Deferred[str]:
+        begun.append(name)
+        return gate
+
+    ours.join("x", lambda: start("first"))
+    assert begun == ["first"]
+    ours.join("x", lambda: start("second"))
+    assert begun == ["first"]
+
+    def fail() -> Deferred[str]:
+        raise ValueError("it can't begin")
+
+    failed = ours.join("y", fail)
+    failed.addErrback(lambda failure: failure.trap(ValueError))
+    assert failed.called
+    assert len(ours) == 1
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_failed_task_is_forgotten() -> None:
     """A failure reaches all who wait, and the next one starts anew."""
@@ -55,7 +80,7 @@ async def test_a_failed_task_is_forgotten() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_one_waiter_may_cancel_another() -> None:
-    """What one waiter does with its result, cancelling another included, harms nobody."""
+    """A waiter may cancel another one when it gets the result, without harm to the rest."""
     ours: Coalescer[str, str] = Coalescer()
     gate: Deferred[str] = Deferred()
     first = ours.join("x", lambda: wait(gate))

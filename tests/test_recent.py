@@ -1,4 +1,4 @@
-"""What was found out last."""
+"""The bounded cache."""
 
 from collections import OrderedDict
 
@@ -10,7 +10,7 @@ from nixery.recent import Recent
 
 
 def test_age() -> None:
-    """What was noted is known for as long as one asks for; for no time, never."""
+    """A value is known up to the age that is asked for; for an age of 0, never."""
     clock = Clock()
     recent: Recent[str, str] = Recent(clock.seconds, 10)
     recent.put("key", "value")

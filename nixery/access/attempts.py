@@ -6,12 +6,13 @@ tries that user's password for the first time waits for some seconds at most, an
 the right one before does not wait at all (:mod:`nixery.access.passwords` remembers that).
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
 from typing import TypeVar
 
 import attrs
+
+from nixery.recent import Recent
 
 K = TypeVar("K")
 
@@ -42,8 +43,8 @@ class Attempts:
         :param now: seconds, from any moment on.
         """
         self._now = now
-        self._clients: OrderedDict[str, _Wrong] = OrderedDict()
-        self._users: OrderedDict[bytes, _Wrong] = OrderedDict()
+        self._clients: Recent[str, _Wrong] = Recent(now, REMEMBERED)
+        self._users: Recent[bytes, _Wrong] = Recent(now, REMEMBERED)
 
     def wrong(self, client: str, user: str) -> None:
         """A client has given a wrong password for a user."""
@@ -55,16 +56,16 @@ class Attempts:
 
         What was guessed of that user still counts.
         """
-        self._clients.pop(client, None)
+        self._clients.forget(client)
 
     def failures(self, client: str) -> int:
         """How many wrong passwords of a client are remembered."""
-        found = self._recent(self._clients, client)
+        found = self._clients.get(client, FORGOTTEN)
         return found.count if found is not None else 0
 
     def wait(self, client: str) -> float:
         """Seconds until a client's next password is looked at."""
-        found = self._recent(self._clients, client)
+        found = self._clients.get(client, FORGOTTEN)
         if found is None:
             return 0.0
         return max(0.0, found.since + _delay(found.count, LONGEST) - self._now())
@@ -74,22 +75,12 @@ class Attempts:
 
         They begin when the client comes: others can't make them longer by going on.
         """
-        found = self._recent(self._users, _key(user))
+        found = self._users.get(_key(user), FORGOTTEN)
         return 0.0 if found is None else _delay(found.count, LONGEST_FOR_USER)
 
-    def _count(self, counts: OrderedDict[K, _Wrong], key: K) -> None:
-        before = self._recent(counts, key)
-        counts[key] = _Wrong(1 if before is None else before.count + 1, self._now())
-        counts.move_to_end(key)
-        if len(counts) > REMEMBERED:
-            counts.popitem(last=False)
-
-    def _recent(self, counts: OrderedDict[K, _Wrong], key: K) -> _Wrong | None:
-        found = counts.get(key)
-        if found is None or self._now() - found.since >= FORGOTTEN:
-            counts.pop(key, None)
-            return None
-        return found
+    def _count(self, counts: Recent[K, _Wrong], key: K) -> None:
+        before = counts.get(key, FORGOTTEN)
+        counts.put(key, _Wrong(1 if before is None else before.count + 1, self._now()))
 
 
 def _key(user: str) -> bytes:

@@ -3,23 +3,21 @@
 import hmac
 import os
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from math import ceil
-from typing import Any
 
-import attrs
 import bcrypt
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 
 from nixery.access.attempts import Attempts
 from nixery.access.htpasswd import Passwords, cost_of, unknown
-from nixery.access.slots import Slots
 from nixery.coalesce import Coalescer
 from nixery.model.errors import TooManyAttempts
+from nixery.reactor import IReactor, in_thread
+from nixery.recent import Recent
+from nixery.slots import Slots, Turns
 
 KEPT = 4096
 """Credentials that are remembered to have been right."""
@@ -33,14 +31,6 @@ _SIGNIFICANT = 72  # bytes of a password, to bcrypt
 _AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 
 
-@attrs.define
-class _Line:
-    """The checks that one client waits for, one after the other."""
-
-    turn: DeferredLock = attrs.field(factory=DeferredLock)
-    length: int = 0
-
-
 class PasswordChecker:
     """Says whether passwords are right.
 
@@ -50,19 +40,19 @@ class PasswordChecker:
     for none of that. A user who is not there takes as long as a wrong password of any other.
     """
 
-    def __init__(self, reactor: Any, passwords: Callable[[], Passwords], kept: int = KEPT) -> None:
+    def __init__(
+        self, reactor: IReactor, passwords: Callable[[], Passwords], kept: int = KEPT
+    ) -> None:
         """
-        :param reactor: provides time and threads.
         :param passwords: those of the moment.
         :param kept: credentials that are remembered to have been right.
         """
-        self._kept = kept
         self._reactor = reactor
         self._passwords = passwords
         self._secret = secrets.token_bytes(32)
-        self._verified: OrderedDict[bytes, float] = OrderedDict()
+        self._verified: Recent[bytes, bool] = Recent(lambda: reactor.seconds(), kept)
         self._checks: Coalescer[bytes, bool] = Coalescer()
-        self._lines: dict[str, _Line] = {}
+        self._turns: Turns[str] = Turns()
         self._attempts = Attempts(lambda: self._reactor.seconds())
         self._slots = Slots(_AT_ONCE)
 
@@ -75,22 +65,21 @@ class PasswordChecker:
         passwords, password = self._passwords(), password[:_SIGNIFICANT]
         hidden = passwords.hidden.get(user)
         mark = self._mark(user.encode("utf-8"), hidden or b"", password)
-        until = self._verified.get(mark)
-        if until is not None and self._reactor.seconds() < until:
+        if self._verified.get(mark, LIFETIME):
             return True
+        was_right = self._verified.get(mark) is not None
 
         def look() -> Deferred[bool]:
-            pool = self._reactor.getThreadPool()
-            cost = passwords.cost
-            return deferToThreadPool(self._reactor, pool, compare, hidden, cost, password)
+            return in_thread(self._reactor, compare, hidden, passwords.cost, password)
 
         async def run() -> bool:
-            if until is not None:  # it was right, and who guesses doesn't know it
-                right = await self._slots.run(-1, look)
+            if was_right:  # so this is no guess
+                with await self._slots.take(rank=-1):
+                    right = await look()
             else:
                 right = await self._in_line(user, client, look)
             if right:
-                self._remember(mark)
+                self._verified.put(mark, True)
             return right
 
         # Who joins a check waits as long as it does, for the same answer.
@@ -104,29 +93,13 @@ class PasswordChecker:
         whole = b"".join(b"%d:%s" % (len(part), part) for part in parts)
         return hmac.digest(self._secret, whole, sha256)
 
-    def _remember(self, mark: bytes) -> None:
-        self._verified[mark] = self._reactor.seconds() + LIFETIME
-        self._verified.move_to_end(mark)
-        while len(self._verified) > self._kept:
-            self._verified.popitem(last=False)
-
     async def _in_line(self, user: str, client: str, look: Callable[[], Awaitable[bool]]) -> bool:
         """Check a password that may be a guess, in its client's turn."""
         self._refuse_early(client)
-        line = self._lines.setdefault(client, _Line())
-        if line.length >= MOST_WAITING:
+        if self._turns.users(client) >= MOST_WAITING:
             raise TooManyAttempts(1)
-        line.length += 1
-        try:
-            await line.turn.acquire()
-            try:
-                return await self._in_turn(user, client, look)
-            finally:
-                line.turn.release()
-        finally:
-            line.length -= 1
-            if line.length == 0:
-                del self._lines[client]
+        with await self._turns.take(client):
+            return await self._in_turn(user, client, look)
 
     async def _in_turn(self, user: str, client: str, look: Callable[[], Awaitable[bool]]) -> bool:
         self._refuse_early(client)
@@ -134,7 +107,8 @@ class PasswordChecker:
         wait = max(attempts.wait(client), attempts.wait_for_user(user))
         if wait > 0:
             await deferLater(self._reactor, wait, lambda: None)
-        right = await self._slots.run(attempts.failures(client), look)
+        with await self._slots.take(rank=attempts.failures(client)):
+            right = await look()
         if right:
             attempts.right(client)
         else:

@@ -1,4 +1,4 @@
-"""Which commits a repository's branches and tags reach."""
+"""Which commits the branches and tags of a repository reach."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -8,21 +8,21 @@ from nixery.nix.mirrors import GitFailed, Mirrors
 from nixery.recent import Recent
 
 _ANSWERS = 4096
-"""Answers that are remembered, of a few hundred bytes each."""
+"""Answers that are cached, of a few hundred bytes each."""
 _AT_ONCE = 1000
 """Ids that fit on one command line, whatever the system's limit."""
 _NO_BASE = 1
-"""How ``git merge-base`` ends if two commits have no ancestor in common."""
+"""Exit code of ``git merge-base`` for two commits without a common ancestor."""
 _LEFT_OUT = 20
-"""Tags that may stand for a tree: each costs one more try to fetch."""
+"""Tags that may point to a tree: each costs one more attempt to fetch."""
 
 
 class Ancestry:
     """A copy of a remote's history: the commits of all its branches and tags, without files where
-    the server can leave them out. No package set is ever read from it.
+    the server supports that. No package set is ever read from it.
 
-    Only names that the remote lists are fetched, so that nothing of a fork or a pull request
-    comes in; and a commit counts as reached by what it is an ancestor of, not by being here.
+    Only refs that the remote lists are fetched, so nothing of a fork or a pull request comes in;
+    and a commit is reached if it is an ancestor of a tip, not because it is in the copy.
     """
 
     def __init__(self, mirrors: Mirrors, url: str) -> None:
@@ -34,7 +34,7 @@ class Ancestry:
         self._answers: Recent[str, bool] = Recent(time.monotonic, _ANSWERS)
 
     def is_of(self, listing: Listing) -> bool:
-        """Whether questions on a listing need nothing fetched."""
+        """Whether questions about a listing need no fetch."""
         return self._followed is listing
 
     async def reaches(
@@ -42,14 +42,13 @@ class Ancestry:
     ) -> bool:
         """Whether a commit is an ancestor of any tip, or is one.
 
-        The first question has the whole history fetched; one on a listing that has changed since
-        the last question, what is new.
+        The first question fetches the whole history; one about a changed listing, the difference.
 
         :param commit: its full id.
-        :param listing: where the tips are from.
+        :param listing: the listing that holds the tips.
         :param tips: ids of objects; those that are no commits reach nothing.
-        :param client: who asks: clients take turns.
-        :raises GitFailed: if the history can't be had.
+        :param client: clients take turns.
+        :raises GitFailed: if the history can't be fetched.
         """
         if self.is_of(listing) and (known := self._answers.get(commit)) is not None:
             return known
@@ -58,18 +57,18 @@ class Ancestry:
 
         async def look() -> bool:
             try:
-                # Who has waited long may have come with a listing that is old by now.
+                # After a long wait, this question's own listing may be outdated.
                 await self._follow(*self._wanted)
                 return await self._look(path, commit)
             except GitFailed:
                 self._followed = None
                 raise
 
-        async with self._mirrors.turn(path, client):
+        with await self._mirrors.turn(path, client):
             return await self._mirrors.or_anew(path, [path], look)
 
     async def _follow(self, listing: Listing, tips: Collection[str]) -> None:
-        """Have what a listing's branches and tags stand for."""
+        """Fetch what a listing's branches and tags point to."""
         if self.is_of(listing):
             return
         self._followed = None
@@ -84,7 +83,7 @@ class Ancestry:
     async def _fetch(self, repository: str, listing: Listing) -> set[str]:
         """Fetch what a listing names.
 
-        :return: ids that its tags stand for and that are left out, since they are those of trees.
+        :return: ids that were left out, since they are those of trees.
         """
         names = [f"+{HEADS}*:{HEADS}*", f"+{TAGS}*:{TAGS}*"]
         if listing.detached:
@@ -97,15 +96,15 @@ class Ancestry:
                 await self._mirrors.fetch(repository, (*options, *names, *without))
                 return {id for name in left_out for id in listing.of(name)}
             except GitFailed as error:
-                # git 2.39 refuses what it is sent if a tag stands for a tree, which the filter
-                # leaves out; it says which.
+                # git 2.39 refuses the pack if a tag points to a tree, which the filter leaves out;
+                # it names the tag.
                 trees = listing.named(str(error))
                 if trees <= left_out or len(left_out) >= _LEFT_OUT:
                     raise
                 left_out |= trees
 
     async def _commits(self, repository: str, ids: Sequence[str]) -> Sequence[str]:
-        """Those of some ids that are commits which are here."""
+        """Those of some ids that are commits in the repository."""
         commits: list[str] = []
         for start in range(0, len(ids), _AT_ONCE):
             some = ids[start : start + _AT_ONCE]
@@ -124,12 +123,12 @@ class Ancestry:
         if not self._tips:
             return False
         if not await self._mirrors.has(repository, commit):
-            # git tells a commit that is not here from one that it can't read by no code.
+            # git has no exit code that tells an unreadable commit from one that is not there.
             if not await self._mirrors.has(repository, self._tips[0]):
-                raise GitFailed("the copy of its history is damaged")
+                raise GitFailed("the local copy of its history is damaged")
             return False
         for start in range(0, len(self._tips), _AT_ONCE):
-            # The best common ancestor of a commit and of what would be made by merging all tips.
+            # The best common ancestor of the commit and of a merge of all tips.
             some = self._tips[start : start + _AT_ONCE]
             base = await self._mirrors.look(
                 repository, "merge-base", commit, *some, accept=(0, _NO_BASE)

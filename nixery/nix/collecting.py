@@ -1,16 +1,15 @@
-"""Garbage of the Nix store, collected when there is little room."""
+"""Garbage collection of the Nix store, when its disk is low on space."""
 
 import shutil
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from nixery.model.errors import NixeryError
 from nixery.nix.commands import Commands
 from nixery.nix.gc_roots import KeptRoots
+from nixery.reactor import IReactor, in_thread
 from nixery.repeats import Repeats
 
 INTERVAL = 600.0
@@ -18,25 +17,26 @@ INTERVAL = 600.0
 LIMIT = 3600.0
 """Seconds that one collection may take."""
 OWN_MIN_FREE = 5_000_000_000
-"""Bytes that are kept free for a store of Nixery's own, if nobody says otherwise."""
-_MORE = 1.2  # times what is lacking is freed, so that it is not to be done again at once
+"""Bytes that are kept free by default for a store of Nixery's own."""
+_MORE = 1.2  # times what is lacking is freed, so that the next collection is not due at once
 
 
 class Collector:
-    """Has Nix delete what nobody keeps, once there is little room for more.
+    """Has Nix delete what is not needed, once its disk is low on space.
 
     Running builds keep what they need: Nix locks it for them.
 
-    :ivar collections: how often Nix was asked to.
+    :ivar collections: how many were started.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, commands: Commands, kept: KeptRoots, min_free: int | None
+        self, reactor: IReactor, commands: Commands, kept: KeptRoots, min_free: int | None
     ) -> None:
         """
-        :param min_free: bytes; none for a default that spares the machine's own store.
+        :param min_free: bytes to keep free; none for a default, which is 0 for the machine's own
+            store: no collections.
         """
         own = commands.store is not None
         self.collections = 0
@@ -51,11 +51,13 @@ class Collector:
         self._repeats = Repeats(reactor.seconds)
 
     def start(self) -> None:
-        """Begin to look."""
-        self._loop.start(INTERVAL).addErrback(lambda failure: self._log.failure("", failure))
+        """Begin to look at the disk, again and again."""
+        self._loop.start(INTERVAL).addErrback(
+            lambda failure: self._log.failure("no more garbage will be collected", failure)
+        )
 
     async def stop(self) -> None:
-        """Look no more; a collection that runs is ended."""
+        """Stop looking, and end a collection that is running."""
         if self._loop.running:
             self._loop.stop()
         if self._looking is not None:
@@ -71,7 +73,7 @@ class Collector:
             await self._kept.expire()
             while (lacking := await self._lacking()) > 0:
                 if not await self._collect(int(lacking * _MORE)):
-                    return  # that there are fewer roots would be of no help
+                    return  # fewer roots would not help
                 if await self._lacking() <= 0 or not await self._kept.drop_oldest():
                     return
         except CancelledError:
@@ -81,32 +83,26 @@ class Collector:
             self._repeats.warn(self._log, str(error), text, error=error)
 
     async def _lacking(self) -> int:
-        """Bytes that are to be freed."""
+        """Bytes to free."""
         if self._min_free == 0:
             return 0
-        pool = self._reactor.getThreadPool()
-        free = await deferToThreadPool(self._reactor, pool, _free, self._store)
+        free = await in_thread(self._reactor, _free, self._store)
         return 0 if free is None else self._min_free - free
 
     async def _collect(self, size: int) -> bool:
-        """Have so many bytes freed, if there are.
+        """Have up to so many bytes freed.
 
-        :return: whether Nix did its work.
+        :return: whether Nix succeeded.
         """
         self.collections += 1
-        self._log.info("the Nix store lacks room: {size} bytes are to be freed", size=size)
-        lines: list[bytes] = []
+        self._log.info("the Nix store is low on space: collecting {size} bytes", size=size)
+        arguments = ("--gc", "--max-freed", str(size))
         ended = await self._commands.run(
-            "nix-store",
-            "--gc",
-            *("--max-freed", str(size)),
-            on_lines=lambda batch: lines.extend(batch[-1:]),
-            before=("nice", "-n", "19"),
-            limit=LIMIT,
+            "nix-store", *arguments, before=("nice", "-n", "19"), limit=LIMIT
         )
-        said = lines[-1].decode("utf-8", "replace") if lines else ""
         if ended.code != 0:
-            said = f"no end within {LIMIT:.0f} s; {said}" if ended.timed_out else said
+            said = ended.errors.rpartition("\n")[2] or f"nix-store ended with code {ended.code}"
+            said = f"not done within {LIMIT:.0f} s; {said}" if ended.timed_out else said
             text = "no garbage was collected: {said}"
             self._repeats.warn(self._log, said, text, said=said, code=ended.code)
             return False

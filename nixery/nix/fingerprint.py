@@ -1,4 +1,4 @@
-"""What a folder's contents are, as one digest."""
+"""One digest over the contents of a folder."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ Identity = tuple[int, ...]
 
 
 def sha256_of(path: str) -> str:
-    """The digest of a file's contents, as 64 hexadecimal digits."""
+    """The sha256 of a file's contents, as 64 hexadecimal digits. Blocks."""
     whole = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(_PIECE):
@@ -20,25 +20,25 @@ def sha256_of(path: str) -> str:
 
 
 class Fingerprints:
-    """Takes fingerprints of one folder, again and again.
+    """Takes fingerprints of one folder, again and again. Blocks.
 
-    Files are read once, and again only when their inode, size or times differ: a second
-    fingerprint costs one ``lstat`` a file. Not safe for two threads at a time.
+    Files are read again only when their inode, size or times have changed: a second fingerprint
+    costs one ``lstat`` a file. Not safe for two threads at a time.
     """
 
     def __init__(self, top: str, read: Callable[[str], str] = sha256_of) -> None:
         """
-        :param top: the folder, or file; it may be a link to one.
-        :param read: from a file's path to the digest of its contents.
+        :param top: the folder, a file, or a link to one.
+        :param read: computes the digest of a file's contents, given its path.
         """
         self._top = top
         self._read = read
         self._known: dict[str, tuple[Identity, str]] = {}
 
     def look(self) -> str:
-        """A digest that differs whenever a name, a kind, a size or a time below the folder does.
+        """A digest that changes whenever a name, a kind, a size or a time in the folder does.
 
-        It reads no file, and is of use only for comparing it with an earlier one.
+        It reads no file, and is only good for comparison with an earlier one.
 
         :raises OSError: if a folder can't be read.
         """
@@ -49,9 +49,8 @@ class Fingerprints:
         return whole.hexdigest()
 
     def take(self) -> str:
-        """The sha256, as 64 hexadecimal digits, over all names, kinds, contents and executable
-        bits below the folder. ``.git`` is left out; a link is followed only if it is the folder
-        itself.
+        """The sha256, as 64 hexadecimal digits, over the names, kinds, contents and executable bits
+        of all that is in the folder but ``.git``. No link is followed, except for the folder.
 
         :raises OSError: if something can't be read.
         """
@@ -84,7 +83,7 @@ def _identity(facts: os.stat_result) -> Identity:
 
 def _walk(top: str) -> Iterator[tuple[str, str, os.stat_result]]:
     """The top and all below it, in an order that is the same everywhere: paths, names relative
-    to the top, and what ``lstat`` says."""
+    to the top, and the result of ``lstat``."""
     facts = os.lstat(top)
     yield top, ".", facts
     if stat.S_ISDIR(facts.st_mode):

@@ -1,20 +1,20 @@
-"""What Nix prints about flakes: pure."""
+"""Parsers of Nix's output about flakes, and of ``flake.lock``: pure."""
 
 import json
 from typing import Any
 
 from nixery.model.errors import EvaluationFailed
 from nixery.model.source import LockedFlake, without_credentials
-from nixery.nix.refusals import CONFINED
+from nixery.nix.messages import CONFINED
 
 _HOSTED = ("github", "gitlab", "sourcehut")
 
 
 def parse_flake_metadata(printed: str, store: str) -> LockedFlake:
-    """What a flake is locked to, as ``nix flake metadata --json`` has it.
+    """Parse the output of ``nix flake metadata --json``: what the flake is locked to.
 
-    :param store: the folder that the store's files are in, before ``/nix/store``.
-    :raises ValueError: if it is not that.
+    :param store: the folder that ``/nix/store`` is in; empty for the machine's own.
+    :raises ValueError: if it is something else.
     """
     document = json.loads(printed)
     try:
@@ -24,23 +24,23 @@ def parse_flake_metadata(printed: str, store: str) -> LockedFlake:
             return LockedFlake(
                 str(document["url"]), revision, date if isinstance(date, int) else None
             )
-        # No commit: a folder, or a work tree that was edited. Its copy in the store stays as it is.
+        # No commit: a folder, or an edited work tree. Its copy in the store never changes.
         narHash = str(locked["narHash"])
         return LockedFlake(f"path:{store}{path}?narHash={_quoted(narHash)}", narHash)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("not what nix flake metadata prints") from error
+        raise ValueError("unexpected output of nix flake metadata") from error
 
 
 def parse_flake_archive(printed: str) -> list[str]:
-    """The store paths of a flake and of all its inputs, as ``nix flake archive --json`` has them.
+    """Parse the output of ``nix flake archive --json``: the store paths of a flake and its inputs.
 
-    :raises ValueError: if it is not that.
+    :raises ValueError: if it is something else.
     """
     paths: dict[str, None] = {}
 
     def collect(node: Any) -> None:
         if not isinstance(node, dict) or not isinstance(node.get("path"), str):
-            raise ValueError("not what nix flake archive prints")
+            raise ValueError("unexpected output of nix flake archive")
         paths[node["path"]] = None
         for inner in node.get("inputs", {}).values():
             collect(inner)
@@ -50,12 +50,12 @@ def parse_flake_archive(printed: str) -> list[str]:
 
 
 def check_inputs(printed: str) -> None:
-    """See that a flake's inputs may be fetched for one who does not know this machine.
+    """Check that a flake's inputs may be fetched for an author who must not see this machine.
 
-    What a lock file names by its contents is known to its author already; what else lies on this
-    machine, or behind the credentials of the daemon's user, is not the author's to name.
+    The author knows already what the lock file names by its contents, but not what else lies on
+    this machine, or behind the credentials of the daemon's user.
 
-    :param printed: by ``nix flake metadata --json``.
+    :param printed: the output of ``nix flake metadata --json``.
     :raises EvaluationFailed: if an input is a place on this machine, or not locked by its contents.
     """
     for name, locked in _locked_inputs(json.loads(printed).get("locks")):
@@ -76,10 +76,10 @@ def check_inputs(printed: str) -> None:
 
 
 def origins_of_inputs(lock: str) -> list[str]:
-    """What a flake's inputs are fetched from, as the beginnings of URIs.
+    """Prefixes of the URIs that a flake's inputs are fetched from.
 
     :param lock: the text of its ``flake.lock``.
-    :raises ValueError: if it is none.
+    :raises ValueError: if it is something else.
     """
     found: dict[str, None] = {}
     for _, locked in _locked_inputs(json.loads(lock)):
@@ -97,7 +97,7 @@ def _locked_inputs(locks: Any) -> list[tuple[str, dict[str, Any]]]:
         nodes = locks["nodes"].items()
         return [(name, node["locked"]) for name, node in nodes if name != locks["root"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("not what Nix writes to flake.lock") from error
+        raise ValueError("unexpected contents of flake.lock") from error
 
 
 def _quoted(text: str) -> str:

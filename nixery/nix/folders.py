@@ -1,13 +1,12 @@
-"""A folder of this machine as a package source: what is in it is its revision."""
+"""A folder of this machine as a package source: its contents are its revision."""
 
 import os
 import re
 from contextlib import suppress
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from nixery.coalesce import Coalescer
@@ -26,10 +25,12 @@ from nixery.model.tags import LATEST
 from nixery.nix.fingerprint import Fingerprints
 from nixery.nix.git import Git
 from nixery.nix.mirrors import GitFailed
+from nixery.reactor import in_thread
+from nixery.slots import Slots
 
 _STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[^/]+")
-# What git changes when another commit is checked out, one is made of what is there, or the origin
-# is another one.
+# Files that git changes when another commit is checked out, a commit is made, or the origin is
+# set.
 _GIT_FILES = ("HEAD", "config", "index", "logs/HEAD", "packed-refs", "info/exclude")
 
 
@@ -41,10 +42,10 @@ class _Seen:
 
 @implementer(IResolver)
 class FolderResolver:
-    """A folder has one tag, ``latest``: what is in it when it is asked for.
+    """A folder has one tag, ``latest``: its contents at the moment.
 
-    A store path is its own revision. A git work tree whose files are exactly those of its commit
-    is that commit. The revision of any other folder is a fingerprint of its contents.
+    The revision of a store path is the path; that of a git work tree with exactly the files of its
+    commit, the commit; that of any other folder, a fingerprint of its contents.
     """
 
     def __init__(self, reactor: IReactorThreads, git: Git, source: Folder) -> None:
@@ -52,14 +53,14 @@ class FolderResolver:
         self._git = git
         self._source = source
         self._fingerprints = Fingerprints(source.path)
-        self._lock = DeferredLock()
+        self._turn = Slots()
         self._looking: Coalescer[int, Pin] = Coalescer()
-        self._next = 0  # the number of the look that has not begun
+        self._next = 0  # the number of the next look
         self._seen: _Seen | None = None
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
-            raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
+            raise UnknownTag(tag, f"{self._source}, whose only tag is {LATEST!r}")
         return PinnedSource(self._source, await self._pinned())
 
     async def tags(self) -> list[str]:
@@ -83,33 +84,29 @@ class FolderResolver:
         await self._looking.stop()
 
     def _pinned(self) -> "Deferred[Pin]":
-        """What is there now.
+        """The revision at this moment.
 
-        Those who ask while somebody looks share the next look: the one that has begun may have
-        missed what was changed since.
+        Requests that come during a look share the next one: the look that has begun may have
+        missed a change since.
         """
         return self._looking.join(self._next, self._look_in_turn)
 
     async def _look_in_turn(self) -> Pin:
-        await self._lock.acquire()
-        self._next += 1
-        try:
+        with await self._turn.take():
+            self._next += 1
             return await self._pin()
-        finally:
-            self._lock.release()
 
     async def _pin(self) -> Pin:
-        pool = self._reactor.getThreadPool()
         try:
             path = os.path.realpath(self._source.path)
             if _STORE_PATH.match(path):
                 os.lstat(path)
                 return Contents(path, path)
-            look = await deferToThreadPool(self._reactor, pool, self._look, path)
+            look = await in_thread(self._reactor, self._look, path)
             if self._seen is None or self._seen.look != look:
                 pin = await self._commit(path)
                 if pin is None:
-                    taken = await deferToThreadPool(self._reactor, pool, self._fingerprints.take)
+                    taken = await in_thread(self._reactor, self._fingerprints.take)
                     pin = Contents(self._source.path, taken)
                 self._seen = _Seen(look, pin)
             return self._seen.pin
@@ -117,7 +114,7 @@ class FolderResolver:
             raise SourceUnavailable(str(self._source), error.strerror or str(error)) from error
 
     def _look(self, path: str) -> str:
-        """A digest that differs when the files may differ, or the commit that they are of."""
+        """A digest that changes when the files or their commit may have changed."""
         states = []
         for name in _GIT_FILES:
             with suppress(OSError):
@@ -136,7 +133,7 @@ class FolderResolver:
 
 @implementer(IResolver)
 class ConfiguredResolver:
-    """A source whose set is told a configuration, which may be edited."""
+    """A source whose set takes a configuration, which may be edited."""
 
     def __init__(
         self, reactor: IReactorThreads, resolver: IResolver, configuration: Configuration
@@ -145,7 +142,7 @@ class ConfiguredResolver:
         self._resolver = resolver
         self._configuration = configuration
         self._fingerprints = Fingerprints(configuration.overlays or "/")
-        self._lock = DeferredLock()
+        self._turn = Slots()
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         pinned = await self._resolver.resolve(tag, client)
@@ -168,14 +165,9 @@ class ConfiguredResolver:
     async def _pin(self) -> Configuration:
         if self._configuration.overlays is None:
             return self._configuration
-        pool = self._reactor.getThreadPool()
-
-        async def take() -> str:
-            return await deferToThreadPool(self._reactor, pool, self._fingerprints.take)
-
         try:
-            taken = await self._lock.run(take)
+            with await self._turn.take():
+                taken = await in_thread(self._reactor, self._fingerprints.take)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise SourceUnavailable("the overlays", reason) from error
+            raise SourceUnavailable("the overlays", error.strerror or str(error)) from error
         return attrs.evolve(self._configuration, revision=taken)

@@ -1,4 +1,4 @@
-"""git, as far as package sources need it: what a remote has, and the files of a commit."""
+"""git, as far as package sources need it: a remote's branches and tags, and a commit's files."""
 
 import os
 import uuid
@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from twisted.internet.interfaces import IReactorThreads
 
 from nixery.model.git_refs import HEAD, HEADS, TAGS, object_format
-from nixery.nix.mirrors import ASK_LIMIT, FETCH_LIMIT, OPTIONS, GitFailed, Mirrors
+from nixery.nix.mirrors import ASK_LIMIT, FETCH_LIMIT, OPTIONS, GitFailed, Mirrors, remove_all
 from nixery.nix.process import Processes
-from nixery.nix.repositories import remove_all
 
 _COMMITS_KEPT = 50
 
-# What a server says that knows the commit not, or gives out none but its branches' tips.
+# Messages of servers without the commit, and of those that send only what branches point to.
 _UNKNOWN = ("not our ref", "couldn't find remote ref", "no such remote ref")
 _TIPS_ALONE = ("unadvertised object", "dumb http transport", "does not support shallow")
 
@@ -35,14 +34,14 @@ class Git:
         self.mirrors = Mirrors(reactor, processes, folder)
 
     def start(self) -> None:
-        """Drop what an earlier process left unfinished."""
+        """Remove what an earlier process left unfinished. Blocks."""
         self.mirrors.start()
 
     async def list(self, url: str, head: bool) -> str:
         """A remote's branches and tags, as :meth:`nixery.model.git_refs.Listing.parse` reads them.
 
-        :param head: list HEAD besides. The remote sends all names that it has then, those of
-            pull requests too, which may be many.
+        :param head: list HEAD too. The remote sends all its refs then, those of pull requests
+            included, which may be many.
         :raises GitFailed: if the remote can't be read.
         """
         what = (
@@ -53,8 +52,7 @@ class Git:
     async def checkout(self, url: str, commit: str) -> str:
         """The files of a commit.
 
-        :return: a folder named ``source``, alone in a folder that is to be given to
-            :meth:`discard`.
+        :return: a folder named ``source``, to be given to :meth:`discard`.
         :raises CommitUnknown: if the remote has no such commit.
         :raises GitFailed: if it can't be fetched.
         """
@@ -62,7 +60,7 @@ class Git:
         return await self.mirrors.or_anew(url, copies, lambda: self._checkout(url, commit))
 
     async def _checkout(self, url: str, commit: str) -> str:
-        async with self.mirrors.turn(url):
+        with await self.mirrors.turn(url):
             repository = await self._fetch(url, commit)
         place = os.path.join(self.mirrors.folder, "tmp", uuid.uuid4().hex)
         folder, archive = os.path.join(place, "source"), os.path.join(place, "tar")
@@ -81,16 +79,16 @@ class Git:
         return folder
 
     async def date(self, url: str, commit: str) -> int | None:
-        """When a commit was made, by its committer's clock, in seconds since 1970.
+        """The committer date of a commit, in seconds since 1970.
 
         Nothing is fetched for it after a :meth:`checkout`.
 
-        :return: nothing for a commit that does not say it.
+        :return: nothing for a commit without one.
         :raises GitFailed: if it can't be fetched.
         """
 
         async def look() -> int | None:
-            async with self.mirrors.turn(url):
+            with await self.mirrors.turn(url):
                 repository = await self._fetch(url, commit)
             only = ("rev-list", "--no-walk", "--format=date %ct", commit)
             date = (await self.mirrors.look(repository, *only)).rpartition("date ")[2].strip()
@@ -99,7 +97,7 @@ class Git:
         try:
             return await self.mirrors.or_anew(url, self._copies(url, commit), look)
         except CommitUnknown as error:
-            raise GitFailed(f"it has no commit {error} any more") from error
+            raise GitFailed(f"there is no commit {error} in it any more") from error
 
     def _copies(self, url: str, commit: str) -> Sequence[str]:
         """The repositories in which a commit may be."""
@@ -116,33 +114,33 @@ class Git:
     ) -> str | None:
         """The last commit on a branch's first-parent line that was made in a span of time.
 
-        Commits alone are fetched, without files, and no older ones than that.
+        Only commits are fetched, without files, and none older than that.
 
         :param branch: its full name.
         :param start: seconds since 1970; the span begins here.
         :param end: and ends before this.
-        :param tip: the commit that the branch stands for.
+        :param tip: the commit that the branch points to.
         :param client: who asks: clients take turns.
-        :raises GitFailed: if the remote can't tell.
+        :raises GitFailed: if the remote can't be read.
         """
         hashes = object_format(tip)
 
         async def look() -> str | None:
             repository = await self.mirrors.repository(url, branch, hashes)
             known = await self._between(repository, start, end)
-            # What is there already suffices if the line is known to go on after the span.
+            # This suffices if there is a later commit on the line.
             if known is None or await self._between(repository, end, None) is None:
                 await self._fetch_since(repository, url, branch, start, client)
                 known = await self._between(repository, start, end)
             return known
 
         key = f"{url} {branch}"
-        async with self.mirrors.turn(key, client):
+        with await self.mirrors.turn(key, client):
             return await self.mirrors.or_anew(key, [self.mirrors.path(url, branch, hashes)], look)
 
     async def work_tree(self, folder: str) -> str | None:
-        """The commit that a folder's files are, if it is a work tree that has all of them and
-        nothing besides: a file that git ignores would be missing from the commit."""
+        """The commit of a folder, if it is a work tree with exactly the commit's files: a file
+        that git ignores would be missing from the commit."""
         ask = ("git", *OPTIONS, "-c", "core.fsmonitor=false", "--no-optional-locks", "-C", folder)
         status = ("status", "--porcelain", "--ignored", "--untracked-files=all", "--no-renames")
         ended, _ = await self.mirrors.run([*ask, *status], ASK_LIMIT)
@@ -155,15 +153,18 @@ class Git:
     async def origin(self, folder: str) -> str:
         """The URL that a work tree was cloned from, with credentials that may be in it.
 
-        :return: nothing (the empty text) if there is none.
+        :return: an empty string if there is none.
         """
         asked = ("config", "--local", "--get", "remote.origin.url")
         ended, _ = await self.mirrors.run(["git", *OPTIONS, "-C", folder, *asked], ASK_LIMIT)
         return ended.output.decode("utf-8", "surrogateescape").strip() if ended.code == 0 else ""
 
     async def _fetch(self, url: str, commit: str) -> str:
-        """Have a commit in a repository, which is returned: it alone where the remote gives it
-        out, and else all that is below branches and tags."""
+        """Fetch a commit: it alone where the remote sends it, and else the history of all branches
+        and tags.
+
+        :return: the repository that holds it.
+        """
         alone = await self.mirrors.repository(url, "alone", object_format(commit))
         if await self.mirrors.has(alone, commit):
             return alone
@@ -183,7 +184,7 @@ class Git:
         return alone
 
     async def _forget_old(self, repository: str, newest: str) -> None:
-        """Leave the oldest commits to git's own garbage collection, which comes with fetching."""
+        """Leave the oldest commits to git's garbage collection, which runs after fetches."""
         order = ("--sort=-committerdate", "--format=%(refname)", "refs/nixery/")
         names = (await self.mirrors.look(repository, "for-each-ref", *order)).split()
         for name in names[_COMMITS_KEPT:]:
@@ -206,7 +207,7 @@ class Git:
         try:
             await self.mirrors.fetch(repository, what, client)
         except GitFailed as error:
-            # There are none since then: git has no kinder words for it.
+            # There are none since then, which git calls an error.
             if "no commits selected" not in str(error) and "shallow info" not in str(error):
                 raise
 

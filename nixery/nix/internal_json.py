@@ -1,7 +1,7 @@
-"""Nix's ``--log-format internal-json``, line by line, as events.
+"""Parser of Nix's ``--log-format internal-json``: from lines to events.
 
-The activity and result types are those of ``src/libutil/logging.hh`` in Nix; the format is the
-same from 2.8 to 2.34 as far as it is read here.
+The activity and result types are those of ``src/libutil/logging.hh`` in Nix; the part of the
+format that is used here is the same from 2.8 to 2.34.
 """
 
 import json
@@ -44,18 +44,18 @@ _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _COPY_PATHS, _ALL_BUILDS, _BUILD_WAITING = 103, 104, 111
 _LOCKED = re.compile(r"/nix/store/[0-9a-z]{32}-([0-9A-Za-z+._?=-]+)")
 _MOST_LOCKS = 1000
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _STEPS = 100
 _MEBIBYTE = 2**20
 
 
 @attrs.frozen
 class Failing:
-    """The first builder that has failed is the next that stops; those behind it are stopped for
-    its sake."""
+    """A builder has failed: the next one that stops, while others are stopped because of it."""
 
 
 class EventParser:
-    """Turns lines of standard error into events; it knows which builds are running."""
+    """Turns lines of standard error into events."""
 
     def __init__(self) -> None:
         self._builds: dict[int, str] = {}
@@ -65,20 +65,13 @@ class EventParser:
         self._locks = Locks()
 
     def feed(self, line: bytes) -> Iterator[Event | Failing]:
-        """The events of one line: none for what nobody needs, such as progress counters."""
+        """The events of one line: none for progress counters and the like."""
         if not line.startswith(_PREFIX):
             yield from _said(1, line.decode("utf-8", "replace"))
             return
         try:
             yield from self._parse(json.loads(line[len(_PREFIX) :]))
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ):
+        except _MALFORMED:
             yield from _said(1, line.decode("utf-8", "replace"))
 
     def _parse(self, message: dict[str, Any]) -> Iterator[Event | Failing]:
@@ -150,7 +143,7 @@ def _planned(text: str) -> Event:
 
 
 class Copies:
-    """How far the copying of store paths from binary caches has come, in bytes of their NARs."""
+    """The progress of copying store paths from binary caches, in bytes of their NARs."""
 
     def __init__(self) -> None:
         self._running: dict[int, int] = {}
@@ -159,15 +152,15 @@ class Copies:
         self._told = 0
 
     def start(self, id: int) -> None:
-        """A store path is being copied."""
+        """The copying of a store path has begun."""
         self._running[id] = 0
 
     def stop(self, id: int) -> None:
-        """It is copied, if it was that."""
+        """An activity has ended, which may be one of these."""
         self._ended += self._running.pop(id, 0)
 
     def result(self, id: int, kind: int, fields: list[int]) -> Iterator[FetchProgress]:
-        """A number of Nix's; where it is worth it, an event."""
+        """A counter has changed; not each change is worth an event."""
         if kind == _SET_EXPECTED:
             if fields[0] == _COPY_PATH:
                 self._expected = int(fields[1])
@@ -184,10 +177,10 @@ class Copies:
 
 
 class Locks:
-    """Whether Nix can't go on before another run of it has built something.
+    """Whether Nix is waiting for another run of it that builds the same.
 
-    Of a derivation that was asked for, 2.8 says only at the very end that it is built; how many it
-    builds and copies it says all the time.
+    2.8 announces the build of a derivation that was asked for only at its end, but keeps counting
+    how many builds and copies are running.
     """
 
     def __init__(self) -> None:
@@ -196,23 +189,23 @@ class Locks:
         self._told = False
 
     def start(self, id: int, text: str) -> Iterator[Event]:
-        """It waits for a lock, or for a machine that builds."""
+        """Nix waits for a lock, or for a build machine."""
         if text.startswith("waiting for lock") and len(self._awaited) < _MOST_LOCKS:
             self._awaited[id] = _LOCKED.findall(text)
             yield from self._tell()
 
     def counts(self, id: int) -> None:
-        """An activity begins that counts all builds, or all copies."""
+        """An activity has begun that counts all builds, or all copies."""
         self._running[id] = 0
 
     def result(self, id: int, kind: int, fields: list[int]) -> Iterator[Event]:
-        """A number of Nix's."""
+        """A counter has changed."""
         if kind == _PROGRESS and id in self._running:
             self._running[id] = int(fields[2])
             yield from self._tell()
 
     def stop(self, id: int) -> Iterator[Event]:
-        """An activity ends, which may be one of these."""
+        """An activity has ended, which may be one of these."""
         if self._awaited.pop(id, None) is not None or self._running.pop(id, None) is not None:
             yield from self._tell()
 

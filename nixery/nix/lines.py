@@ -1,10 +1,10 @@
-"""The lines that a child prints to its standard error."""
+"""The lines that a child process prints to its standard error."""
 
 from collections import deque
 from collections.abc import Callable
 
 MAX_LINE = 4 * 1024 * 1024
-"""Bytes of a line that are kept; what is behind them is dropped."""
+"""Bytes of a line that are kept; the rest of it is dropped."""
 _LAST = 200
 _LONGEST = 2000
 
@@ -12,7 +12,7 @@ OnLines = Callable[[list[bytes]], None]
 
 
 class LastLines:
-    """Keeps the last lines of many, for a reason to be found in them."""
+    """Keeps the last lines, cut to some length, to find the reason of a failure in them."""
 
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque(maxlen=_LAST)
@@ -22,28 +22,28 @@ class LastLines:
         self._lines.extend(line[:_LONGEST] for line in lines[-_LAST:])
 
     def text(self, between: bytes = b"\n") -> str:
-        """Those that are not blank.
+        """The lines that are not blank.
 
-        :param between: stands between two of them.
+        :param between: separates them.
         """
         kept = (line for line in self._lines if line.strip())
         return between.join(kept).decode("utf-8", "replace")
 
 
 class LineSplitter:
-    """Cuts a stream into lines, whatever its pieces are, and passes them on in batches.
-
-    :param limit: bytes of a line that are kept.
-    """
+    """Cuts a stream into lines, however it is fragmented, and passes them on in batches."""
 
     def __init__(self, on_lines: OnLines, limit: int = MAX_LINE) -> None:
+        """
+        :param limit: bytes of a line that are kept.
+        """
         self._on_lines = on_lines
         self._limit = limit
         self._rest = b""
         self._skipping = False
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece."""
+        """Take the next fragment."""
         *whole, rest = data.split(b"\n")
         if whole:
             whole[0] = self._rest + whole[0]
@@ -62,7 +62,7 @@ class LineSplitter:
             self._skipping = True
 
     def finish(self) -> None:
-        """Pass on what stands after the last line's end."""
+        """Pass on an unterminated last line."""
         if self._rest:
             self._on_lines([self._rest])
             self._rest = b""

@@ -1,58 +1,57 @@
-"""Bare repositories of what was fetched from remotes, and the runs of git on them."""
+"""Bare repositories of what was fetched from remotes, and the runs of git on them.
 
+A repository is made beside its place and renamed, so each is whole, or not there.
+"""
+
+import hashlib
 import os
+import re
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from nixery.model.source import hide_credentials
 from nixery.model.text import cut
+from nixery.nix.child import Ended
 from nixery.nix.disk_faults import full_store, state_faults
-from nixery.nix.lines import LastLines
-from nixery.nix.process import Ended, Processes
-from nixery.nix.repositories import (
-    NEW,
-    OLD,
-    drop_left,
-    drop_unfinished,
-    make_room,
-    move,
-    path_of,
-    remove_all,
-)
-from nixery.nix.slots import Slots
+from nixery.nix.process import Processes
+from nixery.nix.supervisor import remove
+from nixery.reactor import in_thread
+from nixery.slots import Slot, Slots, Turns
 
 T = TypeVar("T")
 
 ASK_LIMIT = 30.0
-"""Seconds that a remote may take to name its revisions."""
+"""Seconds that a remote may take to list its branches and tags."""
 FETCH_LIMIT = 900.0
-"""Seconds that a remote may take to send what a commit needs."""
+"""Seconds that a remote may take to send the objects of a commit."""
 _AT_ONCE = 8
 """Processes of git that may fetch at once: a remote that hangs must not gather hundreds."""
 
-# No process of git's own may go on after the one that is waited for, and none may be asked
-# for that a repository's configuration names.
+# No process of git's own may go on after the one that is waited for.
 OPTIONS = ("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false")
 _NO_HEAD = "--no-write-fetch-head"
-# Who only looks into a repository that was fetched without files must not fetch: git does so of
-# itself for any object that is missing, and a server may hand out what no branch reaches. Of the
-# two, older versions know only the second.
+# Looking into a repository that was fetched without files must fetch nothing: git does so of
+# itself for any object that is missing, and a server may hand out what no branch reaches. Older
+# versions know only the second of the two.
 _STAY_HERE = ("env", "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none")
+_NEW, _OLD = ".new", ".old"
+"""Suffixes of a repository that is being made, and of one that may be damaged."""
+_DAMAGED = re.compile(r"[0-9a-f]{32}\.git" + re.escape(_OLD))
+_FILES = re.compile(r"[0-9a-f]{32}\Z")
+"""The folders of a commit's files, in the folder ``tmp``."""
 
 
 class GitFailed(Exception):
-    """git ended with an error; the text of it is git's own, without credentials."""
+    """git ended with an error; the text of this is git's own, without credentials."""
 
 
 class GitStopped(GitFailed):
-    """git was ended, since it took too much time or memory."""
+    """git was stopped, since it took too much time or memory."""
 
 
 class Mirrors:
@@ -68,53 +67,58 @@ class Mirrors:
         self._reactor = reactor
         self._processes = processes
         self._fetching = Slots(_AT_ONCE)
-        self._locks: dict[str, Slots] = {}
+        self._turns: Turns[str] = Turns()
 
     def start(self) -> None:
-        """Drop what an earlier process left unfinished, and log it. Not while another process has
-        the folder."""
-        if gone := drop_left(self.folder):
+        """Remove what an earlier process left unfinished, and log it. Not while another process
+        uses the folder. Blocks."""
+        names = [name for name in _names(self.folder) if _DAMAGED.fullmatch(name)]
+        files = _names(os.path.join(self.folder, "tmp"))
+        names += [f"tmp/{name}" for name in files if _FILES.match(name)]
+        for name in names:
+            remove_all(os.path.join(self.folder, name))
+        if names:
             self._log.info(
-                "removed from {folder} {count} checkouts that were not finished, or repositories "
-                "that were damaged: {names}",
-                count=len(gone),
+                "removed from {folder} {count} unfinished checkouts or damaged repositories: "
+                "{names}",
+                count=len(names),
                 folder=self.folder,
-                names=" ".join(gone[:10]),
+                names=" ".join(names[:10]),
             )
 
-    def turn(self, key: str, client: str = "") -> AbstractAsyncContextManager[None]:
-        """Wait until nobody else is at something, and be at it; clients take turns.
+    async def turn(self, key: str, client: str = "") -> Slot:
+        """Wait until nobody else works on something; clients take turns.
 
-        :param key: names the repository, or the part of the work, that is meant.
+        :param key: names the repository, or the part of the work.
         """
-        return self._locks.setdefault(key, Slots()).place(client)
+        return await self._turns.take(key, client)
 
     async def ask(self, *arguments: str) -> str:
         """Run git to ask a remote something.
 
         :return: the output.
-        :raises GitFailed: if it can't.
+        :raises GitFailed: if it fails.
         """
         return await self._git(("git",), arguments, ASK_LIMIT)
 
     async def fetch(self, repository: str, what: Sequence[str], client: str = "") -> None:
-        """Fetch from a remote into a repository that nobody else is at.
+        """Fetch from a remote into a repository, in its turn.
 
         :param what: options, ``--``, the URL, and what is wanted.
-        :raises GitFailed: if it can't be had.
+        :raises GitFailed: if it fails.
         """
         # As a pack, which is there whole or not at all.
         fetch = ("-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--no-tags", _NO_HEAD)
-        async with self._fetching.place(client):
-            await self.in_thread(lambda: drop_unfinished(repository))
+        with await self._fetching.take(client):
+            await self.in_thread(lambda: _remove_unfinished(repository))
             await self._git(("git",), (f"--git-dir={repository}", *fetch, *what), FETCH_LIMIT)
 
     async def look(self, repository: str, *arguments: str, accept: Collection[int] = (0,)) -> str:
-        """Run git on what a repository holds; nothing is fetched.
+        """Run git on the contents of a repository; nothing is fetched.
 
         :param accept: exit codes that are no failure.
         :return: the output.
-        :raises GitFailed: if it can't.
+        :raises GitFailed: if it fails.
         """
         arguments = (f"--git-dir={repository}", *arguments)
         return await self._git((*_STAY_HERE, "git"), arguments, FETCH_LIMIT, accept)
@@ -126,34 +130,43 @@ class Mirrors:
         return ended.code == 0
 
     def path(self, url: str, purpose: str, object_format: str) -> str:
-        """Where the repository is, or will be, that is for something of a remote.
+        """The path of a repository, whether it exists or not.
 
+        :param purpose: what of the remote it is for.
         :param object_format: the remote's hash function: no repository holds objects of two.
         """
         other = "" if object_format == "sha1" else f" {object_format}"
-        return path_of(self.folder, url, f"{purpose}{other}")
+        key = f"{url} {purpose}{other}".encode("utf-8", "surrogateescape")
+        return os.path.join(self.folder, f"{hashlib.sha256(key).hexdigest()[:32]}.git")
 
     async def repository(self, url: str, purpose: str, object_format: str) -> str:
-        """A bare repository for what is fetched from a remote."""
+        """The path of a repository, which is made if it does not exist: see :meth:`path`."""
         path = self.path(url, purpose, object_format)
         if not os.path.exists(os.path.join(path, "HEAD")):
-            new = path + NEW
-            await self.in_thread(lambda: make_room(new))
-            # Versions of git that know of no second one do not know the option either.
+            new = path + _NEW
+
+            def make_room() -> None:
+                os.makedirs(self.folder, mode=0o700, exist_ok=True)
+                remove_all(new)
+
+            await self.in_thread(make_room)
+            # Versions of git that know one hash function do not know the option either.
             chosen = () if object_format == "sha1" else (f"--object-format={object_format}",)
-            ended, errors = await self.run(
-                ["git", "init", "--quiet", "--bare", *chosen, new], ASK_LIMIT
-            )
+            command = ["git", "init", "--quiet", "--bare", *chosen, new]
+            ended, errors = await self.run(command, ASK_LIMIT)
             if ended.code != 0:
                 raise GitFailed(errors)
-            await self.in_thread(lambda: move([path], NEW, ""))
+            await self.in_thread(lambda: _rename([path], _NEW, ""))
         return path
 
     async def or_anew(
         self, key: str, paths: Sequence[str], work: Callable[[], Coroutine[Any, Any, T]]
     ) -> T:
-        """Do something with repositories; should that fail, once more without what was in them: a
-        power cut, or the disk, may have damaged it."""
+        """Do some work; should it fail, once more without the repositories that it uses: a power
+        cut, or the disk, may have damaged them.
+
+        :param paths: of the repositories.
+        """
         there = [path for path in paths if os.path.exists(path)]
         try:
             return await work()
@@ -162,30 +175,33 @@ class Mirrors:
         except GitFailed as error:
             if not there or full_store(str(error)) is not None:
                 raise
-        async with self.turn(f"{key} anew"):
-            await self.in_thread(lambda: move(there, "", OLD))
+        with await self.turn(f"{key} anew"):
+            await self.in_thread(lambda: _rename(there, "", _OLD))
             try:
                 result = await work()
             except BaseException:
-                # It was not that; what is there is worth something while the remote is away.
-                await self.in_thread(lambda: move(there, OLD, ""))
+                # They were not damaged; what they hold has its worth while the remote is away.
+                await self.in_thread(lambda: _rename(there, _OLD, ""))
                 raise
             for path in there:
-                await self.in_thread(partial(remove_all, path + OLD))
+                await self.in_thread(partial(remove_all, path + _OLD))
             return result
 
     async def run(self, argv: Sequence[str], limit: float) -> tuple[Ended, str]:
         """Run a program.
 
-        :return: how it ended, and the last lines of its errors.
+        :return: how it ended, and the end of its standard error in one line, without credentials.
         """
-        errors = LastLines()
-        ended = await self._processes.run(argv, errors.take, limit)
-        return ended, _reason(errors.text(b"; "))
+        ended = await self._processes.run(argv, limit=limit)
+        said = hide_credentials(ended.errors.replace("\n", "; ")).removeprefix("fatal: ")
+        return ended, cut(said, 500) or "git gave no reason"
 
     def in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
-        """Have files seen to in a thread."""
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), state_faults()(work))
+        """Work on files in a thread.
+
+        :raises NixUnavailable: for an ``OSError``; ``StorageFull`` if it is for lack of room.
+        """
+        return in_thread(self._reactor, state_faults()(work))
 
     async def _git(
         self,
@@ -198,12 +214,36 @@ class Mirrors:
         if ended.timed_out:
             raise GitStopped(f"no answer within {limit:.0f} s")
         if ended.outgrown:
-            raise GitStopped(f"it takes more than {self._processes.memory:,} bytes of memory")
+            raise GitStopped(f"git needs more than {self._processes.memory:,} bytes of memory")
         if ended.code not in accept:
             raise GitFailed(errors)
         return ended.output.decode("utf-8", "surrogateescape")
 
 
-def _reason(text: str) -> str:
-    said = hide_credentials(text).removeprefix("fatal: ")
-    return cut(said, 500) or "git gave no reason"
+def remove_all(path: str) -> None:
+    """Remove what is at a path, however deep its folders are. Blocks."""
+    if os.path.lexists(path):
+        remove(os.fsencode(path))
+
+
+def _rename(paths: Sequence[str], before: str, after: str) -> None:
+    """Change the suffix of those repositories that exist, in place of others that have it."""
+    for path in paths:
+        if os.path.exists(path + before):
+            remove_all(path + after)
+            os.rename(path + before, path + after)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _remove_unfinished(repository: str) -> None:
+    """Remove locks and files of processes of git that were killed; nobody else uses it now."""
+    for folder, _, names in os.walk(repository):
+        for name in names:
+            if name.endswith(".lock") or name.startswith("tmp_"):
+                os.unlink(os.path.join(folder, name))

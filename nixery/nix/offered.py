@@ -1,4 +1,4 @@
-"""A look at the package set: whether it can be evaluated, and which of some packages it has."""
+"""Whether the package set can be evaluated, and which of some packages it has."""
 
 import json
 from collections.abc import Sequence
@@ -8,11 +8,8 @@ from nixery.model.image import AMD64
 from nixery.model.source import Channel, PinnedSource, hide_place
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
-from nixery.nix.lines import LastLines
-from nixery.nix.realise import set_request
-from nixery.nix.refusals import in_plain_words
-from nixery.nix.sources import Sources
-from nixery.nix.words import first_words
+from nixery.nix.messages import explain_refusals, first_words
+from nixery.nix.sources import Sources, set_request
 
 LIMIT = 300.0
 """Seconds that the evaluation may take."""
@@ -29,7 +26,7 @@ class Offered:
     async def among(self, pinned: PinnedSource, names: Sequence[str]) -> list[str]:
         """Those of some packages that a set has, for x86-64.
 
-        Of nixpkgs it is known that it has them: it is not fetched for that.
+        nixpkgs is known to have them: it is not fetched for that.
 
         :raises NixeryError: if the set can't be fetched or evaluated.
         """
@@ -38,29 +35,27 @@ class Offered:
         try:
             return await self._ask(pinned, names)
         except EvaluationFailed:
-            # One that is broken so that nothing can catch it breaks no set: others can be pulled.
+            # One broken package that nothing can catch breaks no set: others can be pulled.
             return await self._ask(pinned, ())
 
     async def _ask(self, pinned: PinnedSource, names: Sequence[str]) -> list[str]:
         source = await self._sources.request(pinned)
         request = set_request(AMD64, pinned, source) | {"names": list(names)}
         prepared = await self._evaluator.prepare("offered", request)
-        errors = LastLines()
         ended = await self._commands.run(
             "nix-instantiate",
             *("--eval", "--strict", "--json"),
             *prepared.arguments,
-            on_lines=errors.take,
             limit=LIMIT,
             surroundings=prepared.surroundings,
         )
         if ended.timed_out:
             raise EvaluationFailed(f"it did not finish within {LIMIT:g} s")
         if ended.code != 0:
-            said = first_words(in_plain_words(pinned.source, errors.text()))
-            raise EvaluationFailed(hide_place(pinned.source, said) or "Nix ended without a word")
+            said = first_words(explain_refusals(pinned.source, ended.errors))
+            raise EvaluationFailed(hide_place(pinned.source, said) or "Nix gave no reason")
         try:
             found: list[str] = json.loads(ended.output)
         except ValueError as error:
-            raise NixUnavailable(f"nix-instantiate prints what is no list: {error}") from error
+            raise NixUnavailable(f"nix-instantiate did not print JSON: {error}") from error
         return found

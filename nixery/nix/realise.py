@@ -2,13 +2,11 @@
 
 import os
 import uuid
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -19,22 +17,19 @@ from nixery.model.events import Emit, Said
 from nixery.model.image import Image, spellings
 from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource, Source, canonical_json
+from nixery.nix.account import Account, new_mark
+from nixery.nix.child import Ended
 from nixery.nix.commands import Commands
-from nixery.nix.delimiters import new_mark
 from nixery.nix.disk_faults import state_faults
 from nixery.nix.evaluation import Evaluator, Prepared
-from nixery.nix.gc_roots import KeptRoots
+from nixery.nix.failure import failure
+from nixery.nix.gc_roots import KeptRoots, is_roots, remove_roots
 from nixery.nix.internal_json import EventParser, Failing
 from nixery.nix.lines import OnLines
-from nixery.nix.process import Ended
-from nixery.nix.redact import disclosed, without_place
-from nixery.nix.results import Account, failure
-from nixery.nix.roots import is_roots, remove_roots
-from nixery.nix.sources import Sources
-from nixery.nix.turns import Turn, Turns
-from nixery.reactor import IReactor
-
-T = TypeVar("T")
+from nixery.nix.messages import disclosed, without_place
+from nixery.nix.sources import Sources, set_request
+from nixery.reactor import IReactor, in_thread
+from nixery.slots import Slot, Turns
 
 _WARNING = 1  # a level of Nix's
 
@@ -60,37 +55,39 @@ class Nix:
         :param state: a folder for garbage collector roots.
         :param time_limit: seconds that a builder may run, and an evaluation.
         :param kept: keeps what was made for a while.
-        :param traces: whether Nix's traces, source lines and paths are told to anybody.
+        :param traces: whether anybody is shown Nix's traces, source lines and paths.
         """
         self._traces = traces
         self._reactor = reactor
         self._commands = commands
         self._sources = sources
-        self._turns = Turns()
+        self._turns: Turns[str] = Turns()
         self._evaluator = evaluator
         self._roots = os.path.join(state, "roots")
         self._time_limit = time_limit
         self._kept = kept
 
     def start(self) -> None:
-        """Drop the garbage collector roots of processes that are no more, and log it."""
+        """Remove the garbage collector roots of processes that are gone, and log it."""
         try:
             os.makedirs(self._roots, exist_ok=True)
             gone = [name for name in os.listdir(self._roots) if self._drop_left(name)]
         except OSError as error:
-            # What is known can be served all the same.
+            # Known images can be served all the same.
             self._log.warn("{path} can't be used: {error}", path=self._roots, error=error)
             return
         if gone:
             self._log.info(
-                "removed from {folder} the garbage collector roots of {count} builds that were "
-                "not finished",
+                "removed from {folder} the garbage collector roots of {count} unfinished builds",
                 folder=self._roots,
                 count=len(gone),
             )
 
     def _drop_left(self, name: str) -> bool:
-        """Remove the roots of a process that is no more; whether they were."""
+        """Remove roots, if their process is gone.
+
+        :return: whether they were removed.
+        """
         pid, _, rest = name.partition(".")
         if not (pid.isdigit() and pid.isascii() and is_roots(rest)):
             return False
@@ -119,20 +116,17 @@ class Nix:
 
     async def release(self, realisation: Realisation) -> None:
         await self._kept.keep(realisation.paths)
-        await self._in_thread(lambda: remove_roots(realisation.guard))
-
-    def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+        await in_thread(self._reactor, remove_roots, realisation.guard)
 
     async def _build(self, image: Image, pinned: PinnedSource, guard: str, emit: Emit) -> Account:
         account, code = await self._attempt(image, pinned, guard, emit)
         if code != 0 and account.lacks_about:
-            emit(Said(_WARNING, "it is made without what packages say of themselves (meta)"))
+            emit(Said(_WARNING, "the image is made without package descriptions (meta)"))
             account, code = await self._attempt(image, pinned, guard, emit, about=False)
         if code != 0:
             limit, traces = self._time_limit, self._traces
-            raise await self._in_thread(
-                lambda: failure(account, code, image, pinned, limit, traces)
+            raise await in_thread(
+                self._reactor, failure, account, code, image, pinned, limit, traces
             )
         return account
 
@@ -141,14 +135,14 @@ class Nix:
     ) -> tuple[Account, int | None]:
         """Have Nix evaluate and build.
 
-        :param about: whether packages are to say of themselves what people read.
-        :return: what is remembered of it, and Nix's exit code: none if a signal ended it.
+        :param about: see :func:`request_for`.
+        :return: the account of it, and Nix's exit code: none if a signal ended it.
         """
         source = await self._sources.request(pinned)
         account = Account(new_mark())
         request = request_for(image, pinned, source, account.mark, about)
         prepared = await self._evaluator.prepare("realise", request)
-        # Evaluating one set takes the more memory the more often it is done at once.
+        # Evaluations of one set at the same time would each take the memory of one.
         turn = await self._turns.take(canonical_json(pinned.pin.identity()))
         evaluation = _Evaluation(self._reactor, turn, self._time_limit)
         building = self._nix_build(
@@ -183,7 +177,7 @@ class Nix:
     def _listener(
         self, account: Account, source: Source, emit: Emit, evaluation: "_Evaluation"
     ) -> OnLines:
-        """What makes events of the lines that Nix prints."""
+        """Turns the lines that Nix prints into events."""
         parser = EventParser()
 
         def on_lines(lines: list[bytes]) -> None:
@@ -201,9 +195,12 @@ class Nix:
 
 
 class _Evaluation:
-    """The first part of a run of Nix: it has its turn, and a time limit."""
+    """The first part of a run of Nix, which has a turn and a time limit.
 
-    def __init__(self, clock: IReactorTime, turn: Turn, seconds: float) -> None:
+    :ivar late: whether the limit was exceeded.
+    """
+
+    def __init__(self, clock: IReactorTime, turn: Slot, seconds: float) -> None:
         self._clock = clock
         self._turn = turn
         self._seconds = seconds
@@ -223,39 +220,22 @@ class _Evaluation:
         """Let the next one evaluate; harmless after the first time."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._turn.end()
+        self._turn.release()
 
 
 def request_for(
     image: Image, pinned: PinnedSource, source: dict[str, Any], mark: str, about: bool = True
 ) -> dict[str, Any]:
-    """What ``realise.nix`` takes: everything that came from outside is data in it.
+    """The argument of ``realise.nix``: all that came from outside is data in it.
 
-    :param source: where the set's files are.
-    :param mark: is to stand around what the expression says.
-    :param about: whether packages are to say of themselves what people read.
+    :param source: of :meth:`nixery.nix.sources.Sources.request`.
+    :param mark: stands around the documents that the expression prints.
+    :param about: whether packages are described for people.
     """
+    names = [*((name, False) for name in image.packages), *((n, True) for n in image.optional)]
     packages = [
-        *(_package(name, optional=False) for name in image.packages),
-        *(_package(name, optional=True) for name in image.optional),
+        {"name": name, "steps": [spellings(step) for step in name.split(".")], "optional": optional}
+        for name, optional in names
     ]
     asked = {"packages": packages, "mark": mark, "about": about}
     return set_request(image.system, pinned, source) | asked
-
-
-def _package(name: str, optional: bool) -> dict[str, Any]:
-    steps = [spellings(step) for step in name.split(".")]
-    return {"name": name, "steps": steps, "optional": optional}
-
-
-def set_request(system: str, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:
-    """What ``set.nix`` takes.
-
-    :param source: where the set's files are.
-    """
-    request: dict[str, Any] = {"system": system, "source": source}
-    if pinned.configuration is not None:
-        configuration = pinned.configuration
-        told = {"config": configuration.config, "overlays": configuration.overlays}
-        request["configuration"] = told
-    return request

@@ -1,33 +1,28 @@
-"""Answers of a remote that are kept for a while, and served old rather than not at all."""
+"""A cache of a remote's answers, which serves stale ones while the remote can't be reached."""
 
 import json
 import math
 import os
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.coalesce import Coalescer
 from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.reactor import IReactor, in_thread
+from nixery.recent import Recent
 from nixery.repeats import Repeats
 
 PAUSE = 2.0
 """Seconds between two questions for one name, however many want a new answer."""
 PATIENCE = 5.0
-"""Seconds that a remote is waited for where there is an older answer to give instead."""
+"""Seconds that a remote is waited for where there is an older answer."""
 _MOST = 1000
-
-
-class IClock(IReactorThreads, IReactorTime):
-    """What the answers' keeping needs of a reactor."""
 
 
 @attrs.frozen
@@ -35,7 +30,7 @@ class Remembered:
     """An answer.
 
     :param stale: the remote could not be asked whether it still holds.
-    :param since: when the remote was asked for it, by the clock of its keeping.
+    :param since: when the remote was asked, by :attr:`Memory.now`.
     """
 
     text: str
@@ -43,31 +38,19 @@ class Remembered:
     since: float = attrs.field(default=0.0, eq=False)
 
 
-@attrs.frozen
-class _Known:
-    text: str
-    since: float
-    until: float
-    stale: bool
-
-    @property
-    def remembered(self) -> Remembered:
-        return Remembered(self.text, self.stale, self.since)
-
-
 class Memory:
-    """The last answers of a remote by the names that were asked for; a file keeps them over a
-    restart, when they are old at once.
+    """The last answers of a remote, by the names that were asked for. A file keeps them over a
+    restart, after which they are stale.
 
-    :ivar lifetime: seconds that an answer is kept without asking again.
-    :ivar now: seconds, by the clock that this is measured with.
+    :ivar lifetime: seconds for which an answer is fresh.
+    :ivar now: the clock of this, in seconds.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IClock, lifetime: float, stale_if_error: bool, path: str) -> None:
+    def __init__(self, clock: IReactor, lifetime: float, stale_if_error: bool, path: str) -> None:
         """
-        :param lifetime: seconds that an answer is kept without asking again.
+        :param lifetime: seconds for which an answer is fresh.
         :param stale_if_error: whether an older answer is given while the remote can't be asked.
         :param path: of the file.
         """
@@ -76,23 +59,22 @@ class Memory:
         self._clock = clock
         self._stale_if_error = stale_if_error
         self._path = path
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: Recent[str, Remembered] = Recent(clock.seconds, _MOST)
         self._asking: Coalescer[str, Remembered] = Coalescer()
         self._saving: Deferred[None] | None = None
         self._repeats = Repeats(clock.seconds)
         for name, text in _read(path).items() if stale_if_error else ():
-            self._known[name] = _Known(text, -math.inf, 0.0, True)
+            self._known.put(name, Remembered(text, True, -math.inf), -math.inf)
 
     async def get(self, name: str, ask: Callable[[], Awaitable[str]]) -> Remembered:
-        """The answer to a name, asked for if none is known that is young enough.
+        """The answer to a name, asked for if none is fresh.
 
-        :raises UnknownTag: if the remote says that there is none.
+        :raises UnknownTag: if the remote has no answer.
         :raises SourceUnavailable: if the remote can't be asked, and there is no older answer.
         """
+        if (fresh := self._known.get(name, self.lifetime)) is not None:
+            return fresh
         known = self._known.get(name)
-        if known is not None and known.until > self.now():
-            self._known.move_to_end(name)
-            return known.remembered
         answer = self._asking.join(name, lambda: self._ask(name, ask))
         if known is None or not self._stale_if_error:
             return await answer
@@ -101,15 +83,15 @@ class Memory:
         except SourceUnavailable as error:
             text = "an older answer is served: {error}"
             self._repeats.warn(self._log, str(error), text, error=error)
-            return self._put(name, known.text, known.since, stale=True)
+            return self._put(name, Remembered(known.text, True, known.since))
 
     async def newer(self, name: str, since: float, ask: Callable[[], Awaitable[str]]) -> Remembered:
-        """An answer to a name that was not asked for before some moment.
+        """An answer to a name for which the remote was asked at some time or later.
 
         One question serves all who wait for it.
 
         :param since: by :attr:`now`.
-        :raises UnknownTag: if the remote says that there is none.
+        :raises UnknownTag: if the remote has no answer.
         :raises SourceUnavailable: if the remote can't be asked.
         """
         known = self._known.get(name)
@@ -118,7 +100,7 @@ class Memory:
             if answer.since >= since:
                 return answer
             known = self._known.get(name)
-        return known.remembered
+        return known
 
     async def stop(self) -> None:
         """Ask for nothing more, and wait until the file is written."""
@@ -137,35 +119,29 @@ class Memory:
         try:
             text = await ask()
         except UnknownTag:
-            if self._known.pop(name, None) is not None:
+            if self._known.get(name) is not None:
+                self._known.forget(name)
                 self._save()
             raise
-        answer = self._put(name, text, since, stale=False)
+        answer = self._put(name, Remembered(text, False, since))
         if before is None or before.text != text:
             self._save()
         return answer
 
-    def _put(self, name: str, text: str, since: float, stale: bool) -> Remembered:
-        known = _Known(text, since, self.now() + self.lifetime, stale)
-        self._known[name] = known
-        self._known.move_to_end(name)
-        if len(self._known) > _MOST:
-            self._known.popitem(last=False)
-        return known.remembered
+    def _put(self, name: str, answer: Remembered) -> Remembered:
+        self._known.put(name, answer)
+        return answer
 
     def _save(self) -> None:
-        """Write the file, if it isn't being written: then once more after that."""
-        if not self._stale_if_error:
-            return
-        if self._saving is None:
+        """Write the file; if it is being written, it is written once more after that."""
+        if self._stale_if_error and self._saving is None:
             self._saving = Deferred.fromCoroutine(self._write())
 
     async def _write(self) -> None:
-        pool = self._clock.getThreadPool()
         written: dict[str, str] | None = None
         while (texts := {name: known.text for name, known in self._known.items()}) != written:
             try:
-                await deferToThreadPool(self._clock, pool, _replace, self._path, texts)
+                await in_thread(self._clock, _replace, self._path, texts)
             except OSError as error:
                 self._log.error("{path} can't be written: {error}", path=self._path, error=error)
                 break
@@ -188,9 +164,8 @@ def _read(path: str) -> dict[str, str]:
 
 
 def _replace(path: str, texts: dict[str, str]) -> None:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    beside = f"{path}.new"  # always the same: what a process has left that was killed is replaced
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    beside = f"{path}.new"  # always the same: what a killed process has left is overwritten
     try:
         with open(beside, "w", encoding="utf-8") as file:
             json.dump(texts, file)

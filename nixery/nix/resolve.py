@@ -1,4 +1,4 @@
-"""From a tag to an immutable revision of a git repository, a channel or a flake."""
+"""Resolves tags to immutable revisions of a git repository, a channel or a flake."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -40,21 +40,21 @@ from nixery.recent import Recent
 
 T = TypeVar("T")
 
-_LISTING = "/listing"  # no tag's name
+_LISTING = "/listing"  # no tag has such a name
 _LOCKED = "/locked"
 _MOST_ASKED = 256
-"""Tags of one client that are looked for at once: it may leave, but its questions stay."""
+"""Requests of one client at once: it may leave, but its questions to the remote stay."""
 _UNKNOWN_KEPT = 4096
-"""Unknown tags that are remembered, of a few hundred bytes each."""
+"""Unknown tags that are cached, of a few hundred bytes each."""
 
 
 @implementer(IResolver)
 class GitResolver:
     """Branches, tags and commits of a repository, or of nixpkgs for a channel.
 
-    All is answered by one listing of the remote's branches and tags, which is kept for a while.
-    Who asks for a name that is not in it is answered by one that was begun after that: one
-    listing for all who asked meanwhile, however many names they made up.
+    One listing of the remote's branches and tags, kept for a while, answers all. A request for a
+    name that is not in it waits for a listing that is requested later: one for all such requests,
+    however many names clients make up.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class GitResolver:
         unreachable: bool = False,
     ) -> None:
         """
-        :param policy: which tags are served, and so where the histories begin whose commits are.
-        :param unreachable: whether commits are served that none of these histories holds.
+        :param policy: which tags are served, and so the histories whose commits are.
+        :param unreachable: whether commits outside of these histories are served too.
         """
         self._git = git
         self._source = source
@@ -96,7 +96,7 @@ class GitResolver:
             try:
                 return await self._find(tag, name, client)
             except UnknownTag as error:
-                # Without its traceback, which holds the listing.
+                # Not the error itself: its traceback holds the listing.
                 self._unknown.put(tag, copy(error))
                 raise
 
@@ -146,12 +146,12 @@ class GitResolver:
         return listing.head if of_head else listing.commit(name)
 
     async def _reached(self, commit: str, client: str) -> str:
-        """The commit that an id stands for, if a served branch or tag reaches it."""
+        """The commit of an object's id, if a served branch or tag reaches it."""
         since = self._memory.now()
         listing, known = await self._list()
         if commit in self._tips:
             return self._tips[commit]
-        # What needs no more than a look is answered first; a push may be newer than the listing.
+        # First what needs no fetch; then a listing that is newer than a push may be.
         if self._ancestry.is_of(listing) and await self._reaches(commit, client):
             return commit
         if known.since < since:
@@ -172,7 +172,7 @@ class GitResolver:
         return await self._remote(ask)
 
     def _day(self, name: str) -> tuple[int, int] | None:
-        """The day that a name of a channel means."""
+        """The day that a channel's name stands for, if it is one."""
         dated = isinstance(self._source, Channel) and not is_commit(self._source.name)
         return day_of(name) if dated else None
 
@@ -197,9 +197,9 @@ class GitResolver:
         return self._pinned(known.text, known.stale)
 
     async def _list(self, since: float | None = None) -> tuple[Listing, Remembered]:
-        """The remote's branches and tags, and how old that is.
+        """The remote's branches and tags, and the answer that they are from.
 
-        :param since: the moment that the remote must have been asked after.
+        :param since: the remote must have been asked at this time or later.
         """
 
         async def ask() -> str:
@@ -228,7 +228,7 @@ class GitResolver:
 
 @implementer(IResolver)
 class FlakeResolver:
-    """A flake has one tag, ``latest``: what its reference is locked to."""
+    """A flake has one tag, ``latest``: the revision that its reference is locked to."""
 
     def __init__(self, commands: Commands, source: Flake, memory: Memory) -> None:
         self._commands = commands
@@ -237,7 +237,7 @@ class FlakeResolver:
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
-            raise UnknownTag(tag, f"{self._source}, which has {LATEST!r} alone")
+            raise UnknownTag(tag, f"{self._source}, whose only tag is {LATEST!r}")
         known = await self._memory.get(_LOCKED, self._ask)
         revision, date, reference = known.text.split(" ", 2)
         pin = LockedFlake(reference, revision, int(date) if date else None)

@@ -1,16 +1,13 @@
-"""Pinned sources in the Nix store: each fetched once, and kept while it is among the recent."""
+"""Pinned package sources in the Nix store: each fetched once, the last ones kept."""
 
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 
 from nixery.coalesce import Coalescer
 from nixery.model.errors import NixUnavailable, SourceUnavailable, UnknownTag
@@ -27,22 +24,21 @@ from nixery.model.source import (
 from nixery.nix.commands import Commands
 from nixery.nix.disk_faults import state_faults
 from nixery.nix.flakes import origins_of_inputs
+from nixery.nix.gc_roots import is_roots, remove_roots
 from nixery.nix.git import CommitUnknown, Git
 from nixery.nix.mirrors import GitFailed
-from nixery.nix.roots import is_roots, remove_roots
-
-T = TypeVar("T")
+from nixery.reactor import in_thread
 
 KEPT = 20
-"""Revisions that the garbage collector may not have: those that were used last."""
+"""Revisions that are kept from the garbage collector: those that were used last."""
 
 
 class Sources:
-    """What Nix is told to find the files of a pinned source."""
+    """Fetches pinned sources, and says where Nix finds their files."""
 
     def __init__(self, reactor: IReactorThreads, commands: Commands, git: Git, folder: str) -> None:
         """
-        :param folder: holds a garbage collector root for each revision that is kept.
+        :param folder: holds garbage collector roots for each revision that is kept.
         """
         self._reactor = reactor
         self._commands = commands
@@ -51,8 +47,8 @@ class Sources:
         self._fetching: Coalescer[str, list[str]] = Coalescer()
 
     async def request(self, pinned: PinnedSource) -> dict[str, Any]:
-        """Where a pinned source's files are, which are fetched if they aren't here yet: data for
-        ``nix/set.nix``.
+        """The ``source`` of :func:`set_request`: where the files of a pinned source are, which are
+        fetched if they are not here yet.
 
         :raises UnknownTag: if the source has no such revision.
         :raises SourceUnavailable: if it can't be fetched.
@@ -62,18 +58,18 @@ class Sources:
                 return {"type": "path", "path": path}
             case LockedFlake(reference=reference):
                 paths = await self._fetched(pinned)
-                origins = await self._in_thread(lambda: self._origins(reference, paths[0]))
+                origins = await in_thread(self._reactor, self._origins, reference, paths[0])
                 return {"type": "flake", "reference": reference, "origins": origins}
             case Commit():
                 [path] = await self._fetched(pinned)
                 return {"type": "path", "path": f"{self._commands.store or ''}{path}"}
 
     async def stop(self) -> None:
-        """Give up all fetching, and wait until none goes on."""
+        """Cancel all fetching, and wait until it has ended."""
         await self._fetching.stop()
 
     async def _fetched(self, pinned: PinnedSource) -> list[str]:
-        """Store paths of a source, which the garbage collector may not have."""
+        """Store paths of a source, which are kept from the garbage collector."""
         identity = canonical_json(pinned.pin.identity())
         name = hashlib.sha256(identity.encode("ascii")).hexdigest()[:32]
         if paths := self._kept(name):
@@ -81,7 +77,7 @@ class Sources:
         return await self._fetching.join(name, lambda: self._fetch(pinned, name))
 
     def _kept(self, name: str) -> list[str]:
-        """The store paths that are here from an earlier time, marked as used just now."""
+        """The store paths of an earlier fetch, marked as used just now."""
         root = os.path.join(self._folder, name)
         paths = []
         with suppress(OSError):
@@ -101,7 +97,7 @@ class Sources:
                 paths = [await self._add_commit(pinned)]
         except NixUnavailable as error:
             raise _unavailable(pinned.source, error.reason) from error
-        await self._in_thread(lambda: self._make_room(name))
+        await in_thread(self._reactor, self._make_room, name)
         for number, path in enumerate(paths):
             await self._commands.keep([path], os.path.join(self._folder, name, str(number)))
         with state_faults():
@@ -109,15 +105,12 @@ class Sources:
         return paths
 
     def _origins(self, reference: str, path: str) -> list[str]:
-        """What the inputs of a flake in the store are fetched from."""
+        """Prefixes of the URIs that the inputs of a flake in the store are fetched from."""
         folder = parse_qs(urlsplit(reference).query).get("dir", [""])[0]
         place = os.path.join(f"{self._commands.store or ''}{path}", folder, "flake.lock")
         with suppress(OSError, ValueError, RecursionError), open(place, encoding="utf-8") as file:
             return origins_of_inputs(file.read())
-        return []  # it has none, or Nix will say what is wrong
-
-    def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), state_faults()(work))
+        return []  # it has no inputs, or Nix will say what is wrong
 
     async def _add_commit(self, pinned: PinnedSource) -> str:
         pin = pinned.pin
@@ -133,8 +126,9 @@ class Sources:
         finally:
             await self._git.discard(folder)
 
+    @state_faults()
     def _make_room(self, name: str) -> None:
-        """Have an empty folder for a revision's roots, and no more others than are kept."""
+        """Make an empty folder for a revision's roots, and drop those that are too many."""
         os.makedirs(self._folder, exist_ok=True)
         folders = (entry for entry in os.scandir(self._folder) if is_roots(entry.name))
         others = [entry for entry in folders if entry.name != name]
@@ -151,6 +145,19 @@ def _unavailable(source: Source, reason: str) -> SourceUnavailable:
 
 
 def _touch(folder: str) -> None:
-    """Mark a folder as used just now; the kernel's own marks are too coarse to tell two apart."""
+    """Mark a folder as used just now; the kernel's own times are too coarse to tell two apart."""
     now = time.time_ns()
     os.utime(folder, ns=(now, now))
+
+
+def set_request(system: str, pinned: PinnedSource, source: dict[str, Any]) -> dict[str, Any]:
+    """The argument of ``set.nix``.
+
+    :param source: of :meth:`Sources.request`.
+    """
+    request: dict[str, Any] = {"system": system, "source": source}
+    if pinned.configuration is not None:
+        configuration = pinned.configuration
+        told = {"config": configuration.config, "overlays": configuration.overlays}
+        request["configuration"] = told
+    return request

@@ -1,23 +1,22 @@
 """A program's supervisor: ``python -I -S supervisor.py PARENT GRACE MOUNT… -- PROGRAM ARGUMENT…``.
 
-It runs a program and stays with it, so that nobody of its descendants is there any more when it
-ends, whatever sessions they have made for themselves and whichever of their parents has ended:
-the kernel gives orphans to the supervisor, and the supervisor ends them. Nix before 2.19, killed,
-leaves its builders running, and a builder without a sandbox can start whatever it likes.
+It runs a program, and ends all its descendants with it, whatever sessions they have made and
+whichever of their parents has ended: the kernel gives orphans to the supervisor. Nix before 2.19,
+killed, leaves its builders running, and a builder without a sandbox can start anything.
 
-The program has a folder for temporary files of its own, ``nixery-0`` or the next number that is
-free, which is removed with all that was left in it. A lock on the folder goes with the supervisor;
-one that is not locked was left by a supervisor that was killed, and the next one removes it.
+The program has its own folder for temporary files, ``nixery-0`` or the next free number, which is
+removed with all that is in it. A lock on the folder goes with the supervisor; a folder without a
+lock was left by a supervisor that was killed, and the next one removes it.
 
-Mounts change what the program sees: ``-PATH`` hides a file or folder, ``+PATH`` shows again what
-lies in a hidden folder. For these the program has a mount namespace of its own, within a user
-namespace of its own unless this is root.
+Mounts change the files that the program sees: ``-PATH`` hides a file or folder, ``+PATH`` shows
+again what lies in a hidden folder. For these the program has its own mount namespace, within its
+own user namespace unless this is root.
 
 On TERM, which the kernel sends when the parent dies, the program's group gets a TERM, and after
 the grace all descendants a KILL. The supervisor ends as its program did: with its exit code, or by
 its signal.
 
-It is a script that knows nothing of Nixery and imports little: it starts within 10 ms.
+It is a script that imports little and nothing of Nixery: it starts within 10 ms.
 """
 
 import contextlib
@@ -42,18 +41,18 @@ _AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 
 
 def keep(parent: int, grace: float, mounts: list[str], argv: list[str]) -> int:
-    """Run a program until it ends, and all that it has started.
+    """Run a program until it ends, and end all that it has started.
 
-    :param parent: the process without which there is no need for any of this.
+    :param parent: the process that this ends with.
     :param grace: seconds between TERM and KILL.
-    :param mounts: what the program sees otherwise than this process.
+    :param mounts: changes to the files that the program sees.
     :return: how it ended, as ``os.waitpid`` has it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     os.setsid()
-    if os.getppid() != parent:  # it died before the kernel knew whom to tell
+    if os.getppid() != parent:  # the parent died before prctl
         os._exit(1)
     environ = _given()
     folder = take_folder(environ.get(b"TMPDIR") or b"/tmp")
@@ -72,13 +71,13 @@ def keep(parent: int, grace: float, mounts: list[str], argv: list[str]) -> int:
 
 
 def _become(argv: list[str], environ: dict[bytes, bytes], mounts: list[str]) -> None:
-    """Be the program; a supervisor that is killed takes it along."""
+    """Become the program, which ends when the supervisor is killed."""
     try:
         if mounts:
-            # Before the rest: new credentials make the kernel forget who a parent's death concerns.
+            # First: new credentials reset the signal for a parent's death.
             _change_view(mounts)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python's own way with them
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
             signal.signal(number, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         os.execvpe(argv[0], argv, environ)
@@ -92,7 +91,7 @@ def _become(argv: list[str], environ: dict[bytes, bytes], mounts: list[str]) -> 
 def _change_view(mounts: list[str]) -> None:
     """Hide files and folders from this process, and show some again, in the given order.
 
-    :raises OSError: if the machine does not allow it.
+    :raises OSError: if the machine does not allow that.
     """
     user, group = os.geteuid(), os.getegid()
     _call("unshare", _CLONE_NEWNS if user == 0 else _CLONE_NEWNS | _CLONE_NEWUSER)
@@ -123,7 +122,7 @@ def _hide(path: str) -> None:
 
 
 def _show(path: str, held: int) -> None:
-    """Put what a descriptor stands for where it was, in a folder that is hidden by now."""
+    """Mount what a descriptor refers to where it was, in a folder that is hidden by now."""
     place = f"/proc/self/fd/{held}"
     if os.path.isdir(place):
         os.makedirs(path, exist_ok=True)
@@ -150,7 +149,7 @@ def _call(function: str, *arguments: object, path: str | None = None) -> None:
 
 
 def _given() -> dict[bytes, bytes]:
-    """The environment as it was: Python puts a locale into it."""
+    """The environment that was given: Python adds a locale to its own."""
     with open("/proc/self/environ", "rb") as file:
         entries = (entry.partition(b"=") for entry in file.read().split(b"\0") if entry)
         return {name: value for name, _, value in entries}
@@ -159,8 +158,8 @@ def _given() -> dict[bytes, bytes]:
 def take_folder(parent: bytes) -> tuple[bytes, int] | None:
     """Make a folder for temporary files, and lock it.
 
-    :param parent: where; what the dead have left there is removed.
-    :return: its path, and the descriptor that holds the lock; nothing if that can't be.
+    :param parent: where; folders there whose supervisors were killed are removed.
+    :return: its path, and the descriptor that holds the lock; nothing if none can be made.
     """
     try:
         for name in os.listdir(parent):
@@ -175,7 +174,7 @@ def take_folder(parent: bytes) -> tuple[bytes, int] | None:
                 if (held := _lock(path)) is not None:
                     return path, held
     except OSError:
-        pass  # there is no room, or no permission: the program will say so if it needs any
+        pass  # no room, or no permission: the program will say so if it needs a folder
     return None
 
 
@@ -186,22 +185,25 @@ def leave_folder(path: bytes, held: int) -> None:
 
 
 def remove(path: bytes) -> None:
-    """Remove a folder with all that others have left in it: it may be thousands of levels deep, or
-    forbid to look in. What can't be removed is left."""
+    """Remove a folder with all that is in it, though it may be thousands of levels deep, or
+    unreadable. What can't be removed is left."""
     with contextlib.suppress(OSError):
         os.rmdir(path)
         return
-    # These two can do with such folders, unlike shutil.
+    # Unlike shutil, these two can cope with such folders.
     name = os.fsdecode(path)
     _run("chmod", "-R", "u+rwx", "--", name)
     _run("rm", "-rf", "--", name)
 
 
 def _lock(path: bytes) -> int | None:
-    """Lock a folder of this user's: the descriptor that holds it; none if another has it."""
+    """Lock a folder of this user.
+
+    :return: the descriptor that holds the lock; none if another process has it.
+    """
     try:
         held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # it was removed just now, or is somebody else's
+    except OSError:  # it was removed just now, or is another user's
         return None
     found = os.fstat(held)
     try:
@@ -218,7 +220,7 @@ def _remove_if_left(path: bytes) -> None:
     held = _lock(path)
     if held is None:
         return
-    if stat.S_IMODE(os.fstat(held).st_mode) == _MODE:  # else it is somebody's of that name
+    if stat.S_IMODE(os.fstat(held).st_mode) == _MODE:  # else it has that name by chance
         leave_folder(path, held)
     else:
         os.close(held)
@@ -231,7 +233,7 @@ def _run(*argv: str) -> None:
 
 
 def _wait(program: int, grace: float) -> int:
-    """Wait until a program ends, and end it on TERM."""
+    """Wait until a program ends; on TERM, end it."""
     deadline: float | None = None
     while True:
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -244,7 +246,7 @@ def _wait(program: int, grace: float) -> int:
             number = found.si_signo if found is not None else signal.SIGKILL
         if number == signal.SIGTERM and deadline is None:
             deadline = time.monotonic() + grace
-            # Its own TERM among them waits for ever: one is enough.
+            # This process gets it too; now that there is a deadline, that changes nothing.
             os.killpg(0, signal.SIGTERM)
         if deadline is not None and time.monotonic() >= deadline:
             for pid in _descendants():
@@ -252,13 +254,13 @@ def _wait(program: int, grace: float) -> int:
 
 
 def _end_all() -> None:
-    """Kill all descendants: with each that goes, its children become the supervisor's."""
+    """Kill all descendants: the children of each that ends become the supervisor's."""
     while True:
         for pid in _descendants():
             _kill(pid)
         try:
             os.waitpid(-1, 0)
-            # Not a look at all processes for each of thousands that have ended.
+            # Collect all that have ended, which may be thousands, before the next look.
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
@@ -266,12 +268,12 @@ def _end_all() -> None:
 
 
 def _descendants() -> list[int]:
-    """All processes that come from this one, children before theirs."""
+    """All descendants of this process, parents before their children."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
-                # The name of a program may hold whatever it likes, parentheses too.
+                # The name of a program may hold anything, parentheses too.
                 state, ppid = stat.read().rpartition(b")")[2].split()[:2]
                 if state != b"Z":
                     children.setdefault(int(ppid), []).append(int(name))
@@ -291,7 +293,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _end_as(status: int) -> None:
-    """End as another process did."""
+    """End in the same way as another process."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number != signal.SIGKILL:

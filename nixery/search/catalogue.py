@@ -1,11 +1,9 @@
-"""The package search: an index of the served set, made in the background, kept over a restart."""
+"""Package search: an index of the served set, made in the background, kept over a restart."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -15,30 +13,28 @@ from nixery.model.errors import NixeryError, ShuttingDown, SourceChanged
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.model.tags import LATEST
-from nixery.reactor import IReactor
+from nixery.reactor import IReactor, in_thread
 from nixery.search.index_file import KeptIndex, index_key, read_index, write_index
-from nixery.search.lister import Lister
+from nixery.search.lister import Indexer
 from nixery.search.ranking import Index
 
-T = TypeVar("T")
-
 LOOK_AGAIN = 60.0
-"""Seconds after which a search has it looked whether there is a newer revision."""
+"""Seconds after which a search makes the catalogue check for a newer revision."""
 PROGRAMS_AGAIN = 600.0
-"""Seconds after which a search has the programs read anew: the store may hold more of them."""
+"""Seconds after which a search makes it read the programs again: the store may hold more."""
 FIRST_WAIT, LONGEST_WAIT = 30.0, 3600.0
-"""Seconds after which what failed is tried again: twice as many each time."""
+"""Seconds between attempts after a failure: doubled each time."""
 
 _SUGGESTED = 10
-"""More than are told at once: who asks may not be allowed to know of all."""
+"""Suggestions; not all of them may be shown to each client."""
 
 
 @attrs.frozen
 class _Made:
-    """An index that serves.
+    """The index that is searched.
 
-    :param kept_index: what it is of.
-    :param programs_read: when the store was looked at for programs.
+    :param kept_index: what it is of, without the index itself.
+    :param programs_read: when the programs in the store were read.
     """
 
     index: Index
@@ -48,18 +44,19 @@ class _Made:
 
 @implementer(ICatalogue)
 class Catalogue:
-    """One index at a time: that of the newest revision for which there is one.
+    """One index at a time: that of the newest revision that has one.
 
-    Nothing is done for it before the first search, or the first name that no package has; then
-    each of these has it brought up to date, in the background, where that is due. What went wrong
-    is told with the answers to searches.
+    Nothing is done before the first search or request for suggestions. Each of these brings the
+    index up to date in the background, where that is due; search results tell of failures.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactor, resolver: IResolver, lister: Lister, folder: str) -> None:
+    def __init__(
+        self, reactor: IReactor, resolver: IResolver, lister: Indexer, folder: str
+    ) -> None:
         """
-        :param folder: keeps the last index.
+        :param folder: for the last index.
         """
         self._reactor = reactor
         self._resolver = resolver
@@ -76,7 +73,7 @@ class Catalogue:
         made = self._made
         if made is None:
             return SearchResult(ready=False, fault=self._fault)
-        packages = await self._in_thread(lambda: made.index.search(query, limit))
+        packages = await in_thread(self._reactor, made.index.search, query, limit)
         kept_index = made.kept_index
         return SearchResult(
             ready=True,
@@ -93,15 +90,15 @@ class Catalogue:
         return [] if self._made is None else self._made.index.meant(name, _SUGGESTED)
 
     async def stop(self) -> None:
-        """Give up what is being made, and wait until it is."""
+        """Cancel the update that is running, and wait until it has ended."""
         await self._updating.stop()
 
     def _update(self) -> None:
-        """Have the index brought up to date, if that is due and not being done already."""
+        """Begin to bring the index up to date, if that is due and not being done already."""
         if len(self._updating) or self._reactor.seconds() < self._due:
             return
         try:
-            # Nobody waits for it; it fails only where it is given up.
+            # Nobody waits for it; it fails only when it is cancelled.
             self._updating.join("", self._try_to_make).addErrback(lambda _: None)
         except ShuttingDown:
             return
@@ -114,8 +111,8 @@ class Catalogue:
         except NixeryError as error:
             self._failed(str(error.public()), str(error))
         except Exception as error:
-            self._log.failure("the package search can't be brought up to date")
-            reason = f"something went wrong here; it was logged ({type(error).__name__})"
+            self._log.failure("package search: the index can't be brought up to date")
+            reason = f"internal error, which was logged ({type(error).__name__})"
             self._failed(reason, reason)
         else:
             self._failures, self._fault = 0, ""
@@ -126,11 +123,11 @@ class Catalogue:
         self._failures += 1
         self._fault = reason
         self._due = self._reactor.seconds() + wait
-        self._log.warn("no package search of this revision: {reason}", reason=in_full)
+        self._log.warn("package search: no index of this revision: {reason}", reason=in_full)
 
     async def _make(self) -> None:
-        """Have the index that there is to have: an older one until that is done."""
-        if self._made is None and (kept := await self._in_thread(self._read)) is not None:
+        """Bring the index up to date; an older one is searched until then."""
+        if self._made is None and (kept := await in_thread(self._reactor, self._read)) is not None:
             await self._serve(kept, 0.0)
         pinned = await self._resolver.resolve(LATEST)
         key = index_key(pinned)
@@ -145,8 +142,8 @@ class Catalogue:
         if not await self._resolver.unchanged(pinned):
             raise SourceChanged(str(pinned.source))
         self._log.info(
-            "package search: {source} at {revision} is listed, in {seconds:.1f} s; "
-            "{skipped} attributes can't be looked at",
+            "package search: {source} at {revision} was listed in {seconds:.1f} s; attributes that "
+            "can't be evaluated: {skipped}",
             source=pinned.source.label,
             revision=pinned.revision,
             seconds=self._reactor.seconds() - began,
@@ -156,7 +153,7 @@ class Catalogue:
         return KeptIndex(key, source, revision, listing.index, listing.skipped, listing.whole)
 
     async def _look_for_programs(self, made: _Made) -> None:
-        kept = await self._in_thread(self._read)
+        kept = await in_thread(self._reactor, self._read)
         if kept is not None and kept.key == made.kept_index.key:
             index = await self._lister.programs(kept.index)
             if index is not None:
@@ -164,12 +161,12 @@ class Catalogue:
         self._made = attrs.evolve(self._made or made, programs_read=self._reactor.seconds())
 
     async def _keep(self, kept_index: KeptIndex) -> None:
-        await self._in_thread(lambda: self._write(kept_index))
+        await in_thread(self._reactor, self._write, kept_index)
         await self._serve(kept_index, self._reactor.seconds())
 
     async def _serve(self, kept_index: KeptIndex, programs_read: float) -> None:
-        """Have searches answered from an index."""
-        index = await self._in_thread(lambda: Index.load(kept_index.index))
+        """Use an index for searches from now on."""
+        index = await in_thread(self._reactor, Index.load, kept_index.index)
         self._made = _Made(index, attrs.evolve(kept_index, index=b""), programs_read)
 
     def _read(self) -> KeptIndex | None:
@@ -187,6 +184,3 @@ class Catalogue:
             write_index(self._folder, kept_index)
         except OSError as error:
             self._log.warn("the package index can't be kept: {error}", error=error)
-
-    def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)

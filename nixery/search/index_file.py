@@ -1,4 +1,4 @@
-"""The last index of a package set, as a file that is there after a restart."""
+"""The last package index, in a file that is read after a restart."""
 
 import gzip
 import json
@@ -17,19 +17,19 @@ from nixery.model.source import PinnedSource, canonical_sha256
 _FORMAT = 1
 _FILE = "index.gz"
 _LEFT = re.compile(r"index\.gz\.[0-9a-f]{32}\.new|tmp[a-z0-9_]{8}")
-"""What processes that were killed have left; those of earlier versions had the latter names."""
+"""Files of processes that were killed, with names of this version and of earlier ones."""
 _FAST = 1  # of gzip's levels
 
 
 @attrs.frozen
 class KeptIndex:
-    """An index that is kept.
+    """An index with what it is of.
 
-    :param key: of what was listed: see :func:`index_key`.
-    :param source: as it is shown.
-    :param revision: as it is shown.
+    :param key: see :func:`index_key`.
+    :param source: the package source, as it is shown.
+    :param revision: of the source, as it is shown.
     :param index: of the packages, dumped.
-    :param skipped: attributes that can't be looked at.
+    :param skipped: attributes that can't be evaluated.
     :param whole: whether the end of the set was reached.
     """
 
@@ -42,15 +42,15 @@ class KeptIndex:
 
 
 def index_key(pinned: PinnedSource) -> str:
-    """What tells the index of one revision, as it is configured, from all others."""
+    """Identifies the index of one revision with one configuration."""
     configuration = attrs.asdict(pinned.configuration) if pinned.configuration else None
     return canonical_sha256([_FORMAT, AMD64, pinned.pin.identity(), configuration])
 
 
 def write_index(folder: str, kept_index: KeptIndex) -> None:
-    """Keep an index, instead of the one that was kept before.
+    """Write an index over the one that was kept before.
 
-    :raises OSError: if it can't be written; what was kept is still there then.
+    :raises OSError: if it can't be written; the one before is still there then.
     """
     head = {
         "format": _FORMAT,
@@ -78,7 +78,7 @@ def write_index(folder: str, kept_index: KeptIndex) -> None:
 
 
 def read_index(folder: str) -> KeptIndex | None:
-    """The index that is kept, if there is one.
+    """Read the index that is kept, if there is one.
 
     :raises OSError: if it can't be read.
     :raises ValueError: if it is damaged, or of another format.
@@ -91,7 +91,7 @@ def read_index(folder: str) -> KeptIndex | None:
             head = json.loads(packed.readline())
             index = packed.read()
         if head["format"] != _FORMAT or head["size"] != len(index):
-            raise ValueError(f"{path} is of another format, or was cut")
+            raise ValueError(f"{path} has another format, or was truncated")
         key, source, revision = (str(head[name]) for name in ("key", "source", "revision"))
         skipped = tuple(str(name) for name in head["skipped"])
         return KeptIndex(key, source, revision, index, skipped, head["whole"] is True)

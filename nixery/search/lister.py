@@ -1,22 +1,20 @@
 """All packages of a package set, found by as many evaluations as that takes.
 
 Some packages end an evaluation whatever the expression does: the next run begins where the last
-one ended, and, if it gets no further either, goes on without that attribute. So one run is enough
-for most sets, and a run that needed too much memory is followed by one that begins with none.
+one ended, and, if it gets no further either, skips that attribute. So one run is enough for most
+sets, and a run that needed too much memory is followed by one that begins with none.
 """
 
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import attrs
 import psutil
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import CancelledError
 
 from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.image import AMD64
@@ -25,26 +23,23 @@ from nixery.model.source import PinnedSource
 from nixery.model.text import cut
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
-from nixery.nix.lines import LastLines
-from nixery.nix.process import Ended, Processes
-from nixery.nix.realise import set_request
-from nixery.nix.sources import Sources
+from nixery.nix.process import Processes
+from nixery.nix.sources import Sources, set_request
 from nixery.nix.supervisor import leave_folder, take_folder
-from nixery.reactor import IReactor
-
-T = TypeVar("T")
+from nixery.reactor import IReactor, in_thread
 
 _LOW_PRIORITY = ("nice", "-n", "19")
+_TOLD = b"trace: @nixery@"
 
 
 @attrs.frozen
-class Limits:
-    """What listing the packages of one set may take.
+class ListingLimits:
+    """Bounds of listing one set.
 
     :param runs: of Nix.
     :param seconds: of all runs together.
     :param silence: seconds that one attribute may take.
-    :param size: bytes of all that is told.
+    :param size: bytes of all that the expression prints.
     :param memory: bytes of one run.
     """
 
@@ -56,11 +51,11 @@ class Limits:
 
 
 @attrs.frozen
-class Listing:
-    """What was found in a set.
+class PackageListing:
+    """The packages of a set.
 
-    :param index: of its packages, as :meth:`nixery.search.ranking.Index.dump` writes it.
-    :param skipped: attributes that can't be looked at, as people write them.
+    :param index: of them, as :meth:`nixery.search.ranking.Index.dump` makes it.
+    :param skipped: attributes that can't be evaluated, as people write them.
     :param whole: whether the end of the set was reached within the limits.
     """
 
@@ -70,33 +65,17 @@ class Listing:
 
 
 @attrs.frozen
-class Outputs:
+class OutputListing:
     """The outputs of a set's packages.
 
-    :param paths: store paths, in order; whether they are in the store is not said.
-    :param skipped: attributes that can't be looked at, as people write them.
+    :param paths: store paths, in order, whether they are in the store or not.
+    :param skipped: attributes that can't be evaluated, as people write them.
     :param whole: whether the end of the set was reached within the limits.
     """
 
     paths: Sequence[str]
     skipped: Sequence[str]
     whole: bool
-
-
-class Lister(Protocol):
-    """What lists the packages of a set."""
-
-    async def packages(self, pinned: PinnedSource) -> Listing:
-        """All packages of a set for x86-64, with the programs of those that are in the store.
-
-        :raises NixeryError: if the set can't be fetched, or not be evaluated at all.
-        """
-
-    async def programs(self, index: bytes) -> bytes | None:
-        """An index with the programs of its packages that are in the store now.
-
-        :return: nothing if they are the same.
-        """
 
 
 class Indexer:
@@ -109,86 +88,87 @@ class Indexer:
         commands: Commands,
         sources: Sources,
         evaluator: Evaluator,
-        limits: Limits | None = None,
+        limits: ListingLimits | None = None,
     ) -> None:
         self._reactor = reactor
         self._processes = processes
         self._commands = commands
         self._sources = sources
         self._evaluator = evaluator
-        self._limits = limits or Limits()
+        self._limits = limits or ListingLimits()
 
-    async def packages(self, pinned: PinnedSource) -> Listing:
-        search = await self._look_through(pinned)
-        index = await self._made_of("told", search.lines)
-        return Listing(index, search.skipped_names, search.whole)
+    async def packages(self, pinned: PinnedSource) -> PackageListing:
+        """All packages of a set for x86-64, with the programs of those that are in the store.
 
-    async def outputs(self, pinned: PinnedSource) -> Outputs:
+        :raises NixeryError: if the set can't be fetched, or not be evaluated at all.
+        """
+        progress = await self._look_through(pinned)
+        index = await self._make_index("told", progress.lines)
+        return PackageListing(index, progress.skipped_names, progress.whole)
+
+    async def outputs(self, pinned: PinnedSource) -> OutputListing:
         """The outputs of all packages of a set for x86-64.
 
         :raises NixeryError: if the set can't be fetched, or not be evaluated at all.
         """
-        search = await self._look_through(pinned, {"outputs": True})
-        paths = await self._in_thread(
-            lambda: told_outputs([line.rstrip() for line in search.lines])
-        )
-        return Outputs(paths, search.skipped_names, search.whole)
+        progress = await self._look_through(pinned, {"outputs": True})
+        lines = (line.rstrip() for line in progress.lines)
+        paths = await in_thread(self._reactor, told_outputs, lines)
+        return OutputListing(paths, progress.skipped_names, progress.whole)
 
     async def programs(self, index: bytes) -> bytes | None:
-        return await self._made_of("index", [index]) or None
+        """An index with the programs of its packages that are in the store now.
 
-    async def _made_of(self, kind: str, pieces: Sequence[bytes]) -> bytes:
-        """Have an index made by a process of its own: a thread would keep the reactor waiting."""
-        taken = await self._in_thread(lambda: take_folder(os.fsencode(tempfile.gettempdir())))
+        :return: nothing if they are the same.
+        """
+        return await self._make_index("index", [index]) or None
+
+    async def _make_index(self, kind: str, pieces: Sequence[bytes]) -> bytes:
+        """Run :mod:`nixery.search.indexing`."""
+        parent = tempfile.gettempdir()
+        taken = await in_thread(self._reactor, take_folder, os.fsencode(parent))
         if taken is None:
-            raise NixUnavailable(f"no folder can be made in {tempfile.gettempdir()}")
+            raise NixUnavailable(f"no folder can be made in {parent}")
         folder = os.fsdecode(taken[0])
         try:
-            await self._in_thread(lambda: _write(os.path.join(folder, kind), pieces))
+            await in_thread(self._reactor, _write, os.path.join(folder, kind), pieces)
             store = f"{self._commands.store or ''}/nix/store"
             python = (sys.executable, "-P", "-m", "nixery.search.indexing", kind, folder, store)
-            errors = LastLines()
             command = [*_LOW_PRIORITY, *python]
-            ended = await self._processes.run(command, errors.take, self._limits.seconds)
+            ended = await self._processes.run(command, limit=self._limits.seconds)
             if ended.code != 0:
-                raise NixUnavailable(errors.text()[-500:])
-            return await self._in_thread(lambda: _read(os.path.join(folder, "made")))
+                raise NixUnavailable(ended.errors[-500:])
+            return await in_thread(self._reactor, _read, os.path.join(folder, "made"))
         finally:
-            await self._in_thread(lambda: leave_folder(*taken))
-
-    def _in_thread(self, work: Callable[[], T]) -> "Deferred[T]":
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+            await in_thread(self._reactor, leave_folder, *taken)
 
     async def _look_through(
         self, pinned: PinnedSource, more: Mapping[str, object] = MappingProxyType({})
-    ) -> "_Search":
+    ) -> "_Walk":
         """Look through a set, past whatever ends its evaluation.
 
-        :param more: what the expression is asked for besides.
+        :param more: further requests to the expression.
         """
         source = await self._sources.request(pinned)
-        search = _Search(self._reactor.seconds(), self._limits)
+        progress = _Walk(self._reactor.seconds(), self._limits)
         request = set_request(AMD64, pinned, source) | dict(more)
-        while search.goes_on(self._reactor.seconds()):
-            search.ended(await self._run(request, search))
-        return search
+        while progress.goes_on(self._reactor.seconds()):
+            progress.ended(await self._run(request, progress))
+        return progress
 
-    async def _run(self, request: dict[str, Any], search: "_Search") -> bool:
-        """Go on with the search.
+    async def _run(self, request: dict[str, Any], progress: "_Walk") -> bool:
+        """Go on looking through a set.
 
         :return: whether the end of the set was reached.
         """
-        asked = request | {"from": search.start, "skip": search.skipped}
+        asked = request | {"from": progress.start, "skip": progress.skipped}
         prepared = await self._evaluator.prepare("index", asked)
-        watch = _Watch(self._reactor, self._limits.silence)
 
         def on_lines(lines: list[bytes]) -> None:
-            watch.heard()
-            search.told(lines)
-            if search.size > self._limits.size:
-                watch.stop()
+            progress.take(lines)
+            if progress.is_full:
+                running.cancel()
 
-        left = max(1.0, search.until - self._reactor.seconds())
         running = self._commands.run(
             "nix-instantiate",
             *("--eval", "--strict", "--json", "--readonly-mode"),
@@ -196,52 +176,71 @@ class Indexer:
             *prepared.arguments,
             on_lines=on_lines,
             before=(*_LOW_PRIORITY, "prlimit", f"--data={self._limits.memory}"),
-            limit=left,
+            limit=max(1.0, progress.until - self._reactor.seconds()),
+            silence=self._limits.silence,
             surroundings=prepared.surroundings,
         )
-        return await watch.over(running)
+        try:
+            return (await running).code == 0
+        except CancelledError:
+            if not progress.is_full:
+                raise
+            return False
 
 
-class _Search:
-    """How far a set was looked through."""
+class _Walk:
+    """How far a set was looked through.
 
-    def __init__(self, now: float, limits: Limits) -> None:
+    :ivar until: the time at which all runs end.
+    :ivar start: where the next run begins.
+    :ivar skipped: attributes that can't be evaluated.
+    :ivar lines: what the expression printed, for :func:`nixery.model.package_set.parse_told`.
+    :ivar whole: whether the end of the set was reached.
+    """
+
+    def __init__(self, now: float, limits: ListingLimits) -> None:
         self.until = now + limits.seconds
         self.start: Path = ()
         self.skipped: list[Path] = []
-        self.size = 0
-        self._limits = limits
         self.lines: list[bytes] = []
+        self.whole = False
+        self._limits = limits
+        self._size = 0
         self._errors: list[bytes] = []
         self._last: Path = ()
         self._runs = 0
         self._over = False
-        self.whole = False
 
-    def told(self, lines: list[bytes]) -> None:
+    def take(self, lines: list[bytes]) -> None:
         """Take lines of Nix's standard error."""
-        told = [line for line in lines if line.startswith(b"trace: @nixery@")]
+        told = [line for line in lines if line.startswith(_TOLD)]
         self.lines.extend(line + b"\n" for line in told)
-        self.size += sum(map(len, told))
+        self._size += sum(map(len, told))
         if len(told) < len(lines):
             others = (line for line in lines if not line.startswith(b"trace: "))
             self._errors = [*self._errors, *others][-20:]
         self._last = next(filter(None, map(told_path, reversed(told))), self._last)
 
     @property
+    def is_full(self) -> bool:
+        """Whether the expression has printed more than it may."""
+        return self._size > self._limits.size
+
+    @property
     def skipped_names(self) -> tuple[str, ...]:
-        """The attributes that can't be looked at, as people write them."""
+        """The attributes that can't be evaluated, as people write them."""
         return tuple(".".join(path)[:200] for path in self.skipped)
 
     def goes_on(self, now: float) -> bool:
-        """Whether there is more to look through, and leave to do it."""
+        """Whether there is to be another run."""
         self._runs += 1
-        within = self._runs <= self._limits.runs and self.size <= self._limits.size
+        within = self._runs <= self._limits.runs and not self.is_full
         return not self._over and within and now < self.until
 
     def ended(self, whole: bool) -> None:
-        """Take note that a run has ended.
+        """Note that a run has ended.
 
+        :param whole: whether the end of the set was reached.
         :raises EvaluationFailed: if it did not come to a single attribute.
         """
         self._over = self.whole = whole
@@ -259,8 +258,7 @@ class _Search:
     def _failure(self) -> EvaluationFailed:
         lines = b"\n".join(self._errors).decode("utf-8", "replace").splitlines()
         said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        words = cut((said or ["Nix ended without a word"])[0], 500)
-        return EvaluationFailed(words, "\n".join(lines))
+        return EvaluationFailed(cut((said or ["Nix gave no reason"])[0], 500), "\n".join(lines))
 
 
 def _write(path: str, pieces: Sequence[bytes]) -> None:
@@ -271,41 +269,3 @@ def _write(path: str, pieces: Sequence[bytes]) -> None:
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
-
-
-class _Watch:
-    """Stops a run that has been silent for too long."""
-
-    def __init__(self, clock: IReactorTime, silence: float) -> None:
-        self._silence = silence
-        self._stopped = False
-        self._running: Deferred[Ended] | None = None
-        self._timer: IDelayedCall = clock.callLater(silence, self.stop)
-
-    def heard(self) -> None:
-        """Take note that the run is not silent."""
-        if self._timer.active():
-            self._timer.reset(self._silence)
-
-    def stop(self) -> None:
-        """End the run."""
-        self._stopped = True
-        if self._running is not None:
-            self._running.cancel()
-
-    async def over(self, running: "Deferred[Ended]") -> bool:
-        """Wait for the end of the run.
-
-        :return: whether it ended by itself, and well.
-        """
-        self._running = running
-        try:
-            ended = await running
-        except CancelledError:
-            if not self._stopped:
-                raise
-            return False
-        finally:
-            if self._timer.active():
-                self._timer.cancel()
-        return ended.code == 0

@@ -1,6 +1,7 @@
-"""Which of many numbered texts hold a word or a part. Sets of numbers are integers, bit by bit.
+"""Which of many numbered texts hold a word or a part of one. A set of numbers is an integer, with a
+bit for each number.
 
-What is here is made of a few long arrays: they are loaded in a moment, which their making is not.
+All is made of a few long arrays: they take long to make, but no time to load.
 """
 
 from array import array
@@ -10,14 +11,14 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-_MANY = 1000  # entries from which on a set of them is kept as it is asked for
+_MANY = 1000  # entries: larger sets are kept as masks
 
 
 @attrs.frozen(eq=False)
 class Strings:
     """Many byte strings in one.
 
-    :param ends: where each ends.
+    :param ends: the end of each.
     """
 
     whole: bytes
@@ -25,7 +26,7 @@ class Strings:
 
     @classmethod
     def of(cls, strings: Iterable[bytes]) -> "Strings":
-        """Put them one after another."""
+        """Concatenate strings."""
         parts = list(strings)
         return cls(b"".join(parts), _sums(map(len, parts)))
 
@@ -36,7 +37,7 @@ class Strings:
         return self.whole[_start(self.ends, number) : self.ends[number]]
 
     def first_not_below(self, string: bytes) -> int:
-        """The number of the first that is not below another, if they are in order."""
+        """The number of the first string that is not below another; they must be in order."""
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
@@ -46,15 +47,14 @@ class Strings:
 
 @attrs.frozen(eq=False)
 class Postings:
-    """Which entries hold which words.
+    """An inverted index: which entries hold which words.
 
-    :param count: of entries.
+    :param count: the number of entries.
     :param words: in order.
-    :param numbers: of the entries that hold a word, for one word after another, but for those
-        words that many hold.
-    :param ends: where each word's numbers end.
-    :param masks: the sets of entries that hold a word which many hold.
-    :param mask_ends: how many of these there are up to each word.
+    :param numbers: of the entries that hold a word, word after word; none for frequent words.
+    :param ends: the end of each word's numbers.
+    :param masks: of frequent words, the sets of entries.
+    :param mask_ends: the number of masks up to each word.
     """
 
     count: int
@@ -67,7 +67,7 @@ class Postings:
 
     @classmethod
     def of(cls, entries: Iterable[Iterable[str]]) -> "Postings":
-        """Note which words entries hold."""
+        """Index the words of entries."""
         places: defaultdict[bytes, list[int]] = defaultdict(list)
         count = 0
         for held in entries:
@@ -94,14 +94,14 @@ class Postings:
         return self._joined(place, place + 1) if there else 0
 
     def beginning(self, start: str) -> int:
-        """The entries that hold a word which begins so."""
+        """The entries that hold a word with this beginning."""
         encoded = _encode(start)
         if encoded in self._short:
             return self._short[encoded]
-        # No byte of UTF-8 is as high.
+        # No byte of UTF-8 is 0xff.
         last = self.words.first_not_below(encoded + b"\xff")
         found = self._joined(self.words.first_not_below(encoded), last)
-        if len(encoded) == 1:  # the most words begin with these
+        if len(encoded) == 1:  # these take longest
             self._short[encoded] = found
         return found
 
@@ -114,20 +114,20 @@ class Postings:
         return joined
 
     def sections(self) -> Iterator[bytes]:
-        """What :meth:`load` takes."""
+        """The index as byte strings, for :meth:`load`."""
         yield from (self.words.whole, self.words.ends.tobytes(), self.numbers.tobytes())
         yield from (self.ends.tobytes(), self.masks, self.mask_ends.tobytes())
 
     @classmethod
     def load(cls, count: int, sections: Iterator[bytes]) -> "Postings":
-        """Take what :meth:`sections` gave."""
+        """Read what :meth:`sections` gave."""
         words = Strings(next(sections), numbers_of(next(sections)))
         numbers, ends = numbers_of(next(sections)), numbers_of(next(sections))
         return cls(count, words, numbers, ends, next(sections), numbers_of(next(sections)))
 
 
 def holding(texts: Strings, part: str) -> int:
-    """The texts that hold a part. Each of them ends with a line end, and the part has none."""
+    """The texts that hold a part. Each of them ends with a newline, and the part has none."""
     sought = _encode(part)
     found: list[int] = []
     place = texts.whole.find(sought)
@@ -144,14 +144,14 @@ def as_set(numbers: Iterable[int], count: int) -> int:
 
 
 def numbers_of(section: bytes) -> "array[int]":
-    """An array as its ``tobytes`` wrote it."""
+    """The array of ``tobytes``."""
     numbers = array("I")
     numbers.frombytes(section)
     return numbers
 
 
 def _start(ends: "array[int]", number: int) -> int:
-    """Where the part of a number starts, given where each ends."""
+    """The start of a part, given the ends of all."""
     return ends[number - 1] if number else 0
 
 

@@ -1,7 +1,7 @@
-"""Finding packages by words: pure, and fast enough for a set of a hundred thousand.
+"""Search of packages by words: pure, and fast enough for a set of a hundred thousand.
 
-Sets of packages are integers, a bit for each package in the order that they are shown in: so
-they are joined and met in a moment however many there are.
+A set of packages is an integer, with a bit for each package in the order in which they are shown:
+unions and intersections take no time, however many packages there are.
 """
 
 import re
@@ -17,26 +17,26 @@ from nixery.model.suggestions import Suggestion
 from nixery.search.postings import Postings, Strings, holding, numbers_of
 
 MAX_WORDS = 8
-"""Words of a query that are looked for; what follows them is not."""
+"""Words of a query that are used; the rest is ignored."""
 MAX_PROGRAMS = 500
-"""Programs of one package that it is found by."""
+"""Programs of one package that are indexed."""
 
 _PIECE = re.compile(r"[^\W_]+")
 _BETWEEN = re.compile(r"[._-]+")
-_LOOKED_AT = 50  # packages that are called the same
+_LOOKED_AT = 50  # packages of one name
 _AROUND = ".,;:!?()[]{}<>\"'`"
-_INFIX = 3  # characters: what is shorter is looked for at the beginning of words alone
+_INFIX = 3  # characters: shorter words match only the beginning of others
 _SECTIONS = 2 * 2 + 4 * 6  # of a dump: two of each list of strings, six of each of postings
 
 
 @attrs.frozen(eq=False)
 class Index:
-    """Packages, to be found by name, program and description.
+    """An index of packages by name, program and description.
 
-    :param packages: encoded, in the order that they are shown in.
-    :param names: which of them are called what.
-    :param name_words: what their names are made of.
-    :param short_names: in lines, for parts of them.
+    :param packages: encoded, in the order in which they are shown.
+    :param names: whole names.
+    :param name_words: the words in names.
+    :param short_names: names in lines, to be searched for parts of them.
     """
 
     packages: Strings
@@ -48,7 +48,7 @@ class Index:
 
     @classmethod
     def of(cls, packages: Iterable[Package]) -> "Index":
-        """It takes some seconds for 100,000 packages: not for the daemon's process."""
+        """Index packages. For 100,000 this takes some seconds: not for the daemon's process."""
         ordered = sorted(packages, key=_order)
         names = [_names(package) for package in ordered]
         lines = ("\t".join(_short_names(package)) + "\n" for package in ordered)
@@ -62,7 +62,7 @@ class Index:
         )
 
     def dump(self) -> bytes:
-        """What :meth:`load` takes, on machines of this kind."""
+        """The index as bytes, for :meth:`load` on machines of the same byte order."""
         sections = [*_of_strings(self.packages), *_of_strings(self.short_names)]
         for postings in (self.names, self.name_words, self.programs, self.descriptions):
             sections.extend(postings.sections())
@@ -71,15 +71,15 @@ class Index:
 
     @classmethod
     def load(cls, dumped: bytes) -> "Index":
-        """Take what :meth:`dump` gave: in no time, however many packages it holds.
+        """Read what :meth:`dump` gave: in no time, however many packages it holds.
 
-        :raises ValueError: if it was cut, or is something else.
+        :raises ValueError: if it was truncated, or is something else.
         """
         start = 4 * (1 + int.from_bytes(dumped[:4], sys.byteorder))
         lengths = numbers_of(dumped[4:start])
         ends = list(accumulate(lengths, initial=start))
         if len(lengths) != _SECTIONS or ends[-1] != len(dumped):
-            raise ValueError("this is no package index")
+            raise ValueError("not a package index")
         sections = (dumped[begin:end] for begin, end in pairwise(ends))
         packages = Strings(next(sections), numbers_of(next(sections)))
         short_names = Strings(next(sections), numbers_of(next(sections)))
@@ -96,29 +96,29 @@ class Index:
         return len(self.packages)
 
     def search(self, query: str, limit: int) -> list[Package]:
-        """The packages that all words of a query fit, best first; without a word, all.
+        """The packages that match all words of a query, best first; without a word, all.
 
-        Best is what is named so, then what its name begins with, or holds as a word, or at all;
-        then come its programs, then the words of its description. Among equals the shorter name
-        is first. Case does not count.
+        A word matches best as the name of a package, then as the beginning of the name, as a word
+        in it, or as any part; then as a program, then as a word of the description. Among equals
+        the shorter name is first. Case does not count.
 
-        :param limit: the most that are given.
+        :param limit: the most packages to return.
         """
-        # Packages by how well they fit all words until now: the lower, the better.
+        # Packages by how well they match the words so far: the lower, the better.
         fits = [(1 << len(self)) - 1]
         for word in list(dict.fromkeys(query.lower().split()))[:MAX_WORDS]:
             fits = _both(fits, list(self._fits(word)))
         return [Package.decode(self.packages[number]) for number in _lowest(fits, limit)]
 
     def meant(self, name: str, limit: int) -> list[Suggestion]:
-        """What a name that no package has may stand for, likeliest first.
+        """Suggestions for a name that no package has, likeliest first.
 
-        These are packages of the same name in a nested set, or of a name without dots and dashes
-        (``python3.12`` → ``python312``), followed by those that have a program of this name, first
-        the ones whose main program it is. It takes less than a millisecond.
+        These are packages of the same name in a nested set, or of the name without dots and dashes
+        (``python3.12`` → ``python312``), then those with a program of this name, first the ones
+        whose main program it is. It takes less than a millisecond.
 
         :param name: as images write it: an attribute path in lower case.
-        :param limit: the most that are given.
+        :param limit: the most suggestions to return.
         """
         last, joined = name.rpartition(".")[2], _BETWEEN.sub("", name)
         called = 0
@@ -131,12 +131,12 @@ class Index:
         return [*names, *(Suggestion(p.image, program) for p, program in having)][:limit]
 
     def _askable(self, numbers: int, other_than: str) -> Iterator[Package]:
-        """Packages that images can ask for, by other names than one."""
+        """Packages that images can name, other than by the given name."""
         found = (Package.decode(self.packages[n]) for n in _lowest([numbers], _LOOKED_AT))
         return (package for package in found if package.image not in ("", other_than))
 
     def _fits(self, word: str) -> Iterator[int]:
-        """The packages that a word fits: as their name, and so on, until the worst way to fit."""
+        """The packages that match a word: by their name, and so on, down to the worst way."""
         yield self.names.exactly(word)
         yield self.names.beginning(word)
         yield self.name_words.exactly(word)
@@ -155,7 +155,7 @@ def _of_strings(strings: Strings) -> list[bytes]:
 
 
 def _both(fits: list[int], others: list[int]) -> list[int]:
-    """What fits in two ways, by the sum of how well it does."""
+    """The packages that match twice, by the sum of how well they do."""
     both = [0] * (len(fits) + len(others) - 1)
     for fit, these in enumerate(fits):
         for other, those in enumerate(others):
@@ -164,7 +164,7 @@ def _both(fits: list[int], others: list[int]) -> list[int]:
 
 
 def _lowest(fits: list[int], limit: int) -> list[int]:
-    """The numbers of the first packages, each where it fits best."""
+    """The numbers of the first packages, each where it matches best."""
     numbers: list[int] = []
     seen = 0
     for these in fits:
@@ -178,7 +178,7 @@ def _lowest(fits: list[int], limit: int) -> list[int]:
 
 
 def words(text: str) -> set[str]:
-    """The words of a text that it is found by: as they stand there, and the pieces of these."""
+    """The words of a text to index: as they are, and the pieces of them."""
     lowered = text.lower()
     return {word.strip(_AROUND) for word in lowered.split()} - {""} | _pieces(lowered)
 
@@ -188,13 +188,13 @@ def _pieces(lowered: str) -> set[str]:
 
 
 def _names(package: Package) -> list[str]:
-    """What a package is called, in lower case."""
+    """The names of a package, in lower case."""
     called = (package.attribute.lower(), package.image, package.name.lower())
     return list(dict.fromkeys((*_short_names(package), *(name for name in called if name))))
 
 
 def _short_names(package: Package) -> list[str]:
-    """What a package is called without the sets that it is in, and without its version."""
+    """The names of a package without the sets that it is in, and without its version."""
     last, pname = package.path[-1].lower(), package.pname.lower()
     return [last, pname] if pname and pname != last else [last]
 
@@ -205,12 +205,12 @@ def _programs(package: Package) -> set[str]:
 
 
 def _program(package: Package, name: str) -> str:
-    """A package's program of a name without regard to case, as the package has it."""
+    """The program of a package with a name in any case, as the package spells it."""
     known = (package.program, *package.programs)
     return next((program for program in known if program.lower() == name), "")
 
 
 def _order(package: Package) -> tuple[bool, bool, int, int, str]:
-    """Which of two packages that fit equally well comes first."""
+    """The order of packages that match equally well."""
     name = package.attribute
     return not package.image, not package.available, len(package.path), len(name), name

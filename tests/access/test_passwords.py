@@ -1,7 +1,7 @@
 """Checking passwords: how many, in which order, how fast, and what is remembered."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import bcrypt
 import pytest
@@ -61,9 +61,9 @@ class World:
         self.reactor = Reactor()
         hidden = bcrypt.hashpw(RIGHT, bcrypt.gensalt(4))
         self.passwords = Passwords({"alice": hidden})
-        self.checker = PasswordChecker(self.reactor, lambda: self.passwords, kept=20)
+        self.checker = PasswordChecker(cast(Any, self.reactor), lambda: self.passwords, kept=20)
 
-        self.slots = self.checker._slots._free
+        self.slots = self.checker._slots._slots
 
     def check(
         self, password: bytes = RIGHT, client: str = "192.0.2.1", user: str = "alice"
@@ -142,7 +142,7 @@ def test_what_is_remembered_is_bounded(world: World) -> None:
         assert world.checked(user=f"user{number}")
     verified = world.checker._verified
     assert len(verified) == 20
-    assert not any(RIGHT in mark for mark in verified)
+    assert not any(RIGHT in mark for mark, _ in verified.items())
 
 
 def test_one_client_waits_for_itself(world: World) -> None:
@@ -168,7 +168,7 @@ async def test_too_many(world: World) -> None:
     world.run()
     world.reactor.advance(LONGEST)
     assert world.checked()
-    assert world.checker._lines == {}
+    assert len(world.checker._turns) == 0
 
 
 def test_the_same_at_once(world: World) -> None:
@@ -187,7 +187,7 @@ def test_leaving_frees_nothing(world: World) -> None:
         guess.addErrback(lambda failure: left.append(failure.trap(CancelledError)))
         guess.cancel()
     assert len(left) == MOST_WAITING
-    assert world.checker._lines["192.0.2.1"].length == MOST_WAITING
+    assert world.checker._turns.users("192.0.2.1") == MOST_WAITING
     world.run()
     assert world.reactor.pool.done == MOST_WAITING
 

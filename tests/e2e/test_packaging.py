@@ -124,7 +124,7 @@ def test_a_wheel_runs(installed: Path, tmp_path: Path) -> None:
     assert checked.code == 0, checked.output
     assert f"the folder {tmp_path}\n" in checked.output
     script = (
-        "import nixery, os; from nixery.nix.store import find_expressions;"
+        "import nixery, os; from nixery.nix.evaluation import find_expressions;"
         "print(find_expressions(os.path.dirname(nixery.__file__)))"
     )
     found = run([sys.executable, "-c", script], PYTHONPATH=str(installed))

@@ -6,12 +6,12 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from nixery.nix.remember import IClock
+from nixery.reactor import IReactor
 
 reactor: Any = _reactor
 
 
-@implementer(IClock)
+@implementer(IReactor)
 class SteppedClock(Clock):
     """Time that passes when it is told to, and the reactor's threads."""
 

@@ -89,8 +89,8 @@ async def test_commits_that_are_reached(repository: Repository, tmp_path: Path) 
 )
 @pytest_twisted.ensureDeferred
 async def test_commits_of_others(repository: Repository, tmp_path: Path, filters: str) -> None:
-    """What only a pull request, another ref or one that the server hides has is refused, and so is
-    what is no commit; none of it is fetched to find that out."""
+    """A commit that only a pull request, another ref or a hidden one has is refused, and so is an
+    id of something else; nothing of it is fetched for that."""
     repository.git("config", "uploadpack.allowFilter", filters)
     repository.git("config", "transfer.hideRefs", "refs/heads/hidden")
     theirs = pull_request(repository)

@@ -1,4 +1,4 @@
-"""How Nix is told to evaluate, with programs in Nix's place that say how they are set."""
+"""Preparing evaluations, with programs in Nix's place that tell its settings."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,8 @@ from twisted.internet import reactor as _reactor
 
 from nixery.model.errors import NixUnavailable
 from nixery.nix.commands import Commands
-from nixery.nix.evaluation import Confinement, Evaluator, Prepared
+from nixery.nix.evaluation import Evaluator, Prepared, find_expressions
+from nixery.nix.isolation import Confinement
 from nixery.nix.process import Processes, Surroundings
 
 reactor: Any = _reactor
@@ -121,7 +122,7 @@ async def test_open(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_view(tmp_path: Path) -> None:
-    """What Nix's settings name in hidden folders is shown, for Nix needs it."""
+    """Files in hidden folders that Nix's settings name are shown, since Nix needs them."""
     prepared = await evaluator(tmp_path, confinement(tmp_path)).prepare("realise", FOLDER)
     assert prepared.surroundings is not None
     home = tmp_path / "home"
@@ -130,7 +131,7 @@ async def test_the_view(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_state_folder_behind_a_link(tmp_path: Path) -> None:
-    """What Nix writes to is shown where it lies, if settings name it by way of a link."""
+    """Folders that Nix writes to are shown at their real place, if settings name a link to them."""
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to("home")
     link = str(tmp_path / "link" / "cache")
@@ -207,3 +208,12 @@ def test_flakes_are_fetched_by_confined_programs(tmp_path: Path) -> None:
     assert (fetchers / "git").read_text().startswith("#!/bin/sh")
     unable = attrs.evolve(confined, programs="/proc/nothing")
     assert unable.for_fetching() == seen
+
+
+def test_expressions(tmp_path: Path) -> None:
+    """The expressions are beside the package in a checkout, and inside where it is installed."""
+    package = tmp_path / "nixery"
+    package.mkdir()
+    assert find_expressions(str(package)) == str(tmp_path / "nix")
+    (package / "expressions").mkdir()
+    assert find_expressions(str(package)) == str(package / "expressions")

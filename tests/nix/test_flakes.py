@@ -1,4 +1,4 @@
-"""What Nix prints about flakes."""
+"""Parsers of Nix's output about flakes."""
 
 import json
 from typing import Any
@@ -106,7 +106,7 @@ def test_inputs_that_may_not_be(locked: dict[str, Any], reason: str) -> None:
 
 
 def test_origins() -> None:
-    """What inputs are fetched from, as Nix names it: a repository, a host's folder."""
+    """The origins of inputs are named like Nix names them: a repository, a host's folder."""
     git = {"type": "git", "url": "https://example.com/a/x?ref=main", "narHash": HASH}
     for locked, origins in (
         (GITHUB, ["github:o/r/"]),

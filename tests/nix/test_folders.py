@@ -83,7 +83,7 @@ async def test_store_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path.mkdir()
     pattern = folders._STORE_PATH.pattern.replace("/nix/store", str(tmp_path))
     monkeypatch.setattr(folders, "_STORE_PATH", re.compile(pattern))
-    monkeypatch.setattr(folders, "deferToThreadPool", None)
+    monkeypatch.setattr(folders, "in_thread", None)
     link = tmp_path / "link"
     link.symlink_to(path)
     for folder in (path, path / ".", link):
@@ -219,8 +219,8 @@ class Looking(FolderResolver):
 
 @pytest_twisted.ensureDeferred
 async def test_looks_are_shared(tmp_path: Path) -> None:
-    """Who asks while somebody looks shares the next look, and gets what was there when it asked;
-    nobody gets anything when all is stopped."""
+    """Requests during a look share the next one, and get what was there when they came; after the
+    stop, they get nothing."""
     (tmp_path / "default.nix").write_text("one")
     git = Git(reactor, CountingProcesses(), "/nonexistent")
     ours = Looking(reactor, git, Folder(str(tmp_path)))

@@ -130,7 +130,7 @@ async def test_unknown_commits(git: Git, repository: Repository, tmp_path: Path)
 
 @pytest_twisted.ensureDeferred
 async def test_a_commit_is_fetched_once(git: Git, repository: Repository, tmp_path: Path) -> None:
-    """What was fetched is there when the remote is gone, also for two who ask at once."""
+    """A fetched commit is there when the remote is gone, also for two requests at once."""
     commit = repository.commit("one")
     both = [Deferred.fromCoroutine(contents(git, repository.url, commit)) for _ in range(2)]
     assert [await each for each in both] == ["one", "one"]
@@ -213,8 +213,8 @@ async def test_what_a_power_cut_damaged(
 
 @pytest_twisted.ensureDeferred
 async def test_a_remote_that_is_away(git: Git, repository: Repository, tmp_path: Path) -> None:
-    """What was fetched is not lost by asking a remote that can't be reached for more; what a
-    process left that was killed meanwhile is removed."""
+    """Fetched commits are not lost by a fetch from a remote that can't be reached; leftovers of a
+    process that was killed meanwhile are removed."""
     first, second = repository.commit("one"), repository.commit("two")
     assert await contents(git, repository.url, first) == "one"
     repository.folder.rename(tmp_path / "away")
@@ -261,7 +261,7 @@ async def test_what_was_stopped_is_no_damage(repository: Repository, tmp_path: P
 async def test_fetching_is_whole_or_not_at_all(
     git: Git, repository: Repository, tmp_path: Path
 ) -> None:
-    """What is fetched comes in packs, however little: no commit is there without files."""
+    """Fetches come in packs, however small: no commit is there without its files."""
     for text in ("one", "two"):
         await contents(git, repository.url, repository.commit(text))
     (bare,) = (path for path in (tmp_path / "git").iterdir() if path.name != "tmp")

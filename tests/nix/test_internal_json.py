@@ -74,7 +74,7 @@ def test_waiting_for_another_build() -> None:
 
 
 def test_waiting_for_machines() -> None:
-    """Who waits for a machine that builds waits for nobody's build."""
+    """Waiting for a build machine is not waiting for another build."""
     text = "waiting for a machine to build '/nix/store/" + "0" * 32 + "-x.drv'"
     assert parse(line(action="start", id=1, level=1, type=111, text=text)) == []
 
@@ -168,7 +168,7 @@ def test_progress(sizes: list[int], pieces: int) -> None:
 
 
 def test_plain_lines() -> None:
-    """What is not in Nix's format is passed on as text."""
+    """Lines that are not in Nix's format are passed on as text."""
     assert parse(b"fatal: no such repository", b"") == [Said(1, "fatal: no such repository")]
 
 

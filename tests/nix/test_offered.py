@@ -10,11 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 
 from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.source import Channel, Commit, Contents, Folder, PinnedSource
+from nixery.nix.child import Ended
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator, Prepared
-from nixery.nix.lines import OnLines
 from nixery.nix.offered import Offered
-from nixery.nix.process import Ended
 from nixery.nix.sources import Sources
 
 FOLDER = PinnedSource(Folder("/srv/secret/set"), Contents("/srv/secret/set", "1"))
@@ -44,11 +43,11 @@ class Nix:
         self.asked.append(request)
         return Prepared(["--expr"], None)
 
-    def run(self, program: str, *arguments: str, on_lines: OnLines, **others: Any) -> Deferred[Any]:
-        on_lines([line.encode() for line in self.errors])
+    def run(self, program: str, *arguments: str, **others: Any) -> Deferred[Any]:
         if self.breaks in self.asked[-1]["names"]:
             return succeed(Ended(1, None, False, b""))
-        return succeed(Ended(self.code, None, self.timed_out, self.printed))
+        errors = "\n".join(self.errors)
+        return succeed(Ended(self.code, None, self.timed_out, self.printed, errors=errors))
 
     def look(self) -> Offered:
         return Offered(cast(Commands, self), cast(Evaluator, self), cast(Sources, self))
@@ -82,7 +81,7 @@ async def test_a_package_that_is_broken() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_set_that_is_broken() -> None:
-    """What is wrong with a set is said in Nix's words, without where the set lies."""
+    """A fault of a set is told in Nix's words, without the place of the set."""
     nix = Nix(
         errors=["error: syntax error, unexpected end of file", "at /srv/secret/set:1"], code=1
     )

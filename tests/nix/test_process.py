@@ -19,8 +19,9 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
+from nixery.nix.child import Ended
 from nixery.nix.lines import MAX_LINE, LastLines, LineSplitter
-from nixery.nix.process import Ended, Processes, Surroundings
+from nixery.nix.process import Processes, Surroundings
 from tests.waiting import lives, until, wait_until_gone
 
 reactor: Any = _reactor
@@ -90,6 +91,26 @@ async def test_time_limit() -> None:
     assert ended.signal == signal.SIGTERM
 
 
+@pytest_twisted.ensureDeferred
+async def test_silence() -> None:
+    """A child that says nothing for too long is ended, and one that goes on saying something is
+    not."""
+    ours = processes()
+    talks = "for i in 1 2 3 4 5 6; do sleep 0.5; echo x >&2; done"
+    ended = await ours.run(["sh", "-c", talks], silence=2)
+    assert (ended.code, ended.timed_out) == (0, False)
+    ended = await ours.run(["sh", "-c", "echo x >&2; exec sleep 1000"], silence=0.5)
+    assert (ended.timed_out, ended.signal) == (True, signal.SIGTERM)
+
+
+@pytest_twisted.ensureDeferred
+async def test_last_words() -> None:
+    """The end of what a child says is kept for those who do not listen, without blank lines."""
+    ended = await processes().run(["sh", "-c", "seq 1 10000 >&2; echo >&2; echo last >&2"])
+    assert ended.errors.endswith("\n9999\n10000\nlast")
+    assert len(ended.errors.split("\n")) <= 200
+
+
 HUNGRY = "import time; taken = b'x' * 200_000_000; time.sleep({seconds})"
 
 
@@ -108,7 +129,7 @@ async def test_memory() -> None:
 @pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_memory_of_others() -> None:
-    """What processes take that a child has started is not its own."""
+    """The memory of processes that a child has started does not count as its own."""
     ours = Processes(reactor, reactor, {"PATH": os.environ["PATH"]}, memory=100_000_000)
     script = f'python3 -c "{HUNGRY.format(seconds=2)}"; exit 7'
     ended = await ours.run(["sh", "-c", script], lambda lines: None)
@@ -186,7 +207,7 @@ BEHIND = [
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("script", BEHIND)
 async def test_nobody_outlives_a_child(script: str) -> None:
-    """Whoever a child leaves behind ends with it, whatever he has done to be on his own."""
+    """A process that a child leaves behind ends with it, however it has detached itself."""
     pids: list[int] = []
     ended = await processes().run(["sh", "-c", script], lambda lines: pids.extend(map(int, lines)))
     assert ended.code == 0
@@ -258,8 +279,8 @@ async def test_temporary_files_go(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_temporary_files_of_the_killed(tmp_path: Path) -> None:
-    """What a child whose supervisor was killed left behind is removed when the next one starts,
-    and what is in use or somebody else's is not."""
+    """The files of a child whose supervisor was killed are removed when the next one starts, and
+    no files that are in use or another's."""
     for name in ("nixery-x", "other"):
         (tmp_path / name).mkdir()
     pids: list[int] = []

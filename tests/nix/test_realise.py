@@ -106,7 +106,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest_twisted.ensureDeferred
 async def test_realise(machine: Machine) -> None:
-    """What was found and its closure are the answer; a guard stands until it is released."""
+    """The result has the packages and their closure; a guard keeps them until it is released."""
     assert verifyObject(INix, machine.nix)
     realised = await machine.realise()
     assert realised.roots == (Root("x", "X", X),)
@@ -147,7 +147,7 @@ async def test_names_are_data(machine: Machine) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_marks_are_of_one_run(machine: Machine) -> None:
-    """What the expression's words stand between can't be known from another run, nor guessed."""
+    """The mark of a run can't be known from another run, nor guessed."""
     marks = set()
     for _ in range(2):
         await machine.realise()
@@ -208,7 +208,7 @@ async def test_packages_that_say_nothing_of_themselves(machine: Machine) -> None
     asked = """grep -q '"about":true' "$0.arguments\""""
     machine.program("nix-build", f"if {asked}\nthen {fail}\nfi\n{FOUND}")
     assert (await machine.realise()).roots == (Root("x", "X", X),)
-    assert Said(1, "it is made without what packages say of themselves (meta)") in machine.events
+    assert Said(1, "the image is made without package descriptions (meta)") in machine.events
     machine.program("nix-build", fail)
     with pytest.raises(EvaluationFailed, match="no x"):
         await machine.realise()
@@ -220,7 +220,7 @@ REGISTERED += f"{LIBC}\n{'1' * 64}\n1\n\n0\n"
 
 @pytest_twisted.ensureDeferred
 async def test_registration(machine: Machine) -> None:
-    """What the store's database says of a closure is asked for path by path."""
+    """The records of a closure in the store's database are read path by path."""
     machine.program("nix-store", f"cat <<'END'\n{REGISTERED}END")
     realised = await machine.realise()
     graph = dict(reversed(list(realised.graph.items())))
@@ -261,7 +261,7 @@ async def test_nix_that_dies_of_a_time_out(machine: Machine) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_traces_are_for_the_log(machine: Machine) -> None:
-    """What anybody sees of a failed evaluation holds no path of this machine; the log has all."""
+    """The public error of a failed evaluation has no path of this machine; the log has all."""
     text = "error: no '/srv/x.nix'\n\n       at /srv/y.nix:1:2:"
     said = {"action": "msg", "level": 0, "msg": text}
     machine.program("nix-build", f"cat >&2 <<'END'\n@nix {json.dumps(said)}\nEND\nexit 1")
@@ -347,7 +347,7 @@ def test_what_a_set_is_told() -> None:
     [("git", ["cacert", "iana-etc"]), ("cacert/git", ["iana-etc"])],
 )
 def test_requests(name: str, optional: list[str]) -> None:
-    """What comes with every image may be missing in a set; what was named may not."""
+    """Packages that come with every image may be missing in a set; named ones may not."""
     packages = request_for(parse_image(name, "latest"), PINNED, SOURCE, MARK)["packages"]
     assert [p["name"] for p in packages if p["optional"]] == optional
     assert [p["name"] for p in packages if not p["optional"]] == name.split("/")

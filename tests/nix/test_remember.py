@@ -66,7 +66,7 @@ async def test_old_answers_while_there_is_no_new_one(memory: Memory, clock: Step
 
 @pytest_twisted.ensureDeferred
 async def test_a_remote_that_hangs(memory: Memory, clock: SteppedClock) -> None:
-    """Who has an old answer waits for a new one for a few seconds; it is kept when it comes."""
+    """With an old answer, a new one is waited for a few seconds, and kept when it comes later."""
     remote = Remote()
     await memory.get("x", remote.ask)
     remote.answer = hanging = Deferred[str]()
@@ -115,7 +115,7 @@ async def test_what_is_unknown_is_forgotten(
 
 @pytest_twisted.ensureDeferred
 async def test_after_a_restart(memory: Memory, clock: SteppedClock, file: Path) -> None:
-    """What was known before a restart is old: the remote is asked before it is served."""
+    """After a restart, answers are stale: the remote is asked before they are served."""
     for name in ("x", "y"):
         await memory.get(name, Remote(name).ask)
     await memory.stop()
@@ -129,8 +129,8 @@ async def test_after_a_restart(memory: Memory, clock: SteppedClock, file: Path) 
 
 @pytest_twisted.ensureDeferred
 async def test_newer_answers(memory: Memory, clock: SteppedClock) -> None:
-    """Who wants an answer that was asked for after a moment gets one, however young the last is;
-    an answer that is on its way is none, but the next serves all who wait."""
+    """A request for an answer from some time on gets one, however young the last is; an answer
+    that was requested before does not do, and the next one serves all who wait."""
     remote = Remote()
     await memory.get("x", remote.ask)
     clock.advance(PAUSE)
@@ -179,7 +179,7 @@ async def test_pauses_between_questions(memory: Memory, clock: SteppedClock) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_no_newer_answer(memory: Memory, clock: SteppedClock) -> None:
-    """Who wants a newer answer gets no old one where the remote can't be asked."""
+    """A request for a newer answer gets no older one if the remote can't be asked."""
     remote = Remote()
     await memory.get("x", remote.ask)
     remote.answer = SourceUnavailable("it", "is away")
@@ -213,7 +213,7 @@ async def test_a_file_that_cannot_be_written(clock: SteppedClock, tmp_path: Path
 
 @pytest_twisted.ensureDeferred
 async def test_a_write_that_fails_leaves_nothing(clock: SteppedClock, file: Path) -> None:
-    """What can't take its place is removed."""
+    """A new file that can't take its place is removed."""
     file.mkdir(parents=True)
     memory = Memory(clock, 30, True, str(file))
     assert await memory.get("x", Remote().ask) == Remembered("one", False)

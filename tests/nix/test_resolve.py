@@ -255,7 +255,7 @@ async def test_unreachable_sources(tmp_path: Path, url: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_tags(repository: Repository, tmp_path: Path) -> None:
-    """What a source offers are its branches and tags whose names can be tags, and ``latest``."""
+    """The tags of a source are its branches and tags whose names can be tags, and ``latest``."""
     for name in ("nixos-b", "nixos-a", "feature/x", "secret"):
         repository.git("branch", name)
     repository.git("tag", "-a", "nixos-1.0", "-m", "annotated")
@@ -268,7 +268,7 @@ async def test_tags(repository: Repository, tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("tag", ["main", "0" * 40, "2026-06-01"])
 async def test_tags_that_are_not_served(repository: Repository, tmp_path: Path, tag: str) -> None:
-    """What the operator's patterns do not name is refused before anything is asked."""
+    """A tag outside of the operator's patterns is refused before the remote is asked."""
     ours = resolver(Channel("main", repository.url), tmp_path, policy=TagPolicy(("nixos-*",)))
     with pytest.raises(TagNotServed, match=tag):
         await ours.resolve(tag)

@@ -94,7 +94,7 @@ async def test_a_commit_is_fetched_once(machine: Machine) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_store_that_lost_it(machine: Machine) -> None:
-    """What is no more in the store is fetched again."""
+    """A source that is gone from the store is fetched again."""
     pinned = machine.pinned(machine.repository.commit("one"))
     ours = machine.sources()
     path = (await ours.request(pinned))["path"]
@@ -119,7 +119,7 @@ async def test_recent_ones_are_kept(machine: Machine, monkeypatch: pytest.Monkey
 
 @pytest_twisted.ensureDeferred
 async def test_unknown_commits_and_remotes(machine: Machine) -> None:
-    """What can't be fetched says why, and leaves nothing that would be taken for it."""
+    """A failed fetch says why, and leaves nothing that could be taken for the source."""
     machine.repository.commit("one")
     with pytest.raises(UnknownTag):
         await machine.sources().request(machine.pinned("0" * 40))

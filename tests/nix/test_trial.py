@@ -1,4 +1,4 @@
-"""The build at the start."""
+"""The build at the start, and what to do where Nix can't build."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,12 +10,21 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, succeed
 
 from nixery.model.errors import NixUnavailable, StorageFull
+from nixery.nix.child import Ended
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator, Prepared
 from nixery.nix.lines import OnLines
-from nixery.nix.process import Ended
-from nixery.nix.remedies import NOTHING_BUILT, SANDBOX_OFF
-from nixery.nix.trial import TrialBuild, too_old
+from nixery.nix.trial import (
+    NOTHING_BUILT,
+    SANDBOX_OFF,
+    SWITCHES,
+    TrialBuild,
+    allow_namespaces,
+    builds_nothing,
+    lacks_namespaces,
+    too_old,
+    with_remedy,
+)
 
 STORE_PATH = f"/nix/store/{'0' * 32}-"
 NO_NAMESPACES = "error: setgroups failed: Operation not permitted\nerror: unable to start build"
@@ -113,7 +122,7 @@ async def test_a_sandbox_that_is_left_out() -> None:
         settings={"sandbox": "true", "sandbox-fallback": "true"},
     )
     remark = await trial(nix).run()
-    assert remark.startswith("what is built has no sandbox, since this machine allows")
+    assert remark.startswith("builds have no sandbox, since this user can't")
     assert len(nix.deleted) == 2
 
 
@@ -139,7 +148,7 @@ async def test_other_faults() -> None:
     nix = Nix(says=lambda options: "error: writing to file: No space left on device")
     with pytest.raises(StorageFull):
         await trial(nix).run()
-    with pytest.raises(NixUnavailable, match="did not build within"):
+    with pytest.raises(NixUnavailable, match="did not build a trivial derivation within"):
         await trial(Nix(timed_out=True)).run()
 
 
@@ -165,3 +174,59 @@ async def test_an_old_nix() -> None:
 def test_versions(printed: str, old: bool) -> None:
     """Versions are compared as numbers; what is none is not taken for old."""
     assert (too_old(printed) is not None) == old
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (
+            "error: cloning builder process: Operation not permitted",
+            "this user create namespaces",
+        ),
+        ("error: mounting /proc: Operation not permitted", "this user create namespaces"),
+        (
+            "error: this system does not support the kernel namespaces that are required for "
+            "sandboxing; use '--no-sandbox' to disable sandboxing",
+            "this user create namespaces",
+        ),
+        (
+            "error: builder for '/nix/store/x.drv' failed to produce output path for output 'out'",
+            "this user create namespaces",
+        ),
+        (
+            "error: the group 'nixbld' specified in 'build-users-group' does not exist",
+            "NIX_CONFIG='build-users-group ='",
+        ),
+        (
+            "error: cannot connect to daemon at '/nix/var/nix/daemon-socket/socket': refused",
+            "systemctl start nix-daemon",
+        ),
+        ("error: creating directory '/nix/var': Permission denied", "NIXERY_NIX_STORE"),
+        ("error: something new", "Nix can't build here: something new"),
+    ],
+)
+def test_each_has_its_remedy(text: str, remedy: str) -> None:
+    """Nix's message is repeated, and followed by what to do, as far as that is known."""
+    said = text.removeprefix("error: ")
+    words = with_remedy(said, text, {}, own_store=False)
+    assert said in words
+    assert remedy in words
+
+
+def test_what_the_kernel_says() -> None:
+    """Those settings of the kernel are named that forbid namespaces, with values that do not."""
+    closed = {name: forbids for name, (forbids, _) in SWITCHES.items()}
+    opened = {name: allows for name, (_, allows) in SWITCHES.items()}
+    words = allow_namespaces(closed)
+    assert all(f"{name}={allows}" in words for name, allows in opened.items())
+    assert "sysctl" not in allow_namespaces(opened)
+    assert "docker run" in allow_namespaces({})
+
+
+def test_kinds() -> None:
+    """A machine without namespaces is told from an operator who wants nothing built."""
+    assert builds_nothing("error: unable to start any build; either increase '--max-jobs'")
+    assert not lacks_namespaces("error: unable to start any build; either increase '--max-jobs'")
+    assert not builds_nothing("error: unable to start build process")
+    # of newer versions of Nix
+    assert builds_nothing("Unable to start any build;\nremote machines may not have all features")

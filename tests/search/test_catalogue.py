@@ -19,7 +19,7 @@ from nixery.model.source import Configuration, Contents, Folder, PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.search.catalogue import FIRST_WAIT, LOOK_AGAIN, PROGRAMS_AGAIN, Catalogue
 from nixery.search.index_file import KeptIndex, index_key, read_index, write_index
-from nixery.search.lister import Listing
+from nixery.search.lister import PackageListing
 from nixery.search.ranking import Index
 from tests.builds.fakes import FakeResolver
 
@@ -58,13 +58,13 @@ class FakeLister:
     error: Exception | None = None
     asked: list[str] = attrs.Factory(list)
 
-    async def packages(self, pinned: PinnedSource) -> Listing:
+    async def packages(self, pinned: PinnedSource) -> PackageListing:
         self.asked.append(pinned.revision)
         if self.gate is not None:
             await self.gate
         if self.error is not None:
             raise self.error
-        return Listing(self._index(), ("broken",), True)
+        return PackageListing(self._index(), ("broken",), True)
 
     async def programs(self, index: bytes) -> bytes | None:
         made = self._index()
@@ -86,7 +86,9 @@ class Place:
         self.restart()
 
     def restart(self) -> None:
-        self.catalogue = Catalogue(cast(Any, self.reactor), self.resolver, self.lister, self.folder)
+        self.catalogue = Catalogue(
+            cast(Any, self.reactor), self.resolver, cast(Any, self.lister), self.folder
+        )
 
     async def found(self, query: str) -> list[str]:
         return [p.attribute for p in (await self.catalogue.search(query, 10)).packages]
@@ -102,7 +104,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest_twisted.ensureDeferred
 async def test_search(place: Place) -> None:
-    """What is found says which revision it is of."""
+    """Search results say which revision they are of."""
     assert verifyObject(ICatalogue, place.catalogue)
     found = await place.catalogue.search("hello", 10)
     assert found == SearchResult(
@@ -188,7 +190,7 @@ async def test_damaged_shelf(place: Place, content: bytes | None) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_index_on_the_shelf(place: Place) -> None:
-    """What is whole and yet no index is made anew too."""
+    """A kept file that is whole but holds no index is made anew too."""
     await place.found("hello")
     kept = read_index(place.folder)
     assert kept is not None
@@ -221,7 +223,7 @@ async def test_failure(place: Place, error: Exception) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_edited_meanwhile(place: Place) -> None:
-    """What was listed of a folder that was edited meanwhile is no index of it."""
+    """A listing of a folder that was edited meanwhile is not used."""
     place.resolver.edited = True
     assert not (await place.catalogue.search("hello", 10)).ready
 
@@ -260,8 +262,8 @@ async def test_unwritable(place: Place, tmp_path: Path) -> None:
 
 
 def test_shelf(tmp_path: Path) -> None:
-    """What is kept is read again; leftovers of processes that were killed go away, and no file of
-    another form."""
+    """A kept index is read again; leftovers of processes that were killed are removed, and no
+    other files."""
     folder = tmp_path / "a" / "b"
     assert read_index(str(folder)) is None
     kept_index = KeptIndex("key", "source", "revision", b"an index", ("x",), False)
@@ -274,7 +276,7 @@ def test_shelf(tmp_path: Path) -> None:
 
 
 def test_keys() -> None:
-    """What a listing depends on is in its key."""
+    """The key of an index depends on all that its listing depends on."""
     pinned = PinnedSource(Folder("/a"), Contents("/a", "1"))
     others = [
         attrs.evolve(pinned, pin=Contents("/a", "2")),

@@ -13,12 +13,13 @@ from nixery.model.errors import EvaluationFailed
 from nixery.model.package_set import Package
 from nixery.model.source import Contents, Folder, PinnedSource
 from nixery.nix.commands import Commands
-from nixery.nix.evaluation import Confinement, Evaluator
+from nixery.nix.evaluation import Evaluator
 from nixery.nix.git import Git
+from nixery.nix.isolation import Confinement
 from nixery.nix.process import Processes, Surroundings
 from nixery.nix.sources import Sources
-from nixery.search.lister import Indexer, Limits, Listing
-from nixery.search.programs import with_programs
+from nixery.search.indexing import with_programs
+from nixery.search.lister import Indexer, ListingLimits, PackageListing
 from nixery.search.ranking import Index
 
 reactor: Any = _reactor
@@ -33,14 +34,14 @@ _started: list[Processes] = []
 
 @pytest_twisted.async_yield_fixture(autouse=True)
 async def ended() -> AsyncIterator[None]:
-    """What tests started has ended after them: an evaluation may be deaf to a TERM."""
+    """The processes of a test end with it: an evaluation may ignore a TERM."""
     yield
     while _started:
         await _started.pop().stop()
 
 
 def indexer(
-    folder: Path, limits: Limits | None = None, confined: Confinement | None = None
+    folder: Path, limits: ListingLimits | None = None, confined: Confinement | None = None
 ) -> Indexer:
     environ = {
         "PATH": os.environ["PATH"],
@@ -59,7 +60,9 @@ def indexer(
     return Indexer(reactor, processes, commands, sources, evaluator, limits)
 
 
-async def listing(folder: Path, members: str, limits: Limits | None = None) -> Listing:
+async def listing(
+    folder: Path, members: str, limits: ListingLimits | None = None
+) -> PackageListing:
     """List a set of these members."""
     written = f"{{ {members} }}" if members.rstrip().endswith(";") else members
     expression = f"let {PACKAGE} many = builtins.genList (i: i); in {written}"
@@ -68,17 +71,17 @@ async def listing(folder: Path, members: str, limits: Limits | None = None) -> L
     return await indexer(folder, limits).packages(pinned)
 
 
-def packages_of(found: Listing) -> list[Package]:
+def packages_of(found: PackageListing) -> list[Package]:
     return sorted(Index.load(found.index).all_packages(), key=lambda package: package.path)
 
 
-def named(found: Listing) -> list[str]:
+def named(found: PackageListing) -> list[str]:
     return [package.attribute for package in packages_of(found)]
 
 
 @pytest_twisted.ensureDeferred
 async def test_fields(tmp_path: Path) -> None:
-    """What a package says of itself is listed."""
+    """The description of a package is listed."""
     members = """
       hello = p "hello-2.10" // {
         pname = "hello"; version = "2.10"; meta = {
@@ -254,7 +257,7 @@ async def test_silence(tmp_path: Path) -> None:
       busy = builtins.foldl' (a: i: builtins.foldl' (b: j: b + j) a (many 100000)) 0 (many 100000);
       z = p "z";
     """
-    found = await listing(tmp_path, members, Limits(silence=1.5))
+    found = await listing(tmp_path, members, ListingLimits(silence=1.5))
     assert (named(found), list(found.skipped)) == (["a", "z"], ["busy"])
 
 
@@ -262,19 +265,19 @@ async def test_silence(tmp_path: Path) -> None:
 async def test_memory(tmp_path: Path) -> None:
     """An attribute that needs more memory than there may be is given up alone."""
     members = 'a = p "a"; huge = builtins.deepSeq (many 100000000) 1; z = p "z";'
-    found = await listing(tmp_path, members, Limits(memory=600_000_000))
+    found = await listing(tmp_path, members, ListingLimits(memory=600_000_000))
     assert (named(found), list(found.skipped)) == (["a", "z"], ["huge"])
 
 
 @pytest_twisted.ensureDeferred
 async def test_limits(tmp_path: Path) -> None:
-    """What was found before a limit is listed, and that it is not all."""
+    """At a limit, the packages so far are listed, as a part of the set."""
     members = "".join(f'bad{n} = abort "x"; ok{n} = p "x";' for n in range(5))
-    found = await listing(tmp_path, members, Limits(runs=3))
+    found = await listing(tmp_path, members, ListingLimits(runs=3))
     assert not found.whole
     assert named(found) == []
     members = 'a = p "a"; b = builtins.foldl\' (a: i: a + i) 0 (many 9000000); c = p "c";'
-    assert not (await listing(tmp_path, members, Limits(size=1))).whole
+    assert not (await listing(tmp_path, members, ListingLimits(size=1))).whole
 
 
 def test_programs(tmp_path: Path) -> None:

@@ -98,13 +98,13 @@ def test_no_word() -> None:
 
 
 def test_nothing() -> None:
-    """What no package has is not found; an index of nothing finds nothing."""
+    """Words that no package has find nothing; nor does an empty index."""
     assert found(SHELLS, "bash frobnicate") == []
     assert found([], "bash") == found([], "") == []
 
 
 def test_programs() -> None:
-    """What is in a package's bin/ finds it."""
+    """A package is found by the programs in its bin/."""
     packages = [package("ripgrep"), Package(("coreutils",), programs=("cat", "LS"))]
     assert found(packages, "ls") == ["coreutils"]
     assert found(packages, "grep") == ["ripgrep"]
@@ -138,7 +138,7 @@ def test_damaged(cut: int) -> None:
 
 @given(st.binary())
 def test_no_index(dumped: bytes) -> None:
-    """What is something else is none either."""
+    """Other data is not a package either."""
     with pytest.raises(ValueError):  # noqa: PT011
         Index.load(dumped)
 

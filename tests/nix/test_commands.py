@@ -1,9 +1,9 @@
-"""Which Nix store there is to work with."""
+"""Nix's commands: which store they work on."""
 
 import socket
 from pathlib import Path
 
-from nixery.nix.store import find_expressions, find_store
+from nixery.nix.commands import find_store
 
 
 def test_what_was_named_counts_first(tmp_path: Path) -> None:
@@ -31,12 +31,3 @@ def test_a_daemon(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.bind(str(folder / "socket"))
         assert find_store(None, "/state", {}, str(tmp_path)) is None
-
-
-def test_expressions(tmp_path: Path) -> None:
-    """The expressions are beside the package in a checkout, and inside where it is installed."""
-    package = tmp_path / "nixery"
-    package.mkdir()
-    assert find_expressions(str(package)) == str(tmp_path / "nix")
-    (package / "expressions").mkdir()
-    assert find_expressions(str(package)) == str(package / "expressions")

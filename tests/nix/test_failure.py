@@ -1,4 +1,4 @@
-"""What Nix said, as packages and errors."""
+"""Why a run of Nix failed, and its account."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ from nixery.model import errors
 from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import parse_image
 from nixery.model.source import Commit, GitRepository, PinnedSource
-from nixery.nix.delimiters import new_mark
+from nixery.nix.account import TAIL, Account, new_mark
+from nixery.nix.failure import failure
 from nixery.nix.internal_json import EventParser, Failing
-from nixery.nix.results import TAIL, Account, failure
 
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("shell/git", "latest")
@@ -157,7 +157,7 @@ def test_missing_meta_packages() -> None:
 
 
 def test_other_refusals() -> None:
-    """What is no package, ambiguous, for another system, or no set, is said to be so."""
+    """Each refusal is an error of its own: no package, ambiguous, another system, no set."""
     kind = refusal('{"error":"kind","package":"hs","kind":"a set","inside":["ShellCheck","_x"]}')
     assert isinstance(kind, errors.NotAPackage)
     assert list(kind.inside) == ["hs.shellcheck"]
@@ -193,7 +193,7 @@ def test_evaluation_errors_of_newer_versions() -> None:
 
 
 def test_traces_of_the_set_are_no_errors() -> None:
-    """What a set traces while it evaluates is not taken for what was wrong."""
+    """The traces of a set are not taken for errors."""
     traces = [Said(0, f"trace: old alias {n}") for n in range(100)]
     failed = error(*traces, Said(0, f"error: it is unfree\n\n       … {SET}"))
     assert isinstance(failed, errors.EvaluationFailed)
@@ -228,7 +228,7 @@ def test_full_disks(found: bool, text: str) -> None:
 
 
 def test_builders_that_talk_of_disks() -> None:
-    """What a builder prints is no word of Nix's: a package whose tests fill a disk is broken."""
+    """The output of a builder is not Nix's own: a package whose tests fill a disk is broken."""
     said = Said(0, f"error: builder for '{DRV}' failed with exit code 1")
     failed = error(FOUND, LogLine("x-1.0", "No space left on device"), said, code=100)
     assert isinstance(failed, errors.BuildFailed)
@@ -236,7 +236,7 @@ def test_builders_that_talk_of_disks() -> None:
 
 
 def test_faults_of_nix() -> None:
-    """What neither the source nor the set did is Nix's own fault."""
+    """A failure that neither the source nor the set has caused is Nix's own."""
     assert isinstance(error(Said(0, "error: cannot open store")), errors.NixUnavailable)
     assert isinstance(error(FOUND, Said(0, "error: lost the daemon")), errors.NixUnavailable)
     assert isinstance(error(code=None), errors.NixUnavailable)
@@ -251,7 +251,7 @@ def test_forged_marks() -> None:
 
 
 def test_words_of_builders() -> None:
-    """What a builder has Nix say for it is not taken for what the expression says."""
+    """A message that a builder passes off as Nix's is not taken for one of the expression."""
     forged = '@nixery@{"error":"set","kind":"forged"}@nixery@'
     other = new_mark()
     made = account(FOUND, Said(0, forged), Said(0, forged.replace("@nixery@", other)))
@@ -335,7 +335,7 @@ def test_what_terminals_obey_is_taken_out() -> None:
 
 
 def test_endless_recursion() -> None:
-    """What ends Nix's stack is the set's fault, though Nix has no more words for it than a line."""
+    """Infinite recursion is the set's fault, though Nix reports it in a single line."""
     events = EventParser().feed(b"error: stack overflow (possible infinite recursion)")
     failed = error(Said(0, "warning: something else"), *events)
     assert isinstance(failed, errors.EvaluationFailed)
@@ -379,7 +379,7 @@ def test_outputs_that_nix_does_not_take(said: str, words: str, root: str) -> Non
 
 
 def sample(name: str, code: int | None) -> errors.NixeryError:
-    """What a recorded run of Nix ended with."""
+    """The error of a recorded run of Nix."""
     parser = EventParser()
     lines = (SAMPLES / f"{name}.ndjson").read_bytes().splitlines()
     return error(FOUND, *(event for line in lines for event in parser.feed(line)), code=code)

@@ -1,13 +1,50 @@
-"""git as an evaluation may run it: scripts, with a git in its place that says it was run."""
+"""The part of the machine that an evaluation sees, with a git that says when it was run."""
 
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nixery.nix.git_for_evaluation import install
-from nixery.nix.refusals import CONFINED
+from nixery.nix.isolation import install_wrappers, mounts, within
+from nixery.nix.messages import CONFINED
+
+NAMES = st.sampled_from(["a", "b", "ab"])
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
+SOME = st.lists(PATHS, max_size=5)
+
+
+def is_visible(path: str, steps: list[str]) -> bool:
+    """Whether a path is seen after the mounts were made one after the other."""
+    covering = [step for step in steps if within(path, [step[1:]])]
+    return not covering or covering[-1][0] == "+"
+
+
+@given(hidden=SOME, shown=SOME, path=PATHS)
+def test_the_nearest_counts(hidden: list[str], shown: list[str], path: str) -> None:
+    """A file is seen or not as the nearest folder is that was named; shown wins over hidden."""
+    near = [each for each in (*hidden, *shown) if within(path, [each])]
+    nearest = max(near, key=len, default=None)
+    expected = nearest is None or nearest in shown
+    assert is_visible(path, mounts(hidden, shown)) == expected
+
+
+@given(hidden=SOME, shown=SOME)
+def test_no_mount_is_idle(hidden: list[str], shown: list[str]) -> None:
+    """Each mount changes what is seen at its place, and none covers an earlier one within it."""
+    steps = mounts(hidden, shown)
+    for number, step in enumerate(steps):
+        before = steps[:number]
+        assert is_visible(step[1:], before) == (step[0] == "-")
+        assert not any(within(earlier[1:], [step[1:]]) for earlier in before)
+
+
+def test_other_spellings() -> None:
+    """A path is the same however it is written."""
+    assert mounts(["/home//a/"], ["/home/a/./b/../c"]) == ["-/home/a", "+/home/a/c"]
+    assert mounts([], ["/home"]) == []
 
 
 def run(folder: Path, *arguments: str, program: str = "git") -> subprocess.CompletedProcess[str]:
@@ -29,7 +66,7 @@ def is_refused(done: subprocess.CompletedProcess[str]) -> bool:
 @pytest.mark.parametrize("program", ["git", "hg"])
 def test_nothing_allowed(tmp_path: Path, program: str) -> None:
     """Where nothing may be fetched, neither program does anything."""
-    install(str(tmp_path / "programs"), [])
+    install_wrappers(str(tmp_path / "programs"), [])
     for arguments in (["ls-remote", "https://example.com/x"], ["-C", "/x", "status"], []):
         assert is_refused(run(tmp_path, *arguments, program=program))
 
@@ -48,7 +85,7 @@ def test_nothing_allowed(tmp_path: Path, program: str) -> None:
 )
 def test_what_is_allowed(tmp_path: Path, arguments: list[str]) -> None:
     """git asks other machines, and works on the repositories of some folders."""
-    install(str(tmp_path / "programs"), ["/cache/nix", "/srv/set/"])
+    install_wrappers(str(tmp_path / "programs"), ["/cache/nix", "/srv/set/"])
     assert run(tmp_path, *arguments).stdout.split() == ["ran", *arguments]
 
 
@@ -71,7 +108,7 @@ def test_what_is_allowed(tmp_path: Path, arguments: list[str]) -> None:
 )
 def test_what_is_refused(tmp_path: Path, arguments: list[str]) -> None:
     """git is run on no other folder, however it is named."""
-    install(str(tmp_path / "programs"), ["/cache/nix"])
+    install_wrappers(str(tmp_path / "programs"), ["/cache/nix"])
     assert is_refused(run(tmp_path, *arguments))
     assert is_refused(run(tmp_path, "id", program="hg"))
 
@@ -79,6 +116,6 @@ def test_what_is_refused(tmp_path: Path, arguments: list[str]) -> None:
 def test_odd_folders(tmp_path: Path) -> None:
     """Folders are data in the scripts, whatever their names hold."""
     odd = "/a b/$(x)/'*'"
-    install(str(tmp_path / "programs"), [odd])
+    install_wrappers(str(tmp_path / "programs"), [odd])
     assert run(tmp_path, "-C", f"{odd}/1", "status").returncode == 0
     assert is_refused(run(tmp_path, "-C", "/a b/x/yyy/1", "status"))

@@ -28,9 +28,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nixery.http.bounded import BoundedSite
-from nixery.http.bounds import NO_ROOM
+from nixery.http.bounded_site import BoundedSite
 from nixery.http.channel import bounded_client, no_room
+from nixery.http.connections import NO_ROOM
 from nixery.http.request import new_id, read_address
 from nixery.repeats import Repeats
 
@@ -85,15 +85,15 @@ class Door:
         return host
 
     def fileno(self) -> int:
-        """What the reactor watches."""
+        """The descriptor that the reactor watches."""
         return self._socket.fileno()
 
     def logPrefix(self) -> str:
-        """What its log lines begin with."""
+        """The beginning of its log lines."""
         return "door"
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends."""
+        """Close what is open, since the reactor ends."""
         self._end()
 
     def _end(self) -> None:

@@ -1,4 +1,4 @@
-"""The forms in which the events of a build are sent, made of lines of JSON."""
+"""Sending the events of a build as they come, in forms made of their lines of JSON."""
 
 import json
 import re
@@ -6,12 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from nixery.history.build_log import describe
+from nixery.history.subscription import Subscription
+from nixery.http.gate import Gate, gated
+from nixery.http.request import RegistryRequest
 from nixery.model.event_json import parse
 from nixery.model.events import Done, Event, Failed, PhaseStarted, Skipped
 from nixery.model.text import readable
 
+HEARTBEAT = 15.0
+"""Seconds between two signs of life on a connection on which nothing else is sent."""
 _NUMBERED = re.compile(rb'^(\{"id":(\d+),.*)$', re.MULTILINE)
 _LOG_LINE = b'"type":"log-line"'
 _OWN = "nixery"
@@ -24,8 +31,8 @@ class Form:
     :param name: differs from every other's.
     :param media_type: of the whole answer.
     :param show: makes it of lines of JSON.
-    :param begin: what it begins with.
-    :param heartbeat: what may be sent when nothing happens, to keep a connection.
+    :param begin: bytes that it begins with.
+    :param heartbeat: bytes that may be sent when nothing happens, to keep a connection.
     """
 
     name: str
@@ -100,3 +107,49 @@ SERVER_SENT = Form(
 NDJSON = Form("ndjson", "application/x-ndjson", lambda lines: lines)
 TEXT = Form("text", "text/plain; charset=utf-8", lambda lines: _text(lines, readable))
 RAW_TEXT = Form("raw text", "text/plain; charset=utf-8", lambda lines: _text(lines, str))
+
+
+async def send_events(
+    clock: IReactorTime, request: RegistryRequest, subscription: Subscription, form: Form
+) -> None:
+    """Write all events of a build to a request whose headers are set, until the build ends."""
+    request.write(form.begin)
+    with gated(request) as gate:
+        heart = _Heart(clock, request, gate, form.heartbeat)
+        try:
+            while (block := await subscription.next(gate.room)) is not None:
+                heart.rest()
+                gate.write(block.shown(form.name, form.show))
+                del block  # whoever takes nothing keeps no more than it was sent
+                await gate.passed()
+        finally:
+            heart.stop()
+
+
+class _Heart:
+    """Sends a form's heartbeat when nothing else was sent for a while."""
+
+    def __init__(
+        self, reactor: IReactorTime, request: RegistryRequest, gate: Gate, heartbeat: bytes
+    ) -> None:
+        self._call = LoopingCall(self._beat)
+        self._call.clock = reactor
+        self._request = request
+        self._gate = gate
+        self._heartbeat = heartbeat
+        if heartbeat:
+            self._call.start(HEARTBEAT, now=False)
+
+    def rest(self) -> None:
+        """Something was sent."""
+        if self._call.running:
+            self._call.reset()
+
+    def stop(self) -> None:
+        """There is no more need."""
+        if self._call.running:
+            self._call.stop()
+
+    def _beat(self) -> None:
+        if self._gate.is_open:
+            self._request.write(self._heartbeat)

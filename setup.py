@@ -74,8 +74,9 @@ setup(
         "prometheus_client>=0.20",
         "pyopenssl>=25.3",
         "treq>=24.9",
-        # Earlier versions read a form's whole body before anybody is asked.
-        "twisted[tls]>=26.10",
+        # Earlier versions read a form's whole body before anybody is asked; later ones may have
+        # other private parts: see nixery/http/twisted_private.py.
+        "twisted[tls]>=26.10,<27",
         "werkzeug>=3.0",
         "zope.interface>=8.0",
         "zstandard==0.25.0",

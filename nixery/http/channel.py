@@ -230,8 +230,10 @@ class BoundedChannel(OpenChannel):
     def _allow(self, seconds: float | None) -> None:
         """Set the time from now on until :meth:`timeoutConnection`; none for no end."""
         # A new timer: to have one sooner, Twisted looks through the timers of all connections.
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
-        self.setTimeout(seconds)  # type: ignore[no-untyped-call]
+        if self.timeOut is not None:
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+        if seconds is not None:
+            self.setTimeout(seconds)  # type: ignore[no-untyped-call]
 
     def _begin(self) -> None:
         """The first byte of a request is here."""

@@ -88,7 +88,7 @@ class Connections:
         self._refused = refused
         self._reserve = reserve
         self._open: dict[Connection, str | None] = {}
-        self._working = 0
+        self._working: set[Connection] = set()
         self._sizes = Crowds()
         self._with_rested = Crowds()
         self._streams = EndlessAnswers[Connection]()
@@ -107,7 +107,7 @@ class Connections:
     @property
     def idle(self) -> int:
         """On how many of them nothing is being answered."""
-        return self.open - self._working
+        return self.open - len(self._working)
 
     @property
     def streams(self) -> int:
@@ -168,27 +168,23 @@ class Connections:
         if connection not in self._open:
             return
         self._ends(connection)
-        networks = self._of(connection)
-        if connection not in networks[0].working:
+        if connection not in self._working:
             return
-        for network in networks:
+        for network in self._of(connection):
             del network.working[connection]
             network.rested[connection] = None
-        self._working -= 1
+        self._working.remove(connection)
         self._weigh(self._open[connection])
 
     def works(self, connection: Connection) -> None:
         """Something is being answered on a connection."""
-        if connection not in self._open:
+        if connection not in self._open or connection in self._working:
             return
-        networks = self._of(connection)
-        if connection in networks[0].working:
-            return
-        for network in networks:
+        for network in self._of(connection):
             network.fresh.pop(connection, None)
             network.rested.pop(connection, None)
             network.working[connection] = None
-        self._working += 1
+        self._working.add(connection)
         self._weigh(self._open[connection])
 
     def never_ends(self, connection: Connection, client: str) -> None:
@@ -209,7 +205,7 @@ class Connections:
         if connection not in self._open:
             return
         self.works(connection)
-        self._working -= 1
+        self._working.remove(connection)
         self._ends(connection)
         for name, _ in bounded_networks(self._open[connection] or _UNBOUNDED):
             del self._networks[name].working[connection]
@@ -263,10 +259,11 @@ class Connections:
 
     def _ends(self, connection: Connection) -> None:
         """There is no endless answer on a connection any more."""
-        self._unawaited.discard(connection)
-        self._streams.remove(connection)
-        for network in self._of(connection):
-            network.streams.pop(connection, None)
+        if connection in self._unawaited:
+            self._unawaited.remove(connection)
+            self._streams.remove(connection)
+            for network in self._of(connection):
+                network.streams.pop(connection, None)
 
     def _has_reserve(self, share: str | None) -> bool:
         """Whether there is some for a network, which gets no more than a part of it."""
@@ -328,7 +325,7 @@ class Connections:
         oldest = next(iter(some), None)
         if oldest is None:
             return False
-        if oldest not in self._of(oldest)[0].working:
+        if oldest not in self._working:
             self._refused[MADE_ROOM] += 1
         elif oldest in self._unawaited:
             self._refused[MADE_ROOM_BY_STREAM] += 1

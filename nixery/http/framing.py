@@ -59,61 +59,36 @@ class Refusal:
         return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
+def _refusal(reason: str, status: int, message: str, usual: bool = False) -> Refusal:
+    return Refusal(reason, status, "UNSUPPORTED", message, usual=usual)
+
+
 def _malformed(message: str) -> Refusal:
-    return Refusal("malformed", HTTPStatus.BAD_REQUEST, "UNSUPPORTED", message)
+    return _refusal("malformed", 400, message)
 
 
 MALFORMED = _malformed("this is not an HTTP request")
-TLS_IN_PLAIN = Refusal(
-    "tls",
-    HTTPStatus.BAD_REQUEST,
-    "UNSUPPORTED",
-    "this port speaks plain HTTP and received a TLS handshake; use http:// here",
-    usual=True,
+TLS_IN_PLAIN = _refusal(
+    "tls", 400, "this port speaks plain HTTP and received a TLS handshake; use http:// here", True
 )
-TARGET_TOO_LONG = Refusal(
-    "header_size",
-    HTTPStatus.REQUEST_URI_TOO_LONG,
-    "UNSUPPORTED",
-    "the request target is too long",
-)
-HEAD_TOO_LARGE = Refusal(
-    "header_size",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    "UNSUPPORTED",
-    "the request headers are too large",
-)
-BODY_TOO_LARGE = Refusal(
-    "body_size",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    "UNSUPPORTED",
-    "this registry is read-only: requests have no body",
-)
-TOO_SLOW = Refusal(
-    "slow", HTTPStatus.REQUEST_TIMEOUT, "UNSUPPORTED", "the request took too long to arrive"
-)
+TARGET_TOO_LONG = _refusal("header_size", 414, "the request target is too long")
+HEAD_TOO_LARGE = _refusal("header_size", 431, "the request headers are too large")
+BODY_TOO_LARGE = _refusal("body_size", 413, "this registry is read-only: requests have no body")
+TOO_SLOW = _refusal("slow", 408, "the request took too long to arrive")
 
 
 def opening_fault(data: bytes) -> Refusal | None:
     """The refusal of the bytes that a request begins with, if they are wrong already.
 
-    What is no request may have no line end either, which could be waited for in vain.
+    What is no request may have no line end either, which could be waited for in vain. The first
+    byte tells a TLS handshake, be it in the form of SSL 2: it is a record's type, or the upper half
+    of a length whose top bit is set.
 
     :param data: at least one byte.
     """
-    if is_tls(data):
+    if data[0] == _HANDSHAKE or data[0] >= _SSL2_LENGTH:
         return TLS_IN_PLAIN
     return MALFORMED if _NO_METHOD.match(data) else None
-
-
-def is_tls(data: bytes) -> bool:
-    """Whether bytes are the beginning of a TLS handshake, be it in the form of SSL 2.
-
-    The first byte tells: a record's type, or the upper half of a length whose top bit is set.
-
-    :param data: at least one byte.
-    """
-    return data[0] == _HANDSHAKE or data[0] >= _SSL2_LENGTH
 
 
 @attrs.define

@@ -88,6 +88,10 @@ class RegistryRequest(OpenRequest):
     told = ""
     _received = 0
 
+    def setHeader(self, name: bytes, value: bytes) -> None:
+        """Set a header of the answer."""
+        self.responseHeaders.setRawHeaders(name, [value])
+
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Take a request; a target in absolute form replaces its Host header.
 
@@ -100,8 +104,8 @@ class RegistryRequest(OpenRequest):
 
     def render(self, resrc: IResource) -> None:
         """Answer with what a resource gives, under the request's ID."""
-        self.responseHeaders.setRawHeaders(b"Server", [b"nixery"])
-        self.responseHeaders.setRawHeaders(b"X-Request-ID", [self.id.encode("ascii")])
+        self.setHeader(b"Server", b"nixery")
+        self.setHeader(b"X-Request-ID", self.id.encode("ascii"))
         super().render(resrc)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:

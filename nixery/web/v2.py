@@ -82,8 +82,10 @@ class RegistryApi:
             self._permit(request, name)
             raise ManifestUnknown(reference)
         else:
-            parse_image(name, reference)  # what is no name is that for everybody
-            image = parse_image(self._auth.permit(request, name, reference), reference)
+            image = parse_image(name, reference)  # what is no name is that for everybody
+            permitted = self._auth.permit(request, name, reference)
+            if permitted != name:
+                image = parse_image(permitted, reference)
             on_build = partial(self._on_build, request)
             work = self._builder.manifest(image, on_build, request.holder, request.id)
             pull = await self._holding.hold(request, work)

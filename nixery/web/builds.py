@@ -49,7 +49,7 @@ class BuildsApi:
     ) -> None:
         """
         :param auth: says which images' builds a client may see.
-        :param logs: whether what packages print is shown.
+        :param logs: whether the output of packages is shown.
         """
         self._clock = clock
         self._history = history

@@ -42,7 +42,7 @@ class Form:
     heartbeat: bytes = b""
 
     def without_logs(self) -> "Form":
-        """The same without what packages print."""
+        """The same without the output of packages."""
         show = self.show
         return attrs.evolve(
             self, name=f"{self.name} without logs", show=lambda lines: show(without_logs(lines))
@@ -50,7 +50,7 @@ class Form:
 
 
 def without_logs(lines: bytes) -> bytes:
-    """Events without what packages print: their lines, and the ends of logs that errors quote."""
+    """Events without the output of packages, also where errors quote it."""
     kept = []
     for line in lines.splitlines(keepends=True):
         if _LOG_LINE in line:
@@ -94,7 +94,7 @@ def _told(event: Event) -> list[str]:
         case Failed(message=message):
             text = f"failed: {message}"
         case Skipped(count=count):
-            text = f"some events are lost: {'nobody knows how many' if count is None else count}"
+            text = f"some events are lost: {'an unknown number' if count is None else count}"
         case _:
             text = describe(event)
     return (text or "").splitlines()
@@ -146,7 +146,7 @@ class _Heart:
             self._call.reset()
 
     def stop(self) -> None:
-        """There is no more need."""
+        """Send nothing more."""
         if self._call.running:
             self._call.stop()
 

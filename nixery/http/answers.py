@@ -36,7 +36,7 @@ _STATUS_LINE_ALONE = re.compile(rb"\b(?:containerd(?:-client)?|buildkit)/")
 
 @attrs.frozen
 class ErrorKind:
-    """How an error is answered.
+    """The form of the answer to an error.
 
     :param code: of https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
         where it has a fitting one.

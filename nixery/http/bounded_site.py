@@ -44,7 +44,7 @@ class BoundedSite(Site):
         return [b"http/1.1"]
 
     def getContentFile(self, length: int | None) -> BytesIO:
-        """Somewhere for Twisted to look for a request's body: it would make temporary files."""
+        """An empty body, whatever is sent: Twisted would make temporary files."""
         return BytesIO()
 
     def log(self, request: Request) -> None:
@@ -100,8 +100,8 @@ def finish(request: RegistryRequest, body: bytes | None) -> None:
 
 
 def never_ends(request: RegistryRequest) -> None:
-    """Say that an answer may go on for ever: nobody waits for it when the daemon stops, and it is
-    cut when there is no room for others.
+    """Mark an answer that may go on for ever: stopping does not wait for it, and it is cut when
+    there is no room for others.
 
     :raises NoRoomToWait: if there is none for it.
     """
@@ -112,8 +112,7 @@ def never_ends(request: RegistryRequest) -> None:
 
 
 def on_reserve(request: RegistryRequest) -> bool:
-    """Whether a request came on a connection that there was no room for: it is to wait for
-    nothing."""
+    """Whether a request came on a connection of the reserve, so that it must not wait."""
     channel = request.channel
     return isinstance(channel, BoundedChannel) and channel.site.bounds.connections.is_reserved(
         channel

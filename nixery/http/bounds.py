@@ -29,7 +29,7 @@ class RunningRequests:
     def __init__(self, most_each: int, refused: Counter[str]) -> None:
         """
         :param most_each: requests of one client.
-        :param refused: where it is counted who was turned away.
+        :param refused: counts refusals by reason.
         """
         self._most_each = most_each
         self._refused = refused
@@ -89,9 +89,9 @@ class _Count:
 class Untaken:
     """The bytes in memory that clients have not taken yet: bounded for each, and for all together.
 
-    What is sent piece by piece, a blob or the events of a build, waits for nobody else's client: a
+    An answer that is sent in pieces, a blob or the events of a build, waits for no other client: a
     connection may always have a small piece in memory, and larger ones as long as there is room.
-    What has to be in memory as a whole, a page or a document, is refused where there is none.
+    An answer that is in memory as a whole, a page or a document, is refused where there is none.
     """
 
     def __init__(self, most: int, most_each: int, refused: Counter[str]) -> None:
@@ -99,7 +99,7 @@ class Untaken:
         :param most: bytes of pieces, and as many again of wholes; small pieces, and the fair
             shares of clients that come late, are on top.
         :param most_each: of these, that one client may have.
-        :param refused: where it is counted who was turned away.
+        :param refused: counts refusals by reason.
         """
         self._most = most
         self._most_each = most_each

@@ -38,7 +38,7 @@ _NOT_SENT = 128 * 1024
 
 
 class _IBoundedSite(Protocol):
-    """What a channel needs of its site."""
+    """The parts of a site that a channel needs."""
 
     bounds: Bounds
     trusted: Trusted
@@ -78,7 +78,7 @@ class BoundedChannel(OpenChannel):
             self._turn_away(reason)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Forget it."""
+        """Forget the connection."""
         self._closing = True
         self.site.bounds.connections.gone(self)
         if self._turn is not None:
@@ -87,7 +87,7 @@ class BoundedChannel(OpenChannel):
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what comes, which may be part of a request."""
+        """Take bytes, which may be part of a request."""
         if self._closing:
             return
         self._fresh = False
@@ -162,13 +162,13 @@ class BoundedChannel(OpenChannel):
             producer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """What was written has left."""
+        """Go on, now that what was written has left."""
         super().resumeProducing()  # type: ignore[no-untyped-call]
         if self.paused and not self._closing:
             self._after_answer()
 
     def timeoutConnection(self) -> None:
-        """The client has used up its time."""
+        """Close, since the client has used up its time."""
         if self._closing:
             self.transport.abortConnection()
         elif self._begun:
@@ -214,7 +214,7 @@ class BoundedChannel(OpenChannel):
 
     @property
     def _head_seconds(self) -> float:
-        """The time in which a whole request must come."""
+        """The time in which a whole request must arrive."""
         allowed = self.site.bounds.limits.header_seconds
         return min(allowed, LAST_CALL) if self.site.stopping else allowed
 
@@ -224,7 +224,7 @@ class BoundedChannel(OpenChannel):
         return _ON_ITS_WAY if self.site.stopping else self.site.bounds.limits.idle_seconds
 
     def _client(self) -> str | None:
-        """Whose it is, if the limit of one client is meant for it."""
+        """The client, if the limit of one client applies to it."""
         return bounded_client(peer_address(self.transport.getPeer()), self.site.trusted)
 
     def _allow(self, seconds: float | None) -> None:
@@ -268,7 +268,7 @@ class BoundedChannel(OpenChannel):
         self._refuse(MALFORMED)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer, and close, but not while the client still sends: it would miss the answer."""
+        """Answer, then close once the client has stopped sending, or it would miss the answer."""
         if self._closing:
             return
         self._closing = True
@@ -310,7 +310,7 @@ class BoundedChannel(OpenChannel):
 
 
 def bounded_client(address: Address | None, trusted: Trusted) -> str | None:
-    """The client at an address, if the limit of one client is meant for it.
+    """The client at an address, if the limit of one client applies to it.
 
     :param address: none for a UNIX socket.
     """
@@ -326,7 +326,7 @@ def no_room(reason: str) -> Refusal:
 
 
 def _limit_writes(transport: Any, seconds: float) -> None:
-    """Have little buffered, and the kernel end a TCP connection whose client takes nothing.
+    """Keep buffers small, and have the kernel end a TCP connection whose client takes nothing.
 
     Only the kernel sees what the client takes: a buffer that is full here says little, since it
     gets room in big steps. UNIX sockets have no such limit: proxies of this machine are at them.

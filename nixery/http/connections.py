@@ -16,7 +16,7 @@ MADE_ROOM = "idle_for_others"
 MADE_ROOM_BY_STREAM = "stream_for_others"
 MADE_ROOM_BY_ANSWER = "answer_for_others"
 _UNBOUNDED = ""
-"""The client of connections for whom the limit of one client is not meant: of proxies."""
+"""The client of connections to which the limit of one client does not apply: of proxies."""
 _PART = 4
 """Endless answers may have one connection in so many; a network, as much of the reserve."""
 _FEW = 8
@@ -72,15 +72,15 @@ class Connections:
     When there is no room for a newcomer, others make some: those with endless answers while they
     are more than a part of all; then those that have rested, for which their clients have others
     in a moment; then those on which a crowd only waits; then the rest with endless answers; then
-    those with any answer to a crowd. Where nobody has many, a newcomer comes in on the reserve: it
-    gets one answer, and waits for nothing.
+    those with any answer to a crowd. Where no client has many, a newcomer is admitted on the
+    reserve: it gets one answer, and waits for nothing.
     """
 
     def __init__(self, most: int, most_each: int, refused: Counter[str], reserve: int = 0) -> None:
         """
         :param most: connections.
         :param most_each: of these, that one client may have.
-        :param refused: where it is counted who was turned away or had to make room.
+        :param refused: counts by reason those that were turned away or had to make room.
         :param reserve: how many of them are kept for those who would be turned away.
         """
         self._most = most
@@ -117,7 +117,7 @@ class Connections:
     def admit(self, connection: Connection, client: str | None) -> str | None:
         """Take a newcomer, which is idle.
 
-        :param client: none for whom the limit of one client is not meant.
+        :param client: none for one to which the limit of one client does not apply.
         :return: which limit keeps it out, if one does.
         """
         for name, factor in bounded_networks(client) if client is not None else ():
@@ -188,7 +188,7 @@ class Connections:
         self._weigh(self._open[connection])
 
     def never_ends(self, connection: Connection, client: str) -> None:
-        """What is being answered on a connection may go on for ever: nobody waits for that.
+        """The answer on a connection may go on for ever: stopping does not wait for it.
 
         :param client: whom it is for.
         """
@@ -258,7 +258,7 @@ class Connections:
         return [self._networks[name] for name, _ in names]
 
     def _ends(self, connection: Connection) -> None:
-        """There is no endless answer on a connection any more."""
+        """Forget the endless answer of a connection."""
         if connection in self._unawaited:
             self._unawaited.remove(connection)
             self._streams.remove(connection)

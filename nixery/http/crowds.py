@@ -59,7 +59,7 @@ class EndlessAnswers(Generic[C]):
             self._sizes.put(network, len(self._connections[network]))
 
     def remove(self, connection: C) -> None:
-        """A connection has no such answer, or none any more."""
+        """A connection has no such answer, or its answer has ended."""
         network = self._network.pop(connection, None)
         if network is not None:
             del self._connections[network][connection]

@@ -19,7 +19,7 @@ _LONGEST_REST = 1.0
 
 
 class _Rounds(Generic[T]):
-    """What clients wait for, to be taken in turns of clients."""
+    """Things that clients wait for, taken in turns of clients."""
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, deque[T]] = OrderedDict()
@@ -96,8 +96,8 @@ class FairStarts:
     """Begins what clients ask for: at once where there is time, else in turns of clients.
 
     In each round of the reactor no more is begun than takes some milliseconds. Clients of which
-    few requests are being answered go first, so whoever pulls an image waits for one request of
-    each other client that does, and hardly for those that ask for as much as they may.
+    few requests are being answered go first, so a client that pulls an image waits for one
+    request of each other such client, and hardly for those that ask for as much as they may.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -138,7 +138,7 @@ class FairStarts:
 
     def _next_round(self) -> None:
         self._round, self._left = None, _SLICE
-        if self._many:  # one in each round: nobody waits for ever
+        if self._many:  # one in each round, so that none waits for ever
             self.begin(self._many.take())
         while self._left > 0 and (waiting := self._few or self._many):
             self.begin(waiting.take())

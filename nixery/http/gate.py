@@ -17,8 +17,7 @@ _MADE_AT_ONCE = 32 * 1024
 
 @implementer(IPushProducer)
 class Gate:
-    """A request's way out: whether the client's connection takes more at the moment, and how
-    much of that is to be written at once.
+    """Whether a request's connection takes more at the moment, and how much at once.
 
     :ivar client: whom the bytes are for.
     """
@@ -56,7 +55,7 @@ class Gate:
         self._written.close()
 
     def close(self) -> None:
-        """Write no more; nobody counts what was written."""
+        """Write no more, and count nothing of what was written."""
         self._written.close()
         self._request.unregisterProducer()
 
@@ -70,7 +69,7 @@ class Gate:
             opened.callback(None)
 
     def stopProducing(self) -> None:
-        pass  # the client has left, for which whoever writes is cancelled in a moment
+        pass  # the client has left; the writer is cancelled in a moment
 
 
 def untaken_of(request: RegistryRequest) -> Untaken:

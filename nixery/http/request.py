@@ -41,7 +41,7 @@ Address = IPv4Address | IPv6Address
 class Trusted:
     """The proxies whose ``X-Forwarded-*`` headers are believed.
 
-    :param unix: whether whoever connects over a UNIX socket is one.
+    :param unix: whether clients of a UNIX socket are.
     """
 
     networks: Sequence[IPv4Network | IPv6Network] = ()
@@ -70,10 +70,10 @@ class BodyTooLarge(Exception):
 
 
 class RegistryRequest(OpenRequest):
-    """A request; a proxy that is trusted says whom it is from, and what the client asked.
+    """A request; a trusted proxy says who sends it, and to which address it was sent.
 
-    :ivar route: what it is for, once that is known.
-    :ivar variables: what its path says besides.
+    :ivar route: of its path, once that is known.
+    :ivar variables: of the route.
     :ivar who: who sends it, once that is known.
     :ivar build: the ID of the build that its answer waited for, if it did.
     :ivar error_code: the precise code of the error that it was answered with, if it was.
@@ -120,7 +120,7 @@ class RegistryRequest(OpenRequest):
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Let something write when the client takes more; stop it if the client has left.
 
-        Twisted would raise: whoever writes may learn later than the request that nobody reads.
+        Twisted would raise: the writer may learn later than the request that the client has left.
         """
         if self.channel is None:
             producer.stopProducing()
@@ -162,7 +162,7 @@ class RegistryRequest(OpenRequest):
     def sender(self) -> str:
         """The address of the client, in front of all trusted proxies.
 
-        It is ``unix`` for whoever connects over a UNIX socket.
+        It is ``unix`` for clients of a UNIX socket.
         """
         address = self._peer
         if self.is_of_proxy:
@@ -178,7 +178,7 @@ class RegistryRequest(OpenRequest):
 
     @property
     def holder(self) -> str:
-        """Whose share it counts for, where things are shared out: the user's or the client's."""
+        """The user or network whose fair share it counts for."""
         return self.network if self.who.name is None else f"user {self.who.name}"
 
     @property
@@ -231,7 +231,7 @@ class RegistryRequest(OpenRequest):
         return peer_address(self.getClientAddress())
 
     def _address_asked(self) -> bytes:
-        """Where a request came in that names no host."""
+        """The address at which a request came in that names no host."""
         address = self.getHost()
         if isinstance(address, UNIXAddress):
             return b"localhost"
@@ -272,7 +272,7 @@ def new_id() -> str:
 
 
 def peer_address(peer: IAddress) -> Address | None:
-    """The address of whoever has connected; none for a UNIX socket."""
+    """The address of a peer; none for a UNIX socket."""
     if isinstance(peer, UNIXAddress):
         return None
     return read_address(str(getattr(peer, "host", "")))

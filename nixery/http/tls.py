@@ -152,7 +152,7 @@ class _Sorting(OpenTLS):
             self._plain.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Tell whoever has the connection."""
+        """Tell the protocol that has the connection."""
         if self._plain is None:
             super().connectionLost(reason)
         else:

@@ -45,7 +45,7 @@ class OpenChannel(HTTPChannel):
         self._networkProducer.resumeProducing()
 
     def stop_reading_requests(self) -> None:
-        """Drop what has come, and leave the transport to whoever writes to it."""
+        """Drop what has come, and stop reading requests."""
         self.clearLineBuffer()
         self._networkProducer.unregisterProducer()
 

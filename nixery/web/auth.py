@@ -1,4 +1,4 @@
-"""Credentials over HTTP: who sends a request, the challenge, and tokens for docker.
+"""Credentials over HTTP: authentication, the challenge, and tokens for docker.
 
 Clients ask ``/v2/`` first, and what they do with a challenge depends on its scheme. Without
 credentials of its own, docker gives up at ``Basic``, and where it is not challenged at once it
@@ -37,7 +37,7 @@ _TOKEN = "anonymous clients must request a token"
 
 @attrs.frozen
 class TokenServer:
-    """Where clients get tokens.
+    """A server from which clients get tokens.
 
     :param realm: its URL.
     :param service: what it calls this registry.
@@ -59,7 +59,7 @@ class Auth:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has credentials, so that all clients are anonymous."""
+        """Whether there are no credentials, so that all clients are anonymous."""
         return self._guard.credentials is None
 
     @property
@@ -68,9 +68,9 @@ class Auth:
         return self._guard.is_selective
 
     async def identify(self, request: RegistryRequest) -> None:
-        """Find out who sends a request.
+        """Authenticate the sender of a request.
 
-        :raises Unauthorized: if they may have nothing here, or the credentials are invalid.
+        :raises Unauthorized: if the client may have nothing here, or its credentials are invalid.
         :raises TooManyAttempts: if the client has tried too many wrong passwords.
         """
         try:
@@ -87,7 +87,7 @@ class Auth:
     def greet(self, request: RegistryRequest) -> None:
         """Admit a client that asks whether this is a registry, to learn of the challenge.
 
-        :raises Unauthorized: if they have not authenticated, although they could.
+        :raises Unauthorized: if it has not authenticated, although it could.
         """
         if not self.is_open and not _sent(request):
             self._challenge(request)
@@ -133,7 +133,7 @@ class Auth:
                 return error
 
     def token(self, request: RegistryRequest) -> bytes | None:
-        """Answer with a token for whoever asks, who has been identified.
+        """Answer with a token for the client, which has been identified.
 
         :return: nothing if tokens are not to be had here.
         :raises Unauthorized: if anonymous clients may have nothing.

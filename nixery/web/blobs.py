@@ -38,7 +38,7 @@ _OF_BLOBS = (
     b"Docker-Content-Digest",
     b"ETag",
 )
-"""The headers that say what a blob is."""
+"""The headers that describe a blob."""
 
 
 class CutShort(Exception):
@@ -121,7 +121,7 @@ class Blobs:
         try:
             file, first = await in_thread(self._reactor, _open_file, digest, location, begin)
         except BlobUnknown:
-            # Someone may just have mended it.
+            # It may just have been replaced.
             again = await self._storage.locate(digest)
             if not isinstance(again, File):
                 raise
@@ -132,7 +132,7 @@ class Blobs:
             if request.method == b"HEAD":
                 return
             read = [first]
-            del first  # whoever reads slowly would have it kept
+            del first  # it would be kept as long as a slow client reads
 
             def send(part: Range) -> Coroutine[Any, Any, None]:
                 first = read.pop() if read else b""
@@ -153,7 +153,7 @@ class Blobs:
 
 
 def _wanted(request: RegistryRequest, digest: Digest, size: int) -> Selection:
-    """What is asked for of a blob."""
+    """The parts of a blob that are asked for."""
     if request.wants_range_of(str(digest)):
         ranges = parse_ranges(request.header(b"range"), size)
         if ranges:
@@ -179,7 +179,7 @@ def _open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, byt
 
     A file object, not a descriptor: it is closed even if the client leaves just now.
 
-    :raises BlobUnknown: if it isn't there any more, or is not what was verified.
+    :raises BlobUnknown: if it is gone, or is not what was verified.
     :raises StorageUnavailable: if it can't be read.
     """
     try:

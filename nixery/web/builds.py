@@ -1,4 +1,4 @@
-"""Builds for programs: which there are, what becomes of them, and what they say.
+"""Builds for programs: a list, the state of each, and their events.
 
 ``GET /builds`` lists them, the latest first; ``/builds/ID`` is one of them in short,
 ``/builds/ID/events`` its events as they come, ``/builds/ID/log`` the same for people.
@@ -79,7 +79,7 @@ class BuildsApi:
 
     @app.route("/builds/<string:id>", endpoint=Route(errors=Errors.PAGE_IN_BROWSER))
     async def build(self, request: RegistryRequest, id: str) -> None:
-        """What a build is for, and what came of it so far: as a page in a browser."""
+        """The state of a build, in a browser as a page."""
         self._head(request, id)
         async with self._turns.turn(request.network):
             details, error = await self._history.details(id), await self._history.whole_error(id)
@@ -107,7 +107,7 @@ class BuildsApi:
         return await self._stream(request, id, RAW_TEXT if "raw" in request.query else TEXT)
 
     def _head(self, request: RegistryRequest, id: str) -> Head:
-        """A build that may be seen by whoever asks."""
+        """A build that the client may see."""
         head = self._history.head(id)
         if head is None or not self._auth.may_see(request, head.name, head.tag):
             raise _unknown()

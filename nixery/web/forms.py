@@ -120,7 +120,7 @@ async def send_events(
             while (block := await subscription.next(gate.room)) is not None:
                 heart.rest()
                 gate.write(block.shown(form.name, form.show))
-                del block  # whoever takes nothing keeps no more than it was sent
+                del block  # a client that takes nothing keeps no more than it was sent
                 await gate.passed()
         finally:
             heart.stop()
@@ -141,7 +141,7 @@ class _Heart:
             self._call.start(HEARTBEAT, now=False)
 
     def rest(self) -> None:
-        """Something was sent."""
+        """Start over, since something was sent."""
         if self._call.running:
             self._call.reset()
 

@@ -89,7 +89,7 @@ class Front(AnsweringResource):
 
     @app.route("/token", endpoint=Route(token=True))
     def token(self, request: RegistryRequest) -> bytes:
-        """A token for whoever asks."""
+        """A token for a client."""
         token = self._auth.token(request)
         if token is None:
             raise _nothing_at(request)
@@ -122,7 +122,7 @@ class Front(AnsweringResource):
             request.setHeader(b"Allow", b", ".join(_ALLOWED))
             message = "this registry is read-only: images are made on demand"
             return Refused(ErrorKind(405, "UNSUPPORTED"), message)
-        # Nobody knows how many clients are behind a UNIX socket.
+        # How many clients are behind a UNIX socket is not known.
         always = request.route.always or request.sender == "unix"
         if not self._requests.begin(request.network, always):
             message = "too many requests from your address at once"
@@ -193,7 +193,7 @@ def _is_page(request: RegistryRequest) -> bool:
 
 
 def _fault(request: RegistryRequest) -> str | None:
-    """What makes a request improper, if anything does."""
+    """Why a request is improper, if it is."""
     if not has_host(request.requestHeaders, request.clientproto):
         return "a request must have one Host header that names a host"
     if request.method == b"OPTIONS" and request.uri == b"*":

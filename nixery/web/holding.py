@@ -25,8 +25,8 @@ T = TypeVar("T")
 MOST_HOPS = 9
 """Redirects that every client follows."""
 HURRY = 1.0
-"""Seconds that an image which is known may take when the daemon stops; also those after which
-nobody waits for a build who has no room to."""
+"""Seconds that a known image may take when the daemon stops; also those for which a request on the
+reserve may wait for a build."""
 _PARAMETER = b"nixery-hop"
 _CONTAINERD = re.compile(rb"containerd(?:-client)?/")
 
@@ -132,7 +132,7 @@ class Holding:
             wait.leave()
 
     def release(self, handover: bool) -> bool:
-        """Hold nothing any more.
+        """Let all requests go that are held, and hold no more.
 
         :param handover: whether another daemon answers from now on.
         :return: whether anything was held.
@@ -158,7 +158,7 @@ class Holding:
 
 
 def hops_of(uri: bytes) -> int:
-    """How often a request was redirected; what a client made up counts as none, or as the most."""
+    """How often a request was redirected; an invalid number counts as none, or as the most."""
     for parameter in _parameters(uri):
         name, _, value = parameter.partition(b"=")
         if name == _PARAMETER and re.fullmatch(rb"[0-9]{1,4}", value):

@@ -41,7 +41,7 @@ class QuietSite(BoundedSite):
         self._holding = holding
 
     async def release(self, handover: bool) -> None:
-        """Hold nobody any more, and keep no connection for longer than an answer.
+        """Let all go who are held, and keep no connection for longer than an answer.
 
         :param handover: whether another daemon answers those who ask again; otherwise, they are
             given a moment to do so here: docker asks by HEAD first, and shows no answer to that.
@@ -54,8 +54,8 @@ class QuietSite(BoundedSite):
     async def drain(self) -> None:
         """Wait until everybody is answered.
 
-        Of those to whom no answer has begun to leave after a while, nobody is waited for: what
-        they ask takes long, and they ask again.
+        Clients to which no answer has begun to leave after a while are not waited for: what they
+        ask takes long, and they ask again.
         """
         connections = self.bounds.connections
         answered = connections.answered()
@@ -90,14 +90,14 @@ def make_site(
     """The HTTP server's factory.
 
     :param hold_limit: seconds that a request waits for a build before it is redirected.
-    :param pages: what people see.
-    :param builds: shows builds; none if nobody is to see them.
-    :param packages: answers ``/packages``, which is not there without it.
+    :param pages: for people.
+    :param builds: shows builds; none to show none.
+    :param packages: answers ``/packages``; none for no such path.
     :param auth: lets through what a client may pull.
     :param trusted: the proxies that are believed.
     :param limits: what clients may ask of it.
     :param meter: takes note of what is answered.
-    :param operations: tells how the daemon is; none where that is not to be asked here.
+    :param operations: health and metrics; none if they are not served here.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)

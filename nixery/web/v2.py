@@ -120,7 +120,7 @@ class RegistryApi:
 
     @app.route("/v2/<path:name>/referrers/<string:digest>", endpoint=Route("registry"))
     def referrers(self, request: RegistryRequest, name: str, digest: str) -> bytes:
-        """What refers to a manifest: nothing, ever."""
+        """The artifacts that refer to a manifest: there are none."""
         self._permit(request, name)
         Digest.parse(digest)
         index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
@@ -133,7 +133,7 @@ class RegistryApi:
             request.setHeader(b"Link", f'</builds/{id}>; rel="monitor"'.encode("ascii"))
 
     def _permit(self, request: RegistryRequest, name: str) -> str:
-        """Let through what is about a name, and may be known by whoever asks.
+        """Permit a request about a name.
 
         :return: the name as which it may be: see :meth:`nixery.access.guard.Guard.permit`.
         """

@@ -198,7 +198,7 @@ async def test_no_more_files(tmp_path: Path, number: int) -> None:
             with capturedLogs() as captured, few_more_files(number):
                 door.door.doRead()
             assert [formatEvent(each) for each in captured] == [
-                "no more connections can be taken for now (EMFILE)"
+                "can't accept more connections for now (EMFILE)"
             ]
             assert bounds.connections.open == 0
             await until(lambda: bounds.connections.open == len(connections))

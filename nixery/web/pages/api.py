@@ -72,7 +72,7 @@ class PagesApi:
 
     @app.route("/images/<path:name>", endpoint=Route(errors=Errors.PAGE))
     async def image(self, request: RegistryRequest, name: str) -> None:
-        """What an image holds that was made here."""
+        """The contents of an image that was made here."""
         async with self._turns.turn(request.network):
             body = await self._image(request, name)
         await send_body(request, body)
@@ -205,7 +205,7 @@ def _images(heads: Sequence[Head]) -> list[Head]:
 
 
 def _wish(request: RegistryRequest) -> Wish:
-    """What a form without scripts was filled with."""
+    """The contents of a form that was sent without scripts."""
     shell, arm64 = (request.parameter(name) != "" for name in ("shell", "arm64"))
     return Wish(request.parameter("packages"), shell, arm64, request.parameter("tag") or LATEST)
 

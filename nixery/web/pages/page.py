@@ -106,7 +106,7 @@ def describe_safely(request: RegistryRequest, media_type: str, body: bytes) -> b
 
 
 def address(name: str) -> str:
-    """Where a static file is."""
+    """The path of a static file."""
     return f"/static/{STATIC[name].digest}/{name}"
 
 

@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 
 from nixery.history.build_log import describe
 from nixery.history.subscription import Subscription
-from nixery.http.gate import Gate, gated
+from nixery.http.gate import gated
 from nixery.http.request import RegistryRequest
 from nixery.model.event_json import parse
 from nixery.model.events import Done, Event, Failed, PhaseStarted, Skipped
@@ -115,41 +115,22 @@ async def send_events(
     """Write all events of a build to a request whose headers are set, until the build ends."""
     request.write(form.begin)
     with gated(request) as gate:
-        heart = _Heart(clock, request, gate, form.heartbeat)
+
+        def beat() -> None:
+            if gate.is_open:
+                request.write(form.heartbeat)
+
+        heart = LoopingCall(beat)
+        heart.clock = clock
+        if form.heartbeat:
+            heart.start(HEARTBEAT, now=False)
         try:
             while (block := await subscription.next(gate.room)) is not None:
-                heart.rest()
+                if heart.running:
+                    heart.reset()
                 gate.write(block.shown(form.name, form.show))
                 del block  # a client that takes nothing keeps no more than it was sent
                 await gate.passed()
         finally:
-            heart.stop()
-
-
-class _Heart:
-    """Sends a form's heartbeat when nothing else was sent for a while."""
-
-    def __init__(
-        self, reactor: IReactorTime, request: RegistryRequest, gate: Gate, heartbeat: bytes
-    ) -> None:
-        self._call = LoopingCall(self._beat)
-        self._call.clock = reactor
-        self._request = request
-        self._gate = gate
-        self._heartbeat = heartbeat
-        if heartbeat:
-            self._call.start(HEARTBEAT, now=False)
-
-    def rest(self) -> None:
-        """Start over, since something was sent."""
-        if self._call.running:
-            self._call.reset()
-
-    def stop(self) -> None:
-        """Send nothing more."""
-        if self._call.running:
-            self._call.stop()
-
-    def _beat(self) -> None:
-        if self._gate.is_open:
-            self._request.write(self._heartbeat)
+            if heart.running:
+                heart.stop()

@@ -67,6 +67,9 @@ def image_link(head: Head) -> Tag:
     return tags.a(readable(name), href=f"/images/{name}")
 
 
-def build_link(head: Head) -> Tag:
-    """A link to a build's page."""
-    return tags.a(readable(f"{head.name}:{head.tag}"), href=f"/builds/{head.id}")
+def build_link(head: Head, text: str = "") -> Tag:
+    """A link to a build's page.
+
+    :param text: of the link; empty for the name of the build's image.
+    """
+    return tags.a(text or readable(f"{head.name}:{head.tag}"), href=f"/builds/{head.id}")

@@ -97,7 +97,10 @@ def image_page(view: ImageView) -> Page:
     at = f"/v2/{view.head.name}"
     body: list[Content] = [
         tags.h1(tags.code(readable(name))),
-        tags.p(f"Made {age(view.head.ended or view.head.started)}; ", build_link_of(view.head)),
+        tags.p(
+            f"Made {age(view.head.ended or view.head.started)}; ",
+            build_link(view.head, "its build"),
+        ),
         tags.h2("Use it"),
         *_uses(view, reference),
         tags.h2("Contents"),
@@ -136,13 +139,6 @@ def image_text(view: ImageView) -> str:
             for name, what, needs in view.packages
         ]
     return "\n".join([*lines, ""])
-
-
-def build_link_of(head: Head) -> Tag:
-    """A link to the build that made an image."""
-    link = build_link(head)
-    link.children[:] = ["its build"]
-    return link
 
 
 def _uses(view: ImageView, reference: str) -> list[Tag]:

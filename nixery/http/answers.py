@@ -74,7 +74,7 @@ TABLE: dict[type[errors.NixeryError], ErrorKind] = {
     errors.NotAPackage: ErrorKind(404, "NAME_UNKNOWN", explained=True),
     errors.SystemUnsupported: ErrorKind(404, "NAME_UNKNOWN", explained=True),
     errors.ImageInvalid: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
-    errors.PackageUnnamable: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    errors.PackageUnnameable: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.AmbiguousPackage: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.InterpretersDiffer: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.EvaluationFailed: _failed("EVALUATION_FAILED"),

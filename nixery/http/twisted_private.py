@@ -1,6 +1,6 @@
 """The private parts of Twisted that the server depends on, under public names, and no others.
 
-setup.py bounds Twisted's version for their sake, and tests/http/test_twisted_private.py names
+pyproject.toml bounds Twisted's version for their sake, and tests/http/test_twisted_private.py names
 each of them.
 """
 

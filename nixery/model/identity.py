@@ -1,5 +1,5 @@
-"""What an image says of itself: which image it is, of which revision of which source, and since
-when. It says the same wherever it is made.
+"""The self-description of an image: its name, source, revision and date, the same wherever it is
+built.
 """
 
 import re
@@ -30,10 +30,10 @@ _NO_ID = re.compile(r"[^0-9a-z._-]+")
 
 @attrs.frozen
 class Naming:
-    """What an operator has images say.
+    """An operator's choice of what images say about themselves.
 
-    :param source: the URL that they name as their source; ``auto`` for that of the package source,
-        ``off`` for none.
+    :param source: the URL of their source; ``auto`` for that of the package source, ``off`` for
+        none.
     :param created: their date: ``epoch``, or ``commit`` for that of the revision.
     """
 
@@ -49,7 +49,7 @@ class Naming:
 
 @attrs.frozen
 class Identity:
-    """What tells an image from others.
+    """The facts by which an image is told from others.
 
     :param name: the shortest name that asks for it.
     :param revision: of the package source.

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -10,6 +11,9 @@ from klein import Klein
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map
+
+_REMEMBERED = 1000
+"""Paths whose routes are remembered, of 2 KiB each at most."""
 
 
 class Errors(Enum):
@@ -61,7 +65,8 @@ class Routes:
             for rule in app.url_map.iter_rules():
                 table.add(rule.empty())
                 self._apps[rule.endpoint] = app
-        self._adapter = table.bind("")
+        # An image that is pulled often is looked for once: werkzeug takes a while.
+        self._match = lru_cache(_REMEMBERED)(table.bind("").match)
 
     def find(self, request: Request) -> tuple[Route, Mapping[str, str]]:
         """The route of a request, and the values of its variables."""
@@ -72,7 +77,7 @@ class Routes:
         if first == named and (first or not rest):
             path = b"/".join([b"", first, *rest]).decode("utf-8", "replace")
             with suppress(HTTPException):
-                return self._adapter.match(path)
+                return self._match(path)
         return self._unknown.get(named, NOWHERE), {}
 
     def answer(self, route: Route, request: Request, variables: Mapping[str, str]) -> Any:

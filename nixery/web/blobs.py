@@ -80,7 +80,7 @@ class ImagesInUse:
         return Using(self._clock, self._storage, image)
 
 
-class Blobs:
+class BlobAnswers:
     """Answers with blobs."""
 
     def __init__(self, reactor: IReactor, storage: IStorage) -> None:

@@ -27,7 +27,7 @@ from nixery.model.source import header_value
 from nixery.model.tags import LATEST
 from nixery.reactor import IReactor
 from nixery.web.auth import Auth
-from nixery.web.blobs import Blobs, ImagesInUse
+from nixery.web.blobs import BlobAnswers, ImagesInUse
 from nixery.web.holding import Holding
 
 # https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
@@ -62,7 +62,7 @@ class RegistryApi:
         self._links = links
         self._auth = auth
         self._builder = builder
-        self._blobs = Blobs(reactor, storage)
+        self._blobs = BlobAnswers(reactor, storage)
         self._holding = holding
         self._in_use = ImagesInUse(reactor, storage)
 

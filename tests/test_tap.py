@@ -294,6 +294,7 @@ def test_what_children_need() -> None:
     assert seen["GIT_TERMINAL_PROMPT"] == "0"
 
 
+@pytest.mark.program
 def test_make_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plugin's service is the registry, and making it starts and writes nothing."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))

@@ -125,10 +125,11 @@ def test_clients_may_leave(
 def test_long_builds_reach_every_client(
     start_daemon: StartDaemon, package_set: PackageSet, docker: Docker, tmp_path: Path
 ) -> None:
-    """A build of about a minute reaches docker, skopeo, and a client that only follows redirects:
-    each is sent to itself again and again, so that it is never without an answer for long."""
+    """A build that outlasts the hold reaches docker, skopeo, and a client that only follows
+    redirects: each is sent to itself again and again, so that it is never without an answer for
+    long."""
     packages = package_set.with_slow(tmp_path)
-    daemon = start_daemon(packages=packages)
+    daemon = start_daemon(packages=packages, NIXERY_HOLD="10")
     image = f"{daemon.host}/slow"
 
     with ThreadPoolExecutor(3) as clients:

@@ -9,10 +9,10 @@ import pytest
 from nixery.model import errors
 from nixery.model.suggestions import Suggestion
 
-KINDS: list[type[errors.NixeryError]] = [
+KINDS = [
     kind
     for kind in vars(errors).values()
-    if isinstance(kind, type) and attrs.has(kind) and issubclass(kind, errors.NixeryError)
+    if isinstance(kind, type) and issubclass(kind, errors.NixeryError) and attrs.has(kind)
 ]
 VALUES: dict[str, Any] = {"size": 17, "limit": 16, "seconds": 17, "meant": []}
 LISTS = ("nearest", "matches", "names", "inside", "log", "packages")

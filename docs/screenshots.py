@@ -32,7 +32,7 @@ def take(daemon: Daemon, browser: Browser) -> None:
             for name, path in paths.items():
                 page.goto(f"http://{daemon.host}{path}")
                 if name == "start":
-                    page.get_by_label("Packages, with spaces").fill("python")
+                    page.get_by_label("Packages, separated").fill("python")
                     page.locator("#found button").first.wait_for()
                 page.wait_for_timeout(500)
                 page.screenshot(path=HERE / f"{name}-{scheme}-{size}.png")

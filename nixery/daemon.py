@@ -168,7 +168,7 @@ class Registry:
             history = self._history
             builds = BuildsApi(reactor, self._history, logs, auth)
             packages = PackagesApi(reactor, self._catalogue, auth)
-        pages = PagesApi(reactor, builder, history, logs, auth, self._example)
+        pages = PagesApi(reactor, builder, history, auth, self._example)
         trusted = Trusted.parse(settings.proxies)
         hold, storage, limits = settings.hold, self._storage, settings.http
         return make_site(

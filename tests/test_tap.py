@@ -21,11 +21,13 @@ from zope.interface.verify import verifyObject
 
 from nixery.daemon import make_service
 from nixery.http.listening import Listening
+from nixery.http.routes import NOWHERE
 from nixery.model.errors import StorageUnavailable
 from nixery.parts import child_environment
 from nixery.service import Phases, RegistryService, Served
 from nixery.settings import Settings
 from nixery.tap import Options, makeService
+from tests.http.test_routes import asked
 
 reactor: Any = _reactor
 TOP = Path(__file__).resolve().parents[1]
@@ -151,7 +153,8 @@ async def test_what_is_shown_of_builds(tmp_path: Path, pages: str) -> None:
     assert isinstance(daemon.endpoint.site, Site)
     assert (daemon.state / "history").is_dir()
     root: Any = daemon.endpoint.site.resource
-    assert (root._builds is None) == (pages == "off")
+    route, _ = root._routes.find(asked(b"/builds"))
+    assert (route is NOWHERE) == (pages == "off")
     await daemon.stop()
 
 

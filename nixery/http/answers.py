@@ -1,4 +1,4 @@
-"""Which error becomes which answer: the one table.
+"""The table of errors: the answer to each, and the registry's error document.
 
 What people see of an error depends on their client. docker, podman, skopeo and crane print the
 message of every 4xx, and of a 5xx only status and reason phrase; containerd and BuildKit print
@@ -10,16 +10,15 @@ two codes and the precise one in the detail; 503 for what may pass; and cause an
 reason phrase.
 """
 
+import json
 import re
 from typing import Any
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import Request
 
-from nixery.http.documents import error_document, printable
-from nixery.http.request import RegistryRequest, name_of
+from nixery.http.request import RegistryRequest
 from nixery.model import errors
 from nixery.model.text import cut
 
@@ -36,14 +35,14 @@ _STATUS_LINE_ALONE = re.compile(rb"\b(?:containerd(?:-client)?|buildkit)/")
 
 
 @attrs.frozen
-class Kind:
-    """How an error is answered.
+class ErrorKind:
+    """The form of the answer to an error.
 
     :param code: of https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
         where it has a fitting one.
-    :param precise: the code in the detail; none for the same.
-    :param explained: whether people should see why it is a 404: clients that print no more of one
-        than that get a 400.
+    :param precise: the code in the detail; empty for the same.
+    :param explained: whether people should see the reason of a 404: clients that print only the
+        status of a 404 get a 400.
     """
 
     status: int
@@ -52,32 +51,32 @@ class Kind:
     explained: bool = False
 
 
-def _failed(precise: str) -> Kind:
-    """There is no image, and will not be one however often it is asked for."""
-    return Kind(400, "MANIFEST_UNKNOWN", precise)
+def _failed(precise: str) -> ErrorKind:
+    """There is no image, and asking again won't change that."""
+    return ErrorKind(400, "MANIFEST_UNKNOWN", precise)
 
 
-TABLE: dict[type[errors.NixeryError], Kind] = {
-    errors.NameInvalid: Kind(400, "NAME_INVALID"),
-    errors.TagInvalid: Kind(400, "TAG_INVALID"),
-    errors.DigestInvalid: Kind(400, "DIGEST_INVALID"),
-    errors.RangeInvalid: Kind(416, "RANGE_INVALID"),
-    errors.Unauthorized: Kind(401, "UNAUTHORIZED"),
-    errors.Denied: Kind(403, "DENIED"),
-    errors.TooManyAttempts: Kind(429, "TOOMANYREQUESTS"),
-    errors.CommitNotServed: Kind(404, "MANIFEST_UNKNOWN", explained=True),
-    errors.TooManyTags: Kind(429, "TOOMANYREQUESTS"),
-    errors.UnknownTag: Kind(404, "MANIFEST_UNKNOWN", explained=True),
-    errors.TagNotServed: Kind(404, "MANIFEST_UNKNOWN", explained=True),
-    errors.ManifestUnknown: Kind(404, "MANIFEST_UNKNOWN"),
-    errors.BlobUnknown: Kind(404, "BLOB_UNKNOWN"),
-    errors.UnknownPackage: Kind(404, "NAME_UNKNOWN", explained=True),
-    errors.NotAPackage: Kind(404, "NAME_UNKNOWN", explained=True),
-    errors.SystemUnsupported: Kind(404, "NAME_UNKNOWN", explained=True),
-    errors.ImageInvalid: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
-    errors.PackageUnnameable: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
-    errors.AmbiguousPackage: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
-    errors.InterpretersDiffer: Kind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+TABLE: dict[type[errors.NixeryError], ErrorKind] = {
+    errors.NameInvalid: ErrorKind(400, "NAME_INVALID"),
+    errors.TagInvalid: ErrorKind(400, "TAG_INVALID"),
+    errors.DigestInvalid: ErrorKind(400, "DIGEST_INVALID"),
+    errors.RangeInvalid: ErrorKind(416, "RANGE_INVALID"),
+    errors.Unauthorized: ErrorKind(401, "UNAUTHORIZED"),
+    errors.Denied: ErrorKind(403, "DENIED"),
+    errors.TooManyAttempts: ErrorKind(429, "TOOMANYREQUESTS"),
+    errors.CommitNotServed: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
+    errors.TooManyTags: ErrorKind(429, "TOOMANYREQUESTS"),
+    errors.UnknownTag: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
+    errors.TagNotServed: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
+    errors.ManifestUnknown: ErrorKind(404, "MANIFEST_UNKNOWN"),
+    errors.BlobUnknown: ErrorKind(404, "BLOB_UNKNOWN"),
+    errors.UnknownPackage: ErrorKind(404, "NAME_UNKNOWN", explained=True),
+    errors.NotAPackage: ErrorKind(404, "NAME_UNKNOWN", explained=True),
+    errors.SystemUnsupported: ErrorKind(404, "NAME_UNKNOWN", explained=True),
+    errors.ImageInvalid: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    errors.PackageUnnameable: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    errors.AmbiguousPackage: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    errors.InterpretersDiffer: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
     errors.EvaluationFailed: _failed("EVALUATION_FAILED"),
     errors.BuildFailed: _failed("BUILD_FAILED"),
     errors.BuildTimedOut: _failed("BUILD_TIMED_OUT"),
@@ -85,24 +84,51 @@ TABLE: dict[type[errors.NixeryError], Kind] = {
     errors.MemoryExceeded: _failed("MEMORY_EXCEEDED"),
     errors.ClosureTooLarge: _failed("IMAGE_TOO_LARGE"),
     errors.TooManyFiles: _failed("IMAGE_TOO_LARGE"),
-    errors.PackingFailed: Kind(500, "PACKING_FAILED"),
-    errors.PackerKilled: Kind(503, "UNAVAILABLE"),
-    errors.SourceUnavailable: Kind(503, "UNAVAILABLE"),
-    errors.SourceChanged: Kind(503, "UNAVAILABLE"),
-    errors.NixUnavailable: Kind(503, "UNAVAILABLE"),
-    errors.StorageFull: Kind(503, "UNAVAILABLE"),
-    errors.StorageUnavailable: Kind(503, "UNAVAILABLE"),
-    errors.ShuttingDown: Kind(503, "UNAVAILABLE"),
-    errors.NoRoomToWait: Kind(503, "UNAVAILABLE"),
-    errors.QueueFull: Kind(429, "TOOMANYREQUESTS"),
-    errors.TooMuchUnread: Kind(503, "UNAVAILABLE"),
+    errors.PackingFailed: ErrorKind(500, "PACKING_FAILED"),
+    errors.PackerKilled: ErrorKind(503, "UNAVAILABLE"),
+    errors.SourceUnavailable: ErrorKind(503, "UNAVAILABLE"),
+    errors.SourceChanged: ErrorKind(503, "UNAVAILABLE"),
+    errors.NixUnavailable: ErrorKind(503, "UNAVAILABLE"),
+    errors.StorageFull: ErrorKind(503, "UNAVAILABLE"),
+    errors.StorageUnavailable: ErrorKind(503, "UNAVAILABLE"),
+    errors.ShuttingDown: ErrorKind(503, "UNAVAILABLE"),
+    errors.NoRoomToWait: ErrorKind(503, "UNAVAILABLE"),
+    errors.QueueFull: ErrorKind(429, "TOOMANYREQUESTS"),
+    errors.TooMuchUnread: ErrorKind(503, "UNAVAILABLE"),
 }
 
 
-def answer_error(request: Request, error: errors.NixeryError, see: str | None = None) -> bytes:
-    """Answer with what an error says, without paths of this machine; the log has these too.
+@attrs.frozen
+class Refused(Exception):
+    """A request that gets an error for a reason of HTTP alone.
 
-    :param see: an address where more is to be read of it.
+    :param message: for people, in the error document.
+    :param retry_after: seconds after which it may be asked again.
+    :param page: title and text of a page that says the same.
+    """
+
+    kind: ErrorKind
+    message: str
+    retry_after: int | None = None
+    page: tuple[str, str] = (
+        "There is nothing at this address",
+        "See the start page for what is served.",
+    )
+
+
+NOT_FOUND = ErrorKind(404, "NOT_FOUND")
+UNKNOWN = ErrorKind(500, "UNKNOWN")
+UNSUPPORTED = ErrorKind(400, "UNSUPPORTED")
+TOO_MANY = ErrorKind(429, "TOOMANYREQUESTS")
+LOGGED = "internal error; the registry's log has the details"
+
+
+def answer_error(
+    request: RegistryRequest, error: errors.NixeryError, see: str | None = None
+) -> bytes:
+    """Answer with an error's message, without paths of this machine; the log has these too.
+
+    :param see: the URL of a page with more about it.
     """
     kind, shown = TABLE[type(error)], error.public()
     if kind.status in (429, 503):
@@ -115,44 +141,95 @@ def answer_error(request: Request, error: errors.NixeryError, see: str | None = 
         kind = attrs.evolve(kind, status=400)
     body = answer(request, kind, _message(shown, see), detail)
     request.setResponseCode(kind.status, _reason(shown.cause, see))
-    if isinstance(request, RegistryRequest):
-        request.error_code, request.told = detail["code"], " ".join(error.cause.split())
+    request.error_code, request.told = detail["code"], " ".join(error.cause.split())
     return body
 
 
+def answer_refused(request: RegistryRequest, refused: Refused) -> bytes:
+    """Answer with the error document of a refusal."""
+    if refused.retry_after is not None:
+        request.setHeader(b"Retry-After", b"%d" % refused.retry_after)
+    return answer(request, refused.kind, refused.message)
+
+
 def _message(error: errors.NixeryError, see: str | None) -> str:
-    """What an error says, with an address before the end of a log that it quotes."""
+    """An error's message, with an address before the end of a log that it quotes."""
     cause, text = error.cause, str(error)
     return text if see is None else cause + _joint(cause) + see + text.removeprefix(cause)
 
 
 def _joint(message: str) -> str:
-    """What stands between a message and an address: not right behind the end of a sentence."""
+    """The words between a message and an address."""
     if "\n" in message:
         return "\nsee "
     return " see " if message.endswith(("?", ".")) else "; see "
 
 
-def log_fault(request: Request, failure: Failure) -> None:
-    """Log what nobody expected, with what the answer says that the request is called."""
+def log_fault(request: RegistryRequest) -> None:
+    """Log the exception that is being handled, with the ID that the answer has."""
     text = "{request}: while answering {path}"
-    _log.failure(text, failure, request=name_of(request), path=request.path)
+    _log.failure(text, Failure(), request=request.id, path=request.path)
 
 
-def answer(request: Request, kind: Kind, message: str, detail: Any = None) -> bytes:
+def answer(request: RegistryRequest, kind: ErrorKind, message: str, detail: Any = None) -> bytes:
     """Answer with the registry's error document.
 
     :param message: for people; control characters are taken out of it.
     :param detail: for programs; anything JSON can hold.
-    :return: the body; what the client sees has it whatever the method.
+    :return: the body, even if the method is HEAD.
     """
-    if isinstance(request, RegistryRequest):
-        request.error_code, request.told = kind.code, message.split("\n")[0]
-    body = error_document(kind.code, message, detail)
+    request.error_code, request.told = kind.code, message.split("\n")[0]
     request.setResponseCode(kind.status, _reason(message))
-    request.setHeader(b"Content-Type", b"application/json")
+    return describe(request, "application/json", error_document(kind.code, message, detail))
+
+
+def redirect(request: RegistryRequest, location: bytes) -> bytes:
+    """Send a client elsewhere, to ask the same there.
+
+    :return: the body: none.
+    """
+    request.setResponseCode(307)
+    request.setHeader(b"Location", location)
+    request.setHeader(b"Content-Length", b"0")
+    return b""
+
+
+def describe(request: RegistryRequest, media_type: str, body: bytes) -> bytes:
+    """Set the headers that say what a body is.
+
+    :return: the body.
+    """
+    request.setHeader(b"Content-Type", media_type.encode("ascii"))
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body
+
+
+def error_document(code: str, message: str, detail: Any = None) -> bytes:
+    """The registry's error document.
+
+    Clients print the detail as well (crane does), so it holds nothing that a terminal would obey.
+    """
+    error = {"code": code, "message": printable(message), "detail": _printable_within(detail)}
+    return json.dumps({"errors": [error]}).encode("ascii")
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would obey: line ends and tabs stay."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def _printable_within(detail: Any) -> Any:
+    match detail:
+        case str():
+            return printable(detail)
+        case dict():
+            return {name: _printable_within(value) for name, value in detail.items()}
+        case list() | tuple():
+            return [_printable_within(value) for value in detail]
+        case _:
+            return detail
 
 
 def _reason(cause: str, see: str | None = None) -> bytes:

@@ -1,29 +1,27 @@
-"""HTTP/1.1 connections that cost no more than they may: in time, in bytes and in number."""
+"""HTTP/1.1 connections that are bounded: in time, in bytes and in number."""
 
+import socket
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, LogLevel
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request
-from twisted.web.server import Request as SiteRequest
+from twisted.web.http import Request
 
 from nixery.http.answers import RETRY_AFTER
-from nixery.http.bounds import NO_ROOM, Bounds
+from nixery.http.bounds import LEAST, Bounds
+from nixery.http.connections import NO_ROOM
 from nixery.http.framing import (
     BODY_TOO_LARGE,
     MALFORMED,
     TOO_SLOW,
-    BodyTooLarge,
-    Head,
     Refusal,
+    RequestHead,
     body_fault,
     opening_fault,
 )
-from nixery.http.kernel import limit_writes
-from nixery.http.request import Address, Trusted, client_of, new_id, peer_address
-from nixery.model.errors import NoRoomToWait
+from nixery.http.request import Address, BodyTooLarge, Trusted, new_id, peer_address
+from nixery.http.twisted_private import OpenChannel
 from nixery.model.networks import network_of
 
 _log = Logger()
@@ -35,17 +33,19 @@ LAST_CALL = 3.0
 _ON_ITS_WAY = 0.1
 """The same where a request was answered before: seconds for what has been sent already."""
 _MOST_PIECES = 16
+_NOT_SENT = 128 * 1024
+"""Bytes of a connection that the kernel holds besides those that are on their way."""
 
 
 class _IBoundedSite(Protocol):
-    """What a channel needs of its site."""
+    """The parts of a site that a channel needs."""
 
     bounds: Bounds
     trusted: Trusted
     stopping: bool
 
 
-class BoundedChannel(HTTPChannel):
+class BoundedChannel(OpenChannel):
     """A connection, which is either idle, or being answered, or about to close.
 
     It is idle until a whole request has come, and again once the answer has left. All that time a
@@ -58,8 +58,6 @@ class BoundedChannel(HTTPChannel):
     """
 
     site: _IBoundedSite
-    transport: Any
-    _networkProducer: Any
 
     _fresh = True
     _begun = False  # some of a request has come
@@ -69,12 +67,10 @@ class BoundedChannel(HTTPChannel):
     def connectionMade(self) -> None:
         """Take the connection, or turn it away."""
         limits = self.site.bounds.limits
-        # Twisted's own limits would answer with less.
-        self.totalHeadersSize = self.MAX_LENGTH = limits.header_size
-        self.maxHeaders = limits.header_size
+        self.limit_head(limits.header_size)
         super().connectionMade()  # type: ignore[no-untyped-call]
-        limit_writes(self.transport, limits.write_seconds)
-        self._head = Head(limits.header_size)
+        _limit_writes(self.transport, limits.write_seconds)
+        self._head = RequestHead(limits.header_size)
         reason = self.site.bounds.connections.admit(self, self._client())
         if reason is None:
             self._allow(self._head_seconds)
@@ -82,7 +78,7 @@ class BoundedChannel(HTTPChannel):
             self._turn_away(reason)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Forget it."""
+        """Forget the connection."""
         self._closing = True
         self.site.bounds.connections.gone(self)
         if self._turn is not None:
@@ -91,7 +87,7 @@ class BoundedChannel(HTTPChannel):
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what comes, which may be part of a request."""
+        """Take bytes, which may be part of a request."""
         if self._closing:
             return
         self._fresh = False
@@ -101,7 +97,7 @@ class BoundedChannel(HTTPChannel):
             if refusal is not None:
                 self._refuse(refusal)
                 return
-        LineReceiver.dataReceived(self, data)
+        self.read(data)
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line of a request's head."""
@@ -117,7 +113,7 @@ class BoundedChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         """Go on to the body, if there may be one like it."""
-        refusal = body_fault(self._version, self.length)
+        refusal = body_fault(self.http_version, self.length)
         if refusal is None:
             super().allHeadersReceived()  # type: ignore[no-untyped-call]
         else:
@@ -129,9 +125,7 @@ class BoundedChannel(HTTPChannel):
             super().rawDataReceived(data)
         except BodyTooLarge:
             self._refuse(BODY_TOO_LARGE)
-        # Twisted counts all pieces whenever one comes: they are kept few.
-        if len(self._dataBuffer) > _MOST_PIECES:
-            self._dataBuffer = [b"".join(self._dataBuffer)]
+        self.join_pieces(_MOST_PIECES)
 
     def allContentReceived(self) -> None:
         """Have the request answered."""
@@ -153,7 +147,7 @@ class BoundedChannel(HTTPChannel):
         if not self.persistent:
             self._closing = True
         if not self._closing:
-            self._head = Head(self.site.bounds.limits.header_size)
+            self._head = RequestHead(self.site.bounds.limits.header_size)
             self._begun = False
             self._after_answer()
 
@@ -164,17 +158,17 @@ class BoundedChannel(HTTPChannel):
         one after the other, each would write a piece.
         """
         super().registerProducer(producer, streaming)  # type: ignore[no-untyped-call]
-        if self._waitingForTransport:
+        if self.is_full:
             producer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """What was written has left."""
+        """Go on, now that what was written has left."""
         super().resumeProducing()  # type: ignore[no-untyped-call]
         if self.paused and not self._closing:
             self._after_answer()
 
     def timeoutConnection(self) -> None:
-        """The client has used up its time."""
+        """Close, since the client has used up its time."""
         if self._closing:
             self.transport.abortConnection()
         elif self._begun:
@@ -220,7 +214,7 @@ class BoundedChannel(HTTPChannel):
 
     @property
     def _head_seconds(self) -> float:
-        """The time in which a whole request must come."""
+        """The time in which a whole request must arrive."""
         allowed = self.site.bounds.limits.header_seconds
         return min(allowed, LAST_CALL) if self.site.stopping else allowed
 
@@ -230,14 +224,16 @@ class BoundedChannel(HTTPChannel):
         return _ON_ITS_WAY if self.site.stopping else self.site.bounds.limits.idle_seconds
 
     def _client(self) -> str | None:
-        """Whose it is, if the limit of one client is meant for it."""
+        """The client, if the limit of one client applies to it."""
         return bounded_client(peer_address(self.transport.getPeer()), self.site.trusted)
 
     def _allow(self, seconds: float | None) -> None:
         """Set the time from now on until :meth:`timeoutConnection`; none for no end."""
         # A new timer: to have one sooner, Twisted looks through the timers of all connections.
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
-        self.setTimeout(seconds)  # type: ignore[no-untyped-call]
+        if self.timeOut is not None:
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+        if seconds is not None:
+            self.setTimeout(seconds)  # type: ignore[no-untyped-call]
 
     def _begin(self) -> None:
         """The first byte of a request is here."""
@@ -250,9 +246,9 @@ class BoundedChannel(HTTPChannel):
 
         Otherwise a client could have any number of answers pile up here.
         """
-        if self._waitingForTransport or self._buffer:
-            self._networkProducer.pauseProducing()
-            if not self._waitingForTransport and self._turn is None:
+        if self.is_full or self.has_unread:
+            self.pause_reading()
+            if not self.is_full and self._turn is None:
                 self._turn = self.callLater(0, self._go_on)  # type: ignore[no-untyped-call]
             return
         self.paused = False
@@ -264,21 +260,20 @@ class BoundedChannel(HTTPChannel):
         self._turn = None
         self.paused = False
         self._begin()
-        self._networkProducer.resumeProducing()
-        LineReceiver.dataReceived(self, b"")
+        self.resume_reading()
+        self.read(b"")
 
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted has found a fault."""
+    def malformed(self) -> None:
+        """Refuse what Twisted finds to be no request."""
         self._refuse(MALFORMED)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer, and close, but not while the client still sends: it would miss the answer."""
+        """Answer, then close once the client has stopped sending, or it would miss the answer."""
         if self._closing:
             return
         self._closing = True
         self.site.bounds.refused[refusal.reason] += 1
-        self.clearLineBuffer()  # type: ignore[no-untyped-call]
-        self._networkProducer.unregisterProducer()
+        self.stop_reading_requests()
         self.transport.write(refusal.to_bytes(self._note(refusal)))
         self._allow(LINGER)
         if self.isSecure():  # type: ignore[no-untyped-call]
@@ -289,7 +284,7 @@ class BoundedChannel(HTTPChannel):
     def _note(self, refusal: Refusal) -> str:
         """Log a refusal, without anything of what was refused.
 
-        :return: what the request is called.
+        :return: an ID for the request.
         """
         id, peer = new_id(), peer_address(self.transport.getPeer())
         _log.emit(
@@ -315,33 +310,11 @@ class BoundedChannel(HTTPChannel):
 
 
 def bounded_client(address: Address | None, trusted: Trusted) -> str | None:
-    """The client at an address, if the limit of one client is meant for it.
+    """The client at an address, if the limit of one client applies to it.
 
     :param address: none for a UNIX socket.
     """
     return None if address is None or address in trusted else network_of(str(address))
-
-
-def never_ends(request: SiteRequest) -> None:
-    """Say that an answer may go on for ever: nobody waits for it when the daemon stops, and it is
-    cut when there is no room for others.
-
-    :raises NoRoomToWait: if there is none for it.
-    """
-    if on_reserve(request):
-        raise NoRoomToWait
-    if isinstance(channel := request.channel, BoundedChannel):
-        client = network_of(client_of(request))
-        channel.site.bounds.connections.never_ends(channel, client)
-
-
-def on_reserve(request: SiteRequest) -> bool:
-    """Whether a request came on a connection that there was no room for: it is to wait for
-    nothing."""
-    channel = request.channel
-    return isinstance(channel, BoundedChannel) and channel.site.bounds.connections.is_reserved(
-        channel
-    )
 
 
 def no_room(reason: str) -> Refusal:
@@ -350,3 +323,20 @@ def no_room(reason: str) -> Refusal:
         return Refusal(reason, 503, "UNAVAILABLE", "too many connections", RETRY_AFTER)
     message = "too many connections from your address"
     return Refusal(reason, 429, "TOOMANYREQUESTS", message, RETRY_AFTER)
+
+
+def _limit_writes(transport: Any, seconds: float) -> None:
+    """Keep buffers small, and have the kernel end a TCP connection whose client takes nothing.
+
+    Only the kernel sees what the client takes: a buffer that is full here says little, since it
+    gets room in big steps. UNIX sockets have no such limit: proxies of this machine are at them.
+    """
+    below = getattr(transport, "transport", transport)  # of TLS
+    below.bufferSize = LEAST
+    handle = below.getHandle() if hasattr(below, "getHandle") else None
+    if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
+        # Bytes that can't leave yet are in our hands rather than the kernel's, which has a lot
+        # of room for each connection.
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT)
+        milliseconds = max(1, round(seconds * 1000))
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

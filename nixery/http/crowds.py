@@ -1,10 +1,14 @@
-"""Clients by how many connections they have: the one with the most is found at once."""
+"""Clients by how many connections they have, and by how many endless answers."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+C = TypeVar("C")
 
 
 class Crowds:
-    """Clients of which something is wanted, by their sizes."""
+    """Clients by their sizes: the largest is found at once."""
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
@@ -15,7 +19,7 @@ class Crowds:
         return len(self._sizes)
 
     def put(self, client: str, size: int) -> None:
-        """A client has another size from now on; with zero, nothing is wanted of it."""
+        """Set the size of a client; zero forgets it."""
         before = self._sizes.get(client, 0)
         if before == size:
             return
@@ -34,3 +38,36 @@ class Crowds:
             return None
         # Different sizes are few: with 4000 connections, no more than 89.
         return next(iter(self._by_size[max(self._by_size)]))
+
+
+class EndlessAnswers(Generic[C]):
+    """The connections with endless answers, by the networks that these are for."""
+
+    def __init__(self) -> None:
+        self._network: dict[C, str] = {}
+        self._connections: dict[str, OrderedDict[C, None]] = {}
+        self._sizes = Crowds()
+
+    def __len__(self) -> int:
+        return len(self._network)
+
+    def add(self, connection: C, network: str) -> None:
+        """A connection has such an answer, from now on or still."""
+        if connection not in self._network:
+            self._network[connection] = network
+            self._connections.setdefault(network, OrderedDict())[connection] = None
+            self._sizes.put(network, len(self._connections[network]))
+
+    def remove(self, connection: C) -> None:
+        """A connection has no such answer, or its answer has ended."""
+        network = self._network.pop(connection, None)
+        if network is not None:
+            del self._connections[network][connection]
+            self._sizes.put(network, len(self._connections[network]))
+            if not self._connections[network]:
+                del self._connections[network]
+
+    def of_the_most(self) -> Mapping[C, None]:
+        """Those of the network with the most, the oldest first."""
+        network = self._sizes.largest()
+        return {} if network is None else self._connections[network]

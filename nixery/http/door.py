@@ -1,8 +1,8 @@
-"""Where connections come in: most of those that there is no room for cost next to nothing.
+"""Accepting connections: most of those that there is no room for cost next to nothing.
 
-Twisted makes a transport and a protocol of every connection that a port accepts. With a crowd that
-comes again as soon as it is turned away, the daemon would do nothing else, and the kernel would
-drop the first packets of whoever comes meanwhile, who tries again after a second.
+Twisted makes a transport and a protocol for every connection that a port accepts. With a crowd that
+reconnects as soon as it is turned away, the daemon would do nothing else, and the kernel would drop
+the first packets of other newcomers, which then try again after a second.
 """
 
 import os
@@ -28,9 +28,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nixery.http.bounded import BoundedSite
-from nixery.http.bounds import NO_ROOM
+from nixery.http.bounded_site import BoundedSite
 from nixery.http.channel import bounded_client, no_room
+from nixery.http.connections import NO_ROOM
 from nixery.http.request import new_id, read_address
 from nixery.repeats import Repeats
 
@@ -42,20 +42,19 @@ _PAUSE = 0.5
 
 
 class IDoorReactor(IReactorFDSet, IReactorSocket, IReactorTime):
-    """What a door needs of a reactor."""
+    """The parts of a reactor that a door needs."""
 
 
 @implementer(IListeningPort, IReadDescriptor)
 class Door:
-    """A port whose connections are looked at before anything is made for them."""
+    """A port that decides about connections before Twisted makes anything for them."""
 
     _log = Logger()
 
     def __init__(self, reactor: IDoorReactor, port: Any, site: BoundedSite, is_tls: bool) -> None:
         """
         :param port: one of Twisted's that listens already.
-        :param site: what is served there.
-        :param is_tls: whether TLS is spoken there: those that are refused are told nothing then.
+        :param is_tls: whether TLS is spoken there: no reason is given for a refusal then.
         """
         self._reactor = reactor
         self._port = port
@@ -85,15 +84,15 @@ class Door:
         return host
 
     def fileno(self) -> int:
-        """What the reactor watches."""
+        """The descriptor that the reactor watches."""
         return self._socket.fileno()
 
     def logPrefix(self) -> str:
-        """What its log lines begin with."""
+        """The beginning of its log lines."""
         return "door"
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends."""
+        """Close what is open, since the reactor ends."""
         self._end()
 
     def _end(self) -> None:
@@ -105,7 +104,7 @@ class Door:
         self._socket.close()
 
     def doRead(self) -> None:
-        """Take those that wait, for no longer than a while: others have their turn, too."""
+        """Accept connections for a short while, so that other work has its turn."""
         answer = b"" if self._is_tls else no_room(NO_ROOM).to_bytes(new_id())
         end = self._reactor.seconds() + _SLICE
         while self._pause is None and self._reactor.seconds() < end:
@@ -138,7 +137,7 @@ class Door:
         self._adopt(connection)
 
     def _adopt(self, connection: socket.socket) -> None:
-        """Hand a connection over to Twisted, which opens it once more: that may need to wait."""
+        """Hand a connection to Twisted, which needs room for one more descriptor."""
         adopt = self._reactor.adoptStreamConnection
         try:
             adopt(connection.fileno(), connection.family, self._port.factory)
@@ -152,8 +151,8 @@ class Door:
         connection.close()
 
     def _wait(self, number: int) -> None:
-        """Have newcomers wait: the reactor would say again and again that they are there."""
-        text, error = "no more connections can be taken for now ({error})", errorcode[number]
+        """Stop accepting for a while: the reactor would report newcomers again and again."""
+        text, error = "can't accept more connections for now ({error})", errorcode[number]
         self._repeats.warn(self._log, error, text, error=error)
         self._reactor.removeReader(self)
         self._pause = self._reactor.callLater(_PAUSE, self._go_on)

@@ -3,7 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,6 +18,38 @@ _LONGEST_REST = 1.0
 """Seconds between two turns, however long the first was: it may have waited for others."""
 
 
+class _Rounds(Generic[T]):
+    """Things that clients wait for, taken in turns of clients."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[T]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def put(self, client: str, item: T) -> None:
+        """Have something of a client's wait."""
+        self._queues.setdefault(client, deque()).append(item)
+
+    def take(self) -> T:
+        """The first of the client that has waited longest since its last turn."""
+        client, queue = self._queues.popitem(last=False)
+        item = queue.popleft()
+        if queue:
+            self._queues[client] = queue
+        return item
+
+    def remove(self, client: str, item: T) -> None:
+        """Forget something that waits."""
+        queue = self._queues[client]
+        queue.remove(item)
+        if not queue:
+            del self._queues[client]
+
+
 class FairTurns:
     """One turn at a time, and a rest after each; clients go round, whatever each of them asks."""
 
@@ -28,12 +60,12 @@ class FairTurns:
         self._clock = clock
         self._rest = 1 / share - 1
         self._taken = False
-        self._waiting: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()
+        self._waiting = _Rounds[Deferred[None]]()
 
     @property
     def waiting(self) -> int:
         """How many wait for their turn."""
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     @asynccontextmanager
     async def turn(self, client: str) -> AsyncIterator[None]:
@@ -49,41 +81,30 @@ class FairTurns:
             self._clock.callLater(min(_LONGEST_REST, spent * self._rest), self._next)
 
     def _wait(self, client: str) -> Deferred[None]:
-        def leave(waiter: Deferred[None]) -> None:
-            queue.remove(waiter)
-            if not queue:
-                del self._waiting[client]
-
-        queue = self._waiting.setdefault(client, deque())
-        waiter: Deferred[None] = Deferred(leave)
-        queue.append(waiter)
+        waiter: Deferred[None] = Deferred(lambda left: self._waiting.remove(client, left))
+        self._waiting.put(client, waiter)
         return waiter
 
     def _next(self) -> None:
-        """Give the turn to the client that has waited longest since its last one."""
-        if not self._waiting:
+        if self._waiting:
+            self._waiting.take().callback(None)
+        else:
             self._taken = False
-            return
-        client, queue = self._waiting.popitem(last=False)
-        waiter = queue.popleft()
-        if queue:
-            self._waiting[client] = queue
-        waiter.callback(None)
 
 
 class FairStarts:
     """Begins what clients ask for: at once where there is time, else in turns of clients.
 
     In each round of the reactor no more is begun than takes some milliseconds. Clients of which
-    few requests are being answered go first, so whoever pulls an image waits for one request of
-    each other client that does, and hardly for those that ask for as much as they may.
+    few requests are being answered go first, so a client that pulls an image waits for one
+    request of each other such client, and hardly for those that ask for as much as they may.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._left = _SLICE
-        self._few = _Starts()
-        self._many = _Starts()
+        self._few = _Rounds[Callable[[], object]]()
+        self._many = _Rounds[Callable[[], object]]()
         self._round: IDelayedCall | None = None
 
     def has_time(self, running: int) -> bool:
@@ -117,31 +138,9 @@ class FairStarts:
 
     def _next_round(self) -> None:
         self._round, self._left = None, _SLICE
-        if self._many:  # one in each round: nobody waits for ever
+        if self._many:  # one in each round, so that none waits for ever
             self.begin(self._many.take())
         while self._left > 0 and (waiting := self._few or self._many):
             self.begin(waiting.take())
         if self._few or self._many:
             self._expect()
-
-
-class _Starts:
-    """What waits to begin, by client."""
-
-    def __init__(self) -> None:
-        self._queues: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._queues)
-
-    def put(self, client: str, start: Callable[[], None]) -> None:
-        """Have something wait."""
-        self._queues.setdefault(client, deque()).append(start)
-
-    def take(self) -> Callable[[], None]:
-        """The first of the client that has waited longest since its last turn."""
-        client, queue = self._queues.popitem(last=False)
-        start = queue.popleft()
-        if queue:
-            self._queues[client] = queue
-        return start

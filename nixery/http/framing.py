@@ -1,4 +1,4 @@
-"""What a request's head must be like, before anybody believes what it says: pure.
+"""The rules that a request's head must keep before anything else reads it: pure.
 
 Proxies and servers that read a doubtful head in different ways can be made to mistake the body
 of one request for another. So whatever is doubtful is refused, also where RFC 9112 would let it
@@ -10,10 +10,9 @@ from http import HTTPStatus
 
 import attrs
 
-from nixery.http.documents import error_document
+from nixery.http.answers import error_document
+from nixery.http.request import MOST_BODY
 
-MOST_BODY = 64 * 1024
-"""Bytes of a request's body; nothing here wants one, so that what comes is dropped."""
 _MOST_HEADERS = 500
 # Twisted keeps the names that it has seen, ten thousand of them, for ever.
 _LONGEST_NAME = 128
@@ -26,12 +25,12 @@ _SSL2_LENGTH = 0x80
 
 @attrs.frozen
 class Refusal:
-    """The answer to what can't be answered otherwise; the connection ends with it.
+    """The answer to a request that can't be read; the connection ends with it.
 
     :param reason: a word for those who count refusals.
     :param code: of the registry's error document.
     :param retry_after: seconds after which it may go well.
-    :param usual: whether proper clients meet it every day: it is nothing to tell in the log.
+    :param usual: whether proper clients meet it every day, so that it is not worth a line of log.
     """
 
     reason: str
@@ -44,7 +43,7 @@ class Refusal:
     def to_bytes(self, id: str) -> bytes:
         """The whole answer.
 
-        :param id: what the request is called.
+        :param id: the request's.
         """
         body = error_document(self.code, self.message)
         lines = [
@@ -60,69 +59,40 @@ class Refusal:
         return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
+def _refusal(reason: str, status: int, message: str, usual: bool = False) -> Refusal:
+    return Refusal(reason, status, "UNSUPPORTED", message, usual=usual)
+
+
 def _malformed(message: str) -> Refusal:
-    return Refusal("malformed", HTTPStatus.BAD_REQUEST, "UNSUPPORTED", message)
+    return _refusal("malformed", 400, message)
 
 
-MALFORMED = _malformed("that is no HTTP request")
-TLS_IN_PLAIN = Refusal(
-    "tls",
-    HTTPStatus.BAD_REQUEST,
-    "UNSUPPORTED",
-    "this port speaks plain HTTP, and that was a TLS handshake: use http:// here",
-    usual=True,
+MALFORMED = _malformed("this is not an HTTP request")
+TLS_IN_PLAIN = _refusal(
+    "tls", 400, "this port speaks plain HTTP and received a TLS handshake; use http:// here", True
 )
-TARGET_TOO_LONG = Refusal(
-    "header_size",
-    HTTPStatus.REQUEST_URI_TOO_LONG,
-    "UNSUPPORTED",
-    "the request's target is too long",
-)
-HEAD_TOO_LARGE = Refusal(
-    "header_size",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    "UNSUPPORTED",
-    "the request's headers are too large",
-)
-BODY_TOO_LARGE = Refusal(
-    "body_size",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    "UNSUPPORTED",
-    "this registry is read-only: requests have no body",
-)
-TOO_SLOW = Refusal(
-    "slow", HTTPStatus.REQUEST_TIMEOUT, "UNSUPPORTED", "the request took too long to arrive"
-)
+TARGET_TOO_LONG = _refusal("header_size", 414, "the request target is too long")
+HEAD_TOO_LARGE = _refusal("header_size", 431, "the request headers are too large")
+BODY_TOO_LARGE = _refusal("body_size", 413, "this registry is read-only: requests have no body")
+TOO_SLOW = _refusal("slow", 408, "the request took too long to arrive")
 
 
 def opening_fault(data: bytes) -> Refusal | None:
-    """What is wrong with the bytes that a request begins with, if that is clear already.
+    """The refusal of the bytes that a request begins with, if they are wrong already.
 
-    What is no request may have no line end either, which could be waited for in vain.
+    What is no request may have no line end either, which could be waited for in vain. The first
+    byte tells a TLS handshake, be it in the form of SSL 2: it is a record's type, or the upper half
+    of a length whose top bit is set.
 
     :param data: at least one byte.
     """
-    if is_tls(data):
+    if data[0] == _HANDSHAKE or data[0] >= _SSL2_LENGTH:
         return TLS_IN_PLAIN
     return MALFORMED if _NO_METHOD.match(data) else None
 
 
-def is_tls(data: bytes) -> bool:
-    """Whether bytes are the beginning of a TLS handshake, be it in the form of SSL 2.
-
-    The first byte tells: a record's type, or the upper half of a length whose top bit is set.
-
-    :param data: at least one byte.
-    """
-    return data[0] == _HANDSHAKE or data[0] >= _SSL2_LENGTH
-
-
-class BodyTooLarge(Exception):
-    """More of a body has come than is taken."""
-
-
 @attrs.define
-class Head:
+class RequestHead:
     """A request's first line and headers, as they come.
 
     :param most: bytes that they may have together.
@@ -133,11 +103,11 @@ class Head:
     _lines: int = 0
 
     def too_long(self) -> Refusal:
-        """What is to be said to a line that is too long, or does not end."""
+        """The refusal of a line that is too long, or does not end."""
         return HEAD_TOO_LARGE if self._lines else TARGET_TOO_LONG
 
     def take(self, line: bytes) -> Refusal | None:
-        """Say what is wrong with the next line, if anything is.
+        """The refusal of the next line, if anything is wrong with it.
 
         :param line: without its end; an empty one ends the head, or stands before it.
         """
@@ -151,31 +121,31 @@ class Head:
         if self._lines > _MOST_HEADERS + 1:
             return HEAD_TOO_LARGE
         if _CONTROLS.search(line):
-            return _malformed("a request's head holds no control characters")
+            return _malformed("a request must not contain control characters before its body")
         return None if first else _header_fault(line)
 
 
 def _header_fault(line: bytes) -> Refusal | None:
     if line[:1] in b" \t":
-        return _malformed("a header is not continued on another line")
+        return _malformed("a header must not be continued on another line")
     name, _, value = line.partition(b":")
     if len(name) > _LONGEST_NAME:
         return HEAD_TOO_LARGE
     value = value.strip(b" \t")
     match name.lower():
         case b"content-length" if not _LENGTH.fullmatch(value):
-            return _malformed("a Content-Length is a number")
+            return _malformed("Content-Length must be a number")
         case b"transfer-encoding" if value.lower() != b"chunked":
-            return _malformed("a Transfer-Encoding is 'chunked'")
+            return _malformed("Transfer-Encoding must be 'chunked'")
     return None
 
 
 def body_fault(version: bytes, length: int | None) -> Refusal | None:
-    """What is wrong with the body that a head announces, if anything is.
+    """The refusal of the body that a head announces, if anything is wrong with it.
 
     :param length: bytes; none if it comes in chunks.
     """
     if length is None:
         # A proxy that speaks HTTP/1.0 knows of no chunks.
-        return _malformed("HTTP/1.0 has no chunks") if version == b"HTTP/1.0" else None
+        return _malformed("HTTP/1.0 has no chunked encoding") if version == b"HTTP/1.0" else None
     return BODY_TOO_LARGE if length > MOST_BODY else None

@@ -5,13 +5,11 @@ from contextlib import ExitStack, contextmanager
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.web.server import Request
 from zope.interface import implementer
 
+from nixery.http.bounds import LEAST, Untaken
 from nixery.http.fair import FairTurns
-from nixery.http.request import client_of
-from nixery.http.untaken import LEAST, Untaken
-from nixery.model.networks import network_of
+from nixery.http.request import RegistryRequest
 
 _MADE_AT_ONCE = 32 * 1024
 """Bytes that are made in one turn: a list's take a few milliseconds, in which all others wait."""
@@ -19,14 +17,13 @@ _MADE_AT_ONCE = 32 * 1024
 
 @implementer(IPushProducer)
 class Gate:
-    """A request's way out: whether the client's connection takes more at the moment, and how
-    much of that is to be written at once.
+    """Whether a request's connection takes more at the moment, and how much at once.
 
     :ivar client: whom the bytes are for.
     """
 
-    def __init__(self, request: Request, untaken: Untaken) -> None:
-        self.client = network_of(client_of(request))
+    def __init__(self, request: RegistryRequest, untaken: Untaken) -> None:
+        self.client = request.network
         self._request = request
         self._untaken = untaken
         self._written = ExitStack()
@@ -34,7 +31,7 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether it does."""
+        """Whether the connection takes more."""
         return self._opened is None
 
     @property
@@ -58,7 +55,7 @@ class Gate:
         self._written.close()
 
     def close(self) -> None:
-        """Write no more; nobody counts what was written."""
+        """Write no more, and count nothing of what was written."""
         self._written.close()
         self._request.unregisterProducer()
 
@@ -72,17 +69,17 @@ class Gate:
             opened.callback(None)
 
     def stopProducing(self) -> None:
-        pass  # the client has left, for which whoever writes is cancelled in a moment
+        pass  # the client has left; the writer is cancelled in a moment
 
 
-def untaken_of(request: Request) -> Untaken:
-    """What counts the bytes that clients of a request's site have not taken."""
+def untaken_of(request: RegistryRequest) -> Untaken:
+    """The count of bytes that clients of a request's site have not taken."""
     untaken: Untaken = request.site.bounds.untaken  # type: ignore[union-attr]
     return untaken
 
 
 @contextmanager
-def gated(request: Request) -> Iterator[Gate]:
+def gated(request: RegistryRequest) -> Iterator[Gate]:
     """The gate of a request's connection, for the length of a block.
 
     :raises CancelledError: if the client has left.
@@ -97,8 +94,8 @@ def gated(request: Request) -> Iterator[Gate]:
         gate.close()
 
 
-async def send_body(request: Request, body: bytes) -> None:
-    """Send what is in memory as a whole, to a request whose headers are set.
+async def send_body(request: RegistryRequest, body: bytes) -> None:
+    """Send a body that is in memory, to a request whose other headers are set.
 
     :raises TooMuchUnread: if others that clients have not taken leave no room for it.
     """
@@ -108,7 +105,7 @@ async def send_body(request: Request, body: bytes) -> None:
     if len(body) <= LEAST:
         request.write(body)
         return
-    counted = untaken_of(request).whole(network_of(client_of(request)), len(body))
+    counted = untaken_of(request).whole(request.network, len(body))
     with counted, gated(request) as gate:
         at = 0
         while at < len(body):
@@ -118,11 +115,11 @@ async def send_body(request: Request, body: bytes) -> None:
             await gate.passed()
 
 
-async def send_pieces(request: Request, pieces: Iterator[bytes], turns: FairTurns) -> None:
-    """Send what is made while it is sent, to a request whose headers are set.
+async def send_pieces(request: RegistryRequest, pieces: Iterator[bytes], turns: FairTurns) -> None:
+    """Send a body that is made while it is sent, to a request whose headers are set.
 
     :param pieces: small ones; several are sent together.
-    :param turns: those at making them.
+    :param turns: at making them.
     """
     if request.method == b"HEAD":
         return

@@ -1,4 +1,4 @@
-"""Where the daemon listens: endpoint strings, and why one can't be listened on."""
+"""Listening at endpoint strings, and explaining why one can't be listened on."""
 
 import errno
 import os
@@ -23,9 +23,9 @@ _EVERYWHERE = re.compile(r"0\.0\.0\.0|127\..*|::|::1|")
 
 @attrs.frozen
 class Listening:
-    """Where something is served.
+    """An endpoint to serve at.
 
-    :param certificate: what TLS is spoken with there, if it is.
+    :param certificate: for TLS, if that is spoken there.
     """
 
     endpoint: IStreamServerEndpoint
@@ -35,7 +35,7 @@ class Listening:
 def listening_at(reactor: Any, text: str, pair: Pair | None = None) -> Listening:
     """The endpoint of an endpoint string.
 
-    :param pair: what TLS is spoken with there; none for what the string says.
+    :param pair: certificate and key for TLS; none for those that the string names, if any.
     :raises Exception: if it is none; every kind of endpoint has its own way of refusing.
     """
     rest, own = split_endpoint(text)
@@ -97,7 +97,7 @@ def why_not(error: BaseException) -> str:
 
 
 def address_of(host: IAddress) -> str:
-    """What clients on this machine call an address that is listened on."""
+    """The name by which clients on this machine reach an address that is listened on."""
     port = getattr(host, "port", None)
     if port is None:
         name = getattr(host, "name", None)

@@ -1,4 +1,6 @@
-"""Byte ranges, as RFC 9110 sections 14 and 15.3.7 have them: pure."""
+"""Byte ranges, as RFC 9110 sections 14 and 15.3.7 have them: pure.
+
+werkzeug ignores all ranges if some overlap or are not in order, and has no multipart answers."""
 
 import re
 from collections.abc import Sequence
@@ -53,7 +55,7 @@ class Part:
 
 @attrs.frozen
 class Selection:
-    """What is sent of a blob.
+    """The parts of a blob that are sent.
 
     :param parts: at least one.
     :param media_type: of the whole answer.
@@ -96,7 +98,7 @@ def select(ranges: Sequence[Range], size: int, boundary: str) -> Selection:
 
     :param ranges: at least one.
     :param size: of the blob, in bytes.
-    :param boundary: between several; nobody can know what is not in a blob, so it is random.
+    :param boundary: between several; random, so that no blob can contain it.
     """
     if len(ranges) == 1:
         return Selection([Part(b"", ranges[0])], content_range=ranges[0].of(size))
@@ -111,7 +113,7 @@ def select(ranges: Sequence[Range], size: int, boundary: str) -> Selection:
 
 
 def parse_ranges(header: str, size: int) -> list[Range]:
-    """What a ``Range`` header asks for, in its order; ranges that overlap become one.
+    """The ranges of a ``Range`` header, in its order; ranges that overlap become one.
 
     So no byte is sent twice: to ask for many overlapping ranges is a known attack.
 
@@ -139,7 +141,7 @@ def parse_ranges(header: str, size: int) -> list[Range]:
 
 
 def _resolve(match: re.Match[str], size: int) -> Range | None:
-    """What a range has of a blob, if anything."""
+    """The bytes of a blob that are in a range, if there are any."""
     first, last, suffix = match.groups()
     if suffix is not None:
         length = min(int(suffix), size)

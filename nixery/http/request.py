@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from ipaddress import (
     IPv4Address,
@@ -12,21 +12,26 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from types import MappingProxyType
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.web.http_headers import Headers
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request
+from twisted.web.resource import IResource
 
-from nixery.http.framing import MOST_BODY, BodyTooLarge
-from nixery.http.target import split_target
+from nixery.http.routes import NOWHERE, Route
+from nixery.http.twisted_private import OpenRequest
 from nixery.model.networks import network_of
 from nixery.model.rules import ANONYMOUS, Who
 
+MOST_BODY = 64 * 1024
+"""Bytes of a request's body; nothing here wants one, so what comes is dropped."""
 HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 Address = IPv4Address | IPv6Address
@@ -36,7 +41,7 @@ Address = IPv4Address | IPv6Address
 class Trusted:
     """The proxies whose ``X-Forwarded-*`` headers are believed.
 
-    :param unix: whether whoever connects over a UNIX socket is one.
+    :param unix: whether clients of a UNIX socket are.
     """
 
     networks: Sequence[IPv4Network | IPv6Network] = ()
@@ -60,32 +65,35 @@ class Trusted:
 NOBODY = Trusted()
 
 
-class RegistryRequest(Request):
-    """A request whose ``Host`` header is nobody's business but that of :func:`origin_of`.
+class BodyTooLarge(Exception):
+    """More of a body has come than is taken."""
 
+
+class RegistryRequest(OpenRequest):
+    """A request; a trusted proxy says who sends it, and to which address it was sent.
+
+    :ivar route: of its path, once that is known.
+    :ivar variables: of the route.
     :ivar who: who sends it, once that is known.
     :ivar build: the ID of the build that its answer waited for, if it did.
     :ivar error_code: the precise code of the error that it was answered with, if it was.
     :ivar told: that error's cause in a line, for the log.
     """
 
+    route: Route = NOWHERE
+    variables: Mapping[str, str] = MappingProxyType({})
     who: Who = ANONYMOUS
     build = ""
     error_code = ""
     told = ""
     _received = 0
 
-    @cached_property
-    def id(self) -> str:
-        """What the request is called in logs: by a proxy that is trusted, or else by us."""
-        if _peer(self) in self.trusted:
-            said = self.getHeader(b"x-request-id") or b""
-            if _REQUEST_ID.fullmatch(said):
-                return said.decode("ascii")
-        return new_id()
+    def setHeader(self, name: bytes, value: bytes) -> None:
+        """Set a header of the answer."""
+        self.responseHeaders.setRawHeaders(name, [value])
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Take a request that has come; a target in absolute form counts for its host too.
+        """Take a request; a target in absolute form replaces its Host header.
 
         RFC 9112 section 3.2.2 has it so. A Host header that is wrong remains to be refused.
         """
@@ -94,33 +102,25 @@ class RegistryRequest(Request):
             self.requestHeaders.setRawHeaders(b"Host", [authority])
         super().requestReceived(command, target, version)  # type: ignore[no-untyped-call]
 
-    def process(self) -> None:
-        """Have the request answered, by an answer that says what it is called."""
-        self.site = self.channel.site  # type: ignore[attr-defined]
-        self.responseHeaders.setRawHeaders(b"X-Request-ID", [self.id.encode("ascii")])
-        super().process()  # type: ignore[no-untyped-call]
+    def render(self, resrc: IResource) -> None:
+        """Answer with what a resource gives, under the request's ID."""
+        self.setHeader(b"Server", b"nixery")
+        self.setHeader(b"X-Request-ID", self.id.encode("ascii"))
+        super().render(resrc)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:
         """Drop a piece of the body, which nothing here wants.
 
-        :raises BodyTooLarge: if it goes on and on.
+        :raises BodyTooLarge: if it is larger than :data:`MOST_BODY`.
         """
         self._received += len(data)
         if self._received > MOST_BODY:
             raise BodyTooLarge
 
-    def render(self, resrc: IResource) -> None:
-        """Answer with what a resource gives.
-
-        Of a body that is not sent, since HEAD asks for none, Twisted would tell the log, and in
-        the client's words.
-        """
-        super().render(_Headers(resrc) if self.method == b"HEAD" else resrc)  # type: ignore[no-untyped-call]
-
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Let something write when the client takes more; nothing does once the client has left.
+        """Let something write when the client takes more; stop it if the client has left.
 
-        Twisted would raise: whoever writes may learn later than the request that nobody reads.
+        Twisted would raise: the writer may learn later than the request that the client has left.
         """
         if self.channel is None:
             producer.stopProducing()
@@ -134,43 +134,132 @@ class RegistryRequest(Request):
         else:
             self.producer = None
 
-    def _handleStar(self) -> None:
-        """Answer a request for ``*`` like others; Twisted would do it on its own."""
-        assert self.site is not None
-        self.render(self.site.getResourceFor(self))
-
     def getRequestHostname(self) -> bytes:
-        """A constant: Klein would put what the client says into redirects."""
+        """A constant: what the client says must not get into redirects."""
         return b"registry"
 
     @property
     def trusted(self) -> Trusted:
         """The proxies that its site trusts."""
-        trusted: Trusted = getattr(self.site, "trusted", NOBODY)
+        trusted: Trusted = self.site.trusted  # type: ignore[union-attr]
         return trusted
 
+    @cached_property
+    def is_of_proxy(self) -> bool:
+        """Whether it comes from a proxy that is trusted."""
+        return self._peer in self.trusted
 
-class _Headers(Resource):
-    """A resource whose body only counts for its length."""
+    @cached_property
+    def id(self) -> str:
+        """Its ID in logs: given by a trusted proxy, or else random."""
+        if self.is_of_proxy:
+            said = self.getHeader(b"x-request-id") or b""
+            if _REQUEST_ID.fullmatch(said):
+                return said.decode("ascii")
+        return new_id()
 
-    isLeaf = True
+    @cached_property
+    def sender(self) -> str:
+        """The address of the client, in front of all trusted proxies.
 
-    def __init__(self, whole: IResource) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._whole = whole
+        It is ``unix`` for clients of a UNIX socket.
+        """
+        address = self._peer
+        if self.is_of_proxy:
+            for address in _hops(self.requestHeaders):
+                if address not in self.trusted:
+                    break
+        return "unix" if address is None else str(address)
 
-    def render(self, request: Request) -> bytes | int:
-        """The headers of an answer."""
-        body: bytes | int = self._whole.render(request)
-        if not isinstance(body, bytes):
-            return body
-        if body:
-            request.setHeader(b"Content-Length", b"%d" % len(body))
-        return b""
+    @cached_property
+    def network(self) -> str:
+        """The smallest network that one person has addresses of: what bounds are for."""
+        return network_of(self.sender)
+
+    @property
+    def holder(self) -> str:
+        """The user or network whose fair share it counts for."""
+        return self.network if self.who.name is None else f"user {self.who.name}"
+
+    @property
+    def origin(self) -> str:
+        """The scheme and host that the client asked, as in ``https://registry.example``."""
+        scheme = b"https" if self.isSecure() else b"http"
+        host = self.getHeader(b"host") or self._address_asked()
+        if self.is_of_proxy:
+            scheme = self._last(b"x-forwarded-proto", re.compile(b"https?")) or scheme
+            host = self._last(b"x-forwarded-host", HOST) or host
+        return f"{scheme.decode('ascii')}://{host.decode('ascii', 'replace')}"
+
+    @property
+    def asked_host(self) -> str:
+        """The host that the client asked, with its port if it named one."""
+        return self.origin.partition("://")[2]
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The parameters of its query, empty ones too."""
+        text = urlsplit(self.uri.decode("latin-1")).query
+        return parse_qs(text, keep_blank_values=True)
+
+    def parameter(self, name: str) -> str:
+        """The first value of a parameter that has one, or nothing."""
+        return next(filter(None, self.query.get(name, [])), "")
+
+    def header(self, name: bytes) -> str:
+        """A header's value, or nothing."""
+        return (self.getHeader(name) or b"").decode("latin-1")
+
+    def has_current(self, tag: str) -> bool:
+        """Whether its ``If-None-Match`` header has an entity tag, weakly compared.
+
+        RFC 9110 sections 8.8.3 and 13.1.2 have it so; werkzeug takes more for a tag, or a ``*``.
+        """
+        header = self.header(b"if-none-match")
+        return header.strip() == "*" or tag in _TAG.findall(header)
+
+    def wants_range_of(self, tag: str) -> bool:
+        """Whether it has a ``Range`` header that is meant for what has an entity tag.
+
+        ``If-Range`` with a date, or with a weak tag, is for nothing here.
+        """
+        condition = self.header(b"if-range").strip()
+        return bool(self.header(b"range")) and condition in ("", f'"{tag}"')
+
+    @property
+    def _peer(self) -> Address | None:
+        return peer_address(self.getClientAddress())
+
+    def _address_asked(self) -> bytes:
+        """The address at which a request came in that names no host."""
+        address = self.getHost()
+        if isinstance(address, UNIXAddress):
+            return b"localhost"
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"{host}:{address.port}".encode("ascii")
+
+    def _last(self, name: bytes, form: re.Pattern[bytes]) -> bytes | None:
+        """The last of a header's values, which the nearest proxy has put there."""
+        lines = self.requestHeaders.getRawHeaders(name, [])
+        value = b",".join(lines).rpartition(b",")[2].strip()
+        return value if form.fullmatch(value) else None
+
+
+def split_target(target: bytes) -> tuple[bytes | None, bytes]:
+    """Take the target of a request apart, in each of the forms of RFC 9112 section 3.2.
+
+    :return: the authority of one in absolute form, as clients send it that think of us as a proxy,
+        none for the other forms; and path and query. What is in none of the forms stays as it is.
+    """
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        return None, target
+    authority, rest = match.groups()
+    return authority, rest if rest.startswith(b"/") else b"/" + rest
 
 
 def has_host(headers: Headers, version: bytes) -> bool:
-    """Whether a request names its host as it must: once, and HTTP/1.0 not at all if it likes."""
+    """Whether a request names its host as it must: once, which HTTP/1.0 may leave out."""
     hosts = headers.getRawHeaders(b"host", [])
     if not hosts:
         return version == b"HTTP/1.0"
@@ -178,77 +267,20 @@ def has_host(headers: Headers, version: bytes) -> bool:
 
 
 def new_id() -> str:
-    """What another request is called."""
+    """A random ID for a request."""
     return secrets.token_hex(8)
 
 
-def client_of(request: Request) -> str:
-    """The address of the client, in front of all proxies that are trusted.
-
-    :return: ``unix`` for whoever connects over a UNIX socket.
-    """
-    trusted, address = _trusted(request), _peer(request)
-    if address in trusted:
-        for hop in _hops(request):
-            address = hop
-            if hop not in trusted:
-                break
-    return "unix" if address is None else str(address)
-
-
-def name_of(request: Request) -> str:
-    """What a request is called in the log."""
-    return request.id if isinstance(request, RegistryRequest) else ""
-
-
-def holder_of(request: Request) -> str:
-    """Whose share a request counts for, where things are shared out: the user's or the client's."""
-    who = request.who if isinstance(request, RegistryRequest) else ANONYMOUS
-    return f"user {who.name}" if who.name is not None else network_of(client_of(request))
-
-
-def origin_of(request: Request) -> str:
-    """The scheme and host that the client asked, as in ``https://registry.example``."""
-    scheme = b"https" if request.isSecure() else b"http"
-    host = request.getHeader(b"host") or _address_asked(request)
-    if _peer(request) in _trusted(request):
-        scheme = _last(request, b"x-forwarded-proto", re.compile(b"https?")) or scheme
-        host = _last(request, b"x-forwarded-host", HOST) or host
-    return f"{scheme.decode('ascii')}://{host.decode('ascii', 'replace')}"
-
-
-def host_of(request: Request) -> str:
-    """The host that the client asked, with its port if it named one."""
-    return origin_of(request).partition("://")[2]
-
-
-def _address_asked(request: Request) -> bytes:
-    """Where a request came in that names no host."""
-    address = request.getHost()
-    if isinstance(address, UNIXAddress):
-        return b"localhost"
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{host}:{address.port}".encode("ascii")
-
-
-def _trusted(request: Request) -> Trusted:
-    return request.trusted if isinstance(request, RegistryRequest) else NOBODY
-
-
-def _peer(request: Request) -> Address | None:
-    return peer_address(request.getClientAddress())
-
-
 def peer_address(peer: IAddress) -> Address | None:
-    """The address of whoever has connected; none for a UNIX socket."""
+    """The address of a peer; none for a UNIX socket."""
     if isinstance(peer, UNIXAddress):
         return None
     return read_address(str(getattr(peer, "host", "")))
 
 
-def _hops(request: Request) -> Iterator[Address]:
+def _hops(headers: Headers) -> Iterator[Address]:
     """The addresses that proxies name, the nearest first, up to the first that is none."""
-    lines = request.requestHeaders.getRawHeaders(b"x-forwarded-for", [])
+    lines = headers.getRawHeaders(b"x-forwarded-for", [])
     for word in reversed(b",".join(lines).decode("latin-1").split(",")):
         match = _WITH_PORT.fullmatch(word.strip())
         try:
@@ -264,10 +296,3 @@ def read_address(text: str) -> Address:
     address = ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
-
-
-def _last(request: Request, name: bytes, form: re.Pattern[bytes]) -> bytes | None:
-    """The last of a header's values, which the nearest proxy has put there."""
-    lines = request.requestHeaders.getRawHeaders(name, [])
-    value = b",".join(lines).rpartition(b",")[2].strip()
-    return value if form.fullmatch(value) else None

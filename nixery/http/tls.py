@@ -9,26 +9,24 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
     IStreamServerEndpoint,
 )
-from twisted.protocols.tls import (
-    BufferingTLSTransport,
-    TLSMemoryBIOFactory,
-    TLSMemoryBIOProtocol,
-)
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nixery.access.watched import FileInvalid, Watched
-from nixery.http.bounded import BoundedSite
+from nixery.http.answers import UNSUPPORTED, answer, redirect
+from nixery.http.bounded_site import AnsweringResource, BoundedSite
 from nixery.http.framing import opening_fault
-from nixery.http.wrong_scheme import PlainSite
+from nixery.http.request import RegistryRequest, has_host
+from nixery.http.twisted_private import OpenTLS
 
+SENTENCE = "this port speaks TLS and received plain HTTP; use https:// here"
 _SEPARATOR = re.compile(r"(?<!\\):")
 _NOT_KEPT = ("sslmethod", "dhParameters", "extraCertChain")
 
@@ -68,7 +66,7 @@ def _unescaped(text: str) -> str:
 
 @attrs.frozen
 class Certificate:
-    """What connections are made with.
+    """The certificate that connections are made with, and its key.
 
     :param expires: when, in seconds since 1970, the first certificate of the chain is no longer
         valid.
@@ -107,9 +105,9 @@ def _private_key(pem: bytes) -> Any:
     try:
         return load_pem_private_key(pem, None)
     except TypeError:
-        raise FileInvalid("the key is encrypted, and nobody is there to type a password") from None
+        raise FileInvalid("the key is encrypted; the daemon can't ask for a password") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise FileInvalid("that is no private key (PEM)") from None
+        raise FileInvalid("not a private key in PEM form") from None
 
 
 def watch_pair(pair: Pair) -> Watched[Certificate]:
@@ -122,8 +120,8 @@ def watch_pair(pair: Pair) -> Watched[Certificate]:
 
 @implementer(IOpenSSLServerConnectionCreator)
 @attrs.frozen
-class Connections:
-    """Makes each connection with the certificate of the moment."""
+class CurrentCertificate:
+    """Makes each connection with the certificate as it is then."""
 
     watched: Watched[Certificate]
 
@@ -132,10 +130,9 @@ class Connections:
         return SSL.Connection(self.watched.value.context, None)
 
 
-class _Sorting(BufferingTLSTransport):
+class _Sorting(OpenTLS):
     """A connection that speaks TLS, or else plain HTTP, with a site that is for that."""
 
-    transport: Any
     factory: "_SortingFactory"
     _begun = False
     _plain: Any = None
@@ -145,32 +142,24 @@ class _Sorting(BufferingTLSTransport):
         if not self._begun:
             self._begun = True
             if opening_fault(data) is None:
-                self._become_plain()
+                self.end_tls()
+                peer = self.transport.getPeer()
+                self._plain = self.factory.plain.buildProtocol(peer)  # type: ignore[no-untyped-call]
+                self._plain.makeConnection(self.transport)
         if self._plain is None:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
         else:
             self._plain.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Tell whoever has the connection."""
+        """Tell the protocol that has the connection."""
         if self._plain is None:
             super().connectionLost(reason)
         else:
             self._plain.connectionLost(reason)
 
-    def _become_plain(self) -> None:
-        """End what was to be spoken over TLS, and hand the connection on."""
-        self.transport.unregisterProducer()
-        self._lostTLSConnection = True  # or else OpenSSL would say that the handshake has failed
-        super().connectionLost(Failure(ConnectionDone()))
-        peer = self.transport.getPeer()
-        self._plain = self.factory.plain.buildProtocol(peer)  # type: ignore[no-untyped-call]
-        self._plain.makeConnection(self.transport)
-
 
 class _SortingFactory(TLSMemoryBIOFactory):
-    """Makes such connections."""
-
     protocol = _Sorting
 
     def __init__(self, creator: Any, site: BoundedSite) -> None:
@@ -178,10 +167,42 @@ class _SortingFactory(TLSMemoryBIOFactory):
         self.plain = PlainSite(site)
 
 
+class PlainSite(BoundedSite):
+    """Tells those who speak plain HTTP where TLS is spoken, with one answer for each.
+
+    Docker is redirected to where it has been. What a registry on its own machine refuses over
+    TLS, as it does a login with a wrong password, Docker tries again in plain HTTP, and shows
+    the last answer alone: that is the refusal, then.
+    """
+
+    stopping = True
+
+    def __init__(self, site: BoundedSite) -> None:
+        """
+        :param site: the one that they did not reach; they count as its clients.
+        """
+        super().__init__(AnsweringResource(self._tell), site.reactor, site.bounds)
+        self.trusted = site.trusted
+
+    async def _tell(self, request: RegistryRequest) -> bytes:
+        host = request.getHeader(b"host")
+        if not host or not _is_of_docker(request):
+            self.bounds.refused["plain"] += 1
+            return answer(request, UNSUPPORTED, SENTENCE)
+        return redirect(request, b"https://" + host + request.uri)
+
+
+def _is_of_docker(request: RegistryRequest) -> bool:
+    """Whether Docker asks, in a way in which it can be redirected."""
+    is_proper = has_host(request.requestHeaders, request.clientproto)
+    is_proper = is_proper and request.uri.startswith(b"/") and request.method in (b"GET", b"HEAD")
+    return is_proper and (request.getHeader(b"user-agent") or b"").startswith(b"docker/")
+
+
 @implementer(IStreamServerEndpoint)
 @attrs.frozen
 class TLSEndpoint:
-    """An endpoint at which TLS is spoken; who speaks plain HTTP there is told so.
+    """An endpoint at which TLS is spoken; clients that speak plain HTTP there are told so.
 
     :param endpoint: the one below, of whatever kind.
     """
@@ -192,5 +213,5 @@ class TLSEndpoint:
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen; what arrives at the factory, a :class:`BoundedSite`, is plain."""
         site = cast(BoundedSite, protocolFactory)
-        wrapper: Any = _SortingFactory(Connections(self.watched), site)
+        wrapper: Any = _SortingFactory(CurrentCertificate(self.watched), site)
         return self.endpoint.listen(wrapper)

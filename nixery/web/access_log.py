@@ -1,23 +1,13 @@
-"""Every request, when it is answered: counted, and pulls told to the log."""
+"""Every request, once it is answered: counted, and pulls logged."""
 
-import re
 from typing import Protocol
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.server import Request
 
-from nixery.http.request import RegistryRequest, client_of
+from nixery.http.request import RegistryRequest
 from nixery.model.text import readable
 
-_MANIFEST = re.compile(rb"/v2/(.+)/manifests/([^/]+)")
-_KINDS = (
-    ("manifest", _MANIFEST),
-    ("blob", re.compile(rb"/v2/.+/blobs/[^/]+")),
-    ("registry", re.compile(rb"/v2(/.*)?")),
-    ("operations", re.compile(rb"/(healthz|readyz|metrics)")),
-)
 _OUTCOMES = {
     307: "held",
     401: "refused",
@@ -28,13 +18,13 @@ _OUTCOMES = {
     503: "unavailable",
 }
 _LEFT = 499
-"""What is counted for an answer that nobody waited for; other servers have the same number."""
+"""The status that is counted if the client left before its answer, as by other servers."""
 # The registry's specifications have no codes for what can go wrong while an image is made.
 _NOT_UNDERSTOOD = ("NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID", "UNSUPPORTED")
 
 
 class IMeter(Protocol):
-    """Takes what happened."""
+    """Counts requests."""
 
     def pulled(self, by: str, outcome: str) -> None:
         """A manifest was asked for, by ``tag`` or ``digest``."""
@@ -54,52 +44,34 @@ class NoMeter:
 
 
 @attrs.frozen
-class Tally:
-    """Takes note of requests: none of what it tells comes unescaped from a client."""
+class AccessLog:
+    """Takes note of requests: nothing that it logs comes unescaped from a client."""
 
-    clock: IReactorTime
     meter: IMeter
     _log = Logger()
 
-    def begin(self, request: Request) -> None:
-        """A request is to be answered."""
-        began = self.clock.seconds()
-        assert isinstance(request, RegistryRequest)
-        finished = request.notifyFinish()
-        finished.addCallbacks(
-            lambda _: self._end(request, began, left=False),
-            lambda _: self._end(request, began, left=True),
-        )
-
-    def _end(self, request: RegistryRequest, began: float, left: bool) -> None:
-        """It was answered, or the client has left before it was, or amid the answer."""
-        seconds = self.clock.seconds() - began
+    def note(self, request: RegistryRequest, seconds: float, left: bool) -> None:
+        """A request was answered, or its client has left before it was, or amid the answer."""
         status = _LEFT if left and not request.startedWriting else request.code
-        kind = next((name for name, form in _KINDS if form.fullmatch(request.path)), "page")
+        kind = request.route.kind
         self.meter.answered(kind, status, request.sentLength, seconds)
-        if (match := _MANIFEST.fullmatch(request.path)) is not None:
-            by = "digest" if b":" in match[2] else "tag"
+        if kind == "manifest":
             outcome = "left" if left else _outcome(request)
-            self.meter.pulled(by, outcome)
-            self._tell(request, match, outcome, status, seconds)
+            by_digest = ":" in request.variables["reference"]
+            self.meter.pulled("digest" if by_digest else "tag", outcome)
+            self._tell(request, "@" if by_digest else ":", outcome, status, seconds)
 
     def _tell(
-        self,
-        request: RegistryRequest,
-        match: re.Match[bytes],
-        outcome: str,
-        status: int,
-        seconds: float,
+        self, request: RegistryRequest, separator: str, outcome: str, status: int, seconds: float
     ) -> None:
-        name, reference = (readable(part.decode("utf-8", "replace")) for part in match.groups())
-        separator = "@" if ":" in reference else ":"
+        name, reference = request.variables["name"], request.variables["reference"]
         self._log.info(
             "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
             "{milliseconds:.1f} ms{by}{why}",
             request=request.id,
             method=request.method.decode("ascii", "replace"),
-            image=f"{name}{separator}{reference}",
-            client=client_of(request),
+            image=f"{readable(name)}{separator}{readable(reference)}",
+            client=request.sender,
             user=f"{readable(request.who.name)} at " if request.who.name else "",
             outcome=outcome,
             status=status,

@@ -1,4 +1,4 @@
-"""Credentials over HTTP: who sends a request, the challenge, and tokens for docker.
+"""Credentials over HTTP: authentication, the challenge, and tokens for docker.
 
 Clients ask ``/v2/`` first, and what they do with a challenge depends on its scheme. Without
 credentials of its own, docker gives up at ``Basic``, and where it is not challenged at once it
@@ -12,11 +12,11 @@ import re
 
 import attrs
 from twisted.logger import Logger
-from twisted.web.server import Request
 
 from nixery.access.credentials import ANONYMOUS_TOKEN, is_empty, wrapped
 from nixery.access.guard import Guard
-from nixery.http.request import RegistryRequest, client_of, host_of, origin_of
+from nixery.http.answers import describe
+from nixery.http.request import RegistryRequest
 from nixery.model.errors import (
     Denied,
     NameInvalid,
@@ -25,21 +25,19 @@ from nixery.model.errors import (
     Unauthorized,
     UnknownPackage,
 )
-from nixery.model.networks import network_of
 from nixery.model.rules import ANONYMOUS, Who
 
 _log = Logger()
 
-TOKEN_PATH = b"/token"
 _LIFETIME = 300  # seconds, after which clients ask for another token
-_NAMED = re.compile(rb"/v2/([a-z0-9._/-]{1,255})/(?:manifests|blobs|tags|referrers)/.*")
-_UNCLEAR = "a request has one Authorization header"
+_NAME = re.compile(r"[a-z0-9._/-]{1,255}")
+_UNCLEAR = "a request must have only one Authorization header"
 _TOKEN = "anonymous clients must request a token"
 
 
 @attrs.frozen
 class TokenServer:
-    """Where clients get tokens.
+    """A server from which clients get tokens.
 
     :param realm: its URL.
     :param service: what it calls this registry.
@@ -50,7 +48,7 @@ class TokenServer:
 
 
 class Auth:
-    """Finds out who sends a request, and lets through what they may pull."""
+    """Authenticates requests, and permits them what their sender may pull."""
 
     def __init__(self, guard: Guard, token_server: TokenServer | None = None) -> None:
         """
@@ -61,7 +59,7 @@ class Auth:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has credentials, so that all clients are anonymous."""
+        """Whether there are no credentials, so that all clients are anonymous."""
         return self._guard.credentials is None
 
     @property
@@ -69,34 +67,33 @@ class Auth:
         """Whether somebody who may pull something may not pull everything."""
         return self._guard.is_selective
 
-    async def identify(self, request: Request) -> None:
-        """Find out who sends a request.
+    async def identify(self, request: RegistryRequest) -> None:
+        """Authenticate the sender of a request.
 
-        :raises Unauthorized: if they may have nothing here, or the credentials are invalid.
+        :raises Unauthorized: if the client may have nothing here, or its credentials are invalid.
         :raises TooManyAttempts: if the client has tried too many wrong passwords.
         """
         try:
             who = await self._who(request)
-            if request.path != TOKEN_PATH or self._token_server is not None:
+            if not request.route.token or self._token_server is not None:
                 self._guard.admit(who)
         except Unauthorized:
             self._challenge(request)
             if _sent(request):
-                _log.info("{client}: credentials were refused", client=client_of(request))
+                _log.info("{client}: credentials were refused", client=request.sender)
             raise
-        assert isinstance(request, RegistryRequest)
         request.who = who
 
-    def greet(self, request: Request) -> None:
-        """Let someone in who asks whether this is a registry, to learn of the challenge.
+    def greet(self, request: RegistryRequest) -> None:
+        """Admit a client that asks whether this is a registry, to learn of the challenge.
 
-        :raises Unauthorized: if they have not authenticated, although they could.
+        :raises Unauthorized: if it has not authenticated, although it could.
         """
         if not self.is_open and not _sent(request):
             self._challenge(request)
             raise Unauthorized(_TOKEN if self._guard.anonymous_may else "")
 
-    def permit(self, request: Request, name: str, tag: str | None = None) -> str:
+    def permit(self, request: RegistryRequest, name: str, tag: str | None = None) -> str:
         """Let the sender of a request pull an image.
 
         :param tag: none for what is named by its digest.
@@ -106,23 +103,23 @@ class Auth:
         :raises NameInvalid: if that is no name of an image.
         """
         try:
-            return self._guard.permit(_who_of(request), name, tag)
+            return self._guard.permit(request.who, name, tag)
         except Unauthorized:
             self._challenge(request, ',error="insufficient_scope"')
             raise
 
-    def may_see(self, request: Request, name: str, tag: str | None = None) -> bool:
+    def may_see(self, request: RegistryRequest, name: str, tag: str | None = None) -> bool:
         """Whether the sender of a request may know of an image.
 
         :param tag: none for the name as such.
         """
         try:
-            self._guard.permit(_who_of(request), name, tag)
+            self._guard.permit(request.who, name, tag)
         except (Denied, Unauthorized, NameInvalid):
             return False
         return True
 
-    def censored(self, request: Request, error: NixeryError) -> NixeryError:
+    def censored(self, request: RegistryRequest, error: NixeryError) -> NixeryError:
         """An error without the names of packages that the sender of a request may not pull."""
         match error:
             case UnknownPackage(nearest=names, meant=packages):
@@ -135,8 +132,8 @@ class Auth:
             case _:
                 return error
 
-    def token(self, request: Request) -> bytes | None:
-        """Answer with a token for whoever asks, who has been identified.
+    def token(self, request: RegistryRequest) -> bytes | None:
+        """Answer with a token for the client, which has been identified.
 
         :return: nothing if tokens are not to be had here.
         :raises Unauthorized: if anonymous clients may have nothing.
@@ -149,47 +146,38 @@ class Auth:
             raise Unauthorized()
         token = wrapped(sent[0]) if sent else ANONYMOUS_TOKEN
         document = {"token": token, "access_token": token, "expires_in": _LIFETIME}
-        body = json.dumps(document).encode("ascii")
-        request.setHeader(b"Content-Type", b"application/json")
         request.setHeader(b"Cache-Control", b"no-store")
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        return body
+        return describe(request, "application/json", json.dumps(document).encode("ascii"))
 
-    async def _who(self, request: Request) -> Who:
+    async def _who(self, request: RegistryRequest) -> Who:
         credentials = self._guard.credentials
         headers = _sent(request)
         if credentials is None or not headers:
             return ANONYMOUS
         if len(headers) > 1:
             raise Unauthorized(_UNCLEAR)
-        return await credentials.who(headers[0], network_of(client_of(request)))
+        return await credentials.who(headers[0], request.network)
 
-    def _challenge(self, request: Request, error: str = "") -> None:
+    def _challenge(self, request: RegistryRequest, error: str = "") -> None:
         """Say how to get credentials, in the way that clients understand."""
-        in_registry = request.path.startswith(b"/v2")
         if self._token_server is not None:
             server = self._token_server
-        elif self._guard.anonymous_may and in_registry:
-            realm = origin_of(request) + TOKEN_PATH.decode("ascii")
-            server = TokenServer(realm, host_of(request))
+        elif self._guard.anonymous_may and request.route.in_registry:
+            server = TokenServer(f"{request.origin}/token", request.asked_host)
         else:
             request.setHeader(b"WWW-Authenticate", b'Basic realm="Nixery", charset="UTF-8"')
             return
-        named = _NAMED.fullmatch(request.path)
-        scope = f',scope="repository:{named[1].decode("ascii")}:pull"' if named else ""
+        name = request.variables.get("name", "")
+        scope = f',scope="repository:{name}:pull"' if _NAME.fullmatch(name) else ""
         value = f'Bearer realm="{server.realm}",service="{server.service}"{scope}{error}'
         request.setHeader(b"WWW-Authenticate", value.encode("latin-1"))
 
 
-def _sent(request: Request) -> list[str]:
+def _sent(request: RegistryRequest) -> list[str]:
     """The request's ``Authorization`` headers, but for those that are empty."""
     headers = request.requestHeaders.getRawHeaders(b"authorization", [])
     decoded = (header.decode("latin-1") for header in headers)
     return [header for header in decoded if not is_empty(header)]
-
-
-def _who_of(request: Request) -> Who:
-    return request.who if isinstance(request, RegistryRequest) else ANONYMOUS
 
 
 OPEN = Auth(Guard())

@@ -1,26 +1,36 @@
-"""Sending blobs, piece by piece, no faster than the client takes them."""
+"""Blobs: answering with one, or parts of it, no faster than the client takes it."""
 
+import contextlib
 import os
-from collections.abc import Awaitable, Callable
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from io import FileIO
+from typing import Any
 
-from twisted.internet.interfaces import IConsumer, IReactorThreads
-from twisted.internet.threads import deferToThreadPool
-from twisted.web.server import Request
+from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.logger import Logger
 
+from nixery.builds.keep_alive import Using
+from nixery.http.answers import redirect
+from nixery.http.bounds import LEAST
 from nixery.http.gate import gated, untaken_of
-from nixery.http.ranges import Range, Selection
-from nixery.http.request import client_of
-from nixery.http.untaken import LEAST
-from nixery.interfaces import File
+from nixery.http.ranges import Range, Selection, parse_ranges, select, whole
+from nixery.http.request import RegistryRequest
+from nixery.interfaces import File, IStorage, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
-from nixery.model.networks import network_of
+from nixery.model.manifest import Manifest
+from nixery.reactor import IReactor, in_thread
 
+_log = Logger()
+
+_REMEMBERED = 1000
 _STREAM = 96 * 1024
 """Bytes in memory of a blob that comes from elsewhere: what is read at once, and buffers."""
 
-OF_BLOBS = (
+_OF_BLOBS = (
     b"Accept-Ranges",
     b"Content-Length",
     b"Content-Range",
@@ -28,19 +38,148 @@ OF_BLOBS = (
     b"Docker-Content-Digest",
     b"ETag",
 )
-"""The headers that say what a blob is."""
+"""The headers that describe a blob."""
 
 
 class CutShort(Exception):
     """A blob ended before what was announced of it."""
 
 
-def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, bytes]:
+class ImagesInUse:
+    """The image that clients load under a name is the one whose manifest was served for it last.
+
+    A blob that they ask for then means that all of its image is in use.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, storage: IStorage, remembered: int = _REMEMBERED
+    ) -> None:
+        """
+        :param remembered: names, those that were asked for last.
+        """
+        self._clock = clock
+        self._storage = storage
+        self._remembered = remembered
+        self._served: OrderedDict[str, tuple[Digest, ...]] = OrderedDict()
+
+    def served(self, name: str, manifest: Manifest) -> None:
+        """A manifest is sent to somebody who will ask for its blobs."""
+        blobs = (blob.digest for blob in manifest.blobs)
+        self._served[name] = (manifest.digest, *blobs)
+        self._served.move_to_end(name)
+        if len(self._served) > self._remembered:
+            self._served.popitem(last=False)
+
+    def loading(self, name: str, digest: Digest) -> contextlib.AbstractContextManager[object]:
+        """A context in which a blob is sent: the others of its image are of use meanwhile,
+        however long that takes, since the client has them still to come."""
+        image = self._served.get(name, ())
+        if digest not in image:
+            return contextlib.nullcontext()
+        self._served.move_to_end(name)
+        return Using(self._clock, self._storage, image)
+
+
+class BlobAnswers:
+    """Answers with blobs."""
+
+    def __init__(self, reactor: IReactor, storage: IStorage) -> None:
+        self._reactor = reactor
+        self._storage = storage
+
+    async def answer(self, request: RegistryRequest, digest: Digest) -> bytes | None:
+        """Answer with a blob, or with the parts of it that are asked for.
+
+        :raises BlobUnknown: if there is none.
+        """
+        location = await self._storage.locate(digest)
+        match location:
+            case Redirect(url=url, size=size):
+                if request.method == b"HEAD":
+                    # A URL that is signed for GET is good for nothing else.
+                    _blob_headers(request, digest, whole(size))
+                    return b""
+                return redirect(request, url.encode("ascii"))
+            case Stream(size=size, copy=copy):
+                wanted = _wanted(request, digest, size)
+                _blob_headers(request, digest, wanted)
+                if request.method != b"HEAD":
+                    send = partial(_send_stream, request, copy)
+                    await self._or_cut(request, digest, _send_parts(request, wanted, send))
+                return None
+            case Value(content=content):
+                wanted = _wanted(request, digest, len(content))
+                _blob_headers(request, digest, wanted)
+                return wanted.body(content)
+            case File():
+                await self._send(request, digest, location)
+                return None
+
+    async def _send(self, request: RegistryRequest, digest: Digest, location: File) -> None:
+        wanted = _wanted(request, digest, location.size)
+        begin = wanted.parts[0].range
+        try:
+            file, first = await in_thread(self._reactor, _open_file, digest, location, begin)
+        except BlobUnknown:
+            # It may just have been replaced.
+            again = await self._storage.locate(digest)
+            if not isinstance(again, File):
+                raise
+            location = again
+            file, first = await in_thread(self._reactor, _open_file, digest, location, begin)
+        with file:
+            _blob_headers(request, digest, wanted)
+            if request.method == b"HEAD":
+                return
+            read = [first]
+            del first  # it would be kept as long as a slow client reads
+
+            def send(part: Range) -> Coroutine[Any, Any, None]:
+                first = read.pop() if read else b""
+                return _send_file(self._reactor, request, file, location, part, first)
+
+            await self._or_cut(request, digest, _send_parts(request, wanted, send))
+
+    async def _or_cut(
+        self, request: RegistryRequest, digest: Digest, sending: Coroutine[Any, Any, None]
+    ) -> None:
+        """Send a blob; if it ends too early, have the client see that it did."""
+        try:
+            await sending
+        except CutShort as error:
+            _log.error("while sending {digest}: {error}", digest=str(digest), error=error)
+            # Nothing may follow on the connection: the client would take it for the rest.
+            request.channel.persistent = False
+
+
+def _wanted(request: RegistryRequest, digest: Digest, size: int) -> Selection:
+    """The parts of a blob that are asked for."""
+    if request.wants_range_of(str(digest)):
+        ranges = parse_ranges(request.header(b"range"), size)
+        if ranges:
+            return select(ranges, size, secrets.token_hex(16))
+    return whole(size)
+
+
+def _blob_headers(request: RegistryRequest, digest: Digest, wanted: Selection) -> None:
+    """Set the headers of an answer that is a blob, or of a part of it."""
+    text = str(digest)
+    request.setResponseCode(wanted.status)
+    if wanted.content_range is not None:
+        request.setHeader(b"Content-Range", wanted.content_range.encode("ascii"))
+    request.setHeader(b"Docker-Content-Digest", text.encode("ascii"))
+    request.setHeader(b"ETag", f'"{text}"'.encode("ascii"))
+    request.setHeader(b"Content-Type", wanted.media_type.encode("ascii"))
+    request.setHeader(b"Content-Length", b"%d" % wanted.length)
+    request.setHeader(b"Accept-Ranges", b"bytes")
+
+
+def _open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, bytes]:
     """Open a blob's file, and read a first small piece of a part of it. Blocks.
 
     A file object, not a descriptor: it is closed even if the client leaves just now.
 
-    :raises BlobUnknown: if it isn't there any more, or is not what was verified.
+    :raises BlobUnknown: if it is gone, or is not what was verified.
     :raises StorageUnavailable: if it can't be read.
     """
     try:
@@ -57,8 +196,8 @@ def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, byte
         raise StorageUnavailable(error.strerror or str(error)) from error
 
 
-async def send_parts(
-    request: Request, wanted: Selection, send: Callable[[Range], Awaitable[None]]
+async def _send_parts(
+    request: RegistryRequest, wanted: Selection, send: Callable[[Range], Awaitable[None]]
 ) -> None:
     """Write what is wanted of a blob to a request whose headers are set.
 
@@ -74,9 +213,9 @@ async def send_parts(
         request.write(wanted.tail)
 
 
-async def send_file(
-    reactor: IReactorThreads,
-    request: Request,
+async def _send_file(
+    reactor: IReactor,
+    request: RegistryRequest,
     file: FileIO,
     location: File,
     part: Range,
@@ -90,7 +229,6 @@ async def send_file(
     if len(first) == part.length:  # a config, say: no more is to be read of it
         request.write(first)
         return
-    pool = reactor.getThreadPool()
     offset, end, piece = part.start, part.start + part.length, first
     del first
     try:
@@ -105,7 +243,7 @@ async def send_file(
                     return
                 size = min(gate.room, end - offset)
                 gate.count(size)
-                piece = await deferToThreadPool(reactor, pool, _read, file, location, size, offset)
+                piece = await in_thread(reactor, _read, file, location, size, offset)
                 if not piece:
                     raise CutShort("its file is shorter than it was")
     except OSError as error:
@@ -128,16 +266,8 @@ def _has_changed(file: FileIO, location: File) -> bool:
     return found.st_ctime_ns != location.changed and found.st_nlink > 0
 
 
-def cut(request: Request) -> None:
-    """Have the connection end with this request, of which the client has a part.
-
-    Nothing else may follow on it: the client would take it for the rest.
-    """
-    request.channel.persistent = False
-
-
-async def send_stream(
-    request: Request, copy: Callable[[int, int, IConsumer], Awaitable[None]], part: Range
+async def _send_stream(
+    request: RegistryRequest, copy: Callable[[int, int, IConsumer], Awaitable[None]], part: Range
 ) -> None:
     """Have a part of a blob written to a request whose headers are set.
 
@@ -146,14 +276,13 @@ async def send_stream(
     :raises TooMuchUnread: if there is no room for it; likewise.
     :raises CutShort: if it fails later.
     """
-    client = network_of(client_of(request))
     try:
-        with untaken_of(request).whole(client, min(part.length, _STREAM)):
+        with untaken_of(request).whole(request.network, min(part.length, _STREAM)):
             await copy(part.start, part.length, request)
     except NixeryError as error:
         if request.startedWriting:
             raise CutShort(str(error)) from error
-        for name in OF_BLOBS:
+        for name in _OF_BLOBS:
             request.responseHeaders.removeHeader(name)
         raise
 

@@ -1,4 +1,4 @@
-"""Builds for programs: which there are, what becomes of them, and what they say.
+"""Builds for programs: a list, the state of each, and their events.
 
 ``GET /builds`` lists them, the latest first; ``/builds/ID`` is one of them in short,
 ``/builds/ID/events`` its events as they come, ``/builds/ID/log`` the same for people.
@@ -9,37 +9,32 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import attrs
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
-from twisted.web.server import Request
-from werkzeug.exceptions import HTTPException
 
 from nixery.history.history import History
 from nixery.history.summary import Head, brief
-from nixery.http.answers import Kind, answer, answer_error, log_fault
-from nixery.http.channel import never_ends
+from nixery.http.answers import NOT_FOUND, Refused
+from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
-from nixery.http.leaving import until_left
-from nixery.http.request import client_of
-from nixery.model.errors import NixeryError
-from nixery.model.networks import network_of
+from nixery.http.request import RegistryRequest
+from nixery.http.routes import Errors, Route
 from nixery.web.auth import OPEN, Auth
-from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, shorten
-from nixery.web.streaming import send_events
+from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, send_events, shorten
+from nixery.web.pages.build_page import BuildView, build_page
+from nixery.web.pages.page import prefers_html, send_page
 
-_NOT_FOUND = Kind(404, "NOT_FOUND")
-_UNKNOWN = Kind(500, "UNKNOWN")
 _PAGE, _MOST = 100, 1000
 _NUMBER = re.compile("[0-9]{1,15}")
 
 
-class _BuildUnknown(Exception):
-    """There is no such build here, or none any more."""
+_LOST = (
+    "This build is not known here",
+    "It never existed, or is no longer remembered. The start page lists recent builds.",
+)
 
 
 class BuildsApi:
@@ -54,7 +49,7 @@ class BuildsApi:
     ) -> None:
         """
         :param auth: says which images' builds a client may see.
-        :param logs: whether what packages print is shown.
+        :param logs: whether the output of packages is shown.
         """
         self._clock = clock
         self._history = history
@@ -63,17 +58,16 @@ class BuildsApi:
         self._turns = FairTurns(clock)
         self._beginning = FairTurns(clock, share=0.5)  # to listen: it may read a file, in a thread
 
-    @app.route("/builds")
-    @until_left
-    async def builds(self, request: Request) -> None:
+    @app.route("/builds", endpoint=Route())
+    async def builds(self, request: RegistryRequest) -> None:
         """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID.
 
         Long errors are cut: they are whole in the answer about one build.
         """
-        number = _parameter(request, "n")
+        number = request.parameter("n")
         count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else _PAGE
-        async with self._turns.turn(network_of(client_of(request))):
-            all_heads = self._history.heads(_parameter(request, "before") or None)
+        async with self._turns.turn(request.network):
+            all_heads = self._history.heads(request.parameter("before") or None)
             seen = (h for h in all_heads if self._auth.may_see(request, h.name, h.tag))
             heads = list(islice(seen, count + 1))
         page = heads[:count]
@@ -83,68 +77,51 @@ class BuildsApi:
         _describe_json(request)
         await send_pieces(request, self._list(page), self._turns)
 
-    @app.route("/builds/<string:id>")
-    @until_left
-    async def build(self, request: Request, id: str) -> None:
-        """What a build was for, and what came of it so far."""
+    @app.route("/builds/<string:id>", endpoint=Route(errors=Errors.PAGE_IN_BROWSER))
+    async def build(self, request: RegistryRequest, id: str) -> None:
+        """The state of a build, in a browser as a page."""
         self._head(request, id)
-        async with self._turns.turn(network_of(client_of(request))):
+        async with self._turns.turn(request.network):
             details, error = await self._history.details(id), await self._history.whole_error(id)
             head = attrs.evolve(self._head(request, id), error=error)
-            body = json.dumps({**self._line(head), **details}).encode("ascii")
-        _describe_json(request)
+            if prefers_html(request):
+                shown = head if self._logs else attrs.evolve(head, error=shorten(error))
+                view = BuildView(request.asked_host, shown, details, self._logs)
+                body = await send_page(request, build_page(view))
+            else:
+                body = json.dumps({**self._line(head), **details}).encode("ascii")
+                _describe_json(request)
         await send_body(request, body)
 
-    @app.route("/builds/<string:id>/events")
-    @until_left
-    async def events(self, request: Request, id: str) -> bytes:
+    @app.route("/builds/<string:id>/events", endpoint=Route())
+    async def events(self, request: RegistryRequest, id: str) -> bytes:
         """A build's events, from the first or behind the last that the client knows."""
         accept = request.getHeader(b"accept") or b""
         request.setHeader(b"Vary", b"Accept")
         form = NDJSON if NDJSON.media_type.encode("ascii") in accept else SERVER_SENT
         return await self._stream(request, id, form)
 
-    @app.route("/builds/<string:id>/log")
-    @until_left
-    async def log(self, request: Request, id: str) -> bytes:
+    @app.route("/builds/<string:id>/log", endpoint=Route())
+    async def log(self, request: RegistryRequest, id: str) -> bytes:
         """A build's events as text; with ``raw``, packages' lines are as they printed them."""
-        raw = "raw" in parse_qs(_query(request), keep_blank_values=True)
-        return await self._stream(request, id, RAW_TEXT if raw else TEXT)
+        return await self._stream(request, id, RAW_TEXT if "raw" in request.query else TEXT)
 
-    # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
-    @app.handle_errors(Exception)  # type: ignore[arg-type]
-    def failed(self, request: Request, failure: Failure) -> bytes | None:
-        """Answer a request that something was wrong with."""
-        match failure.value:
-            case _BuildUnknown():
-                return answer(request, _NOT_FOUND, "no such build is known here, or none any more")
-            case HTTPException():
-                return answer(request, _NOT_FOUND, "there is nothing at this path")
-            case NixeryError() as error:
-                return answer_error(request, error)
-            case _:
-                log_fault(request, failure)
-                if request.startedWriting:
-                    request.channel.persistent = False
-                    return None
-                return answer(request, _UNKNOWN, "something went wrong here; it was logged")
-
-    def _head(self, request: Request, id: str) -> Head:
-        """A build that may be seen by whoever asks."""
+    def _head(self, request: RegistryRequest, id: str) -> Head:
+        """A build that the client may see."""
         head = self._history.head(id)
         if head is None or not self._auth.may_see(request, head.name, head.tag):
-            raise _BuildUnknown()
+            raise _unknown()
         return head
 
-    async def _stream(self, request: Request, id: str, form: Form) -> bytes:
+    async def _stream(self, request: RegistryRequest, id: str, form: Form) -> bytes:
         self._head(request, id)
         known = request.getHeader(b"last-event-id")
-        after = known.decode("latin-1") if known is not None else _parameter(request, "after")
+        after = known.decode("latin-1") if known is not None else request.parameter("after")
         number = int(after) if _NUMBER.fullmatch(after) else 0
-        async with self._beginning.turn(network_of(client_of(request))):
+        async with self._beginning.turn(request.network):
             subscription = await self._history.follow(id, number)
         if subscription is None:
-            raise _BuildUnknown()
+            raise _unknown()
         if number and subscription.at_end:  # a browser would ask again and again
             request.setResponseCode(204)
             return b""
@@ -171,19 +148,15 @@ class BuildsApi:
         yield b"]"
 
     def _line(self, head: Head) -> dict[str, Any]:
-        """A build in a line, for the eyes of anybody."""
+        """A build as an object of the list, fit for anybody to see."""
         line = {**attrs.asdict(head), "waiting": self._history.waiting(head.id)}
         return line if self._logs else {name: shorten(value) for name, value in line.items()}
 
 
-def _describe_json(request: Request) -> None:
+def _unknown() -> Refused:
+    return Refused(NOT_FOUND, "this build is not known here", page=_LOST)
+
+
+def _describe_json(request: RegistryRequest) -> None:
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Cache-Control", b"no-cache")
-
-
-def _query(request: Request) -> str:
-    return urlsplit(request.uri.decode("latin-1")).query
-
-
-def _parameter(request: Request, name: str) -> str:
-    return parse_qs(_query(request)).get(name, [""])[0]

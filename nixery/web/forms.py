@@ -1,4 +1,4 @@
-"""The forms in which the events of a build are sent, made of lines of JSON."""
+"""Sending the events of a build as they come, in forms made of their lines of JSON."""
 
 import json
 import re
@@ -6,12 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from nixery.history.build_log import describe
+from nixery.history.subscription import Subscription
+from nixery.http.gate import gated
+from nixery.http.request import RegistryRequest
 from nixery.model.event_json import parse
 from nixery.model.events import Done, Event, Failed, PhaseStarted, Skipped
 from nixery.model.text import readable
 
+HEARTBEAT = 15.0
+"""Seconds between two signs of life on a connection on which nothing else is sent."""
 _NUMBERED = re.compile(rb'^(\{"id":(\d+),.*)$', re.MULTILINE)
 _LOG_LINE = b'"type":"log-line"'
 _OWN = "nixery"
@@ -24,8 +31,8 @@ class Form:
     :param name: differs from every other's.
     :param media_type: of the whole answer.
     :param show: makes it of lines of JSON.
-    :param begin: what it begins with.
-    :param heartbeat: what may be sent when nothing happens, to keep a connection.
+    :param begin: bytes that it begins with.
+    :param heartbeat: bytes that may be sent when nothing happens, to keep a connection.
     """
 
     name: str
@@ -35,7 +42,7 @@ class Form:
     heartbeat: bytes = b""
 
     def without_logs(self) -> "Form":
-        """The same without what packages print."""
+        """The same without the output of packages."""
         show = self.show
         return attrs.evolve(
             self, name=f"{self.name} without logs", show=lambda lines: show(without_logs(lines))
@@ -43,7 +50,7 @@ class Form:
 
 
 def without_logs(lines: bytes) -> bytes:
-    """Events without what packages print: their lines, and the ends of logs that errors quote."""
+    """Events without the output of packages, also where errors quote it."""
     kept = []
     for line in lines.splitlines(keepends=True):
         if _LOG_LINE in line:
@@ -87,7 +94,7 @@ def _told(event: Event) -> list[str]:
         case Failed(message=message):
             text = f"failed: {message}"
         case Skipped(count=count):
-            text = f"some events are lost: {'nobody knows how many' if count is None else count}"
+            text = f"some events are lost: {'an unknown number' if count is None else count}"
         case _:
             text = describe(event)
     return (text or "").splitlines()
@@ -100,3 +107,30 @@ SERVER_SENT = Form(
 NDJSON = Form("ndjson", "application/x-ndjson", lambda lines: lines)
 TEXT = Form("text", "text/plain; charset=utf-8", lambda lines: _text(lines, readable))
 RAW_TEXT = Form("raw text", "text/plain; charset=utf-8", lambda lines: _text(lines, str))
+
+
+async def send_events(
+    clock: IReactorTime, request: RegistryRequest, subscription: Subscription, form: Form
+) -> None:
+    """Write all events of a build to a request whose headers are set, until the build ends."""
+    request.write(form.begin)
+    with gated(request) as gate:
+
+        def beat() -> None:
+            if gate.is_open:
+                request.write(form.heartbeat)
+
+        heart = LoopingCall(beat)
+        heart.clock = clock
+        if form.heartbeat:
+            heart.start(HEARTBEAT, now=False)
+        try:
+            while (block := await subscription.next(gate.room)) is not None:
+                if heart.running:
+                    heart.reset()
+                gate.write(block.shown(form.name, form.show))
+                del block  # a client that takes nothing keeps no more than it was sent
+                await gate.passed()
+        finally:
+            if heart.running:
+                heart.stop()

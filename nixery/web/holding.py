@@ -14,9 +14,9 @@ from typing import Any, TypeVar, cast
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.web.server import Request
 
-from nixery.http.channel import on_reserve
+from nixery.http.answers import TOO_MANY, Refused
+from nixery.http.bounded_site import on_reserve
 from nixery.http.request import RegistryRequest
 from nixery.model.errors import NoRoomToWait, ShuttingDown
 
@@ -25,8 +25,8 @@ T = TypeVar("T")
 MOST_HOPS = 9
 """Redirects that every client follows."""
 HURRY = 1.0
-"""Seconds that an image which is known may take when the daemon stops; also those after which
-nobody waits for a build who has no room to."""
+"""Seconds that a known image may take when the daemon stops; also those for which a request on the
+reserve may wait for a build."""
 _PARAMETER = b"nixery-hop"
 _CONTAINERD = re.compile(rb"containerd(?:-client)?/")
 
@@ -41,12 +41,8 @@ class Redirected(Exception):
     location: bytes
 
 
-class StartOver(Exception):
-    """The client is to ask anew in a moment."""
-
-
 @attrs.define(eq=False)
-class _Wait:
+class _HeldRequest:
     """A request that is held.
 
     :param hops: redirects that its client followed.
@@ -84,18 +80,18 @@ class Holding:
         """
         self._clock = clock
         self._limit = limit
-        self._waits: set[_Wait] = set()
+        self._waits: set[_HeldRequest] = set()
         self._stopping = self._handover = False
 
-    async def hold(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+    async def hold(self, request: RegistryRequest, work: Coroutine[Any, Any, T]) -> T:
         """Wait for some work for as long as a request may wait.
 
         :raises Redirected: if it takes longer.
-        :raises StartOver: if it takes longer and there are no more hops.
+        :raises Refused: if it takes longer and there are no more hops, to have it start over.
         :raises NoRoomToWait: if it waits for a build, and the client has no room to wait.
         :raises ShuttingDown: if the daemon stops, and no other answers in its place.
         """
-        wait = _Wait(Deferred.fromCoroutine(work), hops_of(request.uri))
+        wait = _HeldRequest(Deferred.fromCoroutine(work), hops_of(request.uri))
         for_ever = wait.last and not _is_containerd(request)
         self._time(request, wait, inf if for_ever else self._clock.seconds() + self._limit)
         self._waits.add(wait)
@@ -114,7 +110,7 @@ class Holding:
             if wait.timer is not None and wait.timer.active():
                 wait.timer.cancel()
 
-    def _time(self, request: Request, wait: _Wait, until: float) -> None:
+    def _time(self, request: RegistryRequest, wait: _HeldRequest, until: float) -> None:
         """Have a wait end that takes too long, unless it takes no time, or may take any.
 
         Where there is no room to wait, what is known is waited for all the same: on a machine that
@@ -128,15 +124,15 @@ class Holding:
         if seconds < inf and not wait.work.called:
             wait.timer = self._clock.callLater(seconds, self._look, request, wait, until)
 
-    def _look(self, request: Request, wait: _Wait, until: float) -> None:
-        known = on_reserve(request) and not _is_of_build(request)
+    def _look(self, request: RegistryRequest, wait: _HeldRequest, until: float) -> None:
+        known = on_reserve(request) and not request.build
         if known and not self._stopping and self._clock.seconds() < until:
             self._time(request, wait, until)
         else:
             wait.leave()
 
     def release(self, handover: bool) -> bool:
-        """Hold nothing any more.
+        """Let all requests go that are held, and hold no more.
 
         :param handover: whether another daemon answers from now on.
         :return: whether anything was held.
@@ -147,25 +143,22 @@ class Holding:
             wait.leave()
         return bool(held)
 
-    def _answer(self, request: Request, wait: _Wait) -> Exception:
+    def _answer(self, request: RegistryRequest, wait: _HeldRequest) -> Exception:
         """Why a request is not held any longer."""
         if self._stopping and not self._handover:
             return ShuttingDown()
-        if not self._stopping and on_reserve(request) and _is_of_build(request):
+        if not self._stopping and on_reserve(request) and request.build:
             return NoRoomToWait()
         if not wait.last:
             return Redirected(with_hops(request.uri, wait.hops + 1))
         # The others are sent nowhere, and ask again after an error as they like.
-        return StartOver() if _is_containerd(request) else ShuttingDown()
-
-
-def _is_of_build(request: Request) -> bool:
-    """Whether a request waits for a build; others wait for what is looked up."""
-    return isinstance(request, RegistryRequest) and request.build != ""
+        if _is_containerd(request):
+            return Refused(TOO_MANY, "the image is still being built; ask again", retry_after=1)
+        return ShuttingDown()
 
 
 def hops_of(uri: bytes) -> int:
-    """How often a request was redirected; what a client made up counts as none, or as the most."""
+    """How often a request was redirected; an invalid number counts as none, or as the most."""
     for parameter in _parameters(uri):
         name, _, value = parameter.partition(b"=")
         if name == _PARAMETER and re.fullmatch(rb"[0-9]{1,4}", value):
@@ -184,5 +177,5 @@ def _parameters(uri: bytes) -> list[bytes]:
     return query.split(b"&") if query else []
 
 
-def _is_containerd(request: Request) -> bool:
+def _is_containerd(request: RegistryRequest) -> bool:
     return _CONTAINERD.search(request.getHeader(b"user-agent") or b"") is not None

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.http.documents import error_document, printable
+from nixery.http.answers import error_document, printable
 
 DETAILS = st.recursive(
     st.text() | st.integers() | st.none(),

@@ -17,10 +17,10 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from nixery.http.bounds import MOST
 from nixery.http.channel import LINGER
 from nixery.http.request import Trusted
 from nixery.http.tls import TLSEndpoint, watch_pair
-from nixery.http.untaken import MOST
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
 from nixery.web.holding import HURRY
@@ -528,7 +528,7 @@ async def test_a_slow_client(blob: Locating) -> None:
 @asynccontextmanager
 async def secure(folder: Path, limits: HttpLimits) -> AsyncIterator[tuple[QuietSite, int]]:
     """A site that speaks TLS, and its port, for the length of a block."""
-    pages = PagesApi(reactor, FakeBuilder(), None, False)
+    pages = PagesApi(reactor, FakeBuilder(), None)
     site = make_site(reactor, FakeBuilder(), MemoryStorage(), 25, pages, limits=limits)
     watched = watch_pair(make_pair(folder, "here"))
     below = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
@@ -580,7 +580,7 @@ async def test_unix_sockets(tmp_path: Path) -> None:
     handshake is answered."""
     limits = HttpLimits(client_connections=1, client_requests=1)
     builder = FakeBuilder(gate=Deferred())
-    pages = PagesApi(reactor, builder, None, False)
+    pages = PagesApi(reactor, builder, None)
     site = make_site(reactor, builder, MemoryStorage(), 25, pages, limits=limits)
     path = str(tmp_path / "s")
     port = await UNIXServerEndpoint(reactor, path).listen(site)

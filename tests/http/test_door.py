@@ -21,17 +21,16 @@ from twisted.internet.interfaces import (
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs, formatEvent
 from twisted.web.resource import Resource
-from twisted.web.server import Request
 from zope.interface.verify import verifyObject
 
-from nixery.http.bounded import BoundedSite
+from nixery.http.bounded_site import BoundedSite
 from nixery.http.bounds import Bounds
 from nixery.http.door import Door, DoorEndpoint
-from nixery.http.request import NOBODY, client_of
+from nixery.http.request import NOBODY, RegistryRequest
 from nixery.http.tls import TLSEndpoint, watch_pair
 from nixery.model.limits import HttpLimits
-from tests.http.test_bounds import Fake
 from tests.http.test_channel import read_all
+from tests.http.test_connections import Fake
 from tests.waiting import HUNG, until
 from tests.web.certificates import make_pair
 from tests.web.connected import VERSION
@@ -46,8 +45,8 @@ class Whoami(Resource):
 
     isLeaf = True
 
-    def render(self, request: Request) -> bytes:
-        return client_of(request).encode("ascii")
+    def render(self, request: RegistryRequest) -> bytes:
+        return request.sender.encode("ascii")
 
 
 class Open:
@@ -201,7 +200,7 @@ async def test_no_more_files(tmp_path: Path, number: int) -> None:
             with capturedLogs() as captured, few_more_files(number):
                 door.door.doRead()
             assert [formatEvent(each) for each in captured] == [
-                "no more connections can be taken for now (EMFILE)"
+                "can't accept more connections for now (EMFILE)"
             ]
             assert bounds.connections.open == 0
             await until(lambda: bounds.connections.open == len(connections))

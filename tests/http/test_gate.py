@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 
-from nixery.http.bounds import Bounds
+from nixery.http.bounds import LEAST, MOST, Bounds
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
-from nixery.http.untaken import LEAST, MOST
 from nixery.model.errors import TooMuchUnread
 from nixery.model.events import BuildStarted
 from nixery.model.limits import HttpLimits
@@ -34,6 +32,7 @@ class Asked:
     """A request whose connection takes what the test lets it take."""
 
     method = b"GET"
+    network = "192.0.2.1"
 
     def __init__(self, limits: HttpLimits = SMALL) -> None:
         self.channel = self.site = self
@@ -41,9 +40,6 @@ class Asked:
         self.written: list[bytes] = []
         self.headers: dict[bytes, bytes] = {}
         self.producer: Any = None
-
-    def getClientAddress(self) -> IPv4Address:
-        return IPv4Address("TCP", "192.0.2.1", 1)
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         self.headers[name] = value

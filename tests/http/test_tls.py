@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 
 from nixery.access.watched import FileInvalid, Watched
 from nixery.http.tls import (
+    SENTENCE,
     Certificate,
     Pair,
     TLSEndpoint,
@@ -25,7 +26,6 @@ from nixery.http.tls import (
     split_endpoint,
     watch_pair,
 )
-from nixery.http.wrong_scheme import SENTENCE
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
 from nixery.web.pages.api import PagesApi
@@ -79,7 +79,7 @@ async def serving(pair: Pair, limits: HttpLimits = LIMITS) -> AsyncIterator[Plac
     """Serve over TLS for the length of a block."""
     watched = watch_pair(pair)
     builder = FakeBuilder()
-    pages = PagesApi(reactor, builder, None, False)
+    pages = PagesApi(reactor, builder, None)
     site = make_site(reactor, builder, MemoryStorage(), 25, pages, limits=limits)
     below = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await TLSEndpoint(below, watched).listen(site)

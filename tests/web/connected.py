@@ -48,7 +48,7 @@ class Connected:
         clock: Any = Clock()
         self.clock = clock
         self.builder = FakeBuilder()
-        pages = PagesApi(clock, self.builder, None, False)
+        pages = PagesApi(clock, self.builder, None)
         self.site = make_site(clock, self.builder, MemoryStorage(), 25, pages, limits=LIMITS)
         self.channel: Any = self.site.buildProtocol(None)
         self.transport = Transport()

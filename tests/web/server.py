@@ -203,7 +203,7 @@ async def serving(
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
-    pages = PagesApi(reactor, builder, history, logs, auth)
+    pages = PagesApi(reactor, builder, history, auth)
     site = make_site(
         reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -30,7 +29,7 @@ from nixery.model.events import (
     Stored,
 )
 from nixery.model.limits import HttpLimits
-from nixery.web import streaming
+from nixery.web import forms
 from nixery.web.forms import SERVER_SENT
 from tests.history.histories import begin, moment, open_history, print_lines
 from tests.web.server import Answer, Collector, Server, serving
@@ -414,13 +413,12 @@ async def test_clients_that_leave(history: History) -> None:
 class Sink:
     """What a stream needs of a request."""
 
+    network = "192.0.2.1"
+
     def __init__(self) -> None:
         self.channel = self.site = self
         self.bounds = SiteBounds(HttpLimits())
         self.written = b""
-
-    def getClientAddress(self) -> IPv4Address:
-        return IPv4Address("TCP", "192.0.2.1", 1)
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -440,12 +438,12 @@ async def test_signs_of_life(history: History) -> None:
     assert subscription is not None
     clock, sink = Clock(), Sink()
     arguments: Any = (clock, sink, subscription, SERVER_SENT)
-    sending = Deferred.fromCoroutine(streaming.send_events(*arguments))
+    sending = Deferred.fromCoroutine(forms.send_events(*arguments))
     begun = sink.written
-    clock.pump([streaming.HEARTBEAT] * 3)
+    clock.pump([forms.HEARTBEAT] * 3)
     assert sink.written == begun + 3 * SERVER_SENT.heartbeat
     sink.producer.pauseProducing()
-    clock.pump([streaming.HEARTBEAT] * 3)
+    clock.pump([forms.HEARTBEAT] * 3)
     assert sink.written == begun + 3 * SERVER_SENT.heartbeat
     sink.producer.resumeProducing()
     record.done("sha256:x")

@@ -18,13 +18,14 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from zope.interface import implementer
 
 from nixery.access.guard import Guard
+from nixery.http.answers import Refused
 from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.package_set import Package
 from nixery.model.rules import Patterns, Rules
 from nixery.model.suggestions import Suggestion
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
-from nixery.web.packages import PackagesApi, QueryInvalid, parse_query
+from nixery.web.packages import PackagesApi, parse_query
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import make_site
 from tests.web.server import FakeBuilder, Server, serving
@@ -75,7 +76,7 @@ class FakeCatalogue:
 async def searching(auth: Auth = OPEN) -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    pages, packages = PagesApi(reactor, builder, None, False), PackagesApi(reactor, catalogue, auth)
+    pages, packages = PagesApi(reactor, builder, None), PackagesApi(reactor, catalogue, auth)
     site = make_site(reactor, builder, storage, 25, pages, packages=packages)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
@@ -227,7 +228,7 @@ def test_any_query(query: bytes) -> None:
     """Whatever is asked is a query within the limits, or refused."""
     try:
         text, limit = parse_query(b"/packages?" + query)
-    except QueryInvalid:
+    except Refused:
         return
     assert len(text) <= 200
     assert 0 <= limit <= 100

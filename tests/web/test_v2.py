@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from nixery.http.answers import TABLE
-from nixery.http.untaken import MOST
+from nixery.http.bounds import MOST
 from nixery.interfaces import File, Location, Redirect, Stream, Value
 from nixery.model import errors
 from nixery.model.digest import Digest

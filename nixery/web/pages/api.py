@@ -4,40 +4,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from textwrap import fill
-from urllib.parse import parse_qs, urlsplit
 
 import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
-from twisted.web.server import Request
 from twisted.web.template import tags
-from werkzeug.exceptions import HTTPException
 
 from nixery.history.history import History
 from nixery.history.summary import Head
-from nixery.http.answers import RETRY_AFTER, log_fault
+from nixery.http.answers import NOT_FOUND, RETRY_AFTER, Refused
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
-from nixery.http.leaving import until_left
-from nixery.http.request import client_of, host_of
+from nixery.http.request import RegistryRequest
+from nixery.http.routes import Errors, Route
 from nixery.interfaces import IBuilder, Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import NameInvalid, NixeryError, TagInvalid
 from nixery.model.example import USUAL
 from nixery.model.image import parse_image
 from nixery.model.manifest import Manifest
-from nixery.model.networks import network_of
 from nixery.model.tags import LATEST
 from nixery.web.auth import OPEN, Auth
-from nixery.web.forms import shorten
-from nixery.web.pages.build_page import BuildView, build_page
 from nixery.web.pages.image_page import ImageView, image_page, image_text
-from nixery.web.pages.page import Page, prefers_html, secure, send_page, send_static
+from nixery.web.pages.page import Page, prefers_html, send_page, send_static, send_text
 from nixery.web.pages.start_page import Start, Wish, start_page, start_text
 
-_START = "What there is begins at the start page."
 _RECENT = 10
 _COMPARED = 50  # images whose layers are compared
 _PATIENCE = 3.0  # seconds that a page waits for the package source
@@ -55,13 +47,11 @@ class PagesApi:
         clock: IReactorTime,
         builder: IBuilder,
         history: History | None,
-        logs: bool,
         auth: Auth = OPEN,
         example: Callable[[], str] = lambda: USUAL,
     ) -> None:
         """
-        :param history: the builds that are shown; none where none are to be.
-        :param logs: whether what packages print is shown.
+        :param history: the builds that are shown; none to show none.
         :param auth: says which images a client may see.
         :param example: names an image that can be pulled.
         """
@@ -70,58 +60,50 @@ class PagesApi:
         self._clock = clock
         self._builder = builder
         self._history = history
-        self._logs = logs
         self._turns = FairTurns(clock)
 
-    @app.route("/")
-    @until_left
-    async def start(self, request: Request) -> None:
+    @app.route("/", endpoint=Route(errors=Errors.PAGE))
+    async def start(self, request: RegistryRequest) -> None:
         """The pull to type, and what is served."""
         provenance = await self._provenance()
-        async with self._turns.turn(network_of(client_of(request))):
+        async with self._turns.turn(request.network):
             body = await self._start(request, *provenance)
         await send_body(request, body)
 
-    @app.route("/images/<path:name>")
-    @until_left
-    async def image(self, request: Request, name: str) -> None:
-        """What an image holds that was made here."""
-        async with self._turns.turn(network_of(client_of(request))):
+    @app.route("/images/<path:name>", endpoint=Route(errors=Errors.PAGE))
+    async def image(self, request: RegistryRequest, name: str) -> None:
+        """The contents of an image that was made here."""
+        async with self._turns.turn(request.network):
             body = await self._image(request, name)
         await send_body(request, body)
 
-    @app.route("/builds/<string:id>")
-    @until_left
-    async def build(self, request: Request, id: str) -> None:
-        """How far a build has come."""
-        async with self._turns.turn(network_of(client_of(request))):
-            body = await self._build(request, id)
-        await send_body(request, body)
-
-    @app.route("/static/<string:digest>/<string:name>")
-    async def static(self, request: Request, digest: str, name: str) -> bytes:
+    @app.route("/static/<string:digest>/<string:name>", endpoint=Route(errors=Errors.PAGE))
+    def static(self, request: RegistryRequest, digest: str, name: str) -> bytes:
         """Style and scripts."""
         content = send_static(request, name)
         if content is None:
-            return await _lost(request, "There is no such file here", _START)
+            raise _lost("There is no such file here", "See the start page for what is served.")
         return content
 
-    # Klein's annotation wants a handler for any IRequest; it is handed what twisted.web made.
-    @app.handle_errors(Exception)  # type: ignore[arg-type]
-    async def failed(self, request: Request, failure: Failure) -> bytes | None:
-        """Answer a request that something was wrong with."""
-        match failure.value:
-            case NixeryError() as error:
+    async def show_error(self, request: RegistryRequest, error: Exception) -> bytes:
+        """Answer with the page of an error."""
+        match error:
+            case NixeryError():
                 request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
-                return await _lost(request, "This can't be shown now", f"{error.public()}.", 503)
-            case HTTPException():
-                return await _lost(request, "There is nothing at this address", _START)
+                title, text, status = "This can't be shown now", f"{error.public()}.", 503
+            case Refused():
+                (title, text), status = error.page, error.kind.status
             case _:
-                log_fault(request, failure)
-                text = "It was logged; the operator can say more."
-                return await _lost(request, "Something went wrong here", text, 500)
+                title, status = "Something went wrong here", 500
+                text = "The details are in the registry's log."
+        if not prefers_html(request):
+            return send_text(request, fill(f"{title}. {text}", 80) + "\n", status)
+        link = tags.p(tags.a("To the start page", href="/"))
+        return await send_page(request, Page(title, [tags.h1(title), tags.p(text), link]), status)
 
-    async def _start(self, request: Request, provenance: Provenance | None, fault: str) -> bytes:
+    async def _start(
+        self, request: RegistryRequest, provenance: Provenance | None, fault: str
+    ) -> bytes:
         heads = self._heads()
         going = (head for head in heads if head.state == "running")
         running = list(islice(self._seen(request, going), _RECENT))
@@ -130,13 +112,13 @@ class PagesApi:
             if manifest := await self._manifest(head):
                 images.append((head, sum(blob.size for blob in manifest.blobs)))
         wish = _wish(request)
-        host, example = host_of(request), self._example()
+        host, example = request.asked_host, self._example()
         start = Start(host, provenance, fault, running, images, example, wish)
         if prefers_html(request):
             return await send_page(request, start_page(start))
-        return _text(request, start_text(start))
+        return send_text(request, start_text(start))
 
-    async def _image(self, request: Request, name: str) -> bytes:
+    async def _image(self, request: RegistryRequest, name: str) -> bytes:
         heads = _images(self._heads())
         latest = {f"{head.name}:{head.tag}": head for head in heads}
         named = [latest[each] for each in _spelled(name) if each in latest]
@@ -144,48 +126,37 @@ class PagesApi:
             if manifest := await self._manifest(head):
                 break
         else:
-            return await _lost(
-                request,
+            raise _lost(
                 "This image is not known here",
-                "It was not made in the time that builds are remembered for. Pull it, and it is.",
+                "No build of it is remembered. Pull it, and its page is here.",
             )
         assert self._history is not None
         details = await self._history.details(head.id)
         others = await self._others(self._seen(request, heads), head)
-        view = ImageView(host_of(request), head, manifest, details, others)
+        view = ImageView(request.asked_host, head, manifest, details, others)
         if prefers_html(request):
             return await send_page(request, image_page(view))
-        return _text(request, image_text(view))
-
-    async def _build(self, request: Request, id: str) -> bytes:
-        head = self._history.head(id) if self._history is not None else None
-        if head is None or self._history is None or not self._sees(request, head):
-            text = "It never was, or is remembered no more. The start page lists those that are."
-            return await _lost(request, "This build is not known here", text)
-        error, details = await self._history.whole_error(id), await self._history.details(id)
-        head = attrs.evolve(head, error=error if self._logs else shorten(error))
-        view = BuildView(host_of(request), head, details, self._logs)
-        return await send_page(request, build_page(view))
+        return send_text(request, image_text(view))
 
     def _heads(self) -> list[Head]:
         return [] if self._history is None else self._history.heads()
 
-    def _seen(self, request: Request, heads: Iterable[Head]) -> Iterator[Head]:
-        """The builds that whoever asks may see: no more of them are looked at than are taken."""
+    def _seen(self, request: RegistryRequest, heads: Iterable[Head]) -> Iterator[Head]:
+        """The builds that the client may see: no more of them are looked at than are taken."""
         return (head for head in heads if self._sees(request, head))
 
-    def _sees(self, request: Request, head: Head) -> bool:
+    def _sees(self, request: RegistryRequest, head: Head) -> bool:
         return self._auth.may_see(request, head.name, head.tag)
 
     async def _provenance(self) -> tuple[Provenance | None, str]:
-        """What ``latest`` is, or why that is unknown."""
+        """The source of ``latest``, or why it is unknown."""
         asking = Deferred.fromCoroutine(self._builder.provenance())
         try:
             return await asking.addTimeout(_PATIENCE, self._clock), ""
         except NixeryError as error:
             return None, str(error.public())
         except TimeoutError:
-            return None, "it does not answer"
+            return None, "it does not respond"
 
     async def _manifest(self, head: Head) -> Manifest | None:
         try:
@@ -233,25 +204,11 @@ def _images(heads: Sequence[Head]) -> list[Head]:
     return list(latest.values())
 
 
-def _wish(request: Request) -> Wish:
-    """What a form without scripts was filled with."""
-    query = parse_qs(urlsplit(request.uri.decode("latin-1")).query)
-    first = {name: values[0] for name, values in query.items()}
-    return Wish(
-        first.get("packages", ""), "shell" in first, "arm64" in first, first.get("tag", LATEST)
-    )
+def _wish(request: RegistryRequest) -> Wish:
+    """The contents of a form that was sent without scripts."""
+    shell, arm64 = (request.parameter(name) != "" for name in ("shell", "arm64"))
+    return Wish(request.parameter("packages"), shell, arm64, request.parameter("tag") or LATEST)
 
 
-def _text(request: Request, text: str, status: int = 200) -> bytes:
-    body = text.encode("utf-8", "replace")
-    request.setResponseCode(status)
-    secure(request, b"text/plain; charset=utf-8")
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    return body
-
-
-async def _lost(request: Request, title: str, text: str, status: int = 404) -> bytes:
-    if not prefers_html(request):
-        return _text(request, fill(f"{title}. {text}", 80) + "\n", status)
-    link = tags.p(tags.a("To the start page", href="/"))
-    return await send_page(request, Page(title, [tags.h1(title), tags.p(text), link]), status)
+def _lost(title: str, text: str) -> Refused:
+    return Refused(NOT_FOUND, title, page=(title, text))

@@ -16,10 +16,10 @@ _STATES = {"running": "It is running", "done": "It is done", "failed": "It faile
 
 @attrs.frozen
 class BuildView:
-    """What a build's page shows.
+    """The contents of a build's page.
 
-    :param details: what it says of itself: see :class:`nixery.history.summary.Summary`.
-    :param logs: whether what packages print is shown.
+    :param details: of the build: see :class:`nixery.history.summary.Summary`.
+    :param logs: whether the output of packages is shown.
     """
 
     host: str
@@ -49,7 +49,9 @@ def build_page(view: BuildView) -> Page:
 
 
 def _state(head: Head, queued: bool) -> Tag:
-    words = "It waits for its turn" if queued and head.state == "running" else _STATES[head.state]
+    words = (
+        "It is waiting for its turn" if queued and head.state == "running" else _STATES[head.state]
+    )
     spent = "" if head.ended is None else f", after {duration(head.ended - head.started)}"
     text = f"{words}; begun {age(head.started)}{spent}. "
     state = tags.p(
@@ -68,7 +70,7 @@ def _failure(view: BuildView) -> Tag | None:
     return tags.section(
         tags.h2("Why it failed"),
         tags.pre("\n".join(readable(line) for line in head.error.split("\n"))),
-        tags.p("What was asked for may be asked for again:"),
+        tags.p("To try again:"),
         command(f"docker pull {view.host}/{head.name}:{head.tag}", "The command that tries again"),
         class_="failure",
     )
@@ -120,7 +122,7 @@ def _derivations(derivations: Sequence[Mapping[str, Any]]) -> Tag:
 
 
 def _collisions(collided: Mapping[str, Any]) -> list[Tag]:
-    """What packages could not have in the image, if there is something."""
+    """The files that packages could not have in the image, if there are any."""
     first = collided.get("first", [])
     if not first:
         return []
@@ -131,8 +133,8 @@ def _collisions(collided: Mapping[str, Any]) -> list[Tag]:
     more = collided["count"] - len(first)
     content = [
         tags.h2("Collisions"),
-        tags.p("Of two files of the same name, only one can be in the image."),
-        table("Collisions", ("File", "Taken from", "Left out from"), rows),
+        tags.p("Several packages have a file of the same name; the image has one of them."),
+        table("Collisions", ("File", "Kept from", "Left out from"), rows),
     ]
     return [*content, tags.p(f"There are {more} more; the log has all.")] if more else content
 
@@ -145,7 +147,7 @@ def _log(view: BuildView) -> list[Tag]:
         tags.code(f"curl -N {view.host}{address}"),
     )
     if not view.logs:
-        return [tags.p("What packages print is not shown here."), whole]
+        return [tags.p("The output of builds is not shown here."), whole]
     tools = tags.div(
         tags.label("Find ", tags.input(type="search", id="find")),
         tags.label(tags.input(type="checkbox", id="wrap"), " wrap lines"),

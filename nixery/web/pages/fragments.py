@@ -1,4 +1,4 @@
-"""Parts that several pages have, and numbers as people read them."""
+"""Parts of several pages, and numbers as people read them."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ _STEPS = (("day", 86400), ("hour", 3600), ("minute", 60))
 def command(text: str, label: str) -> Tag:
     """A command to copy.
 
-    :param label: what it does, for those who can't see its place.
+    :param label: for screen readers.
     """
     code = tags.code(text, tabindex="0", **{"aria-label": label, "role": "textbox"})
     code(**{"aria-readonly": "true"})
@@ -44,7 +44,7 @@ def size(count: int) -> str:
 
 
 def age(then: float) -> str:
-    """How long ago something was."""
+    """The time since a moment, in words."""
     seconds = max(0.0, time.time() - then)
     for word, step in _STEPS:
         if seconds >= step:
@@ -67,6 +67,9 @@ def image_link(head: Head) -> Tag:
     return tags.a(readable(name), href=f"/images/{name}")
 
 
-def build_link(head: Head) -> Tag:
-    """A link to a build's page."""
-    return tags.a(readable(f"{head.name}:{head.tag}"), href=f"/builds/{head.id}")
+def build_link(head: Head, text: str = "") -> Tag:
+    """A link to a build's page.
+
+    :param text: of the link; empty for the name of the build's image.
+    """
+    return tags.a(text or readable(f"{head.name}:{head.tag}"), href=f"/builds/{head.id}")

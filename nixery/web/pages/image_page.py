@@ -16,10 +16,10 @@ from nixery.web.pages.page import Content, Page
 
 @attrs.frozen
 class ImageView:
-    """What an image's page shows.
+    """The contents of an image's page.
 
     :param head: the latest build of it that was done.
-    :param details: what that build says of itself: see :class:`nixery.history.summary.Summary`.
+    :param details: of that build: see :class:`nixery.history.summary.Summary`.
     :param others: layer → how many other recent images have it.
     """
 
@@ -77,8 +77,8 @@ class ImageView:
 
     @property
     def packages(self) -> list[tuple[str, str, str]]:
-        """Attribute paths of packages, what they are, with their versions, and the size of each
-        with all that it needs, if that is known."""
+        """Attribute path, name with version, and size with dependencies, if known, of each
+        package."""
         return [
             (
                 readable(str(package["attribute"])),
@@ -97,14 +97,17 @@ def image_page(view: ImageView) -> Page:
     at = f"/v2/{view.head.name}"
     body: list[Content] = [
         tags.h1(tags.code(readable(name))),
-        tags.p(f"Made {age(view.head.ended or view.head.started)}; ", build_link_of(view.head)),
+        tags.p(
+            f"Made {age(view.head.ended or view.head.started)}; ",
+            build_link(view.head, "its build"),
+        ),
         tags.h2("Use it"),
         *_uses(view, reference),
         tags.h2("Contents"),
         _contents(view),
         tags.h2("Layers"),
         *_layers(view),
-        tags.h2("To look at"),
+        tags.h2("Documents"),
         tags.ul(
             tags.li(tags.a("The manifest", href=f"{at}/manifests/{view.manifest.digest}")),
             tags.li(tags.a("The configuration", href=f"{at}/blobs/{config}")),
@@ -138,13 +141,6 @@ def image_text(view: ImageView) -> str:
     return "\n".join([*lines, ""])
 
 
-def build_link_of(head: Head) -> Tag:
-    """A link to the build that made an image."""
-    link = build_link(head)
-    link.children[:] = ["its build"]
-    return link
-
-
 def _uses(view: ImageView, reference: str) -> list[Tag]:
     uses = [
         ("Pull it", [f"docker pull {reference}"]),
@@ -162,20 +158,20 @@ def _uses(view: ImageView, reference: str) -> list[Tag]:
 
 def _contents(view: ImageView) -> Tag:
     if not view.packages:
-        return tags.p("What is in it is known no more; the manifest lists its layers.")
+        return tags.p("Its packages are no longer remembered; the manifest lists its layers.")
     closure = view.details.get("closure") or {}
     text = ""
     if closure:
-        text = f"With all they need: {closure['paths']} store paths, {size(closure['size'])}."
+        text = f"With all dependencies: {closure['paths']} store paths, {size(closure['size'])}."
     rows = [(tags.code(name), what, needs) for name, what, needs in view.packages]
-    columns = ("Package", "Version", "Size with all it needs")
+    columns = ("Package", "Version", "Size with dependencies")
     return tags.div(table("Packages", columns, rows), tags.p(text))
 
 
 def _layers(view: ImageView) -> list[Tag]:
     text = (
-        f"{len(view.layers)} layers, {size(view.total)} to load; {size(view.shared)} of it are "
-        "layers that other recent images have too."
+        f"{len(view.layers)} layers, {size(view.total)} to load; {size(view.shared)} of it "
+        "in layers that other recent images share."
     )
     rows = []
     for number, layer in enumerate(view.layers, 1):
@@ -188,7 +184,7 @@ def _layers(view: ImageView) -> list[Tag]:
             class_="shared" if others else "own",
             **{"aria-label": f"layer {number}: {size(layer.size)}"},
         )
-        shared = f"shared with {others}" if others else "its own"
+        shared = f"shared with {others}" if others else "not shared"
         digest = tags.code(str(layer.digest)[7:19])
         rows.append((str(number), tags.span(share, " ", size(layer.size)), shared, digest))
     columns = ("Layer", "Size", "Other images", "Digest")

@@ -1,12 +1,14 @@
-"""What all pages have in common: their frame, and the headers that keep foreign text harmless."""
+"""The frame of all pages, and the headers that keep foreign text harmless."""
 
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 
 import attrs
-from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, tags
+
+from nixery.http.answers import describe
+from nixery.http.request import RegistryRequest
 
 _STATIC = {
     "style.css": "text/css; charset=utf-8",
@@ -57,49 +59,54 @@ class Page:
     refresh: int = 0
 
 
-def prefers_html(request: Request) -> bool:
-    """Whether a person with a browser asks, and not a program or a terminal."""
+def prefers_html(request: RegistryRequest) -> bool:
+    """Whether the client is a browser rather than a program or a terminal."""
     return b"text/html" in (request.getHeader(b"accept") or b"")
 
 
-async def send_page(request: Request, page: Page, status: int = 200) -> bytes:
+async def send_page(request: RegistryRequest, page: Page, status: int = 200) -> bytes:
     """Set the headers of a page.
 
     :return: its content.
     """
     content = b"<!DOCTYPE html>\n" + await flattenString(None, _frame(page))
     request.setResponseCode(status)
-    secure(request, b"text/html; charset=utf-8")
     request.setHeader(b"Cache-Control", b"no-cache")
-    request.setHeader(b"Content-Length", b"%d" % len(content))
-    return content
+    return describe_safely(request, "text/html; charset=utf-8", content)
 
 
-def send_static(request: Request, name: str) -> bytes | None:
+def send_text(request: RegistryRequest, text: str, status: int = 200) -> bytes:
+    """Set the headers of a page for a terminal.
+
+    :return: its content.
+    """
+    request.setResponseCode(status)
+    return describe_safely(request, "text/plain; charset=utf-8", text.encode("utf-8", "replace"))
+
+
+def send_static(request: RegistryRequest, name: str) -> bytes | None:
     """Answer with a static file; nothing if there is none of that name."""
     file = STATIC.get(name)
     if file is None:
         return None
-    secure(request, file.media_type.encode("ascii"))
     request.setHeader(b"Cache-Control", b"public, max-age=31536000, immutable")
-    request.setHeader(b"Content-Length", b"%d" % len(file.content))
-    return file.content
+    return describe_safely(request, file.media_type, file.content)
 
 
-def secure(request: Request, media_type: bytes) -> None:
-    """Set the headers by which a browser takes nothing for more than it is."""
+def describe_safely(request: RegistryRequest, media_type: str, body: bytes) -> bytes:
+    """Describe a body, with the headers by which a browser takes nothing for more than it is."""
     for name, value in (
-        (b"Content-Type", media_type),
         (b"Content-Security-Policy", _POLICY.encode("ascii")),
         (b"X-Content-Type-Options", b"nosniff"),
         (b"Referrer-Policy", b"same-origin"),
         (b"Vary", b"Accept"),
     ):
         request.setHeader(name, value)
+    return describe(request, media_type, body)
 
 
 def address(name: str) -> str:
-    """Where a static file is."""
+    """The path of a static file."""
     return f"/static/{STATIC[name].digest}/{name}"
 
 

@@ -28,7 +28,7 @@ class Wish:
 
     @property
     def name(self) -> str:
-        """The image's name and tag; ``shell`` alone if nothing is wished for."""
+        """The image's name and tag; ``shell`` alone if no package is chosen."""
         words = self.packages.lower().replace("/", " ").split()
         chosen = {word for word, on in (("shell", self.shell), ("arm64", self.arm64)) if on}
         # Those that stand for no package come first.
@@ -39,7 +39,7 @@ class Wish:
 
 @attrs.frozen
 class Start:
-    """What the start page shows.
+    """The contents of the start page.
 
     :param host: of the registry, as the client names it.
     :param provenance: what ``latest`` is at the moment.
@@ -47,7 +47,7 @@ class Start:
     :param running: builds, the latest first.
     :param images: that were made, the latest first, with the bytes of their blobs.
     :param example: the name of an image to pull.
-    :param wish: what the form says.
+    :param wish: the contents of the form.
     """
 
     host: str
@@ -86,8 +86,8 @@ def start_text(start: Start) -> str:
         f"    docker pull {start.host}/{start.example}",
         f"    docker run -ti {start.host}/{start.example}",
         "",
-        'The image holds the packages that its name names; "shell" stands for bash and',
-        'its friends. "arm64/hello" is for 64-bit ARM; "python3packages.six" is a nested',
+        'The image holds the packages in its name; "shell" stands for bash and basic',
+        'tools. "arm64/hello" is for 64-bit ARM; "python3packages.six" is a nested',
         "package.",
         "",
     ]
@@ -95,7 +95,7 @@ def start_text(start: Start) -> str:
         lines += [f"Source:   {readable(start.provenance.source)}"]
         lines += [f"Revision: {readable(start.provenance.revision)}", ""]
     if start.running:
-        lines += ["Builds running now, to follow by curl -N:", ""]
+        lines += ["Builds running now, to follow with curl -N:", ""]
         lines += [f"    {start.host}/builds/{head.id}/log" for head in start.running]
         lines += [""]
     if start.images:
@@ -110,11 +110,11 @@ def start_text(start: Start) -> str:
 
 
 def _builder(host: str, wish: Wish) -> Tag:
-    """What makes an image's name of packages: at once by its script, or when it is sent."""
+    """The form that makes an image's name of packages, by a script or when it is sent."""
     image = f"{host}/{wish.name}"
     return tags.form(
-        tags.h2("Make a name"),
-        tags.label("Packages, with spaces between them", for_="packages"),
+        tags.h2("Build an image name"),
+        tags.label("Packages, separated by spaces", for_="packages"),
         _text("packages", wish.packages),
         tags.div(
             _choice("shell", "shell: bash and more", wish.shell),
@@ -123,7 +123,7 @@ def _builder(host: str, wish: Wish) -> Tag:
         ),
         tags.label("Tag", for_="tag"),
         _text("tag", wish.tag),
-        tags.noscript(tags.p(tags.button("Make the name", type="submit"))),
+        tags.noscript(tags.p(tags.button("Build the name", type="submit"))),
         tags.div(id="found", **{"aria-live": "polite"}),
         tags.div(
             tags.h3("Pull it"),
@@ -175,4 +175,4 @@ def _images(images: Sequence[tuple[Head, int]]) -> Tag:
     rows = [
         (image_link(head), size(count), age(head.ended or head.started)) for head, count in images
     ]
-    return table("Images that were made lately", ("Image", "Size", "Made"), rows)
+    return table("Images made recently", ("Image", "Size", "Made"), rows)

@@ -85,7 +85,7 @@ function state(words) {
 
 const progressed = {
   "queued": () => {
-    state("It waits for its turn");
+    state("It is waiting for its turn");
     document.querySelector("#derivations tbody").replaceChildren();
     derivations.clear();
     count.built = 0;

@@ -30,7 +30,7 @@ function take(name) {
   show();
 }
 
-// Why a package was found that is called otherwise.
+// Why a package of another name was found.
 function reason(each, word) {
   const named = [each.name, each.attribute].some((name) => name.toLowerCase().includes(word));
   const program = [each.program, ...each.programs].find((name) => name.toLowerCase() === word);
@@ -64,7 +64,7 @@ async function suggest() {
     .map((each) => suggestion(each, word.toLowerCase())));
   found.replaceChildren(list);
   if (!result.ready) {
-    found.textContent = "The index of packages is being made.";
+    found.textContent = "The package index is being built.";
     timer = setTimeout(suggest, 2000);
   }
 }

@@ -8,7 +8,7 @@ from nixery.builds.keep_alive import AGAIN
 from nixery.model.digest import Digest
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
 from nixery.storage.memory import MemoryStorage
-from nixery.web.in_use import Pulls
+from nixery.web.blobs import ImagesInUse
 from tests.web.server import MANIFEST, serving
 
 
@@ -26,7 +26,7 @@ def test_the_image_that_is_loaded() -> None:
     """A blob that several images have is taken for that image's under whose name it is asked
     for."""
     clock, storage = Clock(), MemoryStorage()
-    pulls = Pulls(clock, storage)
+    pulls = ImagesInUse(clock, storage)
     first, second = manifest(b"base", b"first"), manifest(b"base", b"second")
     pulls.served("one", first)
     pulls.served("two", second)
@@ -39,7 +39,7 @@ def test_the_image_that_is_loaded() -> None:
 def test_blobs_of_others() -> None:
     """Whoever asks under an image's name for what is not of that image keeps nothing."""
     storage = MemoryStorage()
-    pulls = Pulls(Clock(), storage)
+    pulls = ImagesInUse(Clock(), storage)
     pulls.served("one", manifest(b"base"))
     with pulls.loading("one", Digest.of(b"of another")):
         assert storage.used == []
@@ -48,7 +48,7 @@ def test_blobs_of_others() -> None:
 def test_slow_clients() -> None:
     """As long as a blob is being sent, the others of its image are of use; not after that."""
     clock, storage = Clock(), MemoryStorage()
-    pulls = Pulls(clock, storage)
+    pulls = ImagesInUse(clock, storage)
     image = manifest(b"large", b"small")
     pulls.served("x", image)
     with pulls.loading("x", Digest.of(b"large")):
@@ -62,7 +62,7 @@ def test_slow_clients() -> None:
 def test_names_are_bounded() -> None:
     """Names that were asked for longest ago are forgotten."""
     storage = MemoryStorage()
-    pulls = Pulls(Clock(), storage, remembered=2)
+    pulls = ImagesInUse(Clock(), storage, remembered=2)
     image = manifest(b"base")
     for name in ("a", "b", "a", "c"):
         pulls.served(name, image)

@@ -1,0 +1,92 @@
+"""The private parts of Twisted that the server depends on, under public names, and no others.
+
+pyproject.toml bounds Twisted's version for their sake, and tests/http/test_twisted_private.py names
+each of them.
+"""
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.protocols.basic import LineReceiver
+from twisted.protocols.tls import BufferingTLSTransport
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.server import Request
+
+
+class OpenChannel(HTTPChannel):
+    """An HTTP/1.1 connection whose subclass decides on its own when to read, and when to stop."""
+
+    transport: Any
+    _networkProducer: Any
+
+    def limit_head(self, size: int) -> None:
+        """Let Twisted itself refuse no head that has at most this many bytes."""
+        self.totalHeadersSize = self.MAX_LENGTH = self.maxHeaders = size
+
+    def read(self, data: bytes) -> None:
+        """Read bytes that have come, without Twisted's own timer."""
+        LineReceiver.dataReceived(self, data)
+
+    def join_pieces(self, most: int) -> None:
+        """Join what has come behind the current request, if there are more pieces than this.
+
+        Twisted counts all pieces whenever one comes.
+        """
+        if len(self._dataBuffer) > most:
+            self._dataBuffer = [b"".join(self._dataBuffer)]
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the network for now."""
+        self._networkProducer.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Take more from the network."""
+        self._networkProducer.resumeProducing()
+
+    def stop_reading_requests(self) -> None:
+        """Drop what has come, and stop reading requests."""
+        self.clearLineBuffer()
+        self._networkProducer.unregisterProducer()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether some of what was written has not left yet."""
+        return bool(self._waitingForTransport)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether some has come that was not read yet."""
+        return bool(self._buffer)
+
+    @property
+    def http_version(self) -> bytes:
+        """The version that the request's first line names."""
+        return self._version
+
+    def malformed(self) -> None:
+        """Answer what Twisted finds to be no proper request."""
+        raise NotImplementedError
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.malformed()
+
+
+class OpenRequest(Request):
+    """A request for ``*`` is one like others: Twisted would answer it on its own."""
+
+    def _handleStar(self) -> None:
+        assert self.site is not None
+        self.render(self.site.getResourceFor(self))
+
+
+class OpenTLS(BufferingTLSTransport):
+    """A TLS connection that can turn into a plain one before the handshake."""
+
+    transport: Any
+
+    def end_tls(self) -> None:
+        """Tell the protocol above that its connection is closed, and leave the one below open."""
+        self.transport.unregisterProducer()
+        self._lostTLSConnection = True  # or else OpenSSL would say that the handshake has failed
+        super().connectionLost(Failure(ConnectionDone()))

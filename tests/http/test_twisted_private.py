@@ -1,0 +1,156 @@
+"""The private parts of Twisted that are used: they are there, and they mean what we think."""
+
+import inspect
+from typing import Any
+
+import pytest
+from twisted.internet.testing import StringTransport
+from twisted.protocols.basic import LineReceiver
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from nixery.http.twisted_private import OpenChannel, OpenRequest, OpenTLS
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Silent(Resource):
+    """Answers nothing for now, and keeps the requests."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+
+    def render(self, request: Request) -> int:
+        self.requests.append(request)
+        return NOT_DONE_YET
+
+
+class Refusing(OpenChannel):
+    """A connection that notes what Twisted finds to be malformed."""
+
+    faults = 0
+    version = b""
+
+    def malformed(self) -> None:
+        self.faults += 1
+        self.stop_reading_requests()
+
+    def allHeadersReceived(self) -> None:
+        self.version = self.http_version
+        super().allHeadersReceived()
+
+
+@pytest.fixture
+def resource() -> Silent:
+    return Silent()
+
+
+@pytest.fixture
+def channel(resource: Silent) -> Any:
+    site: Any = Site(resource, requestFactory=OpenRequest)
+    made: Any = Refusing()
+    made.site = made.factory = site
+    made.requestFactory = site.requestFactory
+    made.timeOut = None
+    made.makeConnection(StringTransport())
+    return made
+
+
+METHODS = [
+    (HTTPChannel, "_respondToBadRequestAndDisconnect"),
+    (Request, "_handleStar"),
+    (LineReceiver, "dataReceived"),
+    (LineReceiver, "clearLineBuffer"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), METHODS, ids=[name for _, name in METHODS])
+def test_methods_that_are_overridden_or_called(owner: type, name: str) -> None:
+    """A method that Twisted renames would never be called: it is there, and takes nothing new."""
+    parameters = list(inspect.signature(getattr(owner, name)).parameters)
+    assert parameters in (["self"], ["self", "data"])
+
+
+ATTRIBUTES = ["_networkProducer", "_waitingForTransport", "_dataBuffer", "_buffer"]
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes_of_connections(channel: Any, name: str) -> None:
+    """What is read of a connection is there as soon as a request has come."""
+    channel.dataReceived(REQUEST)
+    assert hasattr(channel, name)
+
+
+def test_tls() -> None:
+    """A flag keeps Twisted from shutting TLS down when the connection above is lost."""
+    assert issubclass(OpenTLS, TLSMemoryBIOProtocol)
+    assert TLSMemoryBIOProtocol._lostTLSConnection is False
+    assert "if not self._lostTLSConnection" in inspect.getsource(
+        TLSMemoryBIOProtocol.connectionLost
+    )
+
+
+def test_heads_of_any_size(channel: Any, resource: Silent) -> None:
+    """Twisted's own limits refuse no head that is smaller than ours."""
+    channel.limit_head(100_000)
+    lines = b"".join(b"X-%d: %b\r\n" % (number, b"y" * 100) for number in range(700))
+    channel.read(REQUEST[:-2] + lines + b"\r\n")
+    assert channel.faults == 0
+    assert len(resource.requests) == 1
+    assert channel.version == b"HTTP/1.1"
+
+
+def test_malformed(channel: Any, resource: Silent) -> None:
+    """What Twisted finds to be no request is ours to answer."""
+    channel.read(b"GET /\r\n\r\n")
+    assert channel.faults == 1
+    assert resource.requests == []
+
+
+def test_requests_behind_one(channel: Any, resource: Silent) -> None:
+    """What comes while a request is answered waits in few pieces, and is read after that."""
+    channel.read(REQUEST)
+    for byte in REQUEST:
+        channel.read(bytes([byte]))
+        channel.join_pieces(4)
+        assert len(channel._dataBuffer) <= 4
+    assert len(resource.requests) == 1
+    channel.paused = True
+    resource.requests[0].finish()
+    assert channel.has_unread
+    channel.paused = False
+    channel.read(b"")
+    assert len(resource.requests) == 2
+    assert not channel.has_unread
+
+
+def test_full_transports(channel: Any) -> None:
+    """A connection knows whether what was written has left."""
+    assert not channel.is_full
+    channel.pauseProducing()
+    assert channel.is_full
+    channel.resumeProducing()
+    assert not channel.is_full
+
+
+def test_reading(channel: Any) -> None:
+    """The transport is told when to read, and by whom no more."""
+    transport = channel.transport
+    channel.pause_reading()
+    assert transport.producerState == "paused"
+    channel.resume_reading()
+    assert transport.producerState == "producing"
+    assert transport.producer is not None
+    channel.stop_reading_requests()
+    assert transport.producer is None
+
+
+def test_star(channel: Any, resource: Silent) -> None:
+    """A request for ``*`` reaches the site's resource."""
+    channel.read(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [request.path for request in resource.requests] == [b"*"]

@@ -8,10 +8,13 @@ TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd
 	promtool=prometheus
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos -m 'not container and not fresh and not real_nix'
 
-.PHONY: .FORCE run test test-oldest test-newest container-test readme-test chaos bench clean
+.PHONY: .FORCE run docs test test-oldest test-newest container-test readme-test chaos bench clean
 
 run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
+
+docs: $(VENV)/.installed-test  ## write the tables of docs/settings.md anew
+	@$(VENV)/bin/python -m nixery.help docs/settings.md
 
 test:  ## all tests, with real Nix and real clients
 	@scripts/require $(PROGRAMS) $(TEST_PROGRAMS)

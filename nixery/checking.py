@@ -79,9 +79,9 @@ def remarks_on(settings: Settings) -> list[str]:
 
 def _endpoints(settings: Settings) -> list[tuple[str, str]]:
     """Variable → endpoint string."""
-    named = [("NIXERY_LISTEN", settings.endpoint)]
-    if settings.operations is not None:
-        named.append(("NIXERY_OPERATIONS_LISTEN", settings.operations))
+    named = [("NIXERY_LISTEN", settings.address.endpoint)]
+    if settings.operations.endpoint is not None:
+        named.append(("NIXERY_OPERATIONS_LISTEN", settings.operations.endpoint))
     return named
 
 
@@ -106,11 +106,11 @@ def _file_faults(settings: Settings) -> list[str]:
         make_access(None, settings.access)
     except ExceptionGroup as group:
         faults += [str(fault) for fault in group.exceptions]
-    if settings.tls is not None:
+    if settings.transport.tls is not None:
         try:
-            watch_pair(Pair(*settings.tls))
+            watch_pair(Pair(*settings.transport.tls))
         except FileInvalid as fault:
-            faults.append(f"{settings.tls[0]}, {settings.tls[1]}: {fault}")
+            faults.append(f"{settings.transport.tls[0]}, {settings.transport.tls[1]}: {fault}")
     return faults
 
 
@@ -163,7 +163,7 @@ def try_all(settings: Settings) -> Tried:
 
 def unwritable(settings: Settings) -> list[str]:
     """A sentence for each folder that this user can't write to, or can't make."""
-    store = find_store(settings.nix_store, settings.state, os.environ)
+    store = find_store(settings.images.nix_store, settings.state, os.environ)
     named = {
         **{path: f"the {name} folder" for name, path in settings.folders.items()},
         **({store: "the folder of the Nix store"} if store is not None else {}),
@@ -213,10 +213,11 @@ async def _try_bucket(reactor: Any, settings: Settings, tried: Tried) -> None:
 
 async def _try_nix(reactor: Any, settings: Settings, tried: Tried) -> None:
     """Build something, and look at the package set, in a state folder for this alone."""
-    own_store = find_store(settings.nix_store, settings.state, os.environ) is not None
+    own_store = find_store(settings.images.nix_store, settings.state, os.environ) is not None
     with tempfile.TemporaryDirectory(prefix="nixery-check-", ignore_cleanup_errors=True) as state:
         store = os.path.join(state, "nix") if own_store else None
-        settings = attrs.evolve(settings, state=state, nix_store=store)
+        images = attrs.evolve(settings.images, nix_store=store)
+        settings = attrs.evolve(settings, state=state, images=images)
         environ = child_environment(os.environ, state)
         processes = Processes(Starts(reactor), reactor, environ, memory=settings.builds.memory)
         try:
@@ -243,7 +244,7 @@ async def _try_parts(reactor: Any, settings: Settings, processes: Processes, tri
 
     await evaluator.start()
     await _try(build, "", tried)
-    await _try(look, f"{named_by(settings.source)}: ", tried)
+    await _try(look, f"{named_by(settings.packages.source)}: ", tried)
     await sources.stop()
     await resolver.stop()
 

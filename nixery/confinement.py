@@ -28,7 +28,7 @@ built, so there are to be no tokens among them."""
 
 def make_commands(settings: Settings, environ: Mapping[str, str], processes: Processes) -> Commands:
     """Nix's commands, on the store that there is."""
-    store = find_store(settings.nix_store, settings.state, environ)
+    store = find_store(settings.images.nix_store, settings.state, environ)
     confinement = make_confinement(settings, environ, store)
     return Commands(processes, store, None if confinement is None else confinement.for_fetching)
 
@@ -51,11 +51,11 @@ def make_confinement(
     :param store: the folder of its own Nix store, if it has one.
     :return: none if it is kept from nothing.
     """
-    if settings.evaluation == "open":
+    if settings.evaluation.mode == "open":
         return None
     state, given = settings.state, child_environment(environ, settings.state)
-    tls = settings.tls or ()
-    endpoints = f"{settings.endpoint} {settings.operations}"
+    tls = settings.transport.tls or ()
+    endpoints = f"{settings.address.endpoint} {settings.operations.endpoint}"
     files = [*tls, *attrs.astuple(settings.access), *_NAMED_FILE.findall(endpoints)]
     if settings.bucket is not None:
         files.append(settings.bucket.signing_key)
@@ -72,14 +72,14 @@ def make_confinement(
     told = (value for name, value in given.items() if _OF_NIX.fullmatch(name))
     needed += [word for value in told for word in re.split(r"[:=]", value) if os.path.isabs(word)]
     return Confinement(
-        uris=settings.allowed_uris,
+        uris=settings.evaluation.allowed_uris,
         hidden=tuple(os.path.realpath(path) for path in (*folders, *secret) if path.strip("/")),
         own=tuple(own),
         shown=tuple(path for path in needed if path not in folders),
         programs=programs,
         cache=cache,
         fetching=Surroundings({**given, "PATH": f"{fetchers}:{search}"}),
-        place=place_of(settings.source) or None,
+        place=place_of(settings.packages.source) or None,
         environ={
             "NIX_PATH": "",  # or it would be what the home's channels are
             **{name: value for name, value in given.items() if _NEEDED.fullmatch(name)},

@@ -94,10 +94,10 @@ class Registry:
         self._git = make_git(reactor, settings, self._processes)
         self._sources = make_sources(reactor, settings, commands, self._git)
         self._resolver = make_resolver(reactor, settings, self._git, commands)
-        disk = settings.disk
-        kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.nix_keep_days)
-        self._collector = Collector(reactor, commands, kept, disk.nix_min_free)
-        limit, traces = settings.nix_timeout, settings.traces
+        disk = settings.nix_limits
+        kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.keep_days)
+        self._collector = Collector(reactor, commands, kept, disk.min_free)
+        limit, traces = settings.images.nix_timeout, settings.shown.traces
         self._nix = Nix(
             reactor, commands, self._sources, self._evaluator, state, limit, kept, traces
         )
@@ -106,11 +106,11 @@ class Registry:
         )
         self._storage = make_storage(reactor, self._agent, settings, environ)
         reports = os.path.join(state, "reports")
-        self._packers = Packers(starts, reactor, settings.packers, reports=reports)
+        self._packers = Packers(starts, reactor, settings.images.packers, reports=reports)
         folders = {"state": state, "nix": commands.store or "/nix/store"}
         if settings.bucket is None:
             folders["storage"] = settings.storage_path
-        private = settings.operations is not None
+        private = settings.operations.endpoint is not None
         self._watchers = Watchers(
             reactor,
             self._storage,
@@ -121,7 +121,7 @@ class Registry:
             folders,
             private,
         )
-        limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
+        limits = Limits(settings.history.seconds, settings.history.bytes)
         folder = os.path.join(state, "history")
         self._history = History(reactor, folder, limits, on_end=self._watchers.built)
         self._popularity = self._make_popularity()
@@ -143,14 +143,14 @@ class Registry:
 
     def _make_builder(self, cache: Cache) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
-        layers = LayerMaker(storage, cache, self._nix, self._packers, settings.compression)
+        layers = LayerMaker(storage, cache, self._nix, self._packers, settings.images.compression)
         maker = ImageMaker(
             reactor,
             self._resolver,
             self._nix,
             storage,
             layers,
-            settings.layer_budget,
+            settings.images.layer_budget,
             self._counts,
             settings.builds.closure_size,
             settings.naming,
@@ -163,14 +163,14 @@ class Registry:
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        builds, packages, history, logs = None, None, None, settings.pages == "all"
-        if settings.pages != "off":
+        builds, packages, history, logs = None, None, None, settings.shown.pages == "all"
+        if settings.shown.pages != "off":
             history = self._history
             builds = BuildsApi(reactor, self._history, logs, auth)
             packages = PackagesApi(reactor, self._catalogue, auth)
         pages = PagesApi(reactor, builder, history, logs, auth, self._example)
-        trusted = Trusted.parse(settings.proxies)
-        hold, storage, limits = settings.hold, self._storage, settings.http
+        trusted = Trusted.parse(settings.transport.proxies)
+        hold, storage, limits = settings.shown.hold, self._storage, settings.http
         return make_site(
             reactor,
             builder,
@@ -183,7 +183,7 @@ class Registry:
             trusted,
             limits,
             self._watchers.metrics,
-            self._watchers.operations if settings.operations is None else None,
+            self._watchers.operations if settings.operations.endpoint is None else None,
         )
 
     async def _provenance(self) -> Provenance:
@@ -273,7 +273,7 @@ class Registry:
         await self.site.leave()
 
     def _make_popularity(self) -> PopularityTable | None:
-        url = self._settings.popularity_url
+        url = self._settings.images.popularity_url
         if url is None:
             return None
         copy = os.path.join(self._settings.state, "popularity.json")
@@ -315,11 +315,11 @@ def make_service(
     served = [Served(listening.endpoint, registry.site)]
     if operations is not None:
         served.append(Served(operations.endpoint, registry.operations))
-    return RegistryService(reactor, served, phases, settings.drain, environ, terminal)
+    return RegistryService(reactor, served, phases, settings.stopping.drain, environ, terminal)
 
 
 def _token_server(settings: Settings) -> TokenServer | None:
     audience = settings.access.jwt_audience
-    if settings.token_server is None or audience is None:
+    if settings.access.jwt_realm is None or audience is None:
         return None
-    return TokenServer(settings.token_server, audience)
+    return TokenServer(settings.access.jwt_realm, audience)

@@ -9,28 +9,29 @@ from nixery.model.tags import LATEST
 from nixery.nix.evaluation import mode_of
 from nixery.nix.store import find_store
 from nixery.requirements import version
-from nixery.settings import Settings
+from nixery.settings import NAMES, Settings
 from nixery.unknown import service_links
 
 
 def describe(settings: Settings) -> str:
     """What would run: a line for each matter."""
-    store = find_store(settings.nix_store, settings.state, os.environ)
-    links = service_links(os.environ)
+    images = settings.images
+    store = find_store(images.nix_store, settings.state, os.environ)
+    links = service_links(os.environ, NAMES)
     return "\n".join(
         [
             f"version      {version()}",
-            f"listens on   {settings.endpoint}",
+            f"listens on   {settings.address.endpoint}",
             f"may pull     {_who_may_pull(settings)}",
-            f"packages     {_whole_name(settings.source)}",
+            f"packages     {_whole_name(settings.packages.source)}",
             f"tags         {_what_may_be_named(settings)}",
             f"evaluation   {_what_evaluation_may(settings, store)}",
             f"storage      {_where_images_are(settings)}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
             f"state        {settings.state}",
-            f"layers       at most {settings.layer_budget}, compressed {settings.compression}",
-            f"builders     at most {settings.nix_timeout} s each",
-            f"requests     held for {settings.hold:g} s, then redirected to themselves",
+            f"layers       at most {images.layer_budget}, compressed {images.compression}",
+            f"builders     at most {images.nix_timeout} s each",
+            f"requests     held for {settings.shown.hold:g} s, then redirected to themselves",
             *([f"ignores      {links_words(links)}"] if links else []),
         ]
     )
@@ -55,11 +56,11 @@ def _whole_name(source: Source) -> str:
 
 
 def _what_may_be_named(settings: Settings) -> str:
-    patterns = settings.tags.patterns
-    if isinstance(settings.source, Folder | Flake) or not patterns:
+    patterns = settings.packages.tags.patterns
+    if isinstance(settings.packages.source, Folder | Flake) or not patterns:
         return LATEST
     which = "in the histories of these"
-    if settings.unreachable_commits:
+    if settings.packages.unreachable_commits:
         which = "of pull requests and forks too"
     return f"{LATEST} {' '.join(patterns)}; commits {which}"
 
@@ -69,7 +70,7 @@ def _who_may_pull(settings: Settings) -> str:
     ways = [
         *(["passwords"] if access.htpasswd else []),
         *(["static tokens"] if access.tokens else []),
-        *([f"tokens of {settings.token_server}"] if access.jwt_key else []),
+        *([f"tokens of {settings.access.jwt_realm}"] if access.jwt_key else []),
     ]
     who = f"users with {', '.join(ways)}" if ways else "everybody"
     return f"{who}, as {access.rules} says" if access.rules else who
@@ -77,10 +78,12 @@ def _who_may_pull(settings: Settings) -> str:
 
 def _what_evaluation_may(settings: Settings, store: str | None) -> str:
     mode = mode_of(make_confinement(settings, os.environ, store))
-    if settings.evaluation == "open":
+    if settings.evaluation.mode == "open":
         return mode
     path = os.environ.get("NIX_PATH")
-    fetch = f"; it may fetch from {', '.join(settings.allowed_uris)}" * bool(settings.allowed_uris)
+    fetch = f"; it may fetch from {', '.join(settings.evaluation.allowed_uris)}" * bool(
+        settings.evaluation.allowed_uris
+    )
     return f"{mode}{fetch}" + (f"; it may read what NIX_PATH names: {path}" if path else "")
 
 

@@ -35,9 +35,9 @@ def make_agent(reactor: Any) -> Agent:
 def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mapping[str, str]) -> Any:
     """Where images are kept, not started yet."""
     chosen = settings.bucket
-    if chosen is None:
-        disk = settings.disk
-        bounds = Bounds(disk.storage_max, disk.storage_grace, disk.scrub_days)
+    if chosen is None or chosen.name is None:
+        limits = settings.storage_limits
+        bounds = Bounds(limits.most, limits.grace, limits.scrub_days)
         return FilesystemStorage(reactor, settings.storage_path, bounds)
     # Google's libraries take a quarter of a second and 15 MB.
     from nixery.storage.gcs.making import BucketSettings
@@ -64,24 +64,26 @@ def make_sources(reactor: Any, settings: Settings, commands: Commands, git: Git)
 def make_resolver(reactor: Any, settings: Settings, git: Git, commands: Commands) -> IResolver:
     """What resolves the tags of the configured package source."""
     resolver = _resolver_of_source(reactor, settings, git, commands)
-    if settings.configuration is None:
+    if settings.packages.configuration is None:
         return resolver
-    return ConfiguredResolver(reactor, resolver, settings.configuration)
+    return ConfiguredResolver(reactor, resolver, settings.packages.configuration)
 
 
 def _resolver_of_source(
     reactor: Any, settings: Settings, git: Git, commands: Commands
 ) -> IResolver:
-    source = settings.source
+    source = settings.packages.source
     if isinstance(source, Folder):
         return FolderResolver(reactor, git, source)
     # What is known of one source is not to be taken for another's.
     name = canonical_sha256([type(source).__name__, attrs.asdict(source)])
     path = os.path.join(settings.state, "revisions", f"{name[:32]}.json")
-    memory = Memory(reactor, settings.revision_ttl, settings.stale_if_error, path)
+    memory = Memory(reactor, settings.revisions.ttl, settings.revisions.stale_if_error, path)
     if isinstance(source, Flake):
         return FlakeResolver(commands, source, memory)
-    return GitResolver(git, source, memory, settings.tags, settings.unreachable_commits)
+    return GitResolver(
+        git, source, memory, settings.packages.tags, settings.packages.unreachable_commits
+    )
 
 
 def child_environment(environ: Mapping[str, str], state: str) -> dict[str, str]:

@@ -19,24 +19,21 @@ from nixery.descriptors import keep_to_ourselves, make_room
 from nixery.http.listening import listening_at
 from nixery.http.tls import Pair
 from nixery.requirements import version
-from nixery.settings import Settings, SettingsInvalid
+from nixery.settings import NAMES, SETTINGS, SOURCES, Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
 from nixery.terminal import Terminal
 from nixery.unknown import service_links, unknown_option
-from nixery.variables import SOURCES, VARIABLES, Variable
 from nixery.watching.logs import json_observer
 
 _log = Logger()
 
 
-def _parameter(variable: Variable) -> list[Any]:
-    return [variable.option, None, None, options_help.text_of(variable)]
-
-
 class Options(UsageOptions):
     """One option for every environment variable; options win."""
 
-    optParameters: ClassVar = [_parameter(variable) for variable in VARIABLES]
+    optParameters: ClassVar = [
+        [each.option, None, None, options_help.text_of(each)] for each in SETTINGS
+    ]
     optFlags: ClassVar = [["check", None, "Check the settings, print what would run, and stop."]]
 
     settings: Settings
@@ -69,7 +66,7 @@ class Options(UsageOptions):
             raise UsageError(f"{word!r} is no option: options begin with --; --help lists them")
 
     def postOptions(self) -> None:
-        given = {v.name: self[v.option] for v in VARIABLES if self[v.option] is not None}
+        given = {s.variable: self[s.option] for s in SETTINGS if self[s.option] is not None}
         # One way of naming the package set stands against all others.
         replaced = SOURCES if given.keys() & set(SOURCES) else ()
         environ = {name: text for name, text in os.environ.items() if name not in replaced} | given
@@ -116,15 +113,15 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     keep_to_ourselves()
-    if links := service_links(os.environ):
+    if links := service_links(os.environ, NAMES):
         _log.info("not taken for settings: {links}", links=links_words(links))
     settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
-    pair = Pair(*settings.tls) if settings.tls is not None else None
-    listening = listening_at(reactor, settings.endpoint, pair)
-    text = settings.operations
+    pair = Pair(*settings.transport.tls) if settings.transport.tls is not None else None
+    listening = listening_at(reactor, settings.address.endpoint, pair)
+    text = settings.operations.endpoint
     operations = listening_at(reactor, text) if text is not None else None
     terminal = Terminal(options.parent)
     service = make_service(reactor, settings, os.environ, listening, operations, terminal)
-    if settings.log_format == "json":
+    if settings.operations.log_format == "json":
         service.observer = json_observer(options.parent["logfile"] if options.parent else None)
     return service

@@ -19,7 +19,7 @@ from twisted.internet.task import react
 
 from nixery.access.configured import make_access
 from nixery.access.watched import FileInvalid
-from nixery.confinement import make_commands, make_evaluator
+from nixery.daemon import make_agent, make_storage
 from nixery.describing import named_by
 from nixery.http.listening import listening_fault
 from nixery.http.tls import Pair, split_endpoint, watch_pair
@@ -27,21 +27,12 @@ from nixery.model.errors import NixeryError
 from nixery.model.example import WANTED
 from nixery.model.tags import LATEST
 from nixery.nix.offered import Offered
-from nixery.nix.process import Processes
 from nixery.nix.store import find_store
 from nixery.nix.trial import TrialBuild, too_old
+from nixery.nix_parts import NixParts
 from nixery.ownership import NotOurs
 from nixery.ownership import check as check_folder
-from nixery.parts import (
-    child_environment,
-    make_agent,
-    make_git,
-    make_resolver,
-    make_sources,
-    make_storage,
-)
 from nixery.settings import Settings
-from nixery.starts import Starts
 
 PROGRAMS = {
     "nix-build": "Nix",
@@ -218,35 +209,28 @@ async def _try_nix(reactor: Any, settings: Settings, tried: Tried) -> None:
         store = os.path.join(state, "nix") if own_store else None
         images = attrs.evolve(settings.images, nix_store=store)
         settings = attrs.evolve(settings, state=state, images=images)
-        environ = child_environment(os.environ, state)
-        processes = Processes(Starts(reactor), reactor, environ, memory=settings.builds.memory)
+        parts = NixParts(reactor, settings, os.environ)
         try:
-            await _try_parts(reactor, settings, processes, tried)
+            await _try_parts(parts, settings, tried)
         finally:
-            await processes.stop()
+            await parts.processes.stop()
             _make_removable(state)
 
 
-async def _try_parts(reactor: Any, settings: Settings, processes: Processes, tried: Tried) -> None:
-    commands = make_commands(settings, os.environ, processes)
-    evaluator = make_evaluator(settings, os.environ, processes, commands)
-    git = make_git(reactor, settings, processes)
-    resolver = make_resolver(reactor, settings, git, commands)
-    sources = make_sources(reactor, settings, commands, git)
-
+async def _try_parts(parts: NixParts, settings: Settings, tried: Tried) -> None:
     async def build() -> None:
-        if remark := await TrialBuild(commands, evaluator).run():
+        if remark := await TrialBuild(parts.commands, parts.evaluator).run():
             tried.remarks.append(remark)
 
     async def look() -> None:
-        pinned = await resolver.resolve(LATEST)
-        await Offered(commands, evaluator, sources).among(pinned, WANTED)
+        pinned = await parts.resolver.resolve(LATEST)
+        await Offered(parts.commands, parts.evaluator, parts.sources).among(pinned, WANTED)
 
-    await evaluator.start()
+    await parts.evaluator.start()
     await _try(build, "", tried)
     await _try(look, f"{named_by(settings.packages.source)}: ", tried)
-    await sources.stop()
-    await resolver.stop()
+    await parts.sources.stop()
+    await parts.resolver.stop()
 
 
 async def _try(work: Callable[[], Coroutine[Any, Any, None]], beginning: str, tried: Tried) -> None:

@@ -3,11 +3,11 @@
 import os
 import shutil
 
-from nixery.confinement import make_confinement
 from nixery.model.source import Channel, Flake, Folder, GitRepository, Source
 from nixery.model.tags import LATEST
 from nixery.nix.evaluation import mode_of
 from nixery.nix.store import find_store
+from nixery.nix_parts import make_confinement
 from nixery.requirements import version
 from nixery.settings import NAMES, Settings
 from nixery.unknown import service_links

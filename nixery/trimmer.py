@@ -11,10 +11,10 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import Deferred
 
-from nixery.reactor import IReactor
+from nixery.lifecycle import Timer
+from nixery.reactor import IReactor, in_thread
 
 AGAIN = 15.0
 """Seconds between two times that memory is given back."""
@@ -32,7 +32,7 @@ a minute, of which half a second is less than one part in a hundred."""
 _CROWD = 100  # connections; what fewer have left is soon used again
 
 
-class Trimmer:
+class Trimmer(Timer):
     """Has what is free given back, now and then."""
 
     def __init__(
@@ -42,16 +42,15 @@ class Trimmer:
         :param connections: says how many are open.
         :param library: the C library; this process's own if none is given.
         """
+        super().__init__(reactor, AGAIN, self._trim, now=False)
         self._reactor = reactor
         self._connections = connections
         self._library = ctypes.CDLL(None) if library is None else library
         self._most = 0
         self._times = 0
         self._settled = False
-        self._loop = LoopingCall(self._trim)
-        self._loop.clock = reactor
 
-    def start(self) -> None:
+    def startService(self) -> None:
         """Begin, where the C library can do it."""
         gc.set_threshold(*_THRESHOLDS)
         if not hasattr(self._library, "malloc_trim"):
@@ -60,14 +59,9 @@ class Trimmer:
         self._library.mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES)
         # As many as eight times the processors otherwise, each with what it keeps.
         self._library.mallopt(_M_ARENA_MAX, _ARENAS)
-        self._loop.start(AGAIN, now=False)
+        super().startService()
 
-    def stop(self) -> None:
-        """Leave it."""
-        if self._loop.running:
-            self._loop.stop()
-
-    def _trim(self) -> Any:
+    def _trim(self) -> Deferred[object]:
         now = self._connections()
         if not self._settled and now < _CROWD:
             # What is there by now stays: builds of before, packages, Python's own.
@@ -80,5 +74,4 @@ class Trimmer:
             # Requests are in cycles: Python would keep them until there are many others.
             gc.collect()
             self._most, self._times = now, 0
-        pool = self._reactor.getThreadPool()
-        return deferToThreadPool(self._reactor, pool, self._library.malloc_trim, 0)
+        return in_thread(self._reactor, self._library.malloc_trim, 0)

@@ -21,9 +21,10 @@ from zope.interface.verify import verifyObject
 
 from nixery.daemon import make_service
 from nixery.http.listening import Listening
+from nixery.lifecycle import InOrder
 from nixery.model.errors import StorageUnavailable
-from nixery.parts import child_environment
-from nixery.service import Phases, RegistryService, Served
+from nixery.nix_parts import child_environment
+from nixery.service import RegistryService, SiteAt
 from nixery.settings import Settings
 from nixery.tap import Options, makeService
 
@@ -161,6 +162,27 @@ def _moment() -> Deferred[None]:
     return moment
 
 
+class Parts:
+    """A registry whose parts do nothing but look whether all is ready."""
+
+    def __init__(self, look: Callable[[], Coroutine[Any, Any, str | None]] | None) -> None:
+        self.parts = InOrder()
+        self._look = look
+
+    async def look(self) -> str | None:
+        assert self._look is not None, "it does not get so far"
+        return await self._look()
+
+    async def reload(self) -> None:
+        """There is nothing to read."""
+
+    async def release(self) -> None:
+        """There is nobody."""
+
+    async def drain(self) -> None:
+        """There is nobody."""
+
+
 class EndingReactor:
     """What is asked of a reactor when the daemon can't run."""
 
@@ -185,16 +207,9 @@ class EndingReactor:
 async def test_a_failed_start_ends_the_daemon() -> None:
     """Where nothing can be listened on, the daemon says why, and ends with exit code 1."""
 
-    async def nothing() -> None:
-        pass
-
-    async def never() -> None:
-        raise AssertionError("it does not get so far")
-
     endpoint, ending = FakeEndpoint(), EndingReactor()
     endpoint.result = fail(OSError("it is in use"))
-    phases = Phases(nothing, never, nothing, nothing, nothing, nothing)
-    service = RegistryService(ending, [Served(endpoint, Factory())], phases, 1, {})
+    service = RegistryService(ending, [SiteAt(endpoint, Factory())], Parts(None), 1, {})
     with capturedLogs() as captured:
         service.startService()
     assert "cannot start: it is in use" in [formatEvent(event) for event in captured]
@@ -202,13 +217,7 @@ async def test_a_failed_start_ends_the_daemon() -> None:
 
 
 def service_that_looks(look: Callable[[], Coroutine[Any, Any, str | None]]) -> RegistryService:
-    """A daemon whose parts do nothing but look whether all is ready."""
-
-    async def nothing() -> None:
-        pass
-
-    phases = Phases(nothing, look, nothing, nothing, nothing, nothing)
-    return RegistryService(reactor, [Served(FakeEndpoint(), Factory())], phases, 1, {})
+    return RegistryService(reactor, [SiteAt(FakeEndpoint(), Factory())], Parts(look), 1, {})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from nixery.http.streams import Streams
 from nixery.http.untaken import Untaken
 from nixery.model.limits import HttpLimits
 from nixery.model.networks import bounded_networks, networks_of
+from nixery.model.reading import Reading, single
 
 NO_ROOM = "connections"
 NO_ROOM_FOR_CLIENT = "client_connections"
@@ -398,3 +399,30 @@ class Bounds:
         self.connections = Connections(most, limits.client_connections, self.refused, reserve)
         self.requests = Requests(limits.client_requests, self.refused)
         self.untaken = Untaken(limits.unread, limits.client_unread, self.refused)
+
+    def readings(self) -> list[Reading]:
+        """The metrics of what clients do."""
+        return [
+            Reading(
+                "nixery_connections",
+                "Connections that are open.",
+                single(lambda: self.connections.open),
+            ),
+            Reading(
+                "nixery_requests_running",
+                "Requests that are being answered.",
+                single(lambda: self.requests.running),
+            ),
+            Reading(
+                "nixery_unread_bytes",
+                "Bytes in memory that clients have not taken yet.",
+                single(lambda: self.untaken.total),
+            ),
+            Reading(
+                "nixery_refused",
+                "Requests and connections that were refused for a bound.",
+                lambda: self.refused,
+                "reason",
+                total=True,
+            ),
+        ]

@@ -1,6 +1,7 @@
 """TLS, with certificates that are renewed while the daemon runs."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 import attrs
@@ -28,6 +29,7 @@ from nixery.access.watched import FileInvalid, Watched
 from nixery.http.bounded import BoundedSite
 from nixery.http.framing import opening_fault
 from nixery.http.wrong_scheme import PlainSite
+from nixery.model.reading import Reading
 
 _SEPARATOR = re.compile(r"(?<!\\):")
 _NOT_KEPT = ("sslmethod", "dhParameters", "extraCertChain")
@@ -76,6 +78,23 @@ class Certificate:
 
     context: SSL.Context
     expires: float
+
+
+@attrs.frozen
+class Expiry:
+    """When the certificates that TLS is spoken with expire."""
+
+    certificates: Sequence["Watched[Certificate]"]
+
+    def readings(self) -> list[Reading]:
+        """The metric of the first that expires."""
+
+        def first() -> dict[str, float]:
+            times = [each.value.expires for each in self.certificates]
+            return {"": min(times)} if times else {}
+
+        text = "When the certificate expires, in seconds since 1970."
+        return [Reading("nixery_certificate_expires_seconds", text, first)]
 
 
 def read_certificate(pair: Pair) -> Certificate:

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.model.limits import BuildLimits
+from nixery.model.reading import Reading, children
 from nixery.nix import supervisor
 from nixery.nix.lines import LineSplitter, OnLines
 from nixery.nix.memory_limit import Weighing
@@ -237,6 +238,10 @@ class Processes:
 
     def __len__(self) -> int:
         return len(self._children)
+
+    def readings(self) -> list[Reading]:
+        """The metric of the children."""
+        return [children("nix", lambda: len(self))]
 
     def run(
         self,

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
@@ -15,6 +15,7 @@ from nixery.watching.readiness import Check
 LEAST_FREE = 64_000_000
 """Bytes of a disk below which the daemon can't do its work."""
 _PROBE = "builds/" + "0" * 64
+_NO_PATH = "/nix/store/" + "0" * 32 + "-ready"
 
 
 def storage_check(storage: IStorage) -> Check:
@@ -27,6 +28,19 @@ def storage_check(storage: IStorage) -> Check:
         if found is None:
             raise StorageUnavailable("what was written just now is not there")
         return ""  # another instance may have written something else meanwhile
+
+    return check
+
+
+def nix_check(valid: Callable[[Sequence[str]], Awaitable[object]]) -> Check:
+    """Whether Nix answers.
+
+    :param valid: asks it which of some store paths there are.
+    """
+
+    async def check() -> str:
+        await valid([_NO_PATH])
+        return ""
 
     return check
 

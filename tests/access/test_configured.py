@@ -66,8 +66,8 @@ def test_cheap_entries(tmp_path: Path) -> None:
     assert watched.remarks() == [expected]
     watch = Watch(reactor, access.watched)
     with capturedLogs() as captured:
-        watch.start()
-        watch.stop()
+        watch.startService()
+        watch.stopService()
     assert [formatEvent(event) for event in captured] == [expected]
     path.write_text("".join(f"user{number}:{HIDDEN}\n" for number in range(1, 9)))
     with capturedLogs() as captured:

@@ -23,7 +23,7 @@ from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
 from nixery.interfaces import Provenance
-from nixery.lifecycle import InOrder, Part
+from nixery.lifecycle import Component, InOrder
 from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
 from nixery.model.source import PinnedSource
@@ -87,12 +87,12 @@ class Registry:
         :param certificates: those that TLS is spoken with.
         """
         self._reactor, self._settings = reactor, settings
-        state, limits, agent = settings.state, settings.nix_limits, make_agent(reactor)
+        state, disk, agent = settings.state, settings.disk, make_agent(reactor)
         self.metrics = Metrics(version())
         self._nix_parts = parts = NixParts(reactor, settings, environ)
         commands, evaluator, sources = parts.commands, parts.evaluator, parts.sources
-        kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), limits.keep_days)
-        self._collector = Collector(reactor, commands, kept, limits.min_free)
+        kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.nix_keep_days)
+        self._collector = Collector(reactor, commands, kept, disk.nix_min_free)
         self._nix = Nix(
             reactor,
             commands,
@@ -200,7 +200,7 @@ class Registry:
             operations,
         )
 
-    def _in_order(self) -> list[Part | Trimmer]:
+    def _in_order(self) -> list[Component | Trimmer]:
         """The parts, each behind those that it needs, as services."""
         nix, history = self._nix_parts, self._history
 
@@ -211,22 +211,22 @@ class Registry:
         connections = self.site.bounds.connections
         return [
             Trimmer(self._reactor, lambda: connections.open),  # before there are threads
-            Part(lambda: sys.setswitchinterval(_SWITCH)),
-            Part(self._claim_folders, self.site.leave),
-            Part(self._storage.start, self._storage.stop),
-            Part(stop=self._packers.stop),
-            Part(stop=nix.processes.stop),
-            Part(history.start, history.stop),
-            Part(stop=nix.resolver.stop),
-            Part(stop=nix.sources.stop),
-            Part(nix.evaluator.start),
-            Part(start_git),
-            Part(self._nix.start),
-            Part(stop=self._first_look.stop),
-            Part(stop=self._catalogue.stop),
-            Part(self._collector.start, self._collector.stop),
-            Part(self._load_popularity),
-            Part(stop=self._builder.stop),
+            Component(lambda: sys.setswitchinterval(_SWITCH)),
+            Component(self._claim_folders, self.site.leave),
+            Component(self._storage.start, self._storage.stop),
+            Component(stop=self._packers.stop),
+            Component(stop=nix.processes.stop),
+            Component(history.start, history.stop),
+            Component(stop=nix.resolver.stop),
+            Component(stop=nix.sources.stop),
+            Component(nix.evaluator.start),
+            Component(start_git),
+            Component(self._nix.start),
+            Component(stop=self._first_look.stop),
+            Component(stop=self._catalogue.stop),
+            Component(self._collector.start, self._collector.stop),
+            Component(self._load_popularity),
+            Component(stop=self._builder.stop),
         ]
 
     async def _claim_folders(self) -> None:
@@ -328,8 +328,8 @@ def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mappin
     """Where images are kept, not started yet."""
     chosen = settings.bucket
     if chosen is None or chosen.name is None:
-        limits = settings.storage_limits
-        bounds = Bounds(limits.most, limits.grace, limits.scrub_days)
+        disk = settings.disk
+        bounds = Bounds(disk.storage_max, disk.storage_grace, disk.scrub_days)
         return FilesystemStorage(reactor, settings.storage_path, bounds)
     # Google's libraries take a quarter of a second and 15 MB.
     from nixery.storage.gcs.making import BucketSettings

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from nixery.first_success import FirstSuccess
 from nixery.model.example import USUAL, WANTED, example
 from nixery.model.source import PinnedSource
 from nixery.nix.commands import Commands
@@ -13,7 +14,6 @@ from nixery.nix.evaluation import Evaluator
 from nixery.nix.offered import Offered
 from nixery.nix.sources import Sources
 from nixery.nix.trial import TrialBuild
-from nixery.proven import Proven
 from nixery.watching.readiness import Readiness
 
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
@@ -46,8 +46,8 @@ class FirstLook:
             return await looker.among(await latest(), WANTED)
 
         self._reactor = reactor
-        self._trial = Proven(reactor, TrialBuild(commands, evaluator).run)
-        self._offered = Proven(reactor, look)
+        self._trial = FirstSuccess(reactor, TrialBuild(commands, evaluator).run)
+        self._offered = FirstSuccess(reactor, look)
         self.trial, self.offered = self._trial.get, self._offered.get
 
     async def until(self, readiness: Readiness) -> str | None:

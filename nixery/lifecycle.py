@@ -63,7 +63,7 @@ class Timer(TimerService):
         self._calling = None
 
 
-class Part(Service):
+class Component(Service):
     """A part of the daemon that has a start, a stop, or both, as a service."""
 
     def __init__(self, start: Step | None = None, stop: Step | None = None) -> None:

@@ -13,13 +13,7 @@ import attrs
 
 from nixery.model.access_files import AccessFiles
 from nixery.model.identity import Naming
-from nixery.model.limits import (
-    BuildLimits,
-    HistoryLimits,
-    HttpLimits,
-    NixStoreLimits,
-    StorageLimits,
-)
+from nixery.model.limits import BuildLimits, DiskLimits, HistoryLimits, HttpLimits
 from nixery.model.setting import Setting, settings_of
 from nixery.setting_groups import (
     Address,
@@ -72,8 +66,7 @@ class Settings:
     evaluation: Evaluation
     builds: BuildLimits
     http: HttpLimits
-    storage_limits: StorageLimits
-    nix_limits: NixStoreLimits
+    disk: DiskLimits
     stopping: Stopping
     operations: Watching
     storage: StoragePlace
@@ -148,7 +141,7 @@ _CHAPTERS = {
     "Pages and builds": ("shown", "history"),
     "Who may pull what": ("transport", "access"),
     "What a package set may do": ("evaluation",),
-    "Limits": ("builds", "http", "storage_limits", "nix_limits", "stopping"),
+    "Limits": ("builds", "http", "disk", "stopping"),
     "Watch it": ("operations",),
     "Where images are kept": ("storage", "bucket_choice"),
     "How images are made": ("images",),

@@ -5,24 +5,26 @@ Each function takes a text and gives its value; a ``ValueError`` says what is ex
 
 import json
 import os
-import re
 from collections.abc import Callable
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
+from nixery.model.setting import matching
 from nixery.model.source import Configuration, canonical_json
 
-# Options of git, and what a remote helper of another kind would run, are none of these.
-_GIT_URL = re.compile(r"(https?|ssh|file)://\S+|[A-Za-z0-9][A-Za-z0-9._@-]*:(?!:|//)\S+")
-_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*")
-
-
-def bucket(text: str) -> str:
-    """The name of a bucket."""
+bucket = matching(
     # https://cloud.google.com/storage/docs/buckets#naming
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", text):
-        raise ValueError("the name of a bucket: small letters, digits, '-', '_' and '.'")
-    return text
+    r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
+    "the name of a bucket: lower-case letters, digits, '-', '_' and '.'",
+)
+git_url = matching(
+    # Neither options of git, nor what a remote helper of another kind would run.
+    r"(https?|ssh|file)://\S+|[A-Za-z0-9][A-Za-z0-9._@-]*:(?!:|//)\S+",
+    "a URL that begins with http, https, ssh or file, or host:path",
+)
+revision = matching(
+    r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._/+-]*", "the name of a branch, or a full commit"
+)
 
 
 def url(*schemes: str) -> Callable[[str], str]:
@@ -53,20 +55,6 @@ def addresses(text: str) -> str:
                 ip_network(word)
         except ValueError:
             raise ValueError("IP addresses and networks, or unix, with spaces between") from None
-    return text
-
-
-def git_url(text: str) -> str:
-    """The URL of a git repository."""
-    if not _GIT_URL.fullmatch(text):
-        raise ValueError("a URL that begins with http, https, ssh or file, or host:path")
-    return text
-
-
-def revision(text: str) -> str:
-    """The name of a branch, or a commit."""
-    if not _REVISION.fullmatch(text) or ".." in text:
-        raise ValueError("the name of a branch, or a full commit")
     return text
 
 

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
-from nixery.lifecycle import InOrder, Part, Timer
+from nixery.lifecycle import Component, InOrder, Timer
 
 
 class World:
@@ -22,8 +22,8 @@ class World:
         self.done: list[str] = []
         self.gates: dict[str, Deferred[None]] = {}
 
-    def part(self, name: str) -> Part:
-        return Part(self._step(f"start {name}"), self._step(f"stop {name}"))
+    def part(self, name: str) -> Component:
+        return Component(self._step(f"start {name}"), self._step(f"stop {name}"))
 
     def _step(self, what: str) -> Callable[[], Deferred[None] | None]:
         def step() -> Deferred[None] | None:

@@ -51,7 +51,7 @@ def test_what_is_pulled_stays() -> None:
     """No grace is so short that a blob could be dropped while its image is being sent: that it is
     of use is said again and again."""
     assert faults(NIXERY_STORAGE_GRACE=str(AGAIN)) != []
-    assert read(NIXERY_STORAGE_GRACE=str(2 * AGAIN)).storage_limits.grace == 2 * AGAIN
+    assert read(NIXERY_STORAGE_GRACE=str(2 * AGAIN)).disk.storage_grace == 2 * AGAIN
 
 
 def test_sources() -> None:

@@ -11,31 +11,32 @@ class AccessFiles:
 
     htpasswd: str | None = setting(
         "NIXERY_HTPASSWD",
-        "Users and passwords: a file that htpasswd -B -C 12 has written.",
         absolute,
+        "Users and passwords: a file that htpasswd -B -C 12 has written.",
     )
     tokens: str | None = setting(
         "NIXERY_TOKENS",
-        "Static bearer tokens: a file with a line user:SHA-256 of the token for each.",
         absolute,
+        "Static bearer tokens: a file with a line user:SHA-256 of the token for each.",
     )
     jwt_key: str | None = setting(
-        "NIXERY_JWT_KEY", "Public key of a token server: PEM, or a key set (JWKS).", absolute
+        "NIXERY_JWT_KEY", absolute, "Public key of a token server: PEM, or a key set (JWKS)."
     )
     jwt_realm: str | None = setting(
-        "NIXERY_JWT_REALM", "URL of the token server at which clients get tokens.", header_url
+        "NIXERY_JWT_REALM", header_url, "URL of the token server at which clients get tokens."
     )
     jwt_audience: str | None = setting(
         "NIXERY_JWT_AUDIENCE",
-        "Name of this registry in the tokens of the token server (service, aud).",
         header_word,
+        "Name of this registry in the tokens of the token server (service, aud).",
     )
     jwt_issuer: str | None = setting(
         "NIXERY_JWT_ISSUER",
+        str,
         "Issuer that tokens of the token server must name, iss (not looked at).",
     )
     rules: str | None = setting(
         "NIXERY_RULES",
-        "Which packages and tags each user may pull: a TOML file (everything).",
         absolute,
+        "Which packages and tags each user may pull: a TOML file (everything).",
     )

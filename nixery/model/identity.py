@@ -12,7 +12,7 @@ from nixery.model.about import licenses_together
 from nixery.model.closure import Root
 from nixery.model.image import Image
 from nixery.model.origin import address_of
-from nixery.model.setting import one_of, setting
+from nixery.model.setting import matching, one_of, setting
 from nixery.model.source import PinnedSource
 
 LABELS = "org.opencontainers.image."
@@ -29,10 +29,10 @@ _ESCAPED = re.compile(r'([\\"$`])')
 _NO_ID = re.compile(r"[^0-9a-z._-]+")
 
 
-def _image_source(text: str) -> str:
-    if text not in (AUTO, OFF) and not re.fullmatch(r"https?://[!#-?A-\[\]-~]+", text):
-        raise ValueError(f"{AUTO}, {OFF}, or a URL that begins with https or http, without '@'")
-    return text
+_image_source = matching(
+    rf"{AUTO}|{OFF}|https?://[!#-?A-\[\]-~]+",
+    f"{AUTO}, {OFF}, or a URL that begins with https or http, without '@'",
+)
 
 
 @attrs.frozen
@@ -40,18 +40,16 @@ class Naming:
     """What an operator has images say of their source."""
 
     source: str = setting(
-        "NIXERY_IMAGE_SOURCE",
+        f"NIXERY_IMAGE_SOURCE={AUTO}",
+        _image_source,
         "What images name as their source, in labels and /etc/os-release: a URL; auto, for that of "
         "the package set where everybody may be told it; or off.",
-        _image_source,
-        AUTO,
     )
     created: str = setting(
-        "NIXERY_CREATED",
+        f"NIXERY_CREATED={EPOCH}",
+        one_of(EPOCH, COMMIT),
         "Date of images: epoch, which is 1970; or commit, for that of the package set's commit "
         "where it has one.",
-        one_of(EPOCH, COMMIT),
-        EPOCH,
     )
 
     def address(self, pinned: PinnedSource) -> str:

@@ -10,41 +10,36 @@ class BuildLimits:
     """How much is built, and how much at the same time."""
 
     at_once: int = setting(
-        "NIXERY_MAX_BUILDS", "Images that are built at the same time.", number(1, 1000), "4"
+        "NIXERY_MAX_BUILDS=4", number(1, 1000), "Images that are built at the same time."
     )
     waiting: int = setting(
-        "NIXERY_MAX_QUEUE",
+        "NIXERY_MAX_QUEUE=200",
+        number(0, 100_000),
         "Images that wait to be built, those of each client and network in turn; beyond that, "
         "answers are 429.",
-        number(0, 100_000),
-        "200",
     )
     seconds: float = setting(
-        "NIXERY_BUILD_TIMEOUT",
-        "Seconds that building an image may take, without its wait in the queue.",
+        "NIXERY_BUILD_TIMEOUT=3600",
         number(1, 604800),
-        "3600",
+        "Seconds that building an image may take, without its wait in the queue.",
     )
     memory: int = setting(
-        "NIXERY_NIX_MEMORY",
-        "Most memory of a process of Nix or git, without builders: 500M, 4G.",
+        "NIXERY_NIX_MEMORY=4G",
         size(100_000_000),
-        "4G",
+        "Most memory of a process of Nix or git, without builders: 500M, 4G.",
     )
     packages: int = setting(
-        "NIXERY_MAX_PACKAGES", "Packages that an image may name.", number(1, 128), "64"
+        "NIXERY_MAX_PACKAGES=64", number(1, 128), "Packages that an image may name."
     )
     closure_size: int = setting(
-        "NIXERY_MAX_CLOSURE",
-        "Most bytes of an image's packages with all their dependencies: 500M, 20G.",
+        "NIXERY_MAX_CLOSURE=20G",
         size(1),
-        "20G",
+        "Most bytes of an image's packages with all their dependencies: 500M, 20G.",
     )
     failure_ttl: float = setting(
-        "NIXERY_FAILURE_TTL",
-        "Seconds for which a failed build is remembered, and the image not tried again.",
+        "NIXERY_FAILURE_TTL=60",
         number(0, 86400, float),
-        "60",
+        "Seconds for which a failed build is remembered, and the image not tried again.",
     )
 
 
@@ -58,92 +53,78 @@ class HttpLimits:
     """
 
     connections: int = setting(
-        "NIXERY_MAX_CONNECTIONS",
+        "NIXERY_MAX_CONNECTIONS=4000",
+        number(10, 1_000_000),
         "Connections at the same time; for those beyond, idle ones of the client with the most "
         "are closed.",
-        number(10, 1_000_000),
-        "4000",
     )
     client_connections: int = setting(
-        "NIXERY_CLIENT_CONNECTIONS",
-        "Connections of one client at the same time; for those beyond, its idle ones are closed.",
+        "NIXERY_CLIENT_CONNECTIONS=256",
         number(1, 1_000_000),
-        "256",
+        "Connections of one client at the same time; for those beyond, its idle ones are closed.",
     )
     client_requests: int = setting(
-        "NIXERY_CLIENT_REQUESTS",
-        "Requests of one client that are answered at the same time; beyond that, answers are 429.",
+        "NIXERY_CLIENT_REQUESTS=128",
         number(1, 1_000_000),
-        "128",
+        "Requests of one client that are answered at the same time; beyond that, answers are 429.",
     )
     header_seconds: float = setting(
-        "NIXERY_HEADER_TIMEOUT",
-        "Seconds that a request's headers may take to arrive.",
+        "NIXERY_HEADER_TIMEOUT=20",
         number(0.1, 3600, float),
-        "20",
+        "Seconds that a request's headers may take to arrive.",
     )
     header_size: int = setting(
-        "NIXERY_HEADER_SIZE", "Most bytes of a request's headers: 32K.", size(4000), "32K"
+        "NIXERY_HEADER_SIZE=32K", size(4000), "Most bytes of a request's headers: 32K."
     )
     idle_seconds: float = setting(
-        "NIXERY_IDLE_TIMEOUT",
-        "Seconds for which a connection without a request is kept.",
+        "NIXERY_IDLE_TIMEOUT=120",
         number(0.1, 86400, float),
-        "120",
+        "Seconds for which a connection without a request is kept.",
     )
     write_seconds: float = setting(
-        "NIXERY_WRITE_TIMEOUT",
-        "Seconds within which a client must take some of what is sent to it.",
+        "NIXERY_WRITE_TIMEOUT=60",
         number(0.1, 86400, float),
-        "60",
+        "Seconds within which a client must take some of what is sent to it.",
     )
     unread: int = 32 * 1024 * 1024
     client_unread: int = 4 * 1024 * 1024
 
 
 @attrs.frozen
-class StorageLimits:
-    """How much the filesystem storage keeps, and how often it is verified."""
+class DiskLimits:
+    """How much is kept on this machine's disks.
 
-    most: int | None = setting(
-        "NIXERY_STORAGE_MAX",
-        "Most that the filesystem storage may hold, as 500M or 20G; images that were not pulled "
-        "for longest go first (no limit).",
-        size(1),
-    )
-    grace: float = setting(
-        "NIXERY_STORAGE_GRACE",
-        "Seconds for which an image is kept after it, or a part of it, was asked for.",
-        number(20, 604800, float),  # what is being sent, or made, is marked every ten
-        "600",
-    )
-    scrub_days: float = setting(
-        "NIXERY_SCRUB_DAYS",
-        "Days in which every blob on disk is verified once, in the background; 0 for never.",
-        number(0, 36500, float),
-        "30",
-    )
-
-
-@attrs.frozen
-class NixStoreLimits:
-    """How long store paths are kept, and how much room is kept free for others.
-
-    :param min_free: bytes; none for a default that depends on the store.
+    :param storage_grace: what is being sent, or made, is marked as used every ten seconds.
+    :param nix_min_free: bytes; none for a default that depends on the store.
     """
 
-    keep_days: float = setting(
-        "NIXERY_NIX_KEEP_DAYS",
+    storage_max: int | None = setting(
+        "NIXERY_STORAGE_MAX",
+        size(1),
+        "Most that the filesystem storage may hold, as 500M or 20G; images that were not pulled "
+        "for longest go first (no limit).",
+    )
+    storage_grace: float = setting(
+        "NIXERY_STORAGE_GRACE=600",
+        number(20, 604800, float),
+        "Seconds for which an image is kept after it, or a part of it, was asked for.",
+    )
+    scrub_days: float = setting(
+        "NIXERY_SCRUB_DAYS=30",
+        number(0, 36500, float),
+        "Days in which every blob on disk is verified once, in the background; 0 for never.",
+    )
+    nix_keep_days: float = setting(
+        "NIXERY_NIX_KEEP_DAYS=30",
+        number(0, 36500, float),
         "Days for which Nix's garbage collector keeps an image's packages after they were last "
         "needed.",
-        number(0, 36500, float),
-        "30",
     )
-    min_free: int | None = setting(
+    nix_min_free: int | None = setting(
         "NIXERY_NIX_MIN_FREE",
+        size(0),
         "Room to keep free for the Nix store: with less, garbage is collected; 0 for never (5G "
         "for a store of Nixery's own, never for the machine's).",
-        size(0),
     )
 
 
@@ -156,14 +137,12 @@ class HistoryLimits:
     """
 
     seconds: float = setting(
-        "NIXERY_HISTORY_DAYS",
-        "Days for which a build's history is kept.",
+        "NIXERY_HISTORY_DAYS=7",
         number(0, 36500, float, scale=86400),
-        "7",
+        "Days for which a build's history is kept.",
     )
     bytes: int = setting(
-        "NIXERY_HISTORY_SIZE",
-        "Most megabytes that the history of builds takes on disk; the oldest goes first.",
+        "NIXERY_HISTORY_SIZE=1000",
         number(1, 100_000_000, scale=1_000_000),
-        "1000",
+        "Most megabytes that the history of builds takes on disk; the oldest goes first.",
     )

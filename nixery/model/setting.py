@@ -4,7 +4,6 @@ The declaration is all there is to a setting: the option, ``--help``, the checks
 docs/settings.md are made from it. See :mod:`nixery.settings` for the classes together.
 """
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,18 +19,15 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 class Setting:
     """An environment variable, and the command line option with the same meaning.
 
-    :param read: text to value; a ``ValueError`` says what is expected.
     :param default: the text that counts where there is none; empty for none.
-    :param unset: the value where there is no text.
-    :param alias: another name for the variable.
     """
 
     variable: str
+    read: Callable[[str], Any]
     help: str
-    read: Callable[[str], Any] = str
-    default: str = ""
-    unset: Any = None
-    alias: str = ""
+    default: str
+    unset: Any
+    alias: str
 
     @property
     def option(self) -> str:
@@ -55,16 +51,17 @@ class Setting:
 
 
 def setting(
-    variable: str,
-    help: str,
-    read: Callable[[str], Any] = str,
-    default: str = "",
-    *,
-    unset: Any = None,
-    alias: str = "",
+    declaration: str, read: Callable[[str], Any], help: str, *, unset: Any = None, alias: str = ""
 ) -> Any:
-    """A field of a settings class: the parameters are those of :class:`Setting`."""
-    declared = Setting(variable, help, read, default, unset, alias)
+    """A field of a settings class.
+
+    :param declaration: the variable, and ``=`` and its default if it has one.
+    :param read: text to value; a ``ValueError`` says what is expected.
+    :param unset: the value where there is no text.
+    :param alias: another name for the variable.
+    """
+    variable, _, default = declaration.partition("=")
+    declared = Setting(variable, read, help, default, unset, alias)
     value = read(default) if default else unset
     return attrs.field(default=value, metadata={Setting: declared})
 
@@ -125,22 +122,24 @@ def switch(text: str) -> bool:
     return one_of("on", "off")(text) == "on"
 
 
-def absolute(text: str) -> str:
-    """An absolute path."""
-    if not os.path.isabs(text):
-        raise ValueError("an absolute path")
-    return text
+def matching(pattern: str, expected: str) -> Callable[[str], str]:
+    """A text of some form.
+
+    :param pattern: a regular expression.
+    :param expected: the form, in words.
+    """
+    compiled = re.compile(pattern)
+
+    def read(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(expected)
+        return text
+
+    return read
 
 
-def header_url(text: str) -> str:
-    """A URL that fits into a quoted string in a header."""
-    if not re.fullmatch(r"https?://[!#-\[\]-~]+", text):
-        raise ValueError("a URL that begins with https or http")
-    return text
-
-
-def header_word(text: str) -> str:
-    """A word that fits into a quoted string in a header."""
-    if not re.fullmatch(r"[!#-\[\]-~]+", text):
-        raise ValueError("ASCII without spaces, quotes and backslashes")
-    return text
+absolute = matching(r"(?s:/.*)", "an absolute path")
+header_url = matching(r"https?://[!#-\[\]-~]+", "a URL that begins with https or http")
+"""A URL that fits into a quoted string in a header."""
+header_word = matching(r"[!#-\[\]-~]+", "ASCII without spaces, quotes and backslashes")
+"""A word that does."""

@@ -20,7 +20,7 @@ class _Success(Generic[T]):
     value: T
 
 
-class Proven(Generic[T]):
+class FirstSuccess(Generic[T]):
     """The result of some work: that of its first success stays; a failure is told to all who ask
     in the next seconds, and then it is tried again."""
 

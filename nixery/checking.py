@@ -1,7 +1,7 @@
-"""What keeps the daemon from starting, or from doing its work: a sentence for each.
+"""Faults that keep the daemon from starting, or from doing its work: a sentence for each.
 
-At a start the settings, programs and files are looked at; ``--check`` tries all else besides,
-without leaving anything behind.
+Each start checks settings, programs and files; ``--check`` tries everything else as well, and
+leaves nothing behind.
 """
 
 import errno
@@ -41,11 +41,11 @@ PROGRAMS = {
     "prlimit": "util-linux",
     "nice": "coreutils",
 }
-"""The programs that are run, and what they belong to."""
+"""The programs that are run, and the packages that have them."""
 
 
 def missing_programs() -> list[str]:
-    """A sentence for each program that is needed and not there."""
+    """A sentence for each missing program."""
     return [
         f"the program {program!r} is not in PATH: install {package}"
         for program, package in PROGRAMS.items()
@@ -54,7 +54,7 @@ def missing_programs() -> list[str]:
 
 
 def faults_of(settings: Settings) -> list[str]:
-    """What can be seen without trying anything."""
+    """A sentence for each fault that shows without trying anything."""
     return [
         *(fault for name, text in _endpoints(settings) for fault in _endpoint_faults(name, text)),
         *_file_faults(settings),
@@ -63,7 +63,7 @@ def faults_of(settings: Settings) -> list[str]:
 
 
 def remarks_on(settings: Settings) -> list[str]:
-    """What an operator should know of files that can be used: a sentence for each."""
+    """A sentence for each remark on files that can be used all the same."""
     watched = make_access(None, settings.access).watched
     return [remark for each in watched for remark in each.remarks()]
 
@@ -77,16 +77,16 @@ def _endpoints(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _endpoint_faults(name: str, text: str) -> list[str]:
-    """Whether it is no endpoint string, or one whose certificate can't be used.
+    """A sentence if it is not an endpoint string, or its certificate can't be used.
 
-    To find that out, Twisted needs no reactor.
+    Twisted needs no reactor to parse one.
     """
     try:
         rest, pair = split_endpoint(text)
         serverFromString(None, rest)
         if pair is not None:
             watch_pair(pair)
-    except Exception as error:  # every kind of endpoint has its own way of refusing
+    except Exception as error:  # each kind of endpoint raises errors of its own
         return [f"{name} is {text!r}; it can't be listened on: {error}"]
     return []
 
@@ -106,7 +106,7 @@ def _file_faults(settings: Settings) -> list[str]:
 
 
 def _folder_faults(settings: Settings) -> list[str]:
-    """A sentence for each folder that would be written to and is somebody else's."""
+    """A sentence for each folder that would be written to and is not Nixery's."""
     faults: list[str] = []
     for name, path in settings.folders.items():
         try:
@@ -119,10 +119,10 @@ def _folder_faults(settings: Settings) -> list[str]:
 
 @attrs.frozen
 class Tried:
-    """What came of trying all that a start needs.
+    """The results of trying everything that a start needs.
 
     :param faults: a sentence for each thing that does not work.
-    :param remarks: what an operator should know besides.
+    :param remarks: sentences that operators should know all the same.
     """
 
     faults: list[str] = attrs.Factory(list)
@@ -132,7 +132,7 @@ class Tried:
 def try_all(settings: Settings) -> Tried:
     """Try what a start needs: folders, Nix, the endpoints, the bucket, a build, the package set.
 
-    Runs a reactor until all is known.
+    Runs the reactor until all is known.
     """
     tried = Tried(unwritable(settings))
     if old := too_old(_printed("nix", "--version")):
@@ -148,7 +148,7 @@ def try_all(settings: Settings) -> Tried:
         react(lambda reactor: Deferred.fromCoroutine(look(reactor)))
     except SystemExit as end:
         if end.code and not tried.faults:
-            tried.faults.append("not everything could be looked at; the log says why")
+            tried.faults.append("not everything could be tried; the log says why")
     return tried
 
 
@@ -203,7 +203,7 @@ async def _try_bucket(reactor: Any, settings: Settings, tried: Tried) -> None:
 
 
 async def _try_nix(reactor: Any, settings: Settings, tried: Tried) -> None:
-    """Build something, and look at the package set, in a state folder for this alone."""
+    """Build something, and evaluate the package set, in a temporary state folder."""
     own_store = find_store(settings.images.nix_store, settings.state, os.environ) is not None
     with tempfile.TemporaryDirectory(prefix="nixery-check-", ignore_cleanup_errors=True) as state:
         store = os.path.join(state, "nix") if own_store else None
@@ -241,6 +241,6 @@ async def _try(work: Callable[[], Coroutine[Any, Any, None]], beginning: str, tr
 
 
 def _make_removable(folder: str) -> None:
-    """Nix takes the permission to write from what is in a store."""
+    """Undo the removal of write permissions by which Nix protects a store."""
     for path, _, _ in os.walk(folder):
         os.chmod(path, 0o700)

@@ -1,4 +1,4 @@
-"""What would run, for an operator to read."""
+"""A description of what would run, for operators."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from nixery.unknown import service_links
 
 
 def describe(settings: Settings) -> str:
-    """What would run: a line for each matter."""
+    """Describe what would run, one line per topic."""
     images = settings.images
     store = find_store(images.nix_store, settings.state, os.environ)
     links = service_links(os.environ, NAMES)
@@ -22,11 +22,11 @@ def describe(settings: Settings) -> str:
         [
             f"version      {version()}",
             f"listens on   {settings.address.endpoint}",
-            f"may pull     {_who_may_pull(settings)}",
-            f"packages     {_whole_name(settings.packages.source)}",
-            f"tags         {_what_may_be_named(settings)}",
-            f"evaluation   {_what_evaluation_may(settings, store)}",
-            f"storage      {_where_images_are(settings)}",
+            f"may pull     {_access(settings)}",
+            f"packages     {_full_name(settings.packages.source)}",
+            f"tags         {_served_tags(settings)}",
+            f"evaluation   {_evaluation(settings, store)}",
+            f"storage      {_storage(settings)}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
             f"state        {settings.state}",
             f"layers       at most {images.layer_budget}, compressed {images.compression}",
@@ -38,7 +38,7 @@ def describe(settings: Settings) -> str:
 
 
 def named_by(source: Source) -> str:
-    """The setting that names the package set, and what it says."""
+    """The setting that names the package set, with its value."""
     match source:
         case Folder():
             name = "NIXERY_PKGS_PATH"
@@ -48,14 +48,14 @@ def named_by(source: Source) -> str:
             name = "NIXERY_PKGS_REPO"
         case Channel():
             name = "NIXERY_CHANNEL"
-    return f"{name} names {_whole_name(source)}"
+    return f"{name} names {_full_name(source)}"
 
 
-def _whole_name(source: Source) -> str:
+def _full_name(source: Source) -> str:
     return f"the folder {source.path}" if isinstance(source, Folder) else str(source)
 
 
-def _what_may_be_named(settings: Settings) -> str:
+def _served_tags(settings: Settings) -> str:
     patterns = settings.packages.tags.patterns
     if isinstance(settings.packages.source, Folder | Flake) or not patterns:
         return LATEST
@@ -65,7 +65,7 @@ def _what_may_be_named(settings: Settings) -> str:
     return f"{LATEST} {' '.join(patterns)}; commits {which}"
 
 
-def _who_may_pull(settings: Settings) -> str:
+def _access(settings: Settings) -> str:
     access = settings.access
     ways = [
         *(["passwords"] if access.htpasswd else []),
@@ -76,7 +76,7 @@ def _who_may_pull(settings: Settings) -> str:
     return f"{who}, as {access.rules} says" if access.rules else who
 
 
-def _what_evaluation_may(settings: Settings, store: str | None) -> str:
+def _evaluation(settings: Settings, store: str | None) -> str:
     mode = mode_of(make_confinement(settings, os.environ, store))
     if settings.evaluation.mode == "open":
         return mode
@@ -87,7 +87,7 @@ def _what_evaluation_may(settings: Settings, store: str | None) -> str:
     return f"{mode}{fetch}" + (f"; it may read what NIX_PATH names: {path}" if path else "")
 
 
-def _where_images_are(settings: Settings) -> str:
+def _storage(settings: Settings) -> str:
     if settings.bucket is None:
         return settings.storage_path
     way = "load from it" if settings.bucket.redirect else "get copies from here"
@@ -95,5 +95,5 @@ def _where_images_are(settings: Settings) -> str:
 
 
 def links_words(links: list[str]) -> str:
-    """What variables are that Kubernetes has set."""
-    return f"{', '.join(links)}: set by Kubernetes for a Service of that name, and no settings"
+    """The reason why some variables are no settings."""
+    return f"{', '.join(links)}: set by Kubernetes for a Service of that name, not settings"

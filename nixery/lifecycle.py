@@ -88,10 +88,10 @@ class Component(Service):
 
 
 class InOrder(MultiService):
-    """Services that need each other: each is started when those before it have started, and is
+    """Services that depend on each other: each is started when those before it have started, and
     stopped when those after it have stopped.
 
-    Twisted's own starts and stops them in this order too, and waits for none.
+    A plain ``MultiService`` keeps this order too, but waits for no start and no stop.
     """
 
     _log = Logger()
@@ -101,34 +101,38 @@ class InOrder(MultiService):
         for each in services:
             each.setServiceParent(self)
         self._started: list[IService] = []
+        self._starting: Deferred[None] | None = None
         self._lock = DeferredLock()
 
     def startService(self) -> Deferred[None]:
-        """Start all.
+        """Start all. If one can't be started, or this is cancelled, those that have been are
+        stopped, which the failure does not wait for.
 
-        :return: fires when all have started. If one can't be started, or this is cancelled, those
-            that have been are stopped first, in reverse order.
+        :return: fires when all have started.
         """
         Service.startService(self)
-        return Deferred.fromCoroutine(self._start())
+        self._starting = Deferred.fromCoroutine(self._start())
+        return self._starting.addErrback(self._take_back)
 
     def stopService(self) -> Deferred[None]:
-        """Stop all that have been started; failures are logged.
+        """Stop all that have been started, however far that went; failures are logged.
 
         :return: fires when all have stopped.
         """
         Service.stopService(self)
+        if self._starting is not None:
+            self._starting.cancel()
         return self._lock.run(lambda: Deferred.fromCoroutine(self._stop()))
 
+    def _take_back(self, failure: Failure) -> Failure:
+        self.stopService()
+        return failure
+
     async def _start(self) -> None:
-        try:
-            for each in self.services:
-                # Whatever becomes of its start, it may have begun something.
-                self._started.append(each)
-                await maybeDeferred(each.startService)
-        except Exception:  # a cancellation too
-            await self.stopService()
-            raise
+        for each in self.services:
+            # Whatever becomes of its start, it may have begun something.
+            self._started.append(each)
+            await maybeDeferred(each.startService)
 
     async def _stop(self) -> None:
         while self._started:

@@ -2,8 +2,8 @@
 
 It evaluates the set and counts, among those of its packages that are in the Nix store, and all
 that they refer to, how many refer to each. The more of the set was built or fetched, the better
-the table. Packages that can't be evaluated are left out and named. Serve the table, or keep it in
-a file, and name it by ``NIX_POPULARITY_URL``.
+the table. Packages that can't be evaluated are left out and listed. Serve the table, or keep it in
+a file, and set ``NIX_POPULARITY_URL`` to its URL.
 """
 
 import json
@@ -27,7 +27,7 @@ _LIMITS = Limits(runs=1000, seconds=6 * 3600)
 async def count(reactor: Any, settings: Settings) -> dict[str, int]:
     """Make the table of a package set.
 
-    :raises NixeryError: if the set can't be found, or Nix not do its work.
+    :raises NixeryError: if the set can't be found, or Nix fails.
     """
     parts = NixParts(reactor, settings, os.environ)
     await parts.evaluator.start()

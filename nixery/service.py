@@ -28,28 +28,28 @@ _FINISH = 20.0
 
 
 class IRegistry(Protocol):
-    """What is served, and what is done about it at the turns of its life.
+    """The registry, as its service drives it.
 
-    :ivar parts: are started before the first request is taken, and stopped after the last answer.
+    :ivar parts: started before the first request is accepted, and stopped after the last answer.
     """
 
     parts: InOrder
 
     async def look(self) -> str | None:
-        """Wait until all that requests need has been found to work; cancelled when the daemon
+        """Wait until everything that requests need is known to work; cancelled when the daemon
         stops.
 
         :return: the name of an image to try, if there is one.
         """
 
     async def reload(self) -> None:
-        """Read again what can be."""
+        """Reload the files that operators may have changed."""
 
     async def release(self) -> None:
-        """Let those go who would wait for long, before no more connections are taken."""
+        """Answer clients that would wait for long; after this, no connections are accepted."""
 
     async def drain(self) -> None:
-        """Wait until nobody waits for an answer any more; cancelled when that takes too long."""
+        """Wait until every client has its answer; cancelled when that takes too long."""
 
 
 @attrs.frozen
@@ -61,7 +61,7 @@ class SiteAt:
 
 
 class RegistryService(Service):
-    """Listens between the parts' start and their end."""
+    """Starts the parts, listens, and stops both when it is told to."""
 
     _log = Logger()
 
@@ -75,15 +75,15 @@ class RegistryService(Service):
         terminal: Terminal | None = None,
     ) -> None:
         """
-        :param sites: that for clients first.
+        :param sites: the one for clients first.
         :param patience: seconds that draining may take.
-        :param environ: says how to reach the service manager.
+        :param environ: tells how to reach the service manager.
         :param terminal: is told how the start ended.
         """
         self.setName("nixery")  # type: ignore[no-untyped-call]
         self.started: Deferred[None] | None = None
         self.observer: ILogObserver | None = None
-        """Writes the log instead of what twistd would have write it."""
+        """Writes the log in place of twistd's own observer."""
         self._ports: list[IListeningPort] = []
         self._reactor = reactor
         self._sites = sites
@@ -112,9 +112,9 @@ class RegistryService(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
-        for going_on in (self.started, self._looking):
-            if going_on is not None:
-                going_on.cancel()
+        for pending in (self.started, self._looking):
+            if pending is not None:
+                pending.cancel()
         self._terminal.failed("stopped before it had started")
         return Deferred.fromCoroutine(self._stop())
 
@@ -130,7 +130,7 @@ class RegistryService(Service):
         self._looking.addErrback(self._looked_in_vain)
 
     async def _look(self, where: str) -> None:
-        """Say when the daemon can do its work. What it knows already, it serves before that."""
+        """Report when the daemon can do its work. Images that it has are served before that."""
         image = await self._registry.look()
         words = "ready" if image is None else f"ready; try: docker pull {where}/{image}"
         self._log.info("{words}", words=words)
@@ -144,7 +144,7 @@ class RegistryService(Service):
         self._notifier.stopping("finishing the answers in flight")
         if self._ports:
             await self._registry.release()
-        # What is watched at other ports goes on being so until the end.
+        # Health and metrics are served until the end.
         for port in self._ports[:1]:
             await maybeDeferred(port.stopListening)
         await self._drain()
@@ -156,7 +156,7 @@ class RegistryService(Service):
             signal.signal(number, handler)
 
     async def _drain(self) -> None:
-        """Wait until all are answered, for as long as that may take."""
+        """Wait until all clients are answered, but no longer than the patience."""
         if not self._ports:
             return
         self._draining = Deferred.fromCoroutine(self._registry.drain())
@@ -164,16 +164,16 @@ class RegistryService(Service):
         try:
             await self._draining
         except CancelledError:
-            self._log.warn("some answers were not finished in time: they are cut")
+            self._log.warn("some answers were not finished in time and are cut off")
         finally:
             if late.active():
                 late.cancel()
 
     def _handle_signals(self) -> None:
-        """Handle signals here from now on.
+        """Take over the signals.
 
-        By twistd's own handler the process would end by the signal, which service managers take
-        for a failure.
+        With twistd's own handlers the process would be ended by the signal, which service managers
+        count as a failure.
         """
         handlers = {
             signal.SIGTERM: self._asked_to_stop,
@@ -201,26 +201,28 @@ class RegistryService(Service):
 
     def _asked_to_reload(self) -> None:
         reloading = Deferred.fromCoroutine(self._registry.reload())
-        reloading.addErrback(lambda failure: self._log.failure("while reading again", failure))
+        reloading.addErrback(lambda failure: self._log.failure("while reloading", failure))
 
     def _failed(self, failure: Failure) -> None:
-        """Say why the daemon can't run, and end it with an exit code that says so too."""
-        if not self.running or self._ending:  # it was stopped before it had started
+        """Report why the daemon can't run, and end it with exit code 1."""
+        if not self.running or self._ending:  # stopped before it had started
             return
         reason = why_not(cast(BaseException, failure.value))
         self._log.critical("cannot start: {reason}", reason=reason)
         self._terminal.failed(f"cannot start: {reason}")
         self._terminal.remove_pid()
-        # twistd itself knows no way to exit with anything but 0 once the reactor runs.
+        # Once the reactor runs, twistd itself always exits with 0.
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()
 
 
 def _end_within(seconds: float) -> None:
-    """End the process for threads that a disk keeps waiting: they would keep it for ever."""
+    """End the process after a while, even if a thread hangs, as one does on a hanging disk."""
 
     def end() -> None:
-        os.write(2, b"nixery: some threads do not end, as on a disk that hangs: they are left\n")
+        os.write(
+            2, b"nixery: some threads do not end, as when a disk hangs; exiting all the same\n"
+        )
         os._exit(1)
 
     timer = threading.Timer(seconds, end)

@@ -1,4 +1,4 @@
-"""``twistd nixery``: its options, and the service put together of all parts."""
+"""``twistd nixery``: its options and its service."""
 
 import getopt
 import os
@@ -39,7 +39,7 @@ class Options(UsageOptions):
     settings: Settings
 
     def getSynopsis(self) -> str:
-        """How the command is written, as it was called."""
+        """The usage line, with the command as it was called."""
         if os.path.basename(sys.argv[0]) == "nixery":
             return "Usage: nixery [options]"
         return str(super().getSynopsis())
@@ -53,21 +53,21 @@ class Options(UsageOptions):
         raise SystemExit(0)
 
     def parseOptions(self, options: Any = None) -> None:
-        """Read the command line; what is wrong with it ends the program."""
+        """Read the command line; a fault in it ends the program."""
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except UsageError as error:
             _give_up([self._usage_fault(error)])
 
     def parseArgs(self, *arguments: str) -> None:
-        """Take what is no option: there is no such thing."""
+        """Refuse arguments that are not options."""
         if arguments:
-            word = arguments[0].partition("=")[0]  # what is behind it may be a secret
-            raise UsageError(f"{word!r} is no option: options begin with --; --help lists them")
+            word = arguments[0].partition("=")[0]  # the rest may be a secret
+            raise UsageError(f"{word!r} is not an option: options begin with --; --help lists them")
 
     def postOptions(self) -> None:
         given = {s.variable: self[s.option] for s in SETTINGS if self[s.option] is not None}
-        # One way of naming the package set stands against all others.
+        # An option for the package set replaces whatever names one in the environment.
         replaced = SOURCES if given.keys() & set(SOURCES) else ()
         environ = {name: text for name, text in os.environ.items() if name not in replaced} | given
         if not environ.get("NIXERY_LISTEN") and (inherited := inherited_endpoint()) is not None:
@@ -102,19 +102,19 @@ def _check(settings: Settings) -> NoReturn:
 
 
 def _give_up(faults: list[str]) -> NoReturn:
-    """End with every fault named; twistd's own way prints the whole help and exits with 0."""
+    """Print every fault and exit with 1; twistd would print the whole help and exit with 0."""
     for fault in faults:
         print(f"nixery: {fault}", file=sys.stderr)
     raise SystemExit(1)
 
 
 def makeService(options: Options) -> IService:
-    """Put the daemon together. The only place that knows the global reactor."""
+    """Make the daemon. The only place that knows the global reactor."""
     from twisted.internet import reactor
 
     keep_to_ourselves()
     if links := service_links(os.environ, NAMES):
-        _log.info("not taken for settings: {links}", links=links_words(links))
+        _log.info("ignored variables: {links}", links=links_words(links))
     settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
     pair = Pair(*settings.transport.tls) if settings.transport.tls is not None else None
     listening = listening_at(reactor, settings.address.endpoint, pair)

@@ -1,6 +1,6 @@
 """Settings that do not exist, and what was probably meant.
 
-A mistyped setting is no trifle: ``NIXERY_HTPASWD`` would open the registry to everybody.
+A typo matters: with ``NIXERY_HTPASWD`` the registry would be open to everybody.
 """
 
 import re
@@ -42,7 +42,7 @@ def service_links(environ: Mapping[str, str], known: Collection[str]) -> list[st
 
 
 def unknown_option(option: str, options: Iterable[str]) -> str:
-    """A sentence for an option that there is none of.
+    """A sentence for an option that does not exist.
 
     :param option: as it was given, with or without dashes before it.
     :param options: the names of all options, without dashes.
@@ -56,7 +56,7 @@ def unknown_option(option: str, options: Iterable[str]) -> str:
 def _is_link(name: str, value: str) -> bool:
     if _LINK.fullmatch(name):
         return True
-    # As somebody would call a setting: the value tells.
+    # A person could mean a setting by this name: the value tells.
     return _LINK_PORT.fullmatch(name) is not None and _LINK_ADDRESS.fullmatch(value) is not None
 
 

@@ -64,35 +64,38 @@ def test_one_after_the_other() -> None:
 
 
 def test_a_start_that_fails() -> None:
-    """What was started before one that can't be is stopped, in reverse order, before the failure
-    is told; what comes behind it is neither started nor stopped."""
+    """The failure is told at once; what was started before, and what failed, is stopped in reverse
+    order; what comes behind it is neither started nor stopped."""
     world = World()
     world.gates["start b"] = fail(OSError("no"))
     world.gates["stop a"] = Deferred()
     services = InOrder(*map(world.part, "abc"))
-    told: list[object] = []
-    services.startService().addErrback(lambda failure: told.append(failure.value))
-    assert (world.done, told) == (["start a", "start b", "stop b", "stop a"], [])
+    assert isinstance(error_of(services.startService()), OSError)
+    assert world.done == ["start a", "start b", "stop b", "stop a"]
+    stopped: list[object] = []
+    services.stopService().addCallback(stopped.append)
+    assert stopped == []
     world.gates["stop a"].callback(None)
-    assert [type(each) for each in told] == [OSError]
-    assert error_of(services.stopService()) is None
+    assert len(stopped) == 1
     assert len(world.done) == 4
 
 
-def test_stopped_while_it_starts() -> None:
-    """A start that is given up stops what was started; a stop meanwhile waits for that, and stops
-    nothing twice."""
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_stopped_while_it_starts(is_cancelled: bool) -> None:
+    """A start that is given up, or overtaken by a stop, goes no further; what was started is
+    stopped, once, and who stops waits for that."""
     world = World()
     world.gates["start b"] = Deferred()
     world.gates["stop a"] = Deferred()
     services = InOrder(*map(world.part, "abc"))
     starting = services.startService()
-    starting.cancel()
+    if is_cancelled:
+        starting.cancel()
     stopped: list[object] = []
     services.stopService().addCallback(stopped.append)
+    assert isinstance(error_of(starting), CancelledError)
     assert (world.done, stopped) == (["start a", "start b", "stop b", "stop a"], [])
     world.gates["stop a"].callback(None)
-    assert isinstance(error_of(starting), CancelledError)
     assert len(stopped) == 1
     assert len(world.done) == 4
 

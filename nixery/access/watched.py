@@ -71,7 +71,7 @@ class Watched(Generic[T]):
                 error=_words(error),
             )
             return
-        self._log.info("{path} was read anew", path=" and ".join(self._paths))
+        self._log.info("{path} was reloaded", path=" and ".join(self._paths))
         self.warn()
 
     def remarks(self) -> list[str]:
@@ -92,7 +92,7 @@ class Watched(Generic[T]):
 
 
 class Watch(Timer):
-    """Looks at files again and again, in a thread."""
+    """Looks at files periodically, in a thread."""
 
     def __init__(self, reactor: IReactor, files: Sequence[Watched[Any]]) -> None:
         super().__init__(reactor, INTERVAL, self.look, now=False)

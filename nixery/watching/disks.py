@@ -1,4 +1,4 @@
-"""How much room there is on the disks that the daemon uses."""
+"""Free space on the disks that the daemon uses."""
 
 import shutil
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from nixery.model.reading import Reading
 from nixery.reactor import IReactor, in_thread
 
 INTERVAL = 15.0
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 
 
 class Disks(Timer):
-    """Looks at the disks of some folders again and again, in a thread.
+    """Measures the disks of some folders periodically, in a thread.
 
-    :ivar free: bytes that are free, by the folder's name; a folder that is not there has none.
-    :ivar size: bytes that there are.
+    :ivar free: free bytes, by the folder's name; a folder that does not exist is left out.
+    :ivar size: bytes in all.
     """
 
     def __init__(self, reactor: IReactor, folders: Mapping[str, str]) -> None:
@@ -55,7 +55,7 @@ class Disks(Timer):
     def _usage(self) -> dict[str, Any]:
         usage = {}
         for name, path in self._folders.items():
-            with suppress(OSError):  # it is not there, or its disk does not answer
+            with suppress(OSError):  # it does not exist, or its disk does not answer
                 usage[name] = shutil.disk_usage(path)
         return usage
 

@@ -1,4 +1,4 @@
-"""How late the reactor is: whatever keeps it busy keeps every client waiting."""
+"""How late the reactor is: whatever keeps it busy makes every client wait."""
 
 from collections import deque
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""What the daemon counts, in the form of Prometheus.
+"""The daemon's metrics, in the format of Prometheus.
 
-No label holds anything that clients choose: the number of series is bounded.
+No label value is chosen by clients, so that the number of series is bounded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ class _Readings(Collector):
 
 
 class Metrics:
-    """All metrics: those that are counted here, and those that are read from the parts."""
+    """All metrics: those counted here, and those read from the parts."""
 
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -64,7 +64,7 @@ class Metrics:
             ["by", "outcome"],
             registry=at,
         )
-        # A counter that is first seen at 1 has not grown, for Prometheus: these are seen at 0.
+        # To Prometheus, a counter that is first seen at 1 has not grown: these are seen at 0.
         for by in ("tag", "digest"):
             for outcome in _ALARMING:
                 self._pulls.labels(by, outcome)
@@ -107,7 +107,7 @@ class Metrics:
         ProcessCollector(registry=at)
 
     def read_from(self, parts: Iterable[IMeasured]) -> None:
-        """Show what the parts know besides."""
+        """Have the metrics of some parts shown, as they are whenever somebody asks."""
         self.registry.register(_Readings([one for part in parts for one in part.readings()]))
 
     def pulled(self, by: str, outcome: str) -> None:

@@ -1,8 +1,9 @@
 """All settings, read from environment variables and checked as a whole.
 
-Each is declared once, as a field of one of the classes that :class:`Settings` holds, and a part of
-the daemon is given the object that is meant for it. ``--help``, ``--check`` and the tables of
-docs/settings.md, which ``make docs`` writes, follow from the declarations.
+Each is declared once, as a field of one of the classes that :class:`Settings` holds, with its help
+text among the ``:param:``s of that class; a part of the daemon is given the object that is meant
+for it. Options, ``--help``, checks and the tables of docs/settings.md, which ``make docs`` writes,
+follow from the declarations.
 """
 
 import os

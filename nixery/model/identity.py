@@ -37,20 +37,16 @@ _image_source = matching(
 
 @attrs.frozen
 class Naming:
-    """What an operator has images say of their source."""
+    """What an operator has images say of their source.
 
-    source: str = setting(
-        f"NIXERY_IMAGE_SOURCE={AUTO}",
-        _image_source,
-        "What images name as their source, in labels and /etc/os-release: a URL; auto, for that of "
-        "the package set where everybody may be told it; or off.",
-    )
-    created: str = setting(
-        f"NIXERY_CREATED={EPOCH}",
-        one_of(EPOCH, COMMIT),
-        "Date of images: epoch, which is 1970; or commit, for that of the package set's commit "
-        "where it has one.",
-    )
+    :param source: What images name as their source, in labels and /etc/os-release: a URL; auto, for
+        that of the package set where everybody may be told it; or off.
+    :param created: Date of images: epoch, which is 1970; or commit, for that of the package set's
+        commit where it has one.
+    """
+
+    source: str = setting(f"NIXERY_IMAGE_SOURCE={AUTO}", _image_source)
+    created: str = setting(f"NIXERY_CREATED={EPOCH}", one_of(EPOCH, COMMIT))
 
     def address(self, pinned: PinnedSource) -> str:
         """The URL that images of a pinned source name; nothing (the empty text) if they don't."""

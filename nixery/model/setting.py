@@ -1,6 +1,6 @@
 """How a setting is declared, as a field of a settings class, and how its text is read.
 
-The declaration is all there is to a setting: the option, ``--help``, the checks and
+The declaration is all there is to a setting: the option, ``--help``, the checks and the tables of
 docs/settings.md are made from it. See :mod:`nixery.settings` for the classes together.
 """
 
@@ -12,6 +12,7 @@ import attrs
 
 from nixery.model.source import without_credentials
 
+_PARAM = re.compile(r":param (\w+): (.*?)(?=:param|\Z)", re.DOTALL)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -51,9 +52,9 @@ class Setting:
 
 
 def setting(
-    declaration: str, read: Callable[[str], Any], help: str, *, unset: Any = None, alias: str = ""
+    declaration: str, read: Callable[[str], Any] = str, *, unset: Any = None, alias: str = ""
 ) -> Any:
-    """A field of a settings class.
+    """A field of a settings class, whose ``:param:`` in the class's docstring is the help text.
 
     :param declaration: the variable, and ``=`` and its default if it has one.
     :param read: text to value; a ``ValueError`` says what is expected.
@@ -61,15 +62,16 @@ def setting(
     :param alias: another name for the variable.
     """
     variable, _, default = declaration.partition("=")
-    declared = Setting(variable, read, help, default, unset, alias)
+    declared = Setting(variable, read, "", default, unset, alias)
     value = read(default) if default else unset
     return attrs.field(default=value, metadata={Setting: declared})
 
 
 def settings_of(group: type) -> dict[str, Setting]:
     """The settings that a settings class declares, by the names of its fields."""
+    helps = {name: " ".join(text.split()) for name, text in _PARAM.findall(group.__doc__ or "")}
     return {
-        field.name: field.metadata[Setting]
+        field.name: attrs.evolve(field.metadata[Setting], help=helps.get(field.name, ""))
         for field in attrs.fields(group)
         if Setting in field.metadata
     }

@@ -18,7 +18,7 @@ from nixery.builds.ticket import Ticket
 from nixery.model.errors import QueueFull
 from nixery.model.events import Blocked, Event, Unblocked
 from nixery.model.networks import networks_of
-from nixery.model.reading import Reading, single
+from nixery.model.reading import Reading
 from nixery.model.shares import Shares
 
 GRACE = 10.0
@@ -61,8 +61,8 @@ class BuildQueue:
     def readings(self) -> list[Reading]:
         """The metrics of the queue."""
         return [
-            Reading("nixery_builds_running", "Builds that run.", single(lambda: self.running)),
-            Reading("nixery_builds_waiting", "Builds that wait.", single(lambda: self.waiting)),
+            Reading("nixery_builds_running", "Builds that run.", lambda: self.running),
+            Reading("nixery_builds_waiting", "Builds that wait.", lambda: self.waiting),
             Reading(
                 "nixery_builds_gave_way",
                 "Builds that gave their turn back to others.",

@@ -12,7 +12,7 @@ from nixery.http.streams import Streams
 from nixery.http.untaken import Untaken
 from nixery.model.limits import HttpLimits
 from nixery.model.networks import bounded_networks, networks_of
-from nixery.model.reading import Reading, single
+from nixery.model.reading import Reading
 
 NO_ROOM = "connections"
 NO_ROOM_FOR_CLIENT = "client_connections"
@@ -404,19 +404,17 @@ class Bounds:
         """The metrics of what clients do."""
         return [
             Reading(
-                "nixery_connections",
-                "Connections that are open.",
-                single(lambda: self.connections.open),
+                "nixery_connections", "Connections that are open.", lambda: self.connections.open
             ),
             Reading(
                 "nixery_requests_running",
                 "Requests that are being answered.",
-                single(lambda: self.requests.running),
+                lambda: self.requests.running,
             ),
             Reading(
                 "nixery_unread_bytes",
                 "Bytes in memory that clients have not taken yet.",
-                single(lambda: self.untaken.total),
+                lambda: self.untaken.total,
             ),
             Reading(
                 "nixery_refused",

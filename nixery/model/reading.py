@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-Values = Callable[[], Mapping[str, float]]
-"""Gives values by the label's value; by nothing where there is no label."""
+Value = float | Mapping[str, float]
+"""The value of a metric; by the label's value where it has a label."""
 
 
 @attrs.frozen
@@ -18,14 +18,14 @@ class Reading:
 
     name: str
     help: str
-    read: Values
+    read: Callable[[], Value]
     label: str = ""
     total: bool = False
 
-
-def single(read: Callable[[], float]) -> Values:
-    """Values of a metric without a label."""
-    return lambda: {"": read()}
+    def values(self) -> Mapping[str, float]:
+        """The values now, by the label's value; by the empty text where there is no label."""
+        found = self.read()
+        return found if isinstance(found, Mapping) else {"": found}
 
 
 def children(kind: str, count: Callable[[], int]) -> Reading:

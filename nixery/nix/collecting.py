@@ -9,7 +9,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from nixery.model.errors import NixeryError
-from nixery.model.reading import Reading, single
+from nixery.model.reading import Reading
 from nixery.nix.commands import Commands
 from nixery.nix.gc_roots import KeptRoots
 from nixery.repeats import Repeats
@@ -68,7 +68,7 @@ class Collector:
             Reading(
                 "nixery_nix_collections",
                 "How often Nix was asked to make room.",
-                single(lambda: self.collections),
+                lambda: self.collections,
                 total=True,
             )
         ]

@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.model.errors import NixeryError, PackerKilled, PackingFailed, ShuttingDown
-from nixery.model.reading import Reading, children, single
+from nixery.model.reading import Reading, children
 from nixery.packing.job import PackedLayer, PackJob, read_answer
 
 _ANSWER_LIMIT = 1 << 20
@@ -97,7 +97,7 @@ class Packers:
             Reading(
                 "nixery_packing_replaced_blocks",
                 "Blocks of layers that were compressed wrongly, and then in another way.",
-                single(lambda: self.replaced),
+                lambda: self.replaced,
                 total=True,
             ),
         ]

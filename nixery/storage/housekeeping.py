@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from nixery.model.reading import Reading, single
+from nixery.model.reading import Reading
 from nixery.repeats import Repeats
 from nixery.storage.last_use import Marks
 from nixery.storage.scrubbing import Scrubber, Stopped
@@ -105,17 +105,17 @@ class Housekeeping:
             Reading(
                 "nixery_storage_bytes",
                 "Bytes of the blobs in the storage, as far as known.",
-                single(lambda: self.size),
+                lambda: self.size,
             ),
             Reading(
                 "nixery_storage_blobs",
                 "Blobs in the storage, when they were counted last.",
-                single(lambda: self.count),
+                lambda: self.count,
             ),
             Reading(
                 "nixery_storage_dropped",
                 "Blobs that were dropped for others.",
-                single(lambda: self.dropped),
+                lambda: self.dropped,
                 total=True,
             ),
             Reading(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from nixery.lifecycle import Timer
-from nixery.model.reading import Reading, single
+from nixery.model.reading import Reading
 
 INTERVAL = 0.5
 """Seconds between two measurements."""
@@ -37,7 +37,7 @@ class LagMeter(Timer):
             Reading(
                 "nixery_reactor_lag_most_seconds",
                 "The latest that the reactor was in the last minute.",
-                single(lambda: self.most),
+                lambda: self.most,
             )
         ]
 

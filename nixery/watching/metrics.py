@@ -45,7 +45,7 @@ class _Readings(Collector):
             family = CounterMetricFamily if each.total else GaugeMetricFamily
             labels = [each.label] if each.label else []
             metric = found.setdefault(each.name, family(each.name, each.help, labels=labels))
-            for value, number in each.read().items():
+            for value, number in each.values().items():
                 metric.add_metric([value] if each.label else [], number)
         yield from found.values()
 

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor as _reactor
 
 from nixery.daemon import Registry
-from nixery.model.reading import Reading, single
+from nixery.model.reading import Reading
 from nixery.settings import Settings
 from nixery.watching.metrics import Metrics
 
@@ -65,7 +65,7 @@ def test_read() -> None:
     """What the parts know is read when somebody asks, not before; parts may share a metric."""
     metrics, count = Metrics("1"), [0]
     one = Part(
-        Reading("x", "X.", single(lambda: count[0])),
+        Reading("x", "X.", lambda: count[0]),
         Reading("y", "Y.", lambda: {"a": count[0]}, "kind", total=True),
     )
     metrics.read_from([one, Part(Reading("y", "Y.", lambda: {"b": 1}, "kind", total=True))])

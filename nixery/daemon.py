@@ -3,8 +3,9 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -22,11 +23,9 @@ from nixery.history.record import Record
 from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
-from nixery.interfaces import Provenance
 from nixery.lifecycle import Component, InOrder
 from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
-from nixery.model.source import PinnedSource
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
 from nixery.nix.popularity_table import PopularityTable
@@ -57,6 +56,8 @@ from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import QuietSite, make_site
 
+T = TypeVar("T")
+
 _SWITCH = 0.0005
 """Seconds that the reactor waits for a thread that computes, a search say: a request needs its
 turn several times. Python's own setting is ten times as much."""
@@ -86,68 +87,77 @@ class Registry:
         :param environ: the daemon's environment: children get what is not private of it.
         :param certificates: those that TLS is spoken with.
         """
-        self._reactor, self._settings = reactor, settings
-        state, disk, agent = settings.state, settings.disk, make_agent(reactor)
-        self.metrics = Metrics(version())
-        self._nix_parts = parts = NixParts(reactor, settings, environ)
-        commands, evaluator, sources = parts.commands, parts.evaluator, parts.sources
-        kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.nix_keep_days)
-        self._collector = Collector(reactor, commands, kept, disk.nix_min_free)
-        self._nix = Nix(
-            reactor,
-            commands,
-            sources,
-            evaluator,
-            state,
-            settings.images.nix_timeout,
-            kept,
-            settings.shown.traces,
-        )
-        self._storage = make_storage(reactor, agent, settings, environ)
-        reports, packers = os.path.join(state, "reports"), settings.images.packers
-        self._packers = Packers(Starts(reactor), reactor, packers, reports=reports)
-        self._popularity = None
-        if (url := settings.images.popularity_url) is not None:
-            copy = os.path.join(state, "popularity.json")
-            self._popularity = PopularityTable(reactor, agent, url, copy)
-        self._history = History(
-            reactor,
-            os.path.join(state, "history"),
-            Limits(settings.history.seconds, settings.history.bytes),
-            on_end=self._built,
-        )
-        self._catalogue = Catalogue(
-            reactor,
-            parts.resolver,
-            Indexer(reactor, parts.processes, commands, sources, evaluator),
-            os.path.join(state, "search"),
-        )
-        cache = Cache(self._storage)
-        self._builder = self._make_builder(cache)
-        self._first_look = FirstLook(reactor, commands, evaluator, sources, self._latest)
-        disks = {"state": state, "nix": commands.store or "/nix/store", **settings.folders}
-        self._readiness = self._make_readiness(disks)
-        shared = settings.operations.endpoint is None
-        operations = Operations(self._readiness, self.metrics.registry, private=not shared)
-        self.operations = OperationsSite(operations, reactor, settings.http)
+        self._reactor, self._settings, self._environ = reactor, settings, environ
+        self.parts, self.metrics = InOrder(), Metrics(version())
+        self._measured: list[IMeasured] = []
+        # First, since it sets how memory is had by threads, of which there are none yet.
+        self._add(Trimmer(reactor, lambda: self.site.bounds.connections.open))
+        self._add(Component(lambda: sys.setswitchinterval(_SWITCH)))
+        self._add(Component(self._claim_folders, lambda: self.site.leave()))
+        self._make_stores()
+        self._nix = self._make_nix()
+        self._cache = self._add(Cache(self._storage))
+        self._builder = self._make_builder()
+        self._make_watchers()
         access = make_access(reactor, settings.access)
-        auth = Auth(access.guard, _token_server(settings))
-        self.site = self._make_site(auth, operations if shared else None)
-        self._watch = Watch(reactor, [*access.watched, *certificates])
-        lag, room = LagMeter(reactor, self.metrics.late), Disks(reactor, disks)
-        self.parts = InOrder(*self._in_order(), self._watch, lag, room)
-        measured: list[IMeasured] = [
-            *(self._builder.queue, cache, self.site.bounds, parts.processes, self._packers),
-            *(room, lag, self._collector, Expiry(certificates)),
-        ]
-        if isinstance(self._storage, FilesystemStorage):
-            measured.append(self._storage.housekeeping)
-        self.metrics.read_from(measured)
+        self._watch = self._add(Watch(reactor, [*access.watched, *certificates]))
+        self._add(Expiry(certificates))
+        self.site = self._make_site(Auth(access.guard, _token_server(settings)))
+        self._add(self.site.bounds)
+        self.metrics.read_from(self._measured)
 
-    def _make_builder(self, cache: Cache) -> Builder:
+    def _add(self, part: T) -> T:
+        """Add a part, behind those that it needs: if it has a start, that follows theirs, and its
+        stop comes before theirs; if it has metrics, they are shown."""
+        service: Any = part
+        if not IService.providedBy(part):
+            service = Component(getattr(part, "start", None), getattr(part, "stop", None))
+        service.setServiceParent(self.parts)
+        if hasattr(part, "readings"):
+            self._measured.append(cast(IMeasured, part))
+        return part
+
+    def _make_stores(self) -> None:
+        """What keeps images, and the history of builds."""
+        reactor, settings = self._reactor, self._settings
+        self._agent = make_agent(reactor)
+        self._storage = self._add(make_storage(reactor, self._agent, settings, self._environ))
+        if isinstance(self._storage, FilesystemStorage):
+            self._measured.append(self._storage.housekeeping)
+        limits = Limits(settings.history.seconds, settings.history.bytes)
+        folder = os.path.join(settings.state, "history")
+        self._history = self._add(History(reactor, folder, limits, on_end=self._built))
+
+    def _make_nix(self) -> Nix:
+        """What finds, builds, keeps and lists packages."""
+        reactor, settings, state = self._reactor, self._settings, self._settings.state
+        self._nix_parts = parts = NixParts(reactor, settings, self._environ)
+        commands, evaluator, sources = parts.commands, parts.evaluator, parts.sources
+        for each in (parts.processes, parts.resolver, sources, evaluator):
+            self._add(each)
+        # If not alone, what is unfinished may be another daemon's.
+        self._add(Component(lambda: parts.git.start() if self._history.alone else None))
+        disk, images, traces = settings.disk, settings.images, settings.shown.traces
+        kept = KeptRoots(reactor, commands, os.path.join(state, "kept"), disk.nix_keep_days)
+        limit = images.nix_timeout
+        nix = self._add(Nix(reactor, commands, sources, evaluator, state, limit, kept, traces))
+        self._add(Collector(reactor, commands, kept, disk.nix_min_free))
+        self._popularity = None
+        if images.popularity_url is not None:
+            copy = os.path.join(state, "popularity.json")
+            self._popularity = PopularityTable(reactor, self._agent, images.popularity_url, copy)
+            self._add(Component(self._popularity.load))
+        indexer = Indexer(reactor, parts.processes, commands, sources, evaluator)
+        folder = os.path.join(state, "search")
+        self._catalogue = self._add(Catalogue(reactor, parts.resolver, indexer, folder))
+        return nix
+
+    def _make_builder(self) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
-        resolver, images = self._nix_parts.resolver, settings.images
-        layers = LayerMaker(storage, cache, self._nix, self._packers, images.compression)
+        resolver, images, cache = self._nix_parts.resolver, settings.images, self._cache
+        reports = os.path.join(settings.state, "reports")
+        packers = self._add(Packers(Starts(reactor), reactor, images.packers, reports=reports))
+        layers = LayerMaker(storage, cache, self._nix, packers, images.compression)
         maker = ImageMaker(
             reactor,
             resolver,
@@ -162,23 +172,35 @@ class Registry:
         # Where not everybody may pull everything, not all names are for everybody.
         hints = Hints(self._catalogue.suggest, self._tells_names)
         history, limits = self._history, settings.builds
-        return Builder(reactor, resolver, storage, cache, maker, history, limits, hints)
+        builder = Builder(reactor, resolver, storage, cache, maker, history, limits, hints)
+        self._add(builder.queue)
+        return self._add(builder)
 
-    def _make_readiness(self, disks: Mapping[str, str]) -> Readiness:
+    def _make_watchers(self) -> None:
+        """What tells operators how the daemon is."""
+        reactor, settings, parts = self._reactor, self._settings, self._nix_parts
+        commands, latest = parts.commands, self._builder.latest
+        self._first_look = first_look = self._add(
+            FirstLook(reactor, commands, parts.evaluator, parts.sources, latest)
+        )
+        store = commands.store or "/nix/store"
+        disks = {"state": settings.state, "nix": store, **settings.folders}
         checks = {
             "storage": storage_check(self._storage),
-            "nix": nix_check(self._nix_parts.commands.valid),
-            "builds": self._first_look.trial,
-            "source": source_check(self._provenance, self._first_look.offered),
-            "disk": disk_check(self._reactor, disks),
+            "nix": nix_check(commands.valid),
+            "builds": first_look.trial,
+            "source": source_check(self._builder.provenance, first_look.offered),
+            "disk": disk_check(reactor, disks),
         }
-        return Readiness(self._reactor, checks)
+        self._readiness = Readiness(reactor, checks)
+        self._add(LagMeter(reactor, self.metrics.late))
+        self._add(Disks(reactor, disks))
+        private = settings.operations.endpoint is not None
+        self._operations = Operations(self._readiness, self.metrics.registry, private)
+        self.operations = OperationsSite(self._operations, reactor, settings.http)
 
-    def _make_site(self, auth: Auth, operations: Operations | None) -> QuietSite:
-        """The HTTP server, with as much of builds as settings allow to be seen.
-
-        :param operations: tells how the daemon is; none where it has an endpoint of its own.
-        """
+    def _make_site(self, auth: Auth) -> QuietSite:
+        """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
         builds, packages, history, logs = None, None, None, settings.shown.pages == "all"
         if settings.shown.pages != "off":
@@ -197,37 +219,8 @@ class Registry:
             Trusted.parse(settings.transport.proxies),
             settings.http,
             self.metrics,
-            operations,
+            self._operations if settings.operations.endpoint is None else None,
         )
-
-    def _in_order(self) -> list[Component | Trimmer]:
-        """The parts, each behind those that it needs, as services."""
-        nix, history = self._nix_parts, self._history
-
-        def start_git() -> None:
-            if history.alone:  # what is unfinished may be another daemon's
-                nix.git.start()
-
-        connections = self.site.bounds.connections
-        return [
-            Trimmer(self._reactor, lambda: connections.open),  # before there are threads
-            Component(lambda: sys.setswitchinterval(_SWITCH)),
-            Component(self._claim_folders, self.site.leave),
-            Component(self._storage.start, self._storage.stop),
-            Component(stop=self._packers.stop),
-            Component(stop=nix.processes.stop),
-            Component(history.start, history.stop),
-            Component(stop=nix.resolver.stop),
-            Component(stop=nix.sources.stop),
-            Component(nix.evaluator.start),
-            Component(start_git),
-            Component(self._nix.start),
-            Component(stop=self._first_look.stop),
-            Component(stop=self._catalogue.stop),
-            Component(self._collector.start, self._collector.stop),
-            Component(self._load_popularity),
-            Component(stop=self._builder.stop),
-        ]
 
     async def _claim_folders(self) -> None:
         """Mark the folders that this daemon writes to as its own.
@@ -251,7 +244,8 @@ class Registry:
     async def reload(self) -> None:
         """Read again what operators may have changed: users, rules, certificates, popularity."""
         await self._watch.look(force=True)
-        await self._load_popularity()
+        if self._popularity is not None:
+            await self._popularity.load()
 
     async def release(self) -> None:
         """Let all go who wait for builds, and end these, which takes a moment."""
@@ -264,22 +258,12 @@ class Registry:
         """Wait until all clients are answered."""
         await self.site.drain()
 
-    async def _load_popularity(self) -> None:
-        if self._popularity is not None:
-            await self._popularity.load()
-
     def _counts(self) -> Popularity:
         return {} if self._popularity is None else self._popularity.counts
 
     def _built(self, record: Record) -> None:
         timing = record.timing
         self.metrics.built(record.outcome, timing.phases, timing.layers)
-
-    async def _provenance(self) -> Provenance:
-        return await self._builder.provenance()
-
-    async def _latest(self) -> PinnedSource:
-        return await self._builder.latest()
 
     def _example(self) -> str:
         """The name of an image that can be pulled, as far as that is for everybody to know."""

@@ -37,18 +37,17 @@ def describe(settings: Settings) -> str:
     )
 
 
+_NAMED_BY = {
+    Folder: "NIXERY_PKGS_PATH",
+    Flake: "NIXERY_FLAKE",
+    GitRepository: "NIXERY_PKGS_REPO",
+    Channel: "NIXERY_CHANNEL",
+}
+
+
 def named_by(source: Source) -> str:
     """The setting that names the package set, with its value."""
-    match source:
-        case Folder():
-            name = "NIXERY_PKGS_PATH"
-        case Flake():
-            name = "NIXERY_FLAKE"
-        case GitRepository():
-            name = "NIXERY_PKGS_REPO"
-        case Channel():
-            name = "NIXERY_CHANNEL"
-    return f"{name} names {_full_name(source)}"
+    return f"{_NAMED_BY[type(source)]} names {_full_name(source)}"
 
 
 def _full_name(source: Source) -> str:
@@ -80,10 +79,8 @@ def _evaluation(settings: Settings, store: str | None) -> str:
     mode = mode_of(make_confinement(settings, os.environ, store))
     if settings.evaluation.mode == "open":
         return mode
-    path = os.environ.get("NIX_PATH")
-    fetch = f"; it may fetch from {', '.join(settings.evaluation.allowed_uris)}" * bool(
-        settings.evaluation.allowed_uris
-    )
+    path, uris = os.environ.get("NIX_PATH"), settings.evaluation.allowed_uris
+    fetch = f"; it may fetch from {', '.join(uris)}" if uris else ""
     return f"{mode}{fetch}" + (f"; it may read what NIX_PATH names: {path}" if path else "")
 
 

@@ -1,7 +1,7 @@
 # Nixery in a container without privileges: docker build -t nixery . && docker run -p 8080:8080 nixery
 FROM debian:12 AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
-COPY setup.py pyproject.toml README.md /src/
+COPY LICENSE README.md pyproject.toml setup.py /src/
 COPY nix /src/nix
 COPY twisted /src/twisted
 COPY nixery /src/nixery

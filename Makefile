@@ -8,7 +8,7 @@ TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd
 	promtool=prometheus
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos -m 'not container and not fresh and not real_nix'
 
-.PHONY: .FORCE run docs test test-oldest test-newest container-test readme-test chaos bench clean
+.PHONY: .FORCE run docs test test-oldest test-newest container-test readme-test chaos bench dist clean
 
 run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
@@ -25,7 +25,7 @@ test:  ## all tests, with real Nix and real clients
 	@$(VENV)/bin/python -m pytest $(PYTEST)
 
 # The others run with what this machine's virtual environment happens to have.
-test-oldest:  ## unit tests with the lowest version of each dependency that setup.py names
+test-oldest:  ## unit tests with the lowest version of each dependency
 	@$(MAKE) --no-print-directory $(VENV)/.installed-test
 	@rm -rf $(VENV)-oldest && python3 -m venv $(VENV)-oldest
 	@$(VENV)/bin/python scripts/lower_bounds.py > $(VENV)-oldest/constraints.txt
@@ -64,6 +64,13 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/libraries.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py
+
+dist:  ## make an sdist and a wheel in dist/, the same bytes for the same commit
+	@scripts/require $(PROGRAMS)
+	@scripts/environment release
+	@rm -rf dist
+	@scripts/dist dist
+	@$(VENV)/bin/twine check --strict dist/*
 
 # Whether there is something to do is found out each time.
 $(VENV)/.installed-test: .FORCE

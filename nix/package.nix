@@ -2,7 +2,8 @@
 # nixery-popcount, and twistd, which has Nixery among its plugins.
 { lib, python3, runCommand, makeWrapper, coreutils, git, gnutar, gzip, nix, openssh, util-linux }:
 let
-  version = "0.1.0";
+  inherit (lib.importTOML ../pyproject.toml) project;
+  inherit (project) version;
 
   library = python3.pkgs.buildPythonPackage {
     pname = "nixery";
@@ -47,7 +48,8 @@ runCommand "nixery-${version}"
   nativeBuildInputs = [ makeWrapper ];
   passthru = { inherit library environment; };
   meta = {
-    description = "A container registry whose images are made on demand, by Nix";
+    inherit (project) description;
+    license = lib.licenses.asl20;
     mainProgram = "nixery";
     platforms = lib.platforms.linux;
   };

@@ -6,6 +6,6 @@ from twisted.scripts import twistd
 
 
 def main() -> None:
-    """Run the daemon until it is stopped, with the options that ``twistd nixery`` takes."""
+    """Run the daemon until it is stopped; the options are those of ``twistd nixery``."""
     sys.argv[1:] = ["--nodaemon", "--pidfile=", "nixery", *sys.argv[1:]]
     twistd.run()

@@ -1,6 +1,6 @@
-"""What twistd loads of Nixery: its options and its service.
+"""The module that twistd loads: options and service, after a check of the installed libraries.
 
-Before it loads them, it looks whether there is all that they import.
+``tap`` imports the libraries, and a missing one would end the start in a traceback.
 """
 
 import sys
@@ -11,9 +11,11 @@ try:
     FAULTS = requirements.faults()
 except ImportError as error:
     name = (error.name or "").partition(".")[0]
-    # PyPI may have something else of our own name.
-    what = "the checkout it is in" if name == "nixery" else f"'{name}'"
-    FAULTS = [f"the library {name} is missing; pip install {what}"]
+    if name == "nixery":
+        # PyPI may have another package of this name.
+        FAULTS = ["nixery is not installed; run 'pip install .' in its checkout"]
+    else:
+        FAULTS = [f"the library {name} is missing; pip install '{name}'"]
 
 if FAULTS:
     for fault in FAULTS:

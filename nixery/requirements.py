@@ -1,4 +1,4 @@
-"""Whether the libraries that Nixery needs are there, in versions that it runs with."""
+"""The installed version of Nixery, and of the libraries that it needs."""
 
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -9,17 +9,17 @@ NAME = "nixery"
 
 
 def version() -> str:
-    """The version of this Nixery."""
+    """The version of this Nixery, from the metadata that pyproject.toml is installed as."""
     return metadata.version(NAME)
 
 
 def faults(
     required: Iterable[str] | None = None, version_of: Callable[[str], str] = metadata.version
 ) -> list[str]:
-    """A sentence for each library that is missing, or of a version that won't do.
+    """A sentence for each library that is missing or has a version that is not supported.
 
-    :param required: as packages name what they need; none for what this one does.
-    :param version_of: tells the version of a library; raises ``PackageNotFoundError``.
+    :param required: requirements as in package metadata; by default those of Nixery itself.
+    :param version_of: returns the version of a library; raises ``PackageNotFoundError``.
     """
     found: list[str] = []
     for text in metadata.requires(NAME) or () if required is None else required:
@@ -34,7 +34,7 @@ def faults(
         else:
             if not requirement.specifier.contains(there, prereleases=True):
                 found.append(
-                    f"the library {requirement.name} is of version {there}, and {needed} is "
-                    f"needed; pip install '{needed}'"
+                    f"the library {requirement.name} has version {there}, but {needed} is "
+                    f"required; pip install '{needed}'"
                 )
     return found

@@ -58,6 +58,10 @@ class Options(UsageOptions):
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except UsageError as error:
             _give_up([self._usage_fault(error)])
+        except BrokenPipeError:
+            # The reader, such as head, is gone. Python flushes what is left when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse arguments that are not options."""

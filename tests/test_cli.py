@@ -1,5 +1,6 @@
 """The command ``nixery``."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ BIN = Path(sys.executable).parent
 
 @pytest.mark.parametrize("command", [["nixery"], ["twistd", "nixery"]])
 def test_version(command: list[str], tmp_path: Path) -> None:
-    """``--version`` prints ours and not Twisted's, with either command."""
+    """``--version`` prints Nixery's version and not Twisted's, with either command."""
     command = [str(BIN / command[0]), *command[1:], "--version"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HUNG)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"nixery {version()}\n", "")
@@ -30,8 +31,8 @@ def test_version(command: list[str], tmp_path: Path) -> None:
     ],
 )
 def test_mistyped_options(command: list[str], argument: str, said: str, tmp_path: Path) -> None:
-    """What is wrong on the command line is one line on standard error, without what may be secret
-    in it, and exit code 1."""
+    """An error on the command line is one line on standard error, without possible secrets, and
+    exit code 1."""
     command = [str(BIN / command[0]), *command[1:], argument]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HUNG)
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -40,8 +41,21 @@ def test_mistyped_options(command: list[str], argument: str, said: str, tmp_path
     assert "secret" not in line
 
 
+@pytest.mark.parametrize("command", [["nixery"], ["twistd", "nixery"]])
+def test_help_for_a_reader_that_leaves(command: list[str], tmp_path: Path) -> None:
+    """``--help | head`` ends without a traceback."""
+    command = [str(BIN / command[0]), *command[1:], "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as left:
+        ran = subprocess.run(
+            command, cwd=tmp_path, stdout=left, stderr=subprocess.PIPE, text=True, timeout=HUNG
+        )
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
 def test_help_names_the_command(tmp_path: Path) -> None:
-    """``--help`` says how the command is written that was called."""
+    """``--help`` shows the usage of the command that was called."""
     for command, said in ((["nixery"], "nixery [options]"), (["twistd", "nixery"], "twistd")):
         command = [str(BIN / command[0]), *command[1:], "--help"]
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HUNG)

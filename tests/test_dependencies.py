@@ -1,6 +1,6 @@
-"""What setup.py asks for is what the code imports."""
+"""The declared dependencies are what the code imports."""
 
-import ast
+import tomllib
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -18,17 +18,10 @@ FOR_TESTS = sorted([*TOP.glob("tests/**/*.py"), *TOP.glob("benchmarks/*.py")])
 
 @cache
 def declared() -> tuple[list[Requirement], list[Requirement]]:
-    """What setup.py asks for: to run, and to be tested."""
-    tree = ast.parse((TOP / "setup.py").read_text("utf-8"))
-    (call,) = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and _is_setup(n)]
-    given = {keyword.arg: keyword.value for keyword in call.keywords}
-    to_run = ast.literal_eval(given["install_requires"])
-    to_test = ast.literal_eval(given["extras_require"])["test"]
+    """What pyproject.toml declares to run Nixery, and to test it."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]
+    to_run, to_test = project["dependencies"], project["optional-dependencies"]["test"]
     return [Requirement(text) for text in to_run], [Requirement(text) for text in to_test]
-
-
-def _is_setup(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Name) and call.func.id == "setup"
 
 
 @cache
@@ -55,7 +48,7 @@ def owner(name: str) -> str | None:
 
 @pytest.mark.parametrize("files", [SHIPPED, FOR_TESTS], ids=["shipped", "tests"])
 def test_what_is_imported_is_declared(files: list[Path]) -> None:
-    """Every distribution that the code imports from directly is asked for by its name."""
+    """Every distribution that the code imports from directly is declared by its own name."""
     to_run, to_test = declared()
     asked = to_run if files is SHIPPED else to_run + to_test
     known = {canonicalize_name(requirement.name) for requirement in asked} | {"nixery"}
@@ -66,7 +59,7 @@ def test_what_is_imported_is_declared(files: list[Path]) -> None:
 
 
 def test_every_dependency_has_a_lower_bound() -> None:
-    """Each has one version from which on it serves: ``make test-oldest`` runs with these."""
+    """Each has a lowest version that works: ``make test-oldest`` runs with these."""
     for requirement in declared()[0]:
         operators = sorted(each.operator for each in requirement.specifier)
         assert operators in (["=="], [">="], ["<", ">="]), requirement

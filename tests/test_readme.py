@@ -10,7 +10,8 @@ import pytest
 from tests.e2e.test_readme import NOT_PASTED
 from tests.readme import TOP, commands
 
-PAGES = [TOP / "README.md", *sorted(TOP.glob("docs/*.md"))]
+DOCS = sorted(TOP.glob("docs/*.md"))
+PAGES = [*sorted(TOP.glob("*.md")), TOP / "changes" / "README.md", *DOCS]
 
 
 def test_commands_parse() -> None:
@@ -28,7 +29,8 @@ def test_targets_exist() -> None:
     words = [shlex.split(command.text) for command in commands()]
     named = {line[line.index("make") + 1] for line in words if "make" in line}
     text = (TOP / "README.md").read_text("utf-8")
-    named |= set(re.findall(r"`(?:[A-Z]+=\S+ )?make ([a-z-]+)`", text))
+    text += (TOP / "CONTRIBUTING.md").read_text("utf-8")
+    named |= set(re.findall(r"(?:`|\$ )(?:[A-Z]+=\S+ )?make ([a-z-]+)", text))
     assert {"run", "test", "clean", "test-oldest"} <= named
     assert named <= targets
 
@@ -50,7 +52,7 @@ def test_every_command_is_pasted() -> None:
     assert NOT_PASTED.keys() <= {command.text for command in commands()}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_links_lead_somewhere(page: Path) -> None:
     """What a page links to in the checkout is there, with the heading that it names."""
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
@@ -68,4 +70,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_page_is_found() -> None:
     """The README leads to every page of the documentation."""
     text = (TOP / "README.md").read_text("utf-8")
-    assert {page.name for page in PAGES[1:] if f"docs/{page.name}" not in text} == set()
+    pages = [*DOCS, TOP / "CONTRIBUTING.md", TOP / "CHANGELOG.md"]
+    assert [page for page in pages if f"({page.relative_to(TOP)})" not in text] == []

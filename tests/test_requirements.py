@@ -1,7 +1,9 @@
-"""Whether the libraries are there."""
+"""The check of installed libraries, and the version."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -12,7 +14,7 @@ TOP = Path(__file__).resolve().parents[1]
 
 
 def versions(**known: str) -> Callable[[str], str]:
-    """Tells the versions of some libraries; there are no others."""
+    """A function that returns the versions of these libraries; no others are installed."""
 
     def version_of(name: str) -> str:
         if name not in known:
@@ -23,43 +25,51 @@ def versions(**known: str) -> Callable[[str], str]:
 
 
 def test_this_installation() -> None:
-    """What the tests run with is what is asked for."""
+    """The libraries that the tests run with are the required ones."""
     assert faults() == []
 
 
 def test_what_is_missing_or_of_another_version() -> None:
-    """Each library is named that is missing, too old, or not the one version that will do, with a
-    command that helps; what only tests need is not asked for."""
+    """Each library is named that is missing, too old, or not the exact version required, with a
+    command that helps; libraries for tests alone are not required."""
     required = ["a>=1.2", "b>=2", "c==1.0", "d>=1", 'e>=1; extra == "test"', "f[x]>=1"]
     found = faults(required, versions(a="1.10", b="1.9", c="1.1", f="2.0rc1"))
     assert found == [
-        "the library b is of version 1.9, and b>=2 is needed; pip install 'b>=2'",
-        "the library c is of version 1.1, and c==1.0 is needed; pip install 'c==1.0'",
+        "the library b has version 1.9, but b>=2 is required; pip install 'b>=2'",
+        "the library c has version 1.1, but c==1.0 is required; pip install 'c==1.0'",
         "the library d is missing; pip install 'd>=1'",
     ]
 
 
 def test_one_version() -> None:
-    """The version is that of setup.py, which the Nix package has too."""
-    for name in ("setup.py", "nix/package.nix"):
-        assert f'"{version()}"' in (TOP / name).read_text("utf-8")
+    """The version is that of pyproject.toml; the changelog has an entry for it, and the manifests
+    for Kubernetes run it."""
+    assert (
+        version()
+        == tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    )
+    assert f"\n## {version()} (" in (TOP / "CHANGELOG.md").read_text("utf-8")
+    manifests = list((TOP / "deploy" / "kubernetes").glob("*.yaml"))
+    assert manifests
+    for path in manifests:
+        assert re.findall(r"image: \S+/nixery:(\S+)", path.read_text("utf-8")) == [version()]
 
 
 def test_a_checkout_that_is_not_installed() -> None:
-    """Where Nixery itself is not installed, nobody is sent to what has that name elsewhere."""
+    """Where Nixery itself is not installed, the message does not lead to another package of its
+    name."""
     script = (
         "from importlib import metadata\n"
         "def requires(name): raise metadata.PackageNotFoundError(name)\n"
         "metadata.requires = requires\nimport nixery.plugin"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    said = "nixery: the library nixery is missing; pip install the checkout it is in\n"
+    said = "nixery: nixery is not installed; run 'pip install .' in its checkout\n"
     assert (ran.returncode, ran.stderr) == (1, said)
 
 
 def test_before_anything_is_imported() -> None:
-    """A library that is missing ends the start in one line, whatever it is that would import
-    it."""
+    """A missing library ends the start with one line, whichever module would import it."""
     for name in ("packaging", "attrs", "klein"):
         script = f"import sys; sys.modules[{name!r}] = None\nimport nixery.plugin"
         if name != "packaging":

@@ -89,7 +89,7 @@ class Builder:
         request: str = "",
     ) -> Pull:
         if len(image.own) > (most := self._limits.packages):
-            reason = f"it names {len(image.own)} packages, {most} are allowed"
+            reason = f"it names {len(image.own)} packages; the limit is {most}"
             raise ImageInvalid(image.name, reason)
         pinned = await self._resolve(image.tag, client)
         key = self._key(image, pinned)

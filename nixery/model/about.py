@@ -1,4 +1,4 @@
-"""What a package set says of a package for people to read: its attribute ``meta``."""
+"""The description of a package for people: its attribute ``meta``."""
 
 import re
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ _NO_ID = re.compile(r"[^A-Za-z0-9.-]+")
 class License:
     """A licence of a package.
 
-    :param spdx: what SPDX calls it, if the set says that.
-    :param name: what the set calls it.
+    :param spdx: its SPDX identifier; empty if the set has none.
+    :param name: its name in the set.
     """
 
     spdx: str
@@ -27,10 +27,8 @@ class License:
 
     @property
     def expression(self) -> str:
-        """The licence as it stands in an SPDX expression.
-
-        What the set has no SPDX identifier for is a reference to a licence of its own.
-        """
+        """The licence as part of an SPDX expression: a ``LicenseRef-`` where the set names no
+        SPDX identifier."""
         if _EXPRESSION.fullmatch(self.spdx):
             return f"({self.spdx})" if " OR " in self.spdx else self.spdx
         own = _NO_ID.sub("-", self.name).strip("-")[:100]
@@ -39,7 +37,7 @@ class License:
 
 @attrs.frozen
 class About:
-    """What is said of a package; a text is empty if nothing is."""
+    """The description of a package; each text is empty if the set has none."""
 
     version: str = ""
     description: str = ""
@@ -55,14 +53,14 @@ class About:
 
 
 def _line(text: str) -> str:
-    """A text as one line, without what a terminal would obey."""
+    """The text on one line, without control characters."""
     return "".join(c for c in " ".join(plain(text).split()) if c.isprintable())
 
 
 def licenses_together(packages: Iterable[About]) -> str:
-    """The SPDX expression of the licences of some packages: all of them hold.
+    """The SPDX expression for packages together: all of their licences apply.
 
-    :return: nothing (the empty text) if none is known, or they are more than can be read.
+    :return: empty if no licence is known, or the expression is too long to be of use.
     """
     each = {license.expression for about in packages for license in about.licenses}
     together = " AND ".join(sorted(each - {""}))

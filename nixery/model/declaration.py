@@ -1,6 +1,6 @@
-"""What a package says of the images that hold it: the attribute ``passthru.image``.
+"""The settings that a package has for images with it: the attribute ``passthru.image``.
 
-It is a set of what an image's config has, by the names of ``docs/images.md``.
+The attribute is a set with the names of ``docs/images.md``.
 """
 
 import re
@@ -31,7 +31,7 @@ _RESERVED = ("/nix/", "/proc/", "/sys/", "/dev/")
 
 @attrs.frozen
 class Declaration:
-    """What a package says of images.
+    """A package's settings for images.
 
     :param attribute: the attribute path of the package.
     :param entrypoint: program and first arguments.
@@ -57,7 +57,7 @@ class Declaration:
     files: Mapping[str, File] = attrs.Factory(dict)
 
     def check_paths(self, graph: Graph) -> None:
-        """See to it that all store paths that are named are in an image.
+        """Check that an image holds all store paths that are named here.
 
         :param graph: the closure of the image's packages.
         :raises EvaluationFailed: if one is not.
@@ -76,7 +76,7 @@ class Declaration:
 
 
 def parse_declaration(attribute: str, said: Any) -> Declaration:
-    """Read what a package says, as JSON has it.
+    """Read the attribute, given as JSON.
 
     :param attribute: the attribute path of the package.
     :raises EvaluationFailed: naming the attribute that is not what it should be.

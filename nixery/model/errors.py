@@ -1,7 +1,7 @@
-"""What can go wrong on an image's way, as exceptions that carry the facts.
+"""Errors on an image's way from its name to a client, as exceptions that carry the facts.
 
-``str(error)`` is a complete sentence; which status and code the
-registry protocol gives it is decided in :mod:`nixery.http.answers` alone.
+``str(error)`` is a complete sentence; its status and code in the registry protocol are decided in
+:mod:`nixery.http.answers` alone. ``tests/model/messages.txt`` lists all messages on one page.
 """
 
 import copy
@@ -15,17 +15,23 @@ from nixery.model.suggestions import MOST, Suggestion
 
 
 class NixeryError(Exception):
-    """Anything that Nixery itself has to say about a request that can't be met.
+    """A request that Nixery can't meet, and why.
 
-    ``str(error)`` may name files of this machine: it is for the operator. Clients are told what
-    :meth:`public` says.
+    ``str(error)`` may name files of this machine: it is for the operator. Clients get the message
+    of :meth:`public`.
     """
 
+    _message: ClassVar[str] = ""
+    """The message, as a format string in which ``0`` is the error."""
+
     _of_machine: ClassVar[tuple[str, ...]] = ()
-    """The fields that hold words of Nix, git or the operating system."""
+    """Fields whose text comes from Nix, git or the operating system."""
+
+    def __str__(self) -> str:
+        return self._message.format(self)
 
     def public(self) -> Self:
-        """The same without paths of this machine."""
+        """A copy without paths of this machine."""
         shown = copy.copy(self)
         for name in self._of_machine:
             setattr(shown, name, hide_paths(getattr(self, name)))
@@ -33,7 +39,7 @@ class NixeryError(Exception):
 
     @property
     def cause(self) -> str:
-        """What it says without the end of a log that it quotes."""
+        """The message without the end of a log that it quotes."""
         return str(self)
 
 
@@ -73,7 +79,7 @@ class TagInvalid(NixeryError):
     def __str__(self) -> str:
         return (
             f"the tag {self.tag[:80]!r} is not valid: a tag has up to 128 letters, digits, "
-            "'_', '.' and '-', and starts with none of the last two"
+            "'_', '.' and '-', and must not start with '.' or '-'"
         )
 
 
@@ -84,7 +90,10 @@ class DigestInvalid(NixeryError):
     digest: str
 
     def __str__(self) -> str:
-        return f"{self.digest[:90]!r} is not a digest: sha256: and 64 lower-case digits are"
+        return (
+            f"{self.digest[:90]!r} is not a digest; expected sha256: followed by 64 lower-case "
+            "hexadecimal digits"
+        )
 
 
 @attrs.define
@@ -94,32 +103,27 @@ class RangeInvalid(NixeryError):
     :param size: the blob's size in bytes.
     """
 
+    _message = "the range starts past the end of the blob, which has {0.size} bytes"
     size: int
-
-    def __str__(self) -> str:
-        return f"the blob has {self.size} bytes, the range asked for begins behind them"
 
 
 @attrs.define
 class UnknownTag(NixeryError):
     """The package source has no revision of that name."""
 
+    _message = "there is no revision {0.tag!r} in {0.source}"
     tag: str
     source: str
-
-    def __str__(self) -> str:
-        return f"there is no revision {self.tag!r} in {self.source}"
 
 
 @attrs.define
 class CommitNotServed(UnknownTag):
     """No branch or tag that is served reaches a commit: it may be another's, or not exist."""
 
-    def __str__(self) -> str:
-        return (
-            f"the commit {self.tag} is not in the history of any branch or tag of {self.source} "
-            "that this registry serves"
-        )
+    _message = (
+        "the commit {0.tag} is not in the history of any branch or tag of {0.source} that this "
+        "registry serves"
+    )
 
 
 @attrs.define
@@ -129,40 +133,32 @@ class TooManyTags(NixeryError):
     :param count: how many are being looked for.
     """
 
+    _message = "{0.count} tags are already being looked up for this client; try again in a moment"
     count: int
-
-    def __str__(self) -> str:
-        return f"{self.count} tags are being looked for already for this client; ask again later"
 
 
 @attrs.define
 class TagNotServed(NixeryError):
     """The operator does not allow that tag."""
 
+    _message = "this registry does not serve the tag {0.tag!r}; it always serves 'latest'"
     tag: str
-
-    def __str__(self) -> str:
-        return f"this registry does not serve the tag {self.tag!r}; it always serves 'latest'"
 
 
 @attrs.define
 class ManifestUnknown(NixeryError):
     """No manifest of that digest is stored."""
 
+    _message = "this registry has no manifest {0.reference}"
     reference: str
-
-    def __str__(self) -> str:
-        return f"no manifest {self.reference} is known here"
 
 
 @attrs.define
 class BlobUnknown(NixeryError):
     """No blob of that digest is stored, or what was stored turned out to be damaged."""
 
+    _message = "this registry has no blob {0.digest}; pull the image by its tag to rebuild it"
     digest: str
-
-    def __str__(self) -> str:
-        return f"no blob {self.digest} is known here; pull the image by its tag to make it anew"
 
 
 # --- who asks -----------------------------------------------------------------------------
@@ -188,10 +184,8 @@ class Denied(NixeryError):
     :param image: its name, and its tag if it was asked for by one.
     """
 
+    _message = "you are not allowed to pull {0.image}"
     image: str
-
-    def __str__(self) -> str:
-        return f"you may not pull {self.image}"
 
 
 @attrs.define
@@ -201,10 +195,8 @@ class TooManyAttempts(NixeryError):
     :param seconds: after which it may try again.
     """
 
+    _message = "too many failed logins from your address; try again in {0.seconds} s"
     seconds: int
-
-    def __str__(self) -> str:
-        return f"too many failed logins from your address; try again in {self.seconds} s"
 
 
 # --- what the package set says ------------------------------------------------------------
@@ -238,22 +230,20 @@ class UnknownPackage(NixeryError):
 
 
 @attrs.define
-class PackageUnnamable(NixeryError):
+class PackageUnnameable(NixeryError):
     """An attribute that no image's name can ask for.
 
     :param package: the attribute path as it was asked for.
     :param attribute: the one in the set, as Nix writes it.
     """
 
+    _message = (
+        "the package name {0.package!r} can't be looked up: in a name, a dot separates a set from "
+        "what is in it, and the attribute {0.attribute} has a dot in its own name; it needs "
+        "another name in the package set"
+    )
     package: str
     attribute: str
-
-    def __str__(self) -> str:
-        return (
-            f"the package name {self.package!r} can't be looked up: in a name, a dot separates a "
-            f"set from what is in it, and the attribute {self.attribute} has one in its own "
-            "name, so no image can ask for it; it needs another name in the package set"
-        )
 
 
 @attrs.define
@@ -295,8 +285,8 @@ class InterpretersDiffer(NixeryError):
     def __str__(self) -> str:
         first, *others = self.packages
         return (
-            f"{first} is a library of another {self.kind} than {' and '.join(others)}: name "
-            "packages of one of them"
+            f"{first} is for a different {self.kind} than {' and '.join(others)}; name packages "
+            f"for the same {self.kind}"
         )
 
 
@@ -325,23 +315,19 @@ class EvaluationFailed(NixeryError):
     :param trace: the whole of what Nix said; empty unless the operator has it shown.
     """
 
+    _message = "the package set could not be evaluated: {0.message}"
     _of_machine = ("message",)
 
     message: str
     trace: str = ""
-
-    def __str__(self) -> str:
-        return f"the package set could not be evaluated: {self.message}"
 
 
 @attrs.define
 class SystemUnsupported(NixeryError):
     """The package set can't be asked for another architecture."""
 
+    _message = "this package set has no packages for {0.system}"
     system: str
-
-    def __str__(self) -> str:
-        return f"this package set has no packages for {self.system}"
 
 
 # --- what building says -------------------------------------------------------------------
@@ -398,45 +384,37 @@ class BuildTimedOut(NixeryError):
 class SourceUnavailable(NixeryError):
     """The package source can't be reached or read at the moment."""
 
+    _message = "the package source {0.source} can't be read: {0.reason}"
     _of_machine = ("reason",)
 
     source: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"the package source {self.source} can't be read: {self.reason}"
 
 
 @attrs.define
 class SourceChanged(NixeryError):
     """A folder was edited while an image was made of it."""
 
+    _message = "{0.source} was edited while the image was being built; try again"
     source: str
-
-    def __str__(self) -> str:
-        return f"{self.source} was edited while the image was made; ask again"
 
 
 @attrs.define
 class NixUnavailable(NixeryError):
     """Nix itself could not do its work: not installed, killed, its store unusable."""
 
+    _message = "Nix is not working: {0.reason}"
     _of_machine = ("reason",)
 
     reason: str
-
-    def __str__(self) -> str:
-        return f"Nix could not do its work: {self.reason}"
 
 
 @attrs.define
 class ImageTimedOut(NixeryError):
     """Making an image took too long as a whole."""
 
+    _message = "the image was not built within {0.seconds:g} s, the time limit of this registry"
     seconds: float
-
-    def __str__(self) -> str:
-        return f"the image was not made within {self.seconds:g} s, which is all it may take here"
 
 
 @attrs.define
@@ -452,7 +430,7 @@ class MemoryExceeded(NixeryError):
 
     def __str__(self) -> str:
         doing = f"building {self.building}" if self.building else "evaluating the package set"
-        return f"{doing} took more than {self.limit:,} bytes of Nix's memory and was stopped"
+        return f"Nix used more than {self.limit:,} bytes of memory {doing} and was stopped"
 
 
 @attrs.define
@@ -463,13 +441,9 @@ class ClosureTooLarge(NixeryError):
     :param limit: bytes.
     """
 
+    _message = "the packages take {0.size:,} bytes; this registry allows {0.limit:,} for an image"
     size: int
     limit: int
-
-    def __str__(self) -> str:
-        return (
-            f"the packages take {self.size:,} bytes; up to {self.limit:,} may be in an image here"
-        )
 
 
 @attrs.define
@@ -479,10 +453,8 @@ class TooManyFiles(NixeryError):
     :param output: the store name of the one with which they are too many.
     """
 
+    _message = "{0.output} has too many files for an image"
     output: str
-
-    def __str__(self) -> str:
-        return f"{self.output} has too many files for an image"
 
 
 @attrs.define
@@ -512,38 +484,32 @@ class PackerKilled(PackingFailed):
 class StorageFull(NixeryError):
     """There is no room left for what is to be stored."""
 
+    _message = "{0.where} is full, so the image can't be stored; try again later"
     where: str = "the storage"
-
-    def __str__(self) -> str:
-        return f"{self.where} is full: the image can't be kept; try again when there is room"
 
 
 @attrs.define
 class StorageUnavailable(NixeryError):
     """The storage can't be reached, or refuses its work."""
 
+    _message = "the storage is unavailable: {0.reason}"
     _of_machine = ("reason",)
 
     reason: str
-
-    def __str__(self) -> str:
-        return f"the storage does not answer as it should: {self.reason}"
 
 
 @attrs.define
 class ShuttingDown(NixeryError):
     """The daemon is stopping; what was asked for was not finished."""
 
-    def __str__(self) -> str:
-        return "this registry is stopping; ask again in a moment"
+    _message = "this registry is shutting down; try again in a moment"
 
 
 @attrs.define
 class NoRoomToWait(NixeryError):
     """Too many clients are connected for one more that waits."""
 
-    def __str__(self) -> str:
-        return "too many clients wait here already; ask again in a moment"
+    _message = "too many clients are waiting already; try again in a moment"
 
 
 @attrs.define
@@ -553,15 +519,12 @@ class QueueFull(NixeryError):
     :param waiting: how many.
     """
 
+    _message = "{0.waiting} images are waiting to be built already; try again later"
     waiting: int
-
-    def __str__(self) -> str:
-        return f"{self.waiting} images wait to be made here already; ask again in a while"
 
 
 @attrs.define
 class TooMuchUnread(NixeryError):
     """Clients have asked for more than they read, and there is no memory left for more answers."""
 
-    def __str__(self) -> str:
-        return "too many answers wait here to be read; ask again in a moment"
+    _message = "too many answers are waiting to be read; try again in a moment"

@@ -1,4 +1,4 @@
-"""What happens while an image is made, as values."""
+"""Events of an image's build, as values."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ import attrs
 
 @attrs.frozen
 class Asked:
-    """Clients wait for the build; told when more of them do than ever before.
+    """More clients wait for the build than at any time before.
 
     :param waiting: how many.
     """
@@ -55,18 +55,18 @@ class Found:
 
 @attrs.frozen
 class BuildsPlanned:
-    """Nix said how many derivations it is to build."""
+    """Nix announced how many derivations it will build."""
 
     derivations: int
 
 
 @attrs.frozen
 class FetchesPlanned:
-    """Nix said what it is to copy from binary caches.
+    """Nix announced what it will copy from binary caches.
 
-    :param paths: how many store paths.
-    :param download: bytes to load, about.
-    :param unpacked: bytes that they have in the store, about.
+    :param paths: the number of store paths.
+    :param download: approximate bytes to download.
+    :param unpacked: approximate bytes in the store.
     """
 
     paths: int
@@ -76,7 +76,7 @@ class FetchesPlanned:
 
 @attrs.frozen
 class Planned:
-    """Nix said what is to be done: another line of it, such as a store path's."""
+    """Another line of Nix's plan, such as a store path."""
 
     text: str
 
@@ -98,7 +98,7 @@ class PhaseStarted:
 
 @attrs.frozen
 class LogLine:
-    """A derivation's builder printed a line; it is the package's text, and not to be trusted."""
+    """A derivation's builder printed a line: untrusted text of the package."""
 
     derivation: str
     line: str
@@ -106,14 +106,14 @@ class LogLine:
 
 @attrs.frozen
 class BuildStopped:
-    """A derivation's builder ended, well or not."""
+    """A derivation's builder ended, successfully or not."""
 
     derivation: str
 
 
 @attrs.frozen
 class Blocked:
-    """All that is left to do waits for what other builds make.
+    """All remaining work waits for outputs that other builds make.
 
     :param outputs: the names of these store paths, without folder and hash.
     """
@@ -123,7 +123,7 @@ class Blocked:
 
 @attrs.frozen
 class Unblocked:
-    """There is something to do again."""
+    """The build can go on."""
 
 
 @attrs.frozen
@@ -136,10 +136,10 @@ class FetchStarted:
 
 @attrs.frozen
 class FetchProgress:
-    """Some more bytes came from binary caches; told about a hundred times in all.
+    """More bytes arrived from binary caches; about a hundred of these events in all.
 
-    :param done: bytes that came so far.
-    :param expected: bytes that are to come in all, as far as Nix knows yet.
+    :param done: bytes received so far.
+    :param expected: bytes expected in all, as far as Nix knows.
     """
 
     done: int
@@ -148,9 +148,9 @@ class FetchProgress:
 
 @attrs.frozen
 class Said:
-    """Nix said something else.
+    """Another message of Nix.
 
-    :param level: 0 for errors, 1 for warnings, higher for what matters less.
+    :param level: 0 for errors, 1 for warnings, higher for less important messages.
     """
 
     level: int
@@ -159,16 +159,16 @@ class Said:
 
 @attrs.frozen
 class Traced:
-    """All that Nix said, with traces, source lines and paths: for the daemon's log alone."""
+    """Nix's full error output with traces, source lines and paths: for the daemon's log only."""
 
     text: str
 
 
 @attrs.frozen
 class Realised:
-    """All packages are built, or fetched, with their closure.
+    """All packages and their closure are built or fetched.
 
-    :param paths: how many store paths that is.
+    :param paths: the number of store paths.
     :param size: their NAR sizes together, in bytes.
     """
 
@@ -178,9 +178,9 @@ class Realised:
 
 @attrs.frozen
 class Measured:
-    """What a package brings along is known.
+    """The size of a package's closure is known.
 
-    :param paths: how many store paths it is, with all that it refers to.
+    :param paths: the number of store paths in the closure.
     :param size: their NAR sizes together, in bytes.
     """
 
@@ -205,7 +205,7 @@ class Collided:
 
 @attrs.frozen
 class Furnished:
-    """How containers of the image are run is known.
+    """The command and programs of the image are known.
 
     :param entrypoint: program and first arguments, if a package says so.
     :param command: what is run, or the arguments of the entry point; nothing where no program
@@ -249,16 +249,16 @@ class Packed:
 
 @attrs.frozen
 class Stored:
-    """A layer is in the storage, whoever packed it."""
+    """A layer is in the storage, whichever build packed it."""
 
     digest: str
 
 
 @attrs.frozen
 class Done:
-    """The image is made.
+    """The image is complete.
 
-    :param digest: its manifest's.
+    :param digest: of its manifest.
     """
 
     digest: str
@@ -266,9 +266,9 @@ class Done:
 
 @attrs.frozen
 class Failed:
-    """There will be no image.
+    """The build failed.
 
-    :param message: why, in words for people.
+    :param message: the reason, for people.
     :param derivation: the one that failed to build, if one did.
     """
 
@@ -278,9 +278,9 @@ class Failed:
 
 @attrs.frozen
 class Skipped:
-    """Some events of the build can't be told any more.
+    """Some events of the build are lost.
 
-    :param count: how many; nothing where nobody knows.
+    :param count: how many; none if unknown.
     """
 
     count: int | None
@@ -318,4 +318,4 @@ Event = (
 )
 
 Emit = Callable[[Event], None]
-"""Takes events as they come, in the reactor's thread, and never raises."""
+"""Takes events in the reactor's thread as they occur; it never raises."""

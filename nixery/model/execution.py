@@ -1,4 +1,4 @@
-"""What an image's config tells container engines of running it."""
+"""The part of an image's config that tells container engines how to run it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -21,7 +21,7 @@ _OF_ONE, _OF_ALL = 3, 10  # programs that are told of a package, and of an image
 
 @attrs.frozen
 class Execution:
-    """How a container is run if nothing else is asked for.
+    """The defaults with which containers of an image run.
 
     :param environment: environment variables.
     :param entrypoint: program and first arguments.
@@ -89,7 +89,7 @@ def make_execution(
     environment: Mapping[str, str],
     declarations: Mapping[str, Declaration],
 ) -> Execution:
-    """How a container of an image is run.
+    """The defaults with which containers of an image run.
 
     What packages say of environment, labels, ports and volumes holds in every image that has
     them, the first package's word before the others'. How it is started, and as whom, a package
@@ -168,7 +168,7 @@ def programs_of(image: Image, roots: Sequence[Root], outputs: Sequence[Output]) 
 
 
 def _programs(root: Root, outputs: Sequence[Output]) -> list[str]:
-    """What is in ``bin`` of a package, without folders and links that lead nowhere."""
+    """The programs in ``bin`` of a package, without folders and dangling links."""
     listing = next((output.listing for output in outputs if output.path == root.path), {})
     return [
         name.removeprefix("bin/")

@@ -38,7 +38,7 @@ class Listing:
 
     @property
     def detached(self) -> bool:
-        """Whether HEAD stands for something that no branch does."""
+        """Whether no branch has the id of HEAD."""
         branches = (id for name, id in self.ids.items() if name.startswith(HEADS))
         return self.head is not None and self.head not in branches
 
@@ -48,7 +48,7 @@ class Listing:
         return {_short(name) for name in self.ids if name != HEAD}
 
     def tips(self, allows: Callable[[str], bool]) -> dict[str, str]:
-        """Where the histories of served names begin: HEAD, branches and tags.
+        """The tips of the served history: HEAD, branches and tags.
 
         :param allows: whether a short name is served.
         :return: the id of a name's object, or of an annotated tag's → that of what it stands for.

@@ -1,4 +1,4 @@
-"""Which store paths share a layer, so that images share layers.
+"""The grouping of store paths into layers, such that images share layers.
 
 Every path has an *anchor*: the most popular path among itself and all that refer to it, however
 indirectly, in the image. References are closed, so wherever the anchor is, all of its *cluster*

@@ -1,5 +1,5 @@
-"""What an image says of itself: which image it is, of which revision of which source, and since
-when. It says the same wherever it is made.
+"""The self-description of an image: its name, source, revision and date, the same wherever it is
+built.
 """
 
 import re
@@ -37,7 +37,7 @@ _image_source = matching(
 
 @attrs.frozen
 class Naming:
-    """What an operator has images say of their source.
+    """An operator's choice of what images say about themselves.
 
     :param source: What images name as their source, in labels and /etc/os-release: a URL; auto, for
         that of the package set where everybody may be told it; or off.
@@ -57,7 +57,7 @@ class Naming:
 
 @attrs.frozen
 class Identity:
-    """What tells an image from others.
+    """The facts by which an image is told from others.
 
     :param name: the shortest name that asks for it.
     :param revision: of the package source.

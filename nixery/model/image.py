@@ -46,7 +46,7 @@ META = ("shell", "ci", "user", "arm64")
 
 @attrs.frozen
 class Image:
-    """What a pull asks for: the same for every way of writing it.
+    """The image that a pull asks for: equal for all spellings of its name.
 
     :param packages: attribute paths as the set is asked for them, sorted, without repeats;
         those of meta-packages included, those of :attr:`optional` not.
@@ -126,7 +126,7 @@ def parse_image(name: str, tag: str) -> Image:
     if (official := official_name(name)) in META:
         return parse_image(official, tag)
     if misplaced := sorted(named.intersection(META)):
-        raise ImageInvalid(name, f"the meta-package {misplaced[0]!r} comes before the packages")
+        raise ImageInvalid(name, f"the meta-package {misplaced[0]!r} must come before packages")
     ci = "ci" in meta
     shell = "shell" in meta or ci
     packages = sorted({*named, *(SHELL if shell else ()), *(CI if ci else ())})
@@ -149,14 +149,14 @@ def parse_name(name: str) -> list[str]:
     :raises NameInvalid: if it is outside the grammar of names, or longer than 255 characters.
     """
     if len(name) > MAX_NAME_LENGTH:
-        raise NameInvalid(name, f"it has {len(name)} characters, {MAX_NAME_LENGTH} are allowed")
+        raise NameInvalid(name, f"it has {len(name)} characters; the limit is {MAX_NAME_LENGTH}")
     components = name.split("/")
     for component in components:
         if not _COMPONENT.fullmatch(component):
             raise NameInvalid(
                 name,
-                f"{component!r} is not a package name as registries allow them (lower-case "
-                "letters and digits, with '.', '_', '__' or '-' between them)",
+                f"{component!r} is not a valid package name (registries allow lower-case letters "
+                "and digits, separated by '.', '_', '__' or '-')",
             )
     return components
 
@@ -180,7 +180,7 @@ def spellings(step: str) -> list[str]:
 
 
 def exact_image_name(attribute: str) -> str:
-    """How an attribute is asked for where others differ from it in case alone.
+    """The name of an attribute where others differ from it in case only.
 
     :return: nothing (the empty text) if no name can ask for it.
     """
@@ -190,16 +190,16 @@ def exact_image_name(attribute: str) -> str:
 
 
 def official_name(name: str) -> str:
-    """What ``library/NAME`` stands for: ``NAME``.
+    """The ``NAME`` of ``library/NAME``.
 
-    :return: nothing (the empty text) for all other names.
+    :return: empty for all other names.
     """
     library, _, rest = name.partition("/")
     return rest if library == LIBRARY and "/" not in rest and rest != LIBRARY else ""
 
 
 def image_name(attribute: str) -> str:
-    """How an attribute is asked for in an image's name.
+    """The name of an attribute in image names.
 
     :return: nothing (the empty text) if no name can ask for it, as for one with a dot, which would
         separate two attributes.

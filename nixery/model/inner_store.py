@@ -23,13 +23,13 @@ PROFILE = ".nix-profile/bin"
 
 
 def has_nix(outputs: Iterable[Output]) -> bool:
-    """Whether packages of an image have Nix."""
+    """Whether an image has Nix."""
     items = (output.listing.get("bin/nix-store") for output in outputs)
     return any(item is not None and item.kind is Kind.OTHER for item in items)
 
 
 def store_entries(database: bytes, kept: Iterable[str], owner: int = 0) -> dict[str, Entry]:
-    """What an image has besides its store paths: name → entry.
+    """The entries of an image besides its store paths: name → entry.
 
     :param database: in which the image's store paths are registered.
     :param kept: the store paths of its packages, which are no garbage, nor what they refer to.

@@ -1,4 +1,4 @@
-"""Where interpreters look for libraries that are named together with them.
+"""Search paths of interpreters for libraries that are named together with them.
 
 A set whose interpreters can make environments of themselves and libraries needs nothing of this;
 for any other set, variables lead to the libraries in the root file system.
@@ -15,7 +15,7 @@ from nixery.model.tree import Kind, Output
 
 @attrs.frozen
 class _Search:
-    """How interpreters of a kind are told.
+    """A search path variable of a kind of interpreter.
 
     :param folder: what folders of libraries are called.
     :param entries: of the variable, for each folder.

@@ -28,7 +28,7 @@ _NAMES_IN_HISTORY = 8
 
 @attrs.frozen
 class Descriptor:
-    """What a manifest says of a blob.
+    """A blob's descriptor.
 
     :param size: bytes.
     """

@@ -1,4 +1,4 @@
-"""Whose share an address counts for: pure rules, for everything that is shared between clients.
+"""The networks by which resources are shared out between clients: pure rules.
 
 With IPv6, one person is given a /64 at least, and often a /56 or a /48: an address stands for
 little. With IPv4, each address counts for itself, and those of one network share the turns that are

@@ -28,7 +28,7 @@ _PUBLIC = {"https": ":443", "http": ":80", "git": ":9418"}
 
 
 def address_of(pinned: PinnedSource) -> str:
-    """Where everybody finds the repository of a pinned source.
+    """The public address of the repository of a pinned source.
 
     A mirror of nixpkgs holds what nixpkgs does; a work tree is a copy of what it was cloned from.
 

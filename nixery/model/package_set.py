@@ -78,7 +78,7 @@ _TEXTS = ("name", "pname", "version", "description", "homepage", "program")
 
 @attrs.frozen
 class Told:
-    """What ``nix/index.nix`` told, in one run or in several.
+    """The output of ``nix/index.nix``, of one run or several.
 
     :param visited: every attribute that was looked at, in order.
     :param found: those that are packages; ``image`` is not filled in.

@@ -1,4 +1,4 @@
-"""Texts without what they tell of this machine: where files lie, and lines of their sources.
+"""Messages without details of this machine: paths of files and source lines.
 
 Nix, git and the operating system name files by absolute paths. Clients are told the last step of
 one, and of a store path its name and what is in it: that says which file is meant, and nothing of
@@ -38,7 +38,7 @@ def without_location(text: str) -> str:
 
 
 def without_trace(text: str) -> str:
-    """What Nix says, without traces, positions, and lines of source files."""
+    """A message of Nix without traces, positions and source lines."""
     lines = text.splitlines()
     kept = [lines[:1], [line for line in lines[1:] if not _POSITION.fullmatch(line.strip())]]
     return "\n".join(line for part in kept for line in part).rstrip()

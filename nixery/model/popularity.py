@@ -1,4 +1,4 @@
-"""How much the packages of a set are used by each other: what layers are grouped by."""
+"""The popularity of packages within a set, by which layers are grouped."""
 
 import json
 from collections import Counter

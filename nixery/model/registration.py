@@ -1,4 +1,4 @@
-"""What a Nix store's database says of store paths, as ``nix-store --dump-db`` prints it."""
+"""Registrations of store paths in a Nix database, as ``nix-store --dump-db`` prints them."""
 
 import re
 from collections.abc import Iterator, Sequence

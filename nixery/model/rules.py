@@ -1,4 +1,4 @@
-"""Who may pull what: pure.
+"""The access rules: who may pull which images. Pure.
 
 Names are compared as images write them, in lower case and without the ``_`` before a digit, since
 that is how packages are found. A package set often has many ways to the same package: nixpkgs
@@ -65,7 +65,7 @@ def _plain(name: str) -> str:
 
 @attrs.frozen
 class Patterns:
-    """What one user may pull, by patterns as shells have them: ``*``, ``?`` and ``[…]``.
+    """The rules for one user, as patterns as shells have them: ``*``, ``?`` and ``[…]``.
 
     :param allow: packages; none if nothing is said about them.
     :param deny: packages that are refused even if they are allowed.
@@ -115,7 +115,7 @@ NOTHING_SAID = Patterns()
 
 @attrs.frozen
 class Rules:
-    """Who may pull what.
+    """The access rules of the registry.
 
     What is denied, to everyone or to the user, is denied. Else the user's own patterns decide
     what is allowed, where there are some, and those for everyone where there are not; where

@@ -1,4 +1,4 @@
-"""How much of something each client has, and who has more than a fair share: pure."""
+"""Counts of what clients hold, to find those with more than a fair share: pure."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,9 +1,9 @@
-"""Where packages come from, pinned to a revision."""
+"""Package sources, and their pins to a revision."""
 
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -22,97 +22,99 @@ _HEADER_UNSAFE = re.compile(r"[^!-~ ]")
 # --- sources, as an operator names them ---------------------------------------------------
 
 
+class _Named:
+    """The names of a source: in headers, and in sentences."""
+
+    __slots__ = ()
+
+    _kind: ClassVar[str]
+    _noun: ClassVar[str]
+
+    @property
+    def _shown(self) -> str:
+        """The source as clients may see it: without credentials and places on this machine."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """The name of the source in HTTP headers."""
+        return f"{self._kind}:{self._shown}"
+
+    def __str__(self) -> str:
+        return f"the {self._noun} {self._shown}"
+
+
 @attrs.frozen
-class Channel:
+class Channel(_Named):
     """A channel of nixpkgs, such as ``nixos-unstable``: a branch of its repository.
 
     :param name: of the branch, or a full commit.
     :param url: of nixpkgs or a mirror, as ``git clone`` takes it; it may hold credentials.
     """
 
+    _kind = _noun = "channel"
+
     name: str
     url: str = NIXPKGS_URL
 
     @property
-    def label(self) -> str:
-        """How the source is named in headers."""
-        return f"channel:{self.name}"
-
-    def __str__(self) -> str:
-        return f"the channel {self.name}"
+    def _shown(self) -> str:
+        return self.name
 
 
 @attrs.frozen
-class GitRepository:
+class GitRepository(_Named):
     """A git repository whose ``default.nix`` is the package set.
 
     :param url: as ``git clone`` takes it; it may hold credentials, so it is shown by
         :meth:`__str__` and :attr:`label` only.
     """
 
-    url: str
+    _kind, _noun = "git", "repository"
 
-    @property
-    def label(self) -> str:
-        """How the source is named in headers."""
-        return f"git:{self._shown}"
+    url: str
 
     @property
     def _shown(self) -> str:
         return hide_place(self, without_credentials(self.url))
 
-    def __str__(self) -> str:
-        return f"the repository {self._shown}"
-
 
 @attrs.frozen
-class Folder:
+class Folder(_Named):
     """A folder (or file) of Nix expressions on this machine.
 
-    :param path: absolute. Clients are shown its last step: where it lies is nobody else's business.
+    :param path: absolute; only its last step is shown.
     """
+
+    _kind = _noun = "folder"
 
     path: str
 
     @property
-    def label(self) -> str:
-        """How the source is named in headers."""
-        return f"folder:{self._last_step}"
-
-    @property
-    def _last_step(self) -> str:
+    def _shown(self) -> str:
         return self.path.rstrip("/").rpartition("/")[2] or "/"
-
-    def __str__(self) -> str:
-        return f"the folder {self._last_step}"
 
 
 @attrs.frozen
-class Flake:
+class Flake(_Named):
     """A flake whose ``legacyPackages`` or ``packages`` are the package set.
 
     :param reference: as ``nix flake metadata`` takes it.
     """
 
-    reference: str
+    _kind = _noun = "flake"
 
-    @property
-    def label(self) -> str:
-        """How the source is named in headers."""
-        return f"flake:{self._shown}"
+    reference: str
 
     @property
     def _shown(self) -> str:
         return hide_place(self, without_credentials(self.reference))
 
-    def __str__(self) -> str:
-        return f"the flake {self._shown}"
-
 
 Source = Channel | GitRepository | Folder | Flake
 
 
-# --- pins: what a revision is, and how its contents are had -------------------------------
+# --- pins: a revision, and how to get its contents ------------------------------------------
 
 
 @attrs.frozen
@@ -129,14 +131,14 @@ class Commit:
     origin: str = ""
 
     def identity(self) -> list[str]:
-        """What the contents depend on, and whose they are: another repository's commits are not
-        to be had by asking this one for them."""
+        """The facts that determine the contents, with the repository: another repository's
+        commits must not be served under this one."""
         return ["git", without_credentials(self.url), self.revision]
 
 
 @attrs.frozen
 class Contents:
-    """What lies at a path of this machine, which may be edited.
+    """The contents of a path on this machine, which may be edited.
 
     :param path: absolute.
     :param revision: a fingerprint of what is there.
@@ -146,7 +148,8 @@ class Contents:
     revision: str
 
     def identity(self) -> list[str]:
-        """What the contents depend on: the path too, for an expression may look beside itself."""
+        """The facts that determine the contents: the path too, since expressions may use files
+        beside it."""
         return ["path", self.path, self.revision]
 
 
@@ -164,7 +167,7 @@ class LockedFlake:
     date: int | None = None
 
     def identity(self) -> list[str]:
-        """What the contents depend on."""
+        """The facts that determine the contents."""
         return ["flake", without_credentials(self.reference), self.revision]
 
 
@@ -173,7 +176,7 @@ Pin = Commit | Contents | LockedFlake
 
 @attrs.frozen
 class Configuration:
-    """What a package set is told besides the system: nixpkgs' own configuration.
+    """nixpkgs' own configuration, passed to the package set besides the system.
 
     :param config: canonical JSON of what nixpkgs takes as ``config``.
     :param overlays: absolute path of a Nix file with a list of overlays, or a folder of one.

@@ -1,4 +1,4 @@
-"""Names that someone may have meant."""
+"""Suggestions for names that do not exist."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Which tags a registry serves, and what they may mean: pure."""
+"""The tags that the registry serves, and their meaning: pure."""
 
 import re
 from calendar import timegm
@@ -18,7 +18,7 @@ _DAY = 86400
 
 @attrs.frozen
 class TagPolicy:
-    """Which tags are served, besides ``latest``.
+    """The tags that are served besides ``latest``.
 
     :param patterns: as shells have them: ``*``, ``?`` and ``[…]``.
     """

@@ -25,7 +25,7 @@ _MOST_LINKS = 40  # as many as Linux follows
 
 
 class Kind(Enum):
-    """What something in a package's output is, as far as merging goes.
+    """The type of an item in a package's output, as far as merging is concerned.
 
     An ``ALIAS`` is a relative link to a folder of the same package, such as ``sbin`` → ``bin``:
     kept as it is, it leads to the merged folder. ``DANGLING`` is a link that leads nowhere.
@@ -154,7 +154,7 @@ class Tree:
                 self.entries[name] = Link(own)
 
     def leads_somewhere(self, name: str) -> bool:
-        """Whether something is there, and no link that leads nowhere."""
+        """Whether something is there other than a dangling link."""
         return name in self.entries and name not in self._dangling
 
     def _end_of(self, name: str) -> str:

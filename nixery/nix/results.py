@@ -24,7 +24,7 @@ from nixery.model.errors import (
     NixeryError,
     NixUnavailable,
     NotAPackage,
-    PackageUnnamable,
+    PackageUnnameable,
     SourceUnavailable,
     SystemUnsupported,
     UnknownPackage,
@@ -274,7 +274,7 @@ def _missing(document: dict[str, Any], image: Image) -> NixeryError:
     for *above, attribute in document["dotted"]:
         following = steps[len(above) :][: attribute.count(".") + 1]
         if ".".join(following) == attribute.lower():
-            return PackageUnnamable(package, ".".join([*above, f'"{attribute}"']))
+            return PackageUnnameable(package, ".".join([*above, f'"{attribute}"']))
     known = [name for name in map(image_name, document["names"]) if name]
     nearest = nearest_names("".join(steps[depth : depth + 1]), known)
     names = [".".join([*steps[:depth], name]) for name in nearest]

@@ -74,7 +74,7 @@ def fresh_machine(suite: str) -> Iterator[Fresh]:
     try:
         _ok("cp", "--archive", str(_bootstrap(suite)), str(root))
         shown = _configure(root)
-        _check_out(root / CHECKOUT[1:])
+        check_out(root / CHECKOUT[1:])
         process = subprocess.Popen([str(_SCRIPT), str(root), *shown])
         try:
             wait_until(lambda: _entered(process))
@@ -138,18 +138,22 @@ def _environ() -> dict[str, str]:
     return {**pip, **shell, "PIP_CERT": _CERTIFICATES_THERE}
 
 
-def _check_out(folder: Path) -> None:
-    """Copy all files of this checkout that belong to it."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=TOP,
-        capture_output=True,
-        check=True,
-    )
+def check_out(folder: Path) -> None:
+    """Copy all files of this checkout, or unpacked sdist, that git does not ignore."""
+    with tempfile.TemporaryDirectory() as empty:
+        subprocess.run(["git", "init", "--quiet", "--bare", empty], check=True)
+        listed = subprocess.run(
+            [
+                *("git", f"--git-dir={empty}", f"--work-tree={TOP}"),
+                *("ls-files", "-z", "--others", "--exclude-standard"),
+            ],
+            cwd=TOP,
+            capture_output=True,
+            check=True,
+        )
     for name in filter(None, listed.stdout.decode().split("\0")):
-        if (TOP / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(TOP / name, folder / name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TOP / name, folder / name)
 
 
 def _ok(*argv: str) -> None:

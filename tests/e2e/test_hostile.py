@@ -134,7 +134,7 @@ REFUSED = [
     ("fifo", 400, "/fifo has an unsupported type"),
     ("socket", 400, "/socket has an unsupported type"),
     ("writable", 400, "suspicious owner or permissions"),
-    ("sparse", 400, "up to 1,000,000,000 may be in an image here"),
+    ("sparse", 400, "this registry allows 1,000,000,000 for an image"),
 ]
 
 

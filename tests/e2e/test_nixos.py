@@ -4,10 +4,12 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.e2e.packages import TOP
 from tests.e2e.test_units import UNITS, Unit
@@ -109,16 +111,16 @@ def test_nothing_unless_enabled() -> None:
     assert module("{ }") == {}
 
 
-def test_the_package_depends_on_what_is_imported() -> None:
-    """The package names the libraries that the project needs, and no others."""
-    text = (TOP / "setup.py").read_text()
-    setup = text.partition("install_requires=[")[2].partition("\n    ]")[0]
-    # Names with a word in brackets, an extra: that of pyjwt is one library, twisted's are several.
-    names = set(re.findall(r'^ +"([A-Za-z0-9._-]+)', setup, re.MULTILINE))
-    named = {name.replace("_", "-").replace(".", "-") for name in names}
+def test_the_package_is_the_project() -> None:
+    """The package has the project's version and needs the same libraries, and no others."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]
+    # An extra of pyjwt is one library, twisted's are several.
+    needed = [Requirement(text).name for text in project["dependencies"]]
+    named = {name.replace("_", "-").replace(".", "-") for name in needed}
     package = "(import <nixpkgs> { }).callPackage %s { }" % (NIX / "package.nix")
-    found = evaluate(f"map (each: each.pname) ({package}).library.arguments.dependencies")
-    assert set(found) == named
+    library = f"({package}).library.arguments"
+    assert set(evaluate(f"map (each: each.pname) {library}.dependencies")) == named
+    assert evaluate(f"{library}.version") == project["version"]
 
 
 def test_the_image_is_that_of_the_dockerfile() -> None:

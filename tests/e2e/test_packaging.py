@@ -1,82 +1,143 @@
 """The daemon as it is installed and started."""
 
+import email
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
+import time
 import zipfile
 from pathlib import Path
 
+import attrs
 import pytest
 
+from nixery.requirements import version
 from tests.e2e.clients import Ran, run
 from tests.e2e.daemon import TWISTD
+from tests.e2e.fresh import check_out
 from tests.e2e.packages import TOP
 from tests.waiting import HUNG
 
-BUILD_NEEDS = ("setup.py", "MANIFEST.in", "pyproject.toml", "README.md", "nixery", "nix", "twisted")
+EPOCH = 1_700_000_000
+"""When the release was made, in seconds since 1970."""
+
+
+@attrs.frozen
+class Release:
+    """An sdist, and the wheel built from it.
+
+    :param files: the names of the files that both were made from.
+    """
+
+    sdist: Path
+    wheel: Path
+    files: frozenset[str]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, built from its sdist, and that from a copy: building leaves things
-    behind."""
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """Made from a copy of the checkout: building leaves files behind."""
     source = tmp_path_factory.mktemp("source")
-    for name in BUILD_NEEDS:
-        copy = shutil.copytree if (TOP / name).is_dir() else shutil.copy
-        copy(TOP / name, source / name)
-    target = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip"]
-    tools = str(target / "tools")
-    got = run([*pip, "install", "--quiet", "--target", tools, "setuptools"])
-    assert got.code == 0, got.output
-    script = (
-        "import os, sys; from setuptools import build_meta;"
-        "os.chdir(sys.argv[1]); build_meta.build_sdist(sys.argv[2])"
-    )
-    packed = run([sys.executable, "-c", script, str(source), str(target)], PYTHONPATH=tools)
-    assert packed.code == 0, packed.output
-    (sdist,) = target.glob("*.tar.gz")
-    options = ["--quiet", "--no-deps", "--wheel-dir", str(target)]
-    built = run([*pip, "wheel", *options, str(sdist)])
-    assert built.code == 0, built.output
-    return next(target.glob("*.whl"))
+    check_out(source)
+    files = frozenset(str(p.relative_to(source)) for p in source.rglob("*") if p.is_file())
+    target = tmp_path_factory.mktemp("dist")
+    script = [str(source / "scripts" / "dist"), str(target)]
+    made = run(script, PYTHON=sys.executable, SOURCE_DATE_EPOCH=str(EPOCH))
+    assert made.code == 0, made.output
+    (sdist,), (wheel,) = target.glob("*.tar.gz"), target.glob("*.whl")
+    return Release(sdist, wheel, files)
 
 
-def test_what_is_in_the_wheel(wheel: Path) -> None:
-    """A wheel holds the plugin, without a package file beside it, and every Nix expression."""
-    names = set(zipfile.ZipFile(wheel).namelist())
-    assert "twisted/plugins/nixery_plugin.py" in names
-    assert "twisted/plugins/__init__.py" not in names
-    shipped = {p.relative_to(TOP / "nix") for p in (TOP / "nix").rglob("*") if p.is_file()}
-    # These install Nixery itself, from a checkout.
-    ourselves = {Path("package.nix"), Path("container.nix"), Path("module.nix")}
-    assert ourselves <= shipped
-    for path in shipped - ourselves:
-        if "__pycache__" not in path.parts:
-            assert f"nixery/expressions/{path}" in names
+def test_contents_of_the_sdist(release: Release) -> None:
+    """An sdist holds every file of the checkout, tests included, and what setuptools adds."""
+    with tarfile.open(release.sdist) as archive:
+        names = {m.name.partition("/")[2] for m in archive if m.isfile()}
+    made = {name for name in names if name.startswith("nixery.egg-info/")}
+    assert names - made == release.files | {"PKG-INFO", "setup.cfg"}
+    assert "tests/e2e/test_packaging.py" in names
 
 
-def test_a_wheel_runs(wheel: Path, tmp_path: Path) -> None:
-    """Installed from a wheel, ``twistd nixery`` is there and finds its expressions inside."""
-    site = tmp_path / "site"
+def test_contents_of_the_wheel(release: Release) -> None:
+    """A wheel holds every file of the library, the plugin without a package file beside it, and
+    every Nix expression except those that install Nixery itself."""
+    names = {n for n in zipfile.ZipFile(release.wheel).namelist() if ".dist-info/" not in n}
+    library = {name for name in release.files if name.startswith("nixery/")}
+    assert "nixery/py.typed" in library
+    ourselves = {"nix/package.nix", "nix/container.nix", "nix/module.nix"}
+    assert ourselves <= release.files
+    expressions = {
+        name.replace("nix/", "nixery/expressions/", 1)
+        for name in release.files - ourselves
+        if name.startswith("nix/")
+    }
+    assert names == library | expressions | {"twisted/plugins/nixery_plugin.py"}
+
+
+def test_metadata(release: Release) -> None:
+    """The wheel states its licence, whose text it has, and describes itself by the README."""
+    with zipfile.ZipFile(release.wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+        licence = archive.read(name.replace("METADATA", "licenses/LICENSE"))
+    assert (metadata["Name"], metadata["Version"]) == ("nixery", version())
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert licence == (TOP / "LICENSE").read_bytes()
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert str(metadata.get_payload()).startswith("# Nixery")
+
+
+def test_releases_are_reproducible(release: Release) -> None:
+    """Neither the time of a build, nor who built it, nor the modes of the checkout are in a
+    release."""
+    with tarfile.open(release.sdist) as archive:
+        found = {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode & 0o066) for m in archive}
+    assert found == {(EPOCH, 0, 0, "", "", 0o044)}
+    # Of gzip's header: the flags, and the time.
+    assert release.sdist.read_bytes()[3:8] == bytes(5)
+    when = time.gmtime(EPOCH)[:5]
+    entries = zipfile.ZipFile(release.wheel).infolist()
+    assert {entry.date_time[:5] for entry in entries} == {when}
+    # The mode of RECORD is setuptools' own.
+    modes = {e.external_attr >> 16 & 0o066 for e in entries if not e.filename.endswith("/RECORD")}
+    assert modes == {0o044}
+
+
+@pytest.fixture(scope="module")
+def installed(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the wheel is installed in; its dependencies are those of the tests."""
+    site = tmp_path_factory.mktemp("site")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
-    installed = run([*pip, str(wheel)])
-    assert installed.code == 0, installed.output
+    done = run([*pip, str(release.wheel)])
+    assert done.code == 0, done.output
+    return site
+
+
+def test_a_wheel_runs(installed: Path, tmp_path: Path) -> None:
+    """Installed from a wheel, ``twistd nixery`` is there and finds its expressions inside."""
     environ = {"HOME": str(tmp_path), "PORT": "0", "NIXERY_NIX_STORE": str(tmp_path / "nix")}
     (tmp_path / "default.nix").write_text("{ }")
     environ |= {"NIXERY_PKGS_PATH": str(tmp_path), "NIX_CONF_DIR": str(tmp_path)}
-    checked = twistd("--check", PYTHONPATH=str(site), **environ)
+    checked = twistd("--check", PYTHONPATH=str(installed), **environ)
     assert checked.code == 0, checked.output
     assert f"the folder {tmp_path}\n" in checked.output
     script = (
         "import nixery, os; from nixery.nix.store import find_expressions;"
         "print(find_expressions(os.path.dirname(nixery.__file__)))"
     )
-    found = run([sys.executable, "-c", script], PYTHONPATH=str(site))
-    assert found.output.strip() == str(site / "nixery" / "expressions")
+    found = run([sys.executable, "-c", script], PYTHONPATH=str(installed))
+    assert found.output.strip() == str(installed / "nixery" / "expressions")
+
+
+def test_commands_of_a_wheel(installed: Path) -> None:
+    """Both commands are there after an installation, and Twisted lists the plugin in its cache."""
+    command = run([str(installed / "bin" / "nixery"), "--version"], PYTHONPATH=str(installed))
+    assert command == Ran(0, f"nixery {version()}\n")
+    plugin = twistd("--version", PYTHONPATH=str(installed))
+    assert plugin == Ran(0, f"nixery {version()}\n")
+    assert b"nixery_plugin" in (installed / "twisted" / "plugins" / "dropin.cache").read_bytes()
 
 
 def twistd(*arguments: str, **environ: str) -> Ran:

@@ -142,7 +142,7 @@ def test_a_full_queue(start_daemon: StartDaemon, tmp_path: Path, docker: Docker)
             waiting.append(clients.submit(pull, daemon, f"p{number}"))
             wait_until(partial(_so_many_wait, daemon, number))
         refused = docker("pull", f"{daemon.host}/p4")
-        assert "3 images wait to be made here already" in refused.output
+        assert "3 images are waiting to be built already" in refused.output
         assert docker("pull", f"{daemon.host}/p0").code == 0
         waiting.append(clients.submit(pull, daemon, "p5", "127.0.0.2"))
         wait_until(lambda: _so_many_wait(daemon, 4))

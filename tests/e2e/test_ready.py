@@ -109,7 +109,7 @@ def test_no_namespaces(start_daemon: StartDaemon, tmp_path: Path) -> None:
     assert not marker.exists()
     ran = check({**daemon.environ, "STATE_DIRECTORY": str(state)}, *NO_NAMESPACES)
     assert ran.returncode == 1
-    assert "nixery: Nix could not do its work: Nix can't make its sandbox" in ran.stderr
+    assert "nixery: Nix is not working: Nix can't make its sandbox" in ran.stderr
 
 
 def test_no_package_set(start_daemon: StartDaemon, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ async def test_busy(tmp_path: Path) -> None:
         person = await server.ask(path, headers={"Accept": "text/html"})
         assert (program.status, person.status) == (503, 503)
         assert program.error()["code"] == "UNAVAILABLE"
-        assert b"ask again" in person.body
+        assert b"try again" in person.body
         assert {"retry-after"} <= program.headers.keys() & person.headers.keys()
         assert (await server.ask("/builds")).status == 200
         assert (await server.ask("/")).status == 200

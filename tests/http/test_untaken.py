@@ -53,7 +53,7 @@ def test_wholes() -> None:
     counted = untaken(10 * MB, 2 * MB)
     with ExitStack() as stack:
         stack.enter_context(counted.whole("a", 3 * MB))
-        with pytest.raises(TooMuchUnread, match="ask again"):
+        with pytest.raises(TooMuchUnread, match="try again"):
             counted.whole("a", 1)
         for client in "bcd":
             stack.enter_context(counted.whole(client, 2 * MB))

@@ -1,5 +1,6 @@
 """What errors say to people."""
 
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -35,6 +36,12 @@ def test_every_fact_is_told(kind: type[errors.NixeryError]) -> None:
     for name, value in attrs.asdict(error).items():  # type: ignore[arg-type]
         for each in value if isinstance(value, list) else [value]:
             assert name in ("trace", "silent") or str(each) in said
+
+
+def test_messages_are_on_one_page() -> None:
+    """``messages.txt`` has the message of every error, as people read it."""
+    page = "".join(f"{kind.__name__}:\n    {example(kind)}\n" for kind in KINDS)
+    assert page == Path(__file__).with_name("messages.txt").read_text("utf-8")
 
 
 def test_hints_are_left_out() -> None:

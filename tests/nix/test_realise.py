@@ -267,7 +267,7 @@ async def test_traces_are_for_the_log(machine: Machine) -> None:
     machine.program("nix-build", f"cat >&2 <<'END'\n@nix {json.dumps(said)}\nEND\nexit 1")
     with pytest.raises(NixUnavailable) as caught:
         await machine.realise()
-    assert str(caught.value.public()) == "Nix could not do its work: no '…/x.nix'"
+    assert str(caught.value.public()) == "Nix is not working: no '…/x.nix'"
     assert machine.events == [Said(0, "error: no '…/x.nix'"), Traced(text)]
 
 

@@ -145,7 +145,7 @@ def test_attributes_with_dots(
         assert isinstance(failed, errors.UnknownPackage)
         assert failed.nearest == []
     else:
-        assert isinstance(failed, errors.PackageUnnamable)
+        assert isinstance(failed, errors.PackageUnnameable)
         assert failed.attribute == attribute
 
 

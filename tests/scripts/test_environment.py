@@ -1,4 +1,4 @@
-"""The virtual environment is the one that setup.py asks for now."""
+"""The virtual environment has what pyproject.toml asks for now."""
 
 import shutil
 from pathlib import Path

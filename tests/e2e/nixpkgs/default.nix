@@ -10,6 +10,8 @@ let
 
   lib = {
     cleanSource = path: path;
+    importTOML = path: builtins.fromTOML (builtins.readFile path);
+    licenses.asl20 = { spdxId = "Apache-2.0"; };
     makeBinPath = packages: concatStringsSep ":" (map (package: "${package}/bin") packages);
     mkEnableOption = description: { inherit description; default = false; };
     mkIf = condition: value: if condition then value else { };

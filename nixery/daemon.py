@@ -65,12 +65,12 @@ _CONNECTIONS = 16  # that are kept to one host
 
 
 class Registry:
-    """The parts of the daemon, of which none is started yet.
+    """The parts of the daemon, none of them started yet.
 
-    :ivar site: what is served to clients.
-    :ivar operations: what is served to machines that watch, at an endpoint of its own.
-    :ivar parts: has all parts started and stopped.
-    :ivar metrics: what is counted.
+    :ivar site: serves clients.
+    :ivar operations: serves health and metrics, at an endpoint of its own.
+    :ivar parts: starts and stops all parts.
+    :ivar metrics: all metrics.
     """
 
     _log = Logger()
@@ -84,13 +84,13 @@ class Registry:
     ) -> None:
         """
         :param reactor: provides what all parts need of one.
-        :param environ: the daemon's environment: children get what is not private of it.
-        :param certificates: those that TLS is spoken with.
+        :param environ: the daemon's environment; children see the part of it that is not private.
+        :param certificates: those in use for TLS.
         """
         self._reactor, self._settings, self._environ = reactor, settings, environ
         self.parts, self.metrics = InOrder(), Metrics(version())
         self._measured: list[IMeasured] = []
-        # First, since it sets how memory is had by threads, of which there are none yet.
+        # First, since what it sets holds for threads that are started later.
         self._add(Trimmer(reactor, lambda: self.site.bounds.connections.open))
         self._add(Component(lambda: sys.setswitchinterval(_SWITCH)))
         self._add(Component(self._claim_folders, lambda: self.site.leave()))
@@ -107,8 +107,8 @@ class Registry:
         self.metrics.read_from(self._measured)
 
     def _add(self, part: T) -> T:
-        """Add a part, behind those that it needs: if it has a start, that follows theirs, and its
-        stop comes before theirs; if it has metrics, they are shown."""
+        """Add a part, behind those that it needs: its ``start()``, if it has one, is called after
+        theirs, its ``stop()`` before theirs, and its ``readings()`` are among the metrics."""
         service: Any = part
         if not IService.providedBy(part):
             service = Component(getattr(part, "start", None), getattr(part, "stop", None))
@@ -118,7 +118,7 @@ class Registry:
         return part
 
     def _make_stores(self) -> None:
-        """What keeps images, and the history of builds."""
+        """Make the storage of images, and the history of builds."""
         reactor, settings = self._reactor, self._settings
         self._agent = make_agent(reactor)
         self._storage = self._add(make_storage(reactor, self._agent, settings, self._environ))
@@ -129,7 +129,7 @@ class Registry:
         self._history = self._add(History(reactor, folder, limits, on_end=self._built))
 
     def _make_nix(self) -> Nix:
-        """What finds, builds, keeps and lists packages."""
+        """Make the parts that find, build, keep and list packages."""
         reactor, settings, state = self._reactor, self._settings, self._settings.state
         self._nix_parts = parts = NixParts(reactor, settings, self._environ)
         commands, evaluator, sources = parts.commands, parts.evaluator, parts.sources
@@ -177,7 +177,7 @@ class Registry:
         return self._add(builder)
 
     def _make_watchers(self) -> None:
-        """What tells operators how the daemon is."""
+        """Make the parts that report the daemon's state to operators."""
         reactor, settings, parts = self._reactor, self._settings, self._nix_parts
         commands, latest = parts.commands, self._builder.latest
         self._first_look = first_look = self._add(
@@ -235,7 +235,7 @@ class Registry:
                 )
 
     async def look(self) -> str | None:
-        """Wait until everything is found to work.
+        """Wait until everything works.
 
         :return: the name of an image to try, if there is one.
         """
@@ -248,7 +248,7 @@ class Registry:
             await self._popularity.load()
 
     async def release(self) -> None:
-        """Let all go who wait for builds, and end these, which takes a moment."""
+        """Answer all clients that wait for builds, and cancel the builds, which takes a moment."""
         self._readiness.stopping = True
         releasing = Deferred.fromCoroutine(self.site.release(self._settings.handover))
         self._builder.give_up()
@@ -287,8 +287,8 @@ def make_service(
 ) -> RegistryService:
     """The daemon.
 
-    :param listening: where it is.
-    :param operations: where health and metrics are to be had; none for the same endpoint.
+    :param listening: where clients are served.
+    :param operations: where health and metrics are served; none for the same endpoint.
     :param terminal: is told how the start ended.
     """
     ends = [each for each in (listening, operations) if each is not None]
@@ -301,7 +301,7 @@ def make_service(
 
 
 def make_agent(reactor: Any) -> Agent:
-    """What HTTP requests go through, keeping connections for a minute."""
+    """An agent for HTTP requests, which keeps connections for a minute."""
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = _CONNECTIONS
     pool.cachedConnectionTimeout = 60
@@ -309,7 +309,7 @@ def make_agent(reactor: Any) -> Agent:
 
 
 def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mapping[str, str]) -> Any:
-    """Where images are kept, not started yet."""
+    """The storage of images, not started yet."""
     chosen = settings.bucket
     if chosen is None or chosen.name is None:
         disk = settings.disk

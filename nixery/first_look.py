@@ -1,4 +1,4 @@
-"""What each start finds out once: whether Nix builds here, and what the package set offers."""
+"""The first checks of each start: whether Nix builds here, and what the package set offers."""
 
 from collections.abc import Awaitable, Callable
 

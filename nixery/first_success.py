@@ -1,4 +1,4 @@
-"""What has to be found out once, and is tried until it succeeds."""
+"""The result of some work that is tried until it succeeds, and then kept."""
 
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar

@@ -81,7 +81,7 @@ class NixParts:
 def make_confinement(
     settings: Settings, environ: Mapping[str, str], store: str | None
 ) -> Confinement | None:
-    """What evaluation is kept from: the daemon's state, storage, keys and home.
+    """The limits of evaluation, which is kept from the daemon's state, storage, keys and home.
 
     :param environ: the daemon's environment.
     :param store: the folder of its own Nix store, if it has one.
@@ -122,7 +122,7 @@ def make_confinement(
 
 
 def child_environment(environ: Mapping[str, str], state: str) -> dict[str, str]:
-    """What Nix and git see of the daemon's environment.
+    """The part of the daemon's environment that Nix and git see.
 
     Its own secrets are left out, since a package set can read environment variables; what they
     need and may lack under a service manager is added.

@@ -22,7 +22,7 @@ from nixery.values import addresses, bucket, git_url, nixpkgs_config, revision, 
 
 DEFAULT_CHANNEL = "nixos-unstable"
 PAGES = ("all", "no-logs", "off")
-"""What may be shown of builds: everything, everything but what packages print, nothing."""
+"""How much of builds is shown: everything, everything but what packages print, nothing."""
 
 
 @attrs.frozen
@@ -105,7 +105,7 @@ class Revisions:
 
 @attrs.frozen
 class Shown:
-    """What clients are told of builds.
+    """How long clients wait for builds, and what they are told of them.
 
     :param hold: Seconds for which a request waits for a build before it is redirected to itself.
     :param pages: What is shown of builds below /builds: all, no-logs, off.
@@ -141,7 +141,7 @@ class Transport:
 
 @attrs.frozen
 class Evaluation:
-    """What the evaluation of a package set may do.
+    """How far evaluation of the package set is confined.
 
     :param mode: What the evaluation of a package set may do: confined, to reading the set and
         nothing else of the machine; or open, to everything that the daemon's user may.

@@ -59,7 +59,7 @@ def addresses(text: str) -> str:
 
 
 def nixpkgs_config(text: str) -> Configuration:
-    """What a package set is told: JSON, or the path of a file with it."""
+    """The configuration of a package set: JSON, or the path of a file with it."""
     expected = "a JSON object, or the absolute path of a file with one"
     try:
         if os.path.isabs(text):

@@ -21,7 +21,7 @@ class FileInvalid(Exception):
 
 
 class Watched(Generic[T]):
-    """What some files hold, read anew when they change.
+    """The content of some files, read again when they change.
 
     A change that can't be used is logged once, and what was read before stays, whatever is wrong
     with it.
@@ -75,11 +75,11 @@ class Watched(Generic[T]):
         self.warn()
 
     def remarks(self) -> list[str]:
-        """What an operator should know of what they hold: a sentence for each."""
+        """A sentence for each remark on the content."""
         return [f"{' and '.join(self._paths)}: {each}" for each in self._remark(self.value)]
 
     def warn(self) -> None:
-        """Log what an operator should know of what they hold."""
+        """Log the remarks on the content."""
         for remark in self.remarks():
             self._log.warn("{remark}", remark=remark)
 
@@ -123,7 +123,7 @@ class Watch(Timer):
 
 
 def _signature(path: str) -> object:
-    """What changes when a file is written or replaced."""
+    """A value that changes when a file is written or replaced."""
     try:
         found = os.stat(path)
     except OSError:

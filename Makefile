@@ -2,10 +2,11 @@
 
 VENV := .venv
 PROGRAMS := nix-build=nix-bin git=git prlimit=util-linux venv=python3-venv
-TEST_PROGRAMS := patchelf=patchelf dockerd=docker.io docker=docker.io containerd=containerd \
-	podman=podman skopeo=skopeo zstd=zstd pigz=pigz openssl=openssl curl=curl ssh=openssh-client \
-	chromium=chromium libatomic.so.1=libatomic1 ps=procps systemd-analyze=systemd \
-	promtool=prometheus
+UNIT_TEST_PROGRAMS := zstd=zstd promtool=prometheus
+TEST_PROGRAMS := $(UNIT_TEST_PROGRAMS) patchelf=patchelf dockerd=docker.io docker=docker.io \
+	containerd=containerd podman=podman skopeo=skopeo pigz=pigz openssl=openssl curl=curl \
+	ssh=openssh-client chromium=chromium libatomic.so.1=libatomic1 ps=procps \
+	systemd-analyze=systemd
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos -m 'not container and not fresh and not real_nix'
 
 .PHONY: .FORCE run docs test test-oldest test-newest container-test readme-test chaos bench dist clean
@@ -27,6 +28,7 @@ test:  ## all tests, with real Nix and real clients
 # The others run with what this machine's virtual environment happens to have.
 test-oldest:  ## unit tests with the lowest version of each dependency
 	@$(MAKE) --no-print-directory $(VENV)/.installed-test
+	@scripts/require $(UNIT_TEST_PROGRAMS)
 	@rm -rf $(VENV)-oldest && python3 -m venv $(VENV)-oldest
 	@$(VENV)/bin/python scripts/lower_bounds.py > $(VENV)-oldest/constraints.txt
 	@$(VENV)-oldest/bin/pip install --quiet --editable '.[test]' \
@@ -34,7 +36,7 @@ test-oldest:  ## unit tests with the lowest version of each dependency
 	@$(VENV)-oldest/bin/python -m pytest $(UNIT_TESTS) $(PYTEST)
 
 test-newest:  ## unit tests with the newest versions of all that is installed
-	@scripts/require $(PROGRAMS)
+	@scripts/require $(PROGRAMS) $(UNIT_TEST_PROGRAMS)
 	@rm -rf $(VENV)-newest && python3 -m venv $(VENV)-newest
 	@$(VENV)-newest/bin/pip install --quiet --editable '.[test]'
 	@$(VENV)-newest/bin/python -m pytest $(UNIT_TESTS) $(PYTEST)

@@ -4,6 +4,7 @@ hangs is ended, and nothing is left."""
 import functools
 import importlib
 import os
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
@@ -28,7 +29,12 @@ _LEFT = pytest.StashKey[list[str]]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Have all that the run makes in a folder of its own."""
+    """Have all that the run makes in a folder of its own, and Ctrl-C be what it is at a terminal.
+
+    What a script has started in the background ignores it, and so would all that is started here.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = RunFolder.make()
     config.stash[_FOLDER] = folder
     config.stash[_LEFT] = []

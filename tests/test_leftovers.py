@@ -1,4 +1,4 @@
-"""Runs of the tests that leave something, or hang."""
+"""Runs of the tests that leave something, hang, or are in the background."""
 
 import os
 import subprocess
@@ -8,13 +8,15 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 
 BEGIN = """
-import os, subprocess
+import os, psutil, subprocess
 from tests.leftovers import RunFolder
 folder = RunFolder.make()
 print(folder.path, flush=True)
 """
 LEAVE = """
 subprocess.run(["sh", "-c", "sleep 1000 > /dev/null & exec true"])
+while [each.name() for each in psutil.Process().children()] != ["sleep"]:
+    pass  # it is a fork of the shell, for a moment
 (folder.path / "file").touch()
 told = []
 folder.remove(told.append)
@@ -36,6 +38,16 @@ def test_waits_elsewhere():
 @pytest_twisted.ensureDeferred
 async def test_goes_on():
     pass
+"""
+INTERRUPTED = """
+import subprocess
+
+def test_is_interrupted():
+    assert subprocess.run(["sh", "-c", "kill -INT $$"]).returncode == -2
+"""
+IGNORING = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 """
 RUN = """
 import sys, pytest, tests.waiting
@@ -91,3 +103,13 @@ def test_tests_that_hang(tmp_path: Path) -> None:
     assert "2 failed, 1 passed" in printed
     assert "await Deferred()" in printed
     assert "time.sleep(1000)" in printed
+
+
+def test_runs_in_the_background(tmp_path: Path) -> None:
+    """What a test starts can be interrupted, though a script may have started the run in the
+    background, where that is ignored."""
+    (tmp_path / "test_interrupts.py").write_text(INTERRUPTED)
+    options = ["--reactor=asyncio", "-p", "tests.conftest", "-q", f"--rootdir={tmp_path}"]
+    with python(IGNORING + RUN, tmp_path, *options, str(tmp_path / "test_interrupts.py")) as run:
+        assert run.stdout is not None
+        assert "1 passed" in run.stdout.read()

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,18 @@ _UNREACHABLE = re.compile(
 )
 _FULL = re.compile(r"No space left on device|enough free space")
 _NOT_THERE = "404"
+_ROOM = 200_000_000
+"""Bytes that the lists of packages may take, with what apt makes of them."""
 _MOST_DOWNLOADS = 2
 
 
 class NoSuchArchitecture(SetupError):
     """apt's sources have no packages for an architecture."""
+
+
+def _free(folder: Path) -> int:
+    """The bytes that may still be written on the disk of a folder."""
+    return shutil.disk_usage(folder).free
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,13 @@ class Apt:
     :param folder: where these lie; no other may use it at the same time.
     :param architecture: as Debian names it: ``amd64``, ``arm64``.
     :param program: runs apt's programs.
+    :param free: the bytes that may still be written on the disk of a folder.
     """
 
     folder: Path
     architecture: str
     program: Callable[[list[str], Callable[[str], None]], Ran] = run
+    free: Callable[[Path], int] = _free
 
     def update(self, names: Iterable[str]) -> set[str]:
         """Fetch the lists of packages.
@@ -85,6 +95,7 @@ class Apt:
             warnings = self._run("apt-get", "update").errors
         except SetupError as error:
             if _NOT_THERE in str(error) and not _UNREACHABLE.search(str(error)):
+                self._need_room()
                 raise NoSuchArchitecture(absent) from None
             raise
         wanted = set(names)
@@ -94,6 +105,7 @@ class Apt:
             # What could not be fetched is a warning to apt, but may be what is missing here.
             _explain(warnings)
         if not found:
+            self._need_room()
             raise NoSuchArchitecture(absent)
         return found
 
@@ -117,6 +129,17 @@ class Apt:
                 return files
         words = ", ".join(filter(None, cut))
         raise SetupError(f"again and again, apt's servers send other files than they say: {words}")
+
+    def _need_room(self) -> None:
+        """Tell a full disk from a server that lacks something.
+
+        A compressed list that apt has no room to unpack is asked for uncompressed, which servers do
+        not have: then "404" is all that apt says.
+
+        :raises OSError: if there is no room.
+        """
+        if self.free(self.folder) < _ROOM:
+            raise _no_room()
 
     def _closure(self, roots: list[str]) -> list[PackageFile]:
         options = ("-o", _NO_ARCHIVES, "-o", "Acquire::ForceHash=SHA256")
@@ -195,7 +218,12 @@ def _explain(words: str) -> None:
             " or tell apt its proxy (Acquire::http::Proxy), and start again"
         )
     if _FULL.search(words):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise _no_room()
+
+
+def _no_room() -> OSError:
+    """What the system says of a full disk."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _percent(tell: Callable[[str], None]) -> Callable[[str], None]:

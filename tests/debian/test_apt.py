@@ -68,8 +68,10 @@ def refuse(words: str) -> Callable[..., Ran]:
     return program
 
 
-def apt(folder: Path, program: Callable[..., Ran], architecture: str = "amd64") -> Apt:
-    made = Apt(folder / architecture, architecture, program)
+def apt(
+    folder: Path, program: Callable[..., Ran], architecture: str = "amd64", free: int = 10**9
+) -> Apt:
+    made = Apt(folder / architecture, architecture, program, lambda folder: free)
     (made.folder / "cache" / "archives").mkdir(parents=True, exist_ok=True)
     return made
 
@@ -189,6 +191,17 @@ def test_a_full_disk_is_told_from_other_failures(tmp_path: Path, debs: Path) -> 
         with pytest.raises(OSError, match="No space") as caught:
             apt(tmp_path, refuse(words)).download(["tool"], debs)
         assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize(
+    "program", [refuse("E: Failed to fetch http://x/y  404  Not Found"), Archive()]
+)
+def test_a_full_disk_is_told_from_a_server_that_lacks_something(
+    tmp_path: Path, program: Callable[..., Ran]
+) -> None:
+    """A list that apt has no room for is "not found" to it."""
+    with pytest.raises(OSError, match="No space"):
+        apt(tmp_path, program, free=10**8).update(["gone"])
 
 
 def test_an_architecture_that_is_not_there(tmp_path: Path) -> None:

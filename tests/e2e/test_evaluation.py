@@ -120,7 +120,8 @@ def test_a_folder(start_daemon: StartDaemon, place: Path) -> None:
 def test_a_git_repository(start_daemon: StartDaemon, place: Path) -> None:
     """A commit's evaluation reads its files and nothing else."""
     repository = as_repository(place)
-    daemon = start_daemon(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=repository.url, NIX_PATH="")
+    source = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": repository.url}
+    daemon = start_daemon(**source, NIX_PATH="", NIXERY_REVISION_TTL="3600")
     assert daemon.pull("plain").status == 200
     before = daemon.git_runs
     # In the store, the link leads nowhere.
@@ -133,7 +134,8 @@ def test_a_flake(start_daemon: StartDaemon, place: Path) -> None:
     """A flake's evaluation is pure: it reads the flake and its locked inputs, and nothing else."""
     repository = as_repository(place)
     reference = f"git+file://{repository.folder}"
-    daemon = start_daemon(NIXERY_PKGS_PATH="", NIXERY_FLAKE=reference)
+    source = {"NIXERY_PKGS_PATH": "", "NIXERY_FLAKE": reference}
+    daemon = start_daemon(**source, NIXERY_REVISION_TTL="3600")
     assert daemon.pull("plain").status == 200
     before = daemon.git_runs
     for name in ("beside", "absolute", "copied", "gathered"):

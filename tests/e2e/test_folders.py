@@ -69,7 +69,7 @@ def test_a_lease_of_a_daemon_that_is_stopped(
     first = start_daemon(state=tmp_path / "first", packages=packages, **settings)
     second = start_daemon(state=tmp_path / "second", packages=packages, **settings)
     assert first.get("/v2/slow/manifests/latest").status == 307
-    assert len(list((tmp_path / "images" / "leases").iterdir())) == 1
+    wait_until(lambda: len(list((tmp_path / "images" / "leases").iterdir())) == 1)
     first.process.send_signal(signal.SIGSTOP)
     try:
         packages.go_on()

@@ -159,7 +159,8 @@ def _so_many_wait(daemon: Daemon, count: int) -> bool:
 def test_retrying_clients_build_once(start_daemon: StartDaemon, tmp_path: Path) -> None:
     """Who asks again for what failed just now is answered at once, with the reason and the same
     build's address; after a while it is tried again."""
-    daemon = start_daemon(**write_set(tmp_path / "set"), NIXERY_FAILURE_TTL="3")
+    packages = write_set(tmp_path / "set")
+    daemon = start_daemon(**packages, NIXERY_FAILURE_TTL="3600")
     first = daemon.pull("broken")
     assert first.status == 400
     assert "this is why" in first.json()["errors"][0]["message"]
@@ -167,5 +168,7 @@ def test_retrying_clients_build_once(start_daemon: StartDaemon, tmp_path: Path) 
         again = daemon.pull("broken")
         assert (again.status, again.body) == (400, first.body)
     assert daemon.nix_builds == 1
+    daemon = start_daemon(**packages, NIXERY_FAILURE_TTL="1", state=tmp_path / "another")
+    first = daemon.pull("broken")
     wait_until(lambda: daemon.pull("broken").body != first.body)
     assert daemon.nix_builds == 2

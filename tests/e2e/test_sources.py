@@ -164,9 +164,10 @@ def test_broken_sets(
     plain.mkdir()
     if expression is not None:
         write(plain, expression)
+    hurry = {"NIX_TIMEOUT": "2"} if expression == ENDLESS else {}
     daemons = [
-        start_daemon(NIXERY_PKGS_PATH=str(plain), NIX_TIMEOUT="2", state=tmp_path / "a"),
-        start(start_daemon, NIXERY_PKGS_REPO=repository.url, NIX_TIMEOUT="2", state=tmp_path / "b"),
+        start_daemon(NIXERY_PKGS_PATH=str(plain), state=tmp_path / "a", **hurry),
+        start(start_daemon, NIXERY_PKGS_REPO=repository.url, state=tmp_path / "b", **hurry),
     ]
     for daemon in daemons:
         answer = daemon.pull("greeting")

@@ -147,7 +147,7 @@ def test_no_pull_is_lost(package_set: PackageSet, tmp_path: Path, held: socket.s
     """Daemons come and go behind a socket that systemd holds: all of twenty pulls succeed, those
     that wait for a build too."""
     packages = package_set.with_slow(tmp_path)
-    environ = {**packages.environ, "NIXERY_DRAIN": "30"}
+    environ = {**packages.environ, "NIXERY_DRAIN": "3600"}
     copies = [tmp_path / f"copy-{number}" for number in range(3)]
     pulls: list[Future[str]] = []
     with ThreadPoolExecutor(20) as clients, contextlib.ExitStack() as stack:

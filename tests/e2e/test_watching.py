@@ -30,7 +30,9 @@ def test_a_log_while_it_runs(
     prints as it prints it, and ends with the build."""
     packages = package_set.with_slow(tmp_path)
     daemon = start_daemon(packages=packages, NIXERY_HOLD="0.5")
-    redirect = daemon.get("/v2/slow/manifests/latest")
+    path = "/v2/slow/manifests/latest"
+    while "Link" not in (redirect := daemon.get(path)).headers:
+        assert redirect.status == 307  # before the build has begun
     assert redirect.status == 307
     link = re.fullmatch(r'<(/builds/[0-9a-f]+)>; rel="monitor"', redirect.headers["Link"])
     assert link is not None
@@ -76,7 +78,7 @@ def test_a_daemon_that_is_killed(
     assert daemon.pull("hello").status == 200
     with ThreadPoolExecutor(1) as client:
         client.submit(daemon.get, "/v2/slow/manifests/latest").result()
-    wait_until(lambda: [b for b in builds(daemon) if b["state"] == "done"])
+    wait_until(lambda: [b["state"] for b in builds(daemon)] == ["running", "done"])
     slow = builds(daemon)[0]
     wait_until(lambda: "step 3" in _events_on_disk(daemon, slow["id"]))
     daemon.stop(signal.SIGKILL)

@@ -506,17 +506,23 @@ async def test_a_client_that_takes_only_the_beginning(blob: Locating) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_slow_client(blob: Locating) -> None:
     """A client that takes little at a time gets all of it, however long it takes."""
+    limit = 5
 
-    def read_slowly(connection: socket.socket) -> int:
-        total = 0
+    def read_slowly(connection: socket.socket) -> tuple[int, float]:
+        total, longest, before = 0, 0.0, time.monotonic()
         while data := connection.recv(1 << 16):
             total += len(data)
             time.sleep(0.015)
-        return total
+            longest, before = max(longest, time.monotonic() - before), time.monotonic()
+        return total, longest
 
-    async with serving(storage=blob, limits=HttpLimits(write_seconds=5)) as server:
+    async with serving(storage=blob, limits=HttpLimits(write_seconds=limit)) as server:
         with crowd(server) as others:
-            assert await deferToThread(read_slowly, others.join(BLOB)) > SIZE
+            while True:
+                total, longest = await deferToThread(read_slowly, others.join(BLOB))
+                if longest < limit / 2:
+                    break  # otherwise it was this machine that had no time to read
+            assert total > SIZE
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from tests.waiting import HUNG
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 BASICS = (
-    *("cat", "cut", "dirname", "env", "grep", "head", "id", "mkdir", "mktemp", "rm", "sed"),
+    *("cat", "cut", "df", "dirname", "env", "grep", "head", "id", "mkdir", "mktemp", "rm", "sed"),
     *("setsid", "sh", "sha256sum", "sleep", "stty", "tail", "touch", "tr", "true"),
 )
 """What every Debian or Ubuntu system has."""

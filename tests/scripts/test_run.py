@@ -30,6 +30,22 @@ def test_a_set_that_is_named_needs_no_apt(tmp_path: Path, source: str) -> None:
     assert "patchelf" not in ran.stderr
 
 
+def test_settings_are_read_before_what_takes_long(tmp_path: Path) -> None:
+    """Who mistypes one hears of it before the package set is made."""
+    shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for name in ("require", "environment"):  # all is installed
+        (tmp_path / "scripts" / name).write_text("#!/bin/sh\n")
+    there = dict.fromkeys(("apt_get", "git", "nice", "nix", "nix_build", "prlimit"), "exit 1")
+    environ = {**programs(tmp_path / "bin", **there), "NIXERY_HTPASWD": "/etc/users"}
+    ran = without_terminal([str(tmp_path / "scripts" / "run")], environ)
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1), ran.stderr
+    assert "did you mean NIXERY_HTPASSWD?" in ran.stderr
+
+
 def test_ctrl_c_is_one_sentence(tmp_path: Path) -> None:
     """It says what is left, and the exit code is that of a program that Ctrl-C has ended."""
     environ = {**programs(tmp_path / "bin", id="echo 0", apt_get=SLOW), "TMPDIR": str(tmp_path)}

@@ -88,6 +88,19 @@ def test_failures_that_are_known(environ: dict[str, str], said: str, sentence: s
     assert ran.returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("kilobytes", "sentence"), [(150_000, "the disk is full"), (300_000, "failed, see above")]
+)
+def test_lists_that_there_is_no_room_for(tmp_path: Path, kilobytes: int, sentence: str) -> None:
+    """Where there is little room, a list that is "not found" is one that apt could not unpack."""
+    environ = programs(tmp_path / "bin", df=f"echo Avail; echo {kilobytes}")
+    said = "E: Failed to fetch http://x/y/Packages  404  Not Found [IP: 192.0.2.1 80]"
+    ran = without_terminal(
+        [STEP, "tea", "sh", "-c", 'echo "$0"; exit 9', said], {**environ, "TMPDIR": str(tmp_path)}
+    )
+    assert sentence in ran.stderr.splitlines()[-1]
+
+
 def test_other_failures_are_quoted(environ: dict[str, str]) -> None:
     """The end of what the command printed is there, and which step it was."""
     ran = without_terminal(shell("echo odd; exit 3"), environ)

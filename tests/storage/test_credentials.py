@@ -128,7 +128,9 @@ async def test_a_fault_ahead_of_time(setting: Setting) -> None:
     with pytest.raises(StorageUnavailable, match=r"no access token.*invalid_grant: it is over"):
         await setting.credentials.token()
     setting.fake.fault = None
-    assert await setting.credentials.token() == "token 4"
+    # The second refresh may have been under way when the token expired, or have ended before.
+    assert await setting.credentials.token() == f"token {setting.fake.count}"
+    assert setting.fake.count in (3, 4)
 
 
 @pytest_twisted.ensureDeferred

@@ -1,6 +1,7 @@
 """The daemon as a service: it starts, listens, reports and stops."""
 
 import os
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -188,3 +189,31 @@ class Waiting(Clock):
 
     def callWhenRunning(self, call: Callable[[], None]) -> None:
         """It never does."""
+
+
+class Running(Clock):
+    """A reactor that runs, at a time of the test's own."""
+
+    def callWhenRunning(self, call: Callable[[], None]) -> None:
+        call()
+
+    def callFromThread(self, call: Callable[[], None]) -> None:
+        call()
+
+
+def test_signals() -> None:
+    """At HUP, what can be is read again; a signal while answers are finished cuts them; and when
+    it has stopped, signals are handled as before."""
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    endpoint = FakeEndpoint()
+    registry = Recorded([endpoint])
+    service = RegistryService(Running(), [SiteAt(endpoint, Factory())], registry, 30, {})
+    service.startService()
+    signal.raise_signal(signal.SIGHUP)
+    stopped: list[object] = []
+    service.stopService().addCallback(stopped.append)
+    assert (registry.done, stopped) == (["start 0", "reload 1", "release 1", "drain 0"], [])
+    signal.raise_signal(signal.SIGTERM)
+    assert (registry.done[4:], len(stopped)) == (["stop 0"], 1)
+    after = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    assert after == before

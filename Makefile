@@ -7,9 +7,14 @@ TEST_PROGRAMS := $(UNIT_TEST_PROGRAMS) patchelf=patchelf dockerd=docker.io docke
 	containerd=containerd podman=podman skopeo=skopeo pigz=pigz openssl=openssl curl=curl \
 	ssh=openssh-client chromium=chromium libatomic.so.1=libatomic1 ps=procps \
 	systemd-analyze=systemd
-UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos -m 'not container and not fresh and not real_nix'
+UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos
+NOT_REAL := not container and not fresh and not real_nix
+# Two tests at a time, each file in one process, in the order of tests/conftest.py. A process that
+# hangs, or dies, ends the run.
+PARALLEL := -n 2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: .FORCE run docs test test-oldest test-newest container-test readme-test chaos bench dist clean
+.PHONY: .FORCE run docs test unit test-oldest test-newest container-test readme-test chaos bench \
+	dist clean
 
 run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
@@ -23,7 +28,13 @@ test:  ## all tests, with real Nix and real clients
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/python -m pytest $(PYTEST)
+	@$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST)
+
+unit:  ## the tests that need no program but those that every Debian has; two minutes
+	@scripts/require venv=python3-venv
+	@scripts/environment test
+	@$(VENV)/bin/python -m pytest $(PARALLEL) $(UNIT_TESTS) \
+		-m '$(NOT_REAL) and not program' $(PYTEST)
 
 # The others run with what this machine's virtual environment happens to have.
 test-oldest:  ## unit tests with the lowest version of each dependency
@@ -33,13 +44,13 @@ test-oldest:  ## unit tests with the lowest version of each dependency
 	@$(VENV)/bin/python scripts/lower_bounds.py > $(VENV)-oldest/constraints.txt
 	@$(VENV)-oldest/bin/pip install --quiet --editable '.[test]' \
 		--constraint $(VENV)-oldest/constraints.txt
-	@$(VENV)-oldest/bin/python -m pytest $(UNIT_TESTS) $(PYTEST)
+	@$(VENV)-oldest/bin/python -m pytest $(UNIT_TESTS) -m '$(NOT_REAL)' $(PYTEST)
 
 test-newest:  ## unit tests with the newest versions of all that is installed
 	@scripts/require $(PROGRAMS) $(UNIT_TEST_PROGRAMS)
 	@rm -rf $(VENV)-newest && python3 -m venv $(VENV)-newest
 	@$(VENV)-newest/bin/pip install --quiet --editable '.[test]'
-	@$(VENV)-newest/bin/python -m pytest $(UNIT_TESTS) $(PYTEST)
+	@$(VENV)-newest/bin/python -m pytest $(UNIT_TESTS) -m '$(NOT_REAL)' $(PYTEST)
 
 chaos: $(VENV)/.installed-test  ## ten minutes of pulls while everything breaks; NIXERY_CHAOS_SEED repeats a run
 	@scripts/require $(TEST_PROGRAMS)

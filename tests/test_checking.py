@@ -19,6 +19,8 @@ from tests.gcs.fake import fake_gcs_server
 from tests.programs import make_programs
 from tests.waiting import HUNG
 
+pytestmark = pytest.mark.program
+
 TOP = Path(__file__).resolve().parents[1]
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 

@@ -133,6 +133,7 @@ def rules() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.program
 def test_alerts_come_when_they_should() -> None:
     """Prometheus itself raises each alert for the numbers that it is about, and not for others."""
     cases = yaml.safe_load((TESTS / "alerts.yaml").read_text("utf-8"))["tests"]

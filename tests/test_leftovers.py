@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 TOP = Path(__file__).resolve().parents[1]
 
@@ -39,6 +42,14 @@ def test_waits_elsewhere():
 async def test_goes_on():
     pass
 """
+BLOCKING = """
+import time
+import pytest_twisted
+
+@pytest_twisted.ensureDeferred
+async def test_blocks_the_reactor():
+    time.sleep(1000)
+"""
 INTERRUPTED = """
 import subprocess
 
@@ -50,10 +61,27 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 """
 RUN = """
-import sys, pytest, tests.waiting
-tests.waiting.TEST_LIMIT = 1
+import sys, pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
+LEAVING = """
+import os, signal, subprocess
+from pathlib import Path
+import pytest
+
+@pytest.fixture
+def lasting():
+    yield
+    Path("cleaned").touch()
+
+def test_is_interrupted(lasting):
+    # In a session of its own, which a terminal's ^C does not reach.
+    subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL, start_new_session=True)
+    os.killpg(0, signal.SIGINT)
+    signal.pause()
+"""
+LIMITS = "import tests.waiting; tests.waiting.TEST_LIMIT = tests.waiting.HUNG = 1"
+WORKERS = ("-n1", "--dist=loadfile", "--max-worker-restart=0")
 
 
 def python(script: str, top: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -93,16 +121,51 @@ def test_runs_that_were_killed(tmp_path: Path) -> None:
         going_on.kill()
 
 
-def test_tests_that_hang(tmp_path: Path) -> None:
+def pytest_run(tests: str, top: Path, *options: str) -> str:
+    """What pytest prints when it runs tests, of which none may take long."""
+    (top / "limits.py").write_text(LIMITS)
+    (top / "test_some.py").write_text(tests)
+    (top / "tmp").mkdir()
+    environ = {**os.environ, "PYTHONPATH": f"{TOP}:{top}", "TMPDIR": str(top / "tmp")}
+    plugins = ("-p", "limits", "-p", "tests.conftest")
+    command = [sys.executable, "-m", "pytest", "--reactor=asyncio", *plugins, "-q", *options]
+    ran = subprocess.run(
+        [*command, f"--rootdir={top}", "test_some.py"],
+        cwd=top,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert list((top / "tmp").iterdir()) == []
+    return ran.stdout
+
+
+@pytest.mark.parametrize("options", [(), WORKERS], ids=["one process", "workers"])
+def test_tests_that_hang(tmp_path: Path, options: Sequence[str]) -> None:
     """A test that hangs fails, in the reactor and outside of it; the next one runs."""
-    (tmp_path / "test_hangs.py").write_text(HANGING)
-    options = ["--reactor=asyncio", "-p", "tests.conftest", "-q", f"--rootdir={tmp_path}"]
-    with python(RUN, tmp_path, *options, str(tmp_path / "test_hangs.py")) as run:
-        assert run.stdout is not None
-        printed = run.stdout.read()
+    printed = pytest_run(HANGING, tmp_path, *options)
     assert "2 failed, 1 passed" in printed
     assert "await Deferred()" in printed
     assert "time.sleep(1000)" in printed
+
+
+def test_a_worker_that_hangs(tmp_path: Path) -> None:
+    """A test that can't be cancelled fails in a worker, which ends, and it is said where it was."""
+    printed = pytest_run(BLOCKING, tmp_path, *WORKERS)
+    assert "1 failed" in printed
+    assert "in test_blocks_the_reactor" in printed
+    assert printed.count("FAILED test_some.py::test_blocks_the_reactor") == 1
+
+
+@pytest.mark.parametrize("options", [(), WORKERS], ids=["one process", "workers"])
+def test_runs_that_are_interrupted(tmp_path: Path, options: Sequence[str]) -> None:
+    """At ^C, tests clean up, and processes that they have left are ended and named."""
+    printed = pytest_run(LEAVING, tmp_path, *options)
+    assert "left, and ended: sleep 1000" in printed
+    assert "KeyboardInterrupt" in printed
+    assert (tmp_path / "cleaned").exists()
 
 
 def test_runs_in_the_background(tmp_path: Path) -> None:

@@ -293,6 +293,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
+@pytest.mark.program
 def test_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command line option counts before the environment variable of the same meaning."""
     monkeypatch.setenv("PORT", "1234")
@@ -303,6 +304,7 @@ def test_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options.settings.images.nix_timeout == 77
 
 
+@pytest.mark.program
 def test_an_option_for_the_source_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package set named on the command line stands against any that the environment names."""
     monkeypatch.setenv("NIXERY_CHANNEL", "nixos-25.11")
@@ -320,6 +322,7 @@ def test_every_variable_has_an_option() -> None:
         assert f"(${variable.variable})" in usage
 
 
+@pytest.mark.program
 def test_broken_settings_end_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from nixery.tap import Options, makeService
 TOP = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.program
 def test_make_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plugin's service is the registry, and making it starts and writes nothing."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))

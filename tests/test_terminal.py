@@ -34,6 +34,7 @@ def twistd(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.program
 def test_it_has_started(tmp_path: Path) -> None:
     """The command ends with 0 when the daemon listens, and says where, and where its log is."""
     ran = twistd(tmp_path, 0)
@@ -51,6 +52,7 @@ def test_it_has_started(tmp_path: Path) -> None:
         daemon.wait(HUNG)
 
 
+@pytest.mark.program
 def test_it_could_not_start(tmp_path: Path) -> None:
     """The command ends with 1 where the daemon can't listen, and says why; no file is left that
     says that it runs."""

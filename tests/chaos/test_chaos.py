@@ -26,7 +26,7 @@ from tests.chaos.schedule import draw
 from tests.e2e.packages import PackageSet, make_package_set
 from tests.waiting import HUNG, TEST_LIMIT, within
 
-pytestmark = pytest.mark.real_nix
+pytestmark = [pytest.mark.real_nix, pytest.mark.undisturbed]
 
 CLIENTS = 50
 SECONDS = float(os.environ.get("NIXERY_CHAOS_SECONDS", "60"))

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -133,7 +134,7 @@ class Podman:
 
     def __call__(self, *arguments: str) -> Ran:
         places = ["--root", str(self.home / "root"), "--runroot", str(self.home / "run")]
-        argv = ["podman", *places, "--storage-driver=vfs", *arguments]
+        argv = ["podman", *places, f"--storage-driver={storage_driver()}", *arguments]
         return run(_command(self.root, self.home, *argv))
 
     def ok(self, *arguments: str) -> str:
@@ -141,6 +142,21 @@ class Podman:
         ran = self(*arguments)
         assert ran.code == 0, f"podman {' '.join(arguments)}: {ran.output}"
         return ran.output
+
+
+@cache
+def storage_driver() -> str:
+    """How podman is to keep images: as overlays, if this user may mount these.
+
+    Its other driver writes a whole copy of an image for each of its layers.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="overlay-"))
+    for name in ("lower", "upper", "work", "merged"):
+        (folder / name).mkdir()
+    below = ",".join(f"{name}dir={folder}/{name}" for name in ("lower", "upper", "work"))
+    mounted = run(["mount", "-t", "overlay", "-o", below, "overlay", str(folder / "merged")])
+    remove(folder)
+    return "overlay" if mounted.code == 0 else "vfs"
 
 
 @contextmanager

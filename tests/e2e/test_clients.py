@@ -20,6 +20,7 @@ from tests.e2e.clients import (
     engine,
     podman_storage,
     run,
+    storage_driver,
 )
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
@@ -99,7 +100,8 @@ def buildah(debian_13: Root) -> Iterator[Callable[..., str]]:
     """Debian 13's buildah, with a storage of its own."""
     with podman_storage(debian_13) as storage:
         places = ["--root", f"{storage.home}/root", "--runroot", f"{storage.home}/run"]
-        yield partial(ok, debian_13, storage.home, "buildah", *places, "--storage-driver=vfs")
+        driver = f"--storage-driver={storage_driver()}"
+        yield partial(ok, debian_13, storage.home, "buildah", *places, driver)
 
 
 @attrs.frozen

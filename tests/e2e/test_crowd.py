@@ -14,6 +14,8 @@ from tests.e2e.crowd import crowd
 from tests.e2e.daemon import Daemon
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.undisturbed
+
 HALF_OPEN, READERS = 500, 50
 
 

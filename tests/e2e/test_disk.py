@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real_nix
 
-PACKAGES = ("hello", "jq", "curl", "git", "htop", "nano", "cowsay")
+PACKAGES = ("hello", "jq", "curl", "htop", "nano", "tree")
 FAVOURITES = ("hello", "jq")
 
 

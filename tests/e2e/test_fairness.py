@@ -15,7 +15,7 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.test_queue import pull
 from tests.waiting import HUNG, wait_until
 
-pytestmark = pytest.mark.real_nix
+pytestmark = [pytest.mark.real_nix, pytest.mark.undisturbed]
 
 SET = """
 { system ? builtins.currentSystem, ... }: let

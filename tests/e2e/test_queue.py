@@ -17,7 +17,7 @@ from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
 from tests.waiting import HUNG, wait_until
 
-pytestmark = pytest.mark.real_nix
+pytestmark = [pytest.mark.real_nix, pytest.mark.undisturbed]
 
 COUNT = 100
 BUSY = 'nixery_pulls_total{by="tag",outcome="busy"}'

@@ -33,6 +33,7 @@ def metric(daemon: Daemon, name: str) -> float:
     return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
 
+@pytest.mark.undisturbed
 @pytest.mark.real_nix
 @pytest.mark.real_client
 def test_docker_pulls_among_strangers(

@@ -327,6 +327,7 @@ async def test_a_daemon_that_is_killed(tmp_path: Path) -> None:
     assert lines == [f"line {number}" for number in range(len(lines))]
 
 
+@pytest.mark.program
 def test_files_are_read_by_others(tmp_path: Path) -> None:
     """``zstd -dc`` prints the events of a file, a line each."""
     file = BlockFile(str(tmp_path / "x.zst"))

@@ -539,6 +539,7 @@ async def secure(folder: Path, limits: HttpLimits) -> AsyncIterator[tuple[QuietS
         await maybeDeferred(port.stopListening)
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_handshakes_end(tmp_path: Path) -> None:
     """The time for headers holds for a TLS handshake that does not come, or comes in part."""
@@ -550,6 +551,7 @@ async def test_handshakes_end(tmp_path: Path) -> None:
         await until(lambda: site.bounds.connections.open == 0)
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
     ("header", "status"), [(b"Connection: close", 200), (b"X: " + b"y" * 40_000, 431)]

@@ -120,6 +120,7 @@ def fill(bounds: Bounds, count: int) -> list[Fake]:
     return fakes
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("kind", KINDS)
 async def test_served(tmp_path: Path, kind: str) -> None:
@@ -158,6 +159,7 @@ async def test_turned_away(tmp_path: Path, kind: str, data: bytes) -> None:
         assert (await deferToThread(door.ask)).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_turned_away_over_tls(tmp_path: Path) -> None:
     """Where TLS is spoken, a crowd that there is no room for is told nothing in plain HTTP."""
@@ -269,6 +271,7 @@ async def test_others_have_their_turn(tmp_path: Path) -> None:
         await maybeDeferred(door.stopListening)
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("kind", ["tcp", "unix", "tls"])
 async def test_closed(tmp_path: Path, kind: str) -> None:

@@ -34,6 +34,8 @@ from tests.waiting import HUNG, until
 from tests.web.certificates import make_pair
 from tests.web.server import LIMITS, Collector, FakeBuilder, reactor
 
+pytestmark = pytest.mark.program
+
 
 @attrs.frozen
 class Place:

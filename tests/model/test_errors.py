@@ -40,7 +40,7 @@ def test_every_fact_is_told(kind: type[errors.NixeryError]) -> None:
 
 def test_messages_are_on_one_page() -> None:
     """``messages.txt`` has the message of every error, as people read it."""
-    page = "".join(f"{kind.__name__}:\n    {example(kind)}\n" for kind in KINDS)
+    page = "".join(f"{each.__name__}:\n    {example(each)}\n" for each in KINDS)  # type: ignore[arg-type]
     assert page == Path(__file__).with_name("messages.txt").read_text("utf-8")
 
 

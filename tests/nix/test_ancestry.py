@@ -19,6 +19,8 @@ from tests.nix.clock import SteppedClock
 from tests.nix.test_resolve import resolver, revision
 from tests.repository import Repository
 
+pytestmark = pytest.mark.program
+
 reactor: Any = _reactor
 
 MADE_UP = "0123456789abcdef" * 4

@@ -90,6 +90,7 @@ async def test_store_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert await pin(resolver(folder)) == Contents(str(path), str(path))
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_clean_work_trees(tmp_path: Path) -> None:
     """A work tree with the files of its commit is that commit; untouched, it starts no process."""
@@ -113,6 +114,7 @@ async def test_clean_work_trees(tmp_path: Path) -> None:
     assert await pin(ours) == Commit(str(tmp_path), first, "https://example.com/set")
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_dates(tmp_path: Path) -> None:
     """A clean work tree has the date of its commit; an edited one has none."""
@@ -171,6 +173,7 @@ def broken(repository: Repository) -> None:
 DIRTY = [unborn, untracked, ignored, staged, deleted, executable, broken]
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("make", DIRTY, ids=lambda make: make.__name__)
 @pytest_twisted.ensureDeferred
 async def test_other_work_trees(tmp_path: Path, make: Callable[[Repository], None]) -> None:

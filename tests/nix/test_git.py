@@ -18,6 +18,8 @@ from nixery.nix.mirrors import GitFailed, GitStopped
 from nixery.nix.process import Processes
 from tests.repository import Repository
 
+pytestmark = pytest.mark.program
+
 reactor: Any = _reactor
 
 

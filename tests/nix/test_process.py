@@ -93,6 +93,7 @@ async def test_time_limit() -> None:
 HUNGRY = "import time; taken = b'x' * 200_000_000; time.sleep({seconds})"
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_memory() -> None:
     """A child that takes too much memory is ended with all it has started, and that is told."""
@@ -104,6 +105,7 @@ async def test_memory() -> None:
     assert not psutil.pid_exists(pids[0])
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_memory_of_others() -> None:
     """What processes take that a child has started is not its own."""
@@ -132,6 +134,7 @@ async def _gone(family: list[psutil.Process]) -> None:
 STUBBORN = "trap '' TERM; (trap '' TERM; exec setsid sleep 1000) & echo $! $$ >&2; sleep 1000; wait"
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_cancelling_ends_stubborn_families() -> None:
     """Cancelling ends a child that ignores TERM, and its child in a session of its own."""
@@ -152,6 +155,7 @@ async def test_cancelling_ends_stubborn_families() -> None:
 ORPHAN = "(trap '' TERM; exec setsid sleep 1000) & echo $! >&2; sleep 1000; :"
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("pipes", ["", "exec >&- 2>&-; "])
 async def test_nobody_outlives_a_child_that_was_stopped(pipes: str) -> None:
@@ -178,6 +182,7 @@ BEHIND = [
 ]
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("script", BEHIND)
 async def test_nobody_outlives_a_child(script: str) -> None:

@@ -38,6 +38,8 @@ from nixery.nix.resolve import FlakeResolver, GitResolver
 from tests.nix.clock import SteppedClock
 from tests.repository import Repository
 
+pytestmark = pytest.mark.program
+
 reactor: Any = _reactor
 
 ALL = TagPolicy(("*",))

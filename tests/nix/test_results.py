@@ -266,7 +266,7 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize("word", LONG)
+@pytest.mark.parametrize("word", LONG, ids=lambda word: word.replace(MARK, "MARK"))
 def test_long_words(word: str) -> None:
     """However long and odd what Nix says is, it is read within moments, and little of it kept.
 

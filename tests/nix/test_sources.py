@@ -28,6 +28,8 @@ from nixery.nix.process import Processes
 from nixery.nix.sources import Sources
 from tests.repository import Repository
 
+pytestmark = pytest.mark.program
+
 reactor: Any = _reactor
 
 # A store in a folder: --add copies, --realise makes a link, and all calls are counted.

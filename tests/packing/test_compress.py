@@ -71,6 +71,7 @@ def test_the_same_for_any_threads_and_pieces(
     assert packed == (*digests, len(out), len(data), 0)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_programs_read_it(compression: str) -> None:
     """gzip(1) and zstd(1) read several real blocks without complaint."""

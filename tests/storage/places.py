@@ -1,9 +1,9 @@
 """The storage in a folder as a backend of the contract, and the places it may be in."""
 
 import contextlib
+import ctypes
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +19,8 @@ from nixery.storage.filesystem import FilesystemStorage
 reactor: Any = _reactor
 
 _NOBODY = 65534
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_MNT_DETACH = 2
 
 
 @contextlib.contextmanager
@@ -27,13 +29,18 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
     if os.geteuid() != 0:
         pytest.skip("only root may mount")
     folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    subprocess.run(mount, check=True)
+    place = os.fsencode(folder)
+    _checked(_LIBC.mount(b"tmpfs", place, b"tmpfs", 0, options.encode()))
     try:
         yield
     finally:
         # Threads that nobody waits for any more may have a file open.
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        _checked(_LIBC.umount2(place, _MNT_DETACH))
+
+
+def _checked(result: int) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 @contextlib.contextmanager

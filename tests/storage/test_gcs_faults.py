@@ -24,6 +24,8 @@ from tests.gcs.faults import Fault, Faults
 from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, run, store, write
 from tests.storage.gcs_place import OPTIONS, SETTINGS, GcsPlace, gcs_place
 
+pytestmark = pytest.mark.early
+
 reactor: Any = _reactor
 
 LARGE = bytes(range(256)) * (10 * STEP // 256) + b"the rest"

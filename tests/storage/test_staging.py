@@ -223,6 +223,7 @@ async def test_no_permission() -> None:
             await _start(folder / "storage")
 
 
+@pytest.mark.program
 @pytest_twisted.ensureDeferred
 async def test_read_only(tmp_path: Path) -> None:
     """A storage on a file system that is mounted read-only serves what it has, and says where it

@@ -12,7 +12,7 @@ from nixery.model.suggestions import Suggestion
 KINDS = [
     kind
     for kind in vars(errors).values()
-    if isinstance(kind, type) and attrs.has(kind) and issubclass(kind, errors.NixeryError)
+    if isinstance(kind, type) and issubclass(kind, errors.NixeryError) and attrs.has(kind)
 ]
 VALUES: dict[str, Any] = {"size": 17, "limit": 16, "seconds": 17, "meant": []}
 LISTS = ("nearest", "matches", "names", "inside", "log", "packages")

@@ -127,8 +127,8 @@ def test_held_requests_are_let_go(
                 assert (answer.status, answer.headers["Location"]) == (307, f"{path}?nixery-hop=1")
             else:
                 assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
-                assert "is stopping" in answer.reason
-        assert b"this registry is stopping" in following.result().body
+                assert "is shutting down" in answer.reason
+        assert b"this registry is shutting down" in following.result().body
     wait_until_gone(family)
 
 

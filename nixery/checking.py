@@ -1,7 +1,7 @@
-"""What keeps the daemon from starting, or from doing its work: a sentence for each.
+"""Faults that keep the daemon from starting, or from doing its work: a sentence for each.
 
-At a start the settings, programs and files are looked at; ``--check`` tries all else besides,
-without leaving anything behind.
+Each start checks settings, programs and files; ``--check`` tries everything else as well, and
+leaves nothing behind.
 """
 
 import errno
@@ -19,7 +19,7 @@ from twisted.internet.task import react
 
 from nixery.access.configured import make_access
 from nixery.access.watched import FileInvalid
-from nixery.confinement import make_commands, make_evaluator
+from nixery.daemon import make_agent, make_storage
 from nixery.describing import named_by
 from nixery.http.listening import listening_fault
 from nixery.http.tls import Pair, split_endpoint, watch_pair
@@ -28,20 +28,11 @@ from nixery.model.example import WANTED
 from nixery.model.tags import LATEST
 from nixery.nix.commands import find_store
 from nixery.nix.offered import Offered
-from nixery.nix.process import Processes
 from nixery.nix.trial import TrialBuild, too_old
+from nixery.nix_parts import NixParts
 from nixery.ownership import NotOurs
 from nixery.ownership import check as check_folder
-from nixery.parts import (
-    child_environment,
-    make_agent,
-    make_git,
-    make_resolver,
-    make_sources,
-    make_storage,
-)
 from nixery.settings import Settings
-from nixery.starts import Starts
 
 PROGRAMS = {
     "nix-build": "Nix",
@@ -50,11 +41,11 @@ PROGRAMS = {
     "prlimit": "util-linux",
     "nice": "coreutils",
 }
-"""The programs that are run, and what they belong to."""
+"""The programs that are run, and the packages that have them."""
 
 
 def missing_programs() -> list[str]:
-    """A sentence for each program that is needed and not there."""
+    """A sentence for each missing program."""
     return [
         f"the program {program!r} is not in PATH: install {package}"
         for program, package in PROGRAMS.items()
@@ -63,7 +54,7 @@ def missing_programs() -> list[str]:
 
 
 def faults_of(settings: Settings) -> list[str]:
-    """What can be seen without trying anything."""
+    """A sentence for each fault that shows without trying anything."""
     return [
         *(fault for name, text in _endpoints(settings) for fault in _endpoint_faults(name, text)),
         *_file_faults(settings),
@@ -72,30 +63,30 @@ def faults_of(settings: Settings) -> list[str]:
 
 
 def remarks_on(settings: Settings) -> list[str]:
-    """What an operator should know of files that can be used: a sentence for each."""
+    """A sentence for each remark on files that can be used all the same."""
     watched = make_access(None, settings.access).watched
     return [remark for each in watched for remark in each.remarks()]
 
 
 def _endpoints(settings: Settings) -> list[tuple[str, str]]:
     """Variable → endpoint string."""
-    named = [("NIXERY_LISTEN", settings.endpoint)]
-    if settings.operations is not None:
-        named.append(("NIXERY_OPERATIONS_LISTEN", settings.operations))
+    named = [("NIXERY_LISTEN", settings.address.endpoint)]
+    if settings.operations.endpoint is not None:
+        named.append(("NIXERY_OPERATIONS_LISTEN", settings.operations.endpoint))
     return named
 
 
 def _endpoint_faults(name: str, text: str) -> list[str]:
-    """Whether it is no endpoint string, or one whose certificate can't be used.
+    """A sentence if it is not an endpoint string, or its certificate can't be used.
 
-    To find that out, Twisted needs no reactor.
+    Twisted needs no reactor to parse one.
     """
     try:
         rest, pair = split_endpoint(text)
         serverFromString(None, rest)
         if pair is not None:
             watch_pair(pair)
-    except Exception as error:  # every kind of endpoint has its own way of refusing
+    except Exception as error:  # each kind of endpoint raises errors of its own
         return [f"{name} is {text!r}; it can't be listened on: {error}"]
     return []
 
@@ -106,16 +97,16 @@ def _file_faults(settings: Settings) -> list[str]:
         make_access(None, settings.access)
     except ExceptionGroup as group:
         faults += [str(fault) for fault in group.exceptions]
-    if settings.tls is not None:
+    if settings.transport.tls is not None:
         try:
-            watch_pair(Pair(*settings.tls))
+            watch_pair(Pair(*settings.transport.tls))
         except FileInvalid as fault:
-            faults.append(f"{settings.tls[0]}, {settings.tls[1]}: {fault}")
+            faults.append(f"{settings.transport.tls[0]}, {settings.transport.tls[1]}: {fault}")
     return faults
 
 
 def _folder_faults(settings: Settings) -> list[str]:
-    """A sentence for each folder that would be written to and is somebody else's."""
+    """A sentence for each folder that would be written to and is not Nixery's."""
     faults: list[str] = []
     for name, path in settings.folders.items():
         try:
@@ -128,10 +119,10 @@ def _folder_faults(settings: Settings) -> list[str]:
 
 @attrs.frozen
 class Tried:
-    """What came of trying all that a start needs.
+    """The results of trying everything that a start needs.
 
     :param faults: a sentence for each thing that does not work.
-    :param remarks: what an operator should know besides.
+    :param remarks: sentences that operators should know all the same.
     """
 
     faults: list[str] = attrs.Factory(list)
@@ -141,7 +132,7 @@ class Tried:
 def try_all(settings: Settings) -> Tried:
     """Try what a start needs: folders, Nix, the endpoints, the bucket, a build, the package set.
 
-    Runs a reactor until all is known.
+    Runs the reactor until all is known.
     """
     tried = Tried(unwritable(settings))
     if old := too_old(_printed("nix", "--version")):
@@ -157,13 +148,13 @@ def try_all(settings: Settings) -> Tried:
         react(lambda reactor: Deferred.fromCoroutine(look(reactor)))
     except SystemExit as end:
         if end.code and not tried.faults:
-            tried.faults.append("not everything could be looked at; the log says why")
+            tried.faults.append("not everything could be tried; the log says why")
     return tried
 
 
 def unwritable(settings: Settings) -> list[str]:
     """A sentence for each folder that this user can't write to, or can't make."""
-    store = find_store(settings.nix_store, settings.state, os.environ)
+    store = find_store(settings.images.nix_store, settings.state, os.environ)
     named = {
         **{path: f"the {name} folder" for name, path in settings.folders.items()},
         **({store: "the folder of the Nix store"} if store is not None else {}),
@@ -212,40 +203,34 @@ async def _try_bucket(reactor: Any, settings: Settings, tried: Tried) -> None:
 
 
 async def _try_nix(reactor: Any, settings: Settings, tried: Tried) -> None:
-    """Build something, and look at the package set, in a state folder for this alone."""
-    own_store = find_store(settings.nix_store, settings.state, os.environ) is not None
+    """Build something, and evaluate the package set, in a temporary state folder."""
+    own_store = find_store(settings.images.nix_store, settings.state, os.environ) is not None
     with tempfile.TemporaryDirectory(prefix="nixery-check-", ignore_cleanup_errors=True) as state:
         store = os.path.join(state, "nix") if own_store else None
-        settings = attrs.evolve(settings, state=state, nix_store=store)
-        environ = child_environment(os.environ, state)
-        processes = Processes(Starts(reactor), reactor, environ, memory=settings.builds.memory)
+        images = attrs.evolve(settings.images, nix_store=store)
+        settings = attrs.evolve(settings, state=state, images=images)
+        parts = NixParts(reactor, settings, os.environ)
         try:
-            await _try_parts(reactor, settings, processes, tried)
+            await _try_parts(parts, settings, tried)
         finally:
-            await processes.stop()
+            await parts.processes.stop()
             _make_removable(state)
 
 
-async def _try_parts(reactor: Any, settings: Settings, processes: Processes, tried: Tried) -> None:
-    commands = make_commands(settings, os.environ, processes)
-    evaluator = make_evaluator(settings, os.environ, processes, commands)
-    git = make_git(reactor, settings, processes)
-    resolver = make_resolver(reactor, settings, git, commands)
-    sources = make_sources(reactor, settings, commands, git)
-
+async def _try_parts(parts: NixParts, settings: Settings, tried: Tried) -> None:
     async def build() -> None:
-        if remark := await TrialBuild(commands, evaluator).run():
+        if remark := await TrialBuild(parts.commands, parts.evaluator).run():
             tried.remarks.append(remark)
 
     async def look() -> None:
-        pinned = await resolver.resolve(LATEST)
-        await Offered(commands, evaluator, sources).among(pinned, WANTED)
+        pinned = await parts.resolver.resolve(LATEST)
+        await Offered(parts.commands, parts.evaluator, parts.sources).among(pinned, WANTED)
 
-    await evaluator.start()
+    await parts.evaluator.start()
     await _try(build, "", tried)
-    await _try(look, f"{named_by(settings.source)}: ", tried)
-    await sources.stop()
-    await resolver.stop()
+    await _try(look, f"{named_by(settings.packages.source)}: ", tried)
+    await parts.sources.stop()
+    await parts.resolver.stop()
 
 
 async def _try(work: Callable[[], Coroutine[Any, Any, None]], beginning: str, tried: Tried) -> None:
@@ -256,6 +241,6 @@ async def _try(work: Callable[[], Coroutine[Any, Any, None]], beginning: str, tr
 
 
 def _make_removable(folder: str) -> None:
-    """Nix takes the permission to write from what is in a store."""
+    """Undo the removal of write permissions by which Nix protects a store."""
     for path, _, _ in os.walk(folder):
         os.chmod(path, 0o700)

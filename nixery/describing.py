@@ -1,90 +1,90 @@
-"""What would run, for an operator to read."""
+"""A description of what would run, for operators."""
 
 import os
 import shutil
 
-from nixery.confinement import make_confinement
 from nixery.model.source import Channel, Flake, Folder, GitRepository, Source
 from nixery.model.tags import LATEST
 from nixery.nix.commands import find_store
 from nixery.nix.evaluation import mode_of
+from nixery.nix_parts import make_confinement
 from nixery.requirements import version
-from nixery.settings import Settings
+from nixery.settings import NAMES, Settings
 from nixery.unknown import service_links
 
 
 def describe(settings: Settings) -> str:
-    """What would run: a line for each matter."""
-    store = find_store(settings.nix_store, settings.state, os.environ)
-    links = service_links(os.environ)
+    """Describe what would run, one line per topic."""
+    images = settings.images
+    store = find_store(images.nix_store, settings.state, os.environ)
+    links = service_links(os.environ, NAMES)
     return "\n".join(
         [
             f"version      {version()}",
-            f"listens on   {settings.endpoint}",
-            f"may pull     {_who_may_pull(settings)}",
-            f"packages     {_whole_name(settings.source)}",
-            f"tags         {_what_may_be_named(settings)}",
-            f"evaluation   {_what_evaluation_may(settings, store)}",
-            f"storage      {_where_images_are(settings)}",
+            f"listens on   {settings.address.endpoint}",
+            f"may pull     {_access(settings)}",
+            f"packages     {_full_name(settings.packages.source)}",
+            f"tags         {_served_tags(settings)}",
+            f"evaluation   {_evaluation(settings, store)}",
+            f"storage      {_storage(settings)}",
             f"Nix          {shutil.which('nix-build')}, store {store or '/nix/store'}",
             f"state        {settings.state}",
-            f"layers       at most {settings.layer_budget}, compressed {settings.compression}",
-            f"builders     at most {settings.nix_timeout} s each",
-            f"requests     held for {settings.hold:g} s, then redirected to themselves",
+            f"layers       at most {images.layer_budget}, compressed {images.compression}",
+            f"builders     at most {images.nix_timeout} s each",
+            f"requests     held for {settings.shown.hold:g} s, then redirected to themselves",
             *([f"ignores      {links_words(links)}"] if links else []),
         ]
     )
 
 
+_NAMED_BY = {
+    Folder: "NIXERY_PKGS_PATH",
+    Flake: "NIXERY_FLAKE",
+    GitRepository: "NIXERY_PKGS_REPO",
+    Channel: "NIXERY_CHANNEL",
+}
+
+
 def named_by(source: Source) -> str:
-    """The setting that names the package set, and what it says."""
-    match source:
-        case Folder():
-            name = "NIXERY_PKGS_PATH"
-        case Flake():
-            name = "NIXERY_FLAKE"
-        case GitRepository():
-            name = "NIXERY_PKGS_REPO"
-        case Channel():
-            name = "NIXERY_CHANNEL"
-    return f"{name} names {_whole_name(source)}"
+    """The setting that names the package set, with its value."""
+    return f"{_NAMED_BY[type(source)]} names {_full_name(source)}"
 
 
-def _whole_name(source: Source) -> str:
+def _full_name(source: Source) -> str:
     return f"the folder {source.path}" if isinstance(source, Folder) else str(source)
 
 
-def _what_may_be_named(settings: Settings) -> str:
-    patterns = settings.tags.patterns
-    if isinstance(settings.source, Folder | Flake) or not patterns:
+def _served_tags(settings: Settings) -> str:
+    patterns = settings.packages.tags.patterns
+    if isinstance(settings.packages.source, Folder | Flake) or not patterns:
         return LATEST
     which = "in the histories of these"
-    if settings.unreachable_commits:
+    if settings.packages.unreachable_commits:
         which = "of pull requests and forks too"
     return f"{LATEST} {' '.join(patterns)}; commits {which}"
 
 
-def _who_may_pull(settings: Settings) -> str:
+def _access(settings: Settings) -> str:
     access = settings.access
     ways = [
         *(["passwords"] if access.htpasswd else []),
         *(["static tokens"] if access.tokens else []),
-        *([f"tokens of {settings.token_server}"] if access.jwt_key else []),
+        *([f"tokens of {settings.access.jwt_realm}"] if access.jwt_key else []),
     ]
     who = f"users with {', '.join(ways)}" if ways else "everybody"
     return f"{who}, as {access.rules} says" if access.rules else who
 
 
-def _what_evaluation_may(settings: Settings, store: str | None) -> str:
+def _evaluation(settings: Settings, store: str | None) -> str:
     mode = mode_of(make_confinement(settings, os.environ, store))
-    if settings.evaluation == "open":
+    if settings.evaluation.mode == "open":
         return mode
-    path = os.environ.get("NIX_PATH")
-    fetch = f"; it may fetch from {', '.join(settings.allowed_uris)}" * bool(settings.allowed_uris)
+    path, uris = os.environ.get("NIX_PATH"), settings.evaluation.allowed_uris
+    fetch = f"; it may fetch from {', '.join(uris)}" if uris else ""
     return f"{mode}{fetch}" + (f"; it may read what NIX_PATH names: {path}" if path else "")
 
 
-def _where_images_are(settings: Settings) -> str:
+def _storage(settings: Settings) -> str:
     if settings.bucket is None:
         return settings.storage_path
     way = "load from it" if settings.bucket.redirect else "get copies from here"
@@ -92,5 +92,5 @@ def _where_images_are(settings: Settings) -> str:
 
 
 def links_words(links: list[str]) -> str:
-    """What variables are that Kubernetes has set."""
-    return f"{', '.join(links)}: set by Kubernetes for a Service of that name, and no settings"
+    """The reason why some variables are no settings."""
+    return f"{', '.join(links)}: set by Kubernetes for a Service of that name, not settings"

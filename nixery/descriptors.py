@@ -1,4 +1,4 @@
-"""Files that this process may have open: as many as its connections need."""
+"""The limit of open files, which is raised to what the connections need."""
 
 import os
 import resource
@@ -12,18 +12,18 @@ from nixery.model.limits import HttpLimits
 _log = Logger()
 
 EACH = 2
-"""Files for a connection: its socket, and the blob that is sent on it."""
+"""Files per connection: its socket, and the blob that is sent on it."""
 OTHERS = 512
-"""Files for all else: children's pipes, what is written, the sources."""
+"""Files for everything else: pipes of children, files being written, package sources."""
 
 
 def make_room(limits: HttpLimits) -> HttpLimits:
     """Raise the soft limit of open files to what is needed, as far as the hard one allows.
 
-    Not further: children inherit it, and there are programs among builders which close
-    everything up to the limit before they begin.
+    No further: children inherit it, and some programs in builders close every descriptor up to
+    the limit before they start.
 
-    :return: the limits, with as many connections as there is room for.
+    :return: the limits, with no more connections than there are files for.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = limits.connections * EACH + OTHERS
@@ -44,24 +44,25 @@ def make_room(limits: HttpLimits) -> HttpLimits:
 
 
 def keep_to_ourselves() -> None:
-    """Have no child inherit a file that is open now; those that Python opens, none does anyway.
+    """Keep children from inheriting files that are open now; those that Python opens are never
+    inherited.
 
-    Standard input, output and error are not meant: each child is given its own.
+    Standard input, output and error are left alone: each child is given its own.
     """
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # what the folder was read by is closed
+        with suppress(OSError):  # the descriptor that the folder was read by is closed
             if int(name) > 2:
                 os.set_inheritable(int(name), False)
 
 
 def connections_within(files: int) -> int | None:
-    """How many connections have room in a limit of open files.
+    """How many connections a limit of open files allows.
 
     :return: none if there is no limit.
     """
     if files == resource.RLIM_INFINITY:
         return None
-    # However low it is, some get through; beyond that, newcomers are closed at once.
+    # However low it is, some are accepted; beyond that, newcomers are closed at once.
     return max(10, (files - OTHERS) // EACH, files // 4)
 
 

@@ -1,4 +1,4 @@
-"""What every start finds out about this machine and the package set, once."""
+"""The first checks of each start: whether Nix builds here, and what the package set offers."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from nixery.first_success import FirstSuccess
 from nixery.model.example import USUAL, WANTED, example
 from nixery.model.source import PinnedSource
 from nixery.nix.commands import Commands
@@ -13,7 +14,6 @@ from nixery.nix.evaluation import Evaluator
 from nixery.nix.offered import Offered
 from nixery.nix.sources import Sources
 from nixery.nix.trial import TrialBuild
-from nixery.proven import Proven
 from nixery.watching.readiness import Readiness
 
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
@@ -23,8 +23,8 @@ FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
 class FirstLook:
     """Whether Nix can build here, and whether the package set can be evaluated.
 
-    :ivar trial: has the first found out; gives a remark.
-    :ivar offered: has the second found out; gives those of :data:`WANTED` that the set has.
+    :ivar trial: finds out the first; gives a remark.
+    :ivar offered: finds out the second; gives those of :data:`WANTED` that the set has.
     """
 
     _log = Logger()
@@ -46,15 +46,15 @@ class FirstLook:
             return await looker.among(await latest(), WANTED)
 
         self._reactor = reactor
-        self._trial = Proven(reactor, TrialBuild(commands, evaluator).run)
-        self._offered = Proven(reactor, look)
+        self._trial = FirstSuccess(reactor, TrialBuild(commands, evaluator).run)
+        self._offered = FirstSuccess(reactor, look)
         self.trial, self.offered = self._trial.get, self._offered.get
 
     async def until(self, readiness: Readiness) -> str | None:
-        """Wait until everything is found to work; what does not is logged by the readiness, and
-        what an operator should know besides is logged here.
+        """Wait until everything works. The readiness logs what does not; remarks for operators are
+        logged here.
 
-        :return: the name of an image to try, if the package set has what one is made of.
+        :return: the name of an image to try, if the package set has the packages for one.
         """
         wait = FIRST_WAIT
         conditions = await readiness.look()
@@ -73,6 +73,6 @@ class FirstLook:
         return example(self._offered.known or ()) or USUAL
 
     async def stop(self) -> None:
-        """Find out nothing more."""
+        """Give up what is not known yet."""
         await self._trial.stop()
         await self._offered.stop()

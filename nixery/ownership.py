@@ -1,6 +1,6 @@
-"""Folders that are ours: a file in them says so. In no other folder anything is ever removed.
+"""Nixery's own folders, marked by a file. Nothing is ever removed from any other folder.
 
-Folders of versions that left no such file are known by what is in them.
+Folders of versions that left no such file are recognized by their contents.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ MARKER = "nixery-folder"
 FORMAT = 1
 _TEXT = f"""nixery folder, format {FORMAT}
 
-Nixery keeps its state or its images here, and removes from it what it needs no more: those of its
-own folders and names. Keep other files elsewhere.
+Nixery keeps its state or its images here, and removes files that it no longer needs, in folders and
+by names of its own. Keep other files elsewhere.
 """
 _FIRST_LINE = re.compile(r"nixery folder, format ([0-9]{1,9})\n")
 _LONGEST = 4096  # bytes of the file that are read
@@ -47,24 +47,24 @@ _LAYOUT: dict[str, str] = {
     "packages": _ANYTHING,
     "programs": _ANYTHING,
 }
-"""Our folders by name, and the form of the names in them."""
+"""Nixery's folders, and the pattern of the names in each."""
 _FILES = re.compile(r"scrubbed|popularity\.json(\.new)?|twistd\.(log(\.[0-9]+)?|pid)")
 _PASSED_OVER = re.compile(r"\..*|lost\+found", re.DOTALL)
-"""Of the file system, or of those who use the folder as a home, as Nix, git and ssh do."""
+"""Names made by the file system, or by programs that use the folder as a home: Nix, git, ssh."""
 _PROOF = ({"roots", "history"}, {"staging", "layers", "builds", "manifests"})
-"""Folders that every start has made: where they are, other files may be of the operator's."""
+"""Folders that every start makes: where they exist, other files may be the operator's."""
 
 
 class NotOurs(Exception):
-    """A folder is somebody else's; the text says by what that is seen."""
+    """A folder is not Nixery's; the text gives the evidence."""
 
 
 def check(folder: str, known: Iterable[str] = ()) -> None:
-    """See that a folder is ours, is empty, or is not there. Blocks.
+    """Check that a folder is Nixery's, is empty, or does not exist. Blocks.
 
-    :param known: paths of files and folders that settings name; they may be in it.
+    :param known: paths of files and folders that settings name, which may be in it.
     :raises NotOurs: if it is not.
-    :raises OSError: if it can't be looked at.
+    :raises OSError: if it can't be read.
     """
     try:
         names = os.listdir(folder)
@@ -85,10 +85,10 @@ def check(folder: str, known: Iterable[str] = ()) -> None:
 
 
 def claim(folder: str, known: Iterable[str] = ()) -> OSError | None:
-    """Make a folder ours, if it may be; it is made if it is not there. Blocks.
+    """Mark a folder as Nixery's, after a check; it is made if it does not exist. Blocks.
 
-    :return: why it could not be marked, if so: it may be of use all the same.
-    :raises NotOurs: if it is somebody else's.
+    :return: why it could not be marked, if so: it may be usable all the same.
+    :raises NotOurs: if it is not Nixery's.
     """
     try:
         check(folder, known)
@@ -106,10 +106,10 @@ def claim(folder: str, known: Iterable[str] = ()) -> OSError | None:
 def _check_marker(path: str) -> None:
     with open(path, encoding="utf-8", errors="replace") as file:
         text = file.read(_LONGEST)
-    # An empty one was made by hand, or cut by a crash.
+    # An empty one was made by hand, or is left from a crash.
     found = _FIRST_LINE.match(text)
     if text and found is None:
-        raise NotOurs(f"{path} does not say what Nixery's own file says")
+        raise NotOurs(f"{path} is not a file that Nixery has written")
     if found is not None and int(found[1]) > FORMAT:
         raise NotOurs(f"it was made by a newer Nixery: {path} says format {found[1]}")
 

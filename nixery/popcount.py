@@ -2,8 +2,8 @@
 
 It evaluates the set and counts, among those of its packages that are in the Nix store, and all
 that they refer to, how many refer to each. The more of the set was built or fetched, the better
-the table. Packages that can't be evaluated are left out and named. Serve the table, or keep it in
-a file, and name it by ``NIX_POPULARITY_URL``.
+the table. Packages that can't be evaluated are left out and listed. Serve the table, or keep it in
+a file, and set ``NIX_POPULARITY_URL`` to its URL.
 """
 
 import json
@@ -13,15 +13,12 @@ from typing import Any
 
 from twisted.internet.task import react
 
-from nixery.confinement import make_commands, make_evaluator
 from nixery.model.errors import NixeryError
 from nixery.model.popularity import count_references
 from nixery.model.tags import LATEST
-from nixery.nix.process import Processes
-from nixery.parts import child_environment, make_git, make_resolver, make_sources
+from nixery.nix_parts import NixParts
 from nixery.search.lister import Indexer, ListingLimits
 from nixery.settings import Settings, SettingsInvalid
-from nixery.starts import Starts
 
 # All derivations are evaluated: that takes far longer than a list of their names.
 _LIMITS = ListingLimits(runs=1000, seconds=6 * 3600)
@@ -30,24 +27,22 @@ _LIMITS = ListingLimits(runs=1000, seconds=6 * 3600)
 async def count(reactor: Any, settings: Settings) -> dict[str, int]:
     """Make the table of a package set.
 
-    :raises NixeryError: if the set can't be found, or Nix not do its work.
+    :raises NixeryError: if the set can't be found, or Nix fails.
     """
-    processes = Processes(Starts(reactor), reactor, child_environment(os.environ, settings.state))
-    commands = make_commands(settings, os.environ, processes)
-    evaluator = make_evaluator(settings, os.environ, processes, commands)
-    await evaluator.start()
-    git = make_git(reactor, settings, processes)
-    pinned = await make_resolver(reactor, settings, git, commands).resolve(LATEST)
-    sources = make_sources(reactor, settings, commands, git)
-    indexer = Indexer(reactor, processes, commands, sources, evaluator, _LIMITS)
+    parts = NixParts(reactor, settings, os.environ)
+    await parts.evaluator.start()
+    pinned = await parts.resolver.resolve(LATEST)
+    indexer = Indexer(
+        reactor, parts.processes, parts.commands, parts.sources, parts.evaluator, _LIMITS
+    )
     found = await indexer.outputs(pinned)
-    there = await commands.valid(found.paths)
+    there = await parts.commands.valid(found.paths)
     _say(f"{len(there)} of the set's {len(found.paths)} outputs are in the store")
     if found.skipped:
         _say(f"left out, since they can't be evaluated: {', '.join(found.skipped)}")
     if not found.whole:
         _say("the end of the set was not reached: the table is of a part of it")
-    return count_references(await commands.closure(there))
+    return count_references(await parts.commands.closure(there))
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Starts of processes that take no longer when many files are open."""
+"""Starting processes without delay while many files are open."""
 
 import os
 import signal
@@ -15,13 +15,13 @@ _OTHERS = 3
 
 @implementer(IReactorProcess)
 class Starts:
-    """Starts processes for a reactor, which inherit no other files than those that they are given.
+    """Starts processes for a reactor; they inherit only the files that they are given.
 
-    Twisted looks at each file that is open, for one that a child would inherit, and with thousands
-    of connections the reactor stands still meanwhile. Here all files are closed by ``exec`` (see
-    :func:`nixery.descriptors.keep_to_ourselves`), and there is nothing to look for. Twisted's
-    other way, by ``fork``, would be worse: the memory of this process would have to be copied,
-    page by page, while both use it.
+    Twisted examines each open file, in case a child would inherit it, and with thousands of
+    connections the reactor stands still meanwhile. Here all files are closed by ``exec`` (see
+    :func:`nixery.descriptors.keep_to_ourselves`), so there is nothing to examine. Twisted's other
+    way, by ``fork``, would be worse: the memory of this process would be copied page by page while
+    both use it.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -47,7 +47,7 @@ class Starts:
 
 
 class _Process(Process):
-    def _trySpawnInsteadOfFork(  # not public: a Twisted without it is as slow as it was
+    def _trySpawnInsteadOfFork(  # not public: with a Twisted without it, starts are slow again
         self, path: Any, uid: Any, gid: Any, executable: Any, args: Any, environment: Any, more: Any
     ) -> bool:
         files: Mapping[int, int] = more["fdmap"]

@@ -1,4 +1,4 @@
-"""What a service manager tells the daemon, and is told by it."""
+"""systemd's protocols: inherited sockets, and notifications of the daemon's state."""
 
 import os
 import socket
@@ -15,9 +15,9 @@ _FIRST_SOCKET = 3
 
 
 def inherited_endpoint() -> str | None:
-    """The endpoint string of the first socket that systemd holds for this process, if any.
+    """The endpoint string of the first socket that systemd passes to this process, if any.
 
-    Twisted has taken note of it, and taken what said so out of the environment.
+    Twisted has read the variables that announce it, and removed them from the environment.
     https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
     """
     try:
@@ -29,7 +29,7 @@ def inherited_endpoint() -> str | None:
 
 
 class Notifier:
-    """Tells the service manager how the daemon is; nobody where there is none.
+    """Notifies the service manager of the daemon's state; does nothing where there is none.
 
     https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
     """
@@ -45,7 +45,7 @@ class Notifier:
         self._beat.clock = clock
 
     def ready(self, status: str) -> None:
-        """Requests are taken from now on, and as long as the reactor turns.
+        """Requests are accepted from now on; the watchdog is fed as long as the reactor runs.
 
         :param status: in words for people.
         """
@@ -54,29 +54,29 @@ class Notifier:
             self._beat.start(self._watchdog / 2)
 
     def tell_status(self, status: str) -> None:
-        """Something has changed.
+        """The status has changed.
 
         :param status: in words for people.
         """
         self._tell(f"STATUS={status}")
 
     def stopping(self, status: str) -> None:
-        """No more requests are taken. The watchdog still watches."""
+        """No more requests are accepted. The watchdog is still fed."""
         self._tell(f"STOPPING=1\nSTATUS={status}")
 
     def stop(self) -> None:
-        """Tell nothing any more."""
+        """Stop feeding the watchdog."""
         if self._beat.running:
             self._beat.stop()
 
     def _tell(self, words: str) -> None:
         if not self._address:
             return
-        # A name that begins with @ is one of the kernel's, without a file.
+        # A name that begins with @ is in the kernel's abstract namespace.
         address = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto(words.encode("utf-8"), address)
         except OSError as error:
-            text = "{socket} takes no word: {error}"
+            text = "{socket} can't be notified: {error}"
             self._repeats.warn(self._log, str(error), text, socket=self._address, error=error)

@@ -1,4 +1,4 @@
-"""``twistd nixery``: its options, and the service put together of all parts."""
+"""``twistd nixery``: its options and its service."""
 
 import getopt
 import os
@@ -19,30 +19,27 @@ from nixery.descriptors import keep_to_ourselves, make_room
 from nixery.http.listening import listening_at
 from nixery.http.tls import Pair
 from nixery.requirements import version
-from nixery.settings import Settings, SettingsInvalid
+from nixery.settings import NAMES, SETTINGS, SOURCES, Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
 from nixery.terminal import Terminal
 from nixery.unknown import service_links, unknown_option
-from nixery.variables import SOURCES, VARIABLES, Variable
 from nixery.watching.logs import json_observer
 
 _log = Logger()
 
 
-def _parameter(variable: Variable) -> list[Any]:
-    return [variable.option, None, None, options_help.text_of(variable)]
-
-
 class Options(UsageOptions):
     """One option for every environment variable; options win."""
 
-    optParameters: ClassVar = [_parameter(variable) for variable in VARIABLES]
+    optParameters: ClassVar = [
+        [each.option, None, None, options_help.text_of(each)] for each in SETTINGS
+    ]
     optFlags: ClassVar = [["check", None, "Check the settings, print what would run, and stop."]]
 
     settings: Settings
 
     def getSynopsis(self) -> str:
-        """How the command is written, as it was called."""
+        """The usage line, with the command as it was called."""
         if os.path.basename(sys.argv[0]) == "nixery":
             return "Usage: nixery [options]"
         return str(super().getSynopsis())
@@ -56,7 +53,7 @@ class Options(UsageOptions):
         raise SystemExit(0)
 
     def parseOptions(self, options: Any = None) -> None:
-        """Read the command line; what is wrong with it ends the program."""
+        """Read the command line; a fault in it ends the program."""
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except UsageError as error:
@@ -67,14 +64,14 @@ class Options(UsageOptions):
             raise SystemExit(1) from None
 
     def parseArgs(self, *arguments: str) -> None:
-        """Take what is no option: there is no such thing."""
+        """Refuse arguments that are not options."""
         if arguments:
-            word = arguments[0].partition("=")[0]  # what is behind it may be a secret
-            raise UsageError(f"{word!r} is no option: options begin with --; --help lists them")
+            word = arguments[0].partition("=")[0]  # the rest may be a secret
+            raise UsageError(f"{word!r} is not an option: options begin with --; --help lists them")
 
     def postOptions(self) -> None:
-        given = {v.name: self[v.option] for v in VARIABLES if self[v.option] is not None}
-        # One way of naming the package set stands against all others.
+        given = {s.variable: self[s.option] for s in SETTINGS if self[s.option] is not None}
+        # An option for the package set replaces whatever names one in the environment.
         replaced = SOURCES if given.keys() & set(SOURCES) else ()
         environ = {name: text for name, text in os.environ.items() if name not in replaced} | given
         if not environ.get("NIXERY_LISTEN") and (inherited := inherited_endpoint()) is not None:
@@ -109,26 +106,26 @@ def _check(settings: Settings) -> NoReturn:
 
 
 def _give_up(faults: list[str]) -> NoReturn:
-    """End with every fault named; twistd's own way prints the whole help and exits with 0."""
+    """Print every fault and exit with 1; twistd would print the whole help and exit with 0."""
     for fault in faults:
         print(f"nixery: {fault}", file=sys.stderr)
     raise SystemExit(1)
 
 
 def makeService(options: Options) -> IService:
-    """Put the daemon together. The only place that knows the global reactor."""
+    """Make the daemon. The only place that knows the global reactor."""
     from twisted.internet import reactor
 
     keep_to_ourselves()
-    if links := service_links(os.environ):
-        _log.info("not taken for settings: {links}", links=links_words(links))
+    if links := service_links(os.environ, NAMES):
+        _log.info("ignored variables: {links}", links=links_words(links))
     settings = attrs.evolve(options.settings, http=make_room(options.settings.http))
-    pair = Pair(*settings.tls) if settings.tls is not None else None
-    listening = listening_at(reactor, settings.endpoint, pair)
-    text = settings.operations
+    pair = Pair(*settings.transport.tls) if settings.transport.tls is not None else None
+    listening = listening_at(reactor, settings.address.endpoint, pair)
+    text = settings.operations.endpoint
     operations = listening_at(reactor, text) if text is not None else None
     terminal = Terminal(options.parent)
     service = make_service(reactor, settings, os.environ, listening, operations, terminal)
-    if settings.log_format == "json":
+    if settings.operations.log_format == "json":
         service.observer = json_observer(options.parent["logfile"] if options.parent else None)
     return service

@@ -1,8 +1,8 @@
-"""What is said in the terminal of a daemon that goes to the background.
+"""Messages in the terminal from which a daemon goes to the background.
 
 twistd's process in the terminal waits until its child says on a pipe that it runs, and the child
-says so before the reactor turns: before anything listens. Here the pipe is kept until it does.
-The pipe is not public: with a Twisted that has none, twistd returns early, as it would without
+says so before the reactor runs, hence before anything listens. Here the pipe is kept until it does.
+The pipe is not public API: with a Twisted that has none, twistd returns early, as it would without
 this.
 """
 
@@ -17,12 +17,12 @@ _FAILED = b"1 it could not start"
 
 
 class Terminal:
-    """Says in the terminal how the start ended; does nothing for a daemon that stays there."""
+    """Reports in the terminal how the start ended; does nothing for a daemon in the foreground."""
 
     def __init__(self, config: MutableMapping[str, Any] | None) -> None:
-        """Made before twistd leaves the terminal.
+        """To be called before twistd leaves the terminal.
 
-        :param config: twistd's own options, if it is twistd that runs this.
+        :param config: twistd's own options, if this runs under twistd.
         """
         self._config: MutableMapping[str, Any] = {} if config is None else config
         self._terminal: int | None = None
@@ -33,23 +33,23 @@ class Terminal:
             self._log = os.path.abspath(config.get("logfile") or "twistd.log")
 
     def hold(self) -> None:
-        """Have the process in the terminal wait, from now on."""
+        """Make the process in the terminal wait from now on."""
         pipe = self._config.get(_PIPE)
         if pipe is not None:
             self._pipe = os.dup(pipe)
-            # twistd is going to write to it, and to close it.
+            # twistd will write to it, and close it.
             self._config[_PIPE] = os.open(os.devnull, os.O_WRONLY)
             os.close(pipe)
 
     def started(self, words: str) -> None:
         """The daemon runs.
 
-        :param words: that follow ``nixery:``.
+        :param words: follow ``nixery:``.
         """
         self._end(f"{words}, process {os.getpid()}", _STARTED)
 
     def failed(self, words: str) -> None:
-        """The daemon does not run."""
+        """The daemon does not run: the words say why."""
         self._end(words, _FAILED)
 
     def remove_pid(self) -> None:
@@ -59,7 +59,7 @@ class Terminal:
                 os.unlink(path)
 
     def _end(self, words: str, status: bytes) -> None:
-        """Say how the start ended, and let the terminal go; harmless after the first time."""
+        """Report how the start ended, and release the terminal; harmless after the first time."""
         terminal, self._terminal = self._terminal, None
         pipe, self._pipe = self._pipe, None
         if terminal is not None:
@@ -69,6 +69,6 @@ class Terminal:
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    with suppress(OSError):  # nobody is there any more
+    with suppress(OSError):  # nobody reads it any more
         os.write(descriptor, content)
     os.close(descriptor)

@@ -1,8 +1,8 @@
-"""Memory that this process gives back to the system.
+"""Memory that this process returns to the system.
 
-glibc keeps what was freed, for each of its arenas up to the highest byte that is still in use: a
+glibc keeps freed memory, in each of its arenas, up to the highest byte that is still in use: a
 crowd that has left would cost as much as one that is there. Other C libraries have none of these
-functions, and give back more by themselves. Python's own allocator for small objects keeps most of
+functions, and return more by themselves. Python's own allocator for small objects keeps most of
 what a crowd took; with ``PYTHONMALLOC=malloc`` it is not used.
 """
 
@@ -11,74 +11,67 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import Deferred
 
-from nixery.reactor import IReactor
+from nixery.lifecycle import Timer
+from nixery.reactor import IReactor, in_thread
 
 AGAIN = 15.0
-"""Seconds between two times that memory is given back."""
+"""Seconds between two times that memory is returned."""
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
-_OWN_PAGES = 128 * 1024  # bytes: what is larger is given back at once
+_OWN_PAGES = 128 * 1024  # bytes: larger blocks are returned at once
 _ARENAS = 2
 _THRESHOLDS = (2_000, 10, 1_000)
-"""How many new objects have Python look for cycles among them, how often that is done before it
-looks at older ones, and how often that, before it looks at all: which takes half a second among
-thousands of connections, every two seconds with Python's own thresholds."""
+"""Of Python's search for cycles: new objects per search, searches per search among older ones, and
+of these per search among all: that takes half a second with thousands of connections, and would
+happen every two seconds with Python's own thresholds."""
 _WHOLE = 4
-"""While a crowd is there, all are looked at every so many times that memory is given back: that is
-a minute, of which half a second is less than one part in a hundred."""
-_CROWD = 100  # connections; what fewer have left is soon used again
+"""While a crowd is there, all objects are searched every so many times that memory is returned:
+once a minute, of which half a second is less than a hundredth."""
+_CROWD = 100  # connections; what fewer leave behind is soon used again
 
 
-class Trimmer:
-    """Has what is free given back, now and then."""
+class Trimmer(Timer):
+    """Returns free memory to the system now and then."""
 
     def __init__(
         self, reactor: IReactor, connections: Callable[[], int], library: Any = None
     ) -> None:
         """
-        :param connections: says how many are open.
+        :param connections: tells how many are open.
         :param library: the C library; this process's own if none is given.
         """
+        super().__init__(reactor, AGAIN, self._trim, now=False)
         self._reactor = reactor
         self._connections = connections
         self._library = ctypes.CDLL(None) if library is None else library
         self._most = 0
         self._times = 0
         self._settled = False
-        self._loop = LoopingCall(self._trim)
-        self._loop.clock = reactor
 
-    def start(self) -> None:
+    def startService(self) -> None:
         """Begin, where the C library can do it."""
         gc.set_threshold(*_THRESHOLDS)
         if not hasattr(self._library, "malloc_trim"):
             return
-        # It would raise this by itself to the size of whatever was freed, up to 32 MB.
+        # glibc would raise this by itself to the size of whatever was freed, up to 32 MB.
         self._library.mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES)
-        # As many as eight times the processors otherwise, each with what it keeps.
+        # Otherwise up to eight per processor, each with memory that it keeps.
         self._library.mallopt(_M_ARENA_MAX, _ARENAS)
-        self._loop.start(AGAIN, now=False)
+        super().startService()
 
-    def stop(self) -> None:
-        """Leave it."""
-        if self._loop.running:
-            self._loop.stop()
-
-    def _trim(self) -> Any:
+    def _trim(self) -> Deferred[object]:
         now = self._connections()
         if not self._settled and now < _CROWD:
-            # What is there by now stays: builds of before, packages, Python's own.
+            # What is there by now stays: earlier builds, packages, Python's own objects.
             self._settled = True
             gc.collect()
             gc.freeze()
         self._most = max(self._most, now)
         self._times += 1
         if self._most > _CROWD and (now < _CROWD or self._times >= _WHOLE):
-            # Requests are in cycles: Python would keep them until there are many others.
+            # Requests are in cycles, which Python would keep until there are many others.
             gc.collect()
             self._most, self._times = now, 0
-        pool = self._reactor.getThreadPool()
-        return deferToThreadPool(self._reactor, pool, self._library.malloc_trim, 0)
+        return in_thread(self._reactor, self._library.malloc_trim, 0)

@@ -1,13 +1,12 @@
-"""Settings that do not exist: what was probably meant by them.
+"""Settings that do not exist, and what was probably meant.
 
-A mistyped setting is no trifle: ``NIXERY_HTPASWD`` would open the registry to everybody.
+A typo matters: with ``NIXERY_HTPASWD`` the registry would be open to everybody.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from nixery.model.suggestions import nearest_names
-from nixery.variables import VARIABLES
 
 PREFIX = "NIXERY_"
 _OF_TESTS = re.compile(r"NIXERY_(TEST|CHAOS)_.*")
@@ -21,28 +20,29 @@ _LINK = re.compile(
 _LINK_PORT = re.compile(r"NIXERY_(\w+_)?PORT")
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+def unknown_variables(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
     """A sentence for each variable that begins as Nixery's own do and is none of them.
 
-    What it is set to is not said: it may be a secret.
+    Its value is left out: it may be a secret.
+
+    :param known: the names of all settings.
     """
-    others = {*service_links(environ), *(variable.name for variable in VARIABLES)}
+    others = {*service_links(environ, known), *known}
     unknown = (
         name
         for name in environ
         if name.upper().startswith(PREFIX) and name not in others and not _OF_TESTS.fullmatch(name)
     )
-    return [f"{name} is not a setting{_meant(name)}" for name in sorted(unknown)]
+    return [f"{name} is not a setting{_meant(name, known)}" for name in sorted(unknown)]
 
 
-def service_links(environ: Mapping[str, str]) -> list[str]:
-    """The variables that are not settings, but what Kubernetes says of a Service."""
-    known = {variable.name for variable in VARIABLES}
-    return sorted(name for name in environ.keys() - known if _is_link(name, environ[name]))
+def service_links(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """The variables that are not settings, but set by Kubernetes for a Service."""
+    return sorted(name for name in environ.keys() - set(known) if _is_link(name, environ[name]))
 
 
 def unknown_option(option: str, options: Iterable[str]) -> str:
-    """A sentence for an option that there is none of.
+    """A sentence for an option that does not exist.
 
     :param option: as it was given, with or without dashes before it.
     :param options: the names of all options, without dashes.
@@ -56,13 +56,13 @@ def unknown_option(option: str, options: Iterable[str]) -> str:
 def _is_link(name: str, value: str) -> bool:
     if _LINK.fullmatch(name):
         return True
-    # As somebody would call a setting: the value tells.
+    # A person could mean a setting by this name: the value tells.
     return _LINK_PORT.fullmatch(name) is not None and _LINK_ADDRESS.fullmatch(value) is not None
 
 
-def _meant(name: str) -> str:
-    """What may be meant by a variable, which is compared without the beginning that all share."""
-    short = {variable.name.removeprefix(PREFIX): variable.name for variable in VARIABLES}
+def _meant(name: str, known: Collection[str]) -> str:
+    """The setting that may be meant: names are compared without the beginning that all share."""
+    short = {each.removeprefix(PREFIX): each for each in known}
     nearest = [short[each] for each in _nearest(name[len(PREFIX) :], list(short))]
     return f"{_question(nearest)} twistd nixery --help lists all settings"
 

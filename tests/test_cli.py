@@ -27,7 +27,7 @@ def test_version(command: list[str], tmp_path: Path) -> None:
     [
         ("--htpaswd=secret", "there is no option --htpaswd; did you mean --htpasswd?"),
         ("--port", "option --port requires argument"),
-        ("NIXERY_HTPASSWD=secret", "'NIXERY_HTPASSWD' is no option"),
+        ("NIXERY_HTPASSWD=secret", "'NIXERY_HTPASSWD' is not an option"),
     ],
 )
 def test_mistyped_options(command: list[str], argument: str, said: str, tmp_path: Path) -> None:

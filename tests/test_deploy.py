@@ -9,14 +9,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from nixery.variables import VARIABLES
+from nixery import settings
 from tests.e2e.clients import run
 
 TESTS = Path(__file__).parent
 TOP = TESTS.parent
 KUBERNETES = sorted((TOP / "deploy" / "kubernetes").glob("*.yaml"))
 ALERTS = TOP / "deploy" / "prometheus" / "alerts.yaml"
-SETTINGS = {variable.name: variable for variable in VARIABLES}
+SETTINGS = {each.variable: each for each in settings.SETTINGS}
 OTHERS = {"STATE_DIRECTORY", "GOOGLE_APPLICATION_CREDENTIALS"}
 
 

@@ -49,7 +49,7 @@ def test_the_package_set(lines: Lines) -> None:
 def test_which_setting_names_it(name: str, text: str) -> None:
     """Faults of a package set name the setting that it comes from."""
     settings = Settings.from_environ({"STATE_DIRECTORY": "/state", name: text})
-    assert named_by(settings.source).startswith(f"{name} names the ")
+    assert named_by(settings.packages.source).startswith(f"{name} names the ")
 
 
 def test_what_evaluation_may_do(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:

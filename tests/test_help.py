@@ -3,7 +3,7 @@
 import pytest
 
 from nixery.help import usage
-from nixery.variables import CHAPTERS, VARIABLES
+from nixery.settings import CHAPTERS, SETTINGS
 
 
 def test_all_options_in_chapters() -> None:
@@ -11,7 +11,7 @@ def test_all_options_in_chapters() -> None:
     lines = usage(80).splitlines()
     found = [line.strip() for line in lines if line.startswith("  --")]
     ends = ["--check", "--version", "--help"]
-    assert found == [*(f"--{variable.option}=" for variable in VARIABLES), *ends]
+    assert found == [*(f"--{variable.option}=" for variable in SETTINGS), *ends]
     titles = [line.removesuffix(":") for line in lines if line.endswith(":") and line[0] != " "]
     assert titles == [*CHAPTERS, "Instead of a start"]
 
@@ -33,7 +33,7 @@ def test_each_text_stands_alone() -> None:
         "Its ",
         "its tokens",
     )
-    for variable in VARIABLES:
-        assert not any(words in variable.help for words in leaning), variable.name
+    for variable in SETTINGS:
+        assert not any(words in variable.help for words in leaning), variable.variable
         assert variable.help[0].isupper()
         assert variable.help.endswith(".")

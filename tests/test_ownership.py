@@ -106,7 +106,11 @@ def test_what_settings_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(f"nixery folder, format {FORMAT + 1}\n", "newer"), ("notes", "does not say"), ("", "")],
+    [
+        (f"nixery folder, format {FORMAT + 1}\n", "newer"),
+        ("notes", "not a file that Nixery"),
+        ("", ""),
+    ],
 )
 def test_markers(tmp_path: Path, text: str, words: str) -> None:
     """A marker of a newer version is refused, and what is none; an empty one, made by hand or cut

@@ -2,20 +2,26 @@
 
 import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.access.configured import AccessFiles
 from nixery.builds.keep_alive import AGAIN
+from nixery.help import with_tables
+from nixery.model.access_files import AccessFiles
 from nixery.model.identity import Naming
+from nixery.model.limits import HistoryLimits
+from nixery.model.setting import settings_of
 from nixery.model.source import Channel, Folder, GitRepository
-from nixery.settings import BucketChoice, Settings, SettingsInvalid
+from nixery.setting_groups import BucketChoice
+from nixery.settings import CHAPTERS, NAMES, SETTINGS, Settings, SettingsInvalid
+from nixery.settings import SOURCES as ALL_SOURCES
 from nixery.tap import Options
-from nixery.variables import CHAPTERS, VARIABLES
-from nixery.variables import SOURCES as ALL_SOURCES
 
 SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH")
 
@@ -33,11 +39,12 @@ def faults(**environ: str) -> list[str]:
 def test_defaults() -> None:
     """Without any setting, a channel is served on port 8080 from the user's state folder."""
     settings = read()
-    assert settings.endpoint == "tcp:8080"
-    assert settings.source == Channel("nixos-unstable")
+    assert settings.address.endpoint == "tcp:8080"
+    assert settings.packages.source == Channel("nixos-unstable")
     assert settings.storage_path == "/home/x/.local/state/nixery/storage"
-    assert (settings.nix_timeout, settings.layer_budget, settings.hold) == (600, 94, 25)
-    assert (settings.pages, settings.history_days, settings.history_size) == ("all", 7, 1000)
+    assert (settings.images.nix_timeout, settings.images.layer_budget) == (600, 94)
+    assert settings.shown.hold == 25
+    assert (settings.shown.pages, settings.history) == ("all", HistoryLimits(7 * 86400, 10**9))
 
 
 def test_what_is_pulled_stays() -> None:
@@ -49,9 +56,9 @@ def test_what_is_pulled_stays() -> None:
 
 def test_sources() -> None:
     """Each way of naming a package set is understood."""
-    assert read(NIXERY_CHANNEL="nixos-25.11").source == Channel("nixos-25.11")
-    assert read(NIXERY_PKGS_REPO="git@x:y").source == GitRepository("git@x:y")
-    assert read(NIXERY_PKGS_PATH="/").source == Folder("/")
+    assert read(NIXERY_CHANNEL="nixos-25.11").packages.source == Channel("nixos-25.11")
+    assert read(NIXERY_PKGS_REPO="git@x:y").packages.source == GitRepository("git@x:y")
+    assert read(NIXERY_PKGS_PATH="/").packages.source == Folder("/")
 
 
 def test_state_folder() -> None:
@@ -173,8 +180,8 @@ def test_bucket() -> None:
 def test_what_may_be_named() -> None:
     """Only what a served branch or tag reaches may be named, if nothing else is said; of a source
     with one tag nothing can be said."""
-    assert not read().unreachable_commits
-    assert read(NIXERY_UNREACHABLE_COMMITS="on").unreachable_commits
+    assert not read().packages.unreachable_commits
+    assert read(NIXERY_UNREACHABLE_COMMITS="on").packages.unreachable_commits
     for name, text in (("NIXERY_TAGS", "*"), ("NIXERY_UNREACHABLE_COMMITS", "on")):
         (fault,) = faults(**{name: text}, NIXERY_PKGS_PATH="/")
         assert fault == f"{name} is set; a folder or flake has the tag latest alone"
@@ -233,24 +240,29 @@ def test_access() -> None:
         NIXERY_TLS_CERT="/c",
         NIXERY_TLS_KEY="/t",
     )
-    files = AccessFiles("/h", None, "/r", "/k", "registry.example", None)
+    files = AccessFiles(
+        htpasswd="/h",
+        rules="/r",
+        jwt_key="/k",
+        jwt_realm="https://tokens.example/token",
+        jwt_audience="registry.example",
+    )
     assert settings.access == files
-    assert settings.token_server == "https://tokens.example/token"
-    assert settings.tls == ("/c", "/t")
-    assert settings.proxies == "10.0.0.0/8, ::1 unix"
+    assert settings.transport.tls == ("/c", "/t")
+    assert settings.transport.proxies == "10.0.0.0/8, ::1 unix"
 
 
 def test_empty_is_unset() -> None:
     """A variable that is set to nothing, as unit files and container platforms do, is not set."""
-    assert read(**{variable.name: "" for variable in VARIABLES}) == read()
+    assert read(**{variable.variable: "" for variable in SETTINGS}) == read()
 
 
 def test_where_to_listen() -> None:
     """An endpoint string counts before a port."""
-    assert read(NIXERY_LISTEN="unix:/run/x", PORT="1").endpoint == "unix:/run/x"
+    assert read(NIXERY_LISTEN="unix:/run/x", PORT="1").address.endpoint == "unix:/run/x"
 
 
-@given(st.dictionaries(st.sampled_from([v.name for v in VARIABLES]), st.text(max_size=5)))
+@given(st.dictionaries(st.sampled_from([v.variable for v in SETTINGS]), st.text(max_size=5)))
 def test_any_values(environ: dict[str, str]) -> None:
     """Whatever is set, there are settings, or a line for each fault that names a variable."""
     outcome = settings_or_faults(environ)
@@ -271,7 +283,7 @@ def settings_or_faults(environ: dict[str, str]) -> Settings | list[str]:
 def test_a_folder_that_is_not_there() -> None:
     """A package set that does not exist is a fault at the start, not at the first pull."""
     assert faults(NIXERY_PKGS_PATH="/no/such") == [
-        "NIXERY_PKGS_PATH is '/no/such'; there is nothing of that name"
+        "NIXERY_PKGS_PATH is '/no/such'; there is no such file or folder"
     ]
 
 
@@ -288,8 +300,8 @@ def test_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIX_TIMEOUT", "77")
     options = Options()
     options.parseOptions(["--port", "4321"])
-    assert options.settings.endpoint == "tcp:4321"
-    assert options.settings.nix_timeout == 77
+    assert options.settings.address.endpoint == "tcp:4321"
+    assert options.settings.images.nix_timeout == 77
 
 
 @pytest.mark.program
@@ -298,16 +310,16 @@ def test_an_option_for_the_source_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIXERY_CHANNEL", "nixos-25.11")
     options = Options()
     options.parseOptions(["--pkgs-path", "/"])
-    assert options.settings.source == Folder("/")
+    assert options.settings.packages.source == Folder("/")
 
 
 def test_every_variable_has_an_option() -> None:
     """Options have names of their own, and the help names the variable of each."""
-    assert len({variable.option for variable in VARIABLES}) == len(VARIABLES)
+    assert len({variable.option for variable in SETTINGS}) == len(SETTINGS)
     usage = " ".join(str(Options()).split())
-    for variable in VARIABLES:
+    for variable in SETTINGS:
         assert f"--{variable.option}=" in usage
-        assert f"(${variable.name})" in usage
+        assert f"(${variable.variable})" in usage
 
 
 @pytest.mark.program
@@ -329,14 +341,30 @@ def test_make_run_takes_every_source() -> None:
         assert f"${{{name}:-}}" in script
 
 
-def test_every_setting_is_documented() -> None:
-    """docs/settings.md explains every setting, with its default, in the words and the chapters of
-    ``--help``."""
+def test_the_page_is_what_is_written() -> None:
+    """The tables of docs/settings.md are those that ``make docs`` writes."""
     page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text("utf-8")
-    for title, variables in CHAPTERS.items():
-        chapter = page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-        rows = [line for line in chapter.splitlines() if line.startswith("| `")]
-        assert rows == [
-            f"| `{each.name}` | {each.help}{f' ({each.default})' if each.default else ''} |"
-            for each in variables
-        ]
+    assert with_tables(page) == page
+
+
+def test_a_page_without_a_chapter() -> None:
+    """A page that lacks a chapter is refused, and the chapter named."""
+    with pytest.raises(ValueError, match="'Where it listens'"):
+        with_tables("# Settings\n")
+
+
+def test_every_group_is_in_a_chapter() -> None:
+    """No setting is declared without being read: each group of the settings is in one chapter."""
+    types = [field.type for field in attrs.fields(Settings)]
+    declared = [
+        one for each in types if each and attrs.has(each) for one in settings_of(each).values()
+    ]
+    assert sorted(each.variable for each in declared) == sorted(NAMES)
+    assert len(SETTINGS) == len(NAMES)
+    assert list(SETTINGS) == [each for chapter in CHAPTERS.values() for each in chapter]
+
+
+def test_twisted_is_not_needed() -> None:
+    """The settings can be read by programs that have no use for Twisted, in a moment."""
+    program = "import sys, nixery.settings; print('twisted' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"

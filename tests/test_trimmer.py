@@ -51,11 +51,11 @@ def test_now_and_then() -> None:
     clock: Any = Reactor()
     library = Library()
     trimmer = Trimmer(clock, lambda: 0, library)
-    trimmer.start()
+    trimmer.startService()
     assert len(library.options) == 2
     clock.pump([AGAIN] * 3)
     assert library.trimmed == 3
-    trimmer.stop()
+    trimmer.stopService()
     clock.pump([AGAIN] * 3)
     assert library.trimmed == 3
     assert not clock.getDelayedCalls()
@@ -74,7 +74,7 @@ def test_after_a_crowd() -> None:
     clock: Any = Reactor()
     connections = Counter(open=0)
     trimmer = Trimmer(clock, lambda: connections["open"], Library())
-    trimmer.start()
+    trimmer.startService()
     gc.disable()
     try:
         for count, times in ((1000, 4), (1000, 4), (10, 1)):
@@ -89,23 +89,23 @@ def test_after_a_crowd() -> None:
         assert left() is not None
     finally:
         gc.enable()
-        trimmer.stop()
+        trimmer.stopService()
 
 
 def test_other_libraries() -> None:
     """A C library without the functions is left alone."""
     clock: Any = Reactor()
     trimmer = Trimmer(clock, lambda: 0, object())
-    trimmer.start()
-    trimmer.stop()
+    trimmer.startService()
+    trimmer.stopService()
     assert not clock.getDelayedCalls()
 
 
 def test_own_library() -> None:
     """This process's own C library takes the calls."""
     trimmer = Trimmer(reactor, lambda: 0)
-    trimmer.start()
-    trimmer.stop()
+    trimmer.startService()
+    trimmer.stopService()
 
 
 def test_what_stays_is_not_looked_at_again() -> None:
@@ -115,7 +115,7 @@ def test_what_stays_is_not_looked_at_again() -> None:
     connections = 1000
     clock: Any = Reactor()
     trimmer = Trimmer(clock, lambda: connections, Library())
-    trimmer.start()
+    trimmer.startService()
     clock.advance(AGAIN)
     assert gc.get_freeze_count() == 0
     connections = 0
@@ -124,4 +124,4 @@ def test_what_stays_is_not_looked_at_again() -> None:
     gc.unfreeze()
     clock.advance(AGAIN)
     assert gc.get_freeze_count() == 0
-    trimmer.stop()
+    trimmer.stopService()

@@ -7,11 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.unknown import service_links, unknown_option, unknown_variables
-from nixery.variables import VARIABLES
+from nixery import unknown
+from nixery.settings import NAMES as KNOWN
+from nixery.unknown import unknown_option
 
 TOP = Path(__file__).resolve().parents[1]
-NAMES = [variable.name for variable in VARIABLES]
+NAMES = sorted(KNOWN)
+
+
+def unknown_variables(environ: dict[str, str]) -> list[str]:
+    return unknown.unknown_variables(environ, KNOWN)
+
+
+def service_links(environ: dict[str, str]) -> list[str]:
+    return unknown.service_links(environ, KNOWN)
+
 
 # A pod's environment in a namespace with Services named nixery and nixery-operations.
 LINKS = {

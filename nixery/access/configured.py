@@ -13,24 +13,9 @@ from nixery.access.passwords import PasswordChecker
 from nixery.access.rules_file import read_rules
 from nixery.access.tokens import Tokens, read_tokens
 from nixery.access.watched import FileInvalid, Watched
+from nixery.model.access_files import AccessFiles
 
 T = TypeVar("T")
-
-
-@attrs.frozen
-class AccessFiles:
-    """Where it is written who may pull what; each may be missing.
-
-    :param jwt_key: whose holder signs tokens; then there is an audience too.
-    :param jwt_issuer: who must have made them; none for any holder of the key.
-    """
-
-    htpasswd: str | None = None
-    tokens: str | None = None
-    rules: str | None = None
-    jwt_key: str | None = None
-    jwt_audience: str | None = None
-    jwt_issuer: str | None = None
 
 
 @attrs.frozen

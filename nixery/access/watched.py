@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+
+from nixery.lifecycle import Timer
+from nixery.reactor import IReactor, in_thread
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class FileInvalid(Exception):
 
 
 class Watched(Generic[T]):
-    """What some files hold, read anew when they change.
+    """The content of some files, read again when they change.
 
     A change that can't be used is logged once, and what was read before stays, whatever is wrong
     with it.
@@ -71,15 +71,15 @@ class Watched(Generic[T]):
                 error=_words(error),
             )
             return
-        self._log.info("{path} was read anew", path=" and ".join(self._paths))
+        self._log.info("{path} was reloaded", path=" and ".join(self._paths))
         self.warn()
 
     def remarks(self) -> list[str]:
-        """What an operator should know of what they hold: a sentence for each."""
+        """A sentence for each remark on the content."""
         return [f"{' and '.join(self._paths)}: {each}" for each in self._remark(self.value)]
 
     def warn(self) -> None:
-        """Log what an operator should know of what they hold."""
+        """Log the remarks on the content."""
         for remark in self.remarks():
             self._log.warn("{remark}", remark=remark)
 
@@ -91,30 +91,21 @@ class Watched(Generic[T]):
             raise FileInvalid(_words(error)) from error
 
 
-class Watch:
-    """Looks at files again and again, in a thread."""
+class Watch(Timer):
+    """Looks at files periodically, in a thread."""
 
-    def __init__(self, reactor: Any, files: Sequence[Watched[Any]]) -> None:
-        """
-        :param reactor: provides time and threads.
-        """
-        self._reactor: IReactorThreads = reactor
+    def __init__(self, reactor: IReactor, files: Sequence[Watched[Any]]) -> None:
+        super().__init__(reactor, INTERVAL, self.look, now=False)
+        self._reactor = reactor
         self._files = files
         self._lock = DeferredLock()
-        self._loop = LoopingCall(self.look)
-        self._loop.clock = reactor
 
-    def start(self) -> None:
+    def startService(self) -> None:
         """Begin to look; what there is to know of the files already is logged."""
         for each in self._files:
             each.warn()
         if self._files:
-            self._loop.start(INTERVAL, now=False)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._loop.running:
-            self._loop.stop()
+            super().startService()
 
     def look(self, force: bool = False) -> Deferred[None]:
         """Look now, once all looks that were begun have ended.
@@ -124,9 +115,7 @@ class Watch:
         return self._lock.run(self._look, force)
 
     def _look(self, force: bool) -> Deferred[None]:
-        return deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), self._look_at_all, force
-        )
+        return in_thread(self._reactor, self._look_at_all, force)
 
     def _look_at_all(self, force: bool) -> None:
         for each in self._files:
@@ -134,7 +123,7 @@ class Watch:
 
 
 def _signature(path: str) -> object:
-    """What changes when a file is written or replaced."""
+    """A value that changes when a file is written or replaced."""
     try:
         found = os.stat(path)
     except OSError:

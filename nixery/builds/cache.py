@@ -16,6 +16,7 @@ from nixery.model.manifest import (
     Manifest,
     parse_manifest,
 )
+from nixery.model.reading import Reading
 from nixery.model.source import canonical_sha256
 
 _REMEMBERED = 512
@@ -39,6 +40,18 @@ class Cache:
         self._by_key: _Recent[Digest] = _Recent(remembered)
         self._by_digest: _Recent[Manifest] = _Recent(remembered)
         self._provenance: _Recent[Provenance] = _Recent(remembered)
+
+    def readings(self) -> list[Reading]:
+        """The metrics of the cache."""
+        return [
+            Reading(
+                "nixery_manifest_lookups",
+                "Manifests that were looked for by image key, and where they were found.",
+                lambda: self.lookups,
+                "level",
+                total=True,
+            )
+        ]
 
     async def manifest(self, image_key: str, again: bool = False) -> Manifest | None:
         """The manifest of an image key, if all that it names is stored; it is looked every time.

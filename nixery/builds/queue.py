@@ -18,6 +18,7 @@ from nixery.builds.ticket import Ticket
 from nixery.model.errors import QueueFull
 from nixery.model.events import Blocked, Event, Unblocked
 from nixery.model.networks import networks_of
+from nixery.model.reading import Reading
 from nixery.model.shares import Shares
 
 GRACE = 10.0
@@ -56,6 +57,20 @@ class BuildQueue:
         self._blocking: Blocking[Ticket] = Blocking(self._unblock)
         self.gave_way: Counter[str] = Counter()
         """How often a build gave its turn back, by reason."""
+
+    def readings(self) -> list[Reading]:
+        """The metrics of the queue."""
+        return [
+            Reading("nixery_builds_running", "Builds that run.", lambda: self.running),
+            Reading("nixery_builds_waiting", "Builds that wait.", lambda: self.waiting),
+            Reading(
+                "nixery_builds_gave_way",
+                "Builds that gave their turn back to others.",
+                lambda: self.gave_way,
+                "reason",
+                total=True,
+            ),
+        ]
 
     @property
     def running(self) -> int:

@@ -8,6 +8,7 @@ from nixery.http.connections import Connections
 from nixery.model.errors import TooMuchUnread
 from nixery.model.limits import HttpLimits
 from nixery.model.networks import bounded_networks
+from nixery.model.reading import Reading
 
 TOO_MANY_REQUESTS = "client_requests"
 TOO_MUCH_UNREAD = "unread"
@@ -155,3 +156,28 @@ class Bounds:
         self.connections = Connections(most, limits.client_connections, self.refused, reserve)
         self.requests = RunningRequests(limits.client_requests, self.refused)
         self.untaken = Untaken(limits.unread, limits.client_unread, self.refused)
+
+    def readings(self) -> list[Reading]:
+        """The metrics of what clients do."""
+        return [
+            Reading(
+                "nixery_connections", "Connections that are open.", lambda: self.connections.open
+            ),
+            Reading(
+                "nixery_requests_running",
+                "Requests that are being answered.",
+                lambda: self.requests.running,
+            ),
+            Reading(
+                "nixery_unread_bytes",
+                "Bytes in memory that clients have not taken yet.",
+                lambda: self.untaken.total,
+            ),
+            Reading(
+                "nixery_refused",
+                "Requests and connections that were refused for a bound.",
+                lambda: self.refused,
+                "reason",
+                total=True,
+            ),
+        ]

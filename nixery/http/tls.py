@@ -1,6 +1,7 @@
 """TLS, with certificates that are renewed while the daemon runs."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 import attrs
@@ -25,6 +26,7 @@ from nixery.http.bounded_site import AnsweringResource, BoundedSite
 from nixery.http.framing import opening_fault
 from nixery.http.request import RegistryRequest, has_host
 from nixery.http.twisted_private import OpenTLS
+from nixery.model.reading import Reading
 
 SENTENCE = "this port speaks TLS and received plain HTTP; use https:// here"
 _SEPARATOR = re.compile(r"(?<!\\):")
@@ -74,6 +76,23 @@ class Certificate:
 
     context: SSL.Context
     expires: float
+
+
+@attrs.frozen
+class Expiry:
+    """When the certificates that TLS is spoken with expire."""
+
+    certificates: Sequence["Watched[Certificate]"]
+
+    def readings(self) -> list[Reading]:
+        """The metric of the first that expires."""
+
+        def first() -> dict[str, float]:
+            times = [each.value.expires for each in self.certificates]
+            return {"": min(times)} if times else {}
+
+        text = "When the certificate expires, in seconds since 1970."
+        return [Reading("nixery_certificate_expires_seconds", text, first)]
 
 
 def read_certificate(pair: Pair) -> Certificate:

@@ -12,6 +12,7 @@ from nixery.model.about import licenses_together
 from nixery.model.closure import Root
 from nixery.model.image import Image
 from nixery.model.origin import address_of
+from nixery.model.setting import matching, one_of, setting
 from nixery.model.source import PinnedSource
 
 LABELS = "org.opencontainers.image."
@@ -28,17 +29,24 @@ _ESCAPED = re.compile(r'([\\"$`])')
 _NO_ID = re.compile(r"[^0-9a-z._-]+")
 
 
+_image_source = matching(
+    rf"{AUTO}|{OFF}|https?://[!#-?A-\[\]-~]+",
+    f"{AUTO}, {OFF}, or a URL that begins with https or http, without '@'",
+)
+
+
 @attrs.frozen
 class Naming:
     """An operator's choice of what images say about themselves.
 
-    :param source: the URL of their source; ``auto`` for that of the package source, ``off`` for
-        none.
-    :param created: their date: ``epoch``, or ``commit`` for that of the revision.
+    :param source: What images name as their source, in labels and /etc/os-release: a URL; auto, for
+        that of the package set where everybody may be told it; or off.
+    :param created: Date of images: epoch, which is 1970; or commit, for that of the package set's
+        commit where it has one.
     """
 
-    source: str = AUTO
-    created: str = EPOCH
+    source: str = setting(f"NIXERY_IMAGE_SOURCE={AUTO}", _image_source)
+    created: str = setting(f"NIXERY_CREATED={EPOCH}", one_of(EPOCH, COMMIT))
 
     def address(self, pinned: PinnedSource) -> str:
         """The URL that images of a pinned source name; nothing (the empty text) if they don't."""

@@ -7,6 +7,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from nixery.model.errors import NixeryError
+from nixery.model.reading import Reading
 from nixery.nix.commands import Commands
 from nixery.nix.gc_roots import KeptRoots
 from nixery.reactor import IReactor, in_thread
@@ -62,6 +63,17 @@ class Collector:
             self._loop.stop()
         if self._looking is not None:
             self._looking.cancel()
+
+    def readings(self) -> list[Reading]:
+        """The metric of collections."""
+        return [
+            Reading(
+                "nixery_nix_collections",
+                "How often Nix was asked to make room.",
+                lambda: self.collections,
+                total=True,
+            )
+        ]
 
     def _look(self) -> "Deferred[None]":
         self._looking = Deferred.fromCoroutine(self.collect())

@@ -5,7 +5,7 @@ from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 import treq
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -49,12 +49,17 @@ class PopularityTable:
         self._agent = agent
         self._url = url
         self._copy = copy
+        self._lock = DeferredLock()
 
     async def load(self) -> None:
-        """Load the table.
+        """Load the table, once all loads that were begun have ended: the newest serves.
 
         :raises SourceUnavailable: if neither it nor a copy can be read.
         """
+        async with self._lock:
+            await self._load()
+
+    async def _load(self) -> None:
         pool = self._reactor.getThreadPool()
         try:
             content = await self._fetch_in_time()

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from nixery.coalesce import following
 from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.model.limits import BuildLimits
+from nixery.model.reading import Reading, children
 from nixery.nix import supervisor
 from nixery.nix.child import ChildLimits, Ended, SupervisedChild
 from nixery.nix.lines import OnLines
@@ -75,6 +76,10 @@ class Processes:
 
     def __len__(self) -> int:
         return len(self._children)
+
+    def readings(self) -> list[Reading]:
+        """The metric of the children."""
+        return [children("nix", lambda: len(self))]
 
     def run(
         self,

@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.model.errors import NixeryError, PackerKilled, PackingFailed, ShuttingDown
+from nixery.model.reading import Reading, children
 from nixery.packing.job import PackedLayer, PackJob, read_answer
 
 _ANSWER_LIMIT = 1 << 20
@@ -88,6 +89,18 @@ class Packers:
 
     def __len__(self) -> int:
         return len(self._children)
+
+    def readings(self) -> list[Reading]:
+        """The metrics of the children."""
+        return [
+            children("packing", lambda: len(self)),
+            Reading(
+                "nixery_packing_replaced_blocks",
+                "Blocks of layers that were compressed wrongly, and then in another way.",
+                lambda: self.replaced,
+                total=True,
+            ),
+        ]
 
     def pack(self, job: PackJob) -> Deferred[PackedLayer]:
         """Pack a layer, after those that were asked for before if all children are busy.

@@ -11,6 +11,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from nixery.model.reading import Reading
 from nixery.repeats import Repeats
 from nixery.storage.last_use import Marks
 from nixery.storage.scrubbing import Scrubber, Stopped
@@ -96,6 +97,38 @@ class Housekeeping:
             self._loop.stop()
         if self._scrub is not None and self._scrub.active():
             self._scrub.cancel()
+
+    def readings(self) -> list[Reading]:
+        """The metrics of the storage."""
+        scrubber = self.scrubber
+        return [
+            Reading(
+                "nixery_storage_bytes",
+                "Bytes of the blobs in the storage, as far as known.",
+                lambda: self.size,
+            ),
+            Reading(
+                "nixery_storage_blobs",
+                "Blobs in the storage, when they were counted last.",
+                lambda: self.count,
+            ),
+            Reading(
+                "nixery_storage_dropped",
+                "Blobs that were dropped for others.",
+                lambda: self.dropped,
+                total=True,
+            ),
+            Reading(
+                "nixery_blobs_verified",
+                "Blobs that were verified in the background, and how they were.",
+                lambda: {
+                    "good": scrubber.verified - scrubber.damaged,
+                    "damaged": scrubber.damaged,
+                },
+                "state",
+                total=True,
+            ),
+        ]
 
     @property
     def busy(self) -> bool:

@@ -1,9 +1,9 @@
-"""What readiness looks at."""
+"""The checks of readiness."""
 
 import os
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
@@ -13,20 +13,34 @@ from nixery.model.errors import StorageUnavailable
 from nixery.watching.readiness import Check
 
 LEAST_FREE = 64_000_000
-"""Bytes of a disk below which the daemon can't do its work."""
+"""Free bytes of a disk below which the daemon can't do its work."""
 _PROBE = "builds/" + "0" * 64
+_NO_PATH = "/nix/store/" + "0" * 32 + "-ready"
 
 
 def storage_check(storage: IStorage) -> Check:
-    """Whether what is stored can be read again."""
+    """Whether records can be written and read."""
 
     async def check() -> str:
         content = uuid.uuid4().hex.encode("ascii")
         await storage.write_record(_PROBE, content)
         found = await storage.read_record(_PROBE)
         if found is None:
-            raise StorageUnavailable("what was written just now is not there")
+            raise StorageUnavailable("a record that was written a moment ago is missing")
         return ""  # another instance may have written something else meanwhile
+
+    return check
+
+
+def nix_check(valid: Callable[[Sequence[str]], Awaitable[object]]) -> Check:
+    """Whether Nix answers.
+
+    :param valid: asks it which of some store paths there are.
+    """
+
+    async def check() -> str:
+        await valid([_NO_PATH])
+        return ""
 
     return check
 
@@ -34,20 +48,20 @@ def storage_check(storage: IStorage) -> Check:
 def source_check(
     ask: Callable[[], Awaitable[Provenance]], look: Callable[[], Awaitable[object]]
 ) -> Check:
-    """Whether the package source tells its revision, and could be evaluated once.
+    """Whether the package source's revision can be found, and the set could be evaluated once.
 
-    Once is enough: those who write a package set could otherwise have images that are known
-    served no longer.
+    Once is enough: otherwise authors of a package set could keep the registry from serving images
+    that it has.
 
-    :param ask: has it told. If it takes longer than a look may, as the first time with a large
-        folder, it goes on, and who asks again waits for the same.
-    :param look: has it evaluated, in the same way; does nothing when that was done.
+    :param ask: finds the revision. If that takes longer than a check may, as the first time with a
+        large folder, it goes on, and the next check waits for the same result.
+    :param look: evaluates the set, in the same way; does nothing once it has succeeded.
     """
 
     async def check() -> str:
         found = await ask()
         await look()
-        return "stale: it can't be reached, and the last known revision serves" * found.stale
+        return "stale: it can't be reached, and the last known revision is served" * found.stale
 
     return check
 

@@ -1,4 +1,4 @@
-"""How much room there is on the disks that the daemon uses."""
+"""Free space on the disks that the daemon uses."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,49 +6,56 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
+
+from nixery.lifecycle import Timer
+from nixery.model.reading import Reading
+from nixery.reactor import IReactor, in_thread
 
 INTERVAL = 15.0
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 
 
-class Disks:
-    """Looks at the disks of some folders again and again, in a thread.
+class Disks(Timer):
+    """Measures the disks of some folders periodically, in a thread.
 
-    :ivar free: bytes that are free, by the folder's name; a folder that is not there has none.
-    :ivar size: bytes that there are.
+    :ivar free: free bytes, by the folder's name; a folder that does not exist is left out.
+    :ivar size: bytes in all.
     """
 
-    def __init__(self, reactor: Any, folders: Mapping[str, str]) -> None:
+    def __init__(self, reactor: IReactor, folders: Mapping[str, str]) -> None:
         """
-        :param reactor: provides time and threads.
         :param folders: name → path.
         """
         self.free: dict[str, float] = {}
         self.size: dict[str, float] = {}
+        super().__init__(reactor, INTERVAL, self._look)
         self._reactor = reactor
         self._folders = folders
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = reactor
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._loop.start(INTERVAL)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._loop.running:
-            self._loop.stop()
+    def readings(self) -> list[Reading]:
+        """The metrics of the disks."""
+        return [
+            Reading(
+                "nixery_disk_free_bytes",
+                "Room on the disk of a folder.",
+                lambda: self.free,
+                "folder",
+            ),
+            Reading(
+                "nixery_disk_size_bytes",
+                "Size of the disk of a folder.",
+                lambda: self.size,
+                "folder",
+            ),
+        ]
 
     def _look(self) -> Deferred[None]:
-        looking = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._usage)
-        return looking.addCallback(self._take)
+        return in_thread(self._reactor, self._usage).addCallback(self._take)
 
     def _usage(self) -> dict[str, Any]:
         usage = {}
         for name, path in self._folders.items():
-            with suppress(OSError):  # it is not there, or its disk does not answer
+            with suppress(OSError):  # it does not exist, or its disk does not answer
                 usage[name] = shutil.disk_usage(path)
         return usage
 

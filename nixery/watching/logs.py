@@ -1,4 +1,4 @@
-"""The log, one JSON document a line."""
+"""The log as JSON, one document per line."""
 
 import json
 import sys
@@ -16,16 +16,16 @@ def json_observer(path: str | None) -> ILogObserver:
 
     :param path: the log file; none, or ``-``, for standard output.
     """
-    # twistd rotates its own in the same way: never by itself, at SIGUSR1 by hand.
+    # As with twistd's own log, rotated at SIGUSR1 only.
     out: IO[Any] = sys.stdout if path in (None, "-") else LogFile.fromFullPath(path, rotateLength=0)
     observer: ILogObserver = FileLogObserver(out, json_line)
     return observer
 
 
 def json_line(event: LogEvent) -> str:
-    """An event as a line: when, how grave, from whom, in words, and the facts by their names.
+    """An event as a line: time, level, logger, message, and the values it is made of by name.
 
-    Whatever it holds, it is ASCII without control characters: nobody can forge a line.
+    It is ASCII without control characters whatever the event holds: nobody can forge a line.
     """
     level, failure = event.get("log_level"), event.get("log_failure")
     document = {
@@ -41,6 +41,6 @@ def json_line(event: LogEvent) -> str:
             document[name] = value
     try:
         return json.dumps(document, allow_nan=False) + "\n"
-    except ValueError:  # JSON has no word for what is no number, or beyond all
+    except ValueError:  # JSON has no NaN and no infinity
         odd = {name: str(v) for name, v in document.items() if isinstance(v, float)}
         return json.dumps({**document, **odd}) + "\n"

@@ -1,11 +1,11 @@
-"""What the daemon counts, in the form of Prometheus.
+"""The daemon's metrics, in the format of Prometheus.
 
-No label holds anything that clients choose: the number of series is bounded.
+No label value is chosen by clients, so that the number of series is bounded.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
-import attrs
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -17,54 +17,41 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from nixery.model.reading import Reading
+
 _SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600)
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 
 _ALARMING = ("busy", "unavailable", "error")
 
-Values = Callable[[], Mapping[str, float]]
-"""Gives values by the label's value; by nothing where there is no label."""
+
+class IMeasured(Protocol):
+    """A part of the daemon that knows metrics of its own."""
+
+    def readings(self) -> Sequence[Reading]:
+        """Its metrics."""
 
 
-@attrs.frozen
-class Reading:
-    """A metric that is read from the parts whenever somebody asks.
-
-    :param label: the name of its label; empty if it has none.
-    :param total: whether it only ever grows.
-    """
-
-    name: str
-    help: str
-    read: Values
-    label: str = ""
-    total: bool = False
-
-
-def single(read: Callable[[], float]) -> Values:
-    """Values of a metric without a label."""
-    return lambda: {"": read()}
-
-
-class Readings(Collector):
+class _Readings(Collector):
     """Reads the parts."""
 
     def __init__(self, readings: Iterable[Reading]) -> None:
         self._readings = list(readings)
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, as they are now."""
+        """All metrics, as they are now; values of one name are in one metric."""
+        found: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for each in self._readings:
             family = CounterMetricFamily if each.total else GaugeMetricFamily
             labels = [each.label] if each.label else []
-            metric = family(each.name, each.help, labels=labels)
-            for value, number in each.read().items():
+            metric = found.setdefault(each.name, family(each.name, each.help, labels=labels))
+            for value, number in each.values().items():
                 metric.add_metric([value] if each.label else [], number)
-            yield metric
+        yield from found.values()
 
 
 class Metrics:
-    """All metrics: those that are counted here, and those that are read from the parts."""
+    """All metrics: those counted here, and those read from the parts."""
 
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -77,7 +64,7 @@ class Metrics:
             ["by", "outcome"],
             registry=at,
         )
-        # A counter that is first seen at 1 has not grown, for Prometheus: these are seen at 0.
+        # To Prometheus, a counter that is first seen at 1 has not grown: these are seen at 0.
         for by in ("tag", "digest"):
             for outcome in _ALARMING:
                 self._pulls.labels(by, outcome)
@@ -119,9 +106,9 @@ class Metrics:
         )
         ProcessCollector(registry=at)
 
-    def read_from(self, readings: Iterable[Reading]) -> None:
-        """Show what the parts know besides."""
-        self.registry.register(Readings(readings))
+    def read_from(self, parts: Iterable[IMeasured]) -> None:
+        """Have the metrics of some parts shown, as they are whenever somebody asks."""
+        self.registry.register(_Readings([one for part in parts for one in part.readings()]))
 
     def pulled(self, by: str, outcome: str) -> None:
         """A manifest was asked for.

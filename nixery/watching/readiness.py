@@ -1,4 +1,4 @@
-"""Whether the daemon can do its work: one look at each of the things that it needs."""
+"""Whether the daemon can do its work: a check of each thing that it needs."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -12,19 +12,19 @@ from nixery.model.errors import NixeryError
 from nixery.model.paths import hide_paths
 
 LIMIT = 5.0
-"""Seconds that a look may take."""
+"""Seconds that a check may take."""
 KEPT = 10.0
-"""Seconds that what was seen counts: probes may come as often as they like."""
+"""Seconds for which results are kept: probes may come as often as they like."""
 
 Check = Callable[[], Awaitable[str]]
-"""Looks at one thing; gives a remark, or nothing, if it is well, and raises what is wrong."""
+"""Checks one thing: returns a remark, which may be empty, and raises what is wrong."""
 
 
 @attrs.frozen
 class Condition:
-    """How one thing is.
+    """The state of one thing.
 
-    :param remark: what is wrong with it, or to be said of it, for operators.
+    :param remark: what is wrong with it, or worth knowing, for operators.
     """
 
     name: str
@@ -38,16 +38,16 @@ class Condition:
 
 
 class Readiness:
-    """Looks at everything that requests need."""
+    """Checks everything that requests need."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, checks: Mapping[str, Check]) -> None:
         """
-        :param checks: by the names of what they look at.
+        :param checks: by the names of what they check.
         """
         self.stopping = False
-        """Whether the daemon takes no more requests."""
+        """Whether the daemon accepts no more requests."""
         self._clock = clock
         self._checks = checks
         self._seen: list[Condition] = []
@@ -55,7 +55,7 @@ class Readiness:
         self._waiting: list[Deferred[list[Condition]]] | None = None
 
     def look(self) -> Deferred[list[Condition]]:
-        """How everything is, as of a moment ago; never fails."""
+        """The state of everything, as of a moment ago; never fails."""
         if self._since is not None and self._clock.seconds() - self._since < KEPT:
             return succeed(self._with_end(self._seen))
         waiter: Deferred[list[Condition]] = Deferred()
@@ -82,7 +82,11 @@ class Readiness:
                 each.callback(self._with_end(self._seen))
 
     def _with_end(self, seen: list[Condition]) -> list[Condition]:
-        return [*seen, Condition("stopping", False, "it is")] if self.stopping else seen
+        return (
+            [*seen, Condition("stopping", False, "the daemon is stopping")]
+            if self.stopping
+            else seen
+        )
 
     def _look_at(self, name: str, check: Check) -> Deferred[Condition]:
         async def look() -> str:
@@ -91,13 +95,13 @@ class Readiness:
         def faulty(failure: Failure) -> Condition:
             error = failure.value
             if not isinstance(error, NixeryError | OSError | CancelledError):
-                self._log.failure("while looking at {name}", failure, name=name)
+                self._log.failure("while checking {name}", failure, name=name)
             late = isinstance(error, CancelledError)
             words = f"no answer within {LIMIT:g} s" if late else str(error) or type(error).__name__
             return Condition(name, False, words.split("\n")[0])
 
         looking = Deferred.fromCoroutine(look())
-        # What can't be cancelled, a thread that hangs for one, is not waited for.
+        # What can't be cancelled, such as a thread that hangs, is not waited for.
         own: Deferred[str] = Deferred(lambda _: looking.cancel())
         looking.addCallbacks(
             lambda remark: None if own.called else own.callback(remark),

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from nixery.access.configured import AccessFiles, make_access
+from nixery.access.configured import make_access
 from nixery.access.entries import read_text
 from nixery.access.htpasswd import read_passwords
 from nixery.access.rules_file import read_rules
 from nixery.access.tokens import read_tokens
 from nixery.access.watched import FileInvalid, Watch, Watched
+from nixery.model.access_files import AccessFiles
 from nixery.model.rules import Patterns, Rules, Who
 
 HIDDEN = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -65,8 +66,8 @@ def test_cheap_entries(tmp_path: Path) -> None:
     assert watched.remarks() == [expected]
     watch = Watch(reactor, access.watched)
     with capturedLogs() as captured:
-        watch.start()
-        watch.stop()
+        watch.startService()
+        watch.stopService()
     assert [formatEvent(event) for event in captured] == [expected]
     path.write_text("".join(f"user{number}:{HIDDEN}\n" for number in range(1, 9)))
     with capturedLogs() as captured:

@@ -151,7 +151,7 @@ def test_a_full_queue() -> None:
         crowd.ask("a")
     with pytest.raises(QueueFull) as caught:
         crowd.ask("a")
-    assert str(caught.value).startswith("2 images wait")
+    assert str(caught.value).startswith("2 images are waiting")
     assert crowd.displaced == []
     crowd.end(3)
     assert crowd.turns == ["a", "a", "a"]
@@ -164,7 +164,7 @@ def test_room_for_others() -> None:
         newest = crowd.ask("greedy")
     crowd.ask("modest")
     assert crowd.displaced == ["greedy"]
-    assert crowd.told[0].startswith("4 images wait")
+    assert crowd.told[0].startswith("4 images are waiting")
     assert newest.turn.called
     crowd.ask("modest")
     assert crowd.displaced == ["greedy", "greedy"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nixery.variables import VARIABLES
+from nixery.settings import Settings
 from tests.e2e.clients import run
 from tests.e2e.machine import Machine, machine
 from tests.e2e.packages import TOP, PackageSet
@@ -60,8 +60,8 @@ def test_little_is_exposed(verifiable: Path) -> None:
 
 def test_a_stop_has_time_for_all_it_does() -> None:
     """systemd waits longer for the daemon's end than answers in flight get."""
-    drain = next(v.default for v in VARIABLES if v.name == "NIXERY_DRAIN")
-    assert int(Unit(UNITS / "nixery.service")["Service"]["TimeoutStopSec"]) > int(drain) + 15
+    drain = Settings.from_environ({}).stopping.drain
+    assert int(Unit(UNITS / "nixery.service")["Service"]["TimeoutStopSec"]) > drain + 15
 
 
 def test_the_command_talks_to_the_manager(package_set: PackageSet, tmp_path: Path) -> None:

@@ -63,6 +63,13 @@ class Server(Factory):
         return Answering()
 
 
+def answer(document: object, status: str = "200 OK") -> bytes:
+    """An answer with a document, or with the bytes that stand for it."""
+    content = document if isinstance(document, bytes) else json.dumps(document).encode()
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
 class World:
     """A server, and a table that is loaded from it at a time of the test's own."""
 
@@ -78,9 +85,7 @@ class World:
         return PopularityTable(self.clock, Agent(reactor), url, str(self.copy))
 
     def serve(self, document: object, status: str = "200 OK", **headers: str) -> None:
-        content = document if isinstance(document, bytes) else json.dumps(document).encode()
-        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", "", ""]
-        self.server.answer = "\r\n".join(lines).encode() + content
+        self.server.answer = answer(document, status)
 
     def keep(self, document: object) -> None:
         self.copy.parent.mkdir(exist_ok=True)
@@ -116,6 +121,22 @@ async def test_replaced_as_a_whole(world: World) -> None:
     world.serve(OTHER)
     await world.table.load()
     assert (before, world.table.counts) == (TABLE, OTHER)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_newest_serves(world: World) -> None:
+    """Of two loads, the one that was begun last decides, however long the other takes."""
+    world.server.ends = False
+    loads = [Deferred.fromCoroutine(world.table.load()) for _ in range(2)]
+    await until(lambda: world.server.answered == 1)
+    world.serve(OTHER)
+    (first,) = world.server.connected
+    first.transport.write(answer(TABLE))  # type: ignore[union-attr]
+    for load in loads:
+        await load
+    assert world.server.answered == 2
+    assert world.table.counts == OTHER
+    assert json.loads(world.copy.read_text()) == OTHER
 
 
 @pytest_twisted.ensureDeferred

@@ -38,16 +38,17 @@ class Vanishing(os.PathLike[str]):
 @pytest_twisted.ensureDeferred
 async def test_a_disk_that_comes_and_goes(tmp_path: Path) -> None:
     """A folder that can't be looked at has no room, others have, and it is looked at again."""
-    clock, vanishing = Time(), Vanishing(tmp_path)
+    clock: Any = Time()
+    vanishing = Vanishing(tmp_path)
     folders: Any = {"there": str(tmp_path), "vanishing": vanishing}
     disks = Disks(clock, folders)
-    disks.start()
+    disks.startService()
     seen: list[set[str]] = []
     for _ in range(4):
         await until(lambda: bool(clock.getDelayedCalls()))  # the next look is planned
         seen.append(set(disks.free))
         clock.advance(INTERVAL)
-    disks.stop()
+    disks.stopService()
     assert seen == [{"there", "vanishing"}, {"there"}] * 2
     assert disks.size["there"] > disks.free["there"] > 0
 

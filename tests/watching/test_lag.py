@@ -10,7 +10,7 @@ def test_lag() -> None:
     """What keeps the reactor busy shows, is remembered for a minute, and is not counted twice."""
     clock, observed = Clock(), list[float]()
     meter = LagMeter(clock, observed.append)
-    meter.start()
+    meter.startService()
     clock.advance(INTERVAL)
     clock.advance(INTERVAL + 0.3)
     clock.advance(INTERVAL - 0.3)
@@ -18,5 +18,5 @@ def test_lag() -> None:
     assert meter.most == pytest.approx(0.3)
     clock.pump([INTERVAL] * 120)
     assert meter.most == pytest.approx(0)
-    meter.stop()
+    meter.stopService()
     assert not clock.getDelayedCalls()

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor as _reactor
 
 from nixery.daemon import Registry
+from nixery.model.reading import Reading
 from nixery.settings import Settings
-from nixery.watching.metrics import Metrics, Reading, single
+from nixery.watching.metrics import Metrics
 
 reactor: Any = _reactor
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -50,27 +51,34 @@ def test_counted() -> None:
     assert found["nixery_reactor_lag_seconds_sum",] == 0.1
 
 
+class Part:
+    """A part of the daemon with metrics."""
+
+    def __init__(self, *readings: Reading) -> None:
+        self._readings = readings
+
+    def readings(self) -> tuple[Reading, ...]:
+        return self._readings
+
+
 def test_read() -> None:
-    """What the parts know is read when somebody asks, not before."""
+    """What the parts know is read when somebody asks, not before; parts may share a metric."""
     metrics, count = Metrics("1"), [0]
-    metrics.read_from(
-        [
-            Reading("x", "X.", single(lambda: count[0])),
-            Reading("y", "Y.", lambda: {"a": count[0]}, "kind", total=True),
-        ]
+    one = Part(
+        Reading("x", "X.", lambda: count[0]),
+        Reading("y", "Y.", lambda: {"a": count[0]}, "kind", total=True),
     )
+    metrics.read_from([one, Part(Reading("y", "Y.", lambda: {"b": 1}, "kind", total=True))])
     count[0] = 7
-    assert values(metrics)["x",] == 7
-    assert values(metrics)["y_total", "a"] == 7
+    found = values(metrics)
+    assert (found["x",], found["y_total", "a"], found["y_total", "b"]) == (7, 7, 1)
 
 
 def test_every_metric_is_documented(tmp_path: Path) -> None:
     """The page on metrics has all of them, with their labels, and no others."""
     environ = {"STATE_DIRECTORY": str(tmp_path), "NIXERY_PKGS_PATH": str(tmp_path)}
     registry = Registry(reactor, Settings.from_environ(environ), environ)
-    families = text_string_to_metric_families(
-        generate_latest(registry._watchers.metrics.registry).decode()
-    )
+    families = text_string_to_metric_families(generate_latest(registry.metrics.registry).decode())
     names = {f.name + "_total" * (f.type == "counter") for f in families}
     documented = re.findall(r"^\| `([a-z_]+)`", PAGE.read_text("utf-8"), re.MULTILINE)
     ours = {name for name in names if not name.startswith("process_")}

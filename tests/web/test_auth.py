@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs, formatEvent
 
-from nixery.access.configured import AccessFiles, make_access
+from nixery.access.configured import make_access
 from nixery.access.passwords import MOST_WAITING
 from nixery.access.watched import Watched
 from nixery.http.request import Trusted
+from nixery.model.access_files import AccessFiles
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError, NotAPackage, UnknownPackage
 from nixery.model.suggestions import Suggestion

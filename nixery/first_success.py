@@ -1,4 +1,4 @@
-"""What has to be found out once, and is tried until it succeeds."""
+"""The result of some work that is tried until it succeeds, and then kept."""
 
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -20,7 +20,7 @@ class _Success(Generic[T]):
     value: T
 
 
-class Proven(Generic[T]):
+class FirstSuccess(Generic[T]):
     """The result of some work: that of its first success stays; a failure is told to all who ask
     in the next seconds, and then it is tried again."""
 

@@ -3,8 +3,8 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
+from nixery.first_success import PAUSE, FirstSuccess
 from nixery.model.errors import ShuttingDown
-from nixery.proven import PAUSE, Proven
 
 
 class Work:
@@ -18,8 +18,8 @@ class Work:
         return self.tries[-1]
 
 
-def ask(proven: Proven[str]) -> Deferred[str]:
-    return Deferred.fromCoroutine(proven.get())
+def ask(first: FirstSuccess[str]) -> Deferred[str]:
+    return Deferred.fromCoroutine(first.get())
 
 
 def value(asking: Deferred[str]) -> object:
@@ -33,29 +33,29 @@ def value(asking: Deferred[str]) -> object:
 def test_success_stays() -> None:
     """All who wait share a try, and its success is all that is ever needed."""
     work = Work()
-    proven = Proven(Clock(), work.do)
-    both = [ask(proven), ask(proven)]
-    assert proven.known is None
+    first = FirstSuccess(Clock(), work.do)
+    both = [ask(first), ask(first)]
+    assert first.known is None
     work.tries[0].callback("well")
     assert [value(each) for each in both] == ["well", "well"]
-    assert proven.known == "well"
-    assert value(ask(proven)) == "well"
+    assert first.known == "well"
+    assert value(ask(first)) == "well"
     assert len(work.tries) == 1
 
 
 def test_failure_passes() -> None:
     """A failure is told to all who ask in the next seconds; then it is tried again."""
     work, clock = Work(), Clock()
-    proven = Proven(clock, work.do)
-    asking = ask(proven)
+    first = FirstSuccess(clock, work.do)
+    asking = ask(first)
     error = ValueError("no")
     work.tries[0].errback(error)
     assert value(asking) is error
     clock.advance(PAUSE - 1)
-    assert value(ask(proven)) is error
+    assert value(ask(first)) is error
     assert len(work.tries) == 1
     clock.advance(1)
-    asking = ask(proven)
+    asking = ask(first)
     work.tries[1].callback("well")
     assert value(asking) == "well"
 
@@ -63,20 +63,20 @@ def test_failure_passes() -> None:
 def test_who_leaves_ends_nothing() -> None:
     """A try goes on when those who asked have left, and serves the next."""
     work = Work()
-    proven = Proven(Clock(), work.do)
-    asking = ask(proven)
+    first = FirstSuccess(Clock(), work.do)
+    asking = ask(first)
     asking.cancel()
     assert isinstance(value(asking), CancelledError)
     work.tries[0].callback("well")
-    assert value(ask(proven)) == "well"
+    assert value(ask(first)) == "well"
 
 
 def test_stop() -> None:
     """Stopped, it gives up the try."""
     given_up: list[object] = []
     trying: Deferred[str] = Deferred(given_up.append)
-    proven = Proven(Clock(), lambda: trying)
-    asking = ask(proven)
-    proven.stop()
+    first = FirstSuccess(Clock(), lambda: trying)
+    asking = ask(first)
+    first.stop()
     assert given_up == [trying]
     assert isinstance(value(asking), ShuttingDown)

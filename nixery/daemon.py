@@ -18,7 +18,8 @@ from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.confinement import make_commands, make_evaluator
 from nixery.first_look import FirstLook
-from nixery.history.history import History, Limits
+from nixery.history.archive import HistoryLimits
+from nixery.history.history import History
 from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate
@@ -121,7 +122,7 @@ class Registry:
             folders,
             private,
         )
-        limits = Limits(settings.history_days * 86400, settings.history_size * 1_000_000)
+        limits = HistoryLimits(settings.history_days * 86400, settings.history_size * 1_000_000)
         folder = os.path.join(state, "history")
         self._history = History(reactor, folder, limits, on_end=self._watchers.built)
         self._popularity = self._make_popularity()

@@ -1,4 +1,4 @@
-"""What a build tells of itself while it runs."""
+"""Builds in the daemon's log."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,23 +27,23 @@ from nixery.model.text import cut
 
 _LONGEST = 1000  # characters of a line; Nix's traces have many more
 _MOST = 200
-"""Lines of one kind. A set may have Nix say something for ever."""
+"""Lines of one kind: a package set can make Nix print without end."""
 
 
-class Journal:
-    """The steps of one build, told to the daemon's log.
+class BuildLog:
+    """Writes the steps of one build to the daemon's log.
 
-    Packages' own log lines and Nix's chatter are not: they may be millions, and are in the
-    build's history.
+    Lines that packages print, and Nix's minor messages, are left out: there may be millions, and
+    they are in the build's history.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, image: str, build: str, request: str) -> None:
         """
-        :param image: its name and tag.
-        :param build: its ID, by which the answers to all who wait for it name it too.
-        :param request: what the request that it is made for is called in the log.
+        :param image: the image's name and tag.
+        :param build: the build's ID, which is also in the answers to all waiting clients.
+        :param request: the ID in the log of the request that the build is made for.
         """
         self._clock = clock
         self._image = image
@@ -63,20 +63,20 @@ class Journal:
             self._count(type(event), words)
 
     def _count(self, kind: type[Event], words: str) -> None:
-        """Tell it, unless there were too many of its kind."""
+        """Log it, unless there were too many of its kind."""
         self._told[kind] += 1
         if self._told[kind] <= _MOST:
             self._tell(words)
         elif self._told[kind] == _MOST + 1:
-            where = "left out" if kind is Traced else "in the build's history alone"
+            where = "left out" if kind is Traced else "only in the build's history"
             self._tell(f"more of the same is {where}")
 
     def done(self, digest: str) -> None:
-        """The build succeeded."""
+        """Log that the build succeeded."""
         self._tell(f"done, as {digest}", outcome="done")
 
     def failed(self, reason: str, outcome: str) -> None:
-        """The build failed.
+        """Log that the build failed.
 
         :param outcome: the kind of failure, in a word.
         """
@@ -96,7 +96,7 @@ class Journal:
 
 
 def describe(event: Event) -> str | None:
-    """An event in a line for operators; nothing for those that are too many."""
+    """An event in a line for operators; None for kinds that are too frequent."""
     match event:
         case Queued(running=running, waiting=waiting):
             return f"waiting for its turn: {running} builds run, {waiting} wait"
@@ -140,7 +140,7 @@ def _contents(paths: Sequence[str]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A text that a package set had a hand in, as it may stand in a log."""
+    """Make text that a package set may have chosen safe for a log."""
     plain = "".join(c if c.isprintable() else " " for c in cut(text, _LONGEST))
     return " ".join(plain.split())
 

@@ -1,4 +1,4 @@
-"""What became of a build, in short: its events without their number."""
+"""A build in short: its head, and a summary of its events that stays small."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -37,18 +37,18 @@ _MOST = 2000
 _MOST_PHASES = 50
 _MOST_COLLISIONS = 200
 _FACTS = Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Furnished | Grouped
-"""Events of which the last one says it all."""
+"""Events of which only the last one counts."""
 
 
 @attrs.frozen
-class Head:
-    """A build in a line.
+class BuildHead:
+    """A build in one line.
 
     :param id: URL-safe; later builds have greater ones.
     :param key: the image key.
     :param started: seconds since the epoch.
     :param ended: seconds since the epoch.
-    :param error: why it failed, in words for people.
+    :param error: why it failed, for people to read.
     :param events: the number of its last event.
     :param complete: whether all events are on disk.
     """
@@ -66,10 +66,10 @@ class Head:
     complete: bool = True
 
     @classmethod
-    def parse(cls, document: Any) -> "Head":
-        """A head as :func:`attrs.asdict` wrote it.
+    def parse(cls, document: Any) -> "BuildHead":
+        """Parse what :func:`attrs.asdict` made.
 
-        :raises ValueError: if it is none.
+        :raises ValueError: if it is something else.
         """
         try:
             head = cls(**document)
@@ -82,8 +82,8 @@ class Head:
         return head
 
 
-def brief(head: Head) -> Head:
-    """The same, with an error that is no longer than may be in a list."""
+def brief(head: BuildHead) -> BuildHead:
+    """The same, with an error short enough for a list."""
     if head.error is None or len(head.error) <= LONGEST_ERROR:
         return head
     return attrs.evolve(head, error=head.error[: LONGEST_ERROR - 1] + "…")
@@ -91,14 +91,14 @@ def brief(head: Head) -> Head:
 
 @attrs.define
 class Derivation:
-    """A derivation that is built, or was.
+    """A derivation that Nix builds or has built.
 
     :param state: ``building``, ``ended`` (well or not: Nix does not say), ``failed``, or
-        ``stopped`` for those that were building when the build ended, or gave way.
+        ``stopped`` if it was building when the image's build ended or gave way.
     :param started: seconds since the epoch.
     :param ended: seconds since the epoch.
-    :param phases: the phases it came to, with the time of each.
-    :param lines: lines that it printed.
+    :param phases: the phases begun, with the time of each.
+    :param lines: number of lines that it printed.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Derivation:
 
 
 class Summary:
-    """Takes the events of a build one after another; stays small, however many they are."""
+    """Summarises the events of a build; its size is bounded, however many there are."""
 
     def __init__(self) -> None:
         self._derivations: list[Derivation] = []
@@ -140,7 +140,7 @@ class Summary:
     def note(self, event: Event, seconds: float) -> None:
         """Take the next event.
 
-        :param seconds: when it was, since the epoch.
+        :param seconds: its time, since the epoch.
         """
         handler = self._handlers.get(type(event))
         if handler is not None:
@@ -149,7 +149,7 @@ class Summary:
             self._facts[type(event).__name__] = attrs.asdict(event)
 
     def document(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """The summary, as values that JSON can hold."""
         facts = self._facts
         return {
             "queued": facts.get("Queued") if "Resolved" not in facts else None,
@@ -175,7 +175,7 @@ class Summary:
         }
 
     def _queued(self, event: Queued, seconds: float) -> None:
-        """It waits for a turn; if it had one before, it begins anew then."""
+        """The build waits for its turn; one that had a turn before starts over."""
         self._stop(seconds)
         self._packages.clear()
         self._collisions.clear()

@@ -19,7 +19,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from nixery.history.history import History
-from nixery.history.summary import Head, brief
+from nixery.history.summary import BuildHead, brief
 from nixery.http.answers import Kind, answer, answer_error, log_fault
 from nixery.http.channel import never_ends
 from nixery.http.fair import FairTurns
@@ -129,7 +129,7 @@ class BuildsApi:
                     return None
                 return answer(request, _UNKNOWN, "something went wrong here; it was logged")
 
-    def _head(self, request: Request, id: str) -> Head:
+    def _head(self, request: Request, id: str) -> BuildHead:
         """A build that may be seen by whoever asks."""
         head = self._history.head(id)
         if head is None or not self._auth.may_see(request, head.name, head.tag):
@@ -162,7 +162,7 @@ class BuildsApi:
             await send_events(self._clock, request, subscription, shown)
         return b""
 
-    def _list(self, page: Sequence[Head]) -> Iterator[bytes]:
+    def _list(self, page: Sequence[BuildHead]) -> Iterator[bytes]:
         """The list's document; its lines are made when they are sent."""
         yield b"["
         for number, head in enumerate(page):
@@ -170,7 +170,7 @@ class BuildsApi:
             yield b", " + line if number else line
         yield b"]"
 
-    def _line(self, head: Head) -> dict[str, Any]:
+    def _line(self, head: BuildHead) -> dict[str, Any]:
         """A build in a line, for the eyes of anybody."""
         line = {**attrs.asdict(head), "waiting": self._history.waiting(head.id)}
         return line if self._logs else {name: shorten(value) for name, value in line.items()}

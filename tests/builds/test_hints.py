@@ -47,7 +47,7 @@ async def test_hints_of_builds(tmp_path: Path, hints: bool) -> None:
     parts = await ready(tmp_path, hints)
     parts.meant["rg"] = [Suggestion("ripgrep", "rg")]
     assert "ripgrep" in await refusal(parts)
-    (head,) = parts.history.heads()
+    (head,) = list(parts.history.heads())
     assert ("ripgrep" in (head.error or "")) == hints
     await parts.history.stop()
 

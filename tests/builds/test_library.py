@@ -55,7 +55,7 @@ async def test_one_build(parts: Parts) -> None:
     assert len({str(each.manifest.digest) for each in pulls}) == 1
     assert len(set(seen)) == 1
     assert parts.nix.asked == [PLAIN]
-    assert [head.name for head in parts.history.heads()] == ["git"]
+    assert [head.name for head in list(parts.history.heads())] == ["git"]
 
 
 @pytest_twisted.ensureDeferred

@@ -102,12 +102,15 @@ async def run(reactor: Any, folder: str) -> None:
     from twisted.web.server import Site
 
     from nixery.history.history import History
+    from nixery.http.bounds import Bounds
+    from nixery.model.limits import HttpLimits
     from nixery.web.builds import BuildsApi
 
     history = History(reactor, os.path.join(folder, "history"))
     await history.start()
     record = history.begin("0" * 64, "git", "latest")
-    site = Site(BuildsApi(reactor, history).app.resource())
+    site: Any = Site(BuildsApi(reactor, history).app.resource())
+    site.bounds = Bounds(HttpLimits())
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     pipe, theirs = Pipe()
     process = Process(target=clients, args=(port.getHost().port, record.id, theirs))
@@ -185,8 +188,10 @@ async def lists(reactor: Any, folder: str) -> None:
     from twisted.web.server import Site
 
     from nixery.history.history import History
+    from nixery.http.bounds import Bounds
     from nixery.interfaces import Provenance
     from nixery.model.errors import ManifestUnknown
+    from nixery.model.limits import HttpLimits
     from nixery.web.builds import BuildsApi
     from nixery.web.pages.api import PagesApi
 
@@ -211,9 +216,9 @@ async def lists(reactor: Any, folder: str) -> None:
     }
     print(f"{KEPT} builds in the history")
     for asked, app in pages.items():
-        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
-            Site(app.resource())
-        )
+        site: Any = Site(app.resource())
+        site.bounds = Bounds(HttpLimits())
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
         before = time.process_time()
         took = await deferToThread(ask, port.getHost().port, asked)
         cpu = (time.process_time() - before) / ASKED

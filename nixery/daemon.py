@@ -13,7 +13,7 @@ from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
-from nixery.builds.hints import Hints
+from nixery.builds.failures import Hints
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.confinement import make_commands, make_evaluator

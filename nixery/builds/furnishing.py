@@ -1,5 +1,4 @@
-"""What is in an image's root file system, found out from its packages' files: walks over files,
-not for the reactor's thread."""
+"""An image's root file system, found out from its packages' files. These functions block."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,15 +15,15 @@ from nixery.packing.libraries import find_c_library, find_data
 from nixery.packing.listing import MOST, list_output, weight
 
 Physical = Callable[[str], str]
-"""Says where a store path's files lie on this machine."""
+"""Gives the place of a store path's files on this machine."""
 
 
 def list_outputs(realisation: Realisation, physical: Physical, most: int = MOST) -> list[Output]:
-    """What is in the outputs of an image's packages.
+    """The listings of all outputs of an image's packages.
 
-    :param most: what the listings may take together, as :func:`weight` has it.
-    :raises OSError: if something can't be read.
-    :raises TooManyFiles: if there is too much to be listed.
+    :param most: bytes of memory for all listings, as by :func:`weight`.
+    :raises OSError: if a file can't be read.
+    :raises TooManyFiles: if there is too much to list.
     """
     # Two names of one output are one package: the first of them.
     packages: dict[str, str] = {}
@@ -47,12 +46,11 @@ def furnish_image(
     registered: Sequence[ValidPath] | None,
     physical: Physical,
 ) -> tuple[RootFs, Execution]:
-    """The root file system, and how a container of it is run.
+    """An image's root file system, and how its containers are run.
 
-    :param identity: what the image says of itself.
     :param registered: the realisation's store paths, if the image has Nix.
-    :raises EvaluationFailed: if a package says of images what can't be.
-    :raises OSError: if something can't be read.
+    :raises EvaluationFailed: if a package's data for images is invalid.
+    :raises OSError: if a file can't be read.
     """
     graph = realisation.graph
     c_library = find_c_library(graph, image.system, physical)

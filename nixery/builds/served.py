@@ -39,7 +39,7 @@ _PREFIX = 8  # hexadecimal digits: enough to look into few manifests in vain
 
 
 @attrs.frozen
-class Served:
+class ServedManifest:
     """A manifest that was served for a name.
 
     :param digest: the manifest's.
@@ -52,13 +52,13 @@ class Served:
     blobs: str
 
     @classmethod
-    def of(cls, manifest: Manifest, tag: str) -> "Served":
+    def of(cls, manifest: Manifest, tag: str) -> "ServedManifest":
         """What is noted when a manifest is served for a tag."""
         blobs = "".join(blob.digest.hex[:_PREFIX] for blob in manifest.blobs)
         return cls(str(manifest.digest), (tag,), blobs)
 
     @classmethod
-    def read(cls, document: Any) -> "Served":
+    def read(cls, document: Any) -> "ServedManifest":
         """Read what :meth:`document` made.
 
         :raises TypeError: if it is something else; likewise ``KeyError``.
@@ -77,7 +77,7 @@ class Served:
         return digest.hex[:_PREFIX] in self.blobs
 
 
-Images = tuple[Served, ...]
+Images = tuple[ServedManifest, ...]
 """What is known of a name: the latest last."""
 
 
@@ -118,7 +118,7 @@ class ServedImages:
         digest = str(manifest.digest)
         if any(each.digest == digest and image.tag in each.tags for each in known):
             return
-        served = Served.of(manifest, image.tag)
+        served = ServedManifest.of(manifest, image.tag)
         key = (image.name, image.tag, digest)
         await self._noting.join(key, lambda: self._note(image.name, served))
 
@@ -150,7 +150,7 @@ class ServedImages:
                     return True
         return False
 
-    async def _note(self, name: str, served: Served) -> None:
+    async def _note(self, name: str, served: ServedManifest) -> None:
         try:
             stored = await self._stored(name)
             if merged(stored, (served,)) != stored:
@@ -161,7 +161,7 @@ class ServedImages:
             stored = ()
         self._known.put(name, merged(self._with_known(name, stored), (served,)))
 
-    async def _add(self, name: str, served: Served) -> Images:
+    async def _add(self, name: str, served: ServedManifest) -> Images:
         """Write a name's record with what else was served, and with what is known here alone."""
         lease = await self._lease(name)
         try:
@@ -213,9 +213,9 @@ def _record(images: Images) -> dict[str, Any]:
 
 
 def _images(record: dict[str, Any]) -> Images:
-    return tuple(Served.read(each) for each in record["served"])
+    return tuple(ServedManifest.read(each) for each in record["served"])
 
 
-def _weight(images: Sequence[Served]) -> int:
+def _weight(images: Sequence[ServedManifest]) -> int:
     """Bytes, roughly."""
     return sum(200 + len(each.blobs) + 60 * len(each.tags) for each in images) + 600

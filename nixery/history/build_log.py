@@ -1,28 +1,15 @@
 """Builds in the daemon's log."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from nixery.model import events
 from nixery.model.closure import store_name
-from nixery.model.events import (
-    Blocked,
-    BuildsPlanned,
-    BuildStarted,
-    Collided,
-    Event,
-    FetchesPlanned,
-    Found,
-    Grouped,
-    Packed,
-    Queued,
-    Realised,
-    Resolved,
-    Said,
-    Traced,
-)
+from nixery.model.events import Event, Traced
 from nixery.model.text import cut
 
 _LONGEST = 1000  # characters of a line; Nix's traces have many more
@@ -51,7 +38,7 @@ class BuildLog:
         self._request = request
         self._began = clock.seconds()
         self._told: Counter[type[Event]] = Counter()
-        self._tell(f"asked for, and not known yet: build {build}")
+        self._tell(f"not known yet: build {build}")
 
     def emit(self, event: Event) -> None:
         """Take an event."""
@@ -97,40 +84,29 @@ class BuildLog:
 
 def describe(event: Event) -> str | None:
     """An event in a line for operators; None for kinds that are too frequent."""
-    match event:
-        case Queued(running=running, waiting=waiting):
-            return f"waiting for its turn: {running} builds run, {waiting} wait"
-        case Resolved(source=source, revision=revision):
-            return f"from {source} at {revision}"
-        case Found(package=package, attribute=attribute, name=name):
-            return f"{package} is {attribute}, {name}"
-        case BuildStarted(derivation=derivation):
-            return f"building {derivation}"
-        case Realised(paths=paths, size=size):
-            return f"built: {paths} store paths of {_megabytes(size)}"
-        case Collided(name=name, kept=kept, lost=lost):
-            return f"/{name} is {kept}'s, not {lost}'s"
-        case Grouped(layers=layers, known=known):
-            return f"grouped into {layers} layers, {known} of them known"
-        case Packed(digest=digest, size=size, uncompressed=uncompressed, paths=paths):
-            sizes = f"{_megabytes(uncompressed)} in {_megabytes(size)}"
-            return f"packed {_contents(paths)}: {sizes}, {digest}"
-        case Said(level=0 | 1, text=text):
-            return f"Nix: {text}"
-        case _:
-            return _plan(event)
+    if isinstance(event, events.Said) and event.level > 1:
+        return None
+    words = _WORDS.get(type(event))
+    return None if words is None else words(event)
 
 
-def _plan(event: Event) -> str | None:
-    match event:
-        case BuildsPlanned(derivations=derivations):
-            return f"derivations to build: {derivations}"
-        case FetchesPlanned(paths=paths, download=size):
-            return f"store paths to fetch: {paths}, {_megabytes(size)}"
-        case Blocked(outputs=outputs):
-            return f"waiting for what another build makes: {', '.join(outputs)}"
-        case _:
-            return None
+_WORDS: dict[type[Event], Callable[[Any], str]] = {
+    events.Queued: lambda e: f"waiting for its turn: {e.running} builds run, {e.waiting} wait",
+    events.Resolved: lambda e: f"from {e.source} at {e.revision}",
+    events.Found: lambda e: f"{e.package} is {e.attribute}, {e.name}",
+    events.BuildsPlanned: lambda e: f"derivations to build: {e.derivations}",
+    events.FetchesPlanned: lambda e: f"store paths to fetch: {e.paths}, {_megabytes(e.download)}",
+    events.Blocked: lambda e: f"waiting for what another build makes: {', '.join(e.outputs)}",
+    events.BuildStarted: lambda e: f"building {e.derivation}",
+    events.Realised: lambda e: f"built: {e.paths} store paths of {_megabytes(e.size)}",
+    events.Collided: lambda e: f"/{e.name} is from {e.kept}, not from {e.lost}",
+    events.Grouped: lambda e: f"grouped into {e.layers} layers, {e.known} of them known",
+    events.Packed: lambda e: (
+        f"packed {_contents(e.paths)}: {_megabytes(e.uncompressed)} in {_megabytes(e.size)}, "
+        f"{e.digest}"
+    ),
+    events.Said: lambda e: f"Nix: {e.text}",
+}
 
 
 def _contents(paths: Sequence[str]) -> str:

@@ -12,20 +12,9 @@ from nixery.history.event_buffer import BufferBounds, EventBuffer
 from nixery.history.subscription import EventSource, RecentBlocks
 from nixery.history.summary import BuildHead, Summary
 from nixery.history.writer import EventWriter
+from nixery.model import events
 from nixery.model.event_json import line
-from nixery.model.events import (
-    Asked,
-    Done,
-    Event,
-    Failed,
-    Grouped,
-    LogLine,
-    Packed,
-    Queued,
-    Realised,
-    Resolved,
-    Traced,
-)
+from nixery.model.events import Event
 from nixery.reactor import IReactor
 
 
@@ -88,15 +77,15 @@ class Record:
         """Note how many clients wait now."""
         if waiting > self._most_waiting:
             self._most_waiting = waiting
-            self.emit(Asked(waiting))
+            self.emit(events.Asked(waiting))
 
     def emit(self, event: Event) -> None:
         """Take an event; ignored after the end."""
         if self.source.ended:
             return
-        if not isinstance(event, LogLine):  # there may be millions of them
+        if not isinstance(event, events.LogLine):  # there may be millions of them
             self._log.emit(event)
-        if not isinstance(event, Traced):
+        if not isinstance(event, events.Traced):
             self._take(event)
 
     def done(self, digest: str) -> None:
@@ -105,7 +94,7 @@ class Record:
         :param digest: the manifest's.
         """
         self._log.done(digest)
-        self._end(Done(digest), state="done", digest=digest)
+        self._end(events.Done(digest), state="done", digest=digest)
 
     def failed(
         self,
@@ -122,7 +111,7 @@ class Record:
         """
         self.outcome = outcome
         self._log.failed(in_full or reason, outcome)
-        self._end(Failed(reason, derivation), state="failed", error=reason)
+        self._end(events.Failed(reason, derivation), state="failed", error=reason)
 
     def saved(self) -> Deferred[None]:
         """Fires when all events are on disk, or lost. To be called once, after the end."""
@@ -175,15 +164,15 @@ class PhaseTimes:
         :param seconds: its time, since the epoch.
         """
         match event:
-            case Queued():
+            case events.Queued():
                 self._begin("queue", seconds)
-            case Resolved():
+            case events.Resolved():
                 self._begin("nix", seconds)
-            case Realised():
+            case events.Realised():
                 self._begin("layers", seconds)
-            case Grouped(known=known):
+            case events.Grouped(known=known):
                 self.layers["known"] = known
-            case Packed(size=size):
+            case events.Packed(size=size):
                 self.layers["made"] += 1
                 self.layers["bytes"] += size
 

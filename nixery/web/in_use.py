@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 from twisted.internet.interfaces import IReactorTime
 
-from nixery.builds.keep_alive import Using
+from nixery.builds.keep_alive import keep_alive
 from nixery.interfaces import IStorage
 from nixery.model.digest import Digest
 from nixery.model.manifest import Manifest
@@ -42,4 +42,4 @@ class Pulls:
         if digest not in image:
             return contextlib.nullcontext()
         self._served.move_to_end(name)
-        return Using(self._clock, self._storage, image)
+        return keep_alive(self._clock, self._storage, image)

@@ -4,7 +4,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 
-from nixery.builds.gather import gather
+from nixery.builds.layers import gather
 
 
 async def wait(gate: Deferred[int]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from nixery.builds.hints import Hints
+from nixery.builds.failures import Hints
 from nixery.model.errors import NixUnavailable, NotAPackage, UnknownPackage
 from nixery.model.image import parse_image
 from nixery.model.suggestions import Suggestion

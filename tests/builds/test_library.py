@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
-from nixery.builds.library import Libraries
+from nixery.builds.making import LibraryNames
 from nixery.interfaces import Pull
 from nixery.model.errors import UnknownPackage
 from nixery.model.image import AMD64, ARM64, parse_image
@@ -99,7 +99,7 @@ async def test_failures(parts: Parts) -> None:
 
 def test_what_is_known_is_of_one_set() -> None:
     """Another revision, configuration or system is another set."""
-    libraries = Libraries()
+    libraries = LibraryNames()
     one = PinnedSource(Folder("/set"), Contents("/set", "1"))
     libraries.want(one, AMD64)
     assert libraries.is_wanted(one, AMD64)

@@ -198,7 +198,7 @@ async def test_too_many_packages(tmp_path: Path) -> None:
     parts = limited(tmp_path, packages=2)
     with pytest.raises(NameInvalid) as caught:
         await build(parts, "shell/git/jq/curl")
-    assert "it names 3 packages, 2 are allowed" in str(caught.value)
+    assert "it names 3 packages; at most 2 are allowed" in str(caught.value)
     assert (parts.resolver.asked, parts.nix.asked) == ([], [])
     assert await build(parts, "shell/git/jq")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nixery.packing.exceptions import PackError
+from nixery.packing.stream import PackError
 from nixery.packing.tar import pack
 from tests.packing.conftest import Stream, names_in, pack_one, read_stream
 

@@ -23,7 +23,7 @@ FLOORS: dict[str, set[str]] = {
     "nix": {"reactor", "model", "interfaces", "coalesce", "recent", "repeats"},
     "packing": {"reactor", "model", "interfaces"},
     "storage": {"reactor", "model", "interfaces", "coalesce", "recent", "repeats"},
-    "access": {"reactor", "model", "coalesce"},
+    "access": {"reactor", "model", "coalesce", "recent"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent"},
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix"},
     "builds": {

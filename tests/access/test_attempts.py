@@ -74,7 +74,8 @@ def test_what_is_remembered_is_bounded(world: World) -> None:
     """However many clients guess, and whatever they make up, little is remembered of it."""
     for number in range(REMEMBERED + 10):
         world.attempts.wrong(f"client {number}", f"{number} \ud800" * 2)
-    assert len(world.attempts._clients) == len(world.attempts._users) == REMEMBERED
-    assert max(map(len, world.attempts._users)) == 32
+    clients, users = world.attempts._clients._noted, world.attempts._users._noted
+    assert len(clients) == len(users) == REMEMBERED
+    assert max(map(len, users)) == 32
     assert world.attempts.failures("client 0") == 0
     assert world.attempts.failures(f"client {REMEMBERED}") == 1

@@ -58,7 +58,7 @@ class World:
     """A checker that knows one user."""
 
     def __init__(self) -> None:
-        self.reactor = Reactor()
+        self.reactor: Any = Reactor()
         hidden = bcrypt.hashpw(RIGHT, bcrypt.gensalt(4))
         self.passwords = Passwords({"alice": hidden})
         self.checker = PasswordChecker(self.reactor, lambda: self.passwords, kept=20)
@@ -140,7 +140,7 @@ def test_what_is_remembered_is_bounded(world: World) -> None:
     world.passwords = Passwords({f"user{number}": hidden for number in range(25)})
     for number in range(25):
         assert world.checked(user=f"user{number}")
-    verified = world.checker._verified
+    verified = world.checker._verified._noted
     assert len(verified) == 20
     assert not any(RIGHT in mark for mark in verified)
 

@@ -62,31 +62,27 @@ class _Build:
     ticket: Ticket
 
 
+@attrs.define(eq=False)
 class SharedBuilds:
     """The builds that run or wait for their turn."""
 
-    def __init__(
-        self,
-        reactor: IReactor,
-        storage: IStorage,
-        cache: Cache,
-        maker: ImageMaker,
-        history: History,
-        limits: BuildLimits,
-        hints: Hints,
-    ) -> None:
-        self.queue = BuildQueue(reactor, limits.at_once, limits.waiting)
-        self._reactor = reactor
-        self._storage = storage
-        self._cache = cache
-        self._maker = maker
-        self._history = history
-        self._seconds = limits.seconds
-        self._hints = hints
-        self._failures = Failures(reactor.seconds, limits.failure_ttl)
-        self._stopping = False
-        self._builds: dict[str, _Build] = {}
-        self._running: Coalescer[str, Manifest] = Coalescer()
+    _reactor: IReactor
+    _storage: IStorage
+    _cache: Cache
+    _maker: ImageMaker
+    _history: History
+    _limits: BuildLimits
+    _hints: Hints
+    queue: BuildQueue = attrs.field(init=False)
+    _failures: Failures = attrs.field(init=False)
+    _stopping: bool = attrs.field(init=False, default=False)
+    _builds: dict[str, _Build] = attrs.field(init=False, factory=dict)
+    _running: Coalescer[str, Manifest] = attrs.field(init=False, factory=Coalescer)
+
+    def __attrs_post_init__(self) -> None:
+        limits = self._limits
+        self.queue = BuildQueue(self._reactor, limits.at_once, limits.waiting)
+        self._failures = Failures(self._reactor.seconds, limits.failure_ttl)
 
     def wait(self, wanted: Wanted, asker: Asker) -> Deferred[Manifest]:
         """Wait for the build of an image, which begins if none runs.
@@ -171,11 +167,11 @@ class SharedBuilds:
                 return manifest
 
     def _timed(self, making: Deferred[Manifest]) -> Deferred[Manifest]:
-        def late(result: Manifest | Failure, _: float) -> Manifest | Failure:
+        def late(result: Manifest | Failure, seconds: float) -> Manifest | Failure:
             stopped = isinstance(result, Failure) and result.check(CancelledError) is not None
-            return Failure(ImageTimedOut(self._seconds)) if stopped else result
+            return Failure(ImageTimedOut(seconds)) if stopped else result
 
-        return making.addTimeout(self._seconds, self._reactor, onTimeoutCancel=late)
+        return making.addTimeout(self._limits.seconds, self._reactor, onTimeoutCancel=late)
 
     async def _make(self, build: _Build) -> Manifest:
         """Make an image, unless another instance is making it: then wait, and take that one."""

@@ -78,42 +78,28 @@ def _set_key(pinned: PinnedSource, system: str) -> str:
     return canonical_json([pinned.pin.identity(), told, system])
 
 
+@attrs.define(eq=False)
 class ImageMaker:
     """Makes images, and stores their blobs.
 
-    :ivar layers: makes the layers.
-    :ivar budget: the most layers of an image.
-    :ivar naming: what images say of their source.
+    :param layers: makes the layers.
+    :param budget: the most layers of an image, including the root file system.
+    :param popularity: gives the current table, by which an image's layers are grouped.
+    :param closure_limit: bytes of an image's store paths together.
+    :param naming: what images say of their source.
     :ivar libraries: what is known of package sets.
     """
 
-    def __init__(
-        self,
-        reactor: IReactor,
-        resolver: IResolver,
-        nix: INix,
-        storage: IStorage,
-        layers: LayerMaker,
-        budget: int,
-        popularity: Callable[[], Popularity],
-        closure_limit: int,
-        naming: Naming,
-    ) -> None:
-        """
-        :param budget: the most layers of an image, including the root file system.
-        :param popularity: gives the current table, by which an image's layers are grouped.
-        :param closure_limit: bytes of an image's store paths together.
-        """
-        self.layers = layers
-        self.budget = budget
-        self.naming = naming
-        self.libraries = LibraryNames()
-        self._reactor = reactor
-        self._resolver = resolver
-        self._nix = nix
-        self._storage = storage
-        self._popularity = popularity
-        self._closure_limit = closure_limit
+    _reactor: IReactor
+    _resolver: IResolver
+    _nix: INix
+    _storage: IStorage
+    layers: LayerMaker
+    budget: int
+    _popularity: Callable[[], Popularity]
+    _closure_limit: int
+    naming: Naming
+    libraries: LibraryNames = attrs.field(init=False, factory=LibraryNames)
 
     async def make(self, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
         """Make an image. Its blobs are stored, its manifest is not.

@@ -3,6 +3,7 @@
 import os
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -34,46 +35,40 @@ class HistoryLimits:
     bytes: int = 1_000_000_000
 
 
+@attrs.define(eq=False)
 class Archive:
     """The builds in a folder, in order.
 
-    :ivar folder: their files.
-    :ivar limits: how much is kept.
+    :param limits: how much is kept.
+    :param now: the time in seconds since the epoch.
+    :param on_loaded: called when all builds of earlier processes have been read.
+    :param own: gives the IDs of this process's builds that are not in the archive.
+    :ivar folder: the builds' files.
     :ivar alone: whether no other process uses the folder, as far as can be known.
     :ivar loaded: fires when all has been read that is to be read now.
     """
 
     _log = Logger()
 
-    def __init__(
-        self,
-        reactor: IReactor,
-        path: str,
-        limits: HistoryLimits,
-        now: Callable[[], float],
-        on_loaded: Callable[[], Deferred[None]],
-        own: Callable[[], Collection[str]],
-    ) -> None:
-        """
-        :param now: the time in seconds since the epoch.
-        :param on_loaded: called when all builds of earlier processes have been read.
-        :param own: gives the IDs of this process's builds that are not in the archive.
-        """
-        self.folder = HistoryFolder(path)
-        self.limits = limits
-        self.alone = True
-        self.loaded: Deferred[None] = succeed(None)
-        self._reactor = reactor
-        self._path = path
-        self._now = now
-        self._on_loaded = on_loaded
-        self._own = own
-        self._kept: dict[str, KeptBuild] = {}
-        self._ids: list[str] = []  # of what is kept, in order
-        self._images: dict[tuple[str, str], list[str]] = {}  # builds that succeeded, in order
-        self._size = 0
-        self._retry: IDelayedCall | None = None
-        self._stopping = False
+    _reactor: IReactor
+    _path: str
+    limits: HistoryLimits
+    _now: Callable[[], float]
+    _on_loaded: Callable[[], Deferred[None]]
+    _own: Callable[[], Collection[str]]
+    folder: HistoryFolder = attrs.field(init=False)
+    alone: bool = attrs.field(init=False, default=True)
+    loaded: Deferred[None] = attrs.field(init=False, factory=partial(succeed, None))
+    _kept: dict[str, KeptBuild] = attrs.field(init=False, factory=dict)
+    _ids: list[str] = attrs.field(init=False, factory=list)  # in order
+    # Builds that succeeded, in order, by name and tag.
+    _images: dict[tuple[str, str], list[str]] = attrs.field(init=False, factory=dict)
+    _size: int = attrs.field(init=False, default=0)
+    _retry: IDelayedCall | None = attrs.field(init=False, default=None)
+    _stopping: bool = attrs.field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.folder = HistoryFolder(self._path)
 
     def __contains__(self, id: str) -> bool:
         return id in self._kept

@@ -28,30 +28,27 @@ class BufferBounds:
     delay: float = 0.05
 
 
+@attrs.define(eq=False)
 class EventBuffer:
     """Collects events into blocks; drops the oldest when they are on disk and over the bounds.
 
-    :ivar last: the number of the last event.
-    :ivar told: the number of the last event that is in a block.
+    :param on_block: called with each new block, in order.
+    :param last: the number of the last event.
+    :param told: the number of the last event that is in a block.
     """
 
-    def __init__(
-        self, clock: IReactorTime, bounds: BufferBounds, on_block: Callable[[Block], None]
-    ) -> None:
-        """
-        :param on_block: called with each new block, in order.
-        """
-        self.last = self.told = 0
-        self._clock = clock
-        self._bounds = bounds
-        self._on_block = on_block
-        self._lines: list[bytes] = []
-        self._pending = 0
-        self._timer: IDelayedCall | None = None
-        self._blocks: deque[Block] = deque()
-        self._size = 0
-        self._saved = 0
-        self._waiting: list[Deferred[None]] = []
+    _clock: IReactorTime
+    _bounds: BufferBounds
+    _on_block: Callable[[Block], None]
+    last: int = 0
+    told: int = 0
+    _lines: list[bytes] = attrs.field(init=False, factory=list)
+    _pending: int = attrs.field(init=False, default=0)
+    _timer: IDelayedCall | None = attrs.field(init=False, default=None)
+    _blocks: deque[Block] = attrs.field(init=False, factory=deque)
+    _size: int = attrs.field(init=False, default=0)
+    _saved: int = attrs.field(init=False, default=0)
+    _waiting: list[Deferred[None]] = attrs.field(init=False, factory=list)
 
     def add(self, line: bytes) -> None:
         """Append the next event, as a line."""

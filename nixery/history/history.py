@@ -173,8 +173,8 @@ class History:
         if id in self._sources:
             return Subscription(self._sources[id], after)
         file = BlockFile(self._archive.folder.events(id))
-        buffer = EventBuffer(self._reactor, self._bounds, lambda block: None)
-        buffer.last = buffer.told = head.events
+        end = head.events
+        buffer = EventBuffer(self._reactor, self._bounds, lambda block: None, end, end)
         try:
             await in_thread(self._reactor, file.scan)
         except OSError as error:

@@ -1,5 +1,7 @@
 """Following a build: past events, then new ones as they come, in order."""
 
+import attrs
+
 from nixery.coalesce import Coalescer
 from nixery.history.blocks import Block, BlockFile, lost
 from nixery.history.event_buffer import EventBuffer
@@ -13,26 +15,19 @@ RecentBlocks = Recent[tuple[str, int], Block]
 """Recently read blocks of all builds, by file and number of the first event."""
 
 
+@attrs.define(eq=False)
 class EventSource:
     """A build's events: the last ones in memory, all on disk.
 
-    :ivar ended: whether there will be no more events.
+    :param ended: whether there will be no more events.
     """
 
-    def __init__(
-        self,
-        reactor: IReactor,
-        file: BlockFile,
-        buffer: EventBuffer,
-        recent: RecentBlocks,
-        ended: bool = False,
-    ) -> None:
-        self.file = file
-        self.buffer = buffer
-        self.ended = ended
-        self._reactor = reactor
-        self._recent = recent
-        self._reading: Coalescer[int, Block | None] = Coalescer()
+    _reactor: IReactor
+    file: BlockFile
+    buffer: EventBuffer
+    _recent: RecentBlocks
+    ended: bool = False
+    _reading: Coalescer[int, Block | None] = attrs.field(init=False, factory=Coalescer)
 
     async def read(self, after: int) -> Block | None:
         """The events on disk that follow event ``after``, as far as they are in one block.
@@ -52,18 +47,17 @@ class EventSource:
         return block.after(after)
 
 
+@attrs.define(eq=False)
 class Subscription:
     """A listener's place in a build's events, and nothing more: listeners may be slow.
 
     Events that are no longer in memory are read from disk, in threads.
+
+    :param after: the number of the last event that the listener has.
     """
 
-    def __init__(self, source: EventSource, after: int) -> None:
-        """
-        :param after: the number of the last event that the listener has.
-        """
-        self._source = source
-        self._after = after
+    _source: EventSource
+    _after: int
 
     @property
     def goes_on(self) -> bool:

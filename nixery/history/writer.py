@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -17,33 +18,29 @@ _AT_ONCE = 4 * 1024 * 1024
 _MOST = 32 * 1024 * 1024  # bytes that wait to be written
 
 
+@attrs.define(eq=False)
 class EventWriter:
     """Appends blocks to a file, many at once, in threads.
 
     Blocks that can't be written are lost; later ones are still tried.
 
+    :param limit: the most bytes of the file, not counting the end of the build.
+    :param on_saved: called with the number up to which events are on disk, or lost.
     :ivar fault: why events are missing on disk; None if all are there.
     """
 
     _log = Logger()
 
-    def __init__(
-        self, reactor: IReactor, file: BlockFile, limit: int, on_saved: Callable[[int], None]
-    ) -> None:
-        """
-        :param limit: the most bytes of the file, not counting the end of the build.
-        :param on_saved: called with the number up to which events are on disk, or lost.
-        """
-        self.fault: str | None = None
-        self._reactor = reactor
-        self._file = file
-        self._limit = limit
-        self._on_saved = on_saved
-        self._pending: list[Block] = []
-        self._size = 0
-        self._timer: IDelayedCall | None = None
-        self._writing = False
-        self._finished: Deferred[None] | None = None
+    _reactor: IReactor
+    _file: BlockFile
+    _limit: int
+    _on_saved: Callable[[int], None]
+    fault: str | None = attrs.field(init=False, default=None)
+    _pending: list[Block] = attrs.field(init=False, factory=list)
+    _size: int = attrs.field(init=False, default=0)
+    _timer: IDelayedCall | None = attrs.field(init=False, default=None)
+    _writing: bool = attrs.field(init=False, default=False)
+    _finished: Deferred[None] | None = attrs.field(init=False, default=None)
 
     def put(self, block: Block) -> None:
         """Queue a block."""

@@ -58,10 +58,11 @@ class World:
     """A checker that knows one user."""
 
     def __init__(self) -> None:
-        self.reactor: Any = Reactor()
+        self.reactor = Reactor()
         hidden = bcrypt.hashpw(RIGHT, bcrypt.gensalt(4))
         self.passwords = Passwords({"alice": hidden})
-        self.checker = PasswordChecker(self.reactor, lambda: self.passwords, kept=20)
+        reactor: Any = self.reactor
+        self.checker = PasswordChecker(reactor, lambda: self.passwords, kept=20)
 
         self.slots = self.checker._slots._free
 

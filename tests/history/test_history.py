@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -255,6 +256,38 @@ async def test_ids(tmp_path: Path) -> None:
     assert all(id.isalnum() and id.isascii() for id in ids)
     assert [head.id for head in list(history.heads())] == ids[::-1]
     assert [head.id for head in list(history.heads(before=ids[100]))] == ids[:100][::-1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_page_of_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds are looked up as they are asked for; those that run are known without the others, and
+    the last good build of an image is found, on disk or not."""
+    history = await open_history(tmp_path)
+    for number in range(20):
+        begin(history, f"image-{number % 10}").done(f"sha256:{number}")
+    await history.stop()
+    begin(history, "image-9").failed("no")
+    running = begin(history, "image-8")
+    looked: list[str] = []
+    head = History.head
+
+    def look(self: History, id: str) -> BuildHead | None:
+        looked.append(id)
+        return head(self, id)
+
+    monkeypatch.setattr(History, "head", look)
+    page = list(islice(history.heads(), 4))
+    assert [each.name for each in page] == ["image-8", "image-9", "image-9", "image-8"]
+    assert looked == [each.id for each in page]
+    assert [each.id for each in history.running()] == [running.id]
+    for name, digest in (("image-9", "sha256:19"), ("image-3", "sha256:13")):
+        latest = history.latest(name, "latest")
+        assert latest is not None
+        assert latest.digest == digest
+    running.done("sha256:x")
+    assert history.latest("image-8", "latest") == history.head(running.id)
+    assert history.running() == []
+    await history.stop()
 
 
 @pytest_twisted.ensureDeferred

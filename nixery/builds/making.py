@@ -1,12 +1,11 @@
 """Making an image: Nix's realisation, grouped, packed and stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
-from nixery.builds.furnishing import furnish_image, list_outputs
 from nixery.builds.keep_alive import keep_alive
 from nixery.builds.layers import LayerContents, LayerMaker, gather
 from nixery.interfaces import INix, IResolver, IStorage
@@ -15,11 +14,11 @@ from nixery.model.closure import Realisation, closure_size
 from nixery.model.digest import Digest
 from nixery.model.errors import ClosureTooLarge, PackingFailed, SourceChanged
 from nixery.model.events import Emit, Event
-from nixery.model.execution import Execution
+from nixery.model.execution import Execution, furnish
 from nixery.model.grouping import group_layers
 from nixery.model.identity import COMMIT, Identity, Naming
 from nixery.model.image import Image
-from nixery.model.inner_store import has_nix
+from nixery.model.inner_store import has_nix, store_entries
 from nixery.model.manifest import (
     CONFIG_TYPE,
     Descriptor,
@@ -29,11 +28,18 @@ from nixery.model.manifest import (
     make_manifest,
 )
 from nixery.model.popularity import Popularity
-from nixery.model.rootfs import RootFs
+from nixery.model.registration import ValidPath
+from nixery.model.rootfs import USER, RootFs
 from nixery.model.source import PinnedSource, canonical_json
+from nixery.model.tree import Output
+from nixery.packing.database import make_database
+from nixery.packing.libraries import find_c_library, find_data
+from nixery.packing.listing import MOST, list_output, weight
 from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
 
+Physical = Callable[[str], str]
+"""Gives the place of a store path's files on this machine."""
 _TOOLS = ("bash", "sh", "sleep")
 """Programs that are of use in every image that has them."""
 _MOST_SETS = 512
@@ -207,3 +213,47 @@ def _measure(realisation: Realisation) -> list[events.Measured]:
         events.Measured(root.package, *closure_size(realisation.graph, *root.paths))
         for root in realisation.roots
     ]
+
+
+def list_outputs(realisation: Realisation, physical: Physical, most: int = MOST) -> list[Output]:
+    """The listings of all outputs of an image's packages. Blocks.
+
+    :param most: bytes of memory for all listings, as by :func:`weight`.
+    :raises OSError: if a file can't be read.
+    :raises TooManyFiles: if there is too much to list.
+    """
+    # Two names of one output are one package: the first of them.
+    packages: dict[str, str] = {}
+    for root in realisation.roots:
+        for path in root.paths:
+            packages.setdefault(path, root.package)
+    outputs, left = [], most
+    for path, package in packages.items():
+        listing = list_output(path, physical, left)
+        left -= weight(listing)
+        outputs.append(Output(package, path, listing))
+    return outputs
+
+
+def furnish_image(
+    image: Image,
+    identity: Identity,
+    realisation: Realisation,
+    outputs: Sequence[Output],
+    registered: Sequence[ValidPath] | None,
+    physical: Physical,
+) -> tuple[RootFs, Execution]:
+    """An image's root file system, and how its containers are run. Blocks.
+
+    :param registered: the realisation's store paths, if the image has Nix.
+    :raises EvaluationFailed: if a package's data for images is invalid.
+    :raises OSError: if a file can't be read.
+    """
+    graph = realisation.graph
+    c_library = find_c_library(graph, image.system, physical)
+    data = find_data(graph, physical)
+    own = None
+    if registered is not None:
+        owner = USER if image.user else 0
+        own = store_entries(make_database(registered), realisation.paths, owner)
+    return furnish(image, realisation, outputs, identity, c_library, data, own)

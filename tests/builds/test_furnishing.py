@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from nixery.builds.furnishing import list_outputs
+from nixery.builds.making import list_outputs
 from nixery.model.errors import TooManyFiles
 from nixery.model.image import parse_image
 from nixery.model.source import Contents, Folder, PinnedSource

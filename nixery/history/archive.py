@@ -157,7 +157,7 @@ class Archive:
         if names is None:
             self.alone = False
             self._log.warn(
-                "another daemon already uses the state folder {path}: this one serves and makes "
+                "another daemon uses the state folder {path}: this one serves and makes "
                 "images all the same, and shows the other's builds, and earlier ones, when the "
                 "other has ended; daemons that run side by side need a state folder each "
                 "(STATE_DIRECTORY)",

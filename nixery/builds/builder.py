@@ -7,7 +7,7 @@ from zope.interface import implementer
 from nixery.builds.cache import Cache
 from nixery.builds.coalescing import Asker, SharedBuilds, Wanted, provenance_of
 from nixery.builds.failures import Hints
-from nixery.builds.making import ImageMaker
+from nixery.builds.making import ImageMaker, set_key
 from nixery.coalesce import Coalescer
 from nixery.history.history import History
 from nixery.interfaces import IBuilder, IResolver, IStorage, OnBuild, Provenance, Pull
@@ -116,18 +116,17 @@ class Builder:
         """The manifest of ``NAME``, when ``library/NAME`` was asked for: by the same build as for
         clients that ask for ``NAME``.
 
+        Docker's own registry keeps official images below ``library/``, and some clients put that
+        before every single name: it counts only if the set has a package of that name.
+
         :param alias: the image key of ``library/NAME``, which stands for ``NAME`` from then on.
         :return: None if the set has something named ``library``.
         """
-        libraries, pinned, system = self._maker.libraries, wanted.pinned, wanted.image.system
+        has_library, key = self._maker.has_library, set_key(wanted.pinned, wanted.image.system)
         manifest = None
-        while (known := libraries.get(pinned, system)) is None:
-            # A build that runs already may find the image made by another instance, and not look.
-            libraries.want(pinned, system)
-            try:
-                manifest = await self._builds.wait(wanted, asker)
-            finally:
-                libraries.forget(pinned, system)
+        while (known := has_library.get(key)) is None:
+            # A build that runs already may take the image of another instance, and not evaluate.
+            manifest = await self._builds.wait(attrs.evolve(wanted, evaluate=True), asker)
         if known:
             return None
         manifest = manifest or await self._cache.manifest(wanted.key)

@@ -32,11 +32,13 @@ class Wanted:
     """An image that is asked for.
 
     :param key: the image key.
+    :param evaluate: whether to evaluate the package set even if the image need not be made.
     """
 
     key: str
     image: Image
     pinned: PinnedSource
+    evaluate: bool = False
 
     @property
     def provenance(self) -> Provenance:
@@ -186,8 +188,7 @@ class SharedBuilds:
         lease = await self._lease(ticket, wanted.key)
         try:
             manifest = await self._cache.manifest(wanted.key, again=True)
-            libraries = self._maker.libraries
-            if manifest is None or libraries.is_wanted(wanted.pinned, wanted.image.system):
+            if manifest is None or wanted.evaluate:
                 manifest = await self._maker.make(wanted.image, wanted.pinned, emit)
                 await self._cache.remember_manifest(wanted.key, manifest, wanted.provenance)
             return manifest

@@ -45,41 +45,8 @@ _TOOLS = ("bash", "sh", "sleep")
 _MOST_SETS = 512
 
 
-class LibraryNames:
-    """Remembers which revisions of package sets have something named ``library``.
-
-    Docker's own registry keeps official images below ``library/``, and some clients put that before
-    every single name: ``library/NAME`` stands for ``NAME``, unless the set has such a package.
-    """
-
-    def __init__(self) -> None:
-        self._known: Recent[str, bool] = Recent(lambda: 0.0, _MOST_SETS)
-        self._wanted: set[str] = set()
-
-    def get(self, pinned: PinnedSource, system: str) -> bool | None:
-        """Whether a revision has it; None if that is unknown."""
-        return self._known.get(_set_key(pinned, system))
-
-    def note(self, pinned: PinnedSource, system: str, there: bool) -> None:
-        """Note what an evaluation has found."""
-        key = _set_key(pinned, system)
-        self._known.put(key, there)
-        self._wanted.discard(key)
-
-    def want(self, pinned: PinnedSource, system: str) -> None:
-        """Have the next build of a revision evaluate it, even if its image need not be made."""
-        self._wanted.add(_set_key(pinned, system))
-
-    def is_wanted(self, pinned: PinnedSource, system: str) -> bool:
-        """Whether the next build has to evaluate the revision."""
-        return _set_key(pinned, system) in self._wanted
-
-    def forget(self, pinned: PinnedSource, system: str) -> None:
-        """Undo :meth:`want`."""
-        self._wanted.discard(_set_key(pinned, system))
-
-
-def _set_key(pinned: PinnedSource, system: str) -> str:
+def set_key(pinned: PinnedSource, system: str) -> str:
+    """Stands for a package set: a revision, its configuration, and the system."""
     told = attrs.asdict(pinned.configuration) if pinned.configuration else None
     return canonical_json([pinned.pin.identity(), told, system])
 
@@ -93,7 +60,8 @@ class ImageMaker:
     :param popularity: gives the current table, by which an image's layers are grouped.
     :param closure_limit: bytes of an image's store paths together.
     :param naming: what images say of their source.
-    :ivar libraries: what is known of package sets.
+    :ivar has_library: whether sets that were evaluated have something named ``library``, by
+        :func:`set_key`.
     """
 
     _reactor: IReactor
@@ -105,7 +73,10 @@ class ImageMaker:
     _popularity: Callable[[], Popularity]
     _closure_limit: int
     naming: Naming
-    libraries: LibraryNames = attrs.field(init=False, factory=LibraryNames)
+    has_library: Recent[str, bool] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.has_library = Recent(self._reactor.seconds, _MOST_SETS)
 
     async def make(self, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
         """Make an image. Its blobs are stored, its manifest is not.
@@ -115,7 +86,7 @@ class ImageMaker:
         emit(events.Resolved(str(pinned.source), pinned.revision))
         emit(events.Evaluating())
         realisation = await self._realise(image, pinned, emit)
-        self.libraries.note(pinned, image.system, realisation.has_library)
+        self.has_library.put(set_key(pinned, image.system), realisation.has_library)
         try:
             size = sum(node["size"] for node in realisation.graph.values())
             emit(events.Realised(len(realisation.graph), size))

@@ -168,9 +168,8 @@ class Packers:
         worker = _Worker(self)
         argv = [self._executable, "-P", "-m", "nixery.packing.worker"]
         argv += [] if self._reports is None else [self._reports]
-        worker.process = self._processes.spawnProcess(
-            worker, self._executable, argv, env=packer_environment()
-        )
+        environment = packer_environment()
+        self._processes.spawnProcess(worker, self._executable, argv, env=environment)
         self._workers.append(worker)
         return worker
 
@@ -200,8 +199,9 @@ class _Worker(ProcessProtocol):
 
     _log = Logger()
 
+    transport: IProcessTransport  # type: ignore[assignment]
+
     def __init__(self, pool: Packers) -> None:
-        self.process: IProcessTransport | None = None
         self.task: _Task | None = None
         self._pool = pool
         self._number = 0
@@ -220,8 +220,7 @@ class _Worker(ProcessProtocol):
         self.task = task
         self._number += 1
         line = json.dumps({"id": self._number, **task.job.to_json()}).encode()
-        if self.process is not None:
-            self.process.write(line + b"\n")
+        self.transport.write(line + b"\n")
 
     def abandon(self) -> None:
         """Kill the process, without an answer to its task."""
@@ -232,16 +231,14 @@ class _Worker(ProcessProtocol):
     def stop(self) -> None:
         """Ask the process to end; its task fails."""
         self._dying = True
-        if self.process is not None:
-            self.process.closeStdin()
+        self.transport.closeStdin()
         self.signal("TERM")
         self._settle(ShuttingDown())
 
     def signal(self, name: str) -> None:
         """Send a signal, if the process still runs."""
         with suppress(ProcessExitedAlready):
-            if self.process is not None:
-                self.process.signalProcess(name)
+            self.transport.signalProcess(name)
 
     def outReceived(self, data: bytes) -> None:
         if self._dying:

@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
-from nixery.builds.making import LibraryNames
+from nixery.builds.making import set_key
 from nixery.interfaces import Pull
 from nixery.model.errors import UnknownPackage
 from nixery.model.image import AMD64, ARM64, parse_image
@@ -99,14 +99,28 @@ async def test_failures(parts: Parts) -> None:
 
 def test_what_is_known_is_of_one_set() -> None:
     """Another revision, configuration or system is another set."""
-    libraries = LibraryNames()
-    one = PinnedSource(Folder("/set"), Contents("/set", "1"))
-    libraries.want(one, AMD64)
-    assert libraries.is_wanted(one, AMD64)
-    libraries.note(one, AMD64, there=False)
-    assert libraries.get(one, AMD64) is False
-    assert not libraries.is_wanted(one, AMD64)
-    other = PinnedSource(Folder("/set"), Contents("/set", "2"))
-    told = PinnedSource(Folder("/set"), Contents("/set", "1"), Configuration("{}"))
-    assert [libraries.get(each, AMD64) for each in (other, told)] == [None, None]
-    assert libraries.get(one, ARM64) is None
+    sets = [
+        PinnedSource(Folder("/set"), Contents("/set", "1")),
+        PinnedSource(Folder("/set"), Contents("/set", "2")),
+        PinnedSource(Folder("/set"), Contents("/set", "1"), Configuration("{}")),
+    ]
+    keys = {set_key(each, system) for each in sets for system in (AMD64, ARM64)}
+    assert len(keys) == 6
+    again = PinnedSource(Folder("/set"), Contents("/set", "1"))
+    assert set_key(again, AMD64) in keys
+
+
+@pytest_twisted.ensureDeferred
+async def test_joining_a_build_that_does_not_evaluate(parts: Parts) -> None:
+    """Who joins a build that takes another instance's image has the set evaluated by the next."""
+    image = parse_image("git", "latest")
+    key = parts.builder._wanted(image, await parts.builder.latest()).key
+    lease = await parts.storage.lease(key)
+    plain = Deferred.fromCoroutine(parts.builder.manifest(image))
+    official = Deferred.fromCoroutine(parts.builder.manifest(parse_image("library/git", "latest")))
+    other = make_parts(parts.nix.folder, parts.storage)
+    made = await other.builder._maker.make(image, await other.builder.latest(), lambda event: None)
+    await other.cache.remember_manifest(key, made, await other.builder.provenance())
+    await lease.release()
+    assert {(await each).manifest.digest for each in (plain, official)} == {made.digest}
+    assert parts.nix.asked == [PLAIN]

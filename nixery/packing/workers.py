@@ -199,7 +199,7 @@ class _Worker(ProcessProtocol):
 
     _log = Logger()
 
-    transport: IProcessTransport  # type: ignore[assignment]
+    transport: IProcessTransport
 
     def __init__(self, pool: Packers) -> None:
         self.task: _Task | None = None

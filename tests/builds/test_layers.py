@@ -1,4 +1,4 @@
-"""Layers made and kept."""
+"""Layers: packed once, side by side."""
 
 import itertools
 import os
@@ -9,7 +9,7 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 
 from nixery.builds.cache import Cache
-from nixery.builds.layers import LayerContents, LayerMaker
+from nixery.builds.layers import LayerContents, LayerMaker, gather
 from nixery.model.errors import (
     PackerKilled,
     PackingFailed,
@@ -196,3 +196,44 @@ def test_compression_is_part_of_the_packer(tmp_path: Path) -> None:
     """Layers that are compressed in another way have other keys."""
     one, other = Workshop(tmp_path, "fast"), Workshop(tmp_path, "small")
     assert one.maker.packer != other.maker.packer
+
+
+async def wait(gate: Deferred[int]) -> int:
+    return await gate
+
+
+@pytest_twisted.ensureDeferred
+async def test_results_keep_their_order() -> None:
+    """Results stand in the order of the tasks, whichever ends first."""
+    gates: list[Deferred[int]] = [Deferred() for _ in range(3)]
+    gathered = Deferred.fromCoroutine(gather(map(wait, gates)))
+    for number in (2, 0, 1):
+        assert not gathered.called
+        gates[number].callback(number)
+    assert await gathered == [0, 1, 2]
+    assert await gather([]) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_errors_wait_for_the_others() -> None:
+    """An error is raised when all have ended, so that nothing goes on unseen; it is the first
+    task's that failed."""
+    gates: list[Deferred[int]] = [Deferred() for _ in range(3)]
+    gathered = Deferred.fromCoroutine(gather(map(wait, gates)))
+    gates[2].errback(KeyError("later in order"))
+    gates[1].errback(ValueError("no"))
+    assert not gathered.called
+    gates[0].callback(0)
+    with pytest.raises(ValueError, match="no"):
+        await gathered
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_reaches_all() -> None:
+    """Cancelling cancels every task."""
+    gates: list[Deferred[int]] = [Deferred() for _ in range(3)]
+    gathered = Deferred.fromCoroutine(gather(map(wait, gates)))
+    gathered.cancel()
+    with pytest.raises(CancelledError):
+        await gathered
+    assert all(gate.called for gate in gates)

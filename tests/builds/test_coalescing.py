@@ -1,4 +1,4 @@
-"""What a builder takes on, and what it refuses."""
+"""Builds in turn: how many, for whom, for how long, and which are refused."""
 
 from pathlib import Path
 from typing import Any

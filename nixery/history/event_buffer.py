@@ -34,14 +34,14 @@ class EventBuffer:
 
     :param on_block: called with each new block, in order.
     :param last: the number of the last event.
-    :param told: the number of the last event that is in a block.
+    :param published: the number of the last event that is in a block.
     """
 
     _clock: IReactorTime
     _bounds: BufferBounds
     _on_block: Callable[[Block], None]
     last: int = 0
-    told: int = 0
+    published: int = 0
     _lines: list[bytes] = attrs.field(init=False, factory=list)
     _pending: int = attrs.field(init=False, default=0)
     _timer: IDelayedCall | None = attrs.field(init=False, default=None)
@@ -66,8 +66,8 @@ class EventBuffer:
             self._timer.cancel()
         self._timer = None
         if self._lines:
-            block = Block(self.told + 1, self.last, b"".join(self._lines))
-            self._lines, self._pending, self.told = [], 0, self.last
+            block = Block(self.published + 1, self.last, b"".join(self._lines))
+            self._lines, self._pending, self.published = [], 0, self.last
             self._blocks.append(block)
             self._size += len(block.data)
             self._on_block(block)
@@ -99,7 +99,7 @@ class EventBuffer:
     @property
     def first(self) -> int:
         """The number of the first event in memory, or of the next one if there is none."""
-        return self._blocks[0].first if self._blocks else self.told + 1
+        return self._blocks[0].first if self._blocks else self.published + 1
 
     def more(self) -> Deferred[None]:
         """Fires at the next :meth:`flush`; may be cancelled."""
@@ -117,4 +117,6 @@ class EventBuffer:
     def _is_over(self) -> bool:
         if self._blocks[0].last > self._saved:
             return self._size > self._bounds.most
-        return self._size > self._bounds.bytes or self.told + 1 - self.first > self._bounds.events
+        return (
+            self._size > self._bounds.bytes or self.published + 1 - self.first > self._bounds.events
+        )

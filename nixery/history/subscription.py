@@ -67,7 +67,7 @@ class Subscription:
     @property
     def at_end(self) -> bool:
         """Whether the listener has all events and no more will come."""
-        return self._source.ended and self._after >= self._source.buffer.told
+        return self._source.ended and self._after >= self._source.buffer.published
 
     async def next(self, most: int = MOST_READ) -> Block | None:
         """The next events, as soon as there are any; None after the last.
@@ -81,7 +81,7 @@ class Subscription:
             block = buffer.find(self._after)
             if block is None and source.file.last > self._after:
                 block = await self._read()
-            elif block is None and buffer.told > self._after:
+            elif block is None and buffer.published > self._after:
                 block = self._lost()
             if block is not None:
                 block = block.upto(most)

@@ -192,7 +192,7 @@ class Compressor:
         right = _compress(self._codec, self._codec.fallback, block.buffer[: block.size])
         if right.crc != crc:
             # Not a library's fault, but memory's or the processor's.
-            raise PackError("damaged", b"", "it changes while it is compressed, in either way")
+            raise PackError("damaged", b"", "it changed while it was compressed, in either way")
         self._replaced += 1
         self._on_wrong(WrongBlock(self._codec.version, wrong.data, right.data))
         return right.data

@@ -71,7 +71,9 @@ class Walk:
             raise fault("changed", name, _CHANGED)
         self._check_age(name, status)
         if b"/.wh." in name:
-            raise fault("unsupported", name, "to clients, a name that begins with .wh. deletes")
+            raise fault(
+                "unsupported", name, "clients take a name that begins with .wh. for a deletion"
+            )
         if kind == stat.S_IFREG:
             self._pack_file(name, at, within, status)
         elif kind == stat.S_IFDIR:
@@ -179,7 +181,7 @@ def _listing(descriptor: int) -> list[bytes]:
 
 def _refused(name: bytes, error: OSError) -> PackError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
-        return fault("changed", name, "it is not there, or vanished while it was packed")
+        return fault("changed", name, "it does not exist, or vanished while it was packed")
     return fault("unreadable", name, f"it can't be read: {os.strerror(error.errno or 0)}")
 
 

@@ -100,7 +100,7 @@ async def test_memory_is_bounded(tmp_path: Path) -> None:
     record.emit(LogLine("x-1", "the last line"))
     record.done("sha256:x")
     await history.stop()
-    assert tail.first == tail.told + 1
+    assert tail.first == tail.published + 1
     assert (await read(history, record.id)).lines[-1] == "the last line"
 
 
@@ -114,7 +114,7 @@ async def test_memory_is_bounded_while_it_runs(tmp_path: Path, bounds: BufferBou
     record = begin(history)
     tail = record.source.buffer
     print_lines(record, 20_000)
-    while tail.told - tail.first > 100:
+    while tail.published - tail.first > 100:
         print_lines(record, 1)
         await moment()
     record.done("sha256:x")
@@ -481,7 +481,7 @@ async def test_much_text(tmp_path: Path, length: int) -> None:
     tracemalloc.start()
     for number in range(count):
         record.emit(LogLine("x-1", f"{number} " + "x" * length))
-        while record.source.buffer.told > record.source.file.last + 2000:
+        while record.source.buffer.published > record.source.file.last + 2000:
             await moment(0.002)
     record.done("sha256:x")
     for size in sizes:

@@ -204,7 +204,7 @@ def test_nothing_wrong_is_passed_on(compression: str) -> None:
             compressor.write(_text(BLOCK))
             compressor.finish()
 
-    with pytest.raises(PackError, match="it changes while it is compressed"):
+    with pytest.raises(PackError, match="it changed while it was compressed"):
         run()
     assert bytes(out) == good.head
 

@@ -68,18 +68,14 @@ class HistoryFolder:
             raise
         return self._kept(head)
 
-    def error(self, id: str) -> str | None:
-        """Why a build failed, in full, if that can be read."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return self._head(id).error
-        return None
-
-    def details(self, id: str) -> dict[str, Any]:
-        """A build's summary; empty if it can't be read."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            details: dict[str, Any] = self._read(id)["details"]
-            return details
-        return {}
+    def in_full(self, head: BuildHead) -> tuple[BuildHead, dict[str, Any]]:
+        """A build with its whole error, and its summary, as far as they can be read."""
+        try:
+            document = self._read(head.id)
+            error, details = BuildHead.parse(document["head"]).error, document["details"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return head, {}
+        return attrs.evolve(head, error=error or head.error), details
 
     def take(self) -> list[str]:
         """Lock the folder until this process ends: one process alone may end running builds.
@@ -104,7 +100,9 @@ class HistoryFolder:
         kept = []
         for id in ids:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                head = self._head(id)
+                head = BuildHead.parse(self._read(id)["head"])
+                if head.id != id:
+                    raise ValueError("another build's")
                 kept.append(self._recover(head) if head.state == "running" else self._kept(head))
         return kept
 
@@ -172,12 +170,6 @@ class HistoryFolder:
     def _read(self, id: str) -> Any:
         with open(os.path.join(self._folder, id + _HEAD), encoding="ascii") as file:
             return json.load(file)
-
-    def _head(self, id: str) -> BuildHead:
-        head = BuildHead.parse(self._read(id)["head"])
-        if head.id != id:
-            raise ValueError("another build's")
-        return head
 
 
 def ids_of(names: Iterable[str]) -> list[str]:

@@ -146,20 +146,13 @@ class History:
         record = self._records.get(id)
         return 0 if record is None or record.source.ended else record.waiting()
 
-    async def details(self, id: str) -> dict[str, Any]:
-        """A build's summary, as values that JSON can hold; empty if it can't be read."""
-        if id in self._records:
-            return self._records[id].details()
-        return await in_thread(self._reactor, self._archive.folder.details, id)
-
-    async def whole_error(self, id: str) -> str | None:
-        """Why a known build failed, if it did; heads of ended builds have no more of it than
-        :data:`nixery.history.summary.LONGEST_ERROR`."""
-        if id in self._records:
-            return self._records[id].head.error
-        error = await in_thread(self._reactor, self._archive.folder.error, id)
-        head = self._archive.head(id)
-        return error or (None if head is None else head.error)
+    async def in_full(self, head: BuildHead) -> tuple[BuildHead, dict[str, Any]]:
+        """A build whose error is not cut as in lists, and its summary, as values that JSON can
+        hold; as much of it as can be read."""
+        if head.id in self._records:
+            record = self._records[head.id]
+            return record.head, record.details()
+        return await in_thread(self._reactor, self._archive.folder.in_full, head)
 
     async def follow(self, id: str, after: int) -> Subscription | None:
         """A listener's own view of a build's events; None if the build is not known.

@@ -89,8 +89,7 @@ class BuildsApi:
         """What a build was for, and what came of it so far."""
         self._head(request, id)
         async with self._turns.turn(network_of(client_of(request))):
-            details, error = await self._history.details(id), await self._history.whole_error(id)
-            head = attrs.evolve(self._head(request, id), error=error)
+            head, details = await self._history.in_full(self._head(request, id))
             body = json.dumps({**self._line(head), **details}).encode("ascii")
         _describe_json(request)
         await send_body(request, body)

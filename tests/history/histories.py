@@ -56,6 +56,13 @@ async def follow(history: History, id: str, after: int = 0) -> Subscription:
     return subscription
 
 
+async def details(history: History, id: str) -> dict[str, Any]:
+    """The summary of a build that is known."""
+    head = history.head(id)
+    assert head is not None
+    return (await history.in_full(head))[1]
+
+
 @attrs.define
 class Listener:
     """Notes the events of a subscription.

@@ -22,6 +22,7 @@ from tests.history.histories import (
     SMALL,
     Listener,
     begin,
+    details,
     follow,
     moment,
     open_history,
@@ -134,7 +135,7 @@ async def test_restart_keeps_what_has_ended(tmp_path: Path) -> None:
     bad.emit(BuildStarted("y-1"))
     bad.failed("y-1 failed to build: no", "y-1")
     await history.stop()
-    ids, details = (await read(history, good.id)).ids, await history.details(good.id)
+    ids, summary = (await read(history, good.id)).ids, await details(history, good.id)
     again = await open_history(tmp_path)
     assert list(again.heads()) == list(history.heads())
     assert [(head.name, head.state) for head in list(again.heads())] == [
@@ -142,8 +143,8 @@ async def test_restart_keeps_what_has_ended(tmp_path: Path) -> None:
         ("good", "done"),
     ]
     assert (await read(again, good.id)).ids == ids
-    assert await again.details(good.id) == details
-    assert (await again.details(bad.id))["derivations"][0]["state"] == "failed"
+    assert await details(again, good.id) == summary
+    assert (await details(again, bad.id))["derivations"][0]["state"] == "failed"
     await again.stop()
 
 
@@ -170,7 +171,7 @@ async def test_a_build_that_nobody_ended(tmp_path: Path) -> None:
     for after in (5001, 5002, 9000):
         assert (await read(again, record.id, after)).events[-1]["type"] == "failed"
     assert (await read(again, record.id, listener.ids[-1])).events == []
-    assert (await again.details(record.id))["derivations"][0]["state"] == "stopped"
+    assert (await details(again, record.id))["derivations"][0]["state"] == "stopped"
     again.leave()
     third = await open_history(tmp_path)
     assert list(third.heads()) == list(again.heads())
@@ -297,7 +298,6 @@ async def test_what_is_not_known(tmp_path: Path) -> None:
     for id in ("", "x", "../history", "0" * 16):
         assert history.head(id) is None
         assert await history.follow(id, 0) is None
-        assert await history.details(id) == {}
 
 
 @pytest_twisted.ensureDeferred
@@ -538,4 +538,4 @@ async def test_long_errors(tmp_path: Path) -> None:
         assert head.error is not None
         assert len(head.error) == LONGEST_ERROR
         assert error.startswith(head.error[:-1])
-        assert await known.whole_error(record.id) == error
+        assert (await known.in_full(head))[0].error == error

@@ -25,6 +25,7 @@ from nixery.model.events import LogLine
 from tests.history.histories import (
     Listener,
     begin,
+    details,
     follow,
     moment,
     open_history,
@@ -76,7 +77,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
     assert len(late.lines) + skipped["count"] == 60_000
     again = await open_history(tmp_path)
     assert not next(again.heads()).complete
-    assert "large" in (await again.details(record.id))["fault"]
+    assert "large" in (await details(again, record.id))["fault"]
     assert (await read(again, record.id)).ids == late.ids
     await again.stop()
 

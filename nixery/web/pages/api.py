@@ -147,7 +147,7 @@ class PagesApi:
                 "It was not made in the time that builds are remembered for. Pull it, and it is.",
             )
         assert self._history is not None
-        details = await self._history.details(head.id)
+        _, details = await self._history.in_full(head)
         others = await self._others(self._images(request), head)
         view = ImageView(host_of(request), head, manifest, details, others)
         if prefers_html(request):
@@ -159,8 +159,8 @@ class PagesApi:
         if head is None or self._history is None or not self._sees(request, head):
             text = "It never was, or is remembered no more. The start page lists those that are."
             return await _lost(request, "This build is not known here", text)
-        error, details = await self._history.whole_error(id), await self._history.details(id)
-        head = attrs.evolve(head, error=error if self._logs else shorten(error))
+        head, details = await self._history.in_full(head)
+        head = head if self._logs else attrs.evolve(head, error=shorten(head.error))
         view = BuildView(host_of(request), head, details, self._logs)
         return await send_page(request, build_page(view))
 

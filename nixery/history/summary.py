@@ -110,7 +110,10 @@ class Summary:
 
         :param seconds: its time, since the epoch.
         """
-        if isinstance(event, _FACTS):
+        if isinstance(event, events.LogLine):  # first: there may be millions of them
+            for derivation in self._building.get(event.derivation, [])[-1:]:
+                derivation.lines += 1
+        elif isinstance(event, _FACTS):
             self._facts[type(event).__name__] = attrs.asdict(event)
         elif isinstance(event, events.Queued):
             self._restart(event, seconds)
@@ -128,9 +131,6 @@ class Summary:
                 for derivation in self._building.get(name, [])[-1:]:
                     if len(derivation.phases) < _MOST_PHASES:
                         derivation.phases.append((phase, seconds))
-            case events.LogLine(derivation=name):
-                for derivation in self._building.get(name, [])[-1:]:
-                    derivation.lines += 1
             case events.BuildStopped(derivation=name):
                 self._stopped(name, seconds)
             case events.Failed(derivation=name):

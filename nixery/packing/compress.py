@@ -17,7 +17,7 @@ import deflate
 from isal import isal_zlib
 
 from nixery.packing.codecs import Codec
-from nixery.packing.stream import PackError
+from nixery.packing.tar_stream import PackError
 
 
 def threads_here() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-from nixery.packing.stream import (
+from nixery.packing.tar_stream import (
     END,
     FILE,
     FOLDER,

@@ -13,7 +13,16 @@ import stat
 import time
 from typing import NamedTuple
 
-from nixery.packing.stream import FILE, FOLDER, LINK, PackError, TarOutput, fault, header, padding
+from nixery.packing.tar_stream import (
+    FILE,
+    FOLDER,
+    LINK,
+    PackError,
+    TarOutput,
+    fault,
+    header,
+    padding,
+)
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_FOLDER = _OPEN_FILE | os.O_DIRECTORY

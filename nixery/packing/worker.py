@@ -36,8 +36,8 @@ from typing import Any, NoReturn
 from nixery.packing import tar
 from nixery.packing.codecs import Codec, codec
 from nixery.packing.compress import Compressed, Compressor, WrongBlock, threads_here
-from nixery.packing.stream import PackError
 from nixery.packing.tar import Entry
+from nixery.packing.tar_stream import PackError
 
 MOST_REPORTS = 16
 """Wrong blocks that are kept: two files each, of the size of a block at most."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nixery.packing.codecs import COMPRESSIONS, Codec, codec
 from nixery.packing.compress import Compressed, Compressor, WrongBlock
-from nixery.packing.stream import PackError
+from nixery.packing.tar_stream import PackError
 
 BLOCK = 4096
 CODECS = st.sampled_from(COMPRESSIONS)

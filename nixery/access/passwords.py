@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from math import ceil
 
-import attrs
 import bcrypt
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import deferLater
@@ -32,14 +31,6 @@ _SIGNIFICANT = 72  # bytes of a password, to bcrypt
 _AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 
 
-@attrs.define
-class _Line:
-    """One client's checks, one after the other."""
-
-    turn: DeferredLock = attrs.field(factory=DeferredLock)
-    length: int = 0
-
-
 class PasswordChecker:
     """Checks passwords.
 
@@ -61,7 +52,7 @@ class PasswordChecker:
         self._secret = secrets.token_bytes(32)
         self._verified: Recent[bytes, bool] = Recent(lambda: reactor.seconds(), kept)
         self._checks: Coalescer[bytes, bool] = Coalescer()
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, DeferredLock] = {}
         self._attempts = Attempts(lambda: reactor.seconds())
         self._slots = Slots(_AT_ONCE)
 
@@ -104,19 +95,14 @@ class PasswordChecker:
     async def _in_line(self, user: str, client: str, look: Callable[[], Awaitable[bool]]) -> bool:
         """Check a password that may be a guess, after the client's earlier ones."""
         self._refuse_early(client)
-        line = self._lines.setdefault(client, _Line())
-        if line.length >= MOST_WAITING:
+        line = self._lines.setdefault(client, DeferredLock())
+        if line.locked + len(line.waiting) >= MOST_WAITING:
             raise TooManyAttempts(1)
-        line.length += 1
         try:
-            await line.turn.acquire()
-            try:
+            async with line:
                 return await self._in_turn(user, client, look)
-            finally:
-                line.turn.release()
         finally:
-            line.length -= 1
-            if line.length == 0:
+            if not line.locked and self._lines.get(client) is line:
                 del self._lines[client]
 
     async def _in_turn(self, user: str, client: str, look: Callable[[], Awaitable[bool]]) -> bool:

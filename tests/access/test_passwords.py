@@ -188,7 +188,8 @@ def test_leaving_frees_nothing(world: World) -> None:
         guess.addErrback(lambda failure: left.append(failure.trap(CancelledError)))
         guess.cancel()
     assert len(left) == MOST_WAITING
-    assert world.checker._lines["192.0.2.1"].length == MOST_WAITING
+    line = world.checker._lines["192.0.2.1"]
+    assert line.locked + len(line.waiting) == MOST_WAITING
     world.run()
     assert world.reactor.pool.done == MOST_WAITING
 

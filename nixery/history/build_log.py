@@ -38,7 +38,7 @@ class BuildLog:
         self._request = request
         self._began = clock.seconds()
         self._told: Counter[type[Event]] = Counter()
-        self._tell(f"not known yet: build {build}")
+        self._tell(f"asked for, not known yet: build {build}")
 
     def emit(self, event: Event) -> None:
         """Take an event."""

@@ -71,6 +71,7 @@ bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/service.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py lists
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/crowd.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/strangers.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/packing.py

@@ -1,11 +1,15 @@
-"""What it costs to watch a build that prints 300,000 lines in five seconds.
+"""The cost of watching a busy build, and of a long history.
 
-``python benchmarks/history.py``: twenty listeners follow over HTTP, in three forms, from a
-process of their own; one of them takes 20 KB/s while the build runs, and the rest at once after
-it. Said are the time that the lines took, the reactor's lag while they came, the growth of
-memory, and whether all is on disk and all listeners were told all.
+``python benchmarks/history.py``: a build prints 300,000 lines in five seconds. Twenty listeners
+follow over HTTP, in three forms, from a process of their own; one of them reads 20 KB/s while the
+build runs, and the rest at once after it. Printed are the time that the lines took, the reactor's
+lag while they came, the growth of memory, and whether all of it is on disk and reached everybody.
+
+``python benchmarks/history.py lists``: with 10,000 builds in the history, the time of one page of
+the list, of the start page and of an image's page, and the CPU time that one more build takes.
 """
 
+import json
 import os
 import resource
 import socket
@@ -16,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from multiprocessing import Pipe, Process
 from typing import Any
 
@@ -24,6 +29,7 @@ from twisted.internet import asyncioreactor
 
 LINES, SECONDS, FOLLOWERS = 300_000, 5.0, 20
 BATCHES = 1000
+KEPT, MORE, ASKED = 10_000, 300, 40
 SLOW = 20_000  # bytes a second
 TICK = 0.005
 FORMS = {
@@ -96,12 +102,15 @@ async def run(reactor: Any, folder: str) -> None:
     from twisted.web.server import Site
 
     from nixery.history.history import History
+    from nixery.http.bounds import Bounds
+    from nixery.model.limits import HttpLimits
     from nixery.web.builds import BuildsApi
 
     history = History(reactor, os.path.join(folder, "history"))
     await history.start()
     record = history.begin("0" * 64, "git", "latest")
-    site = Site(BuildsApi(reactor, history).app.resource())
+    site: Any = Site(BuildsApi(reactor, history).app.resource())
+    site.bounds = Bounds(HttpLimits())
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     pipe, theirs = Pipe()
     process = Process(target=clients, args=(port.getHost().port, record.id, theirs))
@@ -156,6 +165,91 @@ async def _emit(reactor: Any, record: Any) -> float:
     return spent
 
 
+def write_builds(folder: str) -> None:
+    """Write what earlier daemons leave of many builds, a second apart until now."""
+    import attrs
+
+    from nixery.history.summary import BuildHead
+
+    os.makedirs(folder)
+    start = time.time() - KEPT
+    for number in range(KEPT):
+        began = start + number
+        id = f"{int(began * 1000):012x}0000"
+        name, digest = f"p{number % 2000}", f"sha256:{number:064x}"
+        head = BuildHead(id, "0" * 64, name, "latest", began, "done", began + 1, digest, events=1)
+        with open(os.path.join(folder, f"{id}.json"), "w", encoding="ascii") as file:
+            json.dump({"head": attrs.asdict(head), "details": {}}, file)
+
+
+async def lists(reactor: Any, folder: str) -> None:
+    from twisted.internet.endpoints import TCP4ServerEndpoint
+    from twisted.internet.threads import deferToThread
+    from twisted.web.server import Site
+
+    from nixery.history.history import History
+    from nixery.http.bounds import Bounds
+    from nixery.interfaces import Provenance
+    from nixery.model.errors import ManifestUnknown
+    from nixery.model.limits import HttpLimits
+    from nixery.web.builds import BuildsApi
+    from nixery.web.pages.api import PagesApi
+
+    class NoBuilder:
+        async def provenance(self) -> Provenance:
+            return Provenance("x", "y")
+
+        async def stored_manifest(self, digest: Any) -> Any:
+            raise ManifestUnknown(str(digest))
+
+    path = os.path.join(folder, "history")
+    write_builds(path)
+    history = History(reactor, path)
+    await history.start()
+    await history.loaded()
+    builder: Any = NoBuilder()
+    pages = {
+        "/builds?n=100": BuildsApi(reactor, history).app,
+        "/": PagesApi(reactor, builder, history).app,
+        "/images/p1": PagesApi(reactor, builder, history).app,
+        "/images/unknown": PagesApi(reactor, builder, history).app,
+    }
+    print(f"{KEPT} builds in the history")
+    for asked, app in pages.items():
+        site: Any = Site(app.resource())
+        site.bounds = Bounds(HttpLimits())
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
+        before = time.process_time()
+        took = await deferToThread(ask, port.getHost().port, asked)
+        cpu = (time.process_time() - before) / ASKED
+        median = statistics.median(took)
+        print(f"  {asked}: median {1000 * median:.1f} ms, {1000 * cpu:.1f} ms of CPU")
+    before = time.process_time()
+    for number in range(MORE):
+        history.begin("0" * 64, f"new{number}", "latest").done("sha256:x")
+        while history._ending:
+            await _sleep(reactor, 0.001)
+    cpu = (time.process_time() - before) / MORE
+    print(f"  one more build: {1000 * cpu:.2f} ms of CPU")
+    await history.stop()
+
+
+def ask(port: int, path: str) -> list[float]:
+    """Ask for a path again and again.
+
+    :return: the seconds that each answer took.
+    """
+    took = []
+    for _ in range(ASKED):
+        began = time.perf_counter()
+        connection = HTTPConnection("127.0.0.1", port)
+        connection.request("GET", path, headers={"Accept": "text/plain"})
+        connection.getresponse().read()
+        connection.close()
+        took.append(time.perf_counter() - began)
+    return took
+
+
 def _sleep(reactor: Any, seconds: float) -> Any:
     from twisted.internet.task import deferLater
 
@@ -171,7 +265,8 @@ def main() -> None:
     reactor: Any = installed
 
     def start() -> None:
-        running = Deferred.fromCoroutine(run(reactor, folder))
+        measure = lists if sys.argv[1:] == ["lists"] else run
+        running = Deferred.fromCoroutine(measure(reactor, folder))
         running.addErrback(lambda failure: failure.printTraceback(sys.stderr))
         running.addBoth(lambda _: reactor.stop())
 

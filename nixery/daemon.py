@@ -14,11 +14,11 @@ from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
-from nixery.builds.hints import Hints
+from nixery.builds.failures import Hints
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.first_look import FirstLook
-from nixery.history.history import History, Limits
+from nixery.history.history import History
 from nixery.history.record import Record
 from nixery.http.listening import Listening
 from nixery.http.request import Trusted
@@ -124,9 +124,8 @@ class Registry:
         self._storage = self._add(make_storage(reactor, self._agent, settings, self._environ))
         if isinstance(self._storage, FilesystemStorage):
             self._measured.append(self._storage.housekeeping)
-        limits = Limits(settings.history.seconds, settings.history.bytes)
         folder = os.path.join(settings.state, "history")
-        self._history = self._add(History(reactor, folder, limits, on_end=self._built))
+        self._history = self._add(History(reactor, folder, settings.history, on_end=self._built))
 
     def _make_nix(self) -> Nix:
         """Make the parts that find, build, keep and list packages."""

@@ -1,42 +1,42 @@
-"""How long wrong passwords have a client wait: the longer, the more there were.
+"""How long clients wait after wrong passwords: the longer, the more there were.
 
-A client that has guessed wrong waits before its next guess is looked at, and is refused if that
-would be long. A user whose password is guessed wrong from many places is not locked out: whoever
-tries that user's password for the first time waits for some seconds at most, and whoever has given
-the right one before does not wait at all (:mod:`nixery.access.passwords` remembers that).
+A client that has guessed wrong waits before its next guess is checked, and is refused if that
+would take long. A user whose password is guessed from many places is not locked out: clients that
+try that user's password for the first time wait for some seconds at most, and those that have given
+the right one before do not wait at all (:mod:`nixery.access.passwords` remembers that).
 """
 
 from collections.abc import Callable
 from hashlib import sha256
-from typing import TypeVar
 
 import attrs
 
 from nixery.recent import Recent
 
-K = TypeVar("K")
-
 FREE = 5
 """Wrong passwords that cost no time: people mistype."""
 _FIRST = 0.5  # seconds, after one more; doubled by each other
 LONGEST = 300.0
-"""Seconds that a client waits at most after a wrong password."""
+"""The most seconds that a client waits after a wrong password."""
 LONGEST_FOR_USER = 3.0
-"""Seconds that a client waits at most for what others have guessed of a user."""
+"""The most seconds that a client waits for what others have guessed of a user."""
 FORGOTTEN = 3600.0
 """Seconds after the last wrong password until they are forgotten."""
 REMEMBERED = 10_000
-"""Clients, and users, of which they are remembered: those that were wrong last."""
+"""Clients, and users, whose wrong passwords are remembered."""
 
 
 @attrs.frozen
 class _Wrong:
-    count: int
-    since: float
+    count: int = 0
+    since: float = 0.0
+
+
+_NONE = _Wrong()
 
 
 class Attempts:
-    """Counts wrong passwords by client and by user, whether there is such a user or not."""
+    """Counts wrong passwords by client and by user, whether that user exists or not."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         """
@@ -47,44 +47,44 @@ class Attempts:
         self._users: Recent[bytes, _Wrong] = Recent(now, REMEMBERED)
 
     def wrong(self, client: str, user: str) -> None:
-        """A client has given a wrong password for a user."""
-        self._count(self._clients, client)
-        self._count(self._users, _key(user))
+        """Note that a client has given a wrong password for a user."""
+        count = self.failures(client) + 1
+        self._clients.put(client, _Wrong(count, self._now()))
+        count = self._of_user(user).count + 1
+        self._users.put(_key(user), _Wrong(count, self._now()))
 
     def right(self, client: str) -> None:
-        """A client has given a right password that was not known to be right before.
+        """Note that a client has given a right password that was not known to be right.
 
-        What was guessed of that user still counts.
+        Guesses of that user still count.
         """
         self._clients.forget(client)
 
     def failures(self, client: str) -> int:
-        """How many wrong passwords of a client are remembered."""
-        found = self._clients.get(client, FORGOTTEN)
-        return found.count if found is not None else 0
+        """The number of a client's wrong passwords."""
+        return self._of_client(client).count
 
     def wait(self, client: str) -> float:
-        """Seconds until a client's next password is looked at."""
-        found = self._clients.get(client, FORGOTTEN)
-        if found is None:
-            return 0.0
+        """Seconds until a client's next password is checked."""
+        found = self._of_client(client)
         return max(0.0, found.since + _delay(found.count, LONGEST) - self._now())
 
     def wait_for_user(self, user: str) -> float:
-        """Seconds that a client waits besides, which has not given this user's password before.
+        """Seconds that a client waits in addition, if it has not given this user's password before.
 
-        They begin when the client comes: others can't make them longer by going on.
+        They begin when the client asks: others can't make them longer by going on.
         """
-        found = self._users.get(_key(user), FORGOTTEN)
-        return 0.0 if found is None else _delay(found.count, LONGEST_FOR_USER)
+        return _delay(self._of_user(user).count, LONGEST_FOR_USER)
 
-    def _count(self, counts: Recent[K, _Wrong], key: K) -> None:
-        before = counts.get(key, FORGOTTEN)
-        counts.put(key, _Wrong(1 if before is None else before.count + 1, self._now()))
+    def _of_client(self, client: str) -> _Wrong:
+        return self._clients.get(client, FORGOTTEN) or _NONE
+
+    def _of_user(self, user: str) -> _Wrong:
+        return self._users.get(_key(user), FORGOTTEN) or _NONE
 
 
 def _key(user: str) -> bytes:
-    """What stands for a user, however long the name is that a client makes up."""
+    """Stands for a user, however long the name is that a client makes up."""
     return sha256(user.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -1,26 +1,29 @@
 """The files that say who may pull what, and the guard that is made of them."""
 
+import tomllib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
 
-from nixery.access.credentials import Credentials
+from nixery.access.credentials import Credentials, Tokens, read_tokens
 from nixery.access.guard import Guard
 from nixery.access.htpasswd import Passwords, read_passwords
-from nixery.access.jwt import Verifier, read_keys
+from nixery.access.jwt import TokenVerifier, read_keys
 from nixery.access.passwords import PasswordChecker
-from nixery.access.rules_file import read_rules
-from nixery.access.tokens import Tokens, read_tokens
-from nixery.access.watched import FileInvalid, Watched
+from nixery.access.watched import FileInvalid, Watched, read_text
 from nixery.model.access_files import AccessFiles
+from nixery.model.rules import NOTHING_SAID, Patterns, Rules
 
 T = TypeVar("T")
+
+_NO_TOKENS = Tokens({})
+_KEYS = {"allow": "allow", "deny": "deny", "allow-tags": "allow_tags", "deny-tags": "deny_tags"}
 
 
 @attrs.frozen
 class Access:
-    """A guard, and the files that it looks at."""
+    """A guard, and the files that it depends on."""
 
     guard: Guard
     watched: list[Watched[Any]]
@@ -29,7 +32,7 @@ class Access:
 def make_access(reactor: Any, files: AccessFiles) -> Access:
     """Read all files. Blocks.
 
-    :param reactor: provides time and threads.
+    :param reactor: an :class:`nixery.reactor.IReactor`; None to only check the files.
     :raises ExceptionGroup: of a :class:`FileInvalid` for each that can't be used.
     """
     faults: list[FileInvalid] = []
@@ -50,8 +53,8 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
         watched.append(one)
         return lambda: one.value
 
-    def verifier(path: str) -> Verifier:
-        return Verifier(read_keys(path), files.jwt_audience or "", files.jwt_issuer)
+    def verifier(path: str) -> TokenVerifier:
+        return TokenVerifier(read_keys(path), files.jwt_audience or "", files.jwt_issuer)
 
     passwords = watch(files.htpasswd, read_passwords, Passwords.remarks)
     tokens = watch(files.tokens, read_tokens)
@@ -69,4 +72,41 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
     return Access(Guard(credentials, rules), watched)
 
 
-_NO_TOKENS = Tokens({})
+def read_rules(path: str) -> Rules:
+    """Read a file of rules, in TOML. Blocks.
+
+    :raises FileInvalid: naming everything that is not understood: it might be a rule that denies.
+    :raises OSError: if it can't be read.
+    """
+    try:
+        document = tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FileInvalid(f"is not TOML: {error}") from None
+    faults: list[str] = []
+    users = document.pop("users", {})
+    if not isinstance(users, dict):
+        faults.append("'users' is not a table of tables")
+        users = {}
+    everyone = _patterns("everyone", document.pop("everyone", None), faults)
+    anonymous = _patterns("anonymous", document.pop("anonymous", None), faults)
+    named = {name: _patterns(f"users.{name}", each, faults) for name, each in users.items()}
+    faults += [f"{name!r} is neither 'everyone', 'anonymous' nor 'users'" for name in document]
+    if faults:
+        raise FileInvalid("; ".join(faults))
+    patterns = {name: each for name, each in named.items() if each is not None}
+    return Rules(everyone or NOTHING_SAID, anonymous, patterns)
+
+
+def _patterns(name: str, table: Any, faults: list[str]) -> Patterns | None:
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        faults.append(f"{name!r} is not a table")
+        return None
+    for key, value in table.items():
+        if key not in _KEYS:
+            faults.append(f"{name!r} has an unknown key {key!r}; known are {', '.join(_KEYS)}")
+        elif not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            faults.append(f"{key!r} of {name!r} is not a list of patterns")
+            return None
+    return Patterns(**{_KEYS[key]: tuple(table[key]) for key in table if key in _KEYS})

@@ -1,24 +1,68 @@
-"""What a client says of itself, and whether it is true: the ``Authorization`` header."""
+"""Who a client is: the ``Authorization`` header, and static bearer tokens."""
 
 import base64
 import binascii
-from collections.abc import Callable
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 
 import attrs
 
-from nixery.access.jwt import Verifier
+from nixery.access.jwt import TokenVerifier
 from nixery.access.passwords import PasswordChecker
-from nixery.access.tokens import Tokens
+from nixery.access.watched import FileInvalid, read_lines
 from nixery.model.errors import Unauthorized
 from nixery.model.rules import ANONYMOUS, Who
 
 ANONYMOUS_TOKEN = "anonymous"
-"""What stands for no credentials where a client must have a token."""
+"""The token of anonymous clients, where a client must have one."""
 _WRAPPED = "basic."
 
 _WRONG = "the credentials are invalid or have expired"
-# A colon between no user and no password: what podman sends without credentials.
+# A colon between no user and no password: podman sends that without credentials.
 _NO_USER = ("Og==", "Og")
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+@attrs.frozen
+class Tokens:
+    """Static bearer tokens.
+
+    :param users: by the SHA-256 of the token, so that no token is kept.
+    """
+
+    users: Mapping[bytes, str] = attrs.field(repr=lambda users: f"<{len(users)} tokens>")
+
+    def user_of(self, token: bytes) -> str | None:
+        """The user of a token, if there is one.
+
+        Tokens are compared by their SHA-256: so the time tells nothing of similar tokens.
+        """
+        digest = sha256(token).digest()
+        for known, user in self.users.items():
+            if hmac.compare_digest(known, digest):
+                return user
+        return None
+
+
+def read_tokens(path: str) -> Tokens:
+    """Read a file of lines ``user:SHA-256 of a token``. Blocks.
+
+    :raises FileInvalid: naming the invalid lines, but not their contents, which may be tokens.
+    :raises OSError: if it can't be read.
+    """
+    found: dict[bytes, str] = {}
+    faults: list[str] = []
+    for number, line in read_lines(path):
+        user, _, digest = line.rpartition(":")
+        if not user or not _DIGEST.fullmatch(digest.lower()):
+            faults.append(f"line {number} is not user:SHA-256 of a token (sha256sum)")
+            continue
+        found[bytes.fromhex(digest)] = user
+    if faults:
+        raise FileInvalid("; ".join(faults))
+    return Tokens(found)
 
 
 @attrs.frozen
@@ -26,19 +70,19 @@ class Credentials:
     """The ways in which a client may authenticate.
 
     :param passwords: checks users' passwords, if there are any.
-    :param tokens: the static tokens of the moment.
-    :param verifier: verifies a token server's tokens, if there is one.
+    :param tokens: gives the current static tokens.
+    :param verifier: gives the current verifier of a token server's tokens, if there is one.
     """
 
     passwords: PasswordChecker | None
     tokens: Callable[[], Tokens]
-    verifier: Callable[[], Verifier | None]
+    verifier: Callable[[], TokenVerifier | None]
 
     async def who(self, header: str, client: str) -> Who:
-        """Who sends an ``Authorization`` header.
+        """The sender of an ``Authorization`` header.
 
-        :param client: the network that it comes from.
-        :raises Unauthorized: if it is not true, or not understood.
+        :param client: the client's network.
+        :raises Unauthorized: if the credentials are wrong, or not understood.
         :raises TooManyAttempts: if the client has tried too many wrong passwords.
         """
         scheme, _, rest = header.strip().partition(" ")
@@ -82,7 +126,7 @@ class Credentials:
 
 
 def is_empty(header: str) -> bool:
-    """Whether an ``Authorization`` header holds no credentials, and so is none."""
+    """Whether an ``Authorization`` header has no credentials."""
     scheme, _, rest = header.strip().partition(" ")
     return (
         not scheme
@@ -94,7 +138,6 @@ def is_empty(header: str) -> bool:
 def wrapped(header: str) -> str:
     """A bearer token that stands for a header of the scheme ``Basic``.
 
-    It is the header's own content: whatever the registry knows of the user when the token comes
-    back counts, on every instance, and there is no key to keep.
+    It has the header's own content: so it is checked anew on every instance, and needs no key.
     """
     return _WRAPPED + header.strip().partition(" ")[2].strip()

@@ -1,4 +1,4 @@
-"""Who may pull what, by the rules and credentials of the moment."""
+"""Who may pull what, by the current rules and credentials."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,11 +15,10 @@ _NOT_FOR_THIS = "the credentials do not cover this image"
 
 @attrs.frozen
 class Guard:
-    """Lets through whoever may pull an image.
+    """Decides who may pull an image.
 
-    :param credentials: by which clients say who they are; none if nobody has any, and so all
-        clients are anonymous.
-    :param rules: those of the moment; none if there are none.
+    :param credentials: identify clients; None if all clients are anonymous.
+    :param rules: gives the current rules, if there are any.
     """
 
     credentials: Credentials | None = None
@@ -27,10 +26,8 @@ class Guard:
 
     @property
     def anonymous_may(self) -> bool:
-        """Whether there is anything for clients without credentials.
-
-        Where there are credentials, that has to be said by a rule.
-        """
+        """Whether clients without credentials may pull anything; where there are credentials, that
+        takes a rule."""
         if self.credentials is None:
             return True
         anonymous = self.rules().anonymous if self.rules is not None else None
@@ -38,19 +35,19 @@ class Guard:
 
     @property
     def is_selective(self) -> bool:
-        """Whether somebody who may pull something may not pull everything."""
+        """Whether some clients may pull some images, but not all."""
         by_tokens = self.credentials is not None and self.credentials.verifier() is not None
         return self.rules is not None or by_tokens
 
     def permit(self, who: Who, name: str, tag: str | None) -> str:
-        """Let someone pull an image.
+        """Check that someone may pull an image.
 
-        :param tag: none for what is named by its digest.
-        :return: the name as which it may be pulled: ``NAME`` for a ``library/NAME`` that may not
-            be, whatever is named ``library`` in the set.
+        :param tag: None for an image named by its digest.
+        :return: the name by which it may be pulled: ``NAME`` if ``library/NAME`` is not allowed,
+            whether the set has something named ``library`` or not.
         :raises Denied: if the client may not.
         :raises Unauthorized: if better credentials are needed.
-        :raises NameInvalid: if that is no name of an image.
+        :raises NameInvalid: if it is not the name of an image.
         """
         try:
             self._demand(who, {name}, name, tag)
@@ -66,7 +63,7 @@ class Guard:
 
     def _demand(self, who: Who, granted: set[str], name: str, tag: str | None) -> None:
         """
-        :param granted: names of which credentials for one are good enough.
+        :param granted: names; credentials for any of them suffice.
         """
         if who.grants is not None:
             if granted.isdisjoint(who.grants) and not self._is_for_anybody(name, tag):
@@ -85,7 +82,7 @@ class Guard:
         return self.rules().allow(ANONYMOUS, name, tag)
 
     def admit(self, who: Who) -> None:
-        """Let someone in who asks for no image in particular.
+        """Check that someone may make requests that are not about an image.
 
         :raises Unauthorized: if credentials are needed.
         """

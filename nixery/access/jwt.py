@@ -1,4 +1,4 @@
-"""Tokens of a token server: signed JSON Web Tokens, as Docker's registries take them.
+"""Tokens of a token server: signed JSON Web Tokens, as in Docker's registries.
 
 https://distribution.github.io/distribution/spec/auth/jwt/
 """
@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from nixery.access.entries import read_text
-from nixery.access.watched import FileInvalid
+from nixery.access.watched import FileInvalid, read_text
 from nixery.model.rules import Who
 
 _LEEWAY = 10  # seconds that clocks may differ
@@ -27,10 +26,10 @@ _KINDS = "an RSA key of 2048 bits, a P-256 key or an Ed25519 key"
 
 @attrs.frozen
 class Key:
-    """A key that tokens are verified with.
+    """A key that verifies tokens.
 
-    :param id: the name that a key set gives it.
-    :param algorithm: the only one that it is good for, so that no token chooses another.
+    :param id: its name in a key set.
+    :param algorithm: the only accepted one, so that no token chooses another.
     """
 
     id: str | None
@@ -39,11 +38,11 @@ class Key:
 
 
 @attrs.frozen
-class Verifier:
+class TokenVerifier:
     """Verifies tokens.
 
-    :param audience: whom tokens are to be for.
-    :param issuer: who is to have made them; none for whoever has the key.
+    :param audience: the audience that tokens must have.
+    :param issuer: the issuer that they must have; None for any holder of the key.
     """
 
     keys: Sequence[Key]
@@ -51,7 +50,7 @@ class Verifier:
     issuer: str | None
 
     def who(self, token: str) -> Who | None:
-        """Whose a token is, and for what; nothing if it is not good."""
+        """The user of a token, and what it grants; None if it is not valid."""
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
@@ -102,7 +101,7 @@ def _granted(entry: Any) -> list[str]:
 def read_keys(path: str) -> list[Key]:
     """Read a public key or a certificate (PEM), or a set of keys (JWKS). Blocks.
 
-    :raises FileInvalid: if it holds another kind of key, or none.
+    :raises FileInvalid: if it has another kind of key, or none.
     :raises OSError: if it can't be read.
     """
     text = read_text(path)
@@ -126,7 +125,7 @@ def _key_set(text: str) -> list[Key]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, jwt.PyJWTError):
         raise FileInvalid("is not a set of public keys (JWKS)") from None
     if len(keys) != len(documents) or not keys:
-        raise FileInvalid("is a key set with keys that are not public, or without any")
+        raise FileInvalid("is a key set with private keys, or without keys")
     return keys
 
 
@@ -139,4 +138,4 @@ def _key(name: str | None, public: Any) -> Key:
         case Ed25519PublicKey():
             return Key(name, "EdDSA", public)
         case _:
-            raise FileInvalid(f"holds a key that is not {_KINDS}")
+            raise FileInvalid(f"has a key that is not {_KINDS}")

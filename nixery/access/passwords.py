@@ -1,4 +1,4 @@
-"""Checking passwords: slow on purpose, so in threads, a few at once, and remembered for a while."""
+"""Checking passwords: slow by design, so in threads, a few at once, and remembered for a while."""
 
 import hmac
 import os
@@ -20,32 +20,32 @@ from nixery.recent import Recent
 from nixery.slots import Slots, Turns
 
 KEPT = 4096
-"""Credentials that are remembered to have been right."""
+"""Right credentials that are remembered."""
 LIFETIME = 300
 """Seconds for which they are not checked again."""
 MOST_WAITING = 8
-"""Passwords of one client that wait to be checked."""
+"""Passwords of one client that may wait to be checked."""
 PATIENCE = 3.0
-"""Seconds that an attempt is held at most, rather than refused."""
+"""The most seconds that an attempt is held; it is refused if it would take longer."""
 _SIGNIFICANT = 72  # bytes of a password, to bcrypt
 _AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 
 
 class PasswordChecker:
-    """Says whether passwords are right.
+    """Checks passwords.
 
-    A client that guesses waits for its own guesses: they are checked one after the other, only so
-    many may wait, and each that is wrong makes the next one wait longer; of the clients that wait,
-    those with the fewest wrong passwords go first. Credentials that have been right before wait
-    for none of that. A user who is not there takes as long as a wrong password of any other.
+    A client that guesses waits for its own guesses: they are checked one after the other, a few may
+    wait, and each wrong one makes the next wait longer; of waiting clients, those with the fewest
+    wrong passwords go first. Credentials that have been right before do not wait. An unknown user
+    takes as long as a wrong password of any other.
     """
 
     def __init__(
         self, reactor: IReactor, passwords: Callable[[], Passwords], kept: int = KEPT
     ) -> None:
         """
-        :param passwords: those of the moment.
-        :param kept: credentials that are remembered to have been right.
+        :param passwords: gives the current ones.
+        :param kept: number of right credentials that are remembered.
         """
         self._reactor = reactor
         self._passwords = passwords
@@ -59,7 +59,7 @@ class PasswordChecker:
     async def check(self, user: str, password: bytes, client: str) -> bool:
         """Whether a password is a user's.
 
-        :param client: the network that it comes from.
+        :param client: the client's network.
         :raises TooManyAttempts: if this client has to wait.
         """
         passwords, password = self._passwords(), password[:_SIGNIFICANT]
@@ -82,19 +82,19 @@ class PasswordChecker:
                 self._verified.put(mark, True)
             return right
 
-        # Who joins a check waits as long as it does, for the same answer.
+        # The same password, sent again meanwhile, waits for the same check.
         return await self._checks.join(mark, run)
 
     def _mark(self, *parts: bytes) -> bytes:
-        """What verified credentials are remembered by: it tells nothing of them.
+        """The key by which credentials are remembered, which reveals nothing of them.
 
-        The hidden password is one of the parts, so that a changed one counts at once.
+        The bcrypt entry is one of the parts, so that a changed password counts at once.
         """
         whole = b"".join(b"%d:%s" % (len(part), part) for part in parts)
         return hmac.digest(self._secret, whole, sha256)
 
     async def _in_line(self, user: str, client: str, look: Callable[[], Awaitable[bool]]) -> bool:
-        """Check a password that may be a guess, in its client's turn."""
+        """Check a password that may be a guess, after the client's earlier ones."""
         self._refuse_early(client)
         if self._turns.users(client) >= MOST_WAITING:
             raise TooManyAttempts(1)
@@ -122,12 +122,12 @@ class PasswordChecker:
 
 
 def compare(hidden: bytes | None, cost: int, password: bytes) -> bool:
-    """Whether a password is a user's; if it is not, that takes as long for every user. Blocks.
+    """Whether a password is a user's; a wrong one takes as long for every user. Blocks.
 
-    bcrypt takes twice as long for each step of the cost, so one of every cost from the user's up
-    to the greatest fills what is lacking.
+    bcrypt takes twice as long for each step of the cost: one check of every cost from the user's up
+    to the greatest makes up for the difference.
 
-    :param hidden: what stands for the user's password; none if there is no such user.
+    :param hidden: the user's bcrypt entry; None if there is no such user.
     :param cost: the greatest of all users' costs.
     """
     try:

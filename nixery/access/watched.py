@@ -14,19 +14,42 @@ T = TypeVar("T")
 
 INTERVAL = 2
 """Seconds between two looks at a file."""
+_LARGEST = 16_000_000  # bytes of a file
 
 
 class FileInvalid(Exception):
-    """A file can't be used: the message is what follows its path."""
+    """A file can't be used: the message is to be read after its path."""
+
+
+def read_text(path: str) -> str:
+    """The text of a file of a sensible size. Blocks.
+
+    :raises FileInvalid: if it is too large, or not UTF-8.
+    :raises OSError: if it can't be read.
+    """
+    with open(path, "rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise FileInvalid(f"has more than {_LARGEST} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FileInvalid("is not UTF-8") from None
+
+
+def read_lines(path: str) -> list[tuple[int, str]]:
+    """The numbered lines of a file, without empty lines and comments: see :func:`read_text`."""
+    lines = enumerate(read_text(path).split("\n"), 1)
+    kept = ((number, line.strip()) for number, line in lines)
+    return [(number, line) for number, line in kept if line and not line.startswith("#")]
 
 
 class Watched(Generic[T]):
-    """The content of some files, read again when they change.
+    """The contents of some files, read again when they change.
 
-    A change that can't be used is logged once, and what was read before stays, whatever is wrong
-    with it.
+    A change that can't be used, for whatever reason, is logged once, and the old contents stay.
 
-    :ivar value: what was last read of them.
+    :ivar value: the contents.
     """
 
     _log = Logger()
@@ -40,20 +63,21 @@ class Watched(Generic[T]):
         """
         :param read: reads all of them; it may block, and raises :class:`FileInvalid` or
             ``OSError``.
-        :param remark: what an operator should know of what they hold, though it can be used.
+        :param remark: warnings to operators about contents that can be used.
         """
         self._remark = remark
         self._paths = paths
         self._read = read
-        self._found: list[object] = []
-        self._read_as: list[object] = []
-        self.value: T = self._first()
+        self._found = self._read_as = [_signature(path) for path in paths]
+        try:
+            self.value: T = read()
+        except OSError as error:
+            raise FileInvalid(_words(error)) from error
 
     def look(self, force: bool = False) -> None:
         """Read the files if they have changed, and not since the last look. Blocks.
 
-        A file that is being written may be empty for a moment, and rules that are empty deny
-        nothing.
+        A file that is being written may be empty for a moment, and empty rules deny nothing.
 
         :param force: read them in any case.
         """
@@ -66,7 +90,7 @@ class Watched(Generic[T]):
             self.value = self._read()
         except Exception as error:
             self._log.error(
-                "{path} has changed and can't be used; what it held before stays: {error}",
+                "{path} has changed and can't be used; its old contents stay in effect: {error}",
                 path=" or ".join(self._paths),
                 error=_words(error),
             )
@@ -82,13 +106,6 @@ class Watched(Generic[T]):
         """Log the remarks on the content."""
         for remark in self.remarks():
             self._log.warn("{remark}", remark=remark)
-
-    def _first(self) -> T:
-        self._found = self._read_as = [_signature(path) for path in self._paths]
-        try:
-            return self._read()
-        except OSError as error:
-            raise FileInvalid(_words(error)) from error
 
 
 class Watch(Timer):
@@ -108,22 +125,20 @@ class Watch(Timer):
             super().startService()
 
     def look(self, force: bool = False) -> Deferred[None]:
-        """Look now, once all looks that were begun have ended.
+        """Look now, after all looks that have begun.
 
         :param force: read the files even if they have not changed.
         """
-        return self._lock.run(self._look, force)
 
-    def _look(self, force: bool) -> Deferred[None]:
-        return in_thread(self._reactor, self._look_at_all, force)
+        def look_at_all() -> None:
+            for each in self._files:
+                each.look(force)
 
-    def _look_at_all(self, force: bool) -> None:
-        for each in self._files:
-            each.look(force)
+        return self._lock.run(in_thread, self._reactor, look_at_all)
 
 
 def _signature(path: str) -> object:
-    """A value that changes when a file is written or replaced."""
+    """Changes when a file is written or replaced."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,12 +1,13 @@
-"""Images that could not be made a moment ago."""
+"""Images that could not be made: which of them are not tried again, and what clients are told."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from nixery.model import errors
-from nixery.model.errors import NixeryError
+from nixery.model.errors import NixeryError, NotAPackage, UnknownPackage
+from nixery.model.suggestions import Suggestion
 from nixery.recent import Recent
 
 _MOST = 1000
@@ -21,14 +22,14 @@ PASSING = (
     errors.StorageFull,
     errors.StorageUnavailable,
 )
-"""What may be over in a moment: it says nothing of the image."""
+"""Errors that may be over in a moment: they say nothing of the image."""
 
 
 @attrs.frozen
-class Failure:
+class BuildFailure:
     """Why an image could not be made.
 
-    :param build: the ID of the build that found out.
+    :param build: the ID of the build that failed.
     """
 
     error: NixeryError
@@ -36,7 +37,7 @@ class Failure:
 
 
 class Failures:
-    """Remembers what would fail again, so that clients who try again cost nothing.
+    """Remembers failures for a while, so that clients that try again cost nothing.
 
     docker alone asks twice for every image: by HEAD and by GET.
     """
@@ -47,15 +48,46 @@ class Failures:
         :param ttl: seconds that a failure is remembered.
         """
         self._ttl = ttl
-        self._recent: Recent[str, Failure] = Recent(now, _MOST)
+        self._recent: Recent[str, BuildFailure] = Recent(now, _MOST)
 
-    def get(self, key: str) -> Failure | None:
-        """The failure of an image key, if it was a moment ago; its error is the caller's own."""
+    def get(self, key: str) -> BuildFailure | None:
+        """The recent failure of an image key; its error is a copy."""
         failure = self._recent.get(key, self._ttl)
-        return None if failure is None else Failure(copy.copy(failure.error), failure.build)
+        return None if failure is None else BuildFailure(copy.copy(failure.error), failure.build)
 
     def note(self, key: str, error: BaseException, build: str) -> None:
-        """Remember why an image could not be made, if it will fail in the same way again."""
+        """Remember a failure that would happen again."""
         if isinstance(error, NixeryError) and not isinstance(error, PASSING):
-            # Without its traceback, which holds all that Nix has told, such as a set's names.
-            self._recent.put(key, Failure(copy.copy(error), build))
+            # A copy has no traceback, which would hold all that Nix printed.
+            self._recent.put(key, BuildFailure(copy.copy(error), build))
+
+
+def _nothing(name: str) -> Sequence[Suggestion]:
+    return ()
+
+
+@attrs.frozen
+class Hints:
+    """Names of packages that failures mention, though nobody asked for them.
+
+    :param suggest: suggests packages for a name that none has, without delay.
+    :param for_all: whether histories of builds, which all clients read, may have hints.
+    """
+
+    suggest: Callable[[str], Sequence[Suggestion]] = _nothing
+    for_all: bool = True
+
+    def add(self, error: BaseException) -> None:
+        """Add current hints to an error, which may be an old one."""
+        if isinstance(error, UnknownPackage):
+            error.meant = self.suggest(error.package)
+
+    def recorded(self, error: BaseException) -> BaseException:
+        """The error for a build's history."""
+        match error:
+            case UnknownPackage() if not self.for_all:
+                return attrs.evolve(error, nearest=(), meant=())
+            case NotAPackage() if not self.for_all:
+                return attrs.evolve(error, inside=())
+            case _:
+                return error

@@ -1,7 +1,7 @@
-"""Blobs that are of use for as long as something takes."""
+"""Keeping blobs in the storage while something uses them."""
 
-from collections.abc import Iterable
-from types import TracebackType
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -12,42 +12,31 @@ from nixery.interfaces import IStorage
 from nixery.model.digest import Digest
 
 AGAIN = 10.0
-"""Seconds after which it is said once more that blobs are of use: less than a storage keeps them
-from then on."""
+"""Seconds between two notes to the storage: less than it keeps blobs after one."""
+
+_log = Logger()
 
 
-class Using:
-    """Says of blobs, again and again, that they are of use, while its context is entered."""
+@contextmanager
+def keep_alive(
+    clock: IReactorTime, storage: IStorage, blobs: Iterable[Digest] = ()
+) -> Iterator[Callable[[Iterable[Digest]], None]]:
+    """A context in which the storage is told again and again that blobs are in use.
 
-    _log = Logger()
+    Its value adds blobs, from the next time on: they must have been made or looked up just now.
+    """
+    used = dict.fromkeys(blobs)
 
-    def __init__(
-        self, clock: IReactorTime, storage: IStorage, blobs: Iterable[Digest] = ()
-    ) -> None:
-        self._storage = storage
-        self._blobs = dict.fromkeys(blobs)
-        self._loop = LoopingCall(self._use)
-        self._loop.clock = clock
-
-    def add(self, blobs: Iterable[Digest]) -> None:
-        """Some more, from the next time on: they are of use just now, since they were made or
-        looked for."""
-        self._blobs.update(dict.fromkeys(blobs))
-
-    def __enter__(self) -> "Using":
-        self._loop.start(AGAIN)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._loop.stop()
-
-    def _use(self) -> Deferred[None]:
-        using = Deferred.fromCoroutine(self._storage.use(list(self._blobs)))
+    def use() -> Deferred[None]:
+        using = Deferred.fromCoroutine(storage.use(list(used)))
         return using.addErrback(
-            lambda failure: self._log.warn("{error}", error=failure.getErrorMessage())
+            lambda failure: _log.warn("{error}", error=failure.getErrorMessage())
         )
+
+    loop = LoopingCall(use)
+    loop.clock = clock
+    loop.start(AGAIN)
+    try:
+        yield lambda more: used.update(dict.fromkeys(more))
+    finally:
+        loop.stop()

@@ -1,12 +1,12 @@
-"""Layers made and kept: what is known is never packed again, and nothing twice at a time."""
+"""Layers, made and stored: known ones are not packed again, and none twice at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from nixery.builds.cache import Cache
-from nixery.builds.gather import gather
 from nixery.coalesce import Coalescer
 from nixery.interfaces import INix, IStorage, IUpload
 from nixery.model.errors import PackerKilled, PackingFailed, StorageUnavailable
@@ -19,10 +19,12 @@ from nixery.packing.codecs import media_type, packer_version
 from nixery.packing.job import PackedLayer, PackJob
 from nixery.packing.workers import Packers
 
+T = TypeVar("T")
+
 
 @attrs.frozen
-class Contents:
-    """What a layer is to hold: store paths, and the entries of a root file system."""
+class LayerContents:
+    """The store paths and the entries of a root file system that a layer holds."""
 
     paths: tuple[str, ...] = ()
     entries: tuple[tuple[str, Entry], ...] = ()
@@ -42,7 +44,10 @@ class Contents:
 
 
 class LayerMaker:
-    """Packs layers into the storage."""
+    """Packs layers into the storage.
+
+    :ivar packer: the packer's version.
+    """
 
     def __init__(
         self, storage: IStorage, cache: Cache, nix: INix, packers: Packers, compression: str
@@ -58,15 +63,15 @@ class LayerMaker:
         self._compression = compression
         self._packing: Coalescer[str, Layer] = Coalescer()
 
-    async def known(self, contents: Sequence[Contents]) -> list[Layer | None]:
-        """Those of some layers that are stored, each at its place."""
+    async def known(self, contents: Sequence[LayerContents]) -> list[Layer | None]:
+        """The stored layer for each contents, or None."""
         return await gather([self._cache.layer(c.key(self.packer)) for c in contents])
 
-    async def make(self, contents: Contents, emit: Emit) -> Layer:
-        """Pack and store a layer, or wait for another image's build that is just doing so.
+    async def make(self, contents: LayerContents, emit: Emit) -> Layer:
+        """Pack and store a layer, or wait for another build that is packing it.
 
         :raises PackingFailed: if it can't be packed.
-        :raises PackerKilled: if the packing process was killed, and the next one too.
+        :raises PackerKilled: if two packing processes in a row were killed.
         :raises StorageFull: if there is no room for it.
         :raises StorageUnavailable: if it can't be written.
         """
@@ -76,18 +81,18 @@ class LayerMaker:
         return layer
 
     def stop(self) -> Deferred[None]:
-        """Give up what is being packed; fires when nothing is any more."""
+        """Give up all packing; fires when none is left."""
         return self._packing.stop()
 
-    async def _make(self, key: str, contents: Contents, emit: Emit) -> Layer:
+    async def _make(self, key: str, contents: LayerContents, emit: Emit) -> Layer:
         try:
             layer = await self._store(contents, emit)
-        except PackerKilled:  # by someone who knows nothing of the layer
+        except PackerKilled:  # for want of memory, say, and not because of this layer
             layer = await self._store(contents, emit)
         await self._cache.remember_layer(key, layer)
         return layer
 
-    async def _store(self, contents: Contents, emit: Emit) -> Layer:
+    async def _store(self, contents: LayerContents, emit: Emit) -> Layer:
         upload = await self._storage.receive()
         try:
             packed = await self._pack(contents, upload)
@@ -99,19 +104,16 @@ class LayerMaker:
         descriptor = Descriptor(media_type(self._compression), packed.digest, packed.size)
         return Layer(descriptor, packed.diff_id, paths)
 
-    async def _pack(self, contents: Contents, upload: IUpload) -> PackedLayer:
+    async def _pack(self, contents: LayerContents, upload: IUpload) -> PackedLayer:
+        paths = [(path, self._nix.physical(path)) for path in contents.paths]
+        entries = [_tar_entry(name, entry) for name, entry in contents.entries]
         try:
-            return await self._packers.pack(self._job(contents, upload.sink))
+            return await self._packers.pack(PackJob(upload.sink, self._compression, paths, entries))
         except (PackingFailed, StorageUnavailable):
-            # What can't be written may be so because the storage takes no more.
+            # The cause of a failed write may be that the storage takes no more.
             if upload.fault is not None:
                 raise upload.fault from None
             raise
-
-    def _job(self, contents: Contents, sink: str) -> PackJob:
-        paths = [(path, self._nix.physical(path)) for path in contents.paths]
-        entries = [_tar_entry(name, entry) for name, entry in contents.entries]
-        return PackJob(sink, self._compression, paths, entries)
 
 
 def _tar_entry(name: str, entry: Entry) -> tar.Entry:
@@ -124,3 +126,17 @@ def _tar_entry(name: str, entry: Entry) -> tar.Entry:
             return tar.Entry(name, "file", mode, content.encode("utf-8"))
         case Data(content=data, mode=mode, owner=owner):
             return tar.Entry(name, "file", mode, data, owner=owner)
+
+
+async def gather(tasks: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run tasks side by side and wait for all to end, even if some fail.
+
+    :return: their results, in order.
+    :raises Exception: that of the first task, in order, that failed.
+    """
+    deferreds = [Deferred.fromCoroutine(task) for task in tasks]
+    outcomes = await DeferredList(deferreds, consumeErrors=True)
+    for succeeded, result in outcomes:
+        if not succeeded:
+            result.raiseException()  # type: ignore[attr-defined]  # a Failure then
+    return [result for _, result in outcomes]

@@ -1,10 +1,10 @@
-"""Turns for a bounded number of builds, shared out between clients and their networks.
+"""Turns for a bounded number of builds, shared between clients and their networks.
 
-A turn goes to whoever has the fewest builds running, and among equals to who has waited longest
-since the last one. While others wait, builds give their turns back: first those that can't go on
-before another build is further, then those that nobody waits for any more, then the newest of a
-client, or a network of clients, that runs two or more than who waits. What gives way is stopped,
-and waits for another turn.
+A turn goes to the client with the fewest running builds, and among equals to the one that has
+waited longest since its last turn. While others wait, builds give their turns back: first those
+that can't go on before another build has made something, then those that nobody waits for any
+more, then the newest of a client, or network, that runs at least two more than the one that waits.
+A build that gives way is stopped, and waits for another turn.
 """
 
 from collections import Counter
@@ -13,50 +13,49 @@ from collections.abc import Iterable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from nixery.builds.blocking import Blocking
 from nixery.builds.ticket import Ticket
 from nixery.model.errors import QueueFull
-from nixery.model.events import Blocked, Event, Unblocked
+from nixery.model.events import Blocked, BuildStarted, BuildStopped, Event, Unblocked
 from nixery.model.networks import networks_of
 from nixery.model.reading import Reading
 from nixery.model.shares import Shares
 
 GRACE = 10.0
-"""Seconds after which a build is taken for one that nobody waits for: clients that are redirected,
-or told to start over, are away for a moment."""
+"""Seconds after which a build that no client waits for counts as abandoned: clients that are
+redirected, or told to start over, are away for a moment."""
 SETTLE = 2.0
 """Seconds after which a build that waits for another's derivation gives way: most take less."""
 PATIENCE = 10.0
-"""Seconds after which a build that gave way to wait for another one's derivation tries again, where
-nobody here makes that."""
+"""Seconds after which a build that gave way to wait for a derivation tries again, if no build here
+makes it."""
 
 BLOCKED, ABANDONED, SHARE = "blocked", "abandoned", "share"
 
 
 class BuildQueue:
-    """Who may build now, and who waits.
+    """The builds that have their turn, and those that wait.
 
-    When the queue is full, those leave it first that nobody waits for; then a client with fewer
-    waiting builds gets the place of the newest of the client, or network, with the most: nobody
-    keeps the others out. A build that several clients ask for is safe if it is for one of them.
+    When the queue is full, abandoned builds leave it first; then a client with fewer waiting
+    builds takes the place of the newest build of the client, or network, with the most. A build
+    that several clients wait for stays if one of them has a right to it.
+
+    :ivar gave_way: how often builds gave their turn back, by reason.
     """
 
     def __init__(self, clock: IReactorTime, at_once: int, waiting: int) -> None:
         """
-        :param at_once: turns at the same time.
-        :param waiting: builds that may wait for theirs.
+        :param at_once: the number of turns.
+        :param waiting: the number of builds that may wait.
         """
+        self.gave_way: Counter[str] = Counter()
         self._clock = clock
         self._at_once = at_once
         self._most_waiting = waiting
         self._number = 0
         self._waiting: dict[Ticket, None] = {}
         self._running: dict[Ticket, None] = {}
-        self._shares = {True: Shares(), False: Shares()}  # of what runs, and of what waits
-        self._since: dict[str, int] = {}
-        self._blocking: Blocking[Ticket] = Blocking(self._unblock)
-        self.gave_way: Counter[str] = Counter()
-        """How often a build gave its turn back, by reason."""
+        self._shares = {True: Shares(), False: Shares()}  # of running, and of waiting builds
+        self._since: dict[str, int] = {}  # networks → when they had their last turn
 
     def readings(self) -> list[Reading]:
         """The metrics of the queue."""
@@ -74,87 +73,94 @@ class BuildQueue:
 
     @property
     def running(self) -> int:
-        """Builds that have their turn."""
+        """The number of builds that have their turn."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """Builds that wait for their turn."""
+        """The number of builds that wait for their turn."""
         return len(self._waiting)
 
     def enter(self, client: str) -> Ticket:
-        """Take a place for a build that a client waits for.
+        """Queue a build that a client waits for.
 
-        :raises QueueFull: if there is none.
+        :raises QueueFull: if there is no place for it.
         """
         if self.running >= self._at_once and self.waiting >= self._most_waiting:
             self._displace(client)
-        ticket = Ticket(self._next_number())
-        ticket.clients[client] = 1
+        ticket = Ticket(self._next_number(), clients=Counter([client]))
         self._wait(ticket)
         return ticket
 
     def join(self, ticket: Ticket, client: str) -> None:
-        """A client waits for a build, too."""
+        """Note that one more client waits for a build."""
         if ticket.left is not None:
             ticket.left, ticket.abandoned = None, False
-            ticket.cancel(ABANDONED)
+            ticket.cancel_timer(ABANDONED)
             ticket.clients.clear()
         ticket.clients[client] += 1
         self._count(ticket)
         self._look()
 
     def part(self, ticket: Ticket, client: str) -> None:
-        """A client does not wait for a build any more; the last one is still charged for it."""
+        """Note that a client waits no longer; the last one is still charged for the build."""
         if ticket not in self._waiting and ticket not in self._running:
             return
         ticket.clients[client] -= 1
         if ticket.clients.total() == 0:
             ticket.left = self._next_number()
-            ticket.later(ABANDONED, self._clock.callLater(GRACE, self._abandon, ticket))
+            ticket.set_timer(ABANDONED, self._clock.callLater(GRACE, self._abandon, ticket))
         elif not ticket.clients[client]:
             del ticket.clients[client]
         self._count(ticket)
 
     def note(self, ticket: Ticket, event: Event) -> None:
-        """A build that has its turn tells what it does."""
+        """Take an event of a build that has its turn."""
         if ticket not in self._running or ticket.gives_way:
-            return  # what is being stopped says nothing of what it waited for
-        if isinstance(event, Blocked | Unblocked):
-            ticket.stuck = False
-            ticket.cancel(BLOCKED)
-        if isinstance(event, Blocked):
-            ticket.later(BLOCKED, self._clock.callLater(SETTLE, self._stick, ticket))
-        if self._blocking.note(ticket, event):
-            self._look()
+            return  # while a build is being stopped, its events say nothing of what it waits for
+        match event:
+            case BuildStarted(derivation=name):
+                ticket.makes.add(name)
+            case BuildStopped(derivation=name):
+                ticket.makes.discard(name)
+                if self._release([name]):
+                    self._look()
+            case Blocked(outputs=outputs):
+                ticket.blocked, ticket.stuck = outputs, False
+                ticket.set_timer(BLOCKED, self._clock.callLater(SETTLE, self._stick, ticket))
+            case Unblocked():
+                ticket.blocked, ticket.stuck = None, False
+                ticket.cancel_timer(BLOCKED)
 
     def leave(self, ticket: Ticket) -> None:
-        """Give up a place while it waits; harmless otherwise."""
+        """Give up the place of a build that waits; does nothing if it does not wait."""
         if ticket in self._waiting:
             del self._waiting[ticket]
-            self._forget(ticket, False)
+            self._forget(ticket, self._shares[False])
 
     def end(self, ticket: Ticket) -> None:
-        """A turn is over: the next one's comes."""
-        del self._running[ticket]
-        self._blocking.end(ticket)
-        self._forget(ticket, True)
+        """End the turn of a build that has ended."""
+        self._stop(ticket)
+        self._forget(ticket, self._shares[True])
         self._look()
 
     def again(self, ticket: Ticket) -> None:
-        """A turn is over, and the build, which gave way, waits for another."""
-        del self._running[ticket]
-        blocked = self._blocking.end(ticket)
+        """End the turn of a build that gave way, and have it wait for another."""
+        blocked = ticket.blocked if ticket.stuck else None
+        self._stop(ticket)
         self._shares[True].remove(ticket.counted)
-        ticket.counted = ()
-        ticket.gives_way, ticket.give_way = False, None
-        ticket.cancel(BLOCKED)
-        if ticket.stuck and blocked is not None:
-            ticket.held = True
-            self._blocking.hold(ticket, blocked)
+        ticket.counted, ticket.gives_way, ticket.give_way = (), False, None
+        ticket.cancel_timer(BLOCKED)
+        if blocked is not None:
+            ticket.held = blocked
             self._try_later(ticket)
-        ticket.stuck = False
         self._wait(ticket)
+
+    def _stop(self, ticket: Ticket) -> None:
+        del self._running[ticket]
+        made, ticket.makes = ticket.makes, set()
+        ticket.blocked, ticket.stuck = None, False
+        self._release(made)
 
     def _wait(self, ticket: Ticket) -> None:
         ticket.turn = Deferred(lambda _: self.leave(ticket))
@@ -163,7 +169,7 @@ class BuildQueue:
         self._look()
 
     def _look(self) -> None:
-        """Have builds begin for which there is room, and another one make room."""
+        """Give free turns away, and have a running build make room for one that waits."""
         while (ticket := self._next()) is not None and self.running < self._at_once:
             self._begin(ticket)
         if ticket is None or ticket.abandoned:
@@ -172,8 +178,7 @@ class BuildQueue:
             self._make_room(ticket)
 
     def _next(self) -> Ticket | None:
-        """Whose turn is next."""
-        ready = (ticket for ticket in self._waiting if not ticket.held)
+        ready = (ticket for ticket in self._waiting if ticket.held is None)
         return min(ready, key=self._order, default=None)
 
     def _order(self, ticket: Ticket) -> tuple[bool, list[tuple[int, int]], int]:
@@ -197,13 +202,13 @@ class BuildQueue:
         ticket.turn.callback(None)
 
     def _make_room(self, other: Ticket) -> None:
-        """Have a build give way to another that waits, if one has to."""
+        """Have a running build give way to one that waits, if one has to."""
         running = [ticket for ticket in self._running if ticket.give_way is not None]
         if victim := next((ticket for ticket in running if ticket.stuck), None):
             reason = BLOCKED
         elif victim := _longest_abandoned(running):
             reason = ABANDONED
-        elif victim := self._richest(running, other.clients, self._shares[True]):
+        elif victim := _richest(running, other.clients, self._shares[True]):
             reason = SHARE
         else:
             return
@@ -213,33 +218,16 @@ class BuildQueue:
         victim.give_way()
 
     def _displace(self, client: str) -> None:
-        """Have a build leave the full queue for a client that has fewer waiting.
+        """Have a build leave the full queue for a client with fewer waiting builds.
 
-        :raises QueueFull: if there is none that has to.
+        :raises QueueFull: if none has to.
         """
         waiting, full = list(self._waiting), QueueFull(self.waiting)
-        victim = _longest_abandoned(waiting)
-        victim = victim or self._richest(waiting, [client], self._shares[False])
+        victim = _longest_abandoned(waiting) or _richest(waiting, [client], self._shares[False])
         if victim is None:
             raise full
         self.leave(victim)
         victim.turn.errback(full)
-
-    def _richest(
-        self, tickets: Iterable[Ticket], others: Iterable[str], shares: Shares
-    ) -> Ticket | None:
-        """A build of which all clients have too much: rather one that does nothing, or that nobody
-        waits for, and the newest of those who have the most."""
-
-        def owes(client: str) -> bool:
-            return any(shares.owes(client, other) for other in others)
-
-        def order(ticket: Ticket) -> tuple[bool, bool, tuple[int, ...], int]:
-            idle, left = self._blocking.is_blocked(ticket), ticket.left is not None
-            return idle, left, min(map(shares.of, ticket.clients)), ticket.number
-
-        too_much = (ticket for ticket in tickets if all(map(owes, ticket.clients)))
-        return max(too_much, key=order, default=None)
 
     def _abandon(self, ticket: Ticket) -> None:
         ticket.abandoned = True
@@ -251,22 +239,30 @@ class BuildQueue:
 
     def _try_later(self, ticket: Ticket) -> None:
         def look() -> None:
-            if self._blocking.is_made(ticket):
+            if any(ticket.is_held_for(running.makes) for running in self._running):
                 self._try_later(ticket)
             else:
-                self._unblock(ticket)
+                self._unhold(ticket)
                 self._look()
 
-        ticket.later(BLOCKED, self._clock.callLater(PATIENCE, look))
+        ticket.set_timer(BLOCKED, self._clock.callLater(PATIENCE, look))
 
-    def _unblock(self, ticket: Ticket) -> None:
-        """What a build waited for may be there."""
-        ticket.held = False
-        self._blocking.release(ticket)
-        ticket.cancel(BLOCKED)
+    def _release(self, derivations: Iterable[str]) -> bool:
+        """Let builds go on that wait for derivations that are no longer being made.
+
+        :return: whether there are any.
+        """
+        freed = [ticket for ticket in self._waiting if ticket.is_held_for(derivations)]
+        for ticket in freed:
+            self._unhold(ticket)
+        return bool(freed)
+
+    def _unhold(self, ticket: Ticket) -> None:
+        ticket.held = None
+        ticket.cancel_timer(BLOCKED)
 
     def _count(self, ticket: Ticket) -> None:
-        """Have a build counted for the clients that wait for it now."""
+        """Charge a build to the clients that wait for it now."""
         has_turn = ticket in self._running
         if not has_turn and ticket not in self._waiting:
             return
@@ -279,18 +275,18 @@ class BuildQueue:
                 self._since.setdefault(network, now)
         self._uncount(before, shares)
 
-    def _forget(self, ticket: Ticket, had_turn: bool) -> None:
-        self._uncount(ticket.counted, self._shares[had_turn])
-        ticket.counted = ()
-        self._unblock(ticket)
-        ticket.cancel(ABANDONED)
-
     def _uncount(self, clients: Iterable[str], shares: Shares) -> None:
         shares.remove(clients)
         for client in clients:
             for network in networks_of(client):
                 if not any(network in each for each in self._shares.values()):
                     self._since.pop(network, None)
+
+    def _forget(self, ticket: Ticket, shares: Shares) -> None:
+        self._uncount(ticket.counted, shares)
+        ticket.counted = ()
+        self._unhold(ticket)
+        ticket.cancel_timer(ABANDONED)
 
     def _next_number(self) -> int:
         self._number += 1
@@ -300,3 +296,18 @@ class BuildQueue:
 def _longest_abandoned(tickets: Iterable[Ticket]) -> Ticket | None:
     abandoned = (ticket for ticket in tickets if ticket.abandoned)
     return min(abandoned, key=lambda ticket: ticket.left or 0, default=None)
+
+
+def _richest(tickets: Iterable[Ticket], others: Iterable[str], shares: Shares) -> Ticket | None:
+    """A build all of whose clients have more than their share: preferably one that is blocked, or
+    that nobody waits for, else the newest of those with the most."""
+
+    def owes(client: str) -> bool:
+        return any(shares.owes(client, other) for other in others)
+
+    def order(ticket: Ticket) -> tuple[bool, bool, tuple[int, ...], int]:
+        counts = min(map(shares.of, ticket.clients))
+        return ticket.blocked is not None, ticket.left is not None, counts, ticket.number
+
+    too_much = (ticket for ticket in tickets if all(map(owes, ticket.clients)))
+    return max(too_much, key=order, default=None)

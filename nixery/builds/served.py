@@ -1,16 +1,17 @@
-"""Which images were served by which names, so that a digest is served to who may pull one of them.
+"""The images that were served by each name, so that digests are served only with a right to them.
 
-Where not everybody may pull everything, whoever knows a digest must not get it by another image's
-name. The storage has a record of each image name: the manifests that were served for it, the tags
-that they were served for, and the beginnings of their blobs' digests. It is written when an image
-is pulled by a tag, so it is there for every instance, and after a restart. A storage from before
-there were such records learns at the next pull by tag.
+Where not every client may pull everything, knowing a digest must not be enough to get it by another
+image's name. The storage has a record for each image name: the manifests served for it, their tags,
+and prefixes of their blobs' digests. It is written when an image is pulled by a tag: so all
+instances have it, and it survives restarts. Images pulled before there were such records are
+recorded at their next pull by tag.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
+from attrs.validators import deep_iterable, instance_of
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -26,63 +27,53 @@ from nixery.model.source import canonical_sha256
 from nixery.recent import Recent
 
 MOST_MANIFESTS = 500
-"""Manifests that are known of one name: those that were served for a new tag last."""
+"""Manifests that are recorded for one name: the last ones served for a new tag."""
 MOST_TAGS = 50
-"""Tags that are known of one manifest."""
+"""Tags that are recorded for one manifest."""
 MEMORY = 8_000_000
-"""Bytes of records that are kept in memory."""
+"""Bytes of records in memory."""
 AGE = 3600.0
-"""Seconds after which a record is read again: another instance may have written it."""
+"""Seconds after which a record is read again: another instance may have changed it."""
 PATIENCE = 5.0
 """Seconds to wait for another instance that writes the same record."""
-_PREFIX = 8  # hexadecimal digits: enough to look into few manifests in vain
+_PREFIX = 8  # hexadecimal digits: enough to rarely read a manifest in vain
+
+
+def _tags(tags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(tags)
 
 
 @attrs.frozen
-class Served:
+class ServedManifest:
     """A manifest that was served for a name.
 
     :param digest: the manifest's.
     :param tags: that it was served for, the latest last.
-    :param blobs: the first digits of the digests of its blobs, one after the other.
+    :param blobs: prefixes of its blobs' digests, one after the other.
+    :raises TypeError: if one of them is of another type.
     """
 
-    digest: str
-    tags: tuple[str, ...]
-    blobs: str
+    digest: str = attrs.field(validator=instance_of(str))
+    tags: tuple[str, ...] = attrs.field(converter=_tags, validator=deep_iterable(instance_of(str)))
+    blobs: str = attrs.field(validator=instance_of(str))
 
     @classmethod
-    def of(cls, manifest: Manifest, tag: str) -> "Served":
-        """What is noted when a manifest is served for a tag."""
+    def of(cls, manifest: Manifest, tag: str) -> "ServedManifest":
+        """A manifest that is served for a tag."""
         blobs = "".join(blob.digest.hex[:_PREFIX] for blob in manifest.blobs)
         return cls(str(manifest.digest), (tag,), blobs)
 
-    @classmethod
-    def read(cls, document: Any) -> "Served":
-        """Read what :meth:`document` made.
-
-        :raises TypeError: if it is something else; likewise ``KeyError``.
-        """
-        digest, tags, blobs = document["digest"], document["tags"], document["blobs"]
-        if not all(isinstance(each, str) for each in (digest, blobs, *tags)):
-            raise TypeError("no manifest that was served")
-        return cls(digest, tuple(tags), blobs)
-
-    def document(self) -> dict[str, Any]:
-        """As it stands in a record."""
-        return {"digest": self.digest, "tags": list(self.tags), "blobs": self.blobs}
-
     def may_hold(self, digest: Digest) -> bool:
-        """Whether a digest may be one of the blobs; what is denied is certain."""
+        """Whether a digest may be that of one of the blobs; False is certain."""
         return digest.hex[:_PREFIX] in self.blobs
 
 
-Images = tuple[Served, ...]
-"""What is known of a name: the latest last."""
+Images = tuple[ServedManifest, ...]
+"""The manifests served for a name, the latest last."""
 
 
 def merged(images: Images, more: Images) -> Images:
-    """What is known of a name, with what else is: what that adds counts as later."""
+    """Merge the manifests of one name; what ``more`` adds counts as later."""
     known = {each.digest: each for each in images}
     for each in more:
         before = known.get(each.digest)
@@ -95,14 +86,11 @@ def merged(images: Images, more: Images) -> Images:
 
 
 class ServedImages:
-    """Knows the images that were served, by name; what was asked for last is in memory."""
+    """The images that were served, by name; the last used records are in memory."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, storage: IStorage, cache: Cache) -> None:
-        """
-        :param cache: has the records and the manifests.
-        """
         self._clock = clock
         self._storage = storage
         self._cache = cache
@@ -110,29 +98,27 @@ class ServedImages:
         self._noting: Coalescer[tuple[str, str, str], None] = Coalescer()
 
     async def note(self, image: Image, manifest: Manifest) -> None:
-        """Take note that a manifest is about to be served for an image, by its tag.
-
-        If that can't be written, this instance knows it all the same.
-        """
+        """Record that a manifest is about to be served for an image, by its tag; at least in memory
+        if the storage fails."""
         known = self._known.get(image.name, AGE) or ()
         digest = str(manifest.digest)
         if any(each.digest == digest and image.tag in each.tags for each in known):
             return
-        served = Served.of(manifest, image.tag)
+        served = ServedManifest.of(manifest, image.tag)
         key = (image.name, image.tag, digest)
         await self._noting.join(key, lambda: self._note(image.name, served))
 
     async def holds(self, name: str, digest: Digest, may: Callable[[str], bool]) -> bool:
-        """Whether a digest is that of an image of a name, or of a blob of one.
+        """Whether a digest is that of an image served by a name, or of one of its blobs.
 
-        :param name: an image's, as :attr:`nixery.model.image.Image.name` has it.
+        :param name: as in :attr:`nixery.model.image.Image.name`.
         :param may: whether a tag counts.
-        :raises StorageUnavailable: if that can't be found out.
+        :raises StorageUnavailable: if the storage fails.
         """
         known = self._known.get(name) or ()
         if await self._is_in(known, digest, may):
             return True
-        # Another instance may have served it a moment ago: a read that has begun may miss it.
+        # Another instance may have served it a moment ago: joining an earlier read might miss that.
         found = await self._read(name)
         return found != known and await self._is_in(found, digest, may)
 
@@ -150,19 +136,19 @@ class ServedImages:
                     return True
         return False
 
-    async def _note(self, name: str, served: Served) -> None:
+    async def _note(self, name: str, served: ServedManifest) -> None:
         try:
             stored = await self._stored(name)
             if merged(stored, (served,)) != stored:
                 stored = await self._add(name, served)
         except NixeryError as error:
-            text = "that {name} was served can't be noted for other instances: {error}"
+            text = "other instances can't be told that {name} was served: {error}"
             self._log.warn(text, name=name, error=str(error))
             stored = ()
         self._known.put(name, merged(self._with_known(name, stored), (served,)))
 
-    async def _add(self, name: str, served: Served) -> Images:
-        """Write a name's record with what else was served, and with what is known here alone."""
+    async def _add(self, name: str, served: ServedManifest) -> Images:
+        """Add a manifest, and all that is known only in memory, to a name's record."""
         lease = await self._lease(name)
         try:
             stored = await self._stored(name)
@@ -174,9 +160,9 @@ class ServedImages:
                 await lease.release()
 
     async def _read(self, name: str) -> Images:
-        """What is known of a name by now, in the storage or here."""
+        """The current images of a name, from the storage and from memory."""
         images = self._with_known(name, await self._stored(name))
-        if images:  # names that nobody has pulled push nothing else out of memory
+        if images:  # names that were never pulled evict nothing
             self._known.put(name, images)
         return images
 
@@ -184,13 +170,13 @@ class ServedImages:
         return await self._cache.read(_key(name), _images, fresh=True) or ()
 
     def _with_known(self, name: str, images: Images) -> Images:
-        """What is known here counts as older: it is the first to go if it becomes too much."""
+        """Add what is known in memory, as older: so it is dropped first."""
         return merged(self._known.get(name) or (), images)
 
     async def _lease(self, name: str) -> ILease | None:
-        """Keep other instances from writing a name's record meanwhile, if they let us.
+        """Try to keep other instances from writing a name's record meanwhile.
 
-        It is no guard: of two that write at once, one may be forgotten until it is pulled again.
+        Without it, one of two simultaneous writes may be lost until its image is pulled again.
         """
         key = canonical_sha256({"lease of": _key(name)})
         waiting = Deferred.fromCoroutine(self._storage.lease(key))
@@ -205,17 +191,15 @@ def _key(name: str) -> str:
 
 
 def _record(images: Images) -> dict[str, Any]:
-    # "digests", for whoever looks for records of blobs that are no more.
-    return {
-        "digests": [each.digest for each in images],
-        "served": [each.document() for each in images],
-    }
+    # "digests", for the search for records whose blobs are gone.
+    digests = [each.digest for each in images]
+    return {"digests": digests, "served": [attrs.asdict(each) for each in images]}
 
 
 def _images(record: dict[str, Any]) -> Images:
-    return tuple(Served.read(each) for each in record["served"])
+    return tuple(ServedManifest(**each) for each in record["served"])
 
 
-def _weight(images: Sequence[Served]) -> int:
-    """Bytes, roughly."""
+def _weight(images: Sequence[ServedManifest]) -> int:
+    """Roughly the bytes of memory."""
     return sum(200 + len(each.blobs) + 60 * len(each.tags) for each in images) + 600

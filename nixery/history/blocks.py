@@ -1,8 +1,8 @@
-"""Events in blocks: what is kept, read and sent at once.
+"""Blocks of events: the unit in which events are kept, read and sent.
 
-A block is a run of events as lines of JSON. On disk it is a zstd frame behind a skippable frame
-that says which events it holds; so ``zstd -dc`` prints a whole file, and a block is found, and
-damage passed over, without reading what is before it.
+A block is a run of events as lines of JSON. On disk it is a zstd frame that follows a skippable
+frame with the numbers of its events. So ``zstd -dc`` prints a whole file, and blocks can be found,
+and damage skipped, without reading what comes before.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ from nixery.model.events import Skipped
 _HEADER = struct.Struct("<IIQQI")  # magic number, payload size; first, last, size of the frame
 _MARK = struct.pack("<II", 0x184D2A5E, _HEADER.size - 8)
 _LARGEST = 16 * 1024 * 1024
-"""Bytes of events that no block has."""
+"""Bytes of events; no block has as many."""
 _PIECE = 1024 * 1024
 GAP = 1_000_000
-"""Numbers that are passed over where a process died: more than there can be events of which
-somebody may have been told, and which are not on disk."""
+"""Numbers skipped where a process died: more than the events that listeners may have received and
+that are not on disk."""
 
 
 @attrs.define(eq=False)
 class Block:
-    """Events that follow each other.
+    """Consecutive events.
 
     :param first: the number of the first.
     :param last: the number of the last.
     :param data: a line for each.
-    :param lost: whether they can't be told; a single line says so then.
+    :param lost: whether they are lost; then a single line says so.
     """
 
     first: int
@@ -46,7 +46,7 @@ class Block:
     _shown: dict[str, bytes] = attrs.Factory(dict)
 
     def after(self, number: int) -> "Block":
-        """The events behind one."""
+        """The events that follow event ``number``."""
         if number < self.first:
             return self
         if self.lost:
@@ -55,7 +55,7 @@ class Block:
         return Block(number + 1, self.last, self.data.split(b"\n", drop)[drop])
 
     def upto(self, size: int) -> "Block":
-        """The first events: as many as fit into a number of bytes, but one at least."""
+        """The first events: as many as fit into ``size`` bytes, but at least one."""
         if len(self.data) <= size:
             return self
         end = self.data.rfind(b"\n", 0, size) + 1 or self.data.find(b"\n") + 1
@@ -65,10 +65,10 @@ class Block:
         return Block(self.first, self.first + data.count(b"\n") - 1, data)
 
     def shown(self, form: str, show: Callable[[bytes], bytes]) -> bytes:
-        """The events in another form; made once for all who want it.
+        """The events in another form, which is made once.
 
         :param form: its name.
-        :param show: makes it of lines.
+        :param show: converts lines to it.
         """
         shown = self._shown.get(form)
         if shown is None:
@@ -85,7 +85,7 @@ class _Place:
 
 
 class BlockFile:
-    """A file of blocks. Blocks the thread; one at a time may append, any number may read."""
+    """A file of blocks. Its methods block; one thread may append while any number read."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -94,19 +94,19 @@ class BlockFile:
 
     @property
     def last(self) -> int:
-        """The number of the last event that is there."""
+        """The number of the last event in the file."""
         return self._places[-1].last if self._places else 0
 
     def start(self, after: int) -> int:
-        """The number of the first event of the block that has the one behind another; that one's
-        own if it is in none."""
+        """The number of the first event in the block that has event ``after + 1``; ``after + 1`` if
+        no block has it."""
         place = bisect_right(self._places, after, key=lambda place: place.last)
         if place == len(self._places):
             return after + 1
         return min(self._places[place].first, after + 1)
 
     def scan(self) -> None:
-        """Find the blocks of a file that another process wrote; passes over what is damaged.
+        """Find the blocks of a file that another process wrote; damage is skipped.
 
         :raises OSError: if it can't be read.
         """
@@ -124,9 +124,9 @@ class BlockFile:
                 self.size = offset = behind
 
     def append(self, *blocks: Block) -> None:
-        """Write blocks behind the last one: all of them, or none.
+        """Append blocks: all of them, or none.
 
-        :raises OSError: if they can't be written; the file is as it was then.
+        :raises OSError: if they can't be written; then the file is unchanged.
         """
         places, pieces, offset = [], [], self.size
         for block in blocks:
@@ -152,9 +152,8 @@ class BlockFile:
             os.close(descriptor)
 
     def read(self, after: int) -> Block | None:
-        """The events behind one, as far as they are in one block; nothing if there are none.
-
-        Where they are lost, what comes is a line that says so.
+        """The events that follow event ``after``, as far as they are in one block; None if there
+        are none. Where they are lost, the block has a line that says so.
 
         :raises OSError: if the file can't be read.
         """
@@ -176,15 +175,17 @@ class BlockFile:
 
 
 def lost(after: int, last: int, count: int | None) -> Block:
-    """What stands for the events behind one, up to the last that can't be told.
+    """The block that replaces lost events.
 
-    :param count: how many those are; nothing where nobody knows.
+    :param after: the number of the last event before them.
+    :param last: the number of the last lost one.
+    :param count: how many are lost; None if unknown.
     """
     return Block(after + 1, last, line(last, time.time(), Skipped(count)), lost=True)
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:
-    """Write at a place, and let nothing be behind it."""
+    """Write at an offset, and cut the file after that."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, offset)
@@ -193,7 +194,7 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
 
 
 def _next_mark(descriptor: int, start: int, end: int) -> int:
-    """Where the next block may begin; the end if none does."""
+    """The offset where the next block may begin; ``end`` if there is none."""
     for offset in range(start, end, _PIECE):
         found = os.pread(descriptor, _PIECE + len(_MARK) - 1, offset).find(_MARK)
         if found >= 0:

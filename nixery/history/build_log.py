@@ -1,49 +1,36 @@
-"""What a build tells of itself while it runs."""
+"""Builds in the daemon's log."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from nixery.model import events
 from nixery.model.closure import store_name
-from nixery.model.events import (
-    Blocked,
-    BuildsPlanned,
-    BuildStarted,
-    Collided,
-    Event,
-    FetchesPlanned,
-    Found,
-    Grouped,
-    Packed,
-    Queued,
-    Realised,
-    Resolved,
-    Said,
-    Traced,
-)
+from nixery.model.events import Event, Traced
 from nixery.model.text import cut
 
 _LONGEST = 1000  # characters of a line; Nix's traces have many more
 _MOST = 200
-"""Lines of one kind. A set may have Nix say something for ever."""
+"""Lines of one kind: a package set can make Nix print without end."""
 
 
-class Journal:
-    """The steps of one build, told to the daemon's log.
+class BuildLog:
+    """Writes the steps of one build to the daemon's log.
 
-    Packages' own log lines and Nix's chatter are not: they may be millions, and are in the
-    build's history.
+    Lines that packages print, and Nix's minor messages, are left out: there may be millions, and
+    they are in the build's history.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, image: str, build: str, request: str) -> None:
         """
-        :param image: its name and tag.
-        :param build: its ID, by which the answers to all who wait for it name it too.
-        :param request: what the request that it is made for is called in the log.
+        :param image: the image's name and tag.
+        :param build: the build's ID, which is also in the answers to all waiting clients.
+        :param request: the ID in the log of the request that the build is made for.
         """
         self._clock = clock
         self._image = image
@@ -51,7 +38,7 @@ class Journal:
         self._request = request
         self._began = clock.seconds()
         self._told: Counter[type[Event]] = Counter()
-        self._tell(f"asked for, and not known yet: build {build}")
+        self._tell(f"asked for, not known yet: build {build}")
 
     def emit(self, event: Event) -> None:
         """Take an event."""
@@ -63,20 +50,20 @@ class Journal:
             self._count(type(event), words)
 
     def _count(self, kind: type[Event], words: str) -> None:
-        """Tell it, unless there were too many of its kind."""
+        """Log it, unless there were too many of its kind."""
         self._told[kind] += 1
         if self._told[kind] <= _MOST:
             self._tell(words)
         elif self._told[kind] == _MOST + 1:
-            where = "left out" if kind is Traced else "in the build's history alone"
+            where = "left out" if kind is Traced else "only in the build's history"
             self._tell(f"more of the same is {where}")
 
     def done(self, digest: str) -> None:
-        """The build succeeded."""
+        """Log that the build succeeded."""
         self._tell(f"done, as {digest}", outcome="done")
 
     def failed(self, reason: str, outcome: str) -> None:
-        """The build failed.
+        """Log that the build failed.
 
         :param outcome: the kind of failure, in a word.
         """
@@ -96,41 +83,30 @@ class Journal:
 
 
 def describe(event: Event) -> str | None:
-    """An event in a line for operators; nothing for those that are too many."""
-    match event:
-        case Queued(running=running, waiting=waiting):
-            return f"waiting for its turn: {running} builds run, {waiting} wait"
-        case Resolved(source=source, revision=revision):
-            return f"from {source} at {revision}"
-        case Found(package=package, attribute=attribute, name=name):
-            return f"{package} is {attribute}, {name}"
-        case BuildStarted(derivation=derivation):
-            return f"building {derivation}"
-        case Realised(paths=paths, size=size):
-            return f"built: {paths} store paths of {_megabytes(size)}"
-        case Collided(name=name, kept=kept, lost=lost):
-            return f"/{name} is {kept}'s, not {lost}'s"
-        case Grouped(layers=layers, known=known):
-            return f"grouped into {layers} layers, {known} of them known"
-        case Packed(digest=digest, size=size, uncompressed=uncompressed, paths=paths):
-            sizes = f"{_megabytes(uncompressed)} in {_megabytes(size)}"
-            return f"packed {_contents(paths)}: {sizes}, {digest}"
-        case Said(level=0 | 1, text=text):
-            return f"Nix: {text}"
-        case _:
-            return _plan(event)
+    """An event in a line for operators; None for kinds that are too frequent."""
+    if isinstance(event, events.Said) and event.level > 1:
+        return None
+    words = _WORDS.get(type(event))
+    return None if words is None else words(event)
 
 
-def _plan(event: Event) -> str | None:
-    match event:
-        case BuildsPlanned(derivations=derivations):
-            return f"derivations to build: {derivations}"
-        case FetchesPlanned(paths=paths, download=size):
-            return f"store paths to fetch: {paths}, {_megabytes(size)}"
-        case Blocked(outputs=outputs):
-            return f"waiting for what another build makes: {', '.join(outputs)}"
-        case _:
-            return None
+_WORDS: dict[type[Event], Callable[[Any], str]] = {
+    events.Queued: lambda e: f"waiting for its turn: {e.running} builds run, {e.waiting} wait",
+    events.Resolved: lambda e: f"from {e.source} at {e.revision}",
+    events.Found: lambda e: f"{e.package} is {e.attribute}, {e.name}",
+    events.BuildsPlanned: lambda e: f"derivations to build: {e.derivations}",
+    events.FetchesPlanned: lambda e: f"store paths to fetch: {e.paths}, {_megabytes(e.download)}",
+    events.Blocked: lambda e: f"waiting for what another build makes: {', '.join(e.outputs)}",
+    events.BuildStarted: lambda e: f"building {e.derivation}",
+    events.Realised: lambda e: f"built: {e.paths} store paths of {_megabytes(e.size)}",
+    events.Collided: lambda e: f"/{e.name} is from {e.kept}, not from {e.lost}",
+    events.Grouped: lambda e: f"grouped into {e.layers} layers, {e.known} of them known",
+    events.Packed: lambda e: (
+        f"packed {_contents(e.paths)}: {_megabytes(e.uncompressed)} in {_megabytes(e.size)}, "
+        f"{e.digest}"
+    ),
+    events.Said: lambda e: f"Nix: {e.text}",
+}
 
 
 def _contents(paths: Sequence[str]) -> str:
@@ -140,7 +116,7 @@ def _contents(paths: Sequence[str]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A text that a package set had a hand in, as it may stand in a log."""
+    """Make text that a package set may have chosen safe for a log."""
     plain = "".join(c if c.isprintable() else " " for c in cut(text, _LONGEST))
     return " ".join(plain.split())
 

@@ -1,4 +1,4 @@
-"""The last events of a running build, in memory, and those who wait for more of them."""
+"""The last events of a running build, in memory, and the listeners that wait for more."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from nixery.history.blocks import Block
 
 
 @attrs.frozen
-class Bounds:
-    """What a running build's history takes of memory.
+class BufferBounds:
+    """How much memory the events of a running build may take.
 
-    :param events: events that are kept in memory, if they are on disk too.
-    :param bytes: bytes of them.
-    :param most: bytes that are kept whether they are on disk or not.
-    :param block: bytes of a block of events.
-    :param delay: seconds that an event waits for others before it is told.
+    :param events: number of events kept once they are on disk.
+    :param bytes: of the events kept once they are on disk.
+    :param most: bytes of events kept whether they are on disk or not.
+    :param block: bytes of a block.
+    :param delay: seconds that an event waits for others before it is published.
     """
 
     events: int = 10_000
@@ -28,67 +28,68 @@ class Bounds:
     delay: float = 0.05
 
 
-class Tail:
-    """Collects events into blocks, which it keeps until they are on disk and too many."""
+@attrs.define(eq=False)
+class EventBuffer:
+    """Collects events into blocks; drops the oldest when they are on disk and over the bounds.
 
-    def __init__(
-        self, clock: IReactorTime, bounds: Bounds, on_block: Callable[[Block], None]
-    ) -> None:
-        """
-        :param on_block: is told of each block, once, in order.
-        """
-        self.last = 0
-        """The number of the last event."""
-        self.told = 0
-        """The number of the last event that is in a block."""
-        self._clock = clock
-        self._bounds = bounds
-        self._on_block = on_block
-        self._lines: list[bytes] = []
-        self._gathered = 0
-        self._timer: IDelayedCall | None = None
-        self._blocks: deque[Block] = deque()
-        self._size = 0
-        self._saved = 0
-        self._waiting: list[Deferred[None]] = []
+    :param on_block: called with each new block, in order.
+    :param last: the number of the last event.
+    :param published: the number of the last event that is in a block.
+    """
+
+    _clock: IReactorTime
+    _bounds: BufferBounds
+    _on_block: Callable[[Block], None]
+    last: int = 0
+    published: int = 0
+    _lines: list[bytes] = attrs.field(init=False, factory=list)
+    _pending: int = attrs.field(init=False, default=0)
+    _timer: IDelayedCall | None = attrs.field(init=False, default=None)
+    _blocks: deque[Block] = attrs.field(init=False, factory=deque)
+    _size: int = attrs.field(init=False, default=0)
+    _saved: int = attrs.field(init=False, default=0)
+    _waiting: list[Deferred[None]] = attrs.field(init=False, factory=list)
 
     def add(self, line: bytes) -> None:
-        """Take the line of the event after the last."""
+        """Append the next event, as a line."""
         self.last += 1
         self._lines.append(line)
-        self._gathered += len(line)
-        if self._gathered >= self._bounds.block:
+        self._pending += len(line)
+        if self._pending >= self._bounds.block:
             self.flush()
         elif self._timer is None:
-            self._timer = self._clock.callLater(self._bounds.delay, self._timed)
+            self._timer = self._clock.callLater(self._bounds.delay, self.flush)
 
     def flush(self) -> None:
-        """Make a block of what is there, and tell it."""
+        """Publish pending events as a block, and wake all listeners."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
         if self._lines:
-            block = Block(self.told + 1, self.last, b"".join(self._lines))
-            self._lines, self._gathered, self.told = [], 0, self.last
+            block = Block(self.published + 1, self.last, b"".join(self._lines))
+            self._lines, self._pending, self.published = [], 0, self.last
             self._blocks.append(block)
             self._size += len(block.data)
             self._on_block(block)
-            self._drop()
-        self.wake()
+            self._drop_excess()
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.called:
+                waiter.callback(None)
 
     def saved(self, number: int) -> None:
-        """Events up to a number need not be kept any more: they are on disk, or lost."""
+        """Note that all events up to a number are on disk, or lost."""
         self._saved = number
-        self._drop()
+        self._drop_excess()
 
     def clear(self) -> None:
-        """Keep none of those that need not be kept."""
+        """Drop all blocks that are on disk, or lost."""
         while self._blocks and self._blocks[0].last <= self._saved:
-            self._size -= len(self._blocks.popleft().data)
+            self._drop()
 
     def find(self, after: int) -> Block | None:
-        """The block with the event behind one, from there; nothing if it is kept no more."""
-        if not self._blocks or after + 1 < self._blocks[0].first:
+        """The events that follow event ``after`` and are in one block; None if not in memory."""
+        if after + 1 < self.first:
             return None
         for block in reversed(self._blocks):
             if block.first <= after + 1 <= block.last:
@@ -97,32 +98,25 @@ class Tail:
 
     @property
     def first(self) -> int:
-        """The number of the first event that is kept; of the next one if none is."""
-        return self._blocks[0].first if self._blocks else self.told + 1
+        """The number of the first event in memory, or of the next one if there is none."""
+        return self._blocks[0].first if self._blocks else self.published + 1
 
     def more(self) -> Deferred[None]:
-        """Fires with the next block, or when there will be none; may be cancelled."""
+        """Fires at the next :meth:`flush`; may be cancelled."""
         waiter: Deferred[None] = Deferred(lambda left: self._waiting.remove(left))
         self._waiting.append(waiter)
         return waiter
 
-    def wake(self) -> None:
-        """Let those look again who wait."""
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.called:
-                waiter.callback(None)
-
-    def _timed(self) -> None:
-        self._timer = None
-        self.flush()
-
     def _drop(self) -> None:
-        while self._blocks and self._is_much():
-            self._size -= len(self._blocks.popleft().data)
+        self._size -= len(self._blocks.popleft().data)
 
-    def _is_much(self) -> bool:
+    def _drop_excess(self) -> None:
+        while self._blocks and self._is_over():
+            self._drop()
+
+    def _is_over(self) -> bool:
         if self._blocks[0].last > self._saved:
             return self._size > self._bounds.most
-        count = self.told + 1 - self._blocks[0].first
-        return self._size > self._bounds.bytes or count > self._bounds.events
+        return (
+            self._size > self._bounds.bytes or self.published + 1 - self.first > self._bounds.events
+        )

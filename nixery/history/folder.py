@@ -1,7 +1,6 @@
-"""The folder where the histories of builds lie. Blocks the thread.
+"""The folder of the builds' files. Its methods block.
 
-Each build has two files: ``ID.json`` says what it was and what came of it, ``ID.events.zst``
-holds its events.
+Each build has two files: ``ID.json`` has its head and summary, ``ID.events.zst`` its events.
 """
 
 import contextlib
@@ -16,30 +15,30 @@ from typing import Any
 import attrs
 
 from nixery.history.blocks import GAP, Block, BlockFile
-from nixery.history.summary import Head, Summary, brief
+from nixery.history.summary import BuildHead, Summary, brief
 from nixery.model.event_json import line, parse
 from nixery.model.events import Event, Failed
 
 INTERRUPTED = "interrupted: the daemon ended while the image was made"
 _HEAD, _EVENTS, _NEW = ".json", ".events.zst", ".new"
 _FORM = re.compile(r"(?P<id>[0-9a-f]{16})(?:\.events\.zst|\.json(?P<new>\.new)?)")
-_BLOCK = 4096  # bytes in which file systems give out room: most builds' files are smaller
+_BLOCK = 4096  # bytes that file systems allocate at once: most builds' files are smaller
 
 
 @attrs.frozen
-class Kept:
+class KeptBuild:
     """A build that has ended.
 
-    :param head: with no more of a long error than is shown in lists: there may be thousands.
-    :param size: bytes that its files take of the disk.
+    :param head: with a long error cut as in lists: there may be thousands.
+    :param size: bytes that its files take on disk.
     """
 
-    head: Head
+    head: BuildHead
     size: int
 
 
-class Shelf:
-    """Files of histories, by the IDs of their builds."""
+class HistoryFolder:
+    """The files of builds, by the builds' IDs."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -49,8 +48,8 @@ class Shelf:
         """The path of a build's events."""
         return os.path.join(self._folder, id + _EVENTS)
 
-    def save(self, head: Head, details: dict[str, Any]) -> Kept:
-        """Write what is to be said of a build, whole or not at all.
+    def save(self, head: BuildHead, details: dict[str, Any]) -> KeptBuild:
+        """Write a build's head and summary, as a whole or not at all.
 
         :raises OSError: if it can't be written.
         """
@@ -69,53 +68,51 @@ class Shelf:
             raise
         return self._kept(head)
 
-    def error(self, id: str) -> str | None:
-        """Why a build failed, all of it, if that can be read."""
+    def in_full(self, head: BuildHead) -> tuple[BuildHead, dict[str, Any]]:
+        """A build with its whole error, and its summary, as far as they can be read."""
         try:
-            return Head.parse(self._read(id)["head"]).error
+            document = self._read(head.id)
+            error, details = BuildHead.parse(document["head"]).error, document["details"]
         except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def details(self, id: str) -> dict[str, Any]:
-        """What else is to be said of a build; nothing if it can't be read."""
-        try:
-            details: dict[str, Any] = self._read(id)["details"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return details
+            return head, {}
+        return attrs.evolve(head, error=error or head.error), details
 
     def take(self) -> list[str]:
-        """Have the folder, as the one process that may say of builds which run that they do not.
+        """Lock the folder until this process ends: one process alone may end running builds.
 
-        :return: the names of all files that are there.
-        :raises BlockingIOError: if another process has it.
+        :return: the names of all files in it.
+        :raises BlockingIOError: if another process has locked it.
         :raises OSError: if it can't be made or read.
         """
         os.makedirs(self._folder, exist_ok=True)
-        self._hold()
+        self._held = held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.leave()
+            raise
+        except OSError:
+            pass  # the file system has no locks
         return os.listdir(self._folder)
 
-    def load(self, ids: Iterable[str]) -> list[Kept]:
-        """Those of some builds that can be read. Those that ran when their process died have
-        failed."""
+    def load(self, ids: Iterable[str]) -> list[KeptBuild]:
+        """Those builds that can be read; those that ran when their process died have failed."""
         kept = []
         for id in ids:
-            try:
-                head = Head.parse(self._read(id)["head"])
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                head = BuildHead.parse(self._read(id)["head"])
                 if head.id != id:
                     raise ValueError("another build's")
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            kept.append(self._recover(head) if head.state == "running" else self._kept(head))
+                kept.append(self._recover(head) if head.state == "running" else self._kept(head))
         return kept
 
     def clear(self, names: Iterable[str], known: Container[str], own: Container[str]) -> list[str]:
         """Remove files of ours that belong to no build.
 
-        :param names: those that are looked at.
-        :param known: the builds that there are.
-        :param own: builds whose files may be written just now: they are left alone.
-        :return: the names of those that were removed.
+        :param names: of the files to look at.
+        :param known: the builds that exist.
+        :param own: builds whose files may be being written: they are left alone.
+        :return: the names of removed files.
         """
         gone = []
         for name in names:
@@ -128,30 +125,19 @@ class Shelf:
         return gone
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Forget some builds."""
+        """Remove the files of builds."""
         for id, ending in itertools.product(ids, (_HEAD, _EVENTS)):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self._folder, id + ending))
 
     def leave(self) -> None:
-        """Let another process load it."""
+        """Let another process take the folder."""
         held, self._held = self._held, None
         if held is not None:
             os.close(held)
 
-    def _hold(self) -> None:
-        """Lock the folder, until this process ends: nobody else may end its running builds."""
-        self._held = held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.leave()
-            raise
-        except OSError:
-            pass  # the file system has no locks
-
-    def _recover(self, head: Head) -> Kept:
-        """The end of a build that nobody saw."""
+    def _recover(self, head: BuildHead) -> KeptBuild:
+        """End a build whose process died: it has failed."""
         file, summary, seconds = BlockFile(self.events(head.id)), Summary(), head.started
         with contextlib.suppress(OSError):
             file.scan()
@@ -170,8 +156,8 @@ class Shelf:
         except OSError:
             return self._kept(head)
 
-    def _kept(self, head: Head) -> Kept:
-        return Kept(brief(head), self._size(head.id))
+    def _kept(self, head: BuildHead) -> KeptBuild:
+        return KeptBuild(brief(head), self._size(head.id))
 
     def _size(self, id: str) -> int:
         size = 0
@@ -187,7 +173,7 @@ class Shelf:
 
 
 def ids_of(names: Iterable[str]) -> list[str]:
-    """The builds that some files are of, the latest first."""
+    """The IDs of the builds that files belong to, the latest first."""
     heads = (name.removesuffix(_HEAD) for name in names if name.endswith(_HEAD))
     return sorted((id for id in heads if _FORM.fullmatch(id + _HEAD)), reverse=True)
 

@@ -1,4 +1,4 @@
-"""A build that runs, as its history is written."""
+"""A running build, as it is recorded."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,93 +7,94 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from nixery.history.blocks import BlockFile
-from nixery.history.build_log import Journal
-from nixery.history.event_buffer import Bounds, Tail
-from nixery.history.subscription import ReadLately, Source
-from nixery.history.summary import Head, Summary
-from nixery.history.timing import Timing
-from nixery.history.writer import Saver
+from nixery.history.build_log import BuildLog
+from nixery.history.event_buffer import BufferBounds, EventBuffer
+from nixery.history.subscription import EventSource, RecentBlocks
+from nixery.history.summary import BuildHead, Summary
+from nixery.history.writer import EventWriter
+from nixery.model import events
 from nixery.model.event_json import line
-from nixery.model.events import Asked, Done, Event, Failed, LogLine, Traced
+from nixery.model.events import Event
 from nixery.reactor import IReactor
 
 
 class Record:
-    """Takes what happens in one build; tells it to listeners, the disk and the daemon's log."""
+    """Takes one build's events; passes them to listeners, the disk and the daemon's log.
+
+    :ivar waiting: counts the clients that wait for the build.
+    :ivar outcome: how the build ended, in a word.
+    """
 
     def __init__(
         self,
         reactor: IReactor,
         now: Callable[[], float],
-        head: Head,
+        head: BuildHead,
         path: str,
-        bounds: Bounds,
+        bounds: BufferBounds,
         limit: int,
         on_end: Callable[["Record"], None],
-        journal: Journal,
-        lately: ReadLately,
+        request: str,
+        recent: RecentBlocks,
     ) -> None:
         """
         :param now: the time in seconds since the epoch.
-        :param path: the file for its events.
-        :param limit: bytes that it may have.
-        :param on_end: is told when the last event was taken.
-        :param journal: tells the daemon's log.
-        :param lately: keeps what listeners had read from disk.
+        :param path: the file for the events.
+        :param limit: the most bytes of that file.
+        :param on_end: called after the last event.
+        :param request: the ID in the log of the request that the build is made for.
         """
         self.waiting: Callable[[], int] = lambda: 0
-        """Says how many clients wait for it."""
+        self.outcome = "done"
+        self.timing = PhaseTimes(head.started)
         self._now = now
         self._head = head
         self._on_end = on_end
-        self._most = 0
-        self.outcome = "done"
-        """How it ended, in a word."""
+        self._most_waiting = 0
         self._summary = Summary()
-        self.timing = Timing(head.started)
-        self._journal = journal
+        self._log = BuildLog(reactor, f"{head.name}:{head.tag}", head.id, request)
         file = BlockFile(path)
-        tail = Tail(reactor, bounds, lambda block: self._saver.put(block))
-        self._saver = Saver(reactor, file, limit, tail.saved)
-        self.source = Source(reactor, file, tail, lately)
+        buffer = EventBuffer(reactor, bounds, lambda block: self._writer.put(block))
+        self._writer = EventWriter(reactor, file, limit, buffer.saved)
+        self.source = EventSource(reactor, file, buffer, recent)
 
     @property
     def id(self) -> str:
-        """The build's name in addresses."""
+        """The build's ID."""
         return self._head.id
 
     @property
-    def head(self) -> Head:
-        """The build in a line, as it is now."""
-        complete = self._saver.fault is None
-        return attrs.evolve(self._head, events=self.source.tail.last, complete=complete)
+    def head(self) -> BuildHead:
+        """The build in short, as of now."""
+        complete = self._writer.fault is None
+        return attrs.evolve(self._head, events=self.source.buffer.last, complete=complete)
 
     def details(self) -> dict[str, Any]:
-        """What else is to be said of it, as JSON can hold it."""
-        return {**self._summary.document(), "fault": self._saver.fault}
+        """The build's summary, as values that JSON can hold."""
+        return {**self._summary.document(), "fault": self._writer.fault}
 
     def asked(self, waiting: int) -> None:
-        """So many clients wait for it now."""
-        if waiting > self._most:
-            self._most = waiting
-            self.emit(Asked(waiting))
+        """Note how many clients wait now."""
+        if waiting > self._most_waiting:
+            self._most_waiting = waiting
+            self.emit(events.Asked(waiting))
 
     def emit(self, event: Event) -> None:
-        """Take an event. Those that come after the end are passed over."""
+        """Take an event; ignored after the end."""
         if self.source.ended:
             return
-        if not isinstance(event, LogLine):  # there may be millions of them
-            self._journal.emit(event)
-        if not isinstance(event, Traced):
+        if not isinstance(event, events.LogLine):  # there may be millions of them
+            self._log.emit(event)
+        if not isinstance(event, events.Traced):
             self._take(event)
 
     def done(self, digest: str) -> None:
-        """The build succeeded.
+        """Note that the build succeeded.
 
         :param digest: the manifest's.
         """
-        self._journal.done(digest)
-        self._end(Done(digest), state="done", digest=digest)
+        self._log.done(digest)
+        self._end(events.Done(digest), state="done", digest=digest)
 
     def failed(
         self,
@@ -102,36 +103,84 @@ class Record:
         outcome: str = "failed",
         in_full: str | None = None,
     ) -> None:
-        """The build failed.
+        """Note that the build failed.
 
+        :param derivation: the one that failed to build, if any.
         :param outcome: the kind of failure, in a word.
-        :param derivation: the one that failed to build, if one did.
-        :param in_full: the reason with what the daemon's log alone is told; none for the same.
+        :param in_full: the reason for the daemon's log, if that may say more.
         """
         self.outcome = outcome
-        self._journal.failed(in_full or reason, outcome)
-        self._end(Failed(reason, derivation), state="failed", error=reason)
+        self._log.failed(in_full or reason, outcome)
+        self._end(events.Failed(reason, derivation), state="failed", error=reason)
 
     def saved(self) -> Deferred[None]:
-        """Fires when all is on disk, or lost; to be asked once, after the end."""
+        """Fires when all events are on disk, or lost. To be called once, after the end."""
 
-        def forget(_: None) -> None:
-            if self._saver.fault is None:
-                self.source.tail.clear()
+        def clear(_: None) -> None:
+            if self._writer.fault is None:
+                self.source.buffer.clear()
 
-        return self._saver.finish().addCallback(forget)
+        return self._writer.finish().addCallback(clear)
 
     def _end(self, event: Event, **facts: Any) -> None:
         self._take(event)
-        self._head = attrs.evolve(self._head, ended=self._now(), **facts)
-        self.timing.end(self._head.ended or 0)
+        ended = self._now()
+        self._head = attrs.evolve(self._head, ended=ended, **facts)
+        self.timing.end(ended)
         self.source.ended = True
-        self.source.tail.flush()
+        self.source.buffer.flush()
         self._on_end(self)
 
     def _take(self, event: Event) -> None:
         seconds = self._now()
         self._summary.note(event, seconds)
         self.timing.note(event, seconds)
-        tail = self.source.tail
-        tail.add(line(tail.last + 1, seconds, event))
+        buffer = self.source.buffer
+        buffer.add(line(buffer.last + 1, seconds, event))
+
+
+class PhaseTimes:
+    """How long the phases of a build took, and how many layers it made.
+
+    :ivar phases: seconds by phase: ``queue`` until its turn, ``nix`` for evaluating, building and
+        fetching, ``layers`` for grouping, packing and storing. A build that gives way is in the
+        queue again.
+    :ivar layers: counts of ``known`` and ``made`` layers, and the compressed ``bytes`` of the
+        latter.
+    """
+
+    def __init__(self, began: float) -> None:
+        """
+        :param began: seconds since the epoch.
+        """
+        self.phases: dict[str, float] = {}
+        self.layers = {"known": 0, "made": 0, "bytes": 0}
+        self._phase = "queue"
+        self._since = began
+
+    def note(self, event: Event, seconds: float) -> None:
+        """Take the next event.
+
+        :param seconds: its time, since the epoch.
+        """
+        match event:
+            case events.Queued():
+                self._begin("queue", seconds)
+            case events.Resolved():
+                self._begin("nix", seconds)
+            case events.Realised():
+                self._begin("layers", seconds)
+            case events.Grouped(known=known):
+                self.layers["known"] = known
+            case events.Packed(size=size):
+                self.layers["made"] += 1
+                self.layers["bytes"] += size
+
+    def end(self, seconds: float) -> None:
+        """End the last phase."""
+        self._begin("", seconds)
+
+    def _begin(self, phase: str, seconds: float) -> None:
+        spent = max(0.0, seconds - self._since)  # the system's clock may be set back
+        self.phases[self._phase] = self.phases.get(self._phase, 0.0) + spent
+        self._phase, self._since = phase, seconds

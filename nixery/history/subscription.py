@@ -1,107 +1,87 @@
-"""Following a build: what was before, and then what comes, in order."""
+"""Following a build: past events, then new ones as they come, in order."""
 
-from collections.abc import Callable
-
-from twisted.internet.threads import deferToThreadPool
+import attrs
 
 from nixery.coalesce import Coalescer
 from nixery.history.blocks import Block, BlockFile, lost
-from nixery.history.event_buffer import Tail
-from nixery.reactor import IReactor
+from nixery.history.event_buffer import EventBuffer
+from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
 
 MOST_READ = 8 * 1024 * 1024
-"""Bytes of blocks that were read lately and are kept: many who fell behind are often at one
-place."""
+"""Bytes of recently read blocks that are kept: late listeners are often at one place."""
 
-ReadLately = Recent[tuple[str, int], Block]
-"""Blocks that were read lately, by their file and where they begin; of all builds."""
-
-
-def read_lately(now: Callable[[], float]) -> ReadLately:
-    """None yet."""
-    forms = 2  # that a block is kept in, beside its own
-    return Recent(now, MOST_READ, lambda block: (1 + forms) * len(block.data))
+RecentBlocks = Recent[tuple[str, int], Block]
+"""Recently read blocks of all builds, by file and number of the first event."""
 
 
-class Source:
-    """Where a build's events are to be had: the last in memory, all on disk."""
+@attrs.define(eq=False)
+class EventSource:
+    """A build's events: the last ones in memory, all on disk.
 
-    def __init__(
-        self,
-        reactor: IReactor,
-        file: BlockFile,
-        tail: Tail,
-        lately: ReadLately,
-        ended: bool = False,
-    ) -> None:
-        """
-        :param lately: is shared by all sources.
-        """
-        self.file = file
-        self.tail = tail
-        self.ended = ended
-        """Whether there will be no more events."""
-        self._reactor = reactor
-        self._reading: Coalescer[int, Block | None] = Coalescer()
-        self._lately = lately
+    :param ended: whether there will be no more events.
+    """
+
+    _reactor: IReactor
+    file: BlockFile
+    buffer: EventBuffer
+    _recent: RecentBlocks
+    ended: bool = False
+    _reading: Coalescer[int, Block | None] = attrs.field(init=False, factory=Coalescer)
 
     async def read(self, after: int) -> Block | None:
-        """What is on disk behind an event, as far as it is in one block. Reads in a thread.
+        """The events on disk that follow event ``after``, as far as they are in one block.
 
         :raises OSError: if the file can't be read.
         """
         start = self.file.start(after)
         place = self.file.path, start
-        block = self._lately.get(place)
+        block = self._recent.get(place)
         if block is None:
-            pool = self._reactor.getThreadPool()
             block = await self._reading.join(
-                start, lambda: deferToThreadPool(self._reactor, pool, self.file.read, start - 1)
+                start, lambda: in_thread(self._reactor, self.file.read, start - 1)
             )
         if block is None:
             return None
-        self._lately.put(place, block)
+        self._recent.put(place, block)
         return block.after(after)
 
 
+@attrs.define(eq=False)
 class Subscription:
-    """A listener's place in a build's events.
+    """A listener's place in a build's events, and nothing more: listeners may be slow.
 
-    It holds nothing but that place: a listener takes the next events when it has room for them,
-    so it may be as slow as it likes. What is no longer in memory is read from disk, in threads.
+    Events that are no longer in memory are read from disk, in threads.
+
+    :param after: the number of the last event that the listener has.
     """
 
-    def __init__(self, source: Source, after: int) -> None:
-        """
-        :param after: the number of the last event that the listener knows.
-        """
-        self._source = source
-        self._after = after
+    _source: EventSource
+    _after: int
 
     @property
     def goes_on(self) -> bool:
-        """Whether there may be more than is told by now."""
+        """Whether the build may have more events."""
         return not self._source.ended
 
     @property
     def at_end(self) -> bool:
-        """Whether all is told and there will be no more."""
-        return self._source.ended and self._after >= self._source.tail.told
+        """Whether the listener has all events and no more will come."""
+        return self._source.ended and self._after >= self._source.buffer.published
 
     async def next(self, most: int = MOST_READ) -> Block | None:
-        """The next events, as soon as there are any; nothing when there will be no more.
+        """The next events, as soon as there are any; None after the last.
 
         May be cancelled, and called again.
 
-        :param most: bytes; a single event may have more.
+        :param most: bytes; a single event may be longer.
         """
-        source, tail = self._source, self._source.tail
+        source, buffer = self._source, self._source.buffer
         while True:
-            block = tail.find(self._after)
+            block = buffer.find(self._after)
             if block is None and source.file.last > self._after:
                 block = await self._read()
-            elif block is None and tail.told > self._after:
+            elif block is None and buffer.published > self._after:
                 block = self._lost()
             if block is not None:
                 block = block.upto(most)
@@ -109,7 +89,7 @@ class Subscription:
                 return block
             if source.ended:
                 return None
-            await tail.more()
+            await buffer.more()
 
     async def _read(self) -> Block | None:
         try:
@@ -118,5 +98,5 @@ class Subscription:
             return self._lost()
 
     def _lost(self) -> Block:
-        last = self._source.tail.first - 1
+        last = self._source.buffer.first - 1
         return lost(self._after, last, last - self._after)

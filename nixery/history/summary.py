@@ -1,32 +1,11 @@
-"""What became of a build, in short: its events without their number."""
+"""A build in short: its head, and a summary of its events that stays small."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import attrs
 
-from nixery.model.events import (
-    BuildsPlanned,
-    BuildStarted,
-    BuildStopped,
-    Collided,
-    Event,
-    Failed,
-    FetchesPlanned,
-    FetchProgress,
-    FetchStarted,
-    Found,
-    Furnished,
-    Grouped,
-    LogLine,
-    Measured,
-    Packed,
-    PhaseStarted,
-    Queued,
-    Realised,
-    Resolved,
-    Stored,
-)
+from nixery.model import events
+from nixery.model.events import Event
 
 State = Literal["running", "done", "failed"]
 
@@ -36,19 +15,22 @@ _MOST = 2000
 """Derivations, packages and layers that are named each; phases of a derivation: fewer."""
 _MOST_PHASES = 50
 _MOST_COLLISIONS = 200
-_FACTS = Resolved | BuildsPlanned | FetchesPlanned | FetchProgress | Realised | Furnished | Grouped
-"""Events of which the last one says it all."""
+_FACTS = (
+    *(events.Resolved, events.BuildsPlanned, events.FetchesPlanned, events.FetchProgress),
+    *(events.Realised, events.Furnished, events.Grouped),
+)
+"""Events of which only the last one counts."""
 
 
 @attrs.frozen
-class Head:
-    """A build in a line.
+class BuildHead:
+    """A build in one line.
 
     :param id: URL-safe; later builds have greater ones.
     :param key: the image key.
     :param started: seconds since the epoch.
     :param ended: seconds since the epoch.
-    :param error: why it failed, in words for people.
+    :param error: why it failed, for people to read.
     :param events: the number of its last event.
     :param complete: whether all events are on disk.
     """
@@ -66,10 +48,10 @@ class Head:
     complete: bool = True
 
     @classmethod
-    def parse(cls, document: Any) -> "Head":
-        """A head as :func:`attrs.asdict` wrote it.
+    def parse(cls, document: Any) -> "BuildHead":
+        """Parse what :func:`attrs.asdict` made.
 
-        :raises ValueError: if it is none.
+        :raises ValueError: if it is something else.
         """
         try:
             head = cls(**document)
@@ -82,8 +64,8 @@ class Head:
         return head
 
 
-def brief(head: Head) -> Head:
-    """The same, with an error that is no longer than may be in a list."""
+def brief(head: BuildHead) -> BuildHead:
+    """The same, with an error short enough for a list."""
     if head.error is None or len(head.error) <= LONGEST_ERROR:
         return head
     return attrs.evolve(head, error=head.error[: LONGEST_ERROR - 1] + "…")
@@ -91,14 +73,14 @@ def brief(head: Head) -> Head:
 
 @attrs.define
 class Derivation:
-    """A derivation that is built, or was.
+    """A derivation that Nix builds or has built.
 
     :param state: ``building``, ``ended`` (well or not: Nix does not say), ``failed``, or
-        ``stopped`` for those that were building when the build ended, or gave way.
+        ``stopped`` if it was building when the image's build ended or gave way.
     :param started: seconds since the epoch.
     :param ended: seconds since the epoch.
-    :param phases: the phases it came to, with the time of each.
-    :param lines: lines that it printed.
+    :param phases: the phases begun, with the time of each.
+    :param lines: number of lines that it printed.
     """
 
     name: str
@@ -110,7 +92,7 @@ class Derivation:
 
 
 class Summary:
-    """Takes the events of a build one after another; stays small, however many they are."""
+    """Summarises the events of a build; its size is bounded, however many there are."""
 
     def __init__(self) -> None:
         self._derivations: list[Derivation] = []
@@ -122,34 +104,58 @@ class Summary:
         self._facts: dict[str, Any] = {}
         self._omitted = 0
         self._fetching = 0
-        self._handlers: dict[type, Callable[[Any, float], None]] = {
-            Queued: self._queued,
-            BuildStarted: self._started,
-            BuildStopped: self._stopped,
-            PhaseStarted: self._phase,
-            LogLine: self._printed,
-            Failed: self._failed,
-            Packed: self._packed,
-            Stored: self._stored,
-            Found: self._found,
-            Measured: self._measured,
-            Collided: self._collision,
-            FetchStarted: self._fetch,
-        }
 
     def note(self, event: Event, seconds: float) -> None:
         """Take the next event.
 
-        :param seconds: when it was, since the epoch.
+        :param seconds: its time, since the epoch.
         """
-        handler = self._handlers.get(type(event))
-        if handler is not None:
-            handler(event, seconds)
+        if isinstance(event, events.LogLine):  # first: there may be millions of them
+            for derivation in self._building.get(event.derivation, [])[-1:]:
+                derivation.lines += 1
         elif isinstance(event, _FACTS):
             self._facts[type(event).__name__] = attrs.asdict(event)
+        elif isinstance(event, events.Queued):
+            self._restart(event, seconds)
+        elif isinstance(event, events.FetchStarted):
+            self._fetching += 1
+        else:
+            self._note_derivation(event, seconds)
+            self._note_contents(event)
+
+    def _note_derivation(self, event: Event, seconds: float) -> None:
+        match event:
+            case events.BuildStarted(derivation=name):
+                self._started(name, seconds)
+            case events.PhaseStarted(derivation=name, phase=phase):
+                for derivation in self._building.get(name, [])[-1:]:
+                    if len(derivation.phases) < _MOST_PHASES:
+                        derivation.phases.append((phase, seconds))
+            case events.BuildStopped(derivation=name):
+                self._stopped(name, seconds)
+            case events.Failed(derivation=name):
+                self._failed(name, seconds)
+
+    def _note_contents(self, event: Event) -> None:
+        match event:
+            case events.Found() if len(self._packages) < _MOST:
+                self._packages.append(attrs.asdict(event))
+            case events.Measured(package=name, paths=paths, size=size):
+                for package in self._packages:
+                    if package["package"] == name:
+                        package["closure"] = {"paths": paths, "size": size}
+            case events.Collided():
+                self._collided += 1
+                if len(self._collisions) < _MOST_COLLISIONS:
+                    self._collisions.append(attrs.asdict(event))
+            case events.Packed(size=size, uncompressed=uncompressed, paths=paths):
+                sizes = {"size": size, "uncompressed": uncompressed, "paths": len(paths)}
+                self._layer(event.digest).update(sizes)
+            case events.Stored(digest=digest):
+                self._layer(digest)["stored"] = True
 
     def document(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """The summary, as values that JSON can hold."""
         facts = self._facts
         return {
             "queued": facts.get("Queued") if "Resolved" not in facts else None,
@@ -174,44 +180,34 @@ class Summary:
             "omitted": self._omitted,
         }
 
-    def _queued(self, event: Queued, seconds: float) -> None:
-        """It waits for a turn; if it had one before, it begins anew then."""
+    def _restart(self, event: events.Queued, seconds: float) -> None:
+        """The build waits for its turn; one that had a turn before starts over."""
         self._stop(seconds)
         self._packages.clear()
         self._collisions.clear()
-        self._collided = 0
+        self._collided = self._fetching = 0
         self._facts = {"Queued": attrs.asdict(event)}
-        self._fetching = 0
 
-    def _started(self, event: BuildStarted, seconds: float) -> None:
+    def _started(self, name: str, seconds: float) -> None:
         if len(self._derivations) >= _MOST:
             self._omitted += 1
             return
-        derivation = Derivation(event.derivation, seconds)
+        derivation = Derivation(name, seconds)
         self._derivations.append(derivation)
         # Two derivations may have one name.
-        self._building.setdefault(event.derivation, []).append(derivation)
+        self._building.setdefault(name, []).append(derivation)
 
-    def _stopped(self, event: BuildStopped, seconds: float) -> None:
-        if building := self._building.get(event.derivation):
+    def _stopped(self, name: str, seconds: float) -> None:
+        if building := self._building.get(name):
             derivation = building.pop(0)
             derivation.state, derivation.ended = "ended", seconds
             if not building:
-                del self._building[event.derivation]
+                del self._building[name]
 
-    def _phase(self, event: PhaseStarted, seconds: float) -> None:
-        for derivation in self._building.get(event.derivation, [])[-1:]:
-            if len(derivation.phases) < _MOST_PHASES:
-                derivation.phases.append((event.phase, seconds))
-
-    def _printed(self, event: LogLine, seconds: float) -> None:
-        if building := self._building.get(event.derivation):
-            building[-1].lines += 1
-
-    def _failed(self, event: Failed, seconds: float) -> None:
+    def _failed(self, name: str | None, seconds: float) -> None:
         self._stop(seconds)
         for derivation in self._derivations:
-            if derivation.name == event.derivation:
+            if derivation.name == name:
                 derivation.state = "failed"
 
     def _stop(self, seconds: float) -> None:
@@ -220,32 +216,7 @@ class Summary:
                 derivation.state, derivation.ended = "stopped", seconds
         self._building.clear()
 
-    def _packed(self, event: Packed, seconds: float) -> None:
-        self._layer(event.digest).update(
-            size=event.size, uncompressed=event.uncompressed, paths=len(event.paths)
-        )
-
-    def _stored(self, event: Stored, seconds: float) -> None:
-        self._layer(event.digest)["stored"] = True
-
     def _layer(self, digest: str) -> dict[str, Any]:
         if len(self._layers) >= _MOST and digest not in self._layers:
             return {}
         return self._layers.setdefault(digest, {"digest": digest, "stored": False})
-
-    def _found(self, event: Found, seconds: float) -> None:
-        if len(self._packages) < _MOST:
-            self._packages.append(attrs.asdict(event))
-
-    def _measured(self, event: Measured, seconds: float) -> None:
-        for package in self._packages:
-            if package["package"] == event.package:
-                package["closure"] = {"paths": event.paths, "size": event.size}
-
-    def _collision(self, event: Collided, seconds: float) -> None:
-        self._collided += 1
-        if len(self._collisions) < _MOST_COLLISIONS:
-            self._collisions.append(attrs.asdict(event))
-
-    def _fetch(self, event: FetchStarted, seconds: float) -> None:
-        self._fetching += 1

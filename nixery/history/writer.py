@@ -1,71 +1,65 @@
-"""A running build's events on their way to the disk."""
+"""Writing a running build's events to disk."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from nixery.history.blocks import Block, BlockFile
-from nixery.reactor import IReactor
+from nixery.reactor import IReactor, in_thread
 
 PERIOD = 1.0
 """Seconds after which an event is on disk at the latest, if the disk keeps up."""
-_ENOUGH = 128 * 1024
+_ENOUGH = 128 * 1024  # bytes that are written without waiting for more
 _AT_ONCE = 4 * 1024 * 1024
-_MOST = 32 * 1024 * 1024
+_MOST = 32 * 1024 * 1024  # bytes that wait to be written
 
 
-class Saver:
+@attrs.define(eq=False)
+class EventWriter:
     """Appends blocks to a file, many at once, in threads.
 
-    What can't be written is lost, and said to be; the next blocks are tried again.
+    Blocks that can't be written are lost; later ones are still tried.
+
+    :param limit: the most bytes of the file, not counting the end of the build.
+    :param on_saved: called with the number up to which events are on disk, or lost.
+    :ivar fault: why events are missing on disk; None if all are there.
     """
 
     _log = Logger()
 
-    def __init__(
-        self,
-        reactor: IReactor,
-        file: BlockFile,
-        limit: int,
-        on_saved: Callable[[int], None],
-    ) -> None:
-        """
-        :param limit: bytes that the file may have, but for the end of a build.
-        :param on_saved: is told the number up to which events are on disk, or lost.
-        """
-        self.fault: str | None = None
-        """Why events are missing on disk, if any are."""
-        self._reactor = reactor
-        self._file = file
-        self._limit = limit
-        self._on_saved = on_saved
-        self._pending: list[Block] = []
-        self._size = 0
-        self._timer: IDelayedCall | None = None
-        self._writing = False
-        self._finished: Deferred[None] | None = None
+    _reactor: IReactor
+    _file: BlockFile
+    _limit: int
+    _on_saved: Callable[[int], None]
+    fault: str | None = attrs.field(init=False, default=None)
+    _pending: list[Block] = attrs.field(init=False, factory=list)
+    _size: int = attrs.field(init=False, default=0)
+    _timer: IDelayedCall | None = attrs.field(init=False, default=None)
+    _writing: bool = attrs.field(init=False, default=False)
+    _finished: Deferred[None] | None = attrs.field(init=False, default=None)
 
     def put(self, block: Block) -> None:
-        """Take a block that is to be written."""
+        """Queue a block."""
         if self._size > _MOST:
-            self._lose("the disk is too slow")  # a gap: what follows may have room again
+            self._lose("the disk is too slow")  # later blocks may find room again
             return
         self._pending.append(block)
         self._size += len(block.data)
-        self._consider()
+        self._continue()
 
     def finish(self) -> Deferred[None]:
-        """Write what is there; fires when that is done. Nothing may be put any more."""
+        """Write all queued blocks; fires when done. No block may follow."""
         finished: Deferred[None] = Deferred()
         self._finished = finished
-        self._consider()
+        self._continue()
         return finished
 
-    def _consider(self) -> None:
-        """Write now, later, or not at all."""
+    def _continue(self) -> None:
+        """Write now, or later, or report the end."""
         if self._writing:
             return
         if self._finished is not None and not self._pending:
@@ -79,26 +73,20 @@ class Saver:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        blocks = self._take()
-        self._writing = True
-        limit = None if self._finished is not None else self._limit
-        pool = self._reactor.getThreadPool()
-        written = deferToThreadPool(self._reactor, pool, self._write, blocks, limit)
-        written.addErrback(lambda failure: failure.getErrorMessage())
-        written.addCallback(self._written, blocks[-1].last)
-
-    def _take(self) -> list[Block]:
-        """The blocks that are written next."""
         size = count = 0
         while count < len(self._pending) and size < _AT_ONCE:
             size += len(self._pending[count].data)
             count += 1
-        taken, self._pending = self._pending[:count], self._pending[count:]
+        blocks, self._pending = self._pending[:count], self._pending[count:]
         self._size -= size
-        return taken
+        self._writing = True
+        limit = None if self._finished is not None else self._limit
+        written = in_thread(self._reactor, self._write, blocks, limit)
+        written.addErrback(lambda failure: failure.getErrorMessage())
+        written.addCallback(self._written, blocks[-1].last)
 
     def _write(self, blocks: list[Block], limit: int | None) -> str | None:
-        """Append blocks, in the thread.
+        """Append blocks; runs in a thread.
 
         :return: why some of them are lost, if any are.
         """
@@ -106,7 +94,7 @@ class Saver:
             return f"it is longer than {limit / 1e6:.0f} MB"
         joined, fault = _joined(blocks), None
         try:
-            # At once: a thread that comes back from each small write to a busy reactor waits.
+            # One write: a thread that returns to a busy reactor after each small write waits.
             self._file.append(*joined)
         except OSError:
             for block in joined:
@@ -121,24 +109,23 @@ class Saver:
         if fault is not None:
             self._lose(fault)
         self._on_saved(last)
-        self._consider()
+        self._continue()
 
     def _lose(self, fault: str) -> None:
         if self.fault is None:
             path = self._file.path
-            self._log.warn("{path} is not complete: {fault}", path=path, fault=fault)
+            self._log.warn("{path} is incomplete: {fault}", path=path, fault=fault)
         self.fault = fault
 
 
 def _joined(blocks: list[Block]) -> list[Block]:
-    """Blocks put together where they follow each other and are small."""
-    joined: list[list[Block]] = []
-    size = 0
-    for block in blocks:
-        if joined and size < _ENOUGH and joined[-1][-1].last + 1 == block.first:
-            joined[-1].append(block)
+    """Small consecutive blocks, joined into larger ones."""
+    runs, size = [[blocks[0]]], len(blocks[0].data)
+    for before, block in pairwise(blocks):
+        if size < _ENOUGH and before.last + 1 == block.first:
+            runs[-1].append(block)
         else:
-            joined.append([block])
+            runs.append([block])
             size = 0
         size += len(block.data)
-    return [Block(run[0].first, run[-1].last, b"".join(b.data for b in run)) for run in joined]
+    return [Block(run[0].first, run[-1].last, b"".join(b.data for b in run)) for run in runs]

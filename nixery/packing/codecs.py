@@ -1,7 +1,7 @@
-"""Codecs: the ways to compress a block of a layer, and to decompress it again.
+"""Codecs: ways to compress the blocks of a layer, and to decompress them again.
 
-A block is compressed without regard to its neighbours. gzip output is one member: its blocks end
-on a byte boundary by a sync flush, as pigz does it. zstd output is one frame for each block.
+Each block is compressed on its own. gzip output is one member, whose blocks end on a byte boundary
+by a sync flush, as in pigz. zstd output is one frame for each block.
 """
 
 import functools
@@ -29,15 +29,15 @@ _MIB = 1 << 20
 class Codec(NamedTuple):
     """A way to compress.
 
-    :param version: names the library and everything else on which the bytes depend.
+    :param version: names everything on which the bytes depend, such as the library.
     :param media_type: of the layer.
-    :param block: the size of a block in bytes.
-    :param compress: makes of one block what stands for it in the output.
-    :param decompress: makes a block of so many bytes of that again; of other data something
-        else, or it raises something.
+    :param block: bytes of a block.
+    :param compress: compresses a block.
+    :param decompress: restores a block of a given size; for other data it returns something else,
+        or raises any exception.
     :param fallback: compresses a block in another way, for the same ``decompress``.
-    :param head: what the output begins with.
-    :param tail: makes what it ends with, of the stream's CRC-32 and its size in bytes.
+    :param head: the beginning of the output.
+    :param tail: makes the end of the output from the stream's CRC-32 and its size in bytes.
     """
 
     version: str
@@ -67,8 +67,8 @@ def _zlib_block(block: memoryview, level: int = 6) -> bytes:
 
 
 def _inflated(data: bytes, size: int) -> memoryview:
-    """A block of deflated data, by neither of the libraries that compress."""
-    # A byte more is behind it: what follows it begins where a byte does, and is read.
+    """Inflate a block, by another library than those that compress."""
+    # With one more byte after it, to check that the block ends on a byte boundary.
     again = memoryview(deflate.deflate_decompress(data + _SENTINEL, size + 1))
     if again[-1:] != _SENTINEL[-1:]:
         raise ValueError("it does not end where the next block begins")
@@ -82,7 +82,7 @@ def _fast() -> Codec:
 
 
 def _small() -> Codec:
-    # What zlib does wrong, it may do wrong again: then the block is stored as it is.
+    # zlib may make the same mistake again: so the fallback stores the block as it is.
     ways = _zlib_block, _inflated, functools.partial(_zlib_block, level=0)
     named = f"zlib-{zlib.ZLIB_RUNTIME_VERSION}-6"
     return Codec(named, _GZIP_MEDIA_TYPE, _MIB, *ways, _GZIP_HEAD, _gzip_tail)
@@ -105,7 +105,7 @@ def _zstd() -> Codec:
 
 
 def _zstd_stored(block: memoryview) -> bytes:
-    """A zstd frame that holds a block as it is; zlib's output can't stand in a zstd layer."""
+    """A zstd frame with a block as it is."""
     # https://github.com/facebook/zstd/blob/dev/doc/zstd_compression_format.md: a single segment,
     # its size in four bytes; then raw blocks, each behind 3 bytes: last, kind 0, size.
     pieces = [_ZSTD_MAGIC, b"\xa0", len(block).to_bytes(4, "little")]
@@ -119,7 +119,7 @@ def _zstd_stored(block: memoryview) -> bytes:
 _CODECS = {"fast": _fast, "small": _small, "zstd": _zstd}
 
 COMPRESSIONS = tuple(_CODECS)
-"""What ``NIXERY_COMPRESSION`` may be."""
+"""The values of ``NIXERY_COMPRESSION``."""
 
 
 @functools.cache
@@ -138,11 +138,11 @@ def media_type(compression: str) -> str:
 
 @functools.cache
 def packer_version(compression: str) -> str:
-    """Names all that decides which bytes a layer is packed to; part of every layer key.
+    """Names everything that decides the bytes of a layer; part of every layer key.
 
-    It ends with a digest of a compressed sample: libraries of the same version may differ in
-    their output by how they were built or by the processor (isal's on aarch64 is not its output
-    on x86-64), and machines where they do must not take one another's layers for their own.
+    It ends with a digest of a compressed sample: the output of one version of a library may depend
+    on its build or on the processor (isal's differs between aarch64 and x86-64), and then machines
+    must not take one another's layers for their own.
     """
     chosen = codec(compression)
     packed = chosen.compress(memoryview(_sample()))
@@ -151,6 +151,6 @@ def packer_version(compression: str) -> str:
 
 
 def _sample() -> bytes:
-    """Some 300 kB that repeat themselves at all distances, as programs and texts do."""
+    """About 300 kB with repetitions at all distances, as in programs and texts."""
     words = [hashlib.sha256(bytes((index,))).digest()[: 3 + index % 13] for index in range(256)]
     return b"".join(words[index] for index in hashlib.shake_128(b"nixery").digest(1 << 15))

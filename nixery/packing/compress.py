@@ -1,9 +1,9 @@
-"""Compression of a tar stream in exact blocks, several at once, with both digests beside it.
+"""Compression of a tar stream in blocks of one size, several at once, with both digests.
 
-The result depends neither on the number of threads nor on how the stream arrived.
+The result depends neither on the number of threads nor on the pieces in which the stream arrived.
 
-Each block is decompressed again at once, and compared with what went in. A block that is not the
-same is compressed in a second way.
+Libraries of compression have had faults, and memory has them: so each block is decompressed again
+and compared, and one that differs is compressed in a second way.
 """
 
 import hashlib
@@ -11,30 +11,28 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import NamedTuple, Self
 
+import deflate
 from isal import isal_zlib
 
 from nixery.packing.codecs import Codec
-from nixery.packing.exceptions import PackError
-from nixery.packing.proof import Proven, Wrong, prove
+from nixery.packing.tar_stream import PackError
 
 
 def threads_here() -> int:
-    """How many threads compress: one for each processor, up to four, to stay small in memory."""
+    """The number of compressing threads: one per processor, at most four to save memory."""
     return min(4, len(os.sched_getaffinity(0)))
 
 
-class Packed(NamedTuple):
-    """What is known of a layer that was packed.
+class Compressed(NamedTuple):
+    """A stream that was compressed.
 
     :param digest: of the compressed bytes, as ``sha256:…``.
-    :param diff_id: the digest of the tar stream.
+    :param diff_id: the digest of the stream.
     :param size: of the compressed bytes.
-    :param uncompressed: the size of the tar stream in bytes.
-    :param replaced: blocks that were compressed in a second way, since the first made of them
-        what does not decompress to them.
+    :param uncompressed: bytes of the stream.
+    :param replaced: number of blocks that had to be compressed in a second way.
     """
 
     digest: str
@@ -42,6 +40,29 @@ class Packed(NamedTuple):
     size: int
     uncompressed: int
     replaced: int = 0
+
+
+class WrongBlock(NamedTuple):
+    """A block that was compressed wrongly.
+
+    :param codec: the version of the codec.
+    :param wrong: its output, which decompresses to something else.
+    :param right: the block compressed in the second way.
+    """
+
+    codec: str
+    wrong: bytes
+    right: bytes
+
+
+class _Checked(NamedTuple):
+    """A compressed block.
+
+    :param crc: CRC-32 of what it decompresses to; None if it does not, or to another size.
+    """
+
+    data: bytes
+    crc: int | None
 
 
 class _Block(NamedTuple):
@@ -52,20 +73,19 @@ class _Block(NamedTuple):
 
     buffer: memoryview
     size: int
-    proven: Future[Proven]
+    checked: Future[_Checked]
     crc: Future[int]
 
 
 class Compressor:
-    """Takes a stream and passes it on compressed; an output for :mod:`nixery.packing.tar`.
+    """A :class:`TarOutput` that passes the stream on, compressed.
 
-    Memory is bounded by a handful of blocks: a sink that is slow holds up the writer. To be used
-    as a context manager, by one thread.
+    Memory is bounded by a few blocks: a slow sink holds up the writer. A context manager, for one
+    thread.
 
-    :param sink: is called with the compressed bytes piece by piece, in order; what it raises
-        comes out of the method that was called.
-    :param threads: how many blocks to compress at once.
-    :param on_wrong: is told of each block that had to be compressed in a second way.
+    :param sink: takes the compressed bytes piece by piece, in order; its errors are passed on.
+    :param threads: the number of blocks to compress at once.
+    :param on_wrong: called with each block that was compressed wrongly.
     """
 
     def __init__(
@@ -73,15 +93,15 @@ class Compressor:
         codec: Codec,
         sink: Callable[[bytes], object],
         threads: int,
-        on_wrong: Callable[[Wrong], object] = lambda wrong: None,
+        on_wrong: Callable[[WrongBlock], object] = lambda wrong: None,
     ) -> None:
         self._codec = codec
         self._sink = sink
         self._on_wrong = on_wrong
         self._pool = ThreadPoolExecutor(threads)
-        # One thread: blocks, and what is made of them, are hashed in their order.
+        # One thread, so that blocks and their compressed forms are hashed in order.
         self._accountant = ThreadPoolExecutor(1)
-        # Some blocks in store: the threads have work while many small files are read.
+        # Some blocks in advance: the threads have work while many small files are read.
         self._limit = threads + 2
         self._pending: deque[_Block] = deque()
         self._free: list[memoryview] = []
@@ -94,12 +114,7 @@ class Compressor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._accountant.shutdown(cancel_futures=True)
 
@@ -108,7 +123,7 @@ class Compressor:
         return self._buffer[self._used :]
 
     def advance(self, count: int) -> None:
-        """Take the first ``count`` bytes of :meth:`space` as filled."""
+        """Append the first ``count`` bytes of :meth:`space`."""
         self._used += count
         if self._used == self._codec.block:
             self._submit()
@@ -123,10 +138,10 @@ class Compressor:
             self.advance(len(piece))
             start += len(piece)
 
-    def finish(self) -> Packed:
+    def finish(self) -> Compressed:
         """Pass on the rest. Nothing can be written afterwards.
 
-        :raises PackError: if a block can't be compressed rightly; so do the methods that write.
+        :raises PackError: if a block can't be compressed correctly; so do the methods that write.
         """
         if self._used:
             self._submit()
@@ -134,7 +149,7 @@ class Compressor:
             self._collect()
         self._emit(self._codec.tail(self._crc, self._size_in))
         outside = self._accountant.submit(self._outside.hexdigest)
-        return Packed(
+        return Compressed(
             "sha256:" + outside.result(),
             "sha256:" + self._inside.hexdigest(),
             self._size_out,
@@ -144,20 +159,20 @@ class Compressor:
 
     def _submit(self) -> None:
         block = self._buffer[: self._used]
-        proven = self._pool.submit(prove, self._codec, self._codec.compress, block)
+        checked = self._pool.submit(_compress, self._codec, self._codec.compress, block)
         crc = self._accountant.submit(self._account, block)
-        self._pending.append(_Block(self._buffer, self._used, proven, crc))
-        while len(self._pending) > self._limit or (
-            self._pending and self._pending[0].proven.done()
+        self._pending.append(_Block(self._buffer, self._used, checked, crc))
+        while self._pending and (
+            len(self._pending) > self._limit or self._pending[0].checked.done()
         ):
             self._collect()
         self._used = 0
         self._buffer = self._free.pop() if self._free else memoryview(bytearray(self._codec.block))
 
     def _account(self, block: memoryview) -> int:
-        """Take a block into what is said of the whole stream.
+        """Add a block to the digest, CRC-32 and size of the stream.
 
-        :return: its CRC-32.
+        :return: the block's CRC-32.
         """
         self._inside.update(block)
         self._size_in += len(block)
@@ -166,20 +181,20 @@ class Compressor:
         return crc
 
     def _collect(self) -> None:
-        """Pass on the oldest block, when it is ready, and have its buffer back."""
+        """Wait for the oldest block, pass it on, and take its buffer back."""
         block = self._pending.popleft()
-        proven, crc = block.proven.result(), block.crc.result()
-        self._emit(proven.data if proven.crc == crc else self._replacement(block, proven, crc))
+        checked, crc = block.checked.result(), block.crc.result()
+        self._emit(checked.data if checked.crc == crc else self._replacement(block, checked, crc))
         self._free.append(block.buffer)
 
-    def _replacement(self, block: _Block, wrong: Proven, crc: int) -> bytes:
-        """A block compressed in the second way."""
-        right = prove(self._codec, self._codec.fallback, block.buffer[: block.size])
+    def _replacement(self, block: _Block, wrong: _Checked, crc: int) -> bytes:
+        """The block, compressed in the second way."""
+        right = _compress(self._codec, self._codec.fallback, block.buffer[: block.size])
         if right.crc != crc:
-            # Not a library: memory, or a processor, that changes what it is given.
-            raise PackError("damaged", b"", "it changes while it is compressed, in either way")
+            # Not a library's fault, but memory's or the processor's.
+            raise PackError("damaged", b"", "it changed while it was compressed, in either way")
         self._replaced += 1
-        self._on_wrong(Wrong(self._codec.version, wrong.data, right.data))
+        self._on_wrong(WrongBlock(self._codec.version, wrong.data, right.data))
         return right.data
 
     def _emit(self, data: bytes) -> None:
@@ -187,3 +202,13 @@ class Compressor:
         self._size_out += len(data)
         if data:
             self._sink(data)
+
+
+def _compress(codec: Codec, compress: Callable[[memoryview], bytes], block: memoryview) -> _Checked:
+    data = compress(block)
+    try:
+        again = codec.decompress(data, len(block))
+    except Exception:  # each library has errors of its own
+        return _Checked(data, None)
+    # Not by isal's CRC-32, as for the input: neither library is trusted alone.
+    return _Checked(data, deflate.crc32(again) if len(again) == len(block) else None)

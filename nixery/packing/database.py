@@ -1,7 +1,7 @@
-"""The database of a Nix store, for the Nix that lies in an image.
+"""The database of a Nix store, for Nix in an image.
 
-Its bytes depend on what is registered alone: they are the same with every version of SQLite that
-writes it. Nix opens it as one of its schema 10, which all versions from 2.0 on have.
+Its bytes depend on the registered paths alone, and not on the version of SQLite. Its schema is 10,
+that of all versions of Nix from 2.0 on.
 """
 
 import sqlite3
@@ -11,7 +11,7 @@ from contextlib import closing
 from nixery.model.registration import ValidPath
 
 SCHEMA = 10
-"""The version of the tables, as Nix counts them."""
+"""The version of the tables, as in Nix."""
 
 # Nix looks for tables and columns by their names; foreign keys and the trigger let it delete.
 _TABLES = """
@@ -37,14 +37,14 @@ END;
 """
 # https://www.sqlite.org/fileformat.html
 _PAGE = 4096
-# What the header says of who wrote the file, and how often.
+# Header fields that depend on the program that wrote the file, and how often it did.
 _FILE_HEADER = 100
 _CHANGES, _VALID_FOR, _VERSION = 24, 92, 96
 _PLAIN_VERSION = 3_008_000
 # Kinds of pages → the size of their headers.
 _PAGE_HEADERS = {2: 12, 5: 12, 10: 8, 13: 8}
 _CELLS, _CONTENT = 3, 5
-# What SQLite takes from how it was compiled, if it is not told.
+# Defaults that depend on how SQLite was compiled.
 _SETTINGS = f"""
 PRAGMA page_size = {_PAGE};
 PRAGMA auto_vacuum = NONE;
@@ -55,10 +55,10 @@ _REGISTERED = 1  # seconds since the epoch, as the files' own times
 
 
 def make_database(paths: Sequence[ValidPath]) -> bytes:
-    """The database in which some store paths are registered, and nothing else.
+    """A database in which store paths are registered.
 
-    :param paths: all that any of them refers to is among them.
-    :raises ValueError: if something is not.
+    :param paths: includes all their references.
+    :raises ValueError: if one is missing.
     """
     ordered = sorted(paths, key=lambda each: each.path)
     numbers = {each.path: number for number, each in enumerate(ordered, 1)}
@@ -81,8 +81,8 @@ def make_database(paths: Sequence[ValidPath]) -> bytes:
 
 
 def _plain(content: bytes) -> bytes:
-    """A database without what depends on the SQLite that wrote it: words in its header, and what
-    is left in the unused space of pages, which differs between versions."""
+    """Clear all that depends on the version of SQLite: fields of the header, and the unused space
+    of pages."""
     plain = bytearray(content)
     for offset, number in ((_CHANGES, 1), (_VALID_FOR, 1), (_VERSION, _PLAIN_VERSION)):
         plain[offset : offset + 4] = number.to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""What the daemon asks of its packing processes, and what they answer."""
+"""The daemon's jobs for its packing processes, and their answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from nixery.packing.tar import Entry
 
 @attrs.frozen
 class PackJob:
-    """What a layer is to be made of, and where it goes.
+    """A layer to pack.
 
-    :param sink: absolute path of the file to write: made if it is not there, written from start
-        to end, not synced; a named pipe will do. Worthless after a failure.
+    :param sink: absolute path of the file to write: created if there is none, written from start
+        to end, not synced; it may be a named pipe. Its contents are worthless after a failure.
     :param compression: one of :data:`nixery.packing.codecs.COMPRESSIONS`.
-    :param paths: store paths, as pairs of the path in the image and where it is on this machine.
-    :param entries: what the layer holds besides, made up.
+    :param paths: store paths, as pairs of the path in the image and its place on this machine.
+    :param entries: made-up entries.
     """
 
     sink: str
@@ -27,7 +27,7 @@ class PackJob:
     entries: Sequence[Entry] = ()
 
     def to_json(self) -> dict[str, object]:
-        """The job as values that JSON can hold, as :mod:`nixery.packing.worker` reads them."""
+        """The job for :mod:`nixery.packing.worker`, as values that JSON can hold."""
         return {
             "sink": self.sink,
             "compression": self.compression,
@@ -41,10 +41,10 @@ class PackedLayer:
     """A layer that was packed.
 
     :param digest: of the compressed bytes in the sink.
-    :param diff_id: the digest of the tar stream in it.
+    :param diff_id: the digest of the tar stream.
     :param size: of the compressed bytes.
-    :param uncompressed: the size of the tar stream in bytes.
-    :param replaced: blocks of it that had to be compressed in a second way.
+    :param uncompressed: bytes of the tar stream.
+    :param replaced: number of blocks that had to be compressed in a second way.
     """
 
     digest: Digest
@@ -55,9 +55,9 @@ class PackedLayer:
 
 
 def read_answer(number: int, answer: Any) -> PackedLayer | NixeryError:
-    """What a child said of the job of that number.
+    """A packing process's answer to the job of that number.
 
-    :returns: the layer, or the error with which the job failed.
+    :return: the layer, or the error with which the job failed.
     :raises ValueError, LookupError, TypeError, DigestInvalid: if it is no answer to the job.
     """
     if answer["id"] != number:
@@ -69,6 +69,6 @@ def read_answer(number: int, answer: Any) -> PackedLayer | NixeryError:
     error = answer["error"]
     if error["kind"] == "storage_full":
         return StorageFull()
-    if error["kind"] == "io":  # what is packed can't be written: nothing is wrong with it
+    if error["kind"] == "io":
         return StorageUnavailable(f"{error['message']} ({error['path']})")
     return PackingFailed(str(error["path"]), str(error["message"]))

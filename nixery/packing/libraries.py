@@ -1,4 +1,7 @@
-"""What programs need of a closure that they do not refer to: C library, terminals, fonts."""
+"""Parts of a closure that programs use without a reference: C library, terminals, fonts.
+
+These functions block.
+"""
 
 import os
 import re
@@ -11,19 +14,17 @@ from nixery.model.rootfs import CLibrary, loader_name
 from nixery.packing.listing import follow
 
 _OF_C = re.compile(r"lib[^/]+\.so\.[0-9]+")
-"""Libraries with the names that programs are linked with, not those that compilers look for."""
+"""Names of libraries that programs load, not those that compilers look for."""
 _BESIDES = ("libatomic.so.1", "libgcc_s.so.1", "libgomp.so.1", "libstdc++.so.6", "libz.so.1")
-"""Libraries of compilers, and another that nearly every program made elsewhere needs."""
+"""Libraries of compilers, and one that nearly all programs built elsewhere need."""
 
 
 def find_c_library(graph: Graph, system: str, physical: Callable[[str], str]) -> CLibrary | None:
-    """Look for the C library of a closure: files are looked at, not for the reactor's thread.
-
-    Of several, that which most store paths refer to counts.
+    """Find the C library of a closure; of several, the one with the most references.
 
     :param system: the Nix system of the closure.
-    :param physical: where a store path's files lie on this machine.
-    :raises OSError: if something can't be read.
+    :param physical: gives the place of a store path's files on this machine.
+    :raises OSError: if a file can't be read.
     """
     paths = _most_used(graph)
     loader = loader_name(system)
@@ -40,11 +41,8 @@ def find_c_library(graph: Graph, system: str, physical: Callable[[str], str]) ->
 
 
 def find_data(graph: Graph, physical: Callable[[str], str]) -> ClosureData:
-    """Look for data that programs of a closure use, as ncurses and fontconfig have it.
-
-    Of several, that of the store path which most others refer to counts.
-
-    :param physical: where a store path's files lie on this machine.
+    """Find data that programs use, such as that of ncurses and fontconfig; of several, that of the
+    store path with the most references.
     """
     paths = _most_used(graph)
 
@@ -61,9 +59,9 @@ def find_data(graph: Graph, physical: Callable[[str], str]) -> ClosureData:
 def _is(
     place: str, is_right: Callable[[str], bool], graph: Graph, physical: Callable[[str], str]
 ) -> bool:
-    """Whether something in a store path is right in an image too, and no link to elsewhere.
+    """Whether a file is of the right kind, and not a link that leads out of the closure.
 
-    :param is_right: what it is to be, of a path on this machine.
+    :param is_right: checks a path on this machine.
     """
     end = follow(place, physical)
     return end is not None and is_right(physical(end)) and "/".join(end.split("/")[:4]) in graph
@@ -75,7 +73,7 @@ def _most_used(graph: Graph) -> list[str]:
 
 
 def _has(path: str, name: str, physical: Callable[[str], str]) -> bool:
-    """Whether a store path has a library; a link may lead into a store that lies elsewhere."""
+    """Whether a store path has a library; it may be a link that dangles on this machine."""
     return os.path.lexists(physical(f"{path}/lib/{name}"))
 
 

@@ -1,4 +1,4 @@
-"""What is in a package's output, for the root file system to be made from."""
+"""Listings of packages' outputs, for the root file system. These functions block."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,21 +8,21 @@ from nixery.model.errors import TooManyFiles
 from nixery.model.tree import Item, Kind, Listing
 
 MOST = 200_000_000
-"""What the listings of an image's packages may take of memory together, in bytes, or about that:
-a million files, or fewer that lie deep."""
+"""About the bytes of memory that the listings of an image may take: a million files, or fewer with
+long names."""
 _MOST_LINKS = 40  # as many as Linux follows
 _EACH = 100
 
 
 def list_output(path: str, physical: Callable[[str], str], most: int = MOST) -> Listing:
-    """List all that is below a store path: a walk over files, not for the reactor's thread.
+    """List all that is below a store path.
 
     :param path: the output's store path.
-    :param physical: where a store path's files lie on this machine.
-    :param most: what the listing may take, as :func:`weight` has it.
-    :return: nothing if the output is a file. An output that is a link is what it leads to.
-    :raises OSError: if something can't be read.
-    :raises TooManyFiles: if there is too much to be listed.
+    :param physical: gives the place of a store path's files on this machine.
+    :param most: bytes of memory for the listing, as by :func:`weight`.
+    :return: empty if the output is a file. A link stands for its target.
+    :raises OSError: if a file can't be read.
+    :raises TooManyFiles: if there is too much to list.
     """
     os.lstat(physical(path))
     end = follow(path, physical)
@@ -38,13 +38,13 @@ def list_output(path: str, physical: Callable[[str], str], most: int = MOST) -> 
 
 
 def weight(listing: Listing) -> int:
-    """About how many bytes of memory a listing takes."""
+    """About the bytes of memory that a listing takes."""
     return sum(_EACH + len(name) for name in listing)
 
 
 def _walk_top(top: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:
-    """Walk an output. A folder at its top may be a link to one of another store path, as
-    nixpkgs' ``buildEnv`` makes them: it counts as the folder, so that others merge with it."""
+    """Walk an output. A link at its top to a folder of another store path, as nixpkgs' ``buildEnv``
+    makes them, counts as that folder, so that others merge with it."""
     for name, item in _walk(top, physical):
         at_top = item.kind is Kind.OTHER and "/" not in name
         folder = _folder_of_another(top, name, physical) if at_top else None
@@ -63,8 +63,8 @@ def _folder_of_another(top: str, name: str, physical: Callable[[str], str]) -> s
 
 
 def _walk(top: str, physical: Callable[[str], str]) -> Iterator[tuple[str, Item]]:
-    """All that is below a folder, folders before what is in them, without recursion, however deep
-    they are."""
+    """All that is below a folder, each folder before its contents, without recursion: they may be
+    deep."""
     rest = [""]
     while rest:
         below = rest.pop()
@@ -92,10 +92,10 @@ def _link(top: str, name: str, target: str, physical: Callable[[str], str]) -> I
 
 
 def follow(path: str, physical: Callable[[str], str]) -> str | None:
-    """Where a path ends, in the container's terms; nothing if it leads nowhere in the store.
+    """Resolve a path as in the container; None if it does not lead into the store.
 
-    Every step is looked at by itself: what a link to ``/nix/store`` or ``/etc`` means is up to
-    the container, and must not be looked up among this machine's own files.
+    Links are followed one by one: those to ``/nix/store`` or ``/etc`` must not be looked up among
+    this machine's own files.
     """
     here, links = "/", 0
     rest = path.split("/")[::-1]

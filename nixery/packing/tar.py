@@ -1,9 +1,8 @@
 """Store paths, or a list of entries, as one deterministic tar stream.
 
-The stream is a function of what is packed alone: relative names in the order of their bytes,
-mtime 1, owners without names, 0 but for what is made up. The format is GNU's (long names
-as ``L`` and ``K`` records, sizes from 8 GiB on in base 256), which unlike PAX takes names of any
-bytes as they are.
+The stream depends on the packed files alone: relative names in the order of their bytes, mtime 1,
+owners without names, 0 except for made-up entries. The format is GNU's (long names as ``L`` and
+``K`` records, sizes from 8 GiB on in base 256), which unlike PAX takes names of any bytes.
 """
 
 import stat
@@ -12,22 +11,31 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-from nixery.packing.exceptions import PackError, fault
-from nixery.packing.headers import END, FILE, FOLDER, LINK, Output, header, padding
+from nixery.packing.tar_stream import (
+    END,
+    FILE,
+    FOLDER,
+    LINK,
+    PackError,
+    TarOutput,
+    fault,
+    header,
+    padding,
+)
 from nixery.packing.walk import Walk, status_of
 
 FORMAT = "tar-1"
-"""The name of this format; to be changed with anything that changes the bytes."""
+"""The name of this format; it has to change with any change of the bytes."""
 
 
 class Entry(NamedTuple):
-    """One file, folder or symbolic link that is made up and not read from a disk.
+    """A made-up file, folder or symbolic link, not read from a disk.
 
     :param name: relative, as in ``etc/passwd``; bytes that are not UTF-8 as surrogate escapes.
     :param mode: permission bits, with set-uid, set-gid and sticky; links have none of their own.
     :param content: of a file.
     :param target: of a link, in the form of ``name``.
-    :param owner: number of the user, and of the group, that a folder or file belongs to.
+    :param owner: ID of the user, and of the group, of a folder or file.
     """
 
     name: str
@@ -40,7 +48,7 @@ class Entry(NamedTuple):
     def to_json(self) -> list[str | int]:
         """The entry as values that JSON can hold."""
         name, kind, mode, content, target, owner = self
-        # As base 64, which is far shorter than JSON's own way to write bytes that are no text.
+        # Base 64 is far shorter than JSON's escapes.
         return [name, kind, mode, b2a_base64(content).decode("ascii"), target, owner]
 
     @classmethod
@@ -50,13 +58,13 @@ class Entry(NamedTuple):
         return entry._replace(content=a2b_base64(entry.content))
 
 
-def pack(paths: Iterable[tuple[str, str]], entries: Iterable[Entry], out: Output) -> None:
-    """Write the tar stream of store paths, with the folders above them, and of entries that are
-    made up, in whatever order they come.
+def pack(paths: Iterable[tuple[str, str]], entries: Iterable[Entry], out: TarOutput) -> None:
+    """Write the tar stream of store paths, with the folders above them, and of made-up entries,
+    given in any order.
 
-    :param paths: pairs of a path in the image (``/nix/store/…``) and where it is on this
-        machine; both absolute, bytes that are not UTF-8 as surrogate escapes.
-    :raises PackError: if something can't be read, changes meanwhile, or is no file, folder or
+    :param paths: pairs of a path in the image (``/nix/store/…``) and its place on this machine;
+        both absolute, bytes that are not UTF-8 as surrogate escapes.
+    :raises PackError: if a file can't be read, changes meanwhile, or is no file, folder or
         symbolic link; for an entry whose name occurs twice, is not relative and plain, or whose
         folder is not among the entries.
     """
@@ -67,10 +75,10 @@ def pack(paths: Iterable[tuple[str, str]], entries: Iterable[Entry], out: Output
 
 
 _Part = Callable[[bytes], None]
-"""Writes what has the name that it is called with."""
+"""Writes the part of the stream with a given name."""
 
 
-def _path_parts(paths: Iterable[tuple[str, str]], out: Output) -> dict[bytes, _Part]:
+def _path_parts(paths: Iterable[tuple[str, str]], out: TarOutput) -> dict[bytes, _Part]:
     walk = Walk(out)
     sources = {_relative(logical): _raw(physical) for logical, physical in paths}
     folders = {parent for name in sources for parent in _parents(name)}
@@ -82,7 +90,7 @@ def _path_parts(paths: Iterable[tuple[str, str]], out: Output) -> dict[bytes, _P
     return parts
 
 
-def _entry_parts(entries: Iterable[Entry], out: Output) -> dict[bytes, _Part]:
+def _entry_parts(entries: Iterable[Entry], out: TarOutput) -> dict[bytes, _Part]:
     table: dict[bytes, Entry] = {}
     for entry in entries:
         name = _relative("/" + entry.name)
@@ -98,11 +106,11 @@ def _entry_parts(entries: Iterable[Entry], out: Output) -> dict[bytes, _Part]:
     }
 
 
-def _pack_folder(out: Output, name: bytes) -> None:
+def _pack_folder(out: TarOutput, name: bytes) -> None:
     out.write(header(name, FOLDER, 0o755))
 
 
-def _pack_entry(entry: Entry, out: Output, name: bytes) -> None:
+def _pack_entry(entry: Entry, out: TarOutput, name: bytes) -> None:
     if entry.kind == "link":
         out.write(header(name, LINK, 0o777, 0, _raw(entry.target)))
         return

@@ -1,11 +1,10 @@
-"""The walk through a store path, which must not change meanwhile.
+"""Reading a store path, which must not change meanwhile.
 
-Modes within store paths are the two that Nix knows, 0555 for folders and what its owner may
-execute and 0444 for the rest. A store holds no others, but a folder is writable for the moment
-in which ``nix-store --optimise`` works in it, and no such moment may show in a digest. Bits that
-Nix would never keep (set-uid, set-gid, sticky, write) are thereby left out.
+Modes within store paths are written as the two that Nix knows: 0555 for folders and executables,
+0444 for the rest. A store has no others, but ``nix-store --optimise`` makes folders writable for a
+moment, which must not show in a digest.
 
-Nothing here needs more memory than the listings of the folders above the current file.
+Memory is bounded by the listings of the folders above the current file.
 """
 
 import errno
@@ -14,8 +13,16 @@ import stat
 import time
 from typing import NamedTuple
 
-from nixery.packing.exceptions import PackError, fault
-from nixery.packing.headers import FILE, FOLDER, LINK, Output, header, padding
+from nixery.packing.tar_stream import (
+    FILE,
+    FOLDER,
+    LINK,
+    PackError,
+    TarOutput,
+    fault,
+    header,
+    padding,
+)
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_FOLDER = _OPEN_FILE | os.O_DIRECTORY
@@ -26,7 +33,7 @@ class _Folder(NamedTuple):
     """A folder that is being packed.
 
     :param changed: when its listing last changed, in nanoseconds.
-    :param rest: the names that are left, last first; those of folders end with a slash.
+    :param rest: the names still to pack, last first; those of folders end with a slash.
     """
 
     name: bytes
@@ -36,22 +43,22 @@ class _Folder(NamedTuple):
 
 
 class Walk:
-    """Writes store paths to an output, without recursion, however deep their folders are.
+    """Writes store paths to an output, without recursion: folders may be deep.
 
-    What changes after this object was made is noticed when it is come to.
+    Changes after this object was made are noticed when their file is reached.
     """
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: TarOutput) -> None:
         self._out = out
         self._began = time.time_ns()
         self._stack: list[_Folder] = []
 
     def pack(self, name: bytes, physical: bytes) -> None:
-        """Write a store path and all that is in it.
+        """Write a store path and all that is below it.
 
-        :param name: relative, as it is to be in the stream; that of a folder ends with a slash.
-        :param physical: where it is on this machine.
-        :raises PackError: if something can't be read, changed, or can't be in a layer.
+        :param name: relative, for the stream; that of a folder ends with a slash.
+        :param physical: the place on this machine.
+        :raises PackError: if a file can't be read, changed, or can't be in a layer.
         """
         try:
             self._pack_one(name, physical, None)
@@ -73,7 +80,9 @@ class Walk:
             raise fault("changed", name, _CHANGED)
         self._check_age(name, status)
         if b"/.wh." in name:
-            raise fault("unsupported", name, "to clients, a name that begins with .wh. deletes")
+            raise fault(
+                "unsupported", name, "clients take a name that begins with .wh. for a deletion"
+            )
         if kind == stat.S_IFREG:
             self._pack_file(name, at, within, status)
         elif kind == stat.S_IFDIR:
@@ -85,9 +94,9 @@ class Walk:
             raise fault("unsupported", name, f"{_describe(kind)} can't be in a layer")
 
     def _check_age(self, name: bytes, status: os.stat_result) -> None:
-        """See that something did not change before we came to it: a folder half deleted, say.
+        """Refuse a file that changed before we reached it, such as a folder half deleted.
 
-        A time that is still to come was not set by a change.
+        A time in the future was not set by a change.
         """
         if status.st_mtime_ns > self._began and status.st_mtime_ns <= time.time_ns():
             raise fault("changed", name, _CHANGED)
@@ -100,7 +109,7 @@ class Walk:
     def _pack_file(
         self, name: bytes, at: bytes, within: int | None, status: os.stat_result
     ) -> None:
-        """Write a file of which ``status`` was just read, and see that it is the same after."""
+        """Write a file whose ``status`` was just read, and check that it has not changed since."""
         try:
             descriptor = os.open(at, _OPEN_FILE, dir_fd=within)
         except OSError as error:
@@ -113,7 +122,7 @@ class Walk:
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        # Not the inode and not ctime: both change when Nix replaces a file by a link to its equal.
+        # Not the inode or ctime, which change when Nix replaces a file by a link to an equal one.
         if (after.st_size, after.st_mtime_ns) != (size, status.st_mtime_ns):
             raise fault("changed", name, _CHANGED)
         self._out.write(padding(size))
@@ -133,11 +142,11 @@ class Walk:
 
 
 def status_of(name: bytes, at: bytes, within: int | None) -> os.stat_result:
-    """What the system knows of a file or link.
+    """The status of a file or link.
 
     :param name: its name in the stream, for the error.
     :param within: an open folder that ``at`` is relative to.
-    :raises PackError: if it is not there or out of reach.
+    :raises PackError: if there is none, or it can't be read.
     """
     try:
         return os.stat(at, dir_fd=within, follow_symlinks=False)
@@ -155,8 +164,8 @@ def _target(name: bytes, at: bytes, within: int | None) -> bytes:
 def _enter(name: bytes, at: bytes, within: int | None, changed: int) -> _Folder:
     """Open and list a folder.
 
-    Folders are listed with a slash after their names: in the order of such names a folder comes
-    right before what is in it, so that sorting folder by folder sorts the whole stream.
+    Names of folders end with a slash: so a folder comes right before its contents, and sorting
+    folder by folder sorts the whole stream.
     """
     try:
         descriptor = os.open(at, _OPEN_FOLDER, dir_fd=within)
@@ -181,7 +190,7 @@ def _listing(descriptor: int) -> list[bytes]:
 
 def _refused(name: bytes, error: OSError) -> PackError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
-        return fault("changed", name, "it is not there, or vanished while it was packed")
+        return fault("changed", name, "it does not exist, or vanished while it was packed")
     return fault("unreadable", name, f"it can't be read: {os.strerror(error.errno or 0)}")
 
 

@@ -9,17 +9,18 @@ It reads one JSON job a line from its standard input and answers each by one JSO
      "replaced": 0}
     {"id": 2, "error": {"kind": "unsupported", "path": "/etc/x", "message": "…"}}
 
-The sink is made if it is not there, and written from its start to its end without seeking, so it
-may be a named pipe. It is not synced. After an error it holds something worthless.
+The sink is created if there is none, and written from start to end without seeking, so it may be a
+named pipe. It is not synced. After an error its contents are worthless.
 
-What compression makes wrong goes to the folder ``REPORTS``, with what is right.
+Blocks that were compressed wrongly are kept in the folder ``REPORTS``, wrong and right.
 
-When its standard input ends, the process ends, in the midst of a job too: nobody is left to
-take the answer. It imports little, since many of it stay in memory.
+The process ends when its standard input does, even during a job. It imports little, since several
+such processes stay in memory.
 """
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import queue
@@ -34,11 +35,12 @@ from typing import Any, NoReturn
 
 from nixery.packing import tar
 from nixery.packing.codecs import Codec, codec
-from nixery.packing.compress import Compressor, Packed, threads_here
-from nixery.packing.exceptions import PackError
-from nixery.packing.reports import keep_report
+from nixery.packing.compress import Compressed, Compressor, WrongBlock, threads_here
 from nixery.packing.tar import Entry
+from nixery.packing.tar_stream import PackError
 
+MOST_REPORTS = 16
+"""Wrong blocks that are kept: two files each, of the size of a block at most."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -48,11 +50,12 @@ def answer(
     reports: str | None = None,
     find_codec: Callable[[str], Codec] = codec,
 ) -> dict[str, Any]:
-    """Do a job and say how it went.
+    """Do a job.
 
-    :param threads: how many blocks to compress at once.
-    :param reports: a folder for what compression makes wrong.
-    :param find_codec: gives what compresses, by its name.
+    :param threads: the number of blocks to compress at once.
+    :param reports: the folder for wrong blocks; None to keep none.
+    :param find_codec: gives the codec of a name.
+    :return: the answer.
     """
     try:
         packed = pack(job, threads, reports, find_codec(job["compression"]))
@@ -63,10 +66,10 @@ def answer(
         return {"id": job["id"], "error": facts}
 
 
-def pack(job: dict[str, Any], threads: int, reports: str | None, codec: Codec) -> Packed:
-    """Write the layer that a job asks for to its sink.
+def pack(job: dict[str, Any], threads: int, reports: str | None, codec: Codec) -> Compressed:
+    """Write a job's layer to its sink.
 
-    :raises PackError: if the layer can't be made or the sink not be written.
+    :raises PackError: if the layer can't be made, or the sink can't be written.
     """
     on_wrong = partial(keep_report, reports)
     with _sink(job["sink"]) as write, Compressor(codec, write, threads, on_wrong) as out:
@@ -108,8 +111,26 @@ def _writing(path: bytes) -> Iterator[None]:
         raise PackError("storage_full" if error.errno in _FULL else "io", path, reason) from error
 
 
+def keep_report(folder: str | None, wrong: WrongBlock) -> None:
+    """Keep both outputs for a block; the block itself follows from the right one.
+
+    It is no error if they can't be written. At most :data:`MOST_REPORTS` are kept.
+
+    :param folder: created if there is none; None to keep nothing.
+    """
+    if folder is None:
+        return
+    name = f"{hashlib.sha256(wrong.wrong).hexdigest()[:32]}.{wrong.codec}"
+    with contextlib.suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+        if len(os.listdir(folder)) < 2 * MOST_REPORTS:
+            for kind, data in (("right", wrong.right), ("wrong", wrong.wrong)):
+                with open(os.path.join(folder, f"{name}.{kind}"), "wb") as file:
+                    file.write(data)
+
+
 def _read(jobs: "queue.SimpleQueue[bytes]") -> None:
-    """Hand on the jobs; end the process with its input, without waiting for anything."""
+    """Queue the jobs; end the process at once when its input ends."""
     try:
         for line in sys.stdin.buffer:
             jobs.put(line)
@@ -118,8 +139,7 @@ def _read(jobs: "queue.SimpleQueue[bytes]") -> None:
 
 
 def _prepare() -> None:
-    """A terminal's ^C is for the parent, no folder is held, and every level of folders takes a
-    descriptor."""
+    """Leave ^C to the parent, hold no folder, and allow a descriptor for each level of folders."""
     os.chdir("/")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
@@ -129,7 +149,7 @@ def _prepare() -> None:
 
 
 def main() -> None:
-    """Answer jobs for as long as there is someone to send them."""
+    """Answer jobs until standard input ends."""
     _prepare()
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
@@ -137,7 +157,7 @@ def main() -> None:
         _answer_all(jobs, sys.argv[1] if len(sys.argv) > 1 else None)
     except BaseException:
         traceback.print_exc()
-        # Not by sys.exit: the thread that waits for jobs would be in the way.
+        # Not by sys.exit, which would wait for the thread that reads jobs.
         os._exit(1)
 
 

@@ -1,7 +1,7 @@
-"""The child processes that pack layers, fed and read by the reactor.
+"""The processes that pack layers, fed and read by the reactor.
 
-Packing is hashing, compression and walks of folders: nothing for the reactor's thread. Starting
-a process holds up the reactor for some milliseconds, so the children are few and stay.
+Packing is hashing, compression and walks of folders, which must not run in the reactor's thread.
+Starting a process holds the reactor up for some milliseconds, so there are few, and they stay.
 """
 
 import json
@@ -9,10 +9,9 @@ import os
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import Protocol
 
 import attrs
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -28,8 +27,11 @@ from nixery.model.errors import NixeryError, PackerKilled, PackingFailed, Shutti
 from nixery.model.reading import Reading, children
 from nixery.packing.job import PackedLayer, PackJob, read_answer
 
-_ANSWER_LIMIT = 1 << 20
-_COMPLAINT_LIMIT = 1 << 16
+_ANSWER_LIMIT = 1 << 20  # bytes of an answer
+_STDERR_LIMIT = 1 << 16  # bytes of a line of standard error
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
+"""For glibc: memory for blocks is reused, and not requested from the kernel each time, which would
+clear it page by page."""
 
 
 @attrs.define(eq=False)
@@ -38,29 +40,12 @@ class _Task:
     done: Deferred[PackedLayer]
 
 
-class _Owner(Protocol):
-    """What a child reports to."""
-
-    def settled(self, task: _Task, result: PackedLayer | NixeryError) -> None:
-        """A task came to its end; the child may be free for another."""
-
-    def gone(self, child: "_Child") -> None:
-        """The child has ended, and its last task is settled."""
-
-
 class Packers:
-    """A pool of child processes that pack layers, each one at a time.
+    """A pool of processes that pack layers, each one layer at a time.
 
-    They start when they are first needed. One that dies fails its own job alone and is replaced
-    when the next job needs it.
+    They are started when needed. If one dies, its own job fails, and the next job starts another.
 
-    :param processes: starts the children.
-    :param clock: counts the time that they have to end in.
-    :param count: how many there may be; one for each processor if not given.
-    :param executable: the Python that runs them.
-    :param grace: seconds from the polite signal to the deadly one.
-    :param reports: a folder for what compression made wrong; none to keep nothing of it.
-    :ivar replaced: blocks that had to be compressed in a second way.
+    :ivar replaced: number of blocks that had to be compressed in a second way.
     """
 
     _log = Logger()
@@ -74,6 +59,13 @@ class Packers:
         grace: float = 5.0,
         reports: str | None = None,
     ) -> None:
+        """
+        :param processes: starts the processes.
+        :param count: the most processes; one for each processor if None.
+        :param executable: the Python interpreter that they run.
+        :param grace: seconds between SIGTERM and SIGKILL.
+        :param reports: the folder for blocks that were compressed wrongly; None to keep none.
+        """
         self.replaced = 0
         self._reports = reports
         self._processes = processes
@@ -81,14 +73,14 @@ class Packers:
         self._count = count or len(os.sched_getaffinity(0))
         self._executable = executable
         self._grace = grace
-        self._children: list[_Child] = []
+        self._workers: list[_Worker] = []
         self._queue: deque[_Task] = deque()
         self._stopping = False
         self._stopped: list[Deferred[None]] = []
         self._deadline: IDelayedCall | None = None
 
     def __len__(self) -> int:
-        return len(self._children)
+        return len(self._workers)
 
     def readings(self) -> list[Reading]:
         """The metrics of the children."""
@@ -103,15 +95,15 @@ class Packers:
         ]
 
     def pack(self, job: PackJob) -> Deferred[PackedLayer]:
-        """Pack a layer, after those that were asked for before if all children are busy.
+        """Pack a layer, after earlier jobs if all processes are busy.
 
-        Cancelling gives the job up at once: a child that is at it is killed.
+        Cancelling gives the job up at once: a process that is packing it is killed.
 
         :raises PackingFailed: naming the path that can't be packed, or what else went wrong.
-        :raises PackerKilled: if a signal ended the child that was at it, or none can be started.
+        :raises PackerKilled: if a signal ended the packing process, or none can be started.
         :raises StorageFull: if the sink has no more room.
         :raises StorageUnavailable: if it can't be written for another reason.
-        :raises ShuttingDown: if the pool is stopped before the layer is whole.
+        :raises ShuttingDown: if the pool is stopped before the layer is packed.
         """
         if self._stopping:
             return fail(ShuttingDown())
@@ -121,101 +113,93 @@ class Packers:
         return task.done
 
     def stop(self) -> Deferred[None]:
-        """End all children and take no more jobs; those that are not done fail.
+        """End all processes and take no more jobs; unfinished ones fail.
 
-        :returns: fires when no child is left.
+        :return: fires when no process is left.
         """
-        first = not self._stopping
-        self._stopping = True
-        tasks, self._queue = self._queue, deque()
-        for task in tasks:
-            task.done.errback(ShuttingDown())
-        if not self._children:
-            return succeed(None)
-        if first:
+        if not self._stopping:
+            self._stopping = True
+            tasks, self._queue = self._queue, deque()
+            for task in tasks:
+                task.done.errback(ShuttingDown())
             self._deadline = self._clock.callLater(self._grace, self._kill)
-            for child in list(self._children):
-                child.stop()
+            for worker in list(self._workers):
+                worker.stop()
         stopped: Deferred[None] = Deferred()
         self._stopped.append(stopped)
+        self._report_stopped()
         return stopped
 
-    def settled(self, task: _Task, result: PackedLayer | NixeryError) -> None:
-        """Tell who waits for a task; the child that had it is given the next one before."""
-        self._feed()
-        if isinstance(result, PackedLayer):
-            self._note(result)
-            task.done.callback(result)
-        else:
-            task.done.errback(result)
+    def _report_stopped(self) -> None:
+        if not self._stopping or self._workers:
+            return
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        waiting, self._stopped = self._stopped, []
+        for stopped in waiting:
+            stopped.callback(None)
 
-    def _note(self, layer: PackedLayer) -> None:
-        """Tell of blocks that compression made something else of."""
-        self.replaced += layer.replaced
-        if layer.replaced:
+    def settle(self, task: _Task, result: PackedLayer | NixeryError) -> None:
+        """End a task; its process is given the next one first."""
+        self._feed()
+        if not isinstance(result, PackedLayer):
+            task.done.errback(result)
+            return
+        self.replaced += result.replaced
+        if result.replaced:
             self._log.error(
-                "{count} blocks of layer {digest} were compressed to what is not them, and "
-                "compressed anew in another way; the layer is right. Both outputs: {reports}",
-                count=layer.replaced,
-                digest=str(layer.digest),
+                "{count} blocks of layer {digest} were compressed wrongly, and then correctly in "
+                "another way; the layer is good. Both outputs: {reports}",
+                count=result.replaced,
+                digest=str(result.digest),
                 reports=self._reports or "not kept",
             )
+        task.done.callback(result)
 
-    def gone(self, child: "_Child") -> None:
-        """Forget a child that has ended."""
-        self._children.remove(child)
+    def forget(self, worker: "_Worker") -> None:
+        """Note that a process has ended."""
+        self._workers.remove(worker)
         self._feed()
-        if self._stopping and not self._children:
-            if self._deadline is not None and self._deadline.active():
-                self._deadline.cancel()
-            waiting, self._stopped = self._stopped, []
-            for stopped in waiting:
-                stopped.callback(None)
+        self._report_stopped()
 
     def _feed(self) -> None:
         while self._queue:
-            child = next((child for child in self._children if child.idle), None)
-            if child is None and len(self._children) >= self._count:
+            worker = next((worker for worker in self._workers if worker.idle), None)
+            if worker is None and len(self._workers) >= self._count:
                 return
             task = self._queue.popleft()
             try:
-                (child or self._start()).take(task)
+                (worker or self._start()).take(task)
             except OSError as error:
-                if self._children:  # one of them will be free, or gone
+                if self._workers:  # one of them will be free, or end
                     self._queue.appendleft(task)
                     return
                 reason = f"no packing process can be started: {error.strerror}"
                 task.done.errback(PackerKilled("", reason))
 
-    def _start(self) -> "_Child":
-        child = _Child(self)
+    def _start(self) -> "_Worker":
+        worker = _Worker(self)
         argv = [self._executable, "-P", "-m", "nixery.packing.worker"]
         argv += [] if self._reports is None else [self._reports]
-        child.transport = self._processes.spawnProcess(
-            _Pipes(child), self._executable, argv, env=packer_environment()
-        )
-        self._children.append(child)
-        return child
+        environment = packer_environment()
+        self._processes.spawnProcess(worker, self._executable, argv, env=environment)
+        self._workers.append(worker)
+        return worker
 
     def _abandon(self, task: _Task) -> None:
         if task in self._queue:
             self._queue.remove(task)
-        for child in list(self._children):
-            if child.task is task:
-                child.abandon()
+        for worker in list(self._workers):
+            if worker.task is task:
+                worker.abandon()
 
     def _kill(self) -> None:
-        for child in list(self._children):
-            child.signal("KILL")
-
-
-_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
-"""For glibc: blocks of the size of ours are used again, and not asked of the kernel each time,
-which would clear them page by page."""
+        for worker in list(self._workers):
+            worker.signal("KILL")
 
 
 def packer_environment() -> dict[str, str]:
-    """A child finds the modules that we find, by whatever means we did; and nothing else of us."""
+    """The environment of a packing process: it finds the modules that we find, and no more."""
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
     environment = {"PYTHONPATH": paths, **_ALLOCATION}
     if "LD_LIBRARY_PATH" in os.environ:
@@ -223,34 +207,21 @@ def packer_environment() -> dict[str, str]:
     return environment
 
 
-class _Pipes(ProcessProtocol):
-    def __init__(self, child: "_Child") -> None:
-        self._child = child
-
-    def outReceived(self, data: bytes) -> None:
-        self._child.heard(data)
-
-    def errReceived(self, data: bytes) -> None:
-        self._child.complained(data)
-
-    def processEnded(self, reason: Failure) -> None:
-        self._child.ended(reason)
-
-
-class _Child:
-    """One child process and the task that it is at."""
+class _Worker(ProcessProtocol):
+    """A packing process and its task."""
 
     _log = Logger()
 
-    def __init__(self, owner: _Owner) -> None:
-        self.transport: IProcessTransport | None = None
+    transport: IProcessTransport
+
+    def __init__(self, pool: Packers) -> None:
         self.task: _Task | None = None
-        self._owner = owner
+        self._pool = pool
         self._number = 0
         self._dying = False
         self._answer = b""
-        self._complaint = b""
-        self._last_words = ""
+        self._stderr = b""
+        self._last_line = ""
 
     @property
     def idle(self) -> bool:
@@ -262,11 +233,10 @@ class _Child:
         self.task = task
         self._number += 1
         line = json.dumps({"id": self._number, **task.job.to_json()}).encode()
-        if self.transport is not None:
-            self.transport.write(line + b"\n")
+        self.transport.write(line + b"\n")
 
     def abandon(self) -> None:
-        """Give up the task without a word, and with it the process."""
+        """Kill the process, without an answer to its task."""
         self.task = None
         self._dying = True
         self.signal("KILL")
@@ -274,19 +244,16 @@ class _Child:
     def stop(self) -> None:
         """Ask the process to end; its task fails."""
         self._dying = True
-        if self.transport is not None:
-            self.transport.closeStdin()
+        self.transport.closeStdin()
         self.signal("TERM")
         self._settle(ShuttingDown())
 
     def signal(self, name: str) -> None:
-        """Send a signal, if there is still a process to send it to."""
+        """Send a signal, if the process still runs."""
         with suppress(ProcessExitedAlready):
-            if self.transport is not None:
-                self.transport.signalProcess(name)
+            self.transport.signalProcess(name)
 
-    def heard(self, data: bytes) -> None:
-        """Take what the process wrote to its standard output."""
+    def outReceived(self, data: bytes) -> None:
         if self._dying:
             return
         self._answer += data
@@ -301,36 +268,31 @@ class _Child:
             self._log.error("a packing process wrote {line!r}: {error}", line=line, error=error)
             self._dying = True
             self.signal("KILL")
-            result = PackingFailed("", "the packing process gave an answer that makes no sense")
+            result = PackingFailed("", "the packing process gave an invalid answer")
         self._settle(result)
 
-    def complained(self, data: bytes) -> None:
-        """Log what the process wrote to its standard error, line by line."""
-        *lines, self._complaint = (self._complaint + data).split(b"\n")
-        if len(self._complaint) > _COMPLAINT_LIMIT:
-            lines.append(self._complaint)
-            self._complaint = b""
+    def errReceived(self, data: bytes) -> None:
+        *lines, self._stderr = (self._stderr + data).split(b"\n")
+        if len(self._stderr) > _STDERR_LIMIT:
+            lines.append(self._stderr)
+            self._stderr = b""
         for line in lines:
-            self._last_words = line.decode("utf-8", "replace")
-            self._log.warn("packing process: {line}", line=self._last_words)
+            self._last_line = line.decode("utf-8", "replace")
+            self._log.warn("packing process: {line}", line=self._last_line)
 
-    def ended(self, reason: Failure) -> None:
-        """Take note that the process is gone and all that it wrote is read."""
+    def processEnded(self, reason: Failure) -> None:
         self._dying = True
-        if self._complaint:
-            self.complained(b"\n")
-        self._settle(_failure(reason.value, self._last_words))
-        self._owner.gone(self)
+        if self._stderr:
+            self.errReceived(b"\n")
+        signal = getattr(reason.value, "signal", None)
+        status = getattr(reason.value, "exitCode", None)
+        how = f"signal {signal}" if signal is not None else f"status {status}"
+        words = f": {self._last_line}" if self._last_line else ""
+        kind = PackingFailed if signal is None else PackerKilled
+        self._settle(kind("", f"the packing process ended by {how}{words}"))
+        self._pool.forget(self)
 
     def _settle(self, result: PackedLayer | NixeryError) -> None:
         task, self.task = self.task, None
         if task is not None:
-            self._owner.settled(task, result)
-
-
-def _failure(ending: BaseException | None, last_words: str) -> PackingFailed:
-    """What a task fails with whose process has ended."""
-    signal, status = getattr(ending, "signal", None), getattr(ending, "exitCode", None)
-    how = f"signal {signal}" if signal is not None else f"status {status}"
-    reason = f"the packing process ended by {how}" + (f": {last_words}" if last_words else "")
-    return PackingFailed("", reason) if signal is None else PackerKilled("", reason)
+            self._pool.settle(task, result)

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.logger import Logger
 
-from nixery.builds.keep_alive import Using
+from nixery.builds.keep_alive import keep_alive
 from nixery.http.answers import redirect
 from nixery.http.bounds import LEAST
 from nixery.http.gate import gated, untaken_of
@@ -77,7 +77,7 @@ class ImagesInUse:
         if digest not in image:
             return contextlib.nullcontext()
         self._served.move_to_end(name)
-        return Using(self._clock, self._storage, image)
+        return keep_alive(self._clock, self._storage, image)
 
 
 class BlobAnswers:

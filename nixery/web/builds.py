@@ -15,7 +15,7 @@ from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
 from nixery.history.history import History
-from nixery.history.summary import Head, brief
+from nixery.history.summary import BuildHead, brief
 from nixery.http.answers import NOT_FOUND, Refused
 from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
@@ -82,11 +82,12 @@ class BuildsApi:
         """The state of a build, in a browser as a page."""
         self._head(request, id)
         async with self._turns.turn(request.network):
-            details, error = await self._history.details(id), await self._history.whole_error(id)
-            head = attrs.evolve(self._head(request, id), error=error)
+            head, details = await self._history.in_full(self._head(request, id))
             if prefers_html(request):
-                shown = head if self._logs else attrs.evolve(head, error=shorten(error))
-                view = BuildView(request.asked_host, shown, details, self._logs)
+                error = head.error if self._logs else shorten(head.error)
+                view = BuildView(
+                    request.asked_host, attrs.evolve(head, error=error), details, self._logs
+                )
                 body = await send_page(request, build_page(view))
             else:
                 body = json.dumps({**self._line(head), **details}).encode("ascii")
@@ -106,7 +107,7 @@ class BuildsApi:
         """A build's events as text; with ``raw``, packages' lines are as they printed them."""
         return await self._stream(request, id, RAW_TEXT if "raw" in request.query else TEXT)
 
-    def _head(self, request: RegistryRequest, id: str) -> Head:
+    def _head(self, request: RegistryRequest, id: str) -> BuildHead:
         """A build that the client may see."""
         head = self._history.head(id)
         if head is None or not self._auth.may_see(request, head.name, head.tag):
@@ -139,7 +140,7 @@ class BuildsApi:
             await send_events(self._clock, request, subscription, shown)
         return b""
 
-    def _list(self, page: Sequence[Head]) -> Iterator[bytes]:
+    def _list(self, page: Sequence[BuildHead]) -> Iterator[bytes]:
         """The list's document; its lines are made when they are sent."""
         yield b"["
         for number, head in enumerate(page):
@@ -147,7 +148,7 @@ class BuildsApi:
             yield b", " + line if number else line
         yield b"]"
 
-    def _line(self, head: Head) -> dict[str, Any]:
+    def _line(self, head: BuildHead) -> dict[str, Any]:
         """A build as an object of the list, fit for anybody to see."""
         line = {**attrs.asdict(head), "waiting": self._history.waiting(head.id)}
         return line if self._logs else {name: shorten(value) for name, value in line.items()}

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from nixery.access.configured import make_access
-from nixery.access.entries import read_text
+from nixery.access.configured import make_access, read_rules
+from nixery.access.credentials import read_tokens
 from nixery.access.htpasswd import read_passwords
-from nixery.access.rules_file import read_rules
-from nixery.access.tokens import read_tokens
-from nixery.access.watched import FileInvalid, Watch, Watched
+from nixery.access.watched import FileInvalid, Watch, Watched, read_text
 from nixery.model.access_files import AccessFiles
 from nixery.model.rules import Patterns, Rules, Who
 
@@ -60,8 +58,8 @@ def test_cheap_entries(tmp_path: Path) -> None:
     access = make_access(reactor, AccessFiles(htpasswd=str(path)))
     [watched] = access.watched
     expected = (
-        f"{path}: bcrypt cost below 10, which is fast to guess: 'alice'; write these passwords "
-        "anew with htpasswd -B -C 12"
+        f"{path}: bcrypt cost below 10, which is fast to guess: 'alice'; set these passwords "
+        "again with htpasswd -B -C 12"
     )
     assert watched.remarks() == [expected]
     watch = Watch(reactor, access.watched)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.access.jwt import Verifier, read_keys
+from nixery.access.jwt import TokenVerifier, read_keys
 from nixery.access.watched import FileInvalid
 from nixery.model.rules import Who
 from tests.access.signing import AUDIENCE, ISSUER, Signer, forged, good_claims
@@ -19,8 +19,8 @@ SIGNER = Signer.of("RS256")
 STRANGER = Signer.of("RS256")
 
 
-def verifier(tmp_path: Path, signer: Signer = SIGNER) -> Verifier:
-    return Verifier(read_keys(signer.write(tmp_path / "key.pem")), AUDIENCE, ISSUER)
+def verifier(tmp_path: Path, signer: Signer = SIGNER) -> TokenVerifier:
+    return TokenVerifier(read_keys(signer.write(tmp_path / "key.pem")), AUDIENCE, ISSUER)
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
@@ -77,7 +77,7 @@ def test_key_sets(tmp_path: Path) -> None:
     signers = {"one": SIGNER, "two": STRANGER, "three": Signer.of("ES256")}
     path = tmp_path / "keys.json"
     path.write_text(json.dumps({"keys": [s.jwk(name) for name, s in signers.items()]}))
-    checker = Verifier(read_keys(str(path)), AUDIENCE, None)
+    checker = TokenVerifier(read_keys(str(path)), AUDIENCE, None)
     for name, signer in signers.items():
         assert checker.who(signer.token("hello", kid=name)) is not None
         assert checker.who(signer.token("hello", kid="another", iss=None)) is not None
@@ -103,7 +103,7 @@ def test_what_is_granted(tmp_path: Path) -> None:
 def test_any_text(text: str) -> None:
     """Whatever is sent as a token, nothing goes wrong, and it is none."""
     keys = [key for key in _KEYS if key is not None]
-    assert Verifier(keys, AUDIENCE, ISSUER).who(text) is None
+    assert TokenVerifier(keys, AUDIENCE, ISSUER).who(text) is None
 
 
 @pytest.mark.parametrize(

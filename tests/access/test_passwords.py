@@ -1,7 +1,7 @@
 """Checking passwords: how many, in which order, how fast, and what is remembered."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import bcrypt
 import pytest
@@ -61,7 +61,8 @@ class World:
         self.reactor = Reactor()
         hidden = bcrypt.hashpw(RIGHT, bcrypt.gensalt(4))
         self.passwords = Passwords({"alice": hidden})
-        self.checker = PasswordChecker(cast(Any, self.reactor), lambda: self.passwords, kept=20)
+        reactor: Any = self.reactor
+        self.checker = PasswordChecker(reactor, lambda: self.passwords, kept=20)
 
         self.slots = self.checker._slots._slots
 
@@ -140,7 +141,7 @@ def test_what_is_remembered_is_bounded(world: World) -> None:
     world.passwords = Passwords({f"user{number}": hidden for number in range(25)})
     for number in range(25):
         assert world.checked(user=f"user{number}")
-    verified = world.checker._verified
+    verified = world.checker._verified._noted
     assert len(verified) == 20
     assert not any(RIGHT in mark for mark, _ in verified.items())
 

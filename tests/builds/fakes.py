@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
-from nixery.builds.hints import Hints
+from nixery.builds.failures import Hints
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.history.history import History

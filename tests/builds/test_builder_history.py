@@ -36,7 +36,7 @@ async def test_a_build_from_its_beginning_to_its_end(parts: Parts) -> None:
     manifest = (await client.answer).manifest
     await parts.history.stop()
     (id,) = client.builds
-    (head,) = parts.history.heads()
+    (head,) = list(parts.history.heads())
     assert (head.id, head.name, head.tag, head.state) == (id, "git", "latest", "done")
     assert head.digest == str(manifest.digest)
     events = (await read(parts.history, id)).events
@@ -77,7 +77,7 @@ async def test_known_images_have_no_build(parts: Parts) -> None:
     again = Client(parts)
     await again.answer
     assert again.builds == []
-    assert len(parts.history.heads()) == 1
+    assert len(list(parts.history.heads())) == 1
     await parts.history.stop()
 
 
@@ -127,6 +127,6 @@ async def test_a_daemon_that_stops(parts: Parts) -> None:
     again = parts.again()
     await again.history.start()
     await again.history.loaded()
-    (head,) = again.history.heads()
+    (head,) = list(again.history.heads())
     assert (head.state, head.error, head.complete) == ("failed", str(ShuttingDown()), True)
     assert (await read(again.history, head.id)).events[-1]["type"] == "failed"

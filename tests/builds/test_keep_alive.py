@@ -9,7 +9,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
-from nixery.builds.keep_alive import AGAIN, Using
+from nixery.builds.keep_alive import AGAIN, keep_alive
 from nixery.model.digest import Digest
 from nixery.model.errors import ShuttingDown, StorageUnavailable
 from nixery.model.image import parse_image
@@ -24,9 +24,9 @@ def test_again_and_again() -> None:
     """Blobs are said to be of use at once and again, with those that come to them, and no more
     when that is over."""
     clock, storage = Clock(), MemoryStorage()
-    with Using(clock, storage, [A]) as using:
+    with keep_alive(clock, storage, [A]) as keep:
         assert storage.used == [A]
-        using.add([B, A])
+        keep([B, A])
         clock.advance(AGAIN)
         assert storage.used == [A, A, B]
         clock.advance(AGAIN)
@@ -48,7 +48,7 @@ class Failing(MemoryStorage):
 def test_failures_are_passed_over() -> None:
     """That something could not be noted ends nothing; it is tried again."""
     clock, storage = Clock(), Failing()
-    with Using(clock, storage, [A]):
+    with keep_alive(clock, storage, [A]):
         clock.advance(AGAIN)
     assert storage.used == [A, A]
 

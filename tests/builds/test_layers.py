@@ -1,4 +1,4 @@
-"""Layers made and kept."""
+"""Layers: packed once, side by side."""
 
 import itertools
 import os
@@ -9,7 +9,7 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 
 from nixery.builds.cache import Cache
-from nixery.builds.layers import Contents, LayerMaker
+from nixery.builds.layers import LayerContents, LayerMaker, gather
 from nixery.model.errors import (
     PackerKilled,
     PackingFailed,
@@ -41,7 +41,7 @@ class Workshop:
         cache = Cache(self.storage)
         self.maker = LayerMaker(self.storage, cache, self.nix, self.packers, compression)  # type: ignore[arg-type]
 
-    def make(self, contents: Contents) -> Deferred[Layer]:
+    def make(self, contents: LayerContents) -> Deferred[Layer]:
         return Deferred.fromCoroutine(self.maker.make(contents, self.events.append))
 
     def left_behind(self) -> list[str]:
@@ -58,28 +58,37 @@ def test_keys_stand_for_the_contents() -> None:
     """Layer keys differ with any path, any fact of any entry, and the packer; the order of paths
     does not count."""
     contents = [
-        *(Contents(), Contents((A,)), Contents((B,)), Contents((A, B)), Contents((A,), ENTRIES)),
-        *(Contents(entries=ENTRIES[:n]) for n in range(1, 4)),
-        *(Contents(entries=(("x", e),)) for e in (Folder(), Folder(0o700), Link(""), Link("x"))),
-        *(Contents(entries=(("x", e),)) for e in (File(""), File("x"), File("", 0o600))),
-        *(Contents(entries=(("x", e),)) for e in (Data(b"\xff"), Data(b"\xff", owner=1))),
+        *(
+            LayerContents(),
+            LayerContents((A,)),
+            LayerContents((B,)),
+            LayerContents((A, B)),
+            LayerContents((A,), ENTRIES),
+        ),
+        *(LayerContents(entries=ENTRIES[:n]) for n in range(1, 4)),
+        *(
+            LayerContents(entries=(("x", e),))
+            for e in (Folder(), Folder(0o700), Link(""), Link("x"))
+        ),
+        *(LayerContents(entries=(("x", e),)) for e in (File(""), File("x"), File("", 0o600))),
+        *(LayerContents(entries=(("x", e),)) for e in (Data(b"\xff"), Data(b"\xff", owner=1))),
     ]
     keys = [c.key(packer) for c in contents for packer in ("p", "q")]
     for one, other in itertools.combinations(keys, 2):
         assert one != other
-    assert Contents((B, A)).key("p") == Contents((A, B)).key("p")
+    assert LayerContents((B, A)).key("p") == LayerContents((A, B)).key("p")
 
 
 @pytest_twisted.ensureDeferred
 async def test_layers_are_made_once(workshop: Workshop) -> None:
     """A layer is stored under its digest, told, known from then on, and leaves no sink."""
-    contents = Contents((A, B))
-    assert await workshop.maker.known([contents, Contents((A,))]) == [None, None]
+    contents = LayerContents((A, B))
+    assert await workshop.maker.known([contents, LayerContents((A,))]) == [None, None]
     layer = await workshop.make(contents)
     assert layer.paths == tuple(sorted((A, B)))
     assert layer.descriptor.media_type == media_type("fast")
     assert len(workshop.storage.blobs[layer.descriptor.digest]) == layer.descriptor.size
-    assert await workshop.maker.known([Contents((A,)), contents]) == [None, layer]
+    assert await workshop.maker.known([LayerContents((A,)), contents]) == [None, layer]
     packed, stored = workshop.events
     assert isinstance(packed, Packed)
     assert packed.digest == str(layer.descriptor.digest)
@@ -90,7 +99,7 @@ async def test_layers_are_made_once(workshop: Workshop) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_is_packed(workshop: Workshop) -> None:
     """A packer is told where each store path's files are, and every fact of each entry."""
-    await workshop.make(Contents((A,), ENTRIES))
+    await workshop.make(LayerContents((A,), ENTRIES))
     (job,) = workshop.packers.jobs
     assert list(job.paths) == [(A, workshop.nix.physical(A))]
     assert list(job.entries) == [
@@ -104,7 +113,7 @@ async def test_what_is_packed(workshop: Workshop) -> None:
 async def test_two_builds_share_a_layer_in_the_making(workshop: Workshop) -> None:
     """Two builds that need a layer at once pack it once, and one that leaves hurts nobody."""
     workshop.packers.gate = gate = Deferred[PackedLayer]()
-    first, second = workshop.make(Contents((A,))), workshop.make(Contents((A,)))
+    first, second = workshop.make(LayerContents((A,))), workshop.make(LayerContents((A,)))
     first.cancel()
     with pytest.raises(CancelledError):
         await first
@@ -119,7 +128,7 @@ async def test_two_builds_share_a_layer_in_the_making(workshop: Workshop) -> Non
 async def test_failures_are_not_remembered(workshop: Workshop) -> None:
     """A layer that can't be packed, arrives cut, or has no room is an error, leaves nothing
     behind, and is tried again."""
-    contents = Contents((A,))
+    contents = LayerContents((A,))
     workshop.packers.error = lambda job: PackingFailed(A, "no")
     with pytest.raises(PackingFailed):
         await workshop.make(contents)
@@ -140,7 +149,7 @@ async def test_a_packer_that_is_killed(workshop: Workshop, kills: int) -> None:
     """A layer whose packing process was killed is packed once more, into another sink."""
     killed = PackerKilled("", "by signal 9")
     workshop.packers.error = lambda job: killed if len(workshop.packers.jobs) <= kills else None
-    made = workshop.make(Contents((A,)))
+    made = workshop.make(LayerContents((A,)))
     if kills == 1:
         await made
     else:
@@ -163,21 +172,21 @@ async def test_a_storage_that_takes_no_more(workshop: Workshop) -> None:
 
     workshop.packers.error = lambda job: StorageUnavailable("Broken pipe")
     with pytest.raises(StorageUnavailable):
-        await workshop.make(Contents((A,)))
+        await workshop.make(LayerContents((A,)))
     storage = Failing()
     maker = LayerMaker(storage, Cache(storage), workshop.nix, workshop.packers, "fast")  # type: ignore[arg-type]
     with pytest.raises(StorageFull):
-        await maker.make(Contents((A,)), workshop.events.append)
+        await maker.make(LayerContents((A,)), workshop.events.append)
 
 
 @pytest_twisted.ensureDeferred
 async def test_stop(workshop: Workshop) -> None:
     """A stop cancels what is being packed; those who wait, and those who come, are told so."""
     workshop.packers.gate = gate = Deferred[PackedLayer]()
-    waiting = workshop.make(Contents((A,)))
+    waiting = workshop.make(LayerContents((A,)))
     await workshop.maker.stop()
     assert gate.called
-    for each in (waiting, workshop.make(Contents((B,)))):
+    for each in (waiting, workshop.make(LayerContents((B,)))):
         with pytest.raises(ShuttingDown):
             await each
     assert workshop.left_behind() == []
@@ -187,3 +196,44 @@ def test_compression_is_part_of_the_packer(tmp_path: Path) -> None:
     """Layers that are compressed in another way have other keys."""
     one, other = Workshop(tmp_path, "fast"), Workshop(tmp_path, "small")
     assert one.maker.packer != other.maker.packer
+
+
+async def wait(gate: Deferred[int]) -> int:
+    return await gate
+
+
+@pytest_twisted.ensureDeferred
+async def test_results_keep_their_order() -> None:
+    """Results stand in the order of the tasks, whichever ends first."""
+    gates: list[Deferred[int]] = [Deferred() for _ in range(3)]
+    gathered = Deferred.fromCoroutine(gather(map(wait, gates)))
+    for number in (2, 0, 1):
+        assert not gathered.called
+        gates[number].callback(number)
+    assert await gathered == [0, 1, 2]
+    assert await gather([]) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_errors_wait_for_the_others() -> None:
+    """An error is raised when all have ended, so that nothing goes on unseen; it is the first
+    task's that failed."""
+    gates: list[Deferred[int]] = [Deferred() for _ in range(3)]
+    gathered = Deferred.fromCoroutine(gather(map(wait, gates)))
+    gates[2].errback(KeyError("later in order"))
+    gates[1].errback(ValueError("no"))
+    assert not gathered.called
+    gates[0].callback(0)
+    with pytest.raises(ValueError, match="no"):
+        await gathered
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_reaches_all() -> None:
+    """Cancelling cancels every task."""
+    gates: list[Deferred[int]] = [Deferred() for _ in range(3)]
+    gathered = Deferred.fromCoroutine(gather(map(wait, gates)))
+    gathered.cancel()
+    with pytest.raises(CancelledError):
+        await gathered
+    assert all(gate.called for gate in gates)

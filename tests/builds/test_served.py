@@ -17,8 +17,8 @@ from nixery.builds.served import (
     MOST_MANIFESTS,
     MOST_TAGS,
     PATIENCE,
-    Served,
     ServedImages,
+    ServedManifest,
     merged,
 )
 from nixery.interfaces import ILease
@@ -234,7 +234,9 @@ async def test_records_name_their_blobs(world: World) -> None:
 
 
 SERVED = st.builds(
-    lambda number, tags: attrs.evolve(Served.of(manifest(b"%d" % number), ""), tags=tuple(tags)),
+    lambda number, tags: attrs.evolve(
+        ServedManifest.of(manifest(b"%d" % number), ""), tags=tuple(tags)
+    ),
     st.integers(0, 3),
     st.lists(st.sampled_from("abc"), min_size=1, unique=True),
 )
@@ -242,10 +244,10 @@ LISTS = st.lists(SERVED, max_size=4, unique_by=lambda each: each.digest).map(tup
 
 
 @given(LISTS, LISTS)
-def test_merged(images: tuple[Served, ...], more: tuple[Served, ...]) -> None:
+def test_merged(images: tuple[ServedManifest, ...], more: tuple[ServedManifest, ...]) -> None:
     """Merged is what either has, each manifest once; what adds nothing moves nothing."""
 
-    def pairs(of: tuple[Served, ...]) -> set[tuple[str, str]]:
+    def pairs(of: tuple[ServedManifest, ...]) -> set[tuple[str, str]]:
         return {(each.digest, tag) for each in of for tag in each.tags}
 
     whole = merged(images, more)
@@ -257,11 +259,11 @@ def test_merged(images: tuple[Served, ...], more: tuple[Served, ...]) -> None:
 
 def test_bounds() -> None:
     """Of very many manifests, and of very many tags, those that were served last are known."""
-    one = Served.of(HELLO, "0")
+    one = ServedManifest.of(HELLO, "0")
     for number in range(MOST_TAGS + 5):
-        [one] = merged((one,), (Served.of(HELLO, str(number)),))
+        [one] = merged((one,), (ServedManifest.of(HELLO, str(number)),))
     assert one.tags == tuple(str(number) for number in range(5, MOST_TAGS + 5))
-    many: tuple[Served, ...] = ()
+    many: tuple[ServedManifest, ...] = ()
     for number in range(MOST_MANIFESTS + 5):
         many = merged(many, (attrs.evolve(one, digest=str(number)),))
     assert [each.digest for each in many[:1]] == ["5"]

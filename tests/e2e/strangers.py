@@ -27,8 +27,8 @@ import bcrypt
 import psutil
 
 from nixery.history.blocks import Block, BlockFile
-from nixery.history.folder import Shelf
-from nixery.history.summary import Head
+from nixery.history.folder import HistoryFolder
+from nixery.history.summary import BuildHead
 from nixery.model.event_json import line
 from nixery.model.events import LogLine
 from tests.e2e.daemon import Daemon
@@ -234,13 +234,15 @@ def write_history(state: Path, builds: int) -> None:
     """Have a daemon's state folder know of builds, half of which failed, at length."""
     folder = state / "history"
     folder.mkdir(parents=True, exist_ok=True)
-    shelf, now = Shelf(str(folder)), time.time() - 3600
+    shelf, now = HistoryFolder(str(folder)), time.time() - 3600
     error = "the build of x-1.0 failed; the end of its log:\n" + "\n".join(
         f"{line}: {'error in what was compiled ' * 3}" for line in range(40)
     )
     lines = b"".join(line(n, now, LogLine("x-1.0", f"{n:90}")) for n in range(1, 1001))
     for number in range(builds):
-        head = Head(f"{int(now * 1000) + number:012x}0000", "0" * 64, f"p{number}", "latest", now)
+        head = BuildHead(
+            f"{int(now * 1000) + number:012x}0000", "0" * 64, f"p{number}", "latest", now
+        )
         ended = {"state": "done", "digest": None} if number % 2 else {"state": "failed"}
         head = attrs.evolve(head, ended=now + 5, **ended, error=None if number % 2 else error)
         document = {"head": attrs.asdict(head), "details": {}}

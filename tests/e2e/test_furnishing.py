@@ -67,7 +67,7 @@ def test_settings_of_a_package_win(daemon: Daemon, run: Run) -> None:
     store is not taken."""
     output = run("shell/manysettings/nix", "cat", "/etc/nix/nix.conf", "/nix/var/nix/db/schema")
     assert output == "sandbox = true\n10"
-    assert "/etc/nix/nix.conf is manysettings's, not the system's" in daemon.log
+    assert "/etc/nix/nix.conf is from manysettings, not from the system" in daemon.log
 
 
 def test_terminals_are_known(run: Run) -> None:

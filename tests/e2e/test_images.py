@@ -345,7 +345,7 @@ def test_a_package_may_name_the_system(run: Run, daemon: Daemon) -> None:
     assert run(name, "cat", "/etc/os-release") == 'NAME="from a package"\n'
     (build,) = (b["id"] for b in daemon.get("/builds").json() if b["name"] == name)
     log = daemon.get(f"/builds/{build}/log").body.decode()
-    assert "/etc/os-release is bringssystemfolders's, not the system's" in log
+    assert "/etc/os-release is from bringssystemfolders, not from the system" in log
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from nixery.history.blocks import Block
-from nixery.history.event_buffer import Bounds
-from nixery.history.history import History, Limits
+from nixery.history.event_buffer import BufferBounds
+from nixery.history.history import History
 from nixery.history.record import Record
 from nixery.history.subscription import Subscription
 from nixery.model.events import LogLine
+from nixery.model.limits import HistoryLimits
 
 reactor: Any = _reactor
 
-SMALL = Bounds(events=50, bytes=4096, block=512, delay=0.01)
-"""Bounds that are soon reached."""
+SMALL = BufferBounds(events=50, bytes=4096, block=512, delay=0.01)
+"""BufferBounds that are soon reached."""
 
 
 def moment(seconds: float = 0.01) -> "Deferred[None]":
@@ -28,7 +29,7 @@ def moment(seconds: float = 0.01) -> "Deferred[None]":
 
 
 async def open_history(
-    folder: Path, bounds: Bounds = SMALL, limits: Limits | None = None
+    folder: Path, bounds: BufferBounds = SMALL, limits: HistoryLimits | None = None
 ) -> History:
     """A history that has started, as a daemon would have it, and has read all that is there."""
     history = History(reactor, str(folder / "history"), limits, bounds)
@@ -53,6 +54,13 @@ async def follow(history: History, id: str, after: int = 0) -> Subscription:
     subscription = await history.follow(id, after)
     assert subscription is not None
     return subscription
+
+
+async def details(history: History, id: str) -> dict[str, Any]:
+    """The summary of a build that is known."""
+    head = history.head(id)
+    assert head is not None
+    return (await history.in_full(head))[1]
 
 
 @attrs.define

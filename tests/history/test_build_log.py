@@ -9,7 +9,7 @@ from twisted.logger import (
     formatEventAsClassicLogText,
 )
 
-from nixery.history.build_log import Journal
+from nixery.history.build_log import BuildLog
 from nixery.model.events import (
     BuildsPlanned,
     BuildStarted,
@@ -39,7 +39,7 @@ HIDDEN: list[Event] = [
 
 def told(*events: Event) -> list[LogEvent]:
     with capturedLogs() as captured:
-        journal = Journal(Clock(), IMAGE, "1", "r")
+        journal = BuildLog(Clock(), IMAGE, "1", "r")
         for event in events:
             journal.emit(event)
     return list(captured)
@@ -58,7 +58,7 @@ def test_hostile_text_stays_within_its_line() -> None:
     nothing that a terminal obeys."""
     hostile = "a\n2030-01-01 [x] b\r\x1b[31mred\x07{image} \udcff"
     with capturedLogs() as captured:
-        journal = Journal(Clock(), IMAGE, "1", "r")
+        journal = BuildLog(Clock(), IMAGE, "1", "r")
         for event in (Said(0, hostile), Collided(hostile, "a", "b"), LogLine("x", hostile)):
             journal.emit(event)
         journal.failed(hostile, "BuildFailed")
@@ -74,7 +74,7 @@ def test_what_is_said_for_ever_fills_no_log() -> None:
     """Of what there may be any number of, the log has a part, and says that there is more; other
     steps and the end are told all the same."""
     with capturedLogs() as captured:
-        journal = Journal(Clock(), IMAGE, "1", "r")
+        journal = BuildLog(Clock(), IMAGE, "1", "r")
         for number in range(10_000):
             journal.emit(Said(0, f"trace: {number}"))
         journal.emit(Collided("bin/x", "a", "b"))
@@ -89,7 +89,7 @@ def test_what_is_said_for_ever_fills_no_log() -> None:
 def test_traces_are_told_line_by_line() -> None:
     """The whole of what Nix said is in the log, in as many lines as there is room for."""
     with capturedLogs() as captured:
-        journal = Journal(Clock(), IMAGE, "1", "r")
+        journal = BuildLog(Clock(), IMAGE, "1", "r")
         journal.emit(Traced("error: no\n   at /srv/x.nix:1:2"))
         for number in range(10):
             journal.emit(Traced(f"line {number}\n" * 100))
@@ -104,7 +104,7 @@ def test_the_end_is_told_with_the_time_it_took() -> None:
     """A build's end says what came of it, and how long it took."""
     clock = Clock()
     with capturedLogs() as captured:
-        journal = Journal(clock, IMAGE, "1", "r")
+        journal = BuildLog(clock, IMAGE, "1", "r")
         clock.advance(2.5)
         journal.done("sha256:x")
         journal.failed("it is broken", "BuildFailed")

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -11,15 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
-from nixery.history.event_buffer import Bounds
-from nixery.history.history import History, Limits
+from nixery.history.event_buffer import BufferBounds
+from nixery.history.history import History
 from nixery.history.subscription import Subscription
-from nixery.history.summary import LONGEST_ERROR, Head
+from nixery.history.summary import LONGEST_ERROR, BuildHead
 from nixery.model.events import Asked, BuildStarted, BuildStopped, LogLine, PhaseStarted
+from nixery.model.limits import HistoryLimits
 from tests.history.histories import (
     SMALL,
     Listener,
     begin,
+    details,
     follow,
     moment,
     open_history,
@@ -91,28 +94,28 @@ async def test_memory_is_bounded(tmp_path: Path) -> None:
     """However much a build prints, what is on disk leaves memory."""
     history = await open_history(tmp_path)
     record = begin(history)
-    tail = record.source.tail
+    tail = record.source.buffer
     for start in range(0, 50_000, 1000):
         print_lines(record, 1000, start)
         await moment(0.001)
     record.emit(LogLine("x-1", "the last line"))
     record.done("sha256:x")
     await history.stop()
-    assert tail.first == tail.told + 1
+    assert tail.first == tail.published + 1
     assert (await read(history, record.id)).lines[-1] == "the last line"
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
-    "bounds", [Bounds(events=50, delay=0.001), Bounds(bytes=4096, delay=0.001)]
+    "bounds", [BufferBounds(events=50, delay=0.001), BufferBounds(bytes=4096, delay=0.001)]
 )
-async def test_memory_is_bounded_while_it_runs(tmp_path: Path, bounds: Bounds) -> None:
+async def test_memory_is_bounded_while_it_runs(tmp_path: Path, bounds: BufferBounds) -> None:
     """Both the number and the bytes of events in memory have their bound."""
     history = await open_history(tmp_path, attrs.evolve(bounds, block=256))
     record = begin(history)
-    tail = record.source.tail
+    tail = record.source.buffer
     print_lines(record, 20_000)
-    while tail.told - tail.first > 100:
+    while tail.published - tail.first > 100:
         print_lines(record, 1)
         await moment()
     record.done("sha256:x")
@@ -132,16 +135,16 @@ async def test_restart_keeps_what_has_ended(tmp_path: Path) -> None:
     bad.emit(BuildStarted("y-1"))
     bad.failed("y-1 failed to build: no", "y-1")
     await history.stop()
-    ids, details = (await read(history, good.id)).ids, await history.details(good.id)
+    ids, summary = (await read(history, good.id)).ids, await details(history, good.id)
     again = await open_history(tmp_path)
-    assert again.heads() == history.heads()
-    assert [(head.name, head.state) for head in again.heads()] == [
+    assert list(again.heads()) == list(history.heads())
+    assert [(head.name, head.state) for head in list(again.heads())] == [
         ("bad", "failed"),
         ("good", "done"),
     ]
     assert (await read(again, good.id)).ids == ids
-    assert await again.details(good.id) == details
-    assert (await again.details(bad.id))["derivations"][0]["state"] == "failed"
+    assert await details(again, good.id) == summary
+    assert (await details(again, bad.id))["derivations"][0]["state"] == "failed"
     await again.stop()
 
 
@@ -168,10 +171,10 @@ async def test_a_build_that_nobody_ended(tmp_path: Path) -> None:
     for after in (5001, 5002, 9000):
         assert (await read(again, record.id, after)).events[-1]["type"] == "failed"
     assert (await read(again, record.id, listener.ids[-1])).events == []
-    assert (await again.details(record.id))["derivations"][0]["state"] == "stopped"
+    assert (await details(again, record.id))["derivations"][0]["state"] == "stopped"
     again.leave()
     third = await open_history(tmp_path)
-    assert third.heads() == again.heads()
+    assert list(third.heads()) == list(again.heads())
     record.done("sha256:x")
     await history.stop()
 
@@ -184,7 +187,7 @@ async def test_two_daemons_at_one_folder(tmp_path: Path) -> None:
     record = begin(history)
     print_lines(record, 100)
     other = await open_history(tmp_path)
-    assert other.heads() == []
+    assert list(other.heads()) == []
     own = begin(other)
     own.done("sha256:x")
     await other.stop()
@@ -193,7 +196,7 @@ async def test_two_daemons_at_one_folder(tmp_path: Path) -> None:
     record.done("sha256:x")
     await history.stop()
     assert len((await read(history, record.id)).lines) == 200
-    assert len((await open_history(tmp_path)).heads()) == 2
+    assert len(list((await open_history(tmp_path)).heads())) == 2
 
 
 @pytest_twisted.ensureDeferred
@@ -212,12 +215,12 @@ async def test_taking_over(tmp_path: Path) -> None:
     while not other.alone:
         await moment()
     await other.loaded()
-    heads = {head.id: head.state for head in other.heads()}
+    heads = {head.id: head.state for head in list(other.heads())}
     assert heads == {old.id: "done", ended.id: "done", running.id: "running"}
     running.done("sha256:x")
     await other.stop()
     again = await open_history(tmp_path)
-    assert {head.id: head.state for head in again.heads()} == dict.fromkeys(heads, "done")
+    assert {head.id: head.state for head in list(again.heads())} == dict.fromkeys(heads, "done")
     await again.stop()
 
 
@@ -232,17 +235,17 @@ async def test_much_history(tmp_path: Path) -> None:
     await history.stop()
     again = History(reactor, str(tmp_path / "history"))
     await again.start()
-    first = again.heads()
+    first = list(again.heads())
     own = begin(again)
-    assert first == history.heads()[: len(first)]
+    assert first == list(history.heads())[: len(first)]
     await again.loaded()
-    assert [head.id for head in again.heads()] == [own.id, *(r.id for r in reversed(records))]
+    assert [head.id for head in list(again.heads())] == [own.id, *(r.id for r in reversed(records))]
     own.done("sha256:x")
     await again.stop()
     third = History(reactor, str(tmp_path / "history"))
     await third.start()
     await third.stop()
-    assert third.heads() == again.heads()[: len(third.heads())]
+    assert list(third.heads()) == list(again.heads())[: len(list(third.heads()))]
 
 
 @pytest_twisted.ensureDeferred
@@ -252,8 +255,40 @@ async def test_ids(tmp_path: Path) -> None:
     ids = [begin(history).id for _ in range(200)]
     assert ids == sorted(set(ids))
     assert all(id.isalnum() and id.isascii() for id in ids)
-    assert [head.id for head in history.heads()] == ids[::-1]
-    assert [head.id for head in history.heads(before=ids[100])] == ids[:100][::-1]
+    assert [head.id for head in list(history.heads())] == ids[::-1]
+    assert [head.id for head in list(history.heads(before=ids[100]))] == ids[:100][::-1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_page_of_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds are looked up as they are asked for; those that run are known without the others, and
+    the last good build of an image is found, on disk or not."""
+    history = await open_history(tmp_path)
+    for number in range(20):
+        begin(history, f"image-{number % 10}").done(f"sha256:{number}")
+    await history.stop()
+    begin(history, "image-9").failed("no")
+    running = begin(history, "image-8")
+    looked: list[str] = []
+    head = History.head
+
+    def look(self: History, id: str) -> BuildHead | None:
+        looked.append(id)
+        return head(self, id)
+
+    monkeypatch.setattr(History, "head", look)
+    page = list(islice(history.heads(), 4))
+    assert [each.name for each in page] == ["image-8", "image-9", "image-9", "image-8"]
+    assert looked == [each.id for each in page]
+    assert [each.id for each in history.running()] == [running.id]
+    for name, digest in (("image-9", "sha256:19"), ("image-3", "sha256:13")):
+        latest = history.latest(name, "latest")
+        assert latest is not None
+        assert latest.digest == digest
+    running.done("sha256:x")
+    assert history.latest("image-8", "latest") == history.head(running.id)
+    assert history.running() == []
+    await history.stop()
 
 
 @pytest_twisted.ensureDeferred
@@ -263,7 +298,6 @@ async def test_what_is_not_known(tmp_path: Path) -> None:
     for id in ("", "x", "../history", "0" * 16):
         assert history.head(id) is None
         assert await history.follow(id, 0) is None
-        assert await history.details(id) == {}
 
 
 @pytest_twisted.ensureDeferred
@@ -313,7 +347,7 @@ async def test_who_waits(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_oldest_are_removed(tmp_path: Path) -> None:
     """When all files together are too large, the oldest builds go, and never one that runs."""
-    history = await open_history(tmp_path, limits=Limits(bytes=20_000))
+    history = await open_history(tmp_path, limits=HistoryLimits(bytes=20_000))
     running = begin(history)
     print_lines(running, 200)
     ids = []
@@ -323,8 +357,8 @@ async def test_the_oldest_are_removed(tmp_path: Path) -> None:
         record.done("sha256:x")
         await history.stop()
         ids.append(record.id)
-    assert running.id in {head.id for head in history.heads()}
-    left = [head.id for head in history.heads() if head.id != running.id]
+    assert running.id in {head.id for head in list(history.heads())}
+    left = [head.id for head in list(history.heads()) if head.id != running.id]
     assert 1 < len(left) < 30
     assert left == ids[: -len(left) - 1 : -1]
     files = {path.name.partition(".")[0] for path in (tmp_path / "history").iterdir()}
@@ -341,9 +375,9 @@ async def test_the_old_are_removed(tmp_path: Path) -> None:
     begin(history).done("sha256:x")
     await history.stop()
     again = await open_history(tmp_path)
-    assert len(again.heads()) == 1
+    assert len(list(again.heads())) == 1
     await again.stop()
-    assert (await open_history(tmp_path, limits=Limits(seconds=0))).heads() == []
+    assert list((await open_history(tmp_path, limits=HistoryLimits(seconds=0))).heads()) == []
     assert list((tmp_path / "history").iterdir()) == []
 
 
@@ -365,7 +399,7 @@ async def test_a_removed_build_that_is_followed(tmp_path: Path) -> None:
 
 
 HEADS = st.builds(
-    Head,
+    BuildHead,
     **dict.fromkeys(("id", "key", "name", "tag"), st.text()),
     started=st.floats(),
     state=st.sampled_from(["running", "done", "failed"]),
@@ -374,16 +408,16 @@ HEADS = st.builds(
 
 
 @given(HEADS)
-def test_heads_are_read_as_they_were_written(head: Head) -> None:
+def test_heads_are_read_as_they_were_written(head: BuildHead) -> None:
     """The line of a build survives its file."""
-    assert repr(Head.parse(attrs.asdict(head))) == repr(head)
+    assert repr(BuildHead.parse(attrs.asdict(head))) == repr(head)
 
 
 @given(st.none() | st.lists(st.integers()) | st.dictionaries(st.text(), st.integers()))
 def test_nonsense_is_no_head(document: object) -> None:
     """What is no build's line is refused."""
     with pytest.raises(ValueError, match="head"):
-        Head.parse(document)
+        BuildHead.parse(document)
 
 
 BURSTS = st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1)), min_size=1, max_size=8)
@@ -417,7 +451,7 @@ async def test_any_rhythm(tmp_path: Path, bursts: list[tuple[int, float]]) -> No
 async def test_many_lines_at_once(tmp_path: Path) -> None:
     """300,000 lines that come faster than any disk or listener takes them are all told to
     twenty listeners, and are all on disk."""
-    history = await open_history(tmp_path, Bounds())
+    history = await open_history(tmp_path, BufferBounds())
     record = begin(history)
     listeners = [Listener(await follow(history, record.id)).start() for _ in range(20)]
     for start in range(0, 300_000, 2000):
@@ -439,7 +473,7 @@ async def test_many_lines_at_once(tmp_path: Path) -> None:
 async def test_much_text(tmp_path: Path, length: int) -> None:
     """A hundred megabytes of log cost a fraction of that in memory, in however long lines they
     come, and however many listen."""
-    history = await open_history(tmp_path, Bounds())
+    history = await open_history(tmp_path, BufferBounds())
     record = begin(history)
     count = 100_000_000 // length
     listeners = [await follow(history, record.id) for _ in range(3)]
@@ -447,7 +481,7 @@ async def test_much_text(tmp_path: Path, length: int) -> None:
     tracemalloc.start()
     for number in range(count):
         record.emit(LogLine("x-1", f"{number} " + "x" * length))
-        while record.source.tail.told > record.source.file.last + 2000:
+        while record.source.buffer.published > record.source.file.last + 2000:
             await moment(0.002)
     record.done("sha256:x")
     for size in sizes:
@@ -456,7 +490,7 @@ async def test_much_text(tmp_path: Path, length: int) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50_000_000
-    assert history.heads()[0].complete
+    assert next(history.heads()).complete
 
 
 async def _size(subscription: Subscription) -> int:
@@ -504,4 +538,4 @@ async def test_long_errors(tmp_path: Path) -> None:
         assert head.error is not None
         assert len(head.error) == LONGEST_ERROR
         assert error.startswith(head.error[:-1])
-        assert await known.whole_error(record.id) == error
+        assert (await known.in_full(head))[0].error == error

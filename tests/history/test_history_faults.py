@@ -15,14 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nixery.history.blocks import Block, BlockFile
-from nixery.history.event_buffer import Bounds
-from nixery.history.history import History, Limits
+from nixery.history.event_buffer import BufferBounds
+from nixery.history.folder import HistoryFolder
+from nixery.history.history import History
 from nixery.history.record import Record
 from nixery.model.event_json import line
 from nixery.model.events import LogLine
+from nixery.model.limits import HistoryLimits
 from tests.history.histories import (
     Listener,
     begin,
+    details,
     follow,
     moment,
     open_history,
@@ -44,7 +47,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 async def settled(history: History, record: Record) -> None:
     """Wait until all of a build is on disk, or lost."""
-    while record.source.tail.first < record.source.tail.told - 100:
+    while record.source.buffer.first < record.source.buffer.published - 100:
         await moment()
 
 
@@ -73,8 +76,8 @@ async def test_a_full_disk(tmp_path: Path) -> None:
     assert late.lines[-1] == "line 59999"
     assert len(late.lines) + skipped["count"] == 60_000
     again = await open_history(tmp_path)
-    assert not again.heads()[0].complete
-    assert "large" in (await again.details(record.id))["fault"]
+    assert not next(again.heads()).complete
+    assert "large" in (await details(again, record.id))["fault"]
     assert (await read(again, record.id)).ids == late.ids
     await again.stop()
 
@@ -124,13 +127,13 @@ async def test_what_is_on_disk_of_builds_that_are_forgotten(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(history._shelf, "save", full)
+    monkeypatch.setattr(HistoryFolder, "save", full)
     for number in range(30):
         record = begin(history, f"image-{number}")
         print_lines(record, 10)
         record.done("sha256:x")
         await history.stop()
-    known = {head.id for head in history.heads()}
+    known = {head.id for head in list(history.heads())}
     assert {path.name.partition(".")[0] for path in (tmp_path / "history").iterdir()} == known
     assert len(known) <= 21
 
@@ -143,7 +146,7 @@ async def test_a_place_that_never_was(tmp_path: Path) -> None:
     for number in range(50):
         begin(history, f"image-{number}").done("sha256:x")
         await history.stop()
-    heads = history.heads()
+    heads = list(history.heads())
     assert heads[0].name == "image-49"
     assert len(heads) <= 21
     assert len((await read(history, heads[0].id)).events) == 1
@@ -152,7 +155,7 @@ async def test_a_place_that_never_was(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_build_that_prints_too_much(tmp_path: Path) -> None:
     """No build takes all the room of history: its log ends early, and the build's end is there."""
-    history = await open_history(tmp_path, limits=Limits(bytes=40_000))
+    history = await open_history(tmp_path, limits=HistoryLimits(bytes=40_000))
     record = begin(history)
     for start in range(0, 60_000, 2000):
         for number in range(start, start + 2000):
@@ -172,7 +175,7 @@ async def test_a_build_that_prints_too_much(tmp_path: Path) -> None:
 async def test_a_disk_that_hangs(tmp_path: Path) -> None:
     """While the disk takes nothing, not even an error comes of it, listeners are told all, memory
     is bounded, and the log is not complete."""
-    history = await open_history(tmp_path, Bounds(most=4_000_000))
+    history = await open_history(tmp_path, BufferBounds(most=4_000_000))
     record = begin(history)
     os.mkfifo(record.source.file.path)  # opening it waits until somebody reads it
     listening = Listener(await follow(history, record.id)).start()
@@ -180,8 +183,8 @@ async def test_a_disk_that_hangs(tmp_path: Path) -> None:
         for number in range(start, start + 100):
             record.emit(LogLine("x-1", f"{number} " + "x" * 800))
         await moment(0)
-    tail = record.source.tail
-    assert (tail.told - tail.first) * 800 < 5_000_000
+    tail = record.source.buffer
+    assert (tail.published - tail.first) * 800 < 5_000_000
     record.done("sha256:x")
     assert (await listening).ids == list(range(1, 20_002))
     late = Listener(await follow(history, record.id)).start()
@@ -240,7 +243,7 @@ async def test_what_a_crash_leaves(
     path.write_bytes(damage(path.read_bytes()))
     history.leave()
     again = await open_history(tmp_path)
-    (head,) = again.heads()
+    (head,) = list(again.heads())
     assert head.state == ("done" if ended else "failed")
     listener = await read(again, record.id)
     assert listener.ids == sorted(set(listener.ids))
@@ -277,7 +280,7 @@ async def test_lines_of_builds_that_cannot_be_read(tmp_path: Path, content: byte
         (tmp_path / "history" / name).touch()
     (tmp_path / "history" / f"{kept.id}.json.new").touch()
     again = await open_history(tmp_path)
-    assert [head.id for head in again.heads()] == [kept.id]
+    assert [head.id for head in list(again.heads())] == [kept.id]
     left = {path.name for path in (tmp_path / "history").iterdir()}
     assert left == foreign | {f"{kept.id}.json", f"{kept.id}.events.zst"}
 
@@ -318,7 +321,7 @@ async def test_a_daemon_that_is_killed(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=os.environ)
     assert killed.returncode == -9
     history = await open_history(tmp_path)
-    running, done = history.heads()
+    running, done = list(history.heads())
     assert (done.name, done.state, done.complete) == ("done", "done", True)
     assert (await read(history, done.id)).ids == list(range(1, 1002))
     assert (running.name, running.state) == ("running", "failed")

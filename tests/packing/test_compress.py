@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixery.packing.codecs import COMPRESSIONS, Codec, codec
-from nixery.packing.compress import Compressor, Packed
-from nixery.packing.exceptions import PackError
-from nixery.packing.proof import Wrong
+from nixery.packing.compress import Compressed, Compressor, WrongBlock
+from nixery.packing.tar_stream import PackError
 
 BLOCK = 4096
 CODECS = st.sampled_from(COMPRESSIONS)
@@ -29,7 +28,7 @@ def _small_blocks(compression: str) -> Codec:
 
 def _compress(
     codec: Codec, data: bytes, threads: int = 2, piece: int = 1000
-) -> tuple[bytes, Packed]:
+) -> tuple[bytes, Compressed]:
     out = bytearray()
     with Compressor(codec, out.extend, threads) as compressor:
         for start in range(0, len(data), piece):
@@ -157,7 +156,7 @@ def test_wrong_blocks_are_replaced(compression: str, which: int, fault: Fault) -
     """A block that does not decompress to what went in is compressed in another way; what is said
     of the layer holds for what is kept; and both outputs are told of."""
     data = _text(5 * BLOCK - 7)
-    wrong: list[Wrong] = []
+    wrong: list[WrongBlock] = []
     codec = _faulty(compression, which, fault)
     out = bytearray()
     with Compressor(codec, out.extend, 1, wrong.append) as compressor:
@@ -206,7 +205,7 @@ def test_nothing_wrong_is_passed_on(compression: str) -> None:
             compressor.write(_text(BLOCK))
             compressor.finish()
 
-    with pytest.raises(PackError, match="it changes while it is compressed"):
+    with pytest.raises(PackError, match="it changed while it was compressed"):
         run()
     assert bytes(out) == good.head
 

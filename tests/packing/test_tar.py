@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nixery.packing.exceptions import PackError
 from nixery.packing.tar import Entry, pack
+from nixery.packing.tar_stream import PackError
 from tests.packing.conftest import Stream, Tree, names_in, pack_one, read_stream, read_tree
 
 NAMES = (

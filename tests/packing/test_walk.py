@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nixery.packing.exceptions import PackError
 from nixery.packing.tar import pack
+from nixery.packing.tar_stream import PackError
 from tests.packing.conftest import Stream, names_in, pack_one, read_stream
 
 

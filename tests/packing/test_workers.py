@@ -210,7 +210,7 @@ async def test_an_answer_that_makes_no_sense(
 ) -> None:
     """A child that says anything but an answer is given up."""
     code = f"input(); print({answer!r}, flush=True); input()"
-    with pytest.raises(PackingFailed, match="no sense"):
+    with pytest.raises(PackingFailed, match="invalid answer"):
         await pool(executable=_script(tmp_path, code)).pack(_job(tmp_path))
 
 

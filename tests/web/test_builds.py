@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from nixery.history.event_buffer import Bounds
+from nixery.history.event_buffer import BufferBounds
 from nixery.history.history import History
 from nixery.history.record import Record
 from nixery.http.bounds import Bounds as SiteBounds
@@ -367,7 +367,7 @@ class Slow(Protocol):
 async def test_slow_clients(tmp_path: Path) -> None:
     """A client that takes nothing holds up neither the build nor the daemon's memory, and is told
     all of it once it does."""
-    history = await open_history(tmp_path, Bounds())
+    history = await open_history(tmp_path, BufferBounds())
     record = begin(history)
     async with serving(history=history) as server:
         slow = await server.connect(Slow())

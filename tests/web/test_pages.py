@@ -1,6 +1,7 @@
 """What people see: in browsers as pages, in terminals as text."""
 
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from nixery.history.history import History
-from nixery.history.summary import Head
+from nixery.history.summary import BuildHead
 from nixery.interfaces import Provenance
 from nixery.model.errors import SourceUnavailable, StorageUnavailable
 from nixery.model.events import (
@@ -147,7 +148,10 @@ async def test_a_source_that_cannot_be_read(history: History) -> None:
 class Unreadable(History):
     """A history that says where it can't be read."""
 
-    def heads(self, before: str | None = None) -> list[Head]:
+    def heads(self, before: str | None = None) -> Iterator[BuildHead]:
+        raise StorageUnavailable("Input/output error ('/srv/state/history/x')")
+
+    def latest(self, name: str, tag: str) -> BuildHead | None:
         raise StorageUnavailable("Input/output error ('/srv/state/history/x')")
 
 

@@ -1,7 +1,7 @@
 """Pages for people: in a browser as HTML, in a terminal as text."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from textwrap import fill
 
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.template import tags
 
 from nixery.history.history import History
-from nixery.history.summary import Head
+from nixery.history.summary import BuildHead
 from nixery.http.answers import NOT_FOUND, RETRY_AFTER, Refused
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
@@ -104,11 +104,10 @@ class PagesApi:
     async def _start(
         self, request: RegistryRequest, provenance: Provenance | None, fault: str
     ) -> bytes:
-        heads = self._heads()
-        going = (head for head in heads if head.state == "running")
+        going = () if self._history is None else self._history.running()
         running = list(islice(self._seen(request, going), _RECENT))
         images = []
-        for head in list(islice(self._seen(request, _images(heads)), _RECENT)):
+        for head in list(islice(self._images(request), _RECENT)):
             if manifest := await self._manifest(head):
                 images.append((head, sum(blob.size for blob in manifest.blobs)))
         wish = _wish(request)
@@ -119,10 +118,8 @@ class PagesApi:
         return send_text(request, start_text(start))
 
     async def _image(self, request: RegistryRequest, name: str) -> bytes:
-        heads = _images(self._heads())
-        latest = {f"{head.name}:{head.tag}": head for head in heads}
-        named = [latest[each] for each in _spelled(name) if each in latest]
-        for head in list(self._seen(request, named)):
+        named = () if self._history is None else map(self._history.latest, *_spellings(name))
+        for head in self._seen(request, [head for head in named if head is not None]):
             if manifest := await self._manifest(head):
                 break
         else:
@@ -131,21 +128,27 @@ class PagesApi:
                 "No build of it is remembered. Pull it, and its page is here.",
             )
         assert self._history is not None
-        details = await self._history.details(head.id)
-        others = await self._others(self._seen(request, heads), head)
+        _, details = await self._history.in_full(head)
+        others = await self._others(self._images(request), head)
         view = ImageView(request.asked_host, head, manifest, details, others)
         if prefers_html(request):
             return await send_page(request, image_page(view))
         return send_text(request, image_text(view))
 
-    def _heads(self) -> list[Head]:
-        return [] if self._history is None else self._history.heads()
+    def _images(self, request: RegistryRequest) -> Iterator[BuildHead]:
+        """The latest build of each image that was made, and that whoever asks may see."""
+        known = set()
+        for head in () if self._history is None else self._history.heads():
+            if head.state == "done" and (head.name, head.tag) not in known:
+                known.add((head.name, head.tag))
+                if self._sees(request, head):
+                    yield head
 
-    def _seen(self, request: RegistryRequest, heads: Iterable[Head]) -> Iterator[Head]:
+    def _seen(self, request: RegistryRequest, heads: Iterable[BuildHead]) -> Iterator[BuildHead]:
         """The builds that the client may see: no more of them are looked at than are taken."""
         return (head for head in heads if self._sees(request, head))
 
-    def _sees(self, request: RegistryRequest, head: Head) -> bool:
+    def _sees(self, request: RegistryRequest, head: BuildHead) -> bool:
         return self._auth.may_see(request, head.name, head.tag)
 
     async def _provenance(self) -> tuple[Provenance | None, str]:
@@ -158,16 +161,16 @@ class PagesApi:
         except TimeoutError:
             return None, "it does not respond"
 
-    async def _manifest(self, head: Head) -> Manifest | None:
+    async def _manifest(self, head: BuildHead) -> Manifest | None:
         try:
             digest = Digest.parse(head.digest or "")
             return (await self._builder.stored_manifest(digest)).manifest
         except NixeryError:
             return None
 
-    async def _others(self, heads: Iterable[Head], own: Head) -> dict[str, int]:
+    async def _others(self, heads: Iterable[BuildHead], own: BuildHead) -> dict[str, int]:
         """In how many recent images besides one each layer is."""
-        digests: dict[str | None, Head] = {}
+        digests: dict[str | None, BuildHead] = {}
         for head in heads:
             if head.digest != own.digest:
                 digests[head.digest] = head
@@ -180,8 +183,8 @@ class PagesApi:
         return dict(counts)
 
 
-def _spelled(name: str) -> list[str]:
-    """As which images' names one may be known, the likeliest first, each with its tag.
+def _spellings(name: str) -> tuple[list[str], list[str]]:
+    """The names that an image may be known by, the likeliest first, and the tag of each.
 
     The packages may be in any order, and ``library/NAME`` is ``NAME`` for most sets.
     """
@@ -189,19 +192,11 @@ def _spelled(name: str) -> list[str]:
     try:
         image = parse_image(path, tag or LATEST)
     except (NameInvalid, TagInvalid):
-        return []
+        return [], []
     # A set that has something named ``library`` is asked for two packages.
-    both = (attrs.evolve(image, prefixed=False), image.official)
-    return [f"{each.name}:{each.tag}" for each in both if each is not None]
-
-
-def _images(heads: Sequence[Head]) -> list[Head]:
-    """The latest build of each image that was made."""
-    latest: dict[tuple[str, str], Head] = {}
-    for head in heads:
-        if head.state == "done":
-            latest.setdefault((head.name, head.tag), head)
-    return list(latest.values())
+    both = [attrs.evolve(image, prefixed=False), image.official]
+    images = [each for each in both if each is not None]
+    return [each.name for each in images], [each.tag for each in images]
 
 
 def _wish(request: RegistryRequest) -> Wish:

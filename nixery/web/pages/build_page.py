@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 from twisted.web.template import Tag, tags
 
-from nixery.history.summary import Head
+from nixery.history.summary import BuildHead
 from nixery.model.text import readable
 from nixery.web.pages.fragments import age, command, duration, image_link, size, table
 from nixery.web.pages.page import Content, Page
@@ -23,7 +23,7 @@ class BuildView:
     """
 
     host: str
-    head: Head
+    head: BuildHead
     details: Mapping[str, Any]
     logs: bool
 
@@ -48,7 +48,7 @@ def build_page(view: BuildView) -> Page:
     return Page(f"Build of {name}", body, script="build.js", refresh=5 if live else 0)
 
 
-def _state(head: Head, queued: bool) -> Tag:
+def _state(head: BuildHead, queued: bool) -> Tag:
     words = (
         "It is waiting for its turn" if queued and head.state == "running" else _STATES[head.state]
     )

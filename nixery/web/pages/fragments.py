@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from twisted.web.template import Tag, tags
 
-from nixery.history.summary import Head
+from nixery.history.summary import BuildHead
 from nixery.model.text import readable
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -61,13 +61,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def image_link(head: Head) -> Tag:
+def image_link(head: BuildHead) -> Tag:
     """A link to the page of the image that a build was for."""
     name = f"{head.name}:{head.tag}"
     return tags.a(readable(name), href=f"/images/{name}")
 
 
-def build_link(head: Head, text: str = "") -> Tag:
+def build_link(head: BuildHead, text: str = "") -> Tag:
     """A link to a build's page.
 
     :param text: of the link; empty for the name of the build's image.

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from twisted.web.template import Tag, tags
 
-from nixery.history.summary import Head
+from nixery.history.summary import BuildHead
 from nixery.model.manifest import Descriptor, Manifest
 from nixery.model.text import readable
 from nixery.web.pages.fragments import age, build_link, command, size, table
@@ -24,7 +24,7 @@ class ImageView:
     """
 
     host: str
-    head: Head
+    head: BuildHead
     manifest: Manifest
     details: Mapping[str, Any]
     others: Mapping[str, int]

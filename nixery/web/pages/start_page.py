@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 from twisted.web.template import Tag, tags
 
-from nixery.history.summary import Head
+from nixery.history.summary import BuildHead
 from nixery.interfaces import Provenance
 from nixery.model.image import META
 from nixery.model.tags import LATEST
@@ -53,8 +53,8 @@ class Start:
     host: str
     provenance: Provenance | None
     fault: str
-    running: Sequence[Head]
-    images: Sequence[tuple[Head, int]]
+    running: Sequence[BuildHead]
+    images: Sequence[tuple[BuildHead, int]]
     example: str
     wish: Wish = Wish()
 
@@ -163,13 +163,13 @@ def _served(start: Start) -> Tag:
     )
 
 
-def _running(running: Sequence[Head]) -> Tag:
+def _running(running: Sequence[BuildHead]) -> Tag:
     if not running:
         return tags.p("None.")
     return tags.ul(*[tags.li(build_link(head), f", begun {age(head.started)}") for head in running])
 
 
-def _images(images: Sequence[tuple[Head, int]]) -> Tag:
+def _images(images: Sequence[tuple[BuildHead, int]]) -> Tag:
     if not images:
         return tags.p("None yet.")
     rows = [

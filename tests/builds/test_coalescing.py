@@ -1,4 +1,4 @@
-"""What a builder takes on, and what it refuses."""
+"""Builds in turn: how many, for whom, for how long, and which are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
 from nixery.model.source import PinnedSource
 from tests.builds.fakes import FakeNix, Parts, make_parts, reactor
+from tests.history.histories import details
 
 
 class Time(Clock):
@@ -78,13 +79,13 @@ async def test_those_who_wait_say_so(tmp_path: Path) -> None:
     parts.nix.gate = Deferred()
     seen: list[str] = []
     running, waiting = build(parts, "git", seen=seen), build(parts, "jq", seen=seen)
-    first, second = [(await parts.history.details(id))["queued"] for id in seen]
+    first, second = [(await details(parts.history, id))["queued"] for id in seen]
     assert first is None
     assert second == {"running": 1, "waiting": 1}
     parts.nix.gate.callback(None)
     assert await running
     assert await waiting
-    assert (await parts.history.details(seen[1]))["queued"] is None
+    assert (await details(parts.history, seen[1]))["queued"] is None
 
 
 @pytest_twisted.ensureDeferred
@@ -222,8 +223,8 @@ async def test_a_build_that_gives_way(tmp_path: Path) -> None:
     parts.nix.gate = gate
     other = build(parts, "jq", client="b", seen=seen)
     assert len(left) == 1
-    details = await parts.history.details(seen[0])
-    assert details["queued"] == {"running": 1, "waiting": 1}
+    summary = await details(parts.history, seen[0])
+    assert summary["queued"] == {"running": 1, "waiting": 1}
     parts.nix.gate = None
     again = build(parts, "git", client="c", seen=seen)
     gate.callback(None)
@@ -259,8 +260,8 @@ async def test_last_words_of_a_build_that_gave_way(tmp_path: Path) -> None:
     emit(BuildStarted("stale"))
     last.callback(None)
     await again
-    details = await parts.history.details(seen[0])
-    assert details["derivations"] == []
+    summary = await details(parts.history, seen[0])
+    assert summary["derivations"] == []
     subscription = await parts.history.follow(seen[0], 0)
     assert subscription is not None
     block = await subscription.next()

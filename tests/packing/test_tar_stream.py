@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from nixery.packing.headers import END, FILE, FOLDER, LINK, header, padding
+from nixery.packing.tar_stream import END, FILE, FOLDER, LINK, header, padding
 
 
 def _read(stream: bytes) -> tarfile.TarInfo:

@@ -1,10 +1,10 @@
-"""The headers of GNU tar's format, written for layers: owners without names, mtime 1."""
+"""A layer's tar stream: its output, GNU tar's headers, and the error of what can't be packed."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 FILE, LINK, FOLDER = b"0", b"2", b"5"
 END = bytes(1024)
-"""What a tar stream ends with."""
+"""The end of a tar stream."""
 
 _LONG_NAME, _LONG_TARGET = b"L", b"K"
 _NAME_LIMIT = 100
@@ -16,8 +16,34 @@ _FIXED_SUM = sum(_MTIME) + sum(_MAGIC) + 8 * ord(" ")
 _ZEROS = bytes(512)
 
 
-class Output(Protocol):
-    """What takes the stream: a buffer that empties itself when it is full."""
+Failing = Literal["unreadable", "changed", "unsupported", "damaged", "storage_full", "io"]
+
+
+class PackError(Exception):
+    """A layer can't be packed; what was written of it is worthless.
+
+    :param kind: ``unreadable`` (the system refuses to read a file), ``changed`` (it changed or
+        vanished while it was packed), ``unsupported`` (no layer can hold it), ``damaged`` (its
+        compressed form decompresses to something else), ``storage_full`` and ``io`` (the layer
+        can't be written).
+    :param path: the file at fault, absolute.
+    :param message: what is wrong with it, to be read after its path.
+    """
+
+    def __init__(self, kind: Failing, path: bytes, message: str) -> None:
+        super().__init__(kind, path, message)
+        self.kind = kind
+        self.path = path
+        self.message = message
+
+
+def fault(kind: Failing, name: bytes, message: str) -> PackError:
+    """The error for an entry of the stream, whose name is relative."""
+    return PackError(kind, b"/" + name.rstrip(b"/"), message)
+
+
+class TarOutput(Protocol):
+    """Takes the stream: a buffer that empties itself when it is full."""
 
     def write(self, data: bytes) -> None:
         """Append bytes."""
@@ -26,19 +52,19 @@ class Output(Protocol):
         """The rest of the buffer, never empty, to be filled from its start."""
 
     def advance(self, count: int) -> None:
-        """Take the first ``count`` bytes of :meth:`space` as filled."""
+        """Append the first ``count`` bytes of :meth:`space`."""
 
 
 def header(
     name: bytes, kind: bytes, mode: int, size: int = 0, target: bytes = b"", owner: int = 0
 ) -> bytes:
-    """The header of one entry, after the long-name records that it needs.
+    """The header of one entry, preceded by records for long names.
 
     :param name: relative; that of a folder ends with a slash.
     :param kind: :data:`FILE`, :data:`LINK` or :data:`FOLDER`.
     :param mode: permission bits.
-    :param size: of the body that follows, in bytes.
-    :param owner: number of the user, and of the group, that it belongs to.
+    :param size: bytes of the body that follows.
+    :param owner: ID of the user, and of the group.
     """
     before = b""
     if len(target) > _NAME_LIMIT:
@@ -62,5 +88,5 @@ def _block(name: bytes, kind: bytes, mode: int, size: int, target: bytes, owner:
 
 
 def padding(size: int) -> bytes:
-    """What fills up a body of so many bytes."""
+    """The bytes that fill up the last block of a body of ``size`` bytes."""
     return _ZEROS[: -size % 512]

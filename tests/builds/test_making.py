@@ -1,0 +1,176 @@
+"""Images: how their root file systems are made, and what is known of their sets."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
+
+from nixery.builds.making import list_outputs, set_key
+from nixery.interfaces import Pull
+from nixery.model.errors import TooManyFiles, UnknownPackage
+from nixery.model.image import AMD64, ARM64, parse_image
+from nixery.model.source import Configuration, Contents, Folder, PinnedSource
+from nixery.packing.listing import weight
+from nixery.packing.tar import Entry
+from tests.builds.fakes import Parts, make_parts, store_path
+
+DATABASE = "nix/var/nix/db/db.sqlite"
+
+
+async def furnished(parts: Parts, name: str) -> dict[str, Entry]:
+    """The entries of an image's top layer."""
+    await parts.builder.manifest(parse_image(name, "latest"))
+    return {entry.name: entry for job in parts.packers.jobs for entry in job.entries}
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("name", "owner"), [("nix-store", 0), ("user/nix-store", 1000)])
+async def test_an_image_that_has_nix(tmp_path: Path, name: str, owner: int) -> None:
+    """All store paths of an image that has Nix are registered, for its user, and none else."""
+    entries = await furnished(make_parts(str(tmp_path)), name)
+    assert entries[DATABASE].owner == owner
+    database = tmp_path / "db.sqlite"
+    database.write_bytes(entries[DATABASE].content)
+    with closing(sqlite3.connect(database)) as opened:
+        found = [path for (path,) in opened.execute("SELECT path FROM ValidPaths")]
+    paths = [store_path("nix-store-1.0"), store_path("libc-2.0")]
+    assert sorted(found) == sorted(paths)
+    roots = [entry.target for name, entry in entries.items() if "/gcroots/image/" in name]
+    assert roots == paths[:1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_image_without_nix(tmp_path: Path) -> None:
+    """The store is asked for no registration, and the image has none, where Nix is not."""
+    parts = make_parts(str(tmp_path))
+    assert DATABASE not in await furnished(parts, "git")
+    assert parts.nix.asked_for_registration == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_packages_share_a_limit(tmp_path: Path) -> None:
+    """What may be listed of an image's packages is a limit of all of them together."""
+    nix = make_parts(str(tmp_path)).nix
+    pinned = PinnedSource(Folder("/some/set"), Contents("/some/set", "1"))
+    realised = await nix.realise(parse_image("git/jq", "latest"), pinned, lambda event: None)
+    listings = [output.listing for output in list_outputs(realised, nix.physical)]
+    together = sum(map(weight, listings))
+    assert len(list_outputs(realised, nix.physical, together)) == len(listings) == 2
+    with pytest.raises(TooManyFiles):
+        list_outputs(realised, nix.physical, together - 1)
+
+
+PLAIN, BOTH = parse_image("git", "latest"), parse_image("git/library", "latest")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return make_parts(str(tmp_path))
+
+
+async def digests(parts: Parts, *names: str) -> list[str]:
+    """The digests that names are served, asked for one after another."""
+    pulls = [await parts.builder.manifest(parse_image(name, "latest")) for name in names]
+    return [str(pull.manifest.digest) for pull in pulls]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("names", [("git", "library/git"), ("library/git", "git")])
+async def test_same_image(parts: Parts, names: tuple[str, str]) -> None:
+    """Both names have one digest, and what is known of the set then needs no evaluation."""
+    first, second = await digests(parts, *names)
+    assert first == second
+    assert parts.nix.asked == [PLAIN]
+    assert await digests(parts, "library/jq", "jq")
+    assert parts.nix.asked == [PLAIN, parse_image("jq", "latest")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_build(parts: Parts) -> None:
+    """Who asks by either name at once waits for one build, which is the plain name's."""
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate = gate
+    seen: list[str] = []
+
+    def pull(name: str) -> Deferred[Pull]:
+        image = parse_image(name, "latest")
+        return Deferred.fromCoroutine(parts.builder.manifest(image, seen.append))
+
+    waiting = gatherResults([pull("library/git"), pull("git"), pull("library/git")])
+    gate.callback(None)
+    pulls = await waiting
+    assert len({str(each.manifest.digest) for each in pulls}) == 1
+    assert len(set(seen)) == 1
+    assert parts.nix.asked == [PLAIN]
+    assert [head.name for head in list(parts.history.heads())] == ["git"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_package_named_library(parts: Parts) -> None:
+    """A set that has something named so is asked for both packages."""
+    parts.nix.has_library = True
+    both, reverse, plain = await digests(parts, "library/git", "git/library", "git")
+    assert both == reverse != plain
+    assert parts.nix.asked == [PLAIN, BOTH]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_other_way_round(parts: Parts) -> None:
+    """``NAME/library`` names two packages, whatever is known of ``library/NAME``."""
+    official, reverse = await digests(parts, "library/git", "git/library")
+    assert official != reverse
+    assert parts.nix.asked == [PLAIN, BOTH]
+
+
+@pytest_twisted.ensureDeferred
+async def test_after_a_restart(parts: Parts) -> None:
+    """What was asked for by that name needs no Nix again; another image is looked at once."""
+    known = await digests(parts, "library/git", "jq")
+    again = parts.again()
+    assert await digests(again, "library/git") == known[:1]
+    assert again.nix.asked == []
+    assert await digests(again, "library/jq") == known[1:]
+    assert await digests(again, "library/jq") == known[1:]
+    assert again.nix.asked == [parse_image("jq", "latest")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_failures(parts: Parts) -> None:
+    """What keeps NAME from being made is told to who asks by either name."""
+    parts.nix.error = UnknownPackage("git")
+    for name in ("library/git", "git"):
+        with pytest.raises(UnknownPackage, match="'git'"):
+            await digests(parts, name)
+    assert len(parts.nix.asked) == 1
+
+
+def test_what_is_known_is_of_one_set() -> None:
+    """Another revision, configuration or system is another set."""
+    sets = [
+        PinnedSource(Folder("/set"), Contents("/set", "1")),
+        PinnedSource(Folder("/set"), Contents("/set", "2")),
+        PinnedSource(Folder("/set"), Contents("/set", "1"), Configuration("{}")),
+    ]
+    keys = {set_key(each, system) for each in sets for system in (AMD64, ARM64)}
+    assert len(keys) == 6
+    again = PinnedSource(Folder("/set"), Contents("/set", "1"))
+    assert set_key(again, AMD64) in keys
+
+
+@pytest_twisted.ensureDeferred
+async def test_joining_a_build_that_does_not_evaluate(parts: Parts) -> None:
+    """Who joins a build that takes another instance's image has the set evaluated by the next."""
+    image = parse_image("git", "latest")
+    key = parts.builder._wanted(image, await parts.builder.latest()).key
+    lease = await parts.storage.lease(key)
+    plain = Deferred.fromCoroutine(parts.builder.manifest(image))
+    official = Deferred.fromCoroutine(parts.builder.manifest(parse_image("library/git", "latest")))
+    other = make_parts(parts.nix.folder, parts.storage)
+    made = await other.builder._maker.make(image, await other.builder.latest(), lambda event: None)
+    await other.cache.remember_manifest(key, made, await other.builder.provenance())
+    await lease.release()
+    assert {(await each).manifest.digest for each in (plain, official)} == {made.digest}
+    assert parts.nix.asked == [PLAIN]

@@ -17,8 +17,7 @@ from nixery.nix.remember import Memory
 from nixery.nix.resolve import FlakeResolver, GitResolver
 from nixery.nix.sources import Sources
 from nixery.settings import Settings
-from nixery.storage.filesystem import FilesystemStorage
-from nixery.storage.housekeeping import Bounds
+from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 
 _CONNECTIONS = 16  # that are kept to one host
 _PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
@@ -36,19 +35,14 @@ def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mappin
     """Where images are kept, not started yet."""
     chosen = settings.bucket
     if chosen is None:
-        disk = settings.disk
-        bounds = Bounds(disk.storage_max, disk.storage_grace, disk.scrub_days)
-        return FilesystemStorage(reactor, settings.storage_path, bounds)
-    # Google's libraries take a quarter of a second and 15 MB.
-    from nixery.storage.gcs.making import BucketSettings
-    from nixery.storage.gcs.making import make_storage as make_gcs_storage
-    from nixery.storage.gcs.storage import Options as BucketOptions
+        return FilesystemStorage(reactor, settings.storage_path, settings.disk)
+    # Google's libraries take time and memory.
+    from nixery.storage.objects.gcs import GcsBucket, GcsStore
+    from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
 
-    options = BucketOptions(redirect=chosen.redirect)
-    bucket = BucketSettings(
-        chosen.name, chosen.signing_key, chosen.signing_account, chosen.url_lifetime, options
-    )
-    return make_gcs_storage(reactor, agent, bucket, environ)
+    bucket = GcsBucket(chosen.name, chosen.signing_key, chosen.signing_account)
+    options = ObjectOptions(redirect=chosen.redirect, url_lifetime=chosen.url_lifetime)
+    return ObjectStorage(reactor, GcsStore(reactor, agent, bucket, environ), options)
 
 
 def make_git(reactor: Any, settings: Settings, processes: Processes) -> Git:

@@ -13,7 +13,7 @@ from nixery.nix.commands import Commands
 from nixery.nix.process import Processes
 from nixery.packing.workers import Packers
 from nixery.requirements import version
-from nixery.storage.filesystem import FilesystemStorage
+from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from nixery.watching.checks import disk_check, source_check, storage_check
 from nixery.watching.disks import Disks
 from nixery.watching.lag import LagMeter

@@ -1,15 +1,25 @@
-"""The keys of records and leases, the same in every backend."""
+"""The keys of records and leases, the same in every storage.
+
+Of records::
+
+    builds/<layer key>              the layer that was packed for it
+    manifests/<image key>           the digest of the image's manifest
+    provenance/<manifest digest>    what the image was made from
+    served/<sha256 of a name>       the images that were served by that name
+"""
 
 import re
 
-_RECORD = re.compile(r"(builds|manifests)/[0-9a-f]{1,128}")
+RECORDS = ("builds", "manifests", "provenance", "served")
+"""The kinds of records, each with a folder of its own."""
+_RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")
 _BLOB = re.compile(r"[0-9a-f]{64}")
 _UUID = re.compile(r"[0-9a-f]{32}")
 _LEASE = re.compile(r"[0-9a-f]{1,128}")
 
 
 def check_record_key(key: str) -> str:
-    """The key itself, which names nothing outside the two folders of records.
+    """The key itself, which names nothing outside the folders of records.
 
     :raises ValueError: for a key of any other form: what makes keys is at fault.
     """

@@ -1,32 +1,25 @@
-"""What readiness looks at."""
+"""The checks that make up readiness."""
 
 import os
 import shutil
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 
 from nixery.interfaces import IStorage, Provenance
-from nixery.model.errors import StorageUnavailable
+from nixery.reactor import in_thread
 from nixery.watching.readiness import Check
 
 LEAST_FREE = 64_000_000
 """Bytes of a disk below which the daemon can't do its work."""
-_PROBE = "builds/" + "0" * 64
 
 
 def storage_check(storage: IStorage) -> Check:
     """Whether what is stored can be read again."""
 
     async def check() -> str:
-        content = uuid.uuid4().hex.encode("ascii")
-        await storage.write_record(_PROBE, content)
-        found = await storage.read_record(_PROBE)
-        if found is None:
-            raise StorageUnavailable("what was written just now is not there")
-        return ""  # another instance may have written something else meanwhile
+        await storage.probe()
+        return ""
 
     return check
 
@@ -65,7 +58,7 @@ def disk_check(reactor: IReactorThreads, folders: Mapping[str, str]) -> Check:
         return ""
 
     async def check() -> str:
-        full = await deferToThreadPool(reactor, reactor.getThreadPool(), look)
+        full = await in_thread(reactor, look)
         if full:
             raise OSError(
                 f"the disk of the {full} folder has less than {LEAST_FREE // 10**6} MB left"

@@ -12,7 +12,7 @@ from nixery.http.gate import gated, untaken_of
 from nixery.http.ranges import Range, Selection
 from nixery.http.request import client_of
 from nixery.http.untaken import LEAST
-from nixery.interfaces import File
+from nixery.interfaces import BlobFile
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.model.networks import network_of
@@ -35,7 +35,7 @@ class CutShort(Exception):
     """A blob ended before what was announced of it."""
 
 
-def open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, bytes]:
+def open_file(digest: Digest, location: BlobFile, part: Range) -> tuple[FileIO, bytes]:
     """Open a blob's file, and read a first small piece of a part of it. Blocks.
 
     A file object, not a descriptor: it is closed even if the client leaves just now.
@@ -78,7 +78,7 @@ async def send_file(
     reactor: IReactorThreads,
     request: Request,
     file: FileIO,
-    location: File,
+    location: BlobFile,
     part: Range,
     first: bytes,
 ) -> None:
@@ -112,14 +112,14 @@ async def send_file(
         raise CutShort(error.strerror or str(error)) from error
 
 
-def _read(file: FileIO, location: File, length: int, offset: int) -> bytes:
+def _read(file: FileIO, location: BlobFile, length: int, offset: int) -> bytes:
     piece = os.pread(file.fileno(), length, offset)
     if _has_changed(file, location):
         raise CutShort("its file was changed while it was sent")
     return piece
 
 
-def _has_changed(file: FileIO, location: File) -> bool:
+def _has_changed(file: FileIO, location: BlobFile) -> bool:
     """Whether an open file may hold something else than when it was verified."""
     found = os.fstat(file.fileno())
     if (found.st_size, found.st_mtime_ns) != (location.size, location.modified):

@@ -28,7 +28,7 @@ from nixery.http.gate import send_body
 from nixery.http.leaving import until_left
 from nixery.http.ranges import Range, Selection, parse_ranges, select, whole
 from nixery.http.request import RegistryRequest, holder_of, name_of
-from nixery.interfaces import File, IBuilder, IStorage, Provenance, Redirect, Stream, Value
+from nixery.interfaces import BlobFile, IBuilder, IStorage, Provenance, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
@@ -218,11 +218,11 @@ class RegistryApi:
                 wanted = _wanted(request, digest, len(content))
                 _blob_headers(request, digest, wanted)
                 return wanted.body(content)
-            case File():
+            case BlobFile():
                 await self._send(request, digest, location)
                 return None
 
-    async def _send(self, request: Request, digest: Digest, location: File) -> None:
+    async def _send(self, request: Request, digest: Digest, location: BlobFile) -> None:
         wanted = _wanted(request, digest, location.size)
         begin = wanted.parts[0].range
         try:
@@ -230,7 +230,7 @@ class RegistryApi:
         except BlobUnknown:
             # Someone may just have mended it.
             again = await self._storage.locate(digest)
-            if not isinstance(again, File):
+            if not isinstance(again, BlobFile):
                 raise
             location = again
             file, first = await self._open(digest, location, begin)
@@ -248,7 +248,7 @@ class RegistryApi:
             await self._or_cut(request, digest, send_parts(request, wanted, send))
 
     def _open(
-        self, digest: Digest, location: File, part: Range
+        self, digest: Digest, location: BlobFile, part: Range
     ) -> "Deferred[tuple[FileIO, bytes]]":
         pool = self._reactor.getThreadPool()
         return deferToThreadPool(self._reactor, pool, open_file, digest, location, part)

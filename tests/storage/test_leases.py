@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from nixery.storage.leases import TIMING, FileLeases, clear_leases, take_lease
-from nixery.storage.leasing import HeldLease
+from nixery.storage.filesystem.file_leases import TIMING, FileLeases, clear_leases, take_lease
+from nixery.storage.held_lease import HeldLease
 
 
 def instance(clock: Clock, folder: Path) -> FileLeases:

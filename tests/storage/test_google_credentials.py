@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageUnavailable
-from nixery.storage.credentials import Anonymous, GoogleCredentials, RemoteSigner
+from nixery.storage.objects.google_credentials import Anonymous, GoogleCredentials, RemoteSigner
 from tests.waiting import HUNG
 
 reactor: Any = _reactor

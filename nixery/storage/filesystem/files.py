@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all. Everything here blocks: to be used in threads."""
+"""Files as the storage sees them: by what changes with their content. Everything blocks."""
 
 import contextlib
 import errno
@@ -10,19 +10,20 @@ from collections.abc import Iterator
 
 import attrs
 
-from nixery.model.errors import StorageUnavailable
+from nixery.model.errors import StorageFull, StorageUnavailable
 
 _CLOCK_REALTIME_COARSE = 5  # of Linux: the one that file systems take their times from
 _LONGEST_TICK = 0.02  # seconds
 _READABLE_BY_ALL = 0o644
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.ENXIO, errno.ENOENT)
 """Faults of a file itself rather than of the system: it is as good as lost."""
 
 
 @attrs.frozen
-class Identity:
-    """What changes whenever a file is altered or another takes its place.
+class FileIdentity:
+    """A file's attributes that change whenever it is altered or another takes its place.
 
     :param kind: the file type bits of its mode.
     :param size: bytes.
@@ -37,7 +38,7 @@ class Identity:
     changed: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> "Identity":
+    def of(cls, found: os.stat_result) -> "FileIdentity":
         """The identity in a ``stat``."""
         kind = stat.S_IFMT(found.st_mode)
         return cls(kind, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
@@ -47,20 +48,20 @@ class Identity:
         """Whether it is a plain file rather than a folder, a link or a device."""
         return self.kind == stat.S_IFREG
 
-    def moved_from(self, before: "Identity") -> bool:
+    def moved_from(self, before: "FileIdentity") -> bool:
         """Whether it may be the same file under another name: renaming touches ``changed``."""
         return attrs.evolve(self, changed=before.changed) == before
 
 
-def identify(path: str) -> Identity | None:
-    """What is at a path, links not followed; nothing if nothing is."""
+def identify(path: str) -> FileIdentity | None:
+    """The identity of the file at a path, links not followed; nothing if there is none."""
     try:
-        return Identity.of(os.lstat(path))
+        return FileIdentity.of(os.lstat(path))
     except FileNotFoundError:
         return None
 
 
-def settle(identity: Identity) -> None:
+def settle(identity: FileIdentity) -> None:
     """Wait until any change to come will show in the identity.
 
     File systems count time in ticks of some milliseconds: of two changes in one tick, the later
@@ -96,29 +97,16 @@ def read_file(path: str, limit: int | None = None) -> bytes | None:
         raise
 
 
-def write_file(path: str, content: bytes) -> None:
-    """Write a new file, safe on the disk when this returns; nothing is left if that fails."""
-    try:
-        with open(path, "xb") as file:
-            os.fchmod(file.fileno(), _READABLE_BY_ALL)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        remove(path)
-        raise
-
-
 @contextlib.contextmanager
 def sealed(path: str, size: int) -> Iterator[int]:
-    """What another process has written, safe on the disk and open.
+    """A file that another process has written, safe on the disk and open.
 
     :param size: the bytes that it wrote.
     :raises StorageUnavailable: if others are there.
     """
     file = open_file(path)
     try:
-        found = Identity.of(os.fstat(file))
+        found = FileIdentity.of(os.fstat(file))
         if not found.is_file or found.size != size:
             raise StorageUnavailable(f"of {size} bytes that were written, {found.size} arrived")
         os.fchmod(file, _READABLE_BY_ALL)
@@ -128,35 +116,8 @@ def sealed(path: str, size: int) -> Iterator[int]:
         os.close(file)
 
 
-def place(staged: str, path: str, aside: str) -> None:
-    """Give a file that is safe on the disk its place, over whatever is there.
-
-    :param aside: a path for a folder that may be in the way.
-    """
-    parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
-        os.makedirs(parent, exist_ok=True)
-        sync_folder(os.path.dirname(parent))
-    try:
-        os.replace(staged, path)
-    except IsADirectoryError:
-        os.rename(path, aside)
-        os.replace(staged, path)
-        remove(aside)
-    sync_folder(parent)
-
-
-def sync_folder(path: str) -> None:
-    """Make sure that the names in a folder outlast a power cut."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def drop(path: str, found: Identity, aside: str) -> None:
-    """Remove what was found at a path, but nothing that has taken its place since.
+def drop(path: str, found: FileIdentity, aside: str) -> None:
+    """Remove a file that was found at a path, but nothing that has taken its place since.
 
     It is moved aside first: between a look and an ``unlink``, another process might put a good
     file there.
@@ -167,7 +128,7 @@ def drop(path: str, found: Identity, aside: str) -> None:
         os.rename(path, aside)
     except FileNotFoundError:
         return
-    if Identity.of(os.lstat(aside)).moved_from(found):
+    if FileIdentity.of(os.lstat(aside)).moved_from(found):
         remove(aside)
     else:
         os.replace(aside, path)
@@ -190,6 +151,31 @@ def make_usable(folder: str) -> None:
     try:
         os.makedirs(folder, mode=0o755, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StorageUnavailable(f"{folder} is no folder") from error
+        raise StorageUnavailable(f"{folder} is not a folder") from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         raise StorageUnavailable(f"{folder} can't be written to")
+
+
+@contextlib.contextmanager
+def storage_faults(folder: str) -> Iterator[None]:
+    """Turn an ``OSError`` into an error of the storage.
+
+    :param folder: is named where the system names no file.
+    :raises StorageFull: if there was no room, or the quota is used up.
+    :raises StorageUnavailable: for every other ``OSError``, with its path and reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise StorageFull() from error
+        # A rename has two names.
+        names = [name for name in (error.filename, error.filename2) if name] or [folder]
+        path = " → ".join(map(str, names))
+        # The reason first: of what follows, clients may show as much as a line has room for.
+        raise StorageUnavailable(f"{error.strerror or error} ({path})") from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that there is no room."""
+    return error.errno in _FULL

@@ -5,28 +5,63 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
-from twisted.logger import Logger
 
 from nixery.model.digest import Digest
 from nixery.model.errors import DigestInvalid
-from nixery.storage.eviction import Used, surplus
-from nixery.storage.files import remove, sync_folder
-from nixery.storage.keys import is_blob_name, is_record_key
-from nixery.storage.last_use import Marks
+from nixery.storage.filesystem.files import remove
+from nixery.storage.filesystem.last_use import Marks
+from nixery.storage.keys import RECORDS, is_blob_name, is_record_key
+from nixery.whole_file import sync_folder
 
-_RECORDS = ("builds", "manifests")
+AFTER = 0.9
+"""How full a storage is, of what it may be, after some were dropped: not to do it all the time."""
+MOST_RECORDS = 1000
+"""Records of one kind that are kept of one blob."""
 _TIDY = 86400.0
 """Seconds after which records are looked through, whether blobs were dropped or not."""
-MOST_RECORDS = 1000
-"""Records that are kept of one blob."""
+
+
+@attrs.frozen
+class Used:
+    """A blob, and when it was of use.
+
+    :param name: hexadecimal digits of its digest.
+    :param size: bytes.
+    :param time: of its last use, in seconds since the epoch. All blobs of an image have about
+        the same, since a pull uses them all: so they go together, unless they are shared.
+    """
+
+    name: str
+    size: int
+    time: float
+
+
+def surplus(blobs: Iterable[Used], most: int, now: float, grace: float) -> list[Used]:
+    """The blobs to drop: those of least recent use, as many as it takes. Pure.
+
+    :param most: bytes that all may have together.
+    :param grace: seconds after its last use in which a blob is not dropped, whatever the cost:
+        its image may still be pulled, or made.
+    """
+    known = sorted(blobs, key=lambda blob: (blob.time, blob.name))
+    total = sum(blob.size for blob in known)
+    gone: list[Used] = []
+    if total <= most:
+        return gone
+    for blob in known:
+        if total <= most * AFTER or blob.time > now - grace:
+            break
+        gone.append(blob)
+        total -= blob.size
+    return gone
 
 
 @attrs.frozen
 class Shrunk:
-    """What came of it.
+    """The outcome of a look at all blobs.
 
     :param blobs: how many were dropped.
     :param size: bytes that are left.
@@ -38,37 +73,29 @@ class Shrunk:
     left: int = 0
 
 
+@attrs.define(slots=False)
 class Shrinker:
-    """Drops the blobs that were of no use for longest, and what is remembered of them."""
+    """Drops the blobs that were of no use for longest, and what is remembered of them.
 
-    _log = Logger()
+    :param folder: the storage's.
+    :param aside: gives a new path on the same file system.
+    :param most: bytes; none for no bound: then blobs are only counted.
+    :param grace: seconds after its last use in which a blob is not dropped.
+    :param now: seconds since the epoch.
+    :param most_records: that are kept of one blob.
+    """
 
-    def __init__(
-        self,
-        folder: str,
-        marks: Marks,
-        aside: Callable[[], str],
-        most: int | None,
-        grace: float,
-        now: Callable[[], float] = time.time,
-        most_records: int = MOST_RECORDS,
-    ) -> None:
-        """
-        :param folder: the storage's.
-        :param aside: gives a new path on the same file system.
-        :param most: bytes; none for no bound: then blobs are only counted.
-        :param grace: seconds after its last use in which a blob is not dropped.
-        :param now: seconds since the epoch.
-        :param most_records: that are kept of one blob.
-        """
-        self._folder = folder
-        self._marks = marks
-        self._aside = aside
-        self._most = most
-        self._grace = grace
-        self._now = now
-        self._most_records = most_records
-        self._tidy_at = now() + _TIDY / 24  # not while everything is just starting
+    _folder: str
+    _marks: Marks
+    _aside: Callable[[], str]
+    _most: int | None
+    _grace: float
+    _now: Callable[[], float] = time.time
+    _most_records: int = MOST_RECORDS
+    _tidy_at: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._tidy_at = self._now() + _TIDY / 24  # not while everything is just starting
 
     def shrink(self) -> Shrunk:
         """Drop as much as it takes, of what may be dropped."""
@@ -129,7 +156,7 @@ class Shrinker:
     def _drop_records(self) -> None:
         """Drop the records of blobs that are no more, and of those that have very many the
         oldest: each revision of a package set leaves one of an image that it does not change."""
-        for folder in _RECORDS:
+        for folder in RECORDS:
             records: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
             path = os.path.join(self._folder, folder)
             for entry in os.scandir(path) if os.path.isdir(path) else ():

@@ -3,10 +3,11 @@
 Its layout::
 
     layers/<sha256>        every blob: layers, configs, manifests
-    builds/<layer key>     records
-    manifests/<image key>  records
+    builds/<layer key>     records, as in every storage: nixery/storage/keys.py
+    manifests/<image key>
+    …
     staging/<process>/…    what is not whole yet
-    leases/<image key>     what a process is making
+    leases/<key>           what a process is making
     used/<sha256>          when a blob was of use last
     scrubbed               the blob that was verified last, of all in turn
 
@@ -14,41 +15,42 @@ Several processes may share one folder. All that touches files runs in the react
 """
 
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from nixery.interfaces import File, ILease, IStorage, IUpload
+from nixery.interfaces import BlobFile, ILease, IStorage, IUpload
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
+from nixery.model.limits import DiskLimits
 from nixery.model.manifest import Descriptor
-from nixery.reactor import IReactor
-from nixery.storage.files import (
-    Identity,
+from nixery.reactor import IReactor, in_thread
+from nixery.storage.filesystem.file_leases import TIMING, FileLeases, clear_leases
+from nixery.storage.filesystem.files import (
+    FileIdentity,
     identify,
+    is_full,
     make_usable,
-    place,
     read_file,
     remove,
     sealed,
     settle,
-    sync_folder,
-    write_file,
+    storage_faults,
 )
-from nixery.storage.housekeeping import Bounds, Housekeeping
-from nixery.storage.keys import check_lease_key, check_record_key
-from nixery.storage.last_use import Marks
-from nixery.storage.leases import TIMING, FileLeases, clear_leases
-from nixery.storage.leasing import Timing
-from nixery.storage.os_errors import is_full, storage_faults
-from nixery.storage.staging import Staging
-from nixery.storage.verification import Verdict, Verifier, verify_file
+from nixery.storage.filesystem.housekeeping import Housekeeping
+from nixery.storage.filesystem.last_use import Marks
+from nixery.storage.filesystem.staging import Staging
+from nixery.storage.filesystem.verification import BlobVerifier, Verdict, verify_file
+from nixery.storage.held_lease import LeaseTiming
+from nixery.storage.keys import RECORDS, check_lease_key, check_record_key
+from nixery.whole_file import put_in_place, sync_folder, whole_file
 
-_FOLDERS = ("staging", "layers", "builds", "manifests", "leases", "used")
+_FOLDERS = ("staging", "layers", *RECORDS, "leases", "used")
+_FRESH = 30.0  # seconds by which a blob's last use may be later than its mark says, at most
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,8 +82,8 @@ class FilesystemStorage:
         self,
         reactor: IReactor,
         folder: str,
-        bounds: Bounds | None = None,
-        leasing: Timing = TIMING,
+        limits: DiskLimits = DiskLimits(scrub_days=0),  # noqa: B008
+        leasing: LeaseTiming = TIMING,
     ) -> None:
         """
         :param reactor: whose threads do the work.
@@ -90,12 +92,12 @@ class FilesystemStorage:
         self._reactor = reactor
         self._folder = os.path.abspath(folder)
         self._staging = Staging(self._path("staging"))
-        self._verifier = Verifier(self._verify)
-        aside, bounds = self._staging.aside, bounds or Bounds()
+        self._verifier = BlobVerifier(reactor.seconds, self._verify)
+        aside = self._staging.aside
         self._leases = FileLeases(reactor, self._in_thread, aside, leasing)
         self._unmarked = False
-        self._marks = Marks(self._path("used"), bounds.fresh)
-        self.housekeeping = Housekeeping(reactor, self._folder, self._marks, aside, bounds)
+        self._marks = Marks(self._path("used"), min(_FRESH, limits.storage_grace / 4))
+        self.housekeeping = Housekeeping(reactor, self._folder, self._marks, aside, limits)
 
     async def start(self) -> None:
         await self._in_thread(self._prepare)
@@ -106,6 +108,10 @@ class FilesystemStorage:
         # A thread that still drops blobs has one in the folder: it goes with the process then.
         if not self.housekeeping.busy:
             self._staging.leave()
+
+    async def probe(self) -> None:
+        if not await self._in_thread(self._probe):
+            raise StorageUnavailable("what was written just now is not there")
 
     async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))
@@ -141,14 +147,14 @@ class FilesystemStorage:
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
         return await self._in_thread(self._missing, blobs)
 
-    async def locate(self, digest: Digest) -> File:
+    async def locate(self, digest: Digest) -> BlobFile:
         path = self._blob(digest)
         found = await self._in_thread(self._find, digest)
         if found is not None and found != self._verifier.known(digest):
-            found = (await self._verifier.verify(digest)).identity
+            found = await self._verifier.verify(digest)
         if found is None:
             raise BlobUnknown(str(digest))
-        return File(path, found.size, found.modified, found.changed)
+        return BlobFile(path, found.size, found.modified, found.changed)
 
     async def receive(self) -> FileUpload:
         return FileUpload(self, await self._in_thread(self._staging.name))
@@ -190,7 +196,7 @@ class FilesystemStorage:
             with storage_faults(self._folder):
                 return work(*args, **kwargs)
 
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), guarded)
+        return in_thread(self._reactor, guarded)
 
     # --- what runs in threads -------------------------------------------------------------
 
@@ -236,15 +242,20 @@ class FilesystemStorage:
             if not is_full(error):
                 raise
 
-    def _write_record(self, path: str, content: bytes) -> None:
-        staged = self._staging.name()
-        write_file(staged, content)
+    def _probe(self) -> bool:
+        path, content = self._staging.name(), uuid.uuid4().bytes
         try:
-            place(staged, path, self._staging.name())
+            with whole_file(path, beside=self._staging.name()) as file:
+                file.write(content)
+            return read_file(path) == content
         finally:
-            remove(staged)
+            remove(path)
 
-    def _find(self, digest: Digest) -> Identity | None:
+    def _write_record(self, path: str, content: bytes) -> None:
+        with whole_file(path, beside=self._staging.name(), aside=self._staging.name()) as file:
+            file.write(content)
+
+    def _find(self, digest: Digest) -> FileIdentity | None:
         """What is at a blob's place, which is of use now.
 
         What is not there gets no mark: anybody may ask for any digest, and each would be a file.
@@ -267,12 +278,20 @@ class FilesystemStorage:
             remove(path)
             sync_folder(os.path.dirname(path))
 
-    def _write_blob(self, content: bytes, digest: Digest, known: Identity | None) -> Identity:
+    def _write_blob(
+        self, content: bytes, digest: Digest, known: FileIdentity | None
+    ) -> FileIdentity:
         staged = self._staging.name()
-        write_file(staged, content)
-        return self._keep(staged, digest, len(content), known)
+        try:
+            with open(staged, "xb") as file:
+                file.write(content)
+            return self._keep(staged, digest, len(content), known)
+        finally:
+            remove(staged)
 
-    def _keep(self, staged: str, digest: Digest, size: int, known: Identity | None) -> Identity:
+    def _keep(
+        self, staged: str, digest: Digest, size: int, known: FileIdentity | None
+    ) -> FileIdentity:
         """Put a staged file in a blob's place.
 
         :param known: the file that was verified to hold the blob: it stays if it is still there.
@@ -286,8 +305,8 @@ class FilesystemStorage:
                 if there is not None and there == known:
                     sync_folder(os.path.dirname(path))
                 else:
-                    place(staged, path, self._staging.name())
-                    there = Identity.of(os.fstat(file))
+                    put_in_place(staged, path, self._staging.name())
+                    there = FileIdentity.of(os.fstat(file))
         finally:
             remove(staged)
         settle(there)

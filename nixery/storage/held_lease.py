@@ -15,7 +15,7 @@ from nixery.model.errors import NixeryError
 
 
 @attrs.frozen
-class Timing:
+class LeaseTiming:
     """How leases go.
 
     :param lifetime: seconds without a sign of its holder after which a lease is free.

@@ -8,9 +8,9 @@ import contextlib
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
+from nixery.recent import Recent
 from nixery.storage.keys import is_blob_name
 
 _REMEMBERED = 100_000
@@ -26,16 +26,17 @@ class Marks:
         :param fresh: seconds in which a mark need not be made again.
         :param now: seconds since the epoch.
         """
+        self.fresh = fresh
         self._folder = folder
-        self._fresh = fresh
         self._now = now
-        self._last: OrderedDict[str, float] = OrderedDict()
+        self._last: Recent[str, float] = Recent(now, _REMEMBERED)
         self._lock = threading.Lock()
 
     def due(self, names: Iterable[str]) -> list[str]:
-        """Those of some blobs that are to be marked if they are used now. Does not block."""
-        now, last = self._now(), self._last
-        return [name for name in names if not 0 <= now - last.get(name, 0.0) < self._fresh]
+        """Those of some blobs that need a mark if they are used now. Does not block."""
+        now = self._now()
+        with self._lock:
+            return [n for n in names if not 0 <= now - (self._last.get(n) or 0.0) < self.fresh]
 
     def use(self, names: Iterable[str]) -> OSError | None:
         """Mark blobs as used now. It has to be done before they are looked for: who drops a blob
@@ -51,10 +52,7 @@ class Marks:
                 fault = error
                 continue
             with self._lock:
-                self._last[name] = now
-                self._last.move_to_end(name)
-                if len(self._last) > _REMEMBERED:
-                    self._last.popitem(last=False)
+                self._last.put(name, now)
         return fault
 
     def time(self, name: str) -> float | None:
@@ -94,7 +92,7 @@ class Marks:
     def drop(self, name: str) -> None:
         """Forget a blob that is no more."""
         with self._lock:
-            self._last.pop(name, None)
+            self._last.forget(name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._folder, name))
 

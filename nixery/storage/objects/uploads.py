@@ -1,11 +1,12 @@
-"""A layer on its way from a packer into the bucket, never whole in memory."""
+"""A layer on its way from a packer into a bucket, never whole in memory."""
 
 import os
 import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
@@ -16,26 +17,22 @@ from zope.interface import implementer
 from nixery.interfaces import IUpload
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError, StorageFull, StorageUnavailable
-from nixery.storage.gcs.blobs import Blobs, check_arrived
-from nixery.storage.gcs.bucket import Bucket, Object
-from nixery.storage.gcs.patience import Patience
-from nixery.storage.gcs.pipe import IPipeReactor, Pipe, Read
-from nixery.storage.gcs.session import Session
-
-STEP = 256 * 1024
-"""Bytes: what is sent before the end is a multiple of it."""
+from nixery.storage.objects.object_blobs import BlobFacts, ObjectBlobs
+from nixery.storage.objects.object_store import IObjectUpload, StoredObject
+from nixery.storage.objects.patient_store import Patience, PatientStore
+from nixery.storage.objects.pipe import IPipeReactor, Pipe
 
 
 @attrs.frozen
-class Sending:
+class UploadOptions:
     """How uploads go.
 
-    :param chunk: bytes that are sent by one request; of each upload, two such chunks are in
-        memory at most.
+    :param part: bytes that are sent at a time, a multiple of 256 KiB and at least 5 MiB for the
+        stores that there are; of each upload, two parts are in memory at most.
     :param at_once: uploads whose bytes are read; the packers of others are held up.
     """
 
-    chunk: int = 32 * STEP
+    part: int = 8 * 1024 * 1024
     at_once: int = 3
     patience: Patience = Patience(tries=8, total=180, first=0.5, longest=8, limit=60)  # noqa: RUF009
 
@@ -44,48 +41,52 @@ class Uploads:
     """Makes uploads."""
 
     def __init__(
-        self, reactor: IPipeReactor, bucket: Bucket, blobs: Blobs, sending: Sending
+        self,
+        reactor: IPipeReactor,
+        store: PatientStore,
+        blobs: ObjectBlobs,
+        options: UploadOptions,
+        stored: Callable[[Digest, StoredObject], None],
     ) -> None:
-        self.bucket = bucket
+        """
+        :param stored: is told of each blob when it is in its place.
+        """
+        self.store = store
         self.blobs = blobs
-        self.sending = sending
-        self.turns = DeferredSemaphore(sending.at_once)
+        self.options = options
+        self.stored = stored
+        self.turns = DeferredSemaphore(options.at_once)
         self._reactor = reactor
         self._folder: str | None = None
 
-    def receive(self, stored: Callable[[Digest, Object], None]) -> "PipeUpload":
+    def receive(self) -> "PipeUpload":
         """Begin an upload.
 
-        :param stored: is told of the blob when it is in its place.
-        :raises StorageFull: if this machine has no room for a name.
-        :raises StorageUnavailable: if it can't make a pipe.
+        :raises StorageUnavailable: if this machine can't make a pipe.
         """
         try:
             if self._folder is None or not os.path.isdir(self._folder):
                 self._folder = tempfile.mkdtemp(prefix="nixery-")
                 weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            pipe = Pipe(self._reactor, self._folder)
+            return PipeUpload(self, Pipe(self._reactor, self._folder))
         except OSError as error:
             raise StorageUnavailable(f"no pipe can be made: {error}") from error
-        return PipeUpload(self, pipe, stored)
 
 
 @implementer(IUpload)
 class PipeUpload:
-    """A blob in the making. A blob of one chunk is sent when it is committed; of a larger one,
-    all but the last chunk before."""
+    """A blob in the making. A blob of one part is sent when it is committed; of a larger one, all
+    but the last part before."""
 
     _log = Logger()
 
-    def __init__(
-        self, uploads: Uploads, pipe: Pipe, stored: Callable[[Digest, Object], None]
-    ) -> None:
+    def __init__(self, uploads: Uploads, pipe: Pipe) -> None:
         self.sink = pipe.path
         self.fault: NixeryError | None = None
         self._uploads = uploads
+        self._store = uploads.store
         self._pipe = pipe
-        self._stored = stored
-        self._session: Session | None = None
+        self._parts: IObjectUpload | None = None
         self._name = f"staging/{uuid.uuid4().hex}"
         self._holds_turn = False
         self._over = False
@@ -106,7 +107,7 @@ class PipeUpload:
                     f"of {size} bytes that were written, {read.size} arrived, "
                     f"with the digest {read.digest}"
                 )
-            self._stored(digest, await self._place(last, read))
+            self._uploads.stored(digest, await self._place(last, read))
         finally:
             await self.discard()
 
@@ -117,64 +118,64 @@ class PipeUpload:
         self._pipe.close()
         self._receiving.cancel()
         self._give_turn_back()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.cancel()
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.cancel(self._store.patience.limit)
         await self._pipe.closed  # a thread may just be reading from it
 
     async def _receive(self) -> memoryview:
-        """Send all chunks but the last.
+        """Send all parts but the last.
 
         :return: the last one, which is empty if nothing came.
         """
-        chunk = self._uploads.sending.chunk
+        size = self._uploads.options.part
         if await self._pipe.more():
             await self._uploads.turns.acquire()
             self._holds_turn = True
-        held = await self._pipe.read(chunk)
-        offset = 0
+        held = await self._pipe.read(size)
         while await self._pipe.more():
-            if self._session is None:
-                self._session = await self._begin()
-            held, offset = await self._exchange(held, offset, self._session), offset + chunk
+            if self._parts is None:
+                beginning = partial(self._store.store.begin_upload, self._name)
+                what = f"beginning the upload of {self._name}"
+                self._parts = await self._store.run(what, beginning)
+            held = await self._exchange(held, size)
         return held
 
-    async def _begin(self) -> Session:
-        bucket = self._uploads.bucket
-        url = await bucket.begin_upload(self._name)
-        return Session(bucket.requests, self._name, url, self._uploads.sending.patience)
-
-    async def _exchange(self, chunk: memoryview, offset: int, session: Session) -> memoryview:
-        """Send a chunk and receive the next one meanwhile."""
-        following = Deferred.fromCoroutine(self._pipe.read(self._uploads.sending.chunk))
+    async def _exchange(self, part: memoryview, size: int) -> memoryview:
+        """Send a part and receive the next one meanwhile."""
+        following = Deferred.fromCoroutine(self._pipe.read(size))
         try:
-            await session.send(chunk, offset)
+            await self._send(part, last=False)
         except BaseException:
             following.addErrback(lambda failure: failure.trap(CancelledError))
             following.cancel()
             raise
         return await following
 
-    async def _place(self, last: memoryview, read: Read) -> Object:
-        uploads, session = self._uploads, self._session
-        if session is None:
-            return await uploads.blobs.write(last, read)
-        document = await session.send(last, read.size - len(last), read.size)
-        self._session = None
-        staged = check_arrived(document or {}, read)
-        try:
-            return await uploads.blobs.take(staged, read)
-        finally:
-            await self._forget(staged)
+    def _send(self, part: memoryview, last: bool) -> Awaitable[StoredObject | None]:
+        parts = self._parts
+        assert parts is not None
+        patience = self._uploads.options.patience
+        return self._store.run(f"uploading {self._name}", partial(parts.send, part, last), patience)
 
-    async def _forget(self, staged: Object) -> None:
+    async def _place(self, last: memoryview, read: BlobFacts) -> StoredObject:
+        blobs = self._uploads.blobs
+        if self._parts is None:
+            return await blobs.write(last, read)
+        staged = await self._send(last, last=True)
+        self._parts = None
+        assert staged is not None
+        blobs.check_arrived(staged, read)
         try:
-            await self._uploads.bucket.delete(staged.name, staged.generation)
-        except NixeryError as error:
-            self._log.warn("{name} is left for later: {error}", name=staged.name, error=error)
+            return await blobs.take(staged, read)
+        finally:
+            try:
+                await self._store.delete(staged.name, staged.version)
+            except NixeryError as error:
+                self._log.warn("{name} is left for later: {error}", name=staged.name, error=error)
 
     def _failed(self, failure: Failure) -> None:
-        """Let the packer know at once: what it writes now is for nobody."""
+        """Let the packer know at once: nobody wants what it writes from now on."""
         error = failure.value
         if isinstance(error, StorageFull | StorageUnavailable):
             self.fault = error

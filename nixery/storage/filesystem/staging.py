@@ -1,4 +1,4 @@
-"""Where things lie until they are whole: a folder for each process, held by a lock.
+"""Files that are not whole yet: a folder for each process, held by a lock.
 
 The lock is one on the folder itself and goes with the process, however that ends. So a folder
 whose lock is free is what a dead process left, in whichever container or under whichever
@@ -15,9 +15,8 @@ import weakref
 
 from twisted.logger import Logger
 
-from nixery.storage.files import remove
+from nixery.storage.filesystem.files import is_full, remove
 from nixery.storage.keys import is_staged_name
-from nixery.storage.os_errors import is_full
 
 _ASIDE = "aside-"
 _LEFT_ASIDE = re.compile(_ASIDE + r"[0-9a-f]{32}")

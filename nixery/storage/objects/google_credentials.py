@@ -13,7 +13,6 @@ import google.auth.transport.requests
 from google.auth import iam
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -21,7 +20,7 @@ from nixery.coalesce import Coalescer
 from nixery.interfaces import ICredentials
 from nixery.model.errors import StorageUnavailable
 from nixery.model.text import cut
-from nixery.reactor import IReactor
+from nixery.reactor import IReactor, in_thread
 from nixery.repeats import Repeats
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -113,10 +112,9 @@ class GoogleCredentials:
 
     async def _refresh_now(self) -> str:
         self._next_attempt = self._now() + _PAUSE
-        pool = self._reactor.getThreadPool()
         for wait in (*_WAITS, None):
             try:
-                token, expiry = await deferToThreadPool(self._reactor, pool, self._fetch)
+                token, expiry = await in_thread(self._reactor, self._fetch)
             except _Passing as error:
                 if wait is None:
                     raise StorageUnavailable(str(error)) from error

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 from nixery.model.digest import Digest
 from nixery.model.errors import DigestInvalid
-from nixery.storage.files import read_file, remove
-from nixery.storage.verification import verify_file
+from nixery.storage.filesystem.files import read_file
+from nixery.storage.filesystem.verification import verify_file
+from nixery.whole_file import whole_file
 
 RATE = 50_000_000
 """Bytes a second that are read at most, so that others have the disk as well."""
@@ -74,7 +75,8 @@ class Scrubber:
         verdict = verify_file(path, digest, self._aside, self._pause)
         self.verified += 1
         self.damaged += bool(verdict.dropped)
-        self._remember(name)
+        with whole_file(self._position, beside=self._aside()) as file:
+            file.write(name.encode("ascii"))
         return round_seconds * size / self._total, verdict.dropped and f"{path} {verdict.dropped}"
 
     def _begin_round(self) -> None:
@@ -93,13 +95,3 @@ class Scrubber:
     def _pause(self, count: int) -> None:
         if self._stopped.wait(count / self._rate):
             raise Stopped
-
-    def _remember(self, name: str) -> None:
-        beside = self._aside()
-        try:
-            with open(beside, "w", encoding="ascii") as file:
-                file.write(name)
-            os.replace(beside, self._position)
-        except OSError:
-            remove(beside)
-            raise

@@ -1,5 +1,6 @@
 """A named pipe that another process writes a blob to."""
 
+import base64
 import contextlib
 import enum
 import fcntl
@@ -10,16 +11,15 @@ import shutil
 import tempfile
 from typing import Any
 
-import attrs
 import google_crc32c
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFDSet, IReactorThreads, IReadDescriptor
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nixery.model.digest import Digest
-from nixery.storage.gcs.bucket import checksum
+from nixery.reactor import IReactor, in_thread
+from nixery.storage.objects.object_blobs import BlobFacts
 
 _CAPACITY = 1024 * 1024  # bytes, if the system allows it
 _SET_CAPACITY = 1031  # F_SETPIPE_SZ of Linux
@@ -27,25 +27,12 @@ _PIECE = 256 * 1024  # bytes
 _LOOK = 64 * 1024  # bytes
 
 
-class IPipeReactor(IReactorFDSet, IReactorThreads):
-    """What a pipe needs of a reactor."""
-
-
-@attrs.frozen
-class Read:
-    """All that has come through a pipe.
-
-    :param size: bytes.
-    :param crc32c: in base64.
-    """
-
-    digest: Digest
-    size: int
-    crc32c: str
+class IPipeReactor(IReactorFDSet, IReactor):
+    """The reactor as a pipe needs it."""
 
 
 class _Found(enum.Enum):
-    """What reading came to."""
+    """The outcome of a read."""
 
     SOME = enum.auto()
     NOTHING_YET = enum.auto()
@@ -84,10 +71,10 @@ class Pipe:
         self._finished = False
 
     @property
-    def read_so_far(self) -> Read:
+    def read_so_far(self) -> BlobFacts:
         """What has come until now."""
-        digest = Digest.parse(f"sha256:{self._sha256.hexdigest()}")
-        return Read(digest, self._size, checksum(self._crc32c.digest()))
+        checksum = base64.b64encode(self._crc32c.digest()).decode("ascii")
+        return BlobFacts(Digest(self._sha256.hexdigest()), self._size, checksum)
 
     def finish(self) -> None:
         """Say that nobody will open the pipe any more: it ends when it is empty."""
@@ -132,7 +119,7 @@ class Pipe:
             await self._readable()
         if self._ended or self._descriptor is None:
             return 0
-        count, found = await self._in_thread(self._descriptor, buffer)
+        count, found = await self._take_in_thread(self._descriptor, buffer)
         if found is _Found.END:
             self._ended = True
         elif found is _Found.NOTHING_YET and self._finished and not self._ended:
@@ -141,7 +128,9 @@ class Pipe:
             self._finished = True
         return count
 
-    def _in_thread(self, descriptor: int, buffer: memoryview) -> "Deferred[tuple[int, _Found]]":
+    def _take_in_thread(
+        self, descriptor: int, buffer: memoryview
+    ) -> "Deferred[tuple[int, _Found]]":
         """Read in a thread; who does not wait for it any longer does not take its file away."""
         waiter: Deferred[tuple[int, _Found]] = Deferred()
 
@@ -153,9 +142,7 @@ class Pipe:
                 waiter.callback(result)  # a Failure is as good
 
         self._busy = True
-        pool = self._reactor.getThreadPool()
-        reading = deferToThreadPool(self._reactor, pool, self._take, descriptor, buffer)
-        reading.addBoth(finish)
+        in_thread(self._reactor, self._take, descriptor, buffer).addBoth(finish)
         return waiter
 
     def _take(self, descriptor: int, buffer: memoryview) -> tuple[int, "_Found"]:

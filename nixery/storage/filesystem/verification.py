@@ -1,16 +1,23 @@
 """Blobs are verified against their digests before they are known by them."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.python.failure import Failure
 
+from nixery.coalesce import Coalescer
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
-from nixery.storage.files import UNREADABLE, Identity, drop, identify, open_file, settle
+from nixery.recent import Recent
+from nixery.storage.filesystem.files import (
+    UNREADABLE,
+    FileIdentity,
+    drop,
+    identify,
+    open_file,
+    settle,
+)
 
 _PIECE = 1024 * 1024  # bytes
 _ATTEMPTS = 5
@@ -18,14 +25,14 @@ _ATTEMPTS = 5
 
 @attrs.frozen
 class Verdict:
-    """What was found out about a blob.
+    """The outcome of verifying a blob.
 
     :param identity: the file that holds it; none if there is none, or none any more.
     :param dropped: what was wrong with a file that was dropped, to be read after its path; empty
         if none was.
     """
 
-    identity: Identity | None
+    identity: FileIdentity | None
     dropped: str = ""
 
 
@@ -56,81 +63,65 @@ def verify_file(
     raise StorageUnavailable(f"{path} changes while it is read")
 
 
-def _damage(path: str, found: Identity, digest: Digest, on_read: Callable[[int], None]) -> str:
+def _damage(path: str, found: FileIdentity, digest: Digest, on_read: Callable[[int], None]) -> str:
     """What is wrong with a blob's file; empty if nothing is."""
     if not found.is_file:
-        return "is no plain file"
+        return "is not a plain file"
     settle(found)
+    sha256, piece = hashlib.sha256(), memoryview(bytearray(_PIECE))
     try:
-        actual = _sha256(path, on_read)
+        with open(open_file(path), "rb", buffering=0) as file:
+            while count := file.readinto(piece):
+                sha256.update(piece[:count])
+                on_read(count)
     except OSError as error:
         if error.errno in UNREADABLE:
             return f"can't be read ({error.strerror})"
         raise
+    actual = sha256.hexdigest()
     return "" if actual == digest.hex else f"holds {found.size} bytes of sha256:{actual}"
 
 
-def _sha256(path: str, on_read: Callable[[int], None]) -> str:
-    sha256 = hashlib.sha256()
-    piece = memoryview(bytearray(_PIECE))
-    with open(open_file(path), "rb", buffering=0) as file:
-        while count := file.readinto(piece):
-            sha256.update(piece[:count])
-            on_read(count)
-    return sha256.hexdigest()
-
-
-class Verifier:
+class BlobVerifier:
     """Remembers which files were verified, and has each verified once, however many ask."""
 
     def __init__(
         self,
+        now: Callable[[], float],
         verify: Callable[[Digest], Deferred[Verdict]],
         remembered: int = 10_000,
         at_once: int = 4,
     ) -> None:
         """
+        :param now: seconds, from any moment on.
         :param verify: reads a blob in a thread.
         :param remembered: how many blobs to remember, those that were asked for last.
         :param at_once: how many blobs to read at a time, so that threads are left for the rest.
         """
         self._verify = verify
-        self._remembered = remembered
         self._turns = DeferredSemaphore(at_once)
-        self._known: OrderedDict[Digest, Identity] = OrderedDict()
-        self._waiting: dict[Digest, list[Deferred[Verdict]]] = {}
+        self._known: Recent[Digest, FileIdentity] = Recent(now, remembered)
+        self._verifying: Coalescer[Digest, FileIdentity | None] = Coalescer()
 
-    def known(self, digest: Digest) -> Identity | None:
+    def known(self, digest: Digest) -> FileIdentity | None:
         """The file that was verified to hold a blob: no other one in its place is trusted."""
-        if digest in self._known:
-            self._known.move_to_end(digest)
         return self._known.get(digest)
 
-    def remember(self, digest: Digest, identity: Identity) -> None:
+    def remember(self, digest: Digest, identity: FileIdentity) -> None:
         """Trust a file to hold a blob from now on."""
-        self._known[digest] = identity
-        self._known.move_to_end(digest)
-        if len(self._known) > self._remembered:
-            self._known.popitem(last=False)
+        self._known.put(digest, identity)
 
-    def verify(self, digest: Digest) -> Deferred[Verdict]:
+    def verify(self, digest: Digest) -> Deferred[FileIdentity | None]:
         """Have a blob verified.
 
-        :return: the caller's own: cancelling it stops neither the reading nor anybody else.
+        :return: the file that holds it, if one does; the caller's own: cancelling it stops neither
+            the reading nor anybody else.
         """
-        running = digest in self._waiting
-        waiting = self._waiting.setdefault(digest, [])
-        waiter: Deferred[Verdict] = Deferred(waiting.remove)
-        waiting.append(waiter)
-        if not running:
-            self._turns.run(self._verify, digest).addBoth(self._finish, digest)
-        return waiter
 
-    def _finish(self, result: Verdict | Failure, digest: Digest) -> None:
-        if isinstance(result, Verdict) and result.identity is not None:
-            self.remember(digest, result.identity)
-        waiting = self._waiting.pop(digest)
-        # One by one: whoever is answered may cancel another's wait.
-        while waiting:
-            # A Failure is as good as a value here: callback() turns to the errbacks for one.
-            waiting.pop(0).callback(result)
+        async def verify() -> FileIdentity | None:
+            verdict: Verdict = await self._turns.run(self._verify, digest)
+            if verdict.identity is not None:
+                self.remember(digest, verdict.identity)
+            return verdict.identity
+
+        return self._verifying.join(digest, verify)

@@ -14,11 +14,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from nixery.storage.files import Identity, drop, identify
+from nixery.storage.filesystem.files import FileIdentity, drop, identify
+from nixery.storage.held_lease import HeldLease, LeaseLost, LeaseTiming
 from nixery.storage.keys import is_lease_key
-from nixery.storage.leasing import HeldLease, LeaseLost, Timing
 
-TIMING = Timing(lifetime=30, shortest=0.15, longest=0.25)
+TIMING = LeaseTiming(lifetime=30, shortest=0.15, longest=0.25)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class FileLeases:
         clock: IReactorTime,
         in_thread: InThread,
         aside: Callable[[], str],
-        timing: Timing = TIMING,
+        timing: LeaseTiming = TIMING,
     ) -> None:
         """
         :param aside: gives a new path on the same file system.
@@ -52,7 +52,7 @@ class FileLeases:
 
     async def lease(self, path: str) -> HeldLease:
         """Wait for the lease that a file is."""
-        seen: Identity | None = None
+        seen: FileIdentity | None = None
         since = 0.0
         while (held := await self._take(path)) is None:
             found = await self._in_thread(identify, path)
@@ -65,7 +65,7 @@ class FileLeases:
             await deferLater(self._clock, self._timing.pause(), lambda: None)
         return self._hold(path, held)
 
-    def _drop(self, path: str, found: Identity) -> None:
+    def _drop(self, path: str, found: FileIdentity) -> None:
         drop(path, found, self._aside())
 
     def _hold(self, path: str, held: int) -> HeldLease:

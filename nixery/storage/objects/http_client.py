@@ -1,0 +1,350 @@
+"""HTTP as object stores over it need it: one attempt at a time, bounded in time, with nothing left
+of a request that nobody waits for any more."""
+
+import os
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import FileBodyProducer, ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from nixery.model.text import cut
+from nixery.storage.objects.object_store import PassingFault
+
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses of faults that may pass."""
+
+_LONGEST_REASON = 300  # characters
+_LONGEST_SILENCE = 30.0  # seconds
+_QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class HttpAnswer:
+    """A whole answer."""
+
+    status: int
+    headers: Headers
+    content: bytes
+
+    def header(self, name: str) -> str:
+        """A header's value, empty if there is none."""
+        return (self.headers.getRawHeaders(name) or [""])[0]
+
+    @property
+    def date(self) -> float | None:
+        """The server's time, in seconds since the epoch."""
+        try:
+            return parsedate_to_datetime(self.header("Date")).timestamp()
+        except (TypeError, ValueError):
+            return None
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the server asks to be left alone."""
+        text = self.header("Retry-After")
+        return float(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+
+    def reason(self, message: str | None = None) -> str:
+        """What went wrong, in a line without the query of any URL: that may be a secret.
+
+        :param message: from the content, which is shown as it is if there is none.
+        """
+        text = self.content.decode("utf-8", "replace") if message is None else message
+        line = cut(" ".join(_QUERY.sub(r"\1", text).split()), _LONGEST_REASON)
+        return f"status {self.status}" + (f" ({line})" if line else "")
+
+
+class StoreClient:
+    """Sends requests to a store. Every method raises ``PassingFault`` if no whole answer came."""
+
+    def __init__(self, clock: IReactorTime, agent: IAgent) -> None:
+        """
+        :param agent: keeps connections.
+        """
+        self.clock = clock
+        self._client = HTTPClient(agent)
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | memoryview,
+        limit: float,
+    ) -> HttpAnswer:
+        """Send a request, and read the answer.
+
+        :param limit: seconds for both.
+        """
+
+        async def send() -> HttpAnswer:
+            response = await self._request(method, url, headers, body)
+            return HttpAnswer(response.code, response.headers, await _read(response))
+
+        return await self._within(limit, Deferred.fromCoroutine(send()))
+
+    async def copy_range(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        start: int,
+        end: int,
+        consumer: IConsumer,
+        limit: float,
+    ) -> tuple[int, int]:
+        """Write a part of a resource to a consumer.
+
+        :param limit: seconds until the answer begins.
+        :return: the status, and how many bytes were written: none unless the answer is the part,
+            fewer than asked for if the connection was lost.
+        :raises CancelledError: if the consumer wants no more.
+        """
+        headers = {**headers, "Range": f"bytes={start}-{end - 1}"}
+        response = await self._within(limit, self._request("GET", url, headers, b""))
+        status: int = response.code
+        if status != 206 and not (status == 200 and start == 0):
+            _abandon(response)
+            return status, 0
+        copying = _Copying(self.clock, consumer, end - start)
+        response.deliverBody(copying)
+        await copying.finished
+        if copying.stopped:
+            raise CancelledError()
+        return status, copying.copied
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | memoryview
+    ) -> "Deferred[Any]":
+        reactor: Any = self.clock
+        return self._client.request(
+            method,
+            url,
+            headers=Headers({name: [value] for name, value in headers.items()}),
+            data=FileBodyProducer(_BodyFile(body)) if body else None,
+            allow_redirects=False,  # resumable uploads give 308 a meaning of their own
+            unbuffered=True,
+            reactor=reactor,
+        )
+
+    async def _within(self, limit: float, work: "Deferred[T]") -> T:
+        """Wait for a response or its content.
+
+        :raises CancelledError: if the wait was cancelled, whatever that makes of the work.
+        """
+        late = left = False
+
+        def leave(_: object) -> None:
+            nonlocal left
+            left = True
+            work.cancel()
+
+        def pass_on(result: Any) -> None:
+            if not over.called:
+                over.callback(result)  # a Failure is as good
+            elif hasattr(result, "deliverBody"):
+                _abandon(result)  # it could not be cancelled any more
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            over.cancel()
+
+        over: Deferred[T] = Deferred(leave)
+        work.addBoth(pass_on)
+        timer = self.clock.callLater(limit, give_up)
+        try:
+            return await over
+        except Exception as error:  # each layer of the network has its own
+            if late:
+                raise PassingFault(f"no answer within {limit:g} s") from None
+            if left:
+                raise CancelledError() from None
+            raise PassingFault(network_reason(error)) from error
+        finally:
+            if timer.active():
+                timer.cancel()
+
+
+async def url_fault(client: StoreClient, url: str, limit: float) -> str | None:
+    """What is wrong with a signed URL, tried as a client would; the object need not be there."""
+    try:
+        answer = await client.ask("GET", url, {}, b"", limit)
+    except PassingFault as fault:
+        return f"a signed URL could not be tried: {fault}"
+    if answer.status in (200, 404):
+        return None
+    code = re.search(rb"<Code>([^<]{1,80})", answer.content)
+    said = f" ({code[1].decode('ascii', 'replace')})" if code else ""
+    return f"signed URLs are refused with status {answer.status}{said}"
+
+
+def network_reason(error: Exception) -> str:
+    """What an error of the network says."""
+    reasons = getattr(error, "reasons", None)
+    if reasons and isinstance(reasons[0], Failure):
+        words = cut(reasons[0].getErrorMessage(), _LONGEST_REASON)
+        return f"the connection was lost ({words})"
+    return cut(str(error), _LONGEST_REASON) or type(error).__name__
+
+
+class _BodyFile:
+    """A body as a file that copies no more of it than is read at once."""
+
+    def __init__(self, body: bytes | memoryview) -> None:
+        self._body = memoryview(body)
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        piece = bytes(self._body[self._at : self._at + size])
+        self._at += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = 0) -> None:
+        self._at = offset + (len(self._body) if whence == os.SEEK_END else 0)
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        self._body = memoryview(b"")
+
+
+# --- bodies of answers ------------------------------------------------------------------------
+
+
+def _abort(transport: Any) -> None:
+    """Close the connection of a body that is not read to its end; harmless if it has ended.
+
+    :param transport: of a protocol that a response's body is delivered to. It is Twisted's proxy
+        for the connection, and can only ask it to close: TLS would then wait for the other side,
+        which waits for somebody to read the rest.
+    """
+    connection = transport._producer
+    if connection is not None:
+        connection.abortConnection()
+
+
+def _abandon(response: Any) -> None:
+    """Close the connection of a response whose body nobody wants."""
+    response.deliverBody(_Unwanted())
+
+
+def _read(response: Any) -> "Deferred[bytes]":
+    """A whole body; cancelling it closes the connection, which treq and Twisted leave open."""
+    body = _Whole()
+    response.deliverBody(body)
+    return body.finished
+
+
+class _Unwanted(Protocol):
+    """Takes nothing."""
+
+    def connectionMade(self) -> None:
+        _abort(self.transport)
+
+
+class _Whole(Protocol):
+    """Collects a body."""
+
+    def __init__(self) -> None:
+        self.finished: Deferred[bytes] = Deferred(lambda _: _abort(self.transport))
+        self._pieces: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.finished.called:
+            return
+        if reason.check(ResponseDone):
+            self.finished.callback(b"".join(self._pieces))
+        else:
+            self.finished.errback(reason)
+
+
+@implementer(IPushProducer)
+class _Copying(Protocol):
+    """Passes on what arrives, up to a number of bytes.
+
+    :ivar finished: fires when there is no more, whether or not it was all.
+    """
+
+    def __init__(self, clock: IReactorTime, consumer: IConsumer, most: int) -> None:
+        self.copied = 0
+        self.stopped = False
+        self.finished: Deferred[None] = Deferred(lambda _: self._end())
+        self._clock = clock
+        self._consumer = consumer
+        self._most = most
+        self._silence: IDelayedCall | None = None
+        self._registered = False
+
+    def connectionMade(self) -> None:
+        self._registered = True
+        self._listen()
+        self._consumer.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        piece = data[: self._most - self.copied]
+        self.copied += len(piece)
+        if self._silence is not None:
+            self._silence.reset(_LONGEST_SILENCE)
+        if piece and self._registered:
+            self._consumer.write(piece)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._leave()
+        if not self.finished.called:
+            self.finished.callback(None)
+
+    def pauseProducing(self) -> None:
+        self._rest()
+        self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._listen()
+        self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self.stopped = True
+        self._end()
+        if not self.finished.called:
+            self.finished.callback(None)
+
+    @property
+    def _producer(self) -> IPushProducer:
+        assert self.transport is not None
+        return self.transport  # type: ignore[return-value]  # what deliverBody gives is one
+
+    def _leave(self) -> None:
+        self._rest()
+        if self._registered:
+            self._registered = False
+            self._consumer.unregisterProducer()
+
+    def _end(self) -> None:
+        if self.transport is not None:
+            _abort(self.transport)
+        self._leave()
+
+    def _listen(self) -> None:
+        self._rest()
+        self._silence = self._clock.callLater(_LONGEST_SILENCE, self._end)
+
+    def _rest(self) -> None:
+        silence, self._silence = self._silence, None
+        if silence is not None and silence.active():
+            silence.cancel()

@@ -12,7 +12,7 @@ def whole_file(
     path: str, beside: str | None = None, aside: str | None = None, mode: int = 0o644
 ) -> Iterator[BinaryIO]:
     """Write a file, which is in its place and safe against a power cut when the block ends; if the
-    block fails, nothing has changed. Its folder is made if it is not there.
+    block fails, nothing has changed.
 
     :param beside: where it is written, on the same file system; the default is ``path`` and
         ``.new``, for files with one writer: what that has left when it was killed is written over.
@@ -21,7 +21,6 @@ def whole_file(
     :raises OSError: if the file can't be written.
     """
     beside = f"{path}.new" if beside is None else beside
-    make_parent(path)
     try:
         with open(beside, "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -36,8 +35,12 @@ def whole_file(
 
 
 def put_in_place(beside: str, path: str, aside: str | None = None) -> None:
-    """Rename a file that is safe on the disk; parameters as those of :func:`whole_file`."""
-    make_parent(path)
+    """Rename a file that is safe on the disk; parameters as those of :func:`whole_file`. The folder
+    of the path is made if it is not there."""
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        os.makedirs(parent, exist_ok=True)
+        sync_folder(os.path.dirname(parent))
     try:
         os.replace(beside, path)
     except IsADirectoryError:
@@ -46,15 +49,7 @@ def put_in_place(beside: str, path: str, aside: str | None = None) -> None:
         os.rename(path, aside)
         os.replace(beside, path)
         shutil.rmtree(aside)
-    sync_folder(os.path.dirname(path))
-
-
-def make_parent(path: str) -> None:
-    """Make the folder of a path if it is not there, safe against a power cut."""
-    parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
-        os.makedirs(parent, exist_ok=True)
-        sync_folder(os.path.dirname(parent))
+    sync_folder(parent)
 
 
 def sync_folder(path: str) -> None:

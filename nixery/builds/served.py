@@ -181,7 +181,10 @@ class ServedImages:
         return images
 
     async def _stored(self, name: str) -> Images:
-        return await self._cache.read(_key(name), _images, fresh=True) or ()
+        stored = await self._cache.read(_key(name), _images, fresh=True)
+        if stored is None:
+            stored = await self._cache.read(_older_key(name), _images, fresh=True)
+        return stored or ()
 
     def _with_known(self, name: str, images: Images) -> Images:
         """What is known here counts as older: it is the first to go if it becomes too much."""
@@ -201,6 +204,11 @@ class ServedImages:
 
 
 def _key(name: str) -> str:
+    return f"served/{canonical_sha256(name)}"
+
+
+def _older_key(name: str) -> str:
+    """The key of a record that an earlier version wrote; it stays until its images go."""
     return f"manifests/{canonical_sha256({'served': name})}"
 
 

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from nixery.coalesce import Coalescer
 from nixery.model.errors import SourceUnavailable, UnknownTag
 from nixery.repeats import Repeats
+from nixery.whole_file import whole_file
 
 PAUSE = 2.0
 """Seconds between two questions for one name, however many want a new answer."""
@@ -188,14 +189,6 @@ def _read(path: str) -> dict[str, str]:
 
 
 def _replace(path: str, texts: dict[str, str]) -> None:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    beside = f"{path}.new"  # always the same: what a process has left that was killed is replaced
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump(texts, file)
-        os.replace(beside, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(beside)
-        raise
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with whole_file(path) as file:
+        file.write(json.dumps(texts).encode("utf-8"))

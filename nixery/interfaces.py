@@ -191,19 +191,6 @@ class IStorage(IBlobs, IRecords, ILeases):
         """
 
 
-class ICredentials(Interface):
-    """Who the daemon is to a service."""
-
-    async def token() -> str | None:
-        """An access token that is good for a while; nothing if none is wanted.
-
-        :raises StorageUnavailable: if there is none to be had.
-        """
-
-    def reject(token: str) -> None:
-        """Say that the service did not take a token: it is not given out again."""
-
-
 class INix(Interface):
     """Nix, as far as an image needs it."""
 

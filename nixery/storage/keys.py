@@ -23,9 +23,7 @@ def check_record_key(key: str) -> str:
 
     :raises ValueError: for a key of any other form: what makes keys is at fault.
     """
-    if not is_record_key(key):
-        raise ValueError(f"{key!r} is not the key of a record")
-    return key
+    return _checked(is_record_key(key), key, "record")
 
 
 def check_lease_key(key: str) -> str:
@@ -33,9 +31,7 @@ def check_lease_key(key: str) -> str:
 
     :raises ValueError: for a key of any other form.
     """
-    if not is_lease_key(key):
-        raise ValueError(f"{key!r} is not the key of a lease")
-    return key
+    return _checked(is_lease_key(key), key, "lease")
 
 
 def is_record_key(key: str) -> bool:
@@ -56,3 +52,9 @@ def is_blob_name(name: str) -> bool:
 def is_staged_name(name: str) -> bool:
     """Whether a name has the form of what is not whole yet: a UUID's hexadecimal digits."""
     return _UUID.fullmatch(name) is not None
+
+
+def _checked(good: bool, key: str, kind: str) -> str:
+    if not good:
+        raise ValueError(f"{key!r} is not the key of a {kind}")
+    return key

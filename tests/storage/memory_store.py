@@ -272,8 +272,8 @@ class MemoryStore:
         )
         return listed
 
-    async def url(self, name: str, lifetime: int) -> str:
-        await deferLater(reactor, 0, lambda: None)
+    async def url(self, name: str, lifetime: int, limit: float) -> str:
+        await self.attempt("url", lambda: None, name)
         self.signed += 1
         return f"memory://{name}?{self.signed}"
 

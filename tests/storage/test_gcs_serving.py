@@ -26,6 +26,7 @@ from nixery.model.errors import StorageUnavailable
 from nixery.model.limits import HttpLimits
 from nixery.storage.objects.gcs import GcsBucket, GcsStore
 from nixery.storage.objects.google_credentials import Anonymous, GoogleCredentials
+from nixery.storage.objects.object_store import Refused
 from tests.gcs.faults import Faults
 from tests.storage.backend import CONTENT, run
 from tests.storage.gcs_place import BUCKET, HANG, HASTY, Collected, GcsPlace, gcs_place
@@ -61,7 +62,7 @@ def store_of(place: GcsPlace, folder: Path, now: Callable[[], float] = time.time
 async def test_clock_skew(place: GcsPlace, tmp_path: Path, skew: float) -> None:
     """A URL works for the whole of its life, and if the service's clock is a little behind."""
     place.server.put(NAME, CONTENT)
-    url = await store_of(place, tmp_path).url(NAME, 300)
+    url = await store_of(place, tmp_path).url(NAME, 300, HANG)
     place.server.clock.offset = skew
     assert await place.load(Redirect(url, len(CONTENT))) == CONTENT
 
@@ -70,7 +71,7 @@ async def test_clock_skew(place: GcsPlace, tmp_path: Path, skew: float) -> None:
 async def test_dated_back(place: GcsPlace, tmp_path: Path) -> None:
     """A URL is dated a minute back, and lasts a minute longer."""
     moment = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
-    url = await store_of(place, tmp_path, lambda: moment).url(NAME, 300)
+    url = await store_of(place, tmp_path, lambda: moment).url(NAME, 300, HANG)
     query = parse_qs(urlsplit(url).query)
     assert query["X-Goog-Expires"] == ["360"]
     assert query["X-Goog-Date"] == ["20270115T075900Z"]
@@ -100,7 +101,7 @@ async def test_public(place: GcsPlace) -> None:
     assert await place.load(location) == CONTENT
     at_google = GcsStore(reactor, place.agent, GcsBucket("b"), {}, Anonymous())
     url = "https://storage.googleapis.com/b/layers/0a"
-    assert await at_google.url("layers/0a", 300) == url
+    assert await at_google.url("layers/0a", 300, HANG) == url
 
 
 class Refusing(google.auth.credentials.Signing):
@@ -129,8 +130,8 @@ async def test_signed_elsewhere(place: GcsPlace) -> None:
     told."""
     credentials = GoogleCredentials(reactor, Refusing)
     store = GcsStore(reactor, place.agent, BUCKET, place.environ, credentials)
-    with pytest.raises(StorageUnavailable, match="no URL can be signed: signBlob denied"):
-        await store.url(NAME, 300)
+    with pytest.raises(Refused, match="no URL can be signed: signBlob denied"):
+        await store.url(NAME, 300, HANG)
 
 
 # --- streams --------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 and does nothing, as one that was stopped, has its lock still: so the file's time tells, too."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.storage.filesystem.files import FileIdentity, drop, identify
+from nixery.storage.filesystem.locks import is_at, try_lock
 from nixery.storage.held_lease import HeldLease, LeaseLost, LeaseTiming
 from nixery.storage.keys import is_lease_key
 
@@ -98,21 +98,7 @@ def take_lease(path: str) -> int | None:
     :return: its descriptor; nothing if another holds the lock.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever held it last may have removed the file meanwhile.
-        if _is_at(held, path):
-            return held
-    except BlockingIOError:
-        pass
-    except OSError as error:
-        FileLeases._log.warn(
-            "{path} can't be locked; going on without: {error}", path=path, error=error
-        )
-        return held
-    os.close(held)
-    return None
+    return try_lock(path, os.O_RDWR | os.O_CREAT)
 
 
 def touch_lease(path: str, held: int) -> bool:
@@ -122,7 +108,7 @@ def touch_lease(path: str, held: int) -> bool:
     """
     now = time.time_ns()
     os.utime(held, ns=(now, now))
-    return _is_at(held, path)
+    return is_at(held, path)
 
 
 def release_lease(path: str, held: int) -> None:
@@ -151,9 +137,3 @@ def clear_leases(folder: str) -> list[str]:
                 release_lease(path, held)
                 gone.append(name)
     return gone
-
-
-def _is_at(held: int, path: str) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(held), os.lstat(path))
-    return False

@@ -6,7 +6,6 @@ process id it ran.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import threading
@@ -16,6 +15,7 @@ import weakref
 from twisted.logger import Logger
 
 from nixery.storage.filesystem.files import is_full, remove
+from nixery.storage.filesystem.locks import try_lock
 from nixery.storage.keys import is_staged_name
 
 _ASIDE = "aside-"
@@ -23,6 +23,7 @@ _LEFT_ASIDE = re.compile(_ASIDE + r"[0-9a-f]{32}")
 _FOLDER = re.compile(r"[0-9a-f]{32}|tmp[a-z0-9_]{8}")
 """Folders of processes; those of earlier versions had the latter names."""
 _MOST_NAMED = 10
+_AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
 
 class Staging:
@@ -99,26 +100,11 @@ class Staging:
         while True:
             path = os.path.join(self._parent, uuid.uuid4().hex)
             os.mkdir(path, 0o700)
-            held = self._hold(path)
-            if held is not None:
+            # Where nothing can be locked, nobody removes the folder either.
+            held = try_lock(path, _AS_FOLDER)
+            if held is not None:  # otherwise a process that clears took it away
                 self._leaving = weakref.finalize(self, _leave, path, held)
                 return path
-
-    def _hold(self, path: str) -> int | None:
-        """Lock a new folder: its descriptor, or nothing if a process that clears took it away."""
-        try:
-            held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            return None
-        try:
-            if _lock(held) and _is_at(held, path):
-                return held
-        except OSError as error:
-            # Nobody else can lock it either, hence nobody removes it, alive or dead.
-            self._log.warn("{path} can't be locked: {error}", path=path, error=error)
-            return held
-        os.close(held)
-        return None
 
 
 def _leave(path: str, held: int) -> None:
@@ -132,32 +118,13 @@ def _remove_if_free(path: str) -> bool:
 
     :return: whether it is no more.
     """
-    held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    held = try_lock(path, _AS_FOLDER, needed=True)
+    if held is None:
+        return False
     try:
-        if not _lock(held):
-            return False
         for name in filter(is_staged_name, os.listdir(path)):
             remove(os.path.join(path, name))
         os.rmdir(path)
         return True
     finally:
         os.close(held)
-
-
-def _lock(held: int) -> bool:
-    """Whether the lock was free.
-
-    :raises OSError: if the file system has no locks for folders.
-    """
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_at(held: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(held), os.lstat(path))
-    except FileNotFoundError:
-        return False

@@ -5,38 +5,43 @@ then hold those that the whole daemon shares, and a request that nobody waits fo
 ended. So all requests go through treq, and Google's own libraries provide credentials alone.
 
 https://cloud.google.com/storage/docs/json_api/v1/objects
-https://cloud.google.com/storage/docs/performing-resumable-uploads
 """
 
-import contextlib
 import json
-import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from functools import partial
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
-import google.auth.crypt
-from google.oauth2 import service_account
 from twisted.internet.interfaces import IConsumer
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from nixery.interfaces import ICredentials
-from nixery.model.errors import NixeryError, StorageFull, StorageUnavailable
+from nixery.model.errors import StorageFull
 from nixery.model.text import cut
 from nixery.reactor import IReactor, in_thread
-from nixery.storage.objects.google_credentials import Anonymous, GoogleCredentials
-from nixery.storage.objects.http_client import PASSING, HttpAnswer, StoreClient, url_fault
+from nixery.storage.objects.gcs_answers import (
+    document_of,
+    is_full,
+    is_there,
+    object_of,
+    reason_of,
+)
+from nixery.storage.objects.gcs_upload import GcsUpload
+from nixery.storage.objects.google_credentials import (
+    Anonymous,
+    GoogleCredentials,
+    UrlSigner,
+    key_signer,
+)
+from nixery.storage.objects.http_client import PASSING, HttpAnswer, StoreClient, url_faults
 from nixery.storage.objects.object_store import (
     ABSENT,
+    ICredentials,
     IObjectStore,
-    IObjectUpload,
     PassingFault,
-    PreconditionFailed,
     Refused,
     StoredObject,
 )
@@ -46,14 +51,8 @@ GOOGLE = "https://storage.googleapis.com"
 PERMISSIONS = [f"storage.objects.{verb}" for verb in ("create", "get", "delete", "list")]
 
 _BINARY = "application/octet-stream"
-_FULL = ("quotaExceeded", "storageQuotaExceeded", "insufficientStorage")
-_INCOMPLETE = 308
-_LOST = (404, 410, 499)
-_RANGE = re.compile(r"bytes=0-([0-9]{1,18})")
-_STATUS_LIMIT = 10.0  # seconds
 _SKEW = 60  # seconds that the service's clock may be behind this machine's
 _PROBE = f"layers/{64 * '0'}"
-_TOKEN_URL = "https://oauth2.googleapis.com/token"
 
 
 @attrs.frozen
@@ -99,7 +98,7 @@ class GcsStore:
         self._credentials = credentials
         self._bucket = bucket
         self._now = now
-        self._signer: Any = None
+        self._signer: UrlSigner | None = None
         self._is_signer_known = False
         base, name = emulator or GOOGLE, quote(bucket.name, safe="")
         self._root = f"{base}/{bucket.name}"
@@ -110,12 +109,12 @@ class GcsStore:
 
     async def head(self, name: str, limit: float) -> StoredObject | None:
         answer = await self.ask("GET", self._object(name), limit, (200, 404))
-        return _described(answer) if _is_there(answer) else None
+        return object_of(answer) if is_there(answer) else None
 
     async def read(self, name: str, version: str | None, limit: float) -> bytes | None:
         url = self._object(name, alt="media", generation=version)
         answer = await self.ask("GET", url, limit, (200, 404))
-        return answer.content if _is_there(answer) else None
+        return answer.content if is_there(answer) else None
 
     async def copy_range(
         self, found: StoredObject, start: int, end: int, consumer: IConsumer, limit: float
@@ -160,16 +159,16 @@ class GcsStore:
             {"Content-Type": f"multipart/related; boundary={boundary}"},
             b"".join((head.encode(), content, f"\r\n--{boundary}--\r\n".encode())),
         )
-        return _described(answer)
+        return object_of(answer)
 
-    async def begin_upload(self, name: str, limit: float) -> "GcsUpload":
+    async def begin_upload(self, name: str, limit: float) -> GcsUpload:
         url = f"{self._uploads}?{_query(uploadType='resumable', name=name)}"
         resource = {"name": name, "contentType": _BINARY}
         answer = await self._post(url, resource, limit, (200,), {"X-Upload-Content-Type": _BINARY})
         location = answer.header("Location")
         if not location.startswith("http"):
             raise Refused("the answer names no session")
-        return GcsUpload(self, location)
+        return GcsUpload(self.ask, location)
 
     async def copy(
         self,
@@ -185,9 +184,9 @@ class GcsStore:
         while True:
             url = f"{self._object(source.name)}/rewriteTo{target}?{_query(**query)}"
             answer = await self._post(url, resource, limit, (200, 412))
-            document = _document(answer)
+            document = document_of(answer)
             if answer.status == 412 or document.get("done", True):
-                return _described(answer, document.get("resource"))
+                return object_of(answer, document.get("resource"))
             query["rewriteToken"] = document["rewriteToken"]
 
     async def delete(self, name: str, version: str | None, limit: float) -> None:
@@ -199,32 +198,25 @@ class GcsStore:
     ) -> tuple[Sequence[StoredObject], str | None]:
         query = _query(prefix=prefix, maxResults=500, pageToken=page)
         answer = await self.ask("GET", f"{self._api}/o?{query}", limit)
-        document = _document(answer)
-        objects = [_described(answer, item) for item in document.get("items") or ()]
+        document = document_of(answer)
+        objects = [object_of(answer, item) for item in document.get("items") or ()]
         return objects, document.get("nextPageToken")
 
     # --- how clients get there --------------------------------------------------------------
 
-    async def url(self, name: str, lifetime: int) -> str:
+    async def url(self, name: str, lifetime: int, limit: float) -> str:
         await self._find_signer()
         url, signer = f"{self._root}/{quote(name)}", self._signer
         if signer is None:
             return url
-
-        def sign() -> str:
-            # Dated back, and good for longer by as much: clocks differ.
-            since = self._now() - _SKEW
-            return presigned_url(
-                url, signer.signer_email, signer.sign_bytes, since, lifetime + _SKEW
-            )
-
+        # Dated back, and good for longer by as much: clocks differ.
+        since, lasting = self._now() - _SKEW, lifetime + _SKEW
+        signing = partial(presigned_url, url, signer.account, signer.sign, since, lasting)
         try:
-            # A key at hand takes less than a thread does; other signers use the network.
-            if isinstance(signer, service_account.Credentials):
-                return sign()
-            return await in_thread(self._reactor, sign)
+            # A key at hand takes less than a thread does.
+            return signing() if signer.is_local else await in_thread(self._reactor, signing)
         except Exception as error:  # google.auth has many, and those of the network
-            raise StorageUnavailable(f"no URL can be signed: {cut(str(error), 300)}") from error
+            raise Refused(f"no URL can be signed: {cut(str(error), 300)}") from error
 
     async def _find_signer(self) -> None:
         """Find out what signs, which is nothing for a bucket that is public."""
@@ -232,7 +224,7 @@ class GcsStore:
             return
         key, account = self._bucket.signing_key, self._bucket.signing_account
         if key and account:
-            self._signer = await in_thread(self._reactor, load_signer, key, account)
+            self._signer = await in_thread(self._reactor, key_signer, key, account)
         elif isinstance(self._credentials, GoogleCredentials):
             self._signer = await self._credentials.signer()
         self._is_signer_known = True
@@ -245,10 +237,10 @@ class GcsStore:
         faults = await self._bucket_faults(limit)
         if redirect and self._signer is not None:
             try:
-                fault = await url_fault(self._client, await self.url(_PROBE, 300), limit)
-            except StorageUnavailable as error:
-                fault = error.reason
-            faults += [fault] if fault else []
+                url = await self.url(_PROBE, 300, limit)
+                faults += await url_faults(self._client, url, limit)
+            except Refused as refused:
+                faults.append(str(refused))
         return faults
 
     async def _bucket_faults(self, limit: float) -> list[str]:
@@ -257,17 +249,17 @@ class GcsStore:
         if looked.status == 404:
             return [f"there is no bucket {name!r}"]
         if looked.status == 401:
-            return [f"the credentials are not accepted: {_reason(looked)}"]
+            return [f"the credentials are not accepted: {reason_of(looked)}"]
         query = urlencode([("permissions", permission) for permission in PERMISSIONS])
         url, known = f"{self._api}/iam/testPermissions?{query}", (200, 400, 401, 403, 404, 405, 501)
         answer = await self.ask("GET", url, limit, known)
         if answer.status == 200:
-            granted = _document(answer).get("permissions") or []
+            granted = document_of(answer).get("permissions") or []
             missing = [permission for permission in PERMISSIONS if permission not in granted]
             if missing:
                 return [f"these permissions are missing in {name!r}: {', '.join(missing)}"]
         if looked.status == 403:
-            return [f"the bucket {name!r} may not be listed: {_reason(looked)}"]
+            return [f"the bucket {name!r} may not be listed: {reason_of(looked)}"]
         return []
 
     # --- requests ---------------------------------------------------------------------------
@@ -296,11 +288,11 @@ class GcsStore:
             answer = await self._client.ask(method, url, sent, body, limit)
         if answer.status in expected:
             return answer
-        if _is_full(answer):
+        if is_full(answer):
             raise StorageFull("the bucket")
         if answer.status in PASSING:
-            raise PassingFault(_reason(answer), answer.retry_after)
-        raise Refused(_reason(answer))
+            raise PassingFault(reason_of(answer), answer.retry_after)
+        raise Refused(reason_of(answer))
 
     async def _post(
         self,
@@ -319,156 +311,12 @@ class GcsStore:
         return f"{self._api}/o/{quote(name, safe='')}" + (f"?{text}" if text else "")
 
 
-@implementer(IObjectUpload)
-class GcsUpload:
-    """The session of a resumable upload; what was not acknowledged is sent again."""
-
-    def __init__(self, store: GcsStore, url: str) -> None:
-        """
-        :param url: the session's, a secret.
-        """
-        self._store = store
-        self._url = url
-        self._start = 0  # of the part
-        self._held = 0  # bytes that the service has acknowledged
-        self._unsure = False
-
-    async def send(self, part: memoryview, last: bool, limit: float) -> StoredObject | None:
-        end, before, stored = self._start + len(part), self._held, None
-        total = str(end) if last else "*"
-        try:
-            if self._unsure:
-                stored = await self._put(memoryview(b""), end, total, min(limit, _STATUS_LIMIT))
-            self._unsure = True
-            while stored is None and (last or self._held < end):
-                known = self._held
-                stored = await self._put(part[known - self._start :], end, total, limit)
-                if stored is None and self._held == known:
-                    raise PassingFault("the upload makes no progress")
-        except PassingFault as fault:
-            raise PassingFault(str(fault), fault.retry_after, self._held > before) from fault
-        if stored is not None and not last:
-            raise Refused("the service took a part for the whole")
-        self._start, self._unsure = end, False
-        return stored
-
-    async def cancel(self, limit: float) -> None:
-        with contextlib.suppress(PassingFault, Refused, NixeryError):
-            await self._store.ask("DELETE", self._url, limit, with_token=False)
-
-    async def _put(
-        self, data: memoryview, end: int, total: str, limit: float
-    ) -> StoredObject | None:
-        """Send some bytes, or none to ask what the service has.
-
-        :param end: of the part that they are of.
-        :return: the object, if it is whole.
-        """
-        part = f"{self._held}-{self._held + len(data) - 1}" if data else "*"
-        answer = await self._store.ask(
-            "PUT",
-            self._url,
-            limit,
-            (200, 201, _INCOMPLETE, *_LOST),
-            {"Content-Range": f"bytes {part}/{total}"},
-            data,
-            with_token=False,
-        )
-        if answer.status in _LOST:
-            raise Refused(f"the upload was lost on the way, {_reason(answer)}")
-        if answer.status != _INCOMPLETE:
-            return _described(answer)
-        match = _RANGE.fullmatch(answer.header("Range"))
-        self._held = int(match[1]) + 1 if match else 0
-        if not self._start <= self._held <= end:
-            raise Refused("the service has lost what it had acknowledged")
-        return None
-
-
 def emulator_url(environ: Mapping[str, str]) -> str | None:
     """The address in ``STORAGE_EMULATOR_HOST``, as Google's clients take it."""
     host = environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
     if not host:
         return None
     return host if urlsplit(host).scheme in ("http", "https") else f"http://{host}"
-
-
-def load_signer(key_path: str, account: str) -> service_account.Credentials:
-    """What signs with a service account's private key. Blocks.
-
-    :param key_path: of a PEM file.
-    :raises StorageUnavailable: if that is none.
-    """
-    try:
-        with open(key_path, "rb") as file:
-            pem = file.read()
-        signer = google.auth.crypt.RSASigner.from_string(pem)  # type: ignore[no-untyped-call]
-    except OSError as error:
-        raise StorageUnavailable(f"GCS_SIGNING_KEY: {error}") from error
-    except ValueError as error:
-        raise StorageUnavailable(f"GCS_SIGNING_KEY: {key_path} holds no PEM key") from error
-    credentials: service_account.Credentials = service_account.Credentials(  # type: ignore[no-untyped-call]
-        signer, account, _TOKEN_URL
-    )
-    return credentials
-
-
-# --- what the API says ------------------------------------------------------------------------
-
-
-def _document(answer: HttpAnswer) -> Mapping[str, Any]:
-    """The JSON object in an answer, if there is one; one that is cut short is no answer."""
-    if not answer.header("Content-Type").startswith("application/json") or not answer.content:
-        return {}
-    try:
-        document = json.loads(answer.content)
-    except ValueError:
-        raise PassingFault("the answer was cut short") from None
-    return document if isinstance(document, dict) else {}
-
-
-def _described(answer: HttpAnswer, document: Mapping[str, Any] | None = None) -> StoredObject:
-    """The object that an answer describes."""
-    if answer.status == 412:
-        raise PreconditionFailed
-    found, now = _document(answer) if document is None else document, answer.date
-    try:
-        updated = datetime.fromisoformat(found["updated"]).timestamp()
-        return StoredObject(
-            name=str(found["name"]),
-            version=str(int(found["generation"])),
-            size=int(found["size"]),
-            checksum=str(found["crc32c"]),
-            metadata=dict(found.get("metadata") or {}),
-            age=None if now is None else now - updated,
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise Refused(f"an object's description is wrong or lacks {error}") from error
-
-
-def _is_there(answer: HttpAnswer) -> bool:
-    """Whether an object is there; a bucket that is not is another thing."""
-    if answer.status == 404 and "bucket does not exist" in (reason := _reason(answer)):
-        raise Refused(reason)
-    return answer.status == 200
-
-
-def _error(answer: HttpAnswer) -> Mapping[str, Any]:
-    error = _document(answer).get("error")
-    return error if isinstance(error, dict) else {}
-
-
-def _reason(answer: HttpAnswer) -> str:
-    message = _error(answer).get("message")
-    return answer.reason(message if isinstance(message, str) else None)
-
-
-def _is_full(answer: HttpAnswer) -> bool:
-    """Whether there is no room."""
-    reasons = [f.get("reason") for f in _error(answer).get("errors") or () if isinstance(f, dict)]
-    return answer.status == 507 or (
-        answer.status in (403, 413, 429) and any(reason in _FULL for reason in reasons)
-    )
 
 
 def _authorization(token: str | None) -> dict[str, str]:

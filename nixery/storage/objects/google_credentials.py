@@ -6,30 +6,44 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
+import attrs
 import google.auth
 import google.auth.credentials
+import google.auth.crypt
 import google.auth.exceptions
 import google.auth.transport.requests
 from google.auth import iam
+from google.oauth2 import service_account
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from nixery.coalesce import Coalescer
-from nixery.interfaces import ICredentials
-from nixery.model.errors import StorageUnavailable
 from nixery.model.text import cut
 from nixery.reactor import IReactor, in_thread
 from nixery.repeats import Repeats
+from nixery.storage.objects.object_store import ICredentials, PassingFault, Refused
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _AHEAD = 300.0  # seconds before its expiry that a token is replaced
 _LAST_CALL = 30.0  # seconds before its expiry that a token is used for the last time
 _PAUSE = 10.0  # seconds between two attempts ahead of time
-_WAITS = (0.2, 1.0)  # seconds between tries
 _LIMIT = 8.0  # seconds that one try may wait for the network
 _PATIENCE = 30.0  # seconds that a request waits for a token
+
+
+@attrs.frozen
+class UrlSigner:
+    """Signs for a service account.
+
+    :param account: its e-mail address.
+    :param sign: gives the RSA-SHA256 signature of some bytes; may raise anything.
+    :param is_local: whether the key is at hand, rather than the network asked.
+    """
+
+    account: str
+    sign: Callable[[bytes], bytes]
+    is_local: bool = False
 
 
 def load_default() -> Any:
@@ -40,7 +54,7 @@ def load_default() -> Any:
 
 @implementer(ICredentials)
 class Anonymous:
-    """Nobody in particular: for emulators."""
+    """No credentials, as emulators want none."""
 
     async def token(self) -> str | None:
         return None
@@ -87,43 +101,32 @@ class GoogleCredentials:
         if token == self._token:
             self._token = None
 
-    async def signer(self) -> Any | None:
-        """What signs in the credentials' name, as ``google.auth`` has it; it may block.
-
-        :return: nothing if these credentials can't sign.
-        """
+    async def signer(self) -> UrlSigner | None:
+        """What signs in the credentials' name, if anything does."""
         await self.token()
         found = self._credentials
         if isinstance(found, google.auth.credentials.Signing):
-            return found
+            is_local = isinstance(found, service_account.Credentials)
+            return UrlSigner(found.signer_email, found.sign_bytes, is_local)
         account = getattr(found, "service_account_email", None)
-        return RemoteSigner(found, account) if account and "@" in account else None
+        if not account or "@" not in account:
+            return None
+        signer = iam.Signer(make_request(), found, account)  # type: ignore[no-untyped-call]
+        return UrlSigner(account, signer.sign)
 
     async def _wait(self) -> str:
         try:
             return await self._refresh().addTimeout(_PATIENCE, self._reactor)
         except TimeoutError:
-            raise StorageUnavailable(
-                f"Google gave no access token within {_PATIENCE:g} s"
-            ) from None
+            raise Refused(f"Google gave no access token within {_PATIENCE:g} s") from None
 
     def _refresh(self) -> Deferred[str]:
         return self._refreshing.join(None, self._refresh_now)
 
     async def _refresh_now(self) -> str:
         self._next_attempt = self._now() + _PAUSE
-        for wait in (*_WAITS, None):
-            try:
-                token, expiry = await in_thread(self._reactor, self._fetch)
-            except _Passing as error:
-                if wait is None:
-                    raise StorageUnavailable(str(error)) from error
-                text = "{error}; trying again"
-                self._repeats.warn(self._log, str(error), text, error=str(error))
-                await deferLater(self._reactor, wait, lambda: None)
-            else:
-                self._token, self._expiry = token, expiry
-                break
+        token, self._expiry = await in_thread(self._reactor, self._fetch)
+        self._token = token
         return token
 
     def _failed_ahead(self, failure: Any) -> None:
@@ -140,16 +143,12 @@ class GoogleCredentials:
             # What the network raises while an answer is read is none of google.auth's errors.
             passing = isinstance(error, google.auth.exceptions.TransportError | OSError)
             if passing or getattr(error, "retryable", False):
-                raise _Passing(text) from error
-            raise StorageUnavailable(text) from error
+                raise PassingFault(text) from error
+            raise Refused(text) from error
         credentials = self._credentials
         if credentials.expiry is None:
             return credentials.token, self._now() + 2 * _AHEAD
         return credentials.token, credentials.expiry.replace(tzinfo=UTC).timestamp()
-
-
-class _Passing(Exception):
-    """There is no token now, but may be in a moment."""
 
 
 def make_request() -> Any:
@@ -157,28 +156,21 @@ def make_request() -> Any:
     return functools.partial(google.auth.transport.requests.Request(), timeout=_LIMIT)
 
 
-class RemoteSigner(google.auth.credentials.Signing):
-    """Has Google sign for an account whose key is not here. Blocks."""
+def key_signer(path: str, account: str) -> UrlSigner:
+    """What signs with a service account's private key. Blocks.
 
-    def __init__(self, credentials: Any, account: str) -> None:
-        """
-        :param account: the service account's e-mail address.
-        """
-        self._account = account
-        self._signer = iam.Signer(make_request(), credentials, account)  # type: ignore[no-untyped-call]
-
-    def sign_bytes(self, message: bytes) -> bytes:
-        """The signature of a message."""
-        signature: bytes = self._signer.sign(message)
-        return signature
-
-    @property
-    def signer_email(self) -> str:
-        return self._account
-
-    @property
-    def signer(self) -> iam.Signer:
-        return self._signer
+    :param path: of a PEM file.
+    :raises Refused: if that is none.
+    """
+    try:
+        with open(path, "rb") as file:
+            pem = file.read()
+        signer = google.auth.crypt.RSASigner.from_string(pem)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise Refused(f"GCS_SIGNING_KEY: {error}") from error
+    except ValueError as error:
+        raise Refused(f"GCS_SIGNING_KEY: {path} holds no PEM key") from error
+    return UrlSigner(account, signer.sign, is_local=True)
 
 
 def _reason(error: Exception) -> str:

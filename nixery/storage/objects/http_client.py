@@ -178,17 +178,14 @@ class StoreClient:
                 timer.cancel()
 
 
-async def url_fault(client: StoreClient, url: str, limit: float) -> str | None:
+async def url_faults(client: StoreClient, url: str, limit: float) -> list[str]:
     """What is wrong with a signed URL, tried as a client would; the object need not be there."""
-    try:
-        answer = await client.ask("GET", url, {}, b"", limit)
-    except PassingFault as fault:
-        return f"a signed URL could not be tried: {fault}"
+    answer = await client.ask("GET", url, {}, b"", limit)
     if answer.status in (200, 404):
-        return None
+        return []
     code = re.search(rb"<Code>([^<]{1,80})", answer.content)
     said = f" ({code[1].decode('ascii', 'replace')})" if code else ""
-    return f"signed URLs are refused with status {answer.status}{said}"
+    return [f"signed URLs are refused with status {answer.status}{said}"]
 
 
 def network_reason(error: Exception) -> str:
@@ -239,7 +236,8 @@ def _abort(transport: Any) -> None:
 
 def _abandon(response: Any) -> None:
     """Close the connection of a response whose body nobody wants."""
-    response.deliverBody(_Unwanted())
+    reading = _read(response).addErrback(lambda _: None)
+    reading.cancel()
 
 
 def _read(response: Any) -> "Deferred[bytes]":
@@ -247,13 +245,6 @@ def _read(response: Any) -> "Deferred[bytes]":
     body = _Whole()
     response.deliverBody(body)
     return body.finished
-
-
-class _Unwanted(Protocol):
-    """Takes nothing."""
-
-    def connectionMade(self) -> None:
-        _abort(self.transport)
 
 
 class _Whole(Protocol):

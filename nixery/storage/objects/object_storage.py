@@ -269,7 +269,8 @@ class ObjectStorage:
             return known
 
         async def sign() -> str:
-            url = await self._store.store.url(name, lifetime)
+            signing = partial(self._store.store.url, name, lifetime)
+            url = await self._store.run(f"signing a URL of {name}", signing)
             self._urls.put(name, url)
             return url
 

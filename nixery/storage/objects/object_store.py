@@ -98,6 +98,20 @@ class IObjectUpload(Interface):
         """Have the store drop the parts; never raises."""
 
 
+class ICredentials(Interface):
+    """Access tokens of a service."""
+
+    async def token() -> str | None:
+        """An access token that is good for a while; nothing if none is wanted.
+
+        :raises PassingFault: if there is none now.
+        :raises Refused: if there is none to be had.
+        """
+
+    def reject(token: str) -> None:
+        """Note that the service did not take a token: it is not given out again."""
+
+
 class IObjectStore(Interface):
     """A bucket. Except where noted, methods raise ``PassingFault``, ``Refused`` and, if they
     write, ``StorageFull``; ``limit`` is the seconds that one request may take."""
@@ -162,11 +176,10 @@ class IObjectStore(Interface):
         :return: also the next page, if there is one.
         """
 
-    async def url(name: str, lifetime: int) -> str:
+    async def url(name: str, lifetime: int, limit: float) -> str:
         """A URL by which anybody can GET an object, signed if the store has what signs.
 
         :param lifetime: seconds that it works for.
-        :raises StorageUnavailable: if it can't be signed.
         """
 
     async def faults(redirect: bool, limit: float) -> Sequence[str]:

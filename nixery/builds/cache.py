@@ -96,7 +96,7 @@ class Cache:
         return manifest
 
     async def provenance(self, digest: Digest) -> Provenance | None:
-        """What the image of a manifest was made from, when it was asked for last, or made."""
+        """The provenance of a manifest's image, from when it was last asked for, or made."""
         known = self._provenance.get(digest)
         if known is None:
             known = await self.read(f"provenance/{digest.hex}", _provenance)

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from nixery.interfaces import IStorage
+from nixery.interfaces import IBlobs
 from nixery.model.digest import Digest
 
 AGAIN = 10.0
@@ -21,9 +21,7 @@ class Using:
 
     _log = Logger()
 
-    def __init__(
-        self, clock: IReactorTime, storage: IStorage, blobs: Iterable[Digest] = ()
-    ) -> None:
+    def __init__(self, clock: IReactorTime, storage: IBlobs, blobs: Iterable[Digest] = ()) -> None:
         self._storage = storage
         self._blobs = dict.fromkeys(blobs)
         self._loop = LoopingCall(self._use)

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from nixery.builds.cache import Cache
 from nixery.builds.gather import gather
 from nixery.coalesce import Coalescer
-from nixery.interfaces import INix, IStorage, IUpload
+from nixery.interfaces import IBlobs, INix, IUpload
 from nixery.model.errors import PackerKilled, PackingFailed, StorageUnavailable
 from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
@@ -45,7 +45,7 @@ class LayerMaker:
     """Packs layers into the storage."""
 
     def __init__(
-        self, storage: IStorage, cache: Cache, nix: INix, packers: Packers, compression: str
+        self, storage: IBlobs, cache: Cache, nix: INix, packers: Packers, compression: str
     ) -> None:
         """
         :param compression: one of :data:`nixery.packing.codecs.COMPRESSIONS`.

@@ -10,7 +10,7 @@ from nixery.builds.gather import gather
 from nixery.builds.keep_alive import Using
 from nixery.builds.layers import Contents, LayerMaker
 from nixery.builds.library import Libraries
-from nixery.interfaces import INix, IResolver, IStorage
+from nixery.interfaces import IBlobs, INix, IResolver
 from nixery.model.closure import Realisation, closure_size
 from nixery.model.errors import ClosureTooLarge, PackingFailed, SourceChanged
 from nixery.model.events import (
@@ -58,7 +58,7 @@ class ImageMaker:
         reactor: IReactor,
         resolver: IResolver,
         nix: INix,
-        storage: IStorage,
+        storage: IBlobs,
         layers: LayerMaker,
         budget: int,
         popularity: Callable[[], Popularity],

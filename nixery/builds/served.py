@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from nixery.builds.cache import Cache
 from nixery.coalesce import Coalescer
-from nixery.interfaces import ILease, IStorage
+from nixery.interfaces import ILease, ILeases
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
@@ -99,12 +99,12 @@ class ServedImages:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, storage: IStorage, cache: Cache) -> None:
+    def __init__(self, clock: IReactorTime, leases: ILeases, cache: Cache) -> None:
         """
         :param cache: has the records and the manifests.
         """
         self._clock = clock
-        self._storage = storage
+        self._leases = leases
         self._cache = cache
         self._known: Recent[str, Images] = Recent(clock.seconds, MEMORY, _weight)
         self._noting: Coalescer[tuple[str, str, str], None] = Coalescer()
@@ -196,7 +196,7 @@ class ServedImages:
         It is no guard: of two that write at once, one may be forgotten until it is pulled again.
         """
         key = canonical_sha256({"lease of": _key(name)})
-        waiting = Deferred.fromCoroutine(self._storage.lease(key))
+        waiting = Deferred.fromCoroutine(self._leases.lease(key))
         try:
             return await waiting.addTimeout(PATIENCE, self._clock)
         except TimeoutError:

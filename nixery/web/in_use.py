@@ -6,7 +6,7 @@ from collections import OrderedDict
 from twisted.internet.interfaces import IReactorTime
 
 from nixery.builds.keep_alive import Using
-from nixery.interfaces import IStorage
+from nixery.interfaces import IBlobs
 from nixery.model.digest import Digest
 from nixery.model.manifest import Manifest
 
@@ -16,9 +16,7 @@ _REMEMBERED = 1000
 class Pulls:
     """Knows which image is loaded under a name: the one whose manifest was served for it last."""
 
-    def __init__(
-        self, clock: IReactorTime, storage: IStorage, remembered: int = _REMEMBERED
-    ) -> None:
+    def __init__(self, clock: IReactorTime, storage: IBlobs, remembered: int = _REMEMBERED) -> None:
         """
         :param remembered: names, those that were asked for last.
         """

@@ -28,7 +28,7 @@ from nixery.http.gate import send_body
 from nixery.http.leaving import until_left
 from nixery.http.ranges import Range, Selection, parse_ranges, select, whole
 from nixery.http.request import RegistryRequest, holder_of, name_of
-from nixery.interfaces import BlobFile, IBuilder, IStorage, Provenance, Redirect, Stream, Value
+from nixery.interfaces import BlobFile, IBlobs, IBuilder, Provenance, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
@@ -63,7 +63,7 @@ class RegistryApi:
         self,
         reactor: IReactor,
         builder: IBuilder,
-        storage: IStorage,
+        storage: IBlobs,
         holding: Holding,
         links: bool,
         auth: Auth,

@@ -256,9 +256,10 @@ class FilesystemStorage:
             file.write(content)
 
     def _find(self, digest: Digest) -> FileIdentity | None:
-        """What is at a blob's place, which is of use now.
+        """The file in a blob's place, which is of use now.
 
-        What is not there gets no mark: anybody may ask for any digest, and each would be a file.
+        A blob that is not there gets no mark: anybody may ask for any digest, and each would be a
+        file.
         """
         path = self._blob(digest)
         if identify(path) is None:

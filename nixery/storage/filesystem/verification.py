@@ -64,7 +64,7 @@ def verify_file(
 
 
 def _damage(path: str, found: FileIdentity, digest: Digest, on_read: Callable[[int], None]) -> str:
-    """What is wrong with a blob's file; empty if nothing is."""
+    """The fault of a blob's file; empty if it has none."""
     if not found.is_file:
         return "is not a plain file"
     settle(found)

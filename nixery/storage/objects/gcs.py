@@ -57,7 +57,8 @@ _PROBE = f"layers/{64 * '0'}"
 
 @attrs.frozen
 class GcsBucket:
-    """Which bucket, and with what URLs of its objects are signed.
+    """A bucket, and the key that URLs of its objects are signed with; without one, the default
+    credentials sign.
 
     :param signing_key: the path of a PEM file; together with the account.
     :param signing_account: a service account's e-mail address.

@@ -62,7 +62,7 @@ def _error(answer: HttpAnswer) -> Mapping[str, Any]:
 
 
 def reason_of(answer: HttpAnswer) -> str:
-    """What went wrong, in the service's words."""
+    """The fault, in the service's words."""
     message = _error(answer).get("message")
     return answer.reason(message if isinstance(message, str) else None)
 

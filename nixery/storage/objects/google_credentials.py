@@ -102,7 +102,7 @@ class GoogleCredentials:
             self._token = None
 
     async def signer(self) -> UrlSigner | None:
-        """What signs in the credentials' name, if anything does."""
+        """A signer for the credentials' account, if they have one."""
         await self.token()
         found = self._credentials
         if isinstance(found, google.auth.credentials.Signing):
@@ -152,12 +152,12 @@ class GoogleCredentials:
 
 
 def make_request() -> Any:
-    """What ``google.auth`` asks by, never waiting long for an answer."""
+    """A transport for ``google.auth`` that never waits long for an answer."""
     return functools.partial(google.auth.transport.requests.Request(), timeout=_LIMIT)
 
 
 def key_signer(path: str, account: str) -> UrlSigner:
-    """What signs with a service account's private key. Blocks.
+    """A signer with a service account's private key. Blocks.
 
     :param path: of a PEM file.
     :raises Refused: if that is none.

@@ -58,7 +58,7 @@ class HttpAnswer:
         return float(text) if re.fullmatch("[0-9]{1,5}", text) else 0
 
     def reason(self, message: str | None = None) -> str:
-        """What went wrong, in a line without the query of any URL: that may be a secret.
+        """The fault in one line, without the query of any URL: that may be a secret.
 
         :param message: from the content, which is shown as it is if there is none.
         """
@@ -179,7 +179,10 @@ class StoreClient:
 
 
 async def url_faults(client: StoreClient, url: str, limit: float) -> list[str]:
-    """What is wrong with a signed URL, tried as a client would; the object need not be there."""
+    """Try a signed URL as a client would; the object need not be there.
+
+    :return: a phrase for the fault, if there is one.
+    """
     answer = await client.ask("GET", url, {}, b"", limit)
     if answer.status in (200, 404):
         return []
@@ -189,7 +192,7 @@ async def url_faults(client: StoreClient, url: str, limit: float) -> list[str]:
 
 
 def network_reason(error: Exception) -> str:
-    """What an error of the network says."""
+    """An error of the network, in words."""
     reasons = getattr(error, "reasons", None)
     if reasons and isinstance(reasons[0], Failure):
         words = cut(reasons[0].getErrorMessage(), _LONGEST_REASON)

@@ -20,7 +20,7 @@ _ATTEMPTS = 5
 
 @attrs.frozen
 class BlobFacts:
-    """What a blob's content is known by.
+    """The facts that tell a blob's content from any other.
 
     :param size: bytes.
     :param checksum: CRC32C, in base64.
@@ -37,7 +37,7 @@ class BlobFacts:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What is noted of a blob beside its content."""
+        """The object's metadata, in which they are noted."""
         return {
             "nixery-sha256": self.digest.hex,
             "nixery-crc32c": self.checksum,
@@ -71,7 +71,7 @@ class ObjectBlobs:
     async def write(self, content: bytes | memoryview, read: BlobFacts) -> StoredObject:
         """Store a blob by one request.
 
-        :param read: what its content is known by.
+        :param read: the facts of its content.
         :raises StorageFull: if there is no room.
         """
 

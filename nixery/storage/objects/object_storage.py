@@ -111,7 +111,7 @@ class ObjectStorage:
             self._cleaning.stop()
 
     async def faults(self) -> Sequence[str]:
-        """What keeps the bucket from being used, a phrase for each fault."""
+        """The reasons why the bucket can't be used, a phrase for each."""
         looking = partial(self._store.store.faults, self._options.redirect)
         try:
             return await self._store.run("looking into the bucket", looking)

@@ -183,7 +183,7 @@ class IObjectStore(Interface):
         """
 
     async def faults(redirect: bool, limit: float) -> Sequence[str]:
-        """What keeps the bucket from being used, a phrase for each fault.
+        """The reasons why the bucket can't be used, a phrase for each.
 
         :param redirect: whether signed URLs are to be tried as well.
         """

@@ -72,7 +72,7 @@ class Pipe:
 
     @property
     def read_so_far(self) -> BlobFacts:
-        """What has come until now."""
+        """The facts of all that has come until now."""
         checksum = base64.b64encode(self._crc32c.digest()).decode("ascii")
         return BlobFacts(Digest(self._sha256.hexdigest()), self._size, checksum)
 

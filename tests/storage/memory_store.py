@@ -17,6 +17,7 @@ from nixery.storage.objects.object_store import (
     ABSENT,
     IObjectStore,
     IObjectUpload,
+    NewObject,
     PassingFault,
     PreconditionFailed,
     Refused,
@@ -212,21 +213,14 @@ class MemoryStore:
             consumer.unregisterProducer()
         return len(content)
 
-    async def write(
-        self,
-        name: str,
-        content: bytes | memoryview,
-        over: str | None,
-        metadata: Mapping[str, str],
-        checksum: str,
-        limit: float,
-    ) -> StoredObject:
+    async def write(self, new: NewObject, over: str | None, limit: float) -> StoredObject:
         def effect() -> StoredObject:
-            if checksum_of(bytes(content)) != checksum:
+            content = bytes(new.content)
+            if checksum_of(content) != new.checksum:
                 raise Refused("the checksum is another one")
-            return self.bucket.put(name, bytes(content), metadata, over)
+            return self.bucket.put(new.name, content, new.metadata, over)
 
-        written: StoredObject = await self.attempt("write", effect, name, over)
+        written: StoredObject = await self.attempt("write", effect, new.name, over)
         return written
 
     async def begin_upload(self, name: str, limit: float) -> MemoryParts:

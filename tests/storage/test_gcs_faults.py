@@ -20,7 +20,7 @@ from nixery.model.errors import BlobUnknown, StorageUnavailable
 from nixery.storage.objects.http_client import HttpAnswer
 from nixery.storage.objects.object_storage import ObjectStorage
 from tests.gcs.faults import Fault, Faults
-from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, run, store, write
+from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, exercise, run, store, write
 from tests.storage.gcs_place import BUCKET, STEP, GcsPlace, gcs_place
 
 reactor: Any = _reactor
@@ -41,19 +41,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]
 
 
 async def use(place: GcsPlace, storage: ObjectStorage) -> None:
-    """All that a storage is used for, each thing with the result that it should have."""
-    await storage.write_record(KEY, b"record")
-    assert await storage.read_record(KEY) == b"record"
-    digest = await storage.write_blob(CONTENT)
-    assert await storage.read_blob(digest, LIMIT) == CONTENT
-    assert await store(storage, LARGE) == Digest.of(LARGE)
-    assert await storage.missing_blobs([descriptor(LARGE), descriptor(b"-")]) == [Digest.of(b"-")]
-    lease = await storage.lease("0a")
-    await lease.release()
-    await storage.delete_record(KEY)
-    assert await storage.read_record(KEY) is None
-    location = await storage.locate(Digest.of(LARGE))
-    place.server.faults = Faults()  # what clients do then is not ours
+    """All that a storage is used for; what clients do then is not ours."""
+    location = await exercise(storage, LARGE)
+    place.server.faults = Faults()
     assert await place.load(location) == LARGE
 
 
@@ -260,6 +250,14 @@ async def test_one_look_for_all(place: GcsPlace) -> None:
 
 
 # --- the start ------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_without_a_token(place: GcsPlace) -> None:
+    """A connection that is lost while a token is asked for keeps nothing from starting."""
+    place.server.faults = Faults.script(token=["drop-before"])
+    await place.make().start()
+    assert place.server.count("token") == 2
 
 
 @pytest_twisted.ensureDeferred

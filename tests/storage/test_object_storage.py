@@ -18,7 +18,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
 from nixery.storage.objects.object_storage import ObjectStorage
 from nixery.storage.objects.object_store import IObjectStore, IObjectUpload
-from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, store
+from tests.storage.backend import KEY, exercise
 from tests.storage.contract import StorageContract
 from tests.storage.gcs_place import OPTIONS, Collected
 from tests.storage.memory_store import AFTER, BEFORE, CUT, MemoryBucket, MemoryStore, Schedule
@@ -93,29 +93,13 @@ async def test_interfaces(place: MemoryPlace) -> None:
     verifyObject(IObjectUpload, upload)
 
 
-async def use(place: MemoryPlace, storage: ObjectStorage) -> None:
-    """All that a storage is used for, each thing with the result that it should have."""
-    await storage.probe()
-    await storage.write_record(KEY, b"record")
-    assert await storage.read_record(KEY) == b"record"
-    digest = await storage.write_blob(CONTENT)
-    assert await storage.read_blob(digest, LIMIT) == CONTENT
-    assert await store(storage, LARGE) == Digest.of(LARGE)
-    assert await storage.missing_blobs([descriptor(LARGE), descriptor(b"-")]) == [Digest.of(b"-")]
-    assert await place.load(await storage.locate(Digest.of(LARGE))) == LARGE
-    lease = await storage.lease("0a")
-    await lease.release()
-    await storage.delete_record(KEY)
-    assert await storage.read_record(KEY) is None
-
-
 @pytest.mark.parametrize("fault", [BEFORE, AFTER, CUT])
 @pytest_twisted.ensureDeferred
 async def test_each_fault_once(place: MemoryPlace, fault: str) -> None:
     """Whatever befalls the first attempt at everything, all comes out as it should."""
     storage = await place.open()
     place.bucket.schedule = Schedule.each_once(fault)
-    await use(place, storage)
+    assert await place.load(await exercise(storage, LARGE)) == LARGE
     assert set(place.bucket.schedule.happened) == {fault}
     assert {name.partition("/")[0] for name in place.bucket.objects} == {"layers"}
     assert place.bucket.uploads == 0
@@ -127,7 +111,7 @@ async def test_many_faults(place: MemoryPlace, seed: int) -> None:
     """With a fault in every third attempt, all comes out as it should."""
     storage = await place.open()
     place.bucket.schedule = Schedule.share(0.3, seed)
-    await use(place, storage)
+    assert await place.load(await exercise(storage, LARGE)) == LARGE
     assert place.bucket.schedule.happened
 
 

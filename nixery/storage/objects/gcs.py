@@ -41,6 +41,7 @@ from nixery.storage.objects.object_store import (
     ABSENT,
     ICredentials,
     IObjectStore,
+    NewObject,
     PassingFault,
     Refused,
     StoredObject,
@@ -136,16 +137,13 @@ class GcsStore:
                 break
         return copied
 
-    async def write(
-        self,
-        name: str,
-        content: bytes | memoryview,
-        over: str | None,
-        metadata: Mapping[str, str],
-        checksum: str,
-        limit: float,
-    ) -> StoredObject:
-        resource = {"name": name, "contentType": _BINARY, "crc32c": checksum, "metadata": metadata}
+    async def write(self, new: NewObject, over: str | None, limit: float) -> StoredObject:
+        resource = {
+            "name": new.name,
+            "contentType": _BINARY,
+            "crc32c": new.checksum,
+            "metadata": new.metadata,
+        }
         boundary = uuid.uuid4().hex
         head = (
             f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps(resource)}\r\n"
@@ -158,7 +156,7 @@ class GcsStore:
             limit,
             (200, 412),
             {"Content-Type": f"multipart/related; boundary={boundary}"},
-            b"".join((head.encode(), content, f"\r\n--{boundary}--\r\n".encode())),
+            b"".join((head.encode(), new.content, f"\r\n--{boundary}--\r\n".encode())),
         )
         return object_of(answer)
 

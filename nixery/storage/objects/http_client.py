@@ -10,22 +10,20 @@ from typing import Any, TypeVar
 import attrs
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.python.failure import Failure
-from twisted.web.client import FileBodyProducer, ResponseDone
+from twisted.web.client import FileBodyProducer
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
-from zope.interface import implementer
 
 from nixery.model.text import cut
+from nixery.storage.objects.http_bodies import BodyCopy, abandon, read_body
 from nixery.storage.objects.object_store import PassingFault
 
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of faults that may pass."""
 
 _LONGEST_REASON = 300  # characters
-_LONGEST_SILENCE = 30.0  # seconds
 _QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
 
 T = TypeVar("T")
@@ -92,7 +90,7 @@ class StoreClient:
 
         async def send() -> HttpAnswer:
             response = await self._request(method, url, headers, body)
-            return HttpAnswer(response.code, response.headers, await _read(response))
+            return HttpAnswer(response.code, response.headers, await read_body(response))
 
         return await self._within(limit, Deferred.fromCoroutine(send()))
 
@@ -116,9 +114,9 @@ class StoreClient:
         response = await self._within(limit, self._request("GET", url, headers, b""))
         status: int = response.code
         if status != 206 and not (status == 200 and start == 0):
-            _abandon(response)
+            abandon(response)
             return status, 0
-        copying = _Copying(self.clock, consumer, end - start)
+        copying = BodyCopy(self.clock, consumer, end - start)
         response.deliverBody(copying)
         await copying.finished
         if copying.stopped:
@@ -155,7 +153,7 @@ class StoreClient:
             if not over.called:
                 over.callback(result)  # a Failure is as good
             elif hasattr(result, "deliverBody"):
-                _abandon(result)  # it could not be cancelled any more
+                abandon(result)  # it could not be cancelled any more
 
         def give_up() -> None:
             nonlocal late
@@ -220,125 +218,3 @@ class _BodyFile:
 
     def close(self) -> None:
         self._body = memoryview(b"")
-
-
-# --- bodies of answers ------------------------------------------------------------------------
-
-
-def _abort(transport: Any) -> None:
-    """Close the connection of a body that is not read to its end; harmless if it has ended.
-
-    :param transport: of a protocol that a response's body is delivered to. It is Twisted's proxy
-        for the connection, and can only ask it to close: TLS would then wait for the other side,
-        which waits for somebody to read the rest.
-    """
-    connection = transport._producer
-    if connection is not None:
-        connection.abortConnection()
-
-
-def _abandon(response: Any) -> None:
-    """Close the connection of a response whose body nobody wants."""
-    reading = _read(response).addErrback(lambda _: None)
-    reading.cancel()
-
-
-def _read(response: Any) -> "Deferred[bytes]":
-    """A whole body; cancelling it closes the connection, which treq and Twisted leave open."""
-    body = _Whole()
-    response.deliverBody(body)
-    return body.finished
-
-
-class _Whole(Protocol):
-    """Collects a body."""
-
-    def __init__(self) -> None:
-        self.finished: Deferred[bytes] = Deferred(lambda _: _abort(self.transport))
-        self._pieces: list[bytes] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self._pieces.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.finished.called:
-            return
-        if reason.check(ResponseDone):
-            self.finished.callback(b"".join(self._pieces))
-        else:
-            self.finished.errback(reason)
-
-
-@implementer(IPushProducer)
-class _Copying(Protocol):
-    """Passes on what arrives, up to a number of bytes.
-
-    :ivar finished: fires when there is no more, whether or not it was all.
-    """
-
-    def __init__(self, clock: IReactorTime, consumer: IConsumer, most: int) -> None:
-        self.copied = 0
-        self.stopped = False
-        self.finished: Deferred[None] = Deferred(lambda _: self._end())
-        self._clock = clock
-        self._consumer = consumer
-        self._most = most
-        self._silence: IDelayedCall | None = None
-        self._registered = False
-
-    def connectionMade(self) -> None:
-        self._registered = True
-        self._listen()
-        self._consumer.registerProducer(self, True)
-
-    def dataReceived(self, data: bytes) -> None:
-        piece = data[: self._most - self.copied]
-        self.copied += len(piece)
-        if self._silence is not None:
-            self._silence.reset(_LONGEST_SILENCE)
-        if piece and self._registered:
-            self._consumer.write(piece)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._leave()
-        if not self.finished.called:
-            self.finished.callback(None)
-
-    def pauseProducing(self) -> None:
-        self._rest()
-        self._producer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self._listen()
-        self._producer.resumeProducing()
-
-    def stopProducing(self) -> None:
-        self.stopped = True
-        self._end()
-        if not self.finished.called:
-            self.finished.callback(None)
-
-    @property
-    def _producer(self) -> IPushProducer:
-        assert self.transport is not None
-        return self.transport  # type: ignore[return-value]  # what deliverBody gives is one
-
-    def _leave(self) -> None:
-        self._rest()
-        if self._registered:
-            self._registered = False
-            self._consumer.unregisterProducer()
-
-    def _end(self) -> None:
-        if self.transport is not None:
-            _abort(self.transport)
-        self._leave()
-
-    def _listen(self) -> None:
-        self._rest()
-        self._silence = self._clock.callLater(_LONGEST_SILENCE, self._end)
-
-    def _rest(self) -> None:
-        silence, self._silence = self._silence, None
-        if silence is not None and silence.active():
-            silence.cancel()

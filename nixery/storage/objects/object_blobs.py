@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from nixery.model.digest import Digest
 from nixery.storage.objects.object_store import (
     ABSENT,
+    NewObject,
     PreconditionFailed,
     StoredObject,
     checksum_of,
@@ -76,7 +77,8 @@ class ObjectBlobs:
         """
 
         async def place(name: str, over: str) -> StoredObject:
-            return await self._store.write(name, content, over, read.metadata, read.checksum)
+            new = NewObject(name, content, read.metadata, read.checksum)
+            return await self._store.write(new, over)
 
         return await self._place(read, place)
 

@@ -6,7 +6,12 @@ import uuid
 import attrs
 
 from nixery.storage.held_lease import HeldLease, LeaseLost, LeaseTiming
-from nixery.storage.objects.object_store import ABSENT, PreconditionFailed, StoredObject
+from nixery.storage.objects.object_store import (
+    ABSENT,
+    NewObject,
+    PreconditionFailed,
+    StoredObject,
+)
 from nixery.storage.objects.patient_store import Patience, PatientStore
 
 
@@ -64,7 +69,7 @@ class ObjectLeases:
         facts = {"owner": owner, "lifetime": str(self._timing.lifetime)}
         content = json.dumps(facts).encode("ascii")
         try:
-            return await self._store.write(name, content, over, facts, patience=patience)
+            return await self._store.write(NewObject(name, content, facts), over, patience)
         except PreconditionFailed:
             # If an answer was lost, what is there is what was just written.
             found = await self._store.head(name)

@@ -35,7 +35,12 @@ from nixery.storage.held_lease import LeaseTiming
 from nixery.storage.keys import check_lease_key, check_record_key, is_lease_key, is_staged_name
 from nixery.storage.objects.object_blobs import BlobFacts, ObjectBlobs, blob_name, is_whole
 from nixery.storage.objects.object_leases import ObjectLeases
-from nixery.storage.objects.object_store import IObjectStore, PassingFault, StoredObject
+from nixery.storage.objects.object_store import (
+    IObjectStore,
+    NewObject,
+    PassingFault,
+    StoredObject,
+)
 from nixery.storage.objects.patient_store import Patience, PatientStore
 from nixery.storage.objects.pipe import IPipeReactor
 from nixery.storage.objects.uploads import UploadOptions, Uploads
@@ -120,7 +125,7 @@ class ObjectStorage:
 
     async def probe(self) -> None:
         name, content = f"staging/{uuid.uuid4().hex}", uuid.uuid4().bytes
-        written = await self._store.write(name, content)
+        written = await self._store.write(NewObject(name, content))
         found = await self._store.read(name, written.version)
         await self._store.delete(name, written.version)
         if found != content:
@@ -141,7 +146,7 @@ class ObjectStorage:
         return await self._ask(self._records.get(key, _STALE), read)
 
     async def write_record(self, key: str, content: bytes) -> None:
-        await self._store.write(check_record_key(key), content)
+        await self._store.write(NewObject(check_record_key(key), content))
         self._note_record(key, content)
 
     async def delete_record(self, key: str) -> None:

@@ -76,8 +76,26 @@ class StoredObject:
     age: float | None = None
 
 
+@attrs.frozen
+class NewObject:
+    """An object to be written in one request.
+
+    :param metadata: strings that the store keeps beside the content.
+    :param checksum: the content's CRC32C in base64, which the store compares.
+    """
+
+    name: str
+    content: bytes | memoryview
+    metadata: Mapping[str, str] = attrs.Factory(dict)
+    checksum: str = attrs.field()
+
+    @checksum.default
+    def _checksum(self) -> str:
+        return checksum_of(bytes(self.content))
+
+
 def checksum_of(content: bytes) -> str:
-    """The CRC32C of some bytes, as :attr:`StoredObject.checksum` has it."""
+    """The CRC32C of some bytes in base64."""
     return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode("ascii")
 
 
@@ -137,18 +155,10 @@ class IObjectStore(Interface):
         :raises CancelledError: if the consumer wants no more.
         """
 
-    async def write(
-        name: str,
-        content: bytes | memoryview,
-        over: str | None,
-        metadata: Mapping[str, str],
-        checksum: str,
-        limit: float,
-    ) -> StoredObject:
+    async def write(new: NewObject, over: str | None, limit: float) -> StoredObject:
         """Write an object in one request.
 
         :param over: the version to replace; ``None`` for any.
-        :param checksum: the content's CRC32C in base64, which the store compares.
         :raises PreconditionFailed: if another version is there. It may be what was just written,
             if an earlier attempt's answer was lost.
         """

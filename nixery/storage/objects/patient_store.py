@@ -1,7 +1,7 @@
 """An object store whose requests are repeated while their faults may pass."""
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -15,10 +15,10 @@ from nixery.model.errors import StorageUnavailable
 from nixery.repeats import Repeats
 from nixery.storage.objects.object_store import (
     IObjectStore,
+    NewObject,
     PassingFault,
     Refused,
     StoredObject,
-    checksum_of,
 )
 
 _AT_ONCE = 16  # requests; those that stream to clients are not counted
@@ -85,18 +85,10 @@ class PatientStore:
         return await self.run(f"reading {name}", reading, patience)
 
     async def write(
-        self,
-        name: str,
-        content: bytes | memoryview,
-        over: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        checksum: str | None = None,
-        patience: Patience | None = None,
+        self, new: NewObject, over: str | None = None, patience: Patience | None = None
     ) -> StoredObject:
         """Write an object in one request; see :meth:`IObjectStore.write`."""
-        checksum = checksum or checksum_of(bytes(content))
-        writing = partial(self.store.write, name, content, over, metadata or {}, checksum)
-        return await self.run(f"writing {name}", writing, patience)
+        return await self.run(f"writing {new.name}", partial(self.store.write, new, over), patience)
 
     async def delete(
         self, name: str, version: str | None = None, patience: Patience | None = None

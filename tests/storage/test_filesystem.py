@@ -265,6 +265,18 @@ async def test_cleared_by_hand(storage: FilesystemStorage, folder: Path, name: s
     assert await storage.read_record(KEY) == b"again"
 
 
+@pytest.mark.parametrize("name", ["staging", "layers", "builds", "provenance"])
+@pytest_twisted.ensureDeferred
+async def test_probe(storage: FilesystemStorage, folder: Path, name: str) -> None:
+    """A probe notices a folder that is none, and makes one that is missing."""
+    shutil.rmtree(folder / name)
+    await storage.probe()
+    shutil.rmtree(folder / name)
+    (folder / name).touch()
+    with pytest.raises(StorageUnavailable, match=name):
+        await storage.probe()
+
+
 @pytest_twisted.ensureDeferred
 async def test_no_files_for_what_is_asked_for(storage: FilesystemStorage, folder: Path) -> None:
     """Whoever asks for digests that nobody has leaves no file for any of them."""

@@ -243,6 +243,8 @@ class FilesystemStorage:
                 raise
 
     def _probe(self) -> bool:
+        for name in _FOLDERS:
+            make_usable(self._path(name))
         path, content = self._staging.name(), uuid.uuid4().bytes
         try:
             with whole_file(path, beside=self._staging.name()) as file:

@@ -12,7 +12,8 @@ here                  Google Cloud Storage            S3
 version               generation                      ETag
 ``over=ABSENT``       ifGenerationMatch=0             If-None-Match: *
 ``over=version``      ifGenerationMatch               If-Match
-checksum              crc32c, always there            x-amz-checksum-crc32c, by request
+checksum              crc32c, always there            x-amz-checksum-crc32c, if asked for
+                                                      as that of the full object
 upload                resumable session, parts of     multipart upload, numbered parts of at
                       a multiple of 256 KiB           least 5 MiB, completed by their ETags
 copy                  rewrite, with a token           CopyObject with new metadata, or
@@ -180,7 +181,8 @@ class IObjectStore(Interface):
     async def list_page(
         prefix: str, page: str | None, limit: float
     ) -> tuple[Sequence[StoredObject], str | None]:
-        """A page of the objects whose names begin with a prefix.
+        """A page of the objects whose names begin with a prefix; S3 lists them without checksum
+        and metadata, which may be empty here.
 
         :param page: which one; ``None`` for the first.
         :return: also the next page, if there is one.

@@ -29,8 +29,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from nixery.model.digest import Digest  # noqa: E402
-from nixery.storage.gcs.making import BucketSettings, make_storage  # noqa: E402
-from nixery.storage.gcs.storage import GcsStorage  # noqa: E402
+from nixery.storage.objects.gcs import GcsBucket, GcsStore  # noqa: E402
+from nixery.storage.objects.object_storage import ObjectStorage  # noqa: E402
 
 MB = 1_000_000
 BLOCK = hashlib.shake_256(b"a layer").digest(1 << 20)
@@ -110,7 +110,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
 
 
-async def upload(reactor: Any, storage: GcsStorage) -> None:
+async def upload(reactor: Any, storage: ObjectStorage) -> None:
     """One layer, which another process writes."""
     summed = hashlib.sha256()
     for _ in range(BLOCKS):
@@ -134,7 +134,7 @@ def _write(path: str) -> None:
     subprocess.run(argv, input=BLOCK, check=True)
 
 
-async def redirects(reactor: Any, storage: GcsStorage, fresh: GcsStorage) -> None:
+async def redirects(reactor: Any, storage: ObjectStorage, fresh: ObjectStorage) -> None:
     """Blob requests that are answered with the address of an object.
 
     :param fresh: another storage on the same bucket, which knows nothing yet.
@@ -165,7 +165,8 @@ def ask(port: int) -> None:
 async def measure(reactor: Any) -> None:
     agent = Agent(reactor, pool=HTTPConnectionPool(reactor))
     storages = [
-        make_storage(reactor, agent, BucketSettings("bucket"), os.environ) for _ in range(2)
+        ObjectStorage(reactor, GcsStore(reactor, agent, GcsBucket("bucket"), os.environ))
+        for _ in range(2)
     ]
     for storage in storages:
         await storage.start()

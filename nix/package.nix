@@ -17,7 +17,6 @@ let
       cryptography
       deflate
       google-auth
-      google-cloud-storage
       google-crc32c
       isal
       klein

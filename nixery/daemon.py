@@ -40,8 +40,7 @@ from nixery.search.lister import Indexer
 from nixery.service import RegistryService, SiteAt
 from nixery.settings import Settings
 from nixery.starts import Starts
-from nixery.storage.filesystem import FilesystemStorage
-from nixery.storage.housekeeping import Bounds
+from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from nixery.terminal import Terminal
 from nixery.trimmer import Trimmer
 from nixery.watching.checks import disk_check, nix_check, source_check, storage_check
@@ -311,19 +310,14 @@ def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mappin
     """The storage of images, not started yet."""
     chosen = settings.bucket
     if chosen is None or chosen.name is None:
-        disk = settings.disk
-        bounds = Bounds(disk.storage_max, disk.storage_grace, disk.scrub_days)
-        return FilesystemStorage(reactor, settings.storage_path, bounds)
-    # Google's libraries take a quarter of a second and 15 MB.
-    from nixery.storage.gcs.making import BucketSettings
-    from nixery.storage.gcs.making import make_storage as make_gcs_storage
-    from nixery.storage.gcs.storage import Options as BucketOptions
+        return FilesystemStorage(reactor, settings.storage_path, settings.disk)
+    # Google's libraries take time and memory.
+    from nixery.storage.objects.gcs import GcsBucket, GcsStore
+    from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
 
-    options = BucketOptions(redirect=chosen.redirect)
-    bucket = BucketSettings(
-        chosen.name, chosen.signing_key, chosen.signing_account, chosen.url_lifetime, options
-    )
-    return make_gcs_storage(reactor, agent, bucket, environ)
+    bucket = GcsBucket(chosen.name, chosen.signing_key, chosen.signing_account)
+    options = ObjectOptions(redirect=chosen.redirect, url_lifetime=chosen.url_lifetime)
+    return ObjectStorage(reactor, GcsStore(reactor, agent, bucket, environ), options)
 
 
 def _token_server(settings: Settings) -> TokenServer | None:

@@ -1,4 +1,4 @@
-"""What the floors promise to each other."""
+"""Interfaces between layers."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -26,7 +26,7 @@ class Value:
 
 
 @attrs.frozen
-class File:
+class BlobFile:
     """A blob as a file of this machine, verified.
 
     :param size: bytes.
@@ -66,7 +66,7 @@ class Stream:
     copy: Callable[[int, int, IConsumer], Awaitable[None]]
 
 
-Location = Value | File | Redirect | Stream
+Location = Value | BlobFile | Redirect | Stream
 
 
 class IUpload(Interface):
@@ -96,18 +96,11 @@ class ILease(Interface):
         """Give it up; never raises anything but a cancellation."""
 
 
-class IStorage(Interface):
-    """Where blobs and small records live.
+class IRecords(Interface):
+    """Small records, by keys that say what they are: see :mod:`nixery.storage.keys`.
 
-    Blobs are known by their digest. Records are small and have keys of the form
-    ``builds/<hex>`` or ``manifests/<hex>``. Every method may raise ``StorageUnavailable``.
+    Every method may raise ``StorageUnavailable``, and ``ValueError`` for a key of another form.
     """
-
-    async def start() -> None:
-        """Make the storage ready and clear away what an earlier process left unfinished."""
-
-    def stop() -> None:
-        """Do nothing any more in the background."""
 
     async def read_record(key: str, fresh: bool = False) -> bytes | None:
         """A record's bytes, or nothing if there is none.
@@ -124,6 +117,10 @@ class IStorage(Interface):
     async def delete_record(key: str) -> None:
         """Delete a record if there is one."""
 
+
+class IBlobs(Interface):
+    """Blobs, by their digests. Every method may raise ``StorageUnavailable``."""
+
     async def write_blob(content: bytes) -> Digest:
         """Store a small blob.
 
@@ -138,7 +135,7 @@ class IStorage(Interface):
         """
 
     async def use(blobs: Sequence[Digest]) -> None:
-        """Say that blobs are of use, as those of an image that is being pulled or made are.
+        """Note that blobs are of use, as those of an image that is being pulled or made are.
 
         A storage that drops what is of no use keeps them for a while from now on, some minutes
         at least unless the operator wants less. It costs next to nothing; where it can't be noted,
@@ -146,7 +143,7 @@ class IStorage(Interface):
         """
 
     async def missing_blobs(blobs: Sequence[Descriptor]) -> list[Digest]:
-        """Which of some blobs are not there in their full size: a cheap look."""
+        """Those of some blobs that are not there in their full size: a cheap look."""
 
     async def locate(digest: Digest) -> Location:
         """Where a blob's bytes are to be had, after they were verified.
@@ -160,26 +157,38 @@ class IStorage(Interface):
         :raises StorageFull: if there is no room.
         """
 
+
+class ILeases(Interface):
+    """Leases, which keep instances from doing the same work at the same time."""
+
     async def lease(key: str) -> ILease:
         """Wait until nobody else, in whichever instance, holds the lease of a key.
 
-        It saves work, and is no guard: an instance that was not heard of for long loses it.
+        It saves work, and is no guard: an instance that gives no sign for long loses it.
 
         :param key: hexadecimal digits.
+        :raises StorageUnavailable: if the storage fails.
         """
 
 
-class ICredentials(Interface):
-    """Who the daemon is to a service."""
+class IStorage(IBlobs, IRecords, ILeases):
+    """Where images are kept."""
 
-    async def token() -> str | None:
-        """An access token that is good for a while; nothing if none is wanted.
+    async def start() -> None:
+        """Make the storage ready and clear away what an earlier process left unfinished.
 
-        :raises StorageUnavailable: if there is none to be had.
+        :raises StorageUnavailable: if it can't be used.
         """
 
-    def reject(token: str) -> None:
-        """Say that the service did not take a token: it is not given out again."""
+    def stop() -> None:
+        """Stop background work."""
+
+    async def probe() -> None:
+        """Write something, read it again, and leave nothing of it.
+
+        :raises StorageFull: if there is no room.
+        :raises StorageUnavailable: if that fails in another way.
+        """
 
 
 class INix(Interface):

@@ -3,10 +3,12 @@
 Folders of versions that left no such file are recognized by their contents.
 """
 
-import contextlib
 import os
 import re
+import uuid
 from collections.abc import Collection, Iterable, Iterator
+
+from nixery.whole_file import whole_file
 
 MARKER = "nixery-folder"
 """The name of the file."""
@@ -30,6 +32,8 @@ _LAYOUT: dict[str, str] = {
     "used": _DIGEST,
     "builds": _KEY,
     "manifests": _KEY,
+    "provenance": _KEY,
+    "served": _KEY,
     "leases": _KEY,
     # The state folder.
     "history": r"[0-9a-f]{16}(\.events\.zst|\.json(\.new)?)",
@@ -93,11 +97,11 @@ def claim(folder: str, known: Iterable[str] = ()) -> OSError | None:
     try:
         check(folder, known)
         os.makedirs(folder, exist_ok=True)
-        with (
-            contextlib.suppress(FileExistsError),
-            open(os.path.join(folder, MARKER), "x", encoding="ascii") as file,
-        ):
-            file.write(_TEXT)
+        path = os.path.join(folder, MARKER)
+        if not os.path.lexists(path):
+            beside = os.path.join(folder, f".{MARKER}.{uuid.uuid4().hex}")
+            with whole_file(path, beside) as file:
+                file.write(_TEXT.encode("ascii"))
     except OSError as error:
         return error
     return None

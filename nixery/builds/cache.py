@@ -1,10 +1,10 @@
-"""What is remembered of images and layers that were made: image key → manifest, layer key →
-layer."""
+"""Records of images and layers that were made: image key → manifest, layer key → layer."""
 
 import json
-from collections import Counter, OrderedDict
+import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from nixery.interfaces import IStorage, Provenance
 from nixery.model.digest import Digest
@@ -18,6 +18,7 @@ from nixery.model.manifest import (
 )
 from nixery.model.reading import Reading
 from nixery.model.source import canonical_sha256
+from nixery.recent import Recent
 
 _REMEMBERED = 512
 
@@ -37,9 +38,9 @@ class Cache:
         self.lookups: Counter[str] = Counter()
         """How often a manifest was found in ``memory``, in the ``storage``, or was ``missing``."""
         self._storage = storage
-        self._by_key: _Recent[Digest] = _Recent(remembered)
-        self._by_digest: _Recent[Manifest] = _Recent(remembered)
-        self._provenance: _Recent[Provenance] = _Recent(remembered)
+        self._by_key: Recent[str, Digest] = Recent(time.monotonic, remembered)
+        self._by_digest: Recent[Digest, Manifest] = Recent(time.monotonic, remembered)
+        self._provenance: Recent[Digest, Provenance] = Recent(time.monotonic, remembered)
 
     def readings(self) -> list[Reading]:
         """The metrics of the cache."""
@@ -94,7 +95,7 @@ class Cache:
 
         :raises ManifestUnknown: if there is none of that digest.
         """
-        manifest = self._by_digest.get(str(digest))
+        manifest = self._by_digest.get(digest)
         if manifest is not None:
             return manifest
         try:
@@ -104,21 +105,23 @@ class Cache:
         manifest = parse_manifest(content)
         if manifest is None:
             raise ManifestUnknown(str(digest))
-        self._by_digest.put(str(digest), manifest)
+        self._by_digest.put(digest, manifest)
         return manifest
 
     async def provenance(self, digest: Digest) -> Provenance | None:
-        """What the image of a manifest was made from, when it was asked for last, or made."""
-        known = self._provenance.get(str(digest))
+        """The provenance of a manifest's image, from when it was last asked for, or made."""
+        known = self._provenance.get(digest)
         if known is None:
-            known = await self.read(_provenance_key(digest), _provenance)
+            known = await self.read(f"provenance/{digest.hex}", _provenance)
+        if known is None:
+            known = await self.read(_older_key(digest), _provenance)
         if known is not None:
-            self._provenance.put(str(digest), known)
+            self._provenance.put(digest, known)
         return known
 
     def note_provenance(self, digest: Digest, provenance: Provenance) -> None:
         """Take note of what a manifest was just served for."""
-        self._provenance.put(str(digest), provenance)
+        self._provenance.put(digest, provenance)
 
     async def remember_manifest(
         self, image_key: str, manifest: Manifest, provenance: Provenance
@@ -131,8 +134,8 @@ class Cache:
             "revision": provenance.revision,
             "digest": str(manifest.digest),
         }
-        await self.write(_provenance_key(manifest.digest), origin)
-        self._by_digest.put(str(manifest.digest), manifest)
+        await self.write(f"provenance/{manifest.digest.hex}", origin)
+        self._by_digest.put(manifest.digest, manifest)
         await self.remember_key(image_key, manifest.digest)
 
     async def remember_key(self, image_key: str, digest: Digest) -> None:
@@ -181,30 +184,12 @@ class Cache:
             return None
 
 
-class _Recent(Generic[V]):
-    """The values that were used last."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[str, V] = OrderedDict()
-
-    def get(self, key: str) -> V | None:
-        if key in self._values:
-            self._values.move_to_end(key)
-        return self._values.get(key)
-
-    def put(self, key: str, value: V) -> None:
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._most:
-            self._values.popitem(last=False)
-
-
 def _digest(record: dict[str, Any]) -> Digest:
     return Digest.parse(record["digest"])
 
 
-def _provenance_key(digest: Digest) -> str:
+def _older_key(digest: Digest) -> str:
+    """The key of a provenance that an earlier version wrote."""
     return f"manifests/{canonical_sha256({'provenance': str(digest)})}"
 
 

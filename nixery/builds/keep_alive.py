@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from nixery.interfaces import IStorage
+from nixery.interfaces import IBlobs
 from nixery.model.digest import Digest
 
 AGAIN = 10.0
@@ -19,7 +19,7 @@ _log = Logger()
 
 @contextmanager
 def keep_alive(
-    clock: IReactorTime, storage: IStorage, blobs: Iterable[Digest] = ()
+    clock: IReactorTime, storage: IBlobs, blobs: Iterable[Digest] = ()
 ) -> Iterator[Callable[[Iterable[Digest]], None]]:
     """A context in which the storage is told again and again that blobs are in use.
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from nixery.builds.cache import Cache
 from nixery.coalesce import Coalescer
-from nixery.interfaces import INix, IStorage, IUpload
+from nixery.interfaces import IBlobs, INix, IUpload
 from nixery.model.errors import PackerKilled, PackingFailed, StorageUnavailable
 from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
@@ -50,7 +50,7 @@ class LayerMaker:
     """
 
     def __init__(
-        self, storage: IStorage, cache: Cache, nix: INix, packers: Packers, compression: str
+        self, storage: IBlobs, cache: Cache, nix: INix, packers: Packers, compression: str
     ) -> None:
         """
         :param compression: one of :data:`nixery.packing.codecs.COMPRESSIONS`.

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from nixery.builds.keep_alive import keep_alive
 from nixery.builds.layers import LayerContents, LayerMaker, gather
-from nixery.interfaces import INix, IResolver, IStorage
+from nixery.interfaces import IBlobs, INix, IResolver
 from nixery.model import events
 from nixery.model.closure import Realisation, closure_size
 from nixery.model.digest import Digest
@@ -67,7 +67,7 @@ class ImageMaker:
     _reactor: IReactor
     _resolver: IResolver
     _nix: INix
-    _storage: IStorage
+    _storage: IBlobs
     layers: LayerMaker
     budget: int
     _popularity: Callable[[], Popularity]

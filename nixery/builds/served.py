@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from nixery.builds.cache import Cache
 from nixery.coalesce import Coalescer
-from nixery.interfaces import ILease, IStorage
+from nixery.interfaces import ILease, ILeases
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
@@ -90,9 +90,9 @@ class ServedImages:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, storage: IStorage, cache: Cache) -> None:
+    def __init__(self, clock: IReactorTime, leases: ILeases, cache: Cache) -> None:
         self._clock = clock
-        self._storage = storage
+        self._leases = leases
         self._cache = cache
         self._known: Recent[str, Images] = Recent(clock.seconds, MEMORY, _weight)
         self._noting: Coalescer[tuple[str, str, str], None] = Coalescer()
@@ -167,7 +167,10 @@ class ServedImages:
         return images
 
     async def _stored(self, name: str) -> Images:
-        return await self._cache.read(_key(name), _images, fresh=True) or ()
+        stored = await self._cache.read(_key(name), _images, fresh=True)
+        if stored is None:
+            stored = await self._cache.read(_older_key(name), _images, fresh=True)
+        return stored or ()
 
     def _with_known(self, name: str, images: Images) -> Images:
         """Add what is known in memory, as older: so it is dropped first."""
@@ -179,7 +182,7 @@ class ServedImages:
         Without it, one of two simultaneous writes may be lost until its image is pulled again.
         """
         key = canonical_sha256({"lease of": _key(name)})
-        waiting = Deferred.fromCoroutine(self._storage.lease(key))
+        waiting = Deferred.fromCoroutine(self._leases.lease(key))
         try:
             return await waiting.addTimeout(PATIENCE, self._clock)
         except TimeoutError:
@@ -187,6 +190,11 @@ class ServedImages:
 
 
 def _key(name: str) -> str:
+    return f"served/{canonical_sha256(name)}"
+
+
+def _older_key(name: str) -> str:
+    """The key of a record that an earlier version wrote; it stays until its images go."""
     return f"manifests/{canonical_sha256({'served': name})}"
 
 

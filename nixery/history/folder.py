@@ -18,9 +18,10 @@ from nixery.history.blocks import GAP, Block, BlockFile
 from nixery.history.summary import BuildHead, Summary, brief
 from nixery.model.event_json import line, parse
 from nixery.model.events import Event, Failed
+from nixery.whole_file import whole_file
 
 INTERRUPTED = "interrupted: the daemon ended while the image was made"
-_HEAD, _EVENTS, _NEW = ".json", ".events.zst", ".new"
+_HEAD, _EVENTS = ".json", ".events.zst"
 _FORM = re.compile(r"(?P<id>[0-9a-f]{16})(?:\.events\.zst|\.json(?P<new>\.new)?)")
 _BLOCK = 4096  # bytes that file systems allocate at once: most builds' files are smaller
 
@@ -55,17 +56,8 @@ class HistoryFolder:
         """
         document = {"head": attrs.asdict(head), "details": details}
         path = os.path.join(self._folder, head.id + _HEAD)
-        temporary = path + _NEW
-        try:
-            with open(temporary, "w", encoding="ascii") as file:
-                json.dump(document, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with whole_file(path) as file:
+            file.write(json.dumps(document).encode("ascii"))
         return self._kept(head)
 
     def in_full(self, head: BuildHead) -> tuple[BuildHead, dict[str, Any]]:

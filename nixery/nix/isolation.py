@@ -16,6 +16,7 @@ import attrs
 from nixery.nix.disk_faults import state_faults
 from nixery.nix.messages import CONFINED
 from nixery.nix.process import Surroundings
+from nixery.whole_file import whole_file
 
 _REFUSING = """#!/bin/sh
 echo {message} >&2
@@ -132,10 +133,8 @@ def install_wrappers(folder: str, allowed: Sequence[str]) -> None:
             script = _GIT if program == "git" and allowed else _REFUSING
             message = shlex.quote(_MESSAGE.format(program=program))
             path = os.path.join(folder, program)
-            with open(f"{path}.new", "w", encoding="utf-8") as file:
-                file.write(script.format(message=message, folders=patterns))
-            os.chmod(f"{path}.new", 0o755)
-            os.replace(f"{path}.new", path)
+            with whole_file(path, mode=0o755) as file:
+                file.write(script.format(message=message, folders=patterns).encode("utf-8"))
 
 
 def mounts(hidden: Iterable[str], shown: Iterable[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """The popularity table: loaded from where the operator keeps it."""
 
 import os
-from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 import treq
@@ -18,6 +17,7 @@ from nixery.model.errors import SourceUnavailable
 from nixery.model.popularity import Popularity, parse_popularity
 from nixery.model.source import hide_credentials
 from nixery.reactor import IReactor
+from nixery.whole_file import whole_file
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of a table; all of nixpkgs takes about two million."""
@@ -108,16 +108,12 @@ class PopularityTable:
             raise SourceUnavailable(name, hide_credentials(str(error))) from error
 
     def _write_copy(self, content: bytes) -> None:
-        beside = f"{self._copy}.new"
         try:
             os.makedirs(os.path.dirname(self._copy), exist_ok=True)
-            with open(beside, "wb") as file:
+            with whole_file(self._copy) as file:
                 file.write(content)
-            os.replace(beside, self._copy)
         except OSError as error:
             self._log.error("{path} can't be written: {error}", path=self._copy, error=error)
-            with suppress(OSError):
-                os.unlink(beside)
 
 
 class _Body(Protocol):

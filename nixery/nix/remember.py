@@ -17,6 +17,7 @@ from nixery.model.errors import SourceUnavailable, UnknownTag
 from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
 from nixery.repeats import Repeats
+from nixery.whole_file import whole_file
 
 PAUSE = 2.0
 """Seconds between two questions for one name, however many want a new answer."""
@@ -165,12 +166,5 @@ def _read(path: str) -> dict[str, str]:
 
 def _replace(path: str, texts: dict[str, str]) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    beside = f"{path}.new"  # always the same: what a killed process has left is overwritten
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump(texts, file)
-        os.replace(beside, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(beside)
-        raise
+    with whole_file(path) as file:
+        file.write(json.dumps(texts).encode("utf-8"))

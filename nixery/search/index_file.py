@@ -7,12 +7,12 @@ import re
 import uuid
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 
 import attrs
 
 from nixery.model.image import AMD64
 from nixery.model.source import PinnedSource, canonical_sha256
+from nixery.whole_file import whole_file
 
 _FORMAT = 1
 _FILE = "index.gz"
@@ -65,16 +65,13 @@ def write_index(folder: str, kept_index: KeptIndex) -> None:
     for name in os.listdir(folder):
         if _LEFT.fullmatch(name):
             os.unlink(os.path.join(folder, name))
-    path = os.path.join(folder, f"{_FILE}.{uuid.uuid4().hex}.new")
-    try:
-        with open(path, "xb") as file, gzip.open(file, "wb", _FAST) as packed:
-            packed.write(json.dumps(head).encode("ascii") + b"\n")
-            packed.write(kept_index.index)
-        os.replace(path, os.path.join(folder, _FILE))
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(path)
-        raise
+    path = os.path.join(folder, _FILE)
+    with (
+        whole_file(path, beside=f"{path}.{uuid.uuid4().hex}.new") as file,
+        gzip.open(file, "wb", _FAST) as packed,
+    ):
+        packed.write(json.dumps(head).encode("ascii") + b"\n")
+        packed.write(kept_index.index)
 
 
 def read_index(folder: str) -> KeptIndex | None:

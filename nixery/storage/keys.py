@@ -1,21 +1,29 @@
-"""The keys of records and leases, the same in every backend."""
+"""The keys of records and leases, the same in every storage.
+
+Of records::
+
+    builds/<layer key>              the layer that was packed for it
+    manifests/<image key>           the digest of the image's manifest
+    provenance/<manifest digest>    what the image was made from
+    served/<sha256 of a name>       the images that were served by that name
+"""
 
 import re
 
-_RECORD = re.compile(r"(builds|manifests)/[0-9a-f]{1,128}")
+RECORDS = ("builds", "manifests", "provenance", "served")
+"""The kinds of records, each with a folder of its own."""
+_RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")
 _BLOB = re.compile(r"[0-9a-f]{64}")
 _UUID = re.compile(r"[0-9a-f]{32}")
 _LEASE = re.compile(r"[0-9a-f]{1,128}")
 
 
 def check_record_key(key: str) -> str:
-    """The key itself, which names nothing outside the two folders of records.
+    """The key itself, which names nothing outside the folders of records.
 
     :raises ValueError: for a key of any other form: what makes keys is at fault.
     """
-    if not is_record_key(key):
-        raise ValueError(f"{key!r} is not the key of a record")
-    return key
+    return _checked(is_record_key(key), key, "record")
 
 
 def check_lease_key(key: str) -> str:
@@ -23,9 +31,7 @@ def check_lease_key(key: str) -> str:
 
     :raises ValueError: for a key of any other form.
     """
-    if not is_lease_key(key):
-        raise ValueError(f"{key!r} is not the key of a lease")
-    return key
+    return _checked(is_lease_key(key), key, "lease")
 
 
 def is_record_key(key: str) -> bool:
@@ -46,3 +52,9 @@ def is_blob_name(name: str) -> bool:
 def is_staged_name(name: str) -> bool:
     """Whether a name has the form of what is not whole yet: a UUID's hexadecimal digits."""
     return _UUID.fullmatch(name) is not None
+
+
+def _checked(good: bool, key: str, kind: str) -> str:
+    if not good:
+        raise ValueError(f"{key!r} is not the key of a {kind}")
+    return key

@@ -82,6 +82,9 @@ class MemoryStorage:
     def stop(self) -> None:
         pass
 
+    async def probe(self) -> None:
+        self._check_room()
+
     async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
         self._check()
         return self.records.get(check_record_key(key))

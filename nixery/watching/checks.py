@@ -1,20 +1,17 @@
-"""The checks of readiness."""
+"""The checks that make up readiness."""
 
 import os
 import shutil
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 
 from nixery.interfaces import IStorage, Provenance
-from nixery.model.errors import StorageUnavailable
+from nixery.reactor import in_thread
 from nixery.watching.readiness import Check
 
 LEAST_FREE = 64_000_000
 """Free bytes of a disk below which the daemon can't do its work."""
-_PROBE = "builds/" + "0" * 64
 _NO_PATH = "/nix/store/" + "0" * 32 + "-ready"
 
 
@@ -22,12 +19,8 @@ def storage_check(storage: IStorage) -> Check:
     """Whether records can be written and read."""
 
     async def check() -> str:
-        content = uuid.uuid4().hex.encode("ascii")
-        await storage.write_record(_PROBE, content)
-        found = await storage.read_record(_PROBE)
-        if found is None:
-            raise StorageUnavailable("a record that was written a moment ago is missing")
-        return ""  # another instance may have written something else meanwhile
+        await storage.probe()
+        return ""
 
     return check
 
@@ -79,7 +72,7 @@ def disk_check(reactor: IReactorThreads, folders: Mapping[str, str]) -> Check:
         return ""
 
     async def check() -> str:
-        full = await deferToThreadPool(reactor, reactor.getThreadPool(), look)
+        full = await in_thread(reactor, look)
         if full:
             raise OSError(
                 f"the disk of the {full} folder has less than {LEAST_FREE // 10**6} MB left"

@@ -18,7 +18,7 @@ from nixery.http.bounds import LEAST
 from nixery.http.gate import gated, untaken_of
 from nixery.http.ranges import Range, Selection, parse_ranges, select, whole
 from nixery.http.request import RegistryRequest
-from nixery.interfaces import File, IStorage, Redirect, Stream, Value
+from nixery.interfaces import BlobFile, IBlobs, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
 from nixery.model.manifest import Manifest
@@ -51,9 +51,7 @@ class ImagesInUse:
     A blob that they ask for then means that all of its image is in use.
     """
 
-    def __init__(
-        self, clock: IReactorTime, storage: IStorage, remembered: int = _REMEMBERED
-    ) -> None:
+    def __init__(self, clock: IReactorTime, storage: IBlobs, remembered: int = _REMEMBERED) -> None:
         """
         :param remembered: names, those that were asked for last.
         """
@@ -83,7 +81,7 @@ class ImagesInUse:
 class BlobAnswers:
     """Answers with blobs."""
 
-    def __init__(self, reactor: IReactor, storage: IStorage) -> None:
+    def __init__(self, reactor: IReactor, storage: IBlobs) -> None:
         self._reactor = reactor
         self._storage = storage
 
@@ -111,11 +109,11 @@ class BlobAnswers:
                 wanted = _wanted(request, digest, len(content))
                 _blob_headers(request, digest, wanted)
                 return wanted.body(content)
-            case File():
+            case BlobFile():
                 await self._send(request, digest, location)
                 return None
 
-    async def _send(self, request: RegistryRequest, digest: Digest, location: File) -> None:
+    async def _send(self, request: RegistryRequest, digest: Digest, location: BlobFile) -> None:
         wanted = _wanted(request, digest, location.size)
         begin = wanted.parts[0].range
         try:
@@ -123,7 +121,7 @@ class BlobAnswers:
         except BlobUnknown:
             # It may just have been replaced.
             again = await self._storage.locate(digest)
-            if not isinstance(again, File):
+            if not isinstance(again, BlobFile):
                 raise
             location = again
             file, first = await in_thread(self._reactor, _open_file, digest, location, begin)
@@ -174,7 +172,7 @@ def _blob_headers(request: RegistryRequest, digest: Digest, wanted: Selection) -
     request.setHeader(b"Accept-Ranges", b"bytes")
 
 
-def _open_file(digest: Digest, location: File, part: Range) -> tuple[FileIO, bytes]:
+def _open_file(digest: Digest, location: BlobFile, part: Range) -> tuple[FileIO, bytes]:
     """Open a blob's file, and read a first small piece of a part of it. Blocks.
 
     A file object, not a descriptor: it is closed even if the client leaves just now.
@@ -217,7 +215,7 @@ async def _send_file(
     reactor: IReactor,
     request: RegistryRequest,
     file: FileIO,
-    location: File,
+    location: BlobFile,
     part: Range,
     first: bytes,
 ) -> None:
@@ -250,14 +248,14 @@ async def _send_file(
         raise CutShort(error.strerror or str(error)) from error
 
 
-def _read(file: FileIO, location: File, length: int, offset: int) -> bytes:
+def _read(file: FileIO, location: BlobFile, length: int, offset: int) -> bytes:
     piece = os.pread(file.fileno(), length, offset)
     if _has_changed(file, location):
         raise CutShort("its file was changed while it was sent")
     return piece
 
 
-def _has_changed(file: FileIO, location: File) -> bool:
+def _has_changed(file: FileIO, location: BlobFile) -> bool:
     """Whether an open file may hold something else than when it was verified."""
     found = os.fstat(file.fileno())
     if (found.st_size, found.st_mtime_ns) != (location.size, location.modified):

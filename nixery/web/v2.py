@@ -18,7 +18,7 @@ from nixery.http.answers import describe
 from nixery.http.gate import send_body
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Route
-from nixery.interfaces import IBuilder, IStorage, Provenance
+from nixery.interfaces import IBlobs, IBuilder, Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
 from nixery.model.image import parse_image, parse_name
@@ -46,7 +46,7 @@ class RegistryApi:
         self,
         reactor: IReactor,
         builder: IBuilder,
-        storage: IStorage,
+        storage: IBlobs,
         holding: Holding,
         links: bool,
         auth: Auth,

@@ -62,6 +62,26 @@ async def store(storage: IStorage, content: bytes) -> Digest:
     return Digest.of(content)
 
 
+async def exercise(storage: IStorage, large: bytes) -> Location:
+    """All that a storage is used for, each thing with the result that it should have.
+
+    :param large: a blob for an upload.
+    :return: where that is.
+    """
+    await storage.probe()
+    await storage.write_record(KEY, b"record")
+    assert await storage.read_record(KEY) == b"record"
+    digest = await storage.write_blob(CONTENT)
+    assert await storage.read_blob(digest, LIMIT) == CONTENT
+    assert await store(storage, large) == Digest.of(large)
+    assert await storage.missing_blobs([descriptor(large), descriptor(b"-")]) == [Digest.of(b"-")]
+    lease = await storage.lease("0a")
+    await lease.release()
+    await storage.delete_record(KEY)
+    assert await storage.read_record(KEY) is None
+    return await storage.locate(Digest.of(large))
+
+
 async def assert_unknown(storage: IStorage, digest: Digest) -> None:
     """Neither way leads to a blob."""
     with pytest.raises(BlobUnknown, match=digest.hex):

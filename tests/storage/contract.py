@@ -290,6 +290,12 @@ class StorageContract:
         with pytest.raises(ValueError, match="is not the key of a record"):
             await storage.delete_record(key)
 
+    @pytest_twisted.ensureDeferred
+    async def test_probe(self, backend: Backend, storage: IStorage) -> None:
+        """A probe succeeds again and again."""
+        for _ in range(2):
+            await storage.probe()
+
     # --- leases ---------------------------------------------------------------------------
 
     @pytest_twisted.ensureDeferred
@@ -350,6 +356,8 @@ class StorageContract:
             for attempt in (storage.write_record(KEY, large), storage.write_blob(large)):
                 with pytest.raises(StorageFull):
                     await attempt
+            with pytest.raises(StorageFull):
+                await storage.probe()
             await assert_unknown(storage, Digest.of(large))
             assert await storage.read_record(KEY) == b"old"
             assert await storage.read_blob(digest, LIMIT) == CONTENT

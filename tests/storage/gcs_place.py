@@ -15,24 +15,27 @@ from zope.interface import implementer
 
 from nixery.interfaces import Location, Redirect, Stream
 from nixery.model.digest import Digest
-from nixery.storage.gcs.making import BucketSettings, make_storage
-from nixery.storage.gcs.patience import Patience
-from nixery.storage.gcs.storage import GcsStorage, Options
-from nixery.storage.gcs.upload import STEP, Sending
-from nixery.storage.leasing import Timing
+from nixery.storage.held_lease import LeaseTiming
+from nixery.storage.objects.gcs import GcsBucket, GcsStore
+from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
+from nixery.storage.objects.patient_store import Patience
+from nixery.storage.objects.uploads import UploadOptions
 from tests.gcs.objects import Content
 from tests.gcs.server import GcsServer
 from tests.waiting import HUNG
 
 reactor: Any = _reactor
 
+STEP = 256 * 1024
+"""Bytes: the service takes multiples of it, but for the end of an upload."""
 HASTY = Patience(tries=5, total=HUNG, first=0.005, longest=0.02, limit=HUNG)
-OPTIONS = Options(
+OPTIONS = ObjectOptions(
     trust=0,
-    sending=Sending(chunk=4 * STEP, at_once=3, patience=attrs.evolve(HASTY, tries=8)),
-    leasing=Timing(lifetime=30, shortest=0.01, longest=0.03),
+    patience=HASTY,
+    uploads=UploadOptions(part=4 * STEP, at_once=3, patience=attrs.evolve(HASTY, tries=8)),
+    leases=LeaseTiming(lifetime=30, shortest=0.01, longest=0.03),
 )
-SETTINGS = BucketSettings("bucket", options=OPTIONS, patience=HASTY)
+BUCKET = GcsBucket("bucket")
 HANG = 1.5  # seconds after which a request counts as lost, where requests hang
 
 
@@ -44,23 +47,25 @@ class GcsPlace:
         self.environ = dict(environ)
         self.pool = HTTPConnectionPool(reactor)
         self.agent = Agent(reactor, pool=self.pool, connectTimeout=HUNG)
-        self._made: list[GcsStorage] = []
+        self._made: list[ObjectStorage] = []
 
-    def make_hasty(self) -> GcsStorage:
+    def make_hasty(self) -> ObjectStorage:
         """A storage that does not wait long for an answer; not started."""
-        sending = attrs.evolve(
-            OPTIONS.sending, patience=attrs.evolve(OPTIONS.sending.patience, limit=HANG)
-        )
-        options, patience = attrs.evolve(OPTIONS, sending=sending), attrs.evolve(HASTY, limit=HANG)
-        return self.make(attrs.evolve(SETTINGS, options=options, patience=patience))
+        patience = attrs.evolve(OPTIONS.uploads.patience, limit=HANG)
+        uploads = attrs.evolve(OPTIONS.uploads, patience=patience)
+        return self.make(patience=attrs.evolve(HASTY, limit=HANG), uploads=uploads)
 
-    def make(self, settings: BucketSettings = SETTINGS) -> GcsStorage:
-        """A storage that is not started."""
-        made = make_storage(reactor, self.agent, settings, self.environ)
+    def make(self, bucket: GcsBucket = BUCKET, **options: Any) -> ObjectStorage:
+        """A storage that is not started.
+
+        :param options: those that are other ones than in ``OPTIONS``.
+        """
+        store = GcsStore(reactor, self.agent, bucket, self.environ)
+        made = ObjectStorage(reactor, store, attrs.evolve(OPTIONS, **options))
         self._made.append(made)
         return made
 
-    async def open(self) -> GcsStorage:
+    async def open(self) -> ObjectStorage:
         storage = self.make()
         await storage.start()
         return storage

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from twisted.internet import reactor as _reactor
 
-from nixery.interfaces import File, Location
+from nixery.interfaces import BlobFile, Location
 from nixery.model.digest import Digest
-from nixery.storage.filesystem import FilesystemStorage
+from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 
 reactor: Any = _reactor
 
@@ -92,7 +92,7 @@ class FolderBackend:
         filler.unlink()
 
     async def load(self, location: Location) -> bytes:
-        assert isinstance(location, File)
+        assert isinstance(location, BlobFile)
         content = Path(location.path).read_bytes()
         assert len(content) == location.size
         return content

@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 from nixery.interfaces import IStorage
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, StorageFull, StorageUnavailable
-from nixery.storage.filesystem import FilesystemStorage
+from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from tests.storage.backend import CONTENT, KEY, LIMIT, assert_unknown, descriptor, run, store, write
 from tests.storage.contract import StorageContract
 from tests.storage.places import FolderBackend, mounted, unprivileged
@@ -263,6 +263,18 @@ async def test_cleared_by_hand(storage: FilesystemStorage, folder: Path, name: s
     await storage.write_record(KEY, b"again")
     assert await storage.read_blob(DIGEST, LIMIT) == CONTENT
     assert await storage.read_record(KEY) == b"again"
+
+
+@pytest.mark.parametrize("name", ["staging", "layers", "builds", "provenance"])
+@pytest_twisted.ensureDeferred
+async def test_probe(storage: FilesystemStorage, folder: Path, name: str) -> None:
+    """A probe notices a folder that is none, and makes one that is missing."""
+    shutil.rmtree(folder / name)
+    await storage.probe()
+    shutil.rmtree(folder / name)
+    (folder / name).touch()
+    with pytest.raises(StorageUnavailable, match=name):
+        await storage.probe()
 
 
 @pytest_twisted.ensureDeferred

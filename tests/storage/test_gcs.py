@@ -17,11 +17,12 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from nixery.interfaces import IStorage, Location
 from nixery.model.digest import Digest
-from nixery.storage.gcs.making import make_storage
+from nixery.storage.objects.gcs import GcsStore
+from nixery.storage.objects.object_storage import ObjectStorage
 from tests.ports import free_port
 from tests.storage.backend import run
 from tests.storage.contract import StorageContract
-from tests.storage.gcs_place import SETTINGS, GcsPlace, gcs_place, load
+from tests.storage.gcs_place import BUCKET, OPTIONS, GcsPlace, gcs_place, load
 from tests.waiting import HUNG, wait_until
 
 reactor: Any = _reactor
@@ -47,7 +48,7 @@ class EmulatorBackend:
 
     async def open(self) -> IStorage:
         environ = {"STORAGE_EMULATOR_HOST": self._url.removeprefix("http://")}
-        storage = make_storage(reactor, self._agent, SETTINGS, environ)
+        storage = ObjectStorage(reactor, GcsStore(reactor, self._agent, BUCKET, environ), OPTIONS)
         self._made.append(storage)
         await storage.start()
         return storage

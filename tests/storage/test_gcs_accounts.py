@@ -11,11 +11,11 @@ from twisted.internet import reactor as _reactor
 
 from nixery.interfaces import Redirect
 from nixery.model.errors import StorageUnavailable
-from nixery.storage.credentials import GoogleCredentials
-from nixery.storage.gcs.making import make_storage
-from nixery.storage.gcs.storage import GcsStorage
+from nixery.storage.objects.gcs import GcsStore
+from nixery.storage.objects.google_credentials import GoogleCredentials
+from nixery.storage.objects.object_storage import ObjectStorage
 from tests.storage.backend import CONTENT, run
-from tests.storage.gcs_place import SETTINGS, GcsPlace, gcs_place
+from tests.storage.gcs_place import BUCKET, OPTIONS, GcsPlace, gcs_place
 
 reactor: Any = _reactor
 
@@ -39,10 +39,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]
     run(context.__aexit__(None, None, None))
 
 
-def make(place: GcsPlace) -> GcsStorage:
+def make(place: GcsPlace) -> ObjectStorage:
     environ = {"STORAGE_EMULATOR_HOST": place.server.url}
     credentials = GoogleCredentials(reactor)
-    return make_storage(reactor, place.agent, SETTINGS, environ, credentials)
+    store = GcsStore(reactor, place.agent, BUCKET, environ, credentials)
+    return ObjectStorage(reactor, store, OPTIONS)
 
 
 @pytest_twisted.ensureDeferred

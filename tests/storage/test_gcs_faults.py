@@ -17,12 +17,11 @@ from twisted.web.http_headers import Headers
 from nixery.interfaces import Redirect
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, StorageUnavailable
-from nixery.storage.gcs.answer import Answer
-from nixery.storage.gcs.storage import GcsStorage
-from nixery.storage.gcs.upload import STEP
+from nixery.storage.objects.http_client import HttpAnswer
+from nixery.storage.objects.object_storage import ObjectStorage
 from tests.gcs.faults import Fault, Faults
-from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, run, store, write
-from tests.storage.gcs_place import OPTIONS, SETTINGS, GcsPlace, gcs_place
+from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, exercise, run, store, write
+from tests.storage.gcs_place import BUCKET, STEP, GcsPlace, gcs_place
 
 pytestmark = pytest.mark.early
 
@@ -43,20 +42,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]
     run(context.__aexit__(None, None, None))
 
 
-async def use(place: GcsPlace, storage: GcsStorage) -> None:
-    """All that a storage is used for, each thing with the result that it should have."""
-    await storage.write_record(KEY, b"record")
-    assert await storage.read_record(KEY) == b"record"
-    digest = await storage.write_blob(CONTENT)
-    assert await storage.read_blob(digest, LIMIT) == CONTENT
-    assert await store(storage, LARGE) == Digest.of(LARGE)
-    assert await storage.missing_blobs([descriptor(LARGE), descriptor(b"-")]) == [Digest.of(b"-")]
-    lease = await storage.lease("0a")
-    await lease.release()
-    await storage.delete_record(KEY)
-    assert await storage.read_record(KEY) is None
-    location = await storage.locate(Digest.of(LARGE))
-    place.server.faults = Faults()  # what clients do then is not ours
+async def use(place: GcsPlace, storage: ObjectStorage) -> None:
+    """All that a storage is used for; what clients do then is not ours."""
+    location = await exercise(storage, LARGE)
+    place.server.faults = Faults()
     assert await place.load(location) == LARGE
 
 
@@ -189,15 +178,12 @@ async def test_no_secrets(place: GcsPlace) -> None:
 def test_reasons() -> None:
     """What the service says is told in a line, without the query of any URL in it."""
     text = "see https://example.com/upload?upload_id=secret\nand http://h?a=secret&b=secret now"
-    document = {"error": {"message": text}}
-    for answer in (
-        Answer(500, Headers(), b"", document),
-        Answer(500, Headers(), text.encode() + b"\xff", {}),
-    ):
-        assert answer.reason.startswith("status 500 (see https://example.com/upload and http://h ")
-        assert "secret" not in answer.reason
-        assert "\n" not in answer.reason
-    assert Answer(500, Headers(), b"", {}).reason == "status 500"
+    answer = HttpAnswer(500, Headers(), text.encode() + b"\xff")
+    for reason in (answer.reason(text), answer.reason()):
+        assert reason.startswith("status 500 (see https://example.com/upload and http://h ")
+        assert "secret" not in reason
+        assert "\n" not in reason
+    assert HttpAnswer(500, Headers(), b"").reason() == "status 500"
 
 
 # --- knowledge ------------------------------------------------------------------------------
@@ -206,8 +192,7 @@ def test_reasons() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_is_known_is_not_asked(place: GcsPlace) -> None:
     """A blob, a record and an image that were just used cost no request."""
-    trusting = attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, trust=60))
-    storage = place.make(trusting)
+    storage = place.make(trust=60)
     await storage.write_record(KEY, b"record")
     digest = await storage.write_blob(CONTENT)
     await store(storage, LARGE)
@@ -224,8 +209,7 @@ async def test_what_is_known_is_not_asked(place: GcsPlace) -> None:
 async def test_records_of_other_instances(place: GcsPlace) -> None:
     """What another instance has written a moment ago is read by who asks for it, whatever is
     known here."""
-    trusting = attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, trust=60))
-    storage, other = place.make(trusting), place.make(trusting)
+    storage, other = place.make(trust=60), place.make(trust=60)
     await storage.write_record(KEY, b"old")
     await other.write_record(KEY, b"new")
     assert await storage.read_record(KEY) == b"old"
@@ -271,9 +255,17 @@ async def test_one_look_for_all(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_start_without_a_token(place: GcsPlace) -> None:
+    """A connection that is lost while a token is asked for keeps nothing from starting."""
+    place.server.faults = Faults.script(token=["drop-before"])
+    await place.make().start()
+    assert place.server.count("token") == 2
+
+
+@pytest_twisted.ensureDeferred
 async def test_start_without_a_bucket(place: GcsPlace) -> None:
     """A bucket that is not there is named."""
-    storage = place.make(attrs.evolve(SETTINGS, bucket="other"))
+    storage = place.make(attrs.evolve(BUCKET, name="other"))
     with pytest.raises(StorageUnavailable, match="there is no bucket 'other'"):
         await storage.start()
 
@@ -293,7 +285,7 @@ async def test_start_with_another_key(place: GcsPlace, tmp_path: Path) -> None:
     other = place.server.accounts.add("other@project.iam.gserviceaccount.com")
     path = tmp_path / "key.pem"
     account = place.server.account.email
-    signing = attrs.evolve(SETTINGS, signing_key=str(path), signing_account=account)
+    signing = attrs.evolve(BUCKET, signing_key=str(path), signing_account=account)
     for pem, words in (
         (None, "No such file"),
         ("no key", "holds no PEM key"),

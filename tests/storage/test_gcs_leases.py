@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
-from nixery.storage.gcs.storage import GcsStorage
+from nixery.storage.objects.object_storage import ObjectStorage
 from tests import waiting
 from tests.gcs.faults import Faults
 from tests.storage.backend import KEY, run
-from tests.storage.gcs_place import OPTIONS, SETTINGS, GcsPlace, gcs_place
+from tests.storage.gcs_place import OPTIONS, GcsPlace, gcs_place
 
 reactor: Any = _reactor
 
@@ -32,9 +32,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]
     run(context.__aexit__(None, None, None))
 
 
-def make(place: GcsPlace, lifetime: float = 30) -> GcsStorage:
-    leasing = attrs.evolve(OPTIONS.leasing, lifetime=lifetime)
-    return place.make(attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, leasing=leasing)))
+def make(place: GcsPlace, lifetime: float = 30) -> ObjectStorage:
+    return place.make(leases=attrs.evolve(OPTIONS.leases, lifetime=lifetime))
 
 
 async def until(place: GcsPlace, kind: str, count: int) -> None:

@@ -1,7 +1,8 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
 """How clients get at what is in the bucket: by signed URLs, by public ones, or through here."""
 
-from collections.abc import Awaitable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest_twisted
 from treq.client import HTTPClient
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
@@ -23,11 +24,12 @@ from nixery.interfaces import Redirect, Stream
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
 from nixery.model.limits import HttpLimits
-from nixery.storage.gcs.storage import GcsStorage
-from nixery.storage.gcs.urls import PublicUrls, SignedUrls, load_signer
+from nixery.storage.objects.gcs import GcsBucket, GcsStore
+from nixery.storage.objects.google_credentials import Anonymous, GoogleCredentials
+from nixery.storage.objects.object_store import Refused
 from tests.gcs.faults import Faults
 from tests.storage.backend import CONTENT, run
-from tests.storage.gcs_place import HANG, HASTY, OPTIONS, SETTINGS, Collected, GcsPlace, gcs_place
+from tests.storage.gcs_place import BUCKET, HANG, HASTY, Collected, GcsPlace, gcs_place
 from tests.waiting import until
 from tests.web.server import Collector, serving
 
@@ -47,56 +49,20 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]
 # --- URLs -----------------------------------------------------------------------------------
 
 
-class Signer(google.auth.credentials.Signing):
-    """Signs with a key of the server's account, and counts that."""
-
-    def __init__(self, place: GcsPlace, folder: Path) -> None:
-        path = folder / "key.pem"
-        path.write_text(place.server.account.pem)
-        self._signer = load_signer(str(path), place.server.account.email)
-        self.count = 0
-
-    @property
-    def signer(self) -> Any:
-        return self._signer.signer
-
-    @property
-    def signer_email(self) -> Any:
-        return self._signer.signer_email
-
-    def sign_bytes(self, message: bytes) -> bytes:
-        self.count += 1
-        signature: bytes = self._signer.sign_bytes(message)
-        return signature
-
-
-@pytest_twisted.ensureDeferred
-async def test_signed_once(place: GcsPlace, tmp_path: Path) -> None:
-    """A URL is handed out for half of its life, however many ask; then there is another one."""
-    signer, clock = Signer(place, tmp_path), Clock()
-    clock.advance(1_800_000_000)
-    urls = SignedUrls(reactor, place.server.url, "bucket", signer, 300, clock.seconds)
-    asking = [Deferred.fromCoroutine(urls.url(NAME)) for _ in range(50)]
-    (first,) = {await asked for asked in asking}
-    clock.advance(149)
-    assert await urls.url(NAME) == first
-    assert signer.count == 1
-    clock.advance(2)
-    assert await urls.url(NAME) != first
-    assert await urls.url("layers/other") != await urls.url(NAME)
-    assert signer.count == 3
+def store_of(place: GcsPlace, folder: Path, now: Callable[[], float] = time.time) -> GcsStore:
+    """A store that signs with a key at hand."""
+    key = folder / "key.pem"
+    key.write_text(place.server.account.pem)
+    bucket = GcsBucket("bucket", str(key), place.server.account.email)
+    return GcsStore(reactor, place.agent, bucket, place.environ, now=now)
 
 
 @pytest.mark.parametrize("skew", [-55, 0, 295])
 @pytest_twisted.ensureDeferred
 async def test_clock_skew(place: GcsPlace, tmp_path: Path, skew: float) -> None:
     """A URL works for the whole of its life, and if the service's clock is a little behind."""
-    key = tmp_path / "key.pem"
-    key.write_text(place.server.account.pem)
-    signer = load_signer(str(key), place.server.account.email)
-    urls = SignedUrls(reactor, place.server.url, "bucket", signer, 300)
     place.server.put(NAME, CONTENT)
-    url = await urls.url(NAME)
+    url = await store_of(place, tmp_path).url(NAME, 300, HANG)
     place.server.clock.offset = skew
     assert await place.load(Redirect(url, len(CONTENT))) == CONTENT
 
@@ -104,10 +70,9 @@ async def test_clock_skew(place: GcsPlace, tmp_path: Path, skew: float) -> None:
 @pytest_twisted.ensureDeferred
 async def test_dated_back(place: GcsPlace, tmp_path: Path) -> None:
     """A URL is dated a minute back, and lasts a minute longer."""
-    signer = Signer(place, tmp_path)
     moment = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
-    urls = SignedUrls(reactor, place.server.url, "bucket", signer, 300, lambda: moment)
-    query = parse_qs(urlsplit(await urls.url(NAME)).query)
+    url = await store_of(place, tmp_path, lambda: moment).url(NAME, 300, HANG)
+    query = parse_qs(urlsplit(url).query)
     assert query["X-Goog-Expires"] == ["360"]
     assert query["X-Goog-Date"] == ["20270115T075900Z"]
 
@@ -134,23 +99,39 @@ async def test_public(place: GcsPlace) -> None:
     location = await storage.locate(await storage.write_blob(CONTENT))
     assert location == Redirect(f"{place.server.url}/bucket/{NAME}", len(CONTENT))
     assert await place.load(location) == CONTENT
-    assert await PublicUrls("https://storage.googleapis.com/b").url("layers/0a") == (
-        "https://storage.googleapis.com/b/layers/0a"
-    )
+    at_google = GcsStore(reactor, place.agent, GcsBucket("b"), {}, Anonymous())
+    url = "https://storage.googleapis.com/b/layers/0a"
+    assert await at_google.url("layers/0a", 300, HANG) == url
+
+
+class Refusing(google.auth.credentials.Signing):
+    """Signs nothing."""
+
+    token, expiry = "token", None
+
+    def refresh(self, request: object) -> None:
+        pass
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        raise OSError("signBlob denied")
+
+    @property
+    def signer(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def signer_email(self) -> Any:
+        return "a@example.com"
 
 
 @pytest_twisted.ensureDeferred
-async def test_signed_elsewhere(place: GcsPlace, tmp_path: Path) -> None:
+async def test_signed_elsewhere(place: GcsPlace) -> None:
     """A signer that takes the network is asked in a thread, and what it says against it is
     told."""
-
-    class Refusing(Signer):
-        def sign_bytes(self, message: bytes) -> bytes:
-            raise OSError("signBlob denied")
-
-    urls = SignedUrls(reactor, place.server.url, "bucket", Refusing(place, tmp_path), 300)
-    with pytest.raises(StorageUnavailable, match="no URL can be signed: signBlob denied"):
-        await urls.url(NAME)
+    credentials = GoogleCredentials(reactor, Refusing)
+    store = GcsStore(reactor, place.agent, BUCKET, place.environ, credentials)
+    with pytest.raises(Refused, match="no URL can be signed: signBlob denied"):
+        await store.url(NAME, 300, HANG)
 
 
 # --- streams --------------------------------------------------------------------------------
@@ -158,9 +139,8 @@ async def test_signed_elsewhere(place: GcsPlace, tmp_path: Path) -> None:
 
 async def streaming(place: GcsPlace, content: bytes, hasty: bool = False) -> Stream:
     """A blob's stream."""
-    options = attrs.evolve(OPTIONS, redirect=False)
     patience = attrs.evolve(HASTY, limit=HANG) if hasty else HASTY
-    storage: GcsStorage = place.make(attrs.evolve(SETTINGS, options=options, patience=patience))
+    storage = place.make(redirect=False, patience=patience)
     await storage.start()
     location = await storage.locate(await storage.write_blob(content))
     assert isinstance(location, Stream)
@@ -261,7 +241,7 @@ async def test_clients_that_leave(place: GcsPlace) -> None:
 async def test_clients_that_leave_at_any_moment(place: GcsPlace, silent: bool) -> None:
     """Whenever a client leaves, nothing is read on for it, no connection to the bucket stays in
     use, and nothing is logged as a fault."""
-    storage = place.make(attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, redirect=False)))
+    storage = place.make(redirect=False)
     await storage.start()
     digest = await storage.write_blob(LARGE * 4)
     if silent:
@@ -291,7 +271,7 @@ async def test_clients_that_leave_at_any_moment(place: GcsPlace, silent: bool) -
 async def test_streams_that_nobody_reads(place: GcsPlace) -> None:
     """Streams whose clients take nothing are bounded: others are refused for now, with an answer
     that says nothing of the blob, and are served when there is room again."""
-    storage = place.make(attrs.evolve(SETTINGS, options=attrs.evolve(OPTIONS, redirect=False)))
+    storage = place.make(redirect=False)
     await storage.start()
     path = f"/v2/x/blobs/{await storage.write_blob(LARGE * 4)}"
     limits = HttpLimits(unread=150_000, client_unread=150_000)

@@ -23,14 +23,13 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from nixery.interfaces import IUpload
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageFull, StorageUnavailable
-from nixery.storage.gcs.upload import STEP
 from tests.gcs.faults import Faults
 from tests.storage.backend import CONTENT, LIMIT, descriptor, run, store, write
-from tests.storage.gcs_place import OPTIONS, SETTINGS, GcsPlace, gcs_place
+from tests.storage.gcs_place import OPTIONS, STEP, GcsPlace, gcs_place
 
 reactor: Any = _reactor
 
-CHUNK = OPTIONS.sending.chunk
+CHUNK = OPTIONS.uploads.part
 HUGE = bytes(range(256)) * 40_000 + b"the rest"  # ten chunks
 
 
@@ -91,10 +90,7 @@ async def test_sizes(place: GcsPlace, size: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_any_content(place: GcsPlace) -> None:
     """Whatever the pieces in which a packer writes, the blob is what it wrote."""
-    small = attrs.evolve(
-        SETTINGS, options=attrs.evolve(OPTIONS, sending=attrs.evolve(OPTIONS.sending, chunk=STEP))
-    )
-    storage = place.make(small)
+    storage = place.make(uploads=attrs.evolve(OPTIONS.uploads, part=STEP))
 
     async def check(sizes: list[int]) -> None:
         pieces = [os.urandom(1) * size for size in sizes]
@@ -192,10 +188,10 @@ async def test_few_at_once(place: GcsPlace) -> None:
     contents = [bytes([number]) * (3 * CHUNK) for number in range(8)]
     place.server.faults = Faults(lambda kind, asked: "hang" if kind == "upload.chunk" else None)
     storing = [Deferred.fromCoroutine(store(storage, content)) for content in contents]
-    while place.server.count("upload.chunk") < OPTIONS.sending.at_once:
+    while place.server.count("upload.chunk") < OPTIONS.uploads.at_once:
         await deferLater(reactor, 0.01)
     await deferLater(reactor, 0.2)
-    assert place.server.count("upload.start") == OPTIONS.sending.at_once
+    assert place.server.count("upload.start") == OPTIONS.uploads.at_once
     place.server.faults = Faults()
     place.server.release()
     for stored in storing:
@@ -246,7 +242,7 @@ async def test_discarded_while_written(place: GcsPlace) -> None:
 async def test_discards_give_turns_back(place: GcsPlace) -> None:
     """However many uploads fail in the middle, the next one goes."""
     storage = await place.open()
-    for _ in range(3 * OPTIONS.sending.at_once):
+    for _ in range(3 * OPTIONS.uploads.at_once):
         upload = await storage.receive()
         await write(upload, b"a little")
         await deferLater(reactor, 0.005)

@@ -21,13 +21,12 @@ from nixery.builds.cache import Cache
 from nixery.interfaces import Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown
+from nixery.model.limits import DiskLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
-from nixery.storage.eviction import AFTER, Used, surplus
-from nixery.storage.filesystem import FilesystemStorage
-from nixery.storage.housekeeping import Bounds
-from nixery.storage.last_use import Marks
-from nixery.storage.scrubbing import Scrubber, Stopped
-from nixery.storage.shrinking import Shrinker, Shrunk
+from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
+from nixery.storage.filesystem.last_use import Marks
+from nixery.storage.filesystem.scrubbing import Scrubber, Stopped
+from nixery.storage.filesystem.shrinking import AFTER, Shrinker, Shrunk, Used, surplus
 from tests.waiting import until
 
 reactor: Any = _reactor
@@ -298,7 +297,9 @@ def test_a_clock_that_was_ahead(tmp_path: Path) -> None:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> FilesystemStorage:
-    made = FilesystemStorage(reactor, str(tmp_path), Bounds(most=2000, grace=0.05))
+    made = FilesystemStorage(
+        reactor, str(tmp_path), DiskLimits(storage_max=2000, storage_grace=0.05, scrub_days=0)
+    )
     pytest_twisted.blockon(Deferred.fromCoroutine(made.start()))
     return made
 
@@ -411,7 +412,7 @@ async def test_told(tmp_path: Path) -> None:
 async def test_of_use(storage: FilesystemStorage, tmp_path: Path) -> None:
     """What one process says is of use is so for all that share the folder, and is noted once for
     a while."""
-    other = FilesystemStorage(reactor, str(tmp_path), Bounds(grace=1000))
+    other = FilesystemStorage(reactor, str(tmp_path), DiskLimits(storage_grace=1000, scrub_days=0))
     digest = await storage.write_blob(b"x")
     mark = tmp_path / "used" / digest.hex
     os.utime(mark, (5, 5))
@@ -444,8 +445,8 @@ def test_scrubbing_stops(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_scrubbed_in_the_background(tmp_path: Path, monkeypatch: Any) -> None:
     """A storage finds damage by itself."""
-    monkeypatch.setattr("nixery.storage.housekeeping._SOONEST", 0.01)
-    storage = FilesystemStorage(reactor, str(tmp_path), Bounds(scrub_days=1e-6))
+    monkeypatch.setattr("nixery.storage.filesystem.housekeeping._SOONEST", 0.01)
+    storage = FilesystemStorage(reactor, str(tmp_path), DiskLimits(scrub_days=1e-6))
     await storage.start()
     digest = await storage.write_blob(b"good")
     (tmp_path / "layers" / digest.hex).write_bytes(b"bad!")

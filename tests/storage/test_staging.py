@@ -19,9 +19,9 @@ from twisted.logger import capturedLogs, formatEvent
 
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
-from nixery.storage.filesystem import FilesystemStorage
-from nixery.storage.housekeeping import Bounds
-from nixery.storage.staging import Staging
+from nixery.model.limits import DiskLimits
+from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
+from nixery.storage.filesystem.staging import Staging
 from tests.storage.backend import CONTENT, KEY, LIMIT, assert_unknown, store
 from tests.storage.places import mounted, unprivileged
 
@@ -31,7 +31,7 @@ OTHER_DAEMON = """
 import sys
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
-from nixery.storage.filesystem import FilesystemStorage
+from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 
 async def main():
     storage = FilesystemStorage(reactor, sys.argv[1])
@@ -133,7 +133,7 @@ async def test_stopped_while_room_is_made(tmp_path: Path) -> None:
     await storage.housekeeping._shrink()
     aside = Path(storage._staging.name())
     aside.touch()
-    storage.housekeeping._shrinking = Deferred()
+    storage.housekeeping._shrinking.join(None, Deferred)
     storage.stop()
     aside.unlink()
     del storage
@@ -205,7 +205,7 @@ async def test_no_folder(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "layers-is-a-file").mkdir()
     (tmp_path / "layers-is-a-file" / "layers").touch()
-    with pytest.raises(StorageUnavailable, match=f"{path}.* is no folder"):
+    with pytest.raises(StorageUnavailable, match=f"{path}.* is not a folder"):
         await _start(tmp_path / path)
 
 
@@ -288,7 +288,9 @@ async def test_room_is_made_on_a_full_disk(tmp_path: Path) -> None:
         for number in range(40):
             if os.statvfs(disk).f_favail:
                 (disk / str(number)).touch()
-        shrunk = FilesystemStorage(reactor, str(disk), Bounds(most=3000, grace=10))
+        shrunk = FilesystemStorage(
+            reactor, str(disk), DiskLimits(storage_max=3000, storage_grace=10, scrub_days=0)
+        )
         await shrunk.start()
         await shrunk.housekeeping._shrink()
         assert len(os.listdir(disk / "layers")) == 2

@@ -12,16 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageFull, StorageUnavailable
-from nixery.storage.files import Identity, drop, identify, settle
-from nixery.storage.os_errors import storage_faults
-from nixery.storage.verification import Verdict, Verifier, verify_file
+from nixery.storage.filesystem.files import (
+    FileIdentity,
+    drop,
+    identify,
+    settle,
+    storage_faults,
+)
+from nixery.storage.filesystem.verification import BlobVerifier, Verdict, verify_file
 
 GOOD = b"good bytes"
 DIGEST = Digest.of(GOOD)
-IDENTITY = Identity(0o100000, inode=1, size=len(GOOD), modified=2, changed=3)
+IDENTITY = FileIdentity(0o100000, inode=1, size=len(GOOD), modified=2, changed=3)
 
 
 class Reader:
@@ -41,11 +47,11 @@ def reader() -> Reader:
 
 
 @pytest.fixture
-def verifier(reader: Reader) -> Verifier:
-    return Verifier(reader, remembered=3, at_once=2)
+def verifier(reader: Reader) -> BlobVerifier:
+    return BlobVerifier(Clock().seconds, reader, remembered=3, at_once=2)
 
 
-def _results(deferreds: list[Deferred[Verdict]]) -> list[object]:
+def _results(deferreds: list[Deferred[FileIdentity | None]]) -> list[object]:
     """What Deferreds have come to; failures as their exceptions."""
     results: list[object] = []
     for deferred in deferreds:
@@ -54,19 +60,19 @@ def _results(deferreds: list[Deferred[Verdict]]) -> list[object]:
     return results
 
 
-def test_read_once(reader: Reader, verifier: Verifier) -> None:
+def test_read_once(reader: Reader, verifier: BlobVerifier) -> None:
     """A blob is read once for all who ask meanwhile, and is known then."""
     asking = [verifier.verify(DIGEST) for _ in range(5)]
     assert len(reader.reading) == 1
     assert verifier.known(DIGEST) is None
     reader.reading[0][1].callback(Verdict(IDENTITY))
-    assert _results(asking) == [Verdict(IDENTITY)] * 5
+    assert _results(asking) == [IDENTITY] * 5
     assert verifier.known(DIGEST) == IDENTITY
     verifier.verify(DIGEST)
     assert len(reader.reading) == 2
 
 
-def test_all_leave(reader: Reader, verifier: Verifier) -> None:
+def test_all_leave(reader: Reader, verifier: BlobVerifier) -> None:
     """The reading goes on when all have left, and whoever comes then joins it."""
     asking = [verifier.verify(DIGEST) for _ in range(2)]
     for left in asking:
@@ -75,26 +81,26 @@ def test_all_leave(reader: Reader, verifier: Verifier) -> None:
     late = verifier.verify(DIGEST)
     assert len(reader.reading) == 1
     reader.reading[0][1].callback(Verdict(IDENTITY))
-    assert _results([late]) == [Verdict(IDENTITY)]
+    assert _results([late]) == [IDENTITY]
 
 
-def test_one_cancels_another(reader: Reader, verifier: Verifier) -> None:
+def test_one_cancels_another(reader: Reader, verifier: BlobVerifier) -> None:
     """Whoever is answered may cancel another's wait at that moment."""
     first, second, third = asking = [verifier.verify(DIGEST) for _ in range(3)]
 
-    def answered(verdict: Verdict) -> Verdict:
+    def answered(found: FileIdentity | None) -> FileIdentity | None:
         second.cancel()
-        return verdict
+        return found
 
     first.addCallback(answered)
     reader.reading[0][1].callback(Verdict(IDENTITY))
     results = _results(asking)
-    assert results[::2] == [Verdict(IDENTITY)] * 2
+    assert results[::2] == [IDENTITY] * 2
     assert isinstance(results[1], CancelledError)
     assert third.called
 
 
-def test_fault_reaches_all(reader: Reader, verifier: Verifier) -> None:
+def test_fault_reaches_all(reader: Reader, verifier: BlobVerifier) -> None:
     """A fault reaches all who wait, and the next who asks has the blob read again."""
     asking = [verifier.verify(DIGEST) for _ in range(3)]
     fault = StorageUnavailable("it is a test")
@@ -104,16 +110,16 @@ def test_fault_reaches_all(reader: Reader, verifier: Verifier) -> None:
     assert len(reader.reading) == 2
 
 
-def test_few_at_once(reader: Reader, verifier: Verifier) -> None:
+def test_few_at_once(reader: Reader, verifier: BlobVerifier) -> None:
     """No more blobs are read at a time than was said; the others follow."""
     asking = [verifier.verify(Digest.of(b"%d" % number)) for number in range(5)]
     assert len(reader.reading) == 2
     for number in range(5):
         reader.reading[number][1].callback(Verdict(None))
-    assert _results(asking) == [Verdict(None)] * 5
+    assert _results(asking) == [None] * 5
 
 
-def test_memory_is_bounded(verifier: Verifier) -> None:
+def test_memory_is_bounded(verifier: BlobVerifier) -> None:
     """Those blobs are remembered that were asked for last."""
     digests = [Digest.of(b"%d" % number) for number in range(5)]
     for digest in digests[:3]:
@@ -187,7 +193,7 @@ def test_settled(path: Path) -> None:
     change, and the wait for that ends, even if that was in the future."""
     for number in range(20):
         path.write_bytes(b"%d" % number)
-        identity = Identity.of(path.stat())
+        identity = FileIdentity.of(path.stat())
         settle(identity)
         assert time.clock_gettime_ns(5) > identity.changed  # CLOCK_REALTIME_COARSE
     settle(attrs.evolve(identity, changed=identity.changed + 10**12))

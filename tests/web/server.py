@@ -19,7 +19,7 @@ from nixery.history.history import History
 from nixery.http.bounds import Bounds
 from nixery.http.door import DoorEndpoint
 from nixery.http.request import NOBODY, Trusted
-from nixery.interfaces import File, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
+from nixery.interfaces import BlobFile, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
 from nixery.model.errors import ManifestUnknown, NixeryError
 from nixery.model.image import Image
@@ -215,9 +215,9 @@ async def serving(
         await maybeDeferred(port.stopListening)
 
 
-def as_it_is(path: Path) -> File:
+def as_it_is(path: Path) -> BlobFile:
     found = path.stat()
-    return File(str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return BlobFile(str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @attrs.define

@@ -18,7 +18,7 @@ from nixery.interfaces import Redirect, Stream
 from nixery.model.digest import Digest
 from nixery.model.errors import StorageUnavailable
 from tests.gcs.faults import Faults
-from tests.storage.gcs_place import HASTY, OPTIONS, SETTINGS, GcsPlace, gcs_place
+from tests.storage.gcs_place import HASTY, GcsPlace, gcs_place
 from tests.web.multipart import read_parts
 from tests.web.server import Collector, Locating, Server, reactor, serving
 
@@ -32,9 +32,7 @@ REQUEST = f"GET {PATH} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode(
 async def streaming(folder: Path, setenv: Any) -> AsyncIterator[tuple[GcsPlace, Server]]:
     """A registry that copies blobs out of a bucket which holds one."""
     async with gcs_place(folder, setenv) as place:
-        options = attrs.evolve(OPTIONS, redirect=False)
-        patience = attrs.evolve(HASTY, tries=2)
-        storage = place.make(attrs.evolve(SETTINGS, options=options, patience=patience))
+        storage = place.make(redirect=False, patience=attrs.evolve(HASTY, tries=2))
         await storage.start()
         await storage.write_blob(CONTENT)
         async with serving(storage=storage) as server:

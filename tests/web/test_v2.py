@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from nixery.http.answers import TABLE
 from nixery.http.bounds import MOST
-from nixery.interfaces import File, Location, Redirect, Stream, Value
+from nixery.interfaces import BlobFile, Location, Redirect, Stream, Value
 from nixery.model import errors
 from nixery.model.digest import Digest
 from nixery.model.errors import BlobUnknown, NixeryError
@@ -211,7 +211,7 @@ async def test_referrers() -> None:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> File:
+def file(tmp_path: Path) -> BlobFile:
     """A blob in a file of several pieces."""
     path = tmp_path / "blob"
     path.write_bytes(bytes(range(256)) * (12 * MOST // 256) + b"the end")
@@ -225,7 +225,7 @@ async def get_blob(server: Server, **headers: str) -> "tuple[int, bytes, dict[st
 
 
 @pytest_twisted.ensureDeferred
-async def test_blob_files(file: File) -> None:
+async def test_blob_files(file: BlobFile) -> None:
     """A file is sent whole, and so are its parts."""
     content = Path(file.path).read_bytes()
     async with serving(storage=Locating(location=file)) as server:
@@ -241,7 +241,7 @@ async def test_blob_files(file: File) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_unsatisfiable_ranges(file: File) -> None:
+async def test_unsatisfiable_ranges(file: BlobFile) -> None:
     """A range behind the end is refused with the blob's size."""
     async with serving(storage=Locating(location=file)) as server:
         for wanted in (f"bytes={file.size}-", "bytes=500-0"):
@@ -256,7 +256,7 @@ async def test_unsatisfiable_ranges(file: File) -> None:
     "wanted",
     ["lines=1-2", "bytes=", "bytes=a-b", "bytes=0-1,x", "bytes=" + ",".join(["bytes=0-"] * 1000)],
 )
-async def test_ranges_that_are_ignored(file: File, wanted: str) -> None:
+async def test_ranges_that_are_ignored(file: BlobFile, wanted: str) -> None:
     """Another unit, no range, and too many ranges give the whole, once."""
     async with serving(storage=Locating(location=file)) as server:
         status, body, _ = await get_blob(server, Range=wanted)
@@ -269,7 +269,7 @@ RANGES = [(0, 1), (MOST, 2 * MOST + 1), (12 * MOST, 7)]
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("kind", ["file", "stream", "value"])
-async def test_several_ranges(file: File, kind: str) -> None:
+async def test_several_ranges(file: BlobFile, kind: str) -> None:
     """Several ranges are sent as parts of one answer, each byte once, wherever the blob is."""
     content = Path(file.path).read_bytes()
 
@@ -299,7 +299,7 @@ async def test_several_ranges(file: File, kind: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_if_range(file: File) -> None:
+async def test_if_range(file: BlobFile) -> None:
     """A range of another blob than the client has is the whole."""
     async with serving(storage=Locating(location=file)) as server:
         matching = {"Range": "bytes=0-0", "If_Range": f'"{DIGEST}"'}
@@ -318,7 +318,7 @@ async def test_blob_elsewhere() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_that_was_replaced(file: File) -> None:
+async def test_a_file_that_was_replaced(file: BlobFile) -> None:
     """A file that is not of the size that was verified is not served."""
     Path(file.path).write_bytes(b"short")
     async with serving(storage=Locating(location=file)) as server:
@@ -326,7 +326,7 @@ async def test_a_file_that_was_replaced(file: File) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_leaves_a_transfer(file: File) -> None:
+async def test_a_client_that_leaves_a_transfer(file: BlobFile) -> None:
     """A client that closes its connection in the middle of a blob disturbs nobody."""
     async with serving(storage=Locating(location=file)) as server:
         request = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
@@ -401,7 +401,7 @@ def flip_and_delete(path: str) -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("damage", [cut_short, flip_last, flip_and_delete])
 async def test_a_file_that_is_damaged_while_it_is_sent(
-    file: File, damage: Callable[[str], None]
+    file: BlobFile, damage: Callable[[str], None]
 ) -> None:
     """A client whose blob is cut or altered in the middle sees the connection end, and no byte
     that is not the blob's."""
@@ -416,7 +416,7 @@ async def test_a_file_that_is_damaged_while_it_is_sent(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_that_is_deleted_while_it_is_sent(file: File) -> None:
+async def test_a_file_that_is_deleted_while_it_is_sent(file: BlobFile) -> None:
     """A blob that is deleted or replaced in the middle is sent to its end."""
     content = Path(file.path).read_bytes()
     async with serving(storage=Locating(location=file)) as server:
@@ -441,11 +441,11 @@ class Damaging(Collector):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_that_is_replaced_before_it_is_sent(file: File) -> None:
+async def test_a_file_that_is_replaced_before_it_is_sent(file: BlobFile) -> None:
     """A file that was altered since it was verified is not sent; one that took its place is."""
 
     class Mending(Locating):
-        mended: File | None = None
+        mended: BlobFile | None = None
 
         async def locate(self, digest: Digest) -> Location:  # type: ignore[override]
             location, self.location = self.location, self.mended

@@ -1,0 +1,192 @@
+"""A storage in a folder kept within a bound. Everything blocks: for threads."""
+
+import contextlib
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+
+import attrs
+
+from nixery.model.digest import Digest
+from nixery.model.errors import DigestInvalid
+from nixery.storage.filesystem.files import remove
+from nixery.storage.filesystem.last_use import Marks
+from nixery.storage.keys import RECORDS, is_blob_name, is_record_key
+from nixery.whole_file import sync_folder
+
+AFTER = 0.9
+"""How full a storage is, of what it may be, after some were dropped: not to do it all the time."""
+MOST_RECORDS = 1000
+"""Records of one kind that are kept of one blob."""
+_TIDY = 86400.0
+"""Seconds after which records are looked through, whether blobs were dropped or not."""
+
+
+@attrs.frozen
+class Used:
+    """A blob, and when it was of use.
+
+    :param name: hexadecimal digits of its digest.
+    :param size: bytes.
+    :param time: of its last use, in seconds since the epoch. All blobs of an image have about
+        the same, since a pull uses them all: so they go together, unless they are shared.
+    """
+
+    name: str
+    size: int
+    time: float
+
+
+def surplus(blobs: Iterable[Used], most: int, now: float, grace: float) -> list[Used]:
+    """The blobs to drop: those of least recent use, as many as it takes. Pure.
+
+    :param most: bytes that all may have together.
+    :param grace: seconds after its last use in which a blob is not dropped, whatever the cost:
+        its image may still be pulled, or made.
+    """
+    known = sorted(blobs, key=lambda blob: (blob.time, blob.name))
+    total = sum(blob.size for blob in known)
+    gone: list[Used] = []
+    if total <= most:
+        return gone
+    for blob in known:
+        if total <= most * AFTER or blob.time > now - grace:
+            break
+        gone.append(blob)
+        total -= blob.size
+    return gone
+
+
+@attrs.frozen
+class Shrunk:
+    """The outcome of a look at all blobs.
+
+    :param blobs: how many were dropped.
+    :param size: bytes that are left.
+    :param left: how many are left.
+    """
+
+    blobs: int
+    size: int
+    left: int = 0
+
+
+@attrs.define(slots=False)
+class Shrinker:
+    """Drops the blobs that were of no use for longest, and what is remembered of them.
+
+    :param folder: the storage's.
+    :param aside: gives a new path on the same file system.
+    :param most: bytes; none for no bound: then blobs are only counted.
+    :param grace: seconds after its last use in which a blob is not dropped.
+    :param now: seconds since the epoch.
+    :param most_records: that are kept of one blob.
+    """
+
+    _folder: str
+    _marks: Marks
+    _aside: Callable[[], str]
+    _most: int | None
+    _grace: float
+    _now: Callable[[], float] = time.time
+    _most_records: int = MOST_RECORDS
+    _tidy_at: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._tidy_at = self._now() + _TIDY / 24  # not while everything is just starting
+
+    def shrink(self) -> Shrunk:
+        """Drop as much as it takes, of what may be dropped."""
+        blobs = list(self._blobs())
+        most = self._most
+        gone = [] if most is None else surplus(blobs, most, self._now(), self._grace)
+        dropped = [blob for blob in gone if self._drop(blob.name)]
+        if dropped:
+            sync_folder(os.path.join(self._folder, "layers"))
+        if dropped or self._now() >= self._tidy_at:
+            self._tidy_at = self._now() + _TIDY
+            self._drop_records()
+        size = sum(blob.size for blob in blobs) - sum(blob.size for blob in dropped)
+        return Shrunk(len(dropped), size, len(blobs) - len(dropped))
+
+    def _blobs(self) -> Iterator[Used]:
+        marks = self._marks.all()
+        for entry in os.scandir(os.path.join(self._folder, "layers")):
+            if not is_blob_name(entry.name):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                found = entry.stat(follow_symlinks=False)
+                used = marks.pop(entry.name, None) or found.st_mtime
+                if self._marks.is_ahead(used):
+                    used = self._marks.correct(entry.name)
+                yield Used(entry.name, found.st_size, used)
+        for name, used in marks.items():
+            if used < self._now() - self._grace:
+                self._marks.drop(name)
+
+    def _drop(self, name: str) -> bool:
+        """Drop a blob, unless somebody has found a use for it meanwhile.
+
+        It is moved aside first: who marks it from then on does not find it, and who has marked it
+        before is seen here.
+        """
+        if self._is_used(name):
+            return False
+        path, aside = os.path.join(self._folder, "layers", name), self._aside()
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return False
+        if self._is_used(name):
+            os.replace(aside, path)
+            return False
+        remove(aside)
+        self._marks.drop(name)
+        return True
+
+    def _is_used(self, name: str) -> bool:
+        used = self._marks.time(name)
+        return used is not None and used > self._now() - self._grace
+
+    def _has(self, digest: Digest) -> bool:
+        return os.path.lexists(os.path.join(self._folder, "layers", digest.hex))
+
+    def _drop_records(self) -> None:
+        """Drop the records of blobs that are no more, and of those that have very many the
+        oldest: each revision of a package set leaves one of an image that it does not change."""
+        for folder in RECORDS:
+            records: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+            path = os.path.join(self._folder, folder)
+            for entry in os.scandir(path) if os.path.isdir(path) else ():
+                if not is_record_key(f"{folder}/{entry.name}"):
+                    continue
+                with contextlib.suppress(OSError):  # it is gone, or no file that can be read
+                    digests, of_one = _digests(entry.path)
+                    if not digests:
+                        continue
+                    if not any(map(self._has, digests)):
+                        os.unlink(entry.path)
+                    elif of_one:
+                        mark = (entry.stat().st_mtime, entry.path)
+                        records[digests[0].hex].append(mark)
+            for found in records.values():
+                for _, path in sorted(found)[: -self._most_records]:
+                    remove(path)
+
+
+def _digests(path: str) -> tuple[list[Digest], bool]:
+    """The blobs that a record is about, and whether it is about one as such, rather than many.
+
+    :return: no blobs if it is of another kind, or of no use to anybody.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        record = json.loads(content)["record"]
+        of_one = "digests" not in record
+        named = [record["digest"]] if of_one else record["digests"]
+        return [Digest.parse(each) for each in named], of_one
+    except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
+        return [], True

@@ -12,7 +12,7 @@ import pytest
 
 from nixery.terminal import Terminal
 from tests.programs import make_programs
-from tests.waiting import HUNG
+from tests.waiting import HUNG, wait_until_gone
 
 TOP = Path(__file__).resolve().parents[1]
 TWISTD = str(Path(sys.executable).with_name("twistd"))
@@ -49,7 +49,7 @@ def test_it_has_started(tmp_path: Path) -> None:
     finally:
         daemon = psutil.Process(pid)
         daemon.send_signal(signal.SIGTERM)
-        daemon.wait(HUNG)
+        wait_until_gone([daemon])
 
 
 @pytest.mark.program

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import attrs
@@ -204,17 +204,30 @@ async def _try_bucket(reactor: Any, settings: Settings, tried: Tried) -> None:
 
 async def _try_nix(reactor: Any, settings: Settings, tried: Tried) -> None:
     """Build something, and evaluate the package set, in a temporary state folder."""
-    own_store = find_store(settings.images.nix_store, settings.state, os.environ) is not None
     with tempfile.TemporaryDirectory(prefix="nixery-check-", ignore_cleanup_errors=True) as state:
-        store = os.path.join(state, "nix") if own_store else None
-        images = attrs.evolve(settings.images, nix_store=store)
-        settings = attrs.evolve(settings, state=state, images=images)
+        settings = with_state(settings, state, os.environ)
         parts = NixParts(reactor, settings, os.environ)
         try:
             await _try_parts(parts, settings, tried)
         finally:
             await parts.processes.stop()
             _make_removable(state)
+
+
+def with_state(settings: Settings, state: str, environ: Mapping[str, str]) -> Settings:
+    """The settings with another state folder.
+
+    A Nix store of the daemon's own is in there as well; the storage stays in its place, where it is
+    hidden from evaluation.
+    """
+    has_store = find_store(settings.images.nix_store, settings.state, environ) is not None
+    store = os.path.join(state, "nix") if has_store else None
+    return attrs.evolve(
+        settings,
+        state=state,
+        images=attrs.evolve(settings.images, nix_store=store),
+        storage=attrs.evolve(settings.storage, folder=settings.storage_path),
+    )
 
 
 async def _try_parts(parts: NixParts, settings: Settings, tried: Tried) -> None:

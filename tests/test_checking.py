@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from nixery.checking import unwritable
+from nixery.checking import unwritable, with_state
+from nixery.nix_parts import make_confinement
 from nixery.settings import Settings
 from nixery.tap import Options
 from tests.gcs.fake import fake_gcs_server
@@ -278,3 +279,13 @@ def test_endpoints_that_cannot_be(
         Options().parseOptions(["--check"])
     assert caught.value.code == 1
     assert capsys.readouterr().err.startswith(f"nixery: {name} is {endpoint!r}; ")
+
+
+@pytest.mark.parametrize("chosen", [{}, {"STORAGE_PATH": "/images"}])
+def test_the_check_hides_the_images(chosen: dict[str, str]) -> None:
+    """A package set that ``--check`` evaluates can't read the images that there are already."""
+    environ = {"HOME": "/h", "STATE_DIRECTORY": "/state", "NIXERY_PKGS_PATH": "/", **chosen}
+    settings = Settings.from_environ(environ)
+    confinement = make_confinement(with_state(settings, "/elsewhere", environ), environ, None)
+    assert confinement is not None
+    assert {"/elsewhere", settings.storage_path} <= set(confinement.hidden)

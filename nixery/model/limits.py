@@ -65,8 +65,8 @@ class DiskLimits:
 
     :param storage_max: Most that the filesystem storage may hold, as 500M or 20G; images that were
         not pulled for longest go first (no limit).
-    :param storage_grace: Seconds for which an image is kept after it, or a part of it, was asked
-        for.
+    :param storage_grace: Seconds for which an image is not dropped after it, or a part of it, was
+        asked for.
     :param scrub_days: Days in which every blob on disk is verified once, in the background; 0 for
         never.
     :param nix_keep_days: Days for which Nix's garbage collector keeps an image's packages after

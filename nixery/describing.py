@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from nixery.model.source import Channel, Flake, Folder, GitRepository, Source
+from nixery.model.source import Channel, Flake, Folder, GitRepository, Source, hide_credentials
 from nixery.model.tags import LATEST
 from nixery.nix.commands import find_store
 from nixery.nix.evaluation import mode_of
@@ -80,7 +80,7 @@ def _evaluation(settings: Settings, store: str | None) -> str:
     if settings.evaluation.mode == "open":
         return mode
     path, uris = os.environ.get("NIX_PATH"), settings.evaluation.allowed_uris
-    fetch = f"; it may fetch from {', '.join(uris)}" if uris else ""
+    fetch = f"; it may fetch from {', '.join(map(hide_credentials, uris))}" if uris else ""
     return f"{mode}{fetch}" + (f"; it may read what NIX_PATH names: {path}" if path else "")
 
 

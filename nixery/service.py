@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import attrs
@@ -143,17 +143,24 @@ class RegistryService(Service):
     async def _stop(self) -> None:
         self._notifier.stopping("finishing the answers in flight")
         if self._ports:
-            await self._registry.release()
+            await self._attempt(self._registry.release())
         # Health and metrics are served until the end.
         for port in self._ports[:1]:
             await maybeDeferred(port.stopListening)
-        await self._drain()
+        await self._attempt(self._drain())
         await self._registry.parts.stopService()
         for port in self._ports[1:]:
             await maybeDeferred(port.stopListening)
         self._notifier.stop()
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
+
+    async def _attempt(self, step: Coroutine[Any, Any, None]) -> None:
+        """Take a step of the end: if it fails, that is logged, and the others follow."""
+        try:
+            await step
+        except Exception:
+            self._log.failure("while stopping")
 
     async def _drain(self) -> None:
         """Wait until all clients are answered, but no longer than the patience."""

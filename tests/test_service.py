@@ -107,6 +107,33 @@ async def test_ready(image: str | None, said: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_parts_stop_whatever_fails_before() -> None:
+    """What fails while clients are let go is logged, and the parts are stopped all the same."""
+
+    class Failing(Parts):
+        async def release(self) -> None:
+            raise RuntimeError("released")
+
+        async def drain(self) -> None:
+            raise RuntimeError("drained")
+
+    stopped: list[str] = []
+    parts = Failing(None)
+    Component(None, lambda: stopped.append("a part")).setServiceParent(parts.parts)
+    service = RegistryService(reactor, [SiteAt(FakeEndpoint(), Factory())], parts, 1, {})
+    service.startService()
+    assert service.started is not None
+    await service.started
+    with capturedLogs() as captured:
+        await service.stopService()
+    assert stopped == ["a part"]
+    failures = [
+        event["log_failure"].getErrorMessage() for event in captured if "log_failure" in event
+    ]
+    assert {"released", "drained"} <= set(failures)
+
+
+@pytest_twisted.ensureDeferred
 async def test_stopped_before_it_is_ready() -> None:
     """A daemon that is stopped looks no more, and that is no fault; one that never gets ready is
     not said to be."""

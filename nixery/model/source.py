@@ -15,7 +15,17 @@ _LOCAL = re.compile(r"(?:(?:[a-z]+\+)?file:(?://[^/?#]*)?|path:)?(/[^?#]*)")
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # What flake references say in their queries.
-_NO_SECRET = {"dir", "ref", "rev", "narHash", "lastModified", "revCount", "shallow", "submodules"}
+_NO_SECRET = {
+    "host",
+    "dir",
+    "ref",
+    "rev",
+    "narHash",
+    "lastModified",
+    "revCount",
+    "shallow",
+    "submodules",
+}
 _HEADER_UNSAFE = re.compile(r"[^!-~ ]")
 
 
@@ -220,15 +230,20 @@ def without_credentials(url: str) -> str:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return url
+        return _without_secrets(url)
     host, slash, path = rest.partition("/")
     if not _HOST.fullmatch(host.rpartition("@")[2]):
         # That is no host, but the begin of a password with a slash in it, which is no URL: it is
         # shown to say so.
         host, slash, path = rest.rpartition("@")[2].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{_without_secrets(path)}"
+
+
+def _without_secrets(path: str) -> str:
+    """A path without the parts of its query that may be secret."""
     place, _, query = path.partition("?")
     shown = "&".join(part for part in query.split("&") if part.partition("=")[0] in _NO_SECRET)
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{place}{'?' if shown else ''}{shown}"
+    return f"{place}{'?' if shown else ''}{shown}"
 
 
 def hide_credentials(text: str) -> str:

@@ -49,6 +49,7 @@ def test_texts_without_urls(text: str) -> None:
         ("git@example.com:x", "git@example.com:x"),
         ("ssh://git@example.com/x", "ssh://example.com/x"),
         ("https://example.com/x?token=secret&dir=a", "https://example.com/x?dir=a"),
+        ("gitlab:o/r?host=example.com&token=secret", "gitlab:o/r?host=example.com"),
         ("git+https://secret@example.com/x?token=secret", "git+https://example.com/x"),
     ],
 )

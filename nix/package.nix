@@ -16,7 +16,9 @@ let
       bcrypt
       cryptography
       deflate
+      google-api-core
       google-auth
+      google-cloud-storage
       google-crc32c
       isal
       klein
@@ -25,6 +27,7 @@ let
       psutil
       pyjwt
       pyopenssl
+      requests
       treq
       twisted
       werkzeug

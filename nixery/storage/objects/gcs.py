@@ -1,8 +1,8 @@
 """Google Cloud Storage as an object store, by its JSON API.
 
-google-cloud-storage would do the small requests in threads: a bucket that does not answer would
-then hold those that the whole daemon shares, and a request that nobody waits for could not be
-ended. So all requests go through treq, and Google's own libraries provide credentials alone.
+google-cloud-storage finds out what the daemon may do in the bucket. It would do other requests in
+threads, too: a bucket that does not answer would then hold those that the whole daemon shares, and
+a request that nobody waits for could not be ended. So these go through treq.
 
 https://cloud.google.com/storage/docs/json_api/v1/objects
 """
@@ -15,6 +15,12 @@ from functools import partial
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
+from google.api_core.exceptions import ClientError, MethodNotImplemented, ServerError
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import RefreshError, TransportError
+from google.cloud.storage import Client
+from google.oauth2.credentials import Credentials
+from requests.exceptions import RequestException
 from twisted.internet.interfaces import IConsumer
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
@@ -103,7 +109,7 @@ class GcsStore:
         self._signer: UrlSigner | None = None
         self._is_signer_known = False
         base, name = emulator or GOOGLE, quote(bucket.name, safe="")
-        self._root = f"{base}/{bucket.name}"
+        self._base, self._root = base, f"{base}/{bucket.name}"
         self._api = f"{base}/storage/v1/b/{name}"
         self._uploads = f"{base}/upload/storage/v1/b/{name}/o"
 
@@ -249,17 +255,28 @@ class GcsStore:
             return [f"there is no bucket {name!r}"]
         if looked.status == 401:
             return [f"the credentials are not accepted: {reason_of(looked)}"]
-        query = urlencode([("permissions", permission) for permission in PERMISSIONS])
-        url, known = f"{self._api}/iam/testPermissions?{query}", (200, 400, 401, 403, 404, 405, 501)
-        answer = await self.ask("GET", url, limit, known)
-        if answer.status == 200:
-            granted = document_of(answer).get("permissions") or []
-            missing = [permission for permission in PERMISSIONS if permission not in granted]
-            if missing:
-                return [f"these permissions are missing in {name!r}: {', '.join(missing)}"]
+        token = await self._credentials.token()
+        granted = await in_thread(self._reactor, self._granted, token, limit)
+        missing = [permission for permission in PERMISSIONS if permission not in granted]
+        if missing:
+            return [f"these permissions are missing in {name!r}: {', '.join(missing)}"]
         if looked.status == 403:
             return [f"the bucket {name!r} may not be listed: {reason_of(looked)}"]
         return []
+
+    def _granted(self, token: str | None, limit: float) -> Collection[str]:
+        """The permissions that the credentials have in the bucket: all, where that can't be asked,
+        as of emulators. Blocks."""
+        credentials = AnonymousCredentials() if token is None else Credentials(token)  # type: ignore[no-untyped-call]
+        client = Client("-", credentials, client_options={"api_endpoint": self._base})
+        bucket = client.bucket(self._bucket.name)
+        try:
+            granted: list[str] = bucket.test_iam_permissions(PERMISSIONS, timeout=limit, retry=None)
+        except (ClientError, MethodNotImplemented, RefreshError):
+            return PERMISSIONS
+        except (ServerError, RequestException, TransportError) as error:
+            raise PassingFault(cut(str(error), 300)) from error
+        return granted
 
     # --- requests ---------------------------------------------------------------------------
 

@@ -22,6 +22,20 @@ def test_written(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["file"]
 
 
+def test_the_umask_counts(tmp_path: Path) -> None:
+    """Without permissions of its own, a file is no more readable than the umask lets it be."""
+    before = os.umask(0o077)
+    try:
+        with whole_file(str(tmp_path / "private")) as file:
+            file.write(b"content")
+        with whole_file(str(tmp_path / "public"), mode=0o644) as file:
+            file.write(b"content")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"private": 0o600, "public": 0o644}
+
+
 def test_nothing_shows_before_the_end(tmp_path: Path) -> None:
     """While a file is written, the older one is there; if that fails, it stays, and nothing is
     left of the attempt."""

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def whole_file(
-    path: str, beside: str | None = None, aside: str | None = None, mode: int = 0o644
+    path: str, beside: str | None = None, aside: str | None = None, mode: int | None = None
 ) -> Iterator[BinaryIO]:
     """Write a file, which is in its place and safe against a power cut when the block ends; if the
     block fails, nothing has changed.
@@ -17,13 +17,14 @@ def whole_file(
     :param beside: where it is written, on the same file system; the default is ``path`` and
         ``.new``, for files with one writer: what that has left when it was killed is written over.
     :param aside: a path for a folder that may be in the place; without one, that is an error.
-    :param mode: the file's permissions.
+    :param mode: the file's permissions; none for those that the umask leaves.
     :raises OSError: if the file can't be written.
     """
     beside = f"{path}.new" if beside is None else beside
     try:
         with open(beside, "wb") as file:
-            os.fchmod(file.fileno(), mode)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -22,6 +22,19 @@ def test_written(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["file"]
 
 
+def test_umask(tmp_path: Path) -> None:
+    """The umask keeps a file from others, unless its permissions are given."""
+    before = os.umask(0o077)
+    try:
+        for name, mode in (("private", None), ("public", 0o644)):
+            with whole_file(str(tmp_path / name), mode=mode):
+                pass
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"private": 0o600, "public": 0o644}
+
+
 def test_nothing_shows_before_the_end(tmp_path: Path) -> None:
     """While a file is written, the older one is there; if that fails, it stays, and nothing is
     left of the attempt."""

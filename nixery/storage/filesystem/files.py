@@ -14,7 +14,7 @@ from nixery.model.errors import StorageFull, StorageUnavailable
 
 _CLOCK_REALTIME_COARSE = 5  # of Linux: the one that file systems take their times from
 _LONGEST_TICK = 0.02  # seconds
-_READABLE_BY_ALL = 0o644
+READABLE_BY_ALL = 0o644
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.ENXIO, errno.ENOENT)
@@ -109,7 +109,7 @@ def sealed(path: str, size: int) -> Iterator[int]:
         found = FileIdentity.of(os.fstat(file))
         if not found.is_file or found.size != size:
             raise StorageUnavailable(f"of {size} bytes that were written, {found.size} arrived")
-        os.fchmod(file, _READABLE_BY_ALL)
+        os.fchmod(file, READABLE_BY_ALL)
         os.fsync(file)
         yield file
     finally:

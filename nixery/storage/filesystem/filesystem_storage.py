@@ -31,6 +31,7 @@ from nixery.model.manifest import Descriptor
 from nixery.reactor import IReactor, in_thread
 from nixery.storage.filesystem.file_leases import TIMING, FileLeases, clear_leases
 from nixery.storage.filesystem.files import (
+    READABLE_BY_ALL,
     FileIdentity,
     identify,
     is_full,
@@ -254,7 +255,8 @@ class FilesystemStorage:
             remove(path)
 
     def _write_record(self, path: str, content: bytes) -> None:
-        with whole_file(path, beside=self._staging.name(), aside=self._staging.name()) as file:
+        beside, aside = self._staging.name(), self._staging.name()
+        with whole_file(path, beside, aside, READABLE_BY_ALL) as file:
             file.write(content)
 
     def _find(self, digest: Digest) -> FileIdentity | None:

@@ -185,15 +185,14 @@ def write_builds(folder: str) -> None:
 async def lists(reactor: Any, folder: str) -> None:
     from twisted.internet.endpoints import TCP4ServerEndpoint
     from twisted.internet.threads import deferToThread
-    from twisted.web.server import Site
 
     from nixery.history.history import History
-    from nixery.http.bounds import Bounds
     from nixery.interfaces import Provenance
     from nixery.model.errors import ManifestUnknown
-    from nixery.model.limits import HttpLimits
+    from nixery.storage.memory import MemoryStorage
     from nixery.web.builds import BuildsApi
     from nixery.web.pages.api import PagesApi
+    from nixery.web.site import make_site
 
     class NoBuilder:
         async def provenance(self) -> Provenance:
@@ -208,17 +207,11 @@ async def lists(reactor: Any, folder: str) -> None:
     await history.start()
     await history.loaded()
     builder: Any = NoBuilder()
-    pages = {
-        "/builds?n=100": BuildsApi(reactor, history).app,
-        "/": PagesApi(reactor, builder, history).app,
-        "/images/p1": PagesApi(reactor, builder, history).app,
-        "/images/unknown": PagesApi(reactor, builder, history).app,
-    }
+    pages, builds = PagesApi(reactor, builder, history), BuildsApi(reactor, history)
+    site = make_site(reactor, builder, MemoryStorage(), 45, pages, builds)
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     print(f"{KEPT} builds in the history")
-    for asked, app in pages.items():
-        site: Any = Site(app.resource())
-        site.bounds = Bounds(HttpLimits())
-        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
+    for asked in ("/builds?n=100", "/", "/images/p1", "/images/unknown"):
         before = time.process_time()
         took = await deferToThread(ask, port.getHost().port, asked)
         cpu = (time.process_time() - before) / ASKED

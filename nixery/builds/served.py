@@ -167,10 +167,10 @@ class ServedImages:
         return images
 
     async def _stored(self, name: str) -> Images:
-        stored = await self._cache.read(_key(name), _images, fresh=True)
-        if stored is None:
-            stored = await self._cache.read(_older_key(name), _images, fresh=True)
-        return stored or ()
+        stored = await self._cache.read(_key(name), _images, fresh=True) or ()
+        # An instance of an earlier version may write there still.
+        older = await self._cache.read(_older_key(name), _images, fresh=True) or ()
+        return merged(older, stored)
 
     def _with_known(self, name: str, images: Images) -> Images:
         """Add what is known in memory, as older: so it is dropped first."""

@@ -13,7 +13,9 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map
 
 _REMEMBERED = 1000
-"""Paths whose routes are remembered, of 2 KiB each at most."""
+"""Paths whose routes are remembered."""
+_LONGEST = 500
+"""Characters of a path that is remembered, of four bytes each at most, and twice: its parts too."""
 
 
 class Errors(Enum):
@@ -66,7 +68,8 @@ class Routes:
                 table.add(rule.empty())
                 self._apps[rule.endpoint] = app
         # An image that is pulled often is looked for once: werkzeug takes a while.
-        self._match = lru_cache(_REMEMBERED)(table.bind("").match)
+        self._match_any = table.bind("").match
+        self._match = lru_cache(_REMEMBERED)(self._match_any)
 
     def find(self, request: Request) -> tuple[Route, Mapping[str, str]]:
         """The route of a request, and the values of its variables."""
@@ -76,8 +79,9 @@ class Routes:
         # slashes in front, werkzeug would make one.
         if first == named and (first or not rest):
             path = b"/".join([b"", first, *rest]).decode("utf-8", "replace")
+            match = self._match if len(path) <= _LONGEST else self._match_any
             with suppress(HTTPException):
-                return self._match(path)
+                return match(path)
         return self._unknown.get(named, NOWHERE), {}
 
     def answer(self, route: Route, request: Request, variables: Mapping[str, str]) -> Any:

@@ -1,6 +1,7 @@
 """Every request, once it is answered: counted, and pulls logged."""
 
 from typing import Protocol
+from urllib.parse import quote
 
 import attrs
 from twisted.logger import Logger
@@ -17,6 +18,7 @@ _OUTCOMES = {
     500: "error",
     503: "unavailable",
 }
+_IN_PATHS = "/:@!$&'()*+,;="
 _LEFT = 499
 """The status that is counted if the client left before its answer, as by other servers."""
 # The registry's specifications have no codes for what can go wrong while an image is made.
@@ -64,13 +66,15 @@ class AccessLog:
     def _tell(
         self, request: RegistryRequest, separator: str, outcome: str, status: int, seconds: float
     ) -> None:
-        name, reference = request.variables["name"], request.variables["reference"]
+        # As in an address: with spaces, a name could pass for the rest of the line.
+        names = (request.variables[each] for each in ("name", "reference"))
+        name, reference = (quote(each, safe=_IN_PATHS) for each in names)
         self._log.info(
             "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
             "{milliseconds:.1f} ms{by}{why}",
             request=request.id,
             method=request.method.decode("ascii", "replace"),
-            image=f"{readable(name)}{separator}{readable(reference)}",
+            image=f"{name}{separator}{reference}",
             client=request.sender,
             user=f"{readable(request.who.name)} at " if request.who.name else "",
             outcome=outcome,

@@ -167,7 +167,7 @@ class Auth:
         else:
             request.setHeader(b"WWW-Authenticate", b'Basic realm="Nixery", charset="UTF-8"')
             return
-        name = request.variables.get("name", "")
+        name = request.variables.get("name", "") if request.route.in_registry else ""
         scope = f',scope="repository:{name}:pull"' if _NAME.fullmatch(name) else ""
         value = f'Bearer realm="{server.realm}",service="{server.service}"{scope}{error}'
         request.setHeader(b"WWW-Authenticate", value.encode("latin-1"))

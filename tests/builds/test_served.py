@@ -25,6 +25,7 @@ from nixery.interfaces import ILease
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
+from nixery.model.source import canonical_sha256
 from nixery.storage.memory import MemoryStorage
 
 
@@ -136,6 +137,18 @@ async def test_restarts_and_instances(world: World) -> None:
     later = world.instance()
     for made in (HELLO, SECRET, manifest(b"third")):
         assert await later.holds("hello", made.digest, anything)
+
+
+@pytest_twisted.ensureDeferred
+async def test_beside_an_earlier_version(world: World) -> None:
+    """What an instance of an earlier version serves is known, whatever is recorded here already."""
+    await world.serve(world.instance(), "hello", SECRET)
+    [record] = world.storage.records.values()
+    world.storage.records.clear()
+    await world.serve(world.instance(), "hello", HELLO)
+    world.storage.records[f"manifests/{canonical_sha256({'served': 'hello'})}"] = record
+    for made in (HELLO, SECRET):
+        assert await world.instance().holds("hello", made.digest, anything)
 
 
 @pytest_twisted.ensureDeferred

@@ -1,5 +1,6 @@
 """The table of routes."""
 
+import tracemalloc
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -80,6 +81,19 @@ def test_any_path(rest: bytes) -> None:
     """Every path has a route."""
     route, _ = ROUTES.find(asked(b"/" + rest))
     assert route in (THING, LIST, LOST, NOWHERE)
+
+
+def test_long_paths() -> None:
+    """A long path has its route, and is not kept in memory."""
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            route, _ = ROUTES.find(asked(b"/v2/%d" % number + 16_000 * b"a" + b"/things/b"))
+            assert route is THING
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 500_000
 
 
 def test_answer() -> None:

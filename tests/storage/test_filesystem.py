@@ -70,6 +70,19 @@ async def test_layout(storage: FilesystemStorage, folder: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_umask(storage: FilesystemStorage, folder: Path) -> None:
+    """Blobs and records can be read by others, whatever the umask of the daemon."""
+    before = os.umask(0o077)
+    try:
+        await storage.write_record(KEY, b"x")
+        digest = await storage.write_blob(CONTENT)
+    finally:
+        os.umask(before)
+    for path in (folder / KEY, folder / "layers" / digest.hex):
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest_twisted.ensureDeferred
 async def test_full_disk(tmp_path: Path) -> None:
     """What found no room leaves nothing behind; an upload, once it is discarded."""
     with mounted(tmp_path, "size=1m"):

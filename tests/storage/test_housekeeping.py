@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 
 from nixery.builds.cache import Cache
 from nixery.interfaces import Provenance
@@ -453,3 +454,24 @@ async def test_scrubbed_in_the_background(tmp_path: Path, monkeypatch: Any) -> N
     await until(lambda: storage.housekeeping.scrubber.damaged == 1)
     assert not (tmp_path / "layers" / digest.hex).exists()
     storage.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopped_amid_a_blob(tmp_path: Path, monkeypatch: Any) -> None:
+    """To stop a storage that is reading a blob is no fault."""
+    monkeypatch.setattr("nixery.storage.filesystem.housekeeping._SOONEST", 0.01)
+    folder, reading = Folder(tmp_path), []
+    folder.blob("x", 10_000_000)
+
+    class Noting(Scrubber):
+        def next(self, round_seconds: float, least: float = 0.0) -> tuple[float, str]:
+            reading.append(True)
+            return super().next(round_seconds, least)
+
+    storage = FilesystemStorage(reactor, str(tmp_path), DiskLimits(scrub_days=1))
+    storage.housekeeping.scrubber = Noting(str(tmp_path), folder.aside, rate=1)
+    await storage.start()
+    await until(lambda: bool(reading))
+    with capturedLogs() as logs:
+        storage.stop()
+    assert logs == []

@@ -141,6 +141,19 @@ async def test_progress_counts(place: MemoryPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_copies_that_are_silent(place: MemoryPlace) -> None:
+    """A copy has all its tries, however long those take that bring nothing."""
+    patience = attrs.evolve(OPTIONS.patience, total=0)
+    storage = place.make(redirect=False, patience=patience)
+    await storage.start()
+    location = await storage.locate(await storage.write_blob(LARGE))
+    place.bucket.schedule = Schedule(lambda words: BEFORE if words[0] == "copy_range" else "")
+    with pytest.raises(StorageUnavailable):
+        await place.load(location)
+    assert len(place.bucket.schedule.happened) == patience.tries
+
+
+@pytest_twisted.ensureDeferred
 async def test_clients_that_leave(place: MemoryPlace) -> None:
     """A client that wants no more ends its copy, and nothing is asked for anew."""
     storage = await place.open()

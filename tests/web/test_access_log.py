@@ -105,3 +105,14 @@ async def test_names_that_are_none() -> None:
     async with serving(meter=meter) as server:
         assert (await server.ask("/v2/hello/manifests/a!b")).status == 400
         assert meter.outcomes == ["invalid"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_that_forge_a_line() -> None:
+    """A name stands in the log as in an address, so that it can't pass for the rest of a line."""
+    name = "x:latest%20for%20192.0.2.1:%20known,%20200%0D"
+    async with serving() as server:
+        with capturedLogs() as captured:
+            await server.ask(f"/v2/{name}/manifests/%C3%A9!")
+        (line,) = [each for each in captured if "status" in each]
+        assert line["image"] == f"{name}:%C3%A9!"

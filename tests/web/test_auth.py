@@ -393,6 +393,8 @@ async def test_token_server(make: Make) -> None:
         answer = await server.ask(PATHS[0])
         scoped = f'{challenge},scope="repository:hello:pull"'
         assert answer.headers["www-authenticate"] == scoped
+        for page in ("/images/hello", "/static/x/hello"):
+            assert (await server.ask(page)).headers["www-authenticate"] == challenge
         assert (await server.ask("/v2/", headers=bearer(SIGNER.token()))).status == 200
         good = bearer(SIGNER.token("hello", "git"))
         assert (await server.ask(PATHS[0], headers=good)).status == 200

@@ -169,7 +169,7 @@ class Housekeeping:
             began = self._reactor.seconds()
             try:
                 due, damage = await in_thread(self._reactor, self.scrubber.next, seconds, _SOONEST)
-            except Stopped:
+            except (CancelledError, Stopped):
                 return
             except Exception as error:
                 text = "a blob was not verified: {error}"

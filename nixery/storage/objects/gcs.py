@@ -205,7 +205,7 @@ class GcsStore:
         answer = await self.ask("GET", f"{self._api}/o?{query}", limit)
         document = document_of(answer)
         objects = [object_of(answer, item) for item in document.get("items") or ()]
-        return objects, document.get("nextPageToken")
+        return objects, document.get("nextPageToken") or None
 
     # --- how clients get there --------------------------------------------------------------
 

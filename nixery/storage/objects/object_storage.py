@@ -16,6 +16,7 @@ under a precondition.
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from math import inf
 from typing import TypeVar
 
 import attrs
@@ -301,7 +302,9 @@ class ObjectStorage:
                 raise PassingFault(reason, progress=offset > before)
 
         if length:
-            await self._store.run(f"reading {found.name}", copy, counted=False)
+            # An attempt may take long and bring nothing: its tries alone are counted.
+            patience = attrs.evolve(self._store.patience, total=inf)
+            await self._store.run(f"reading {found.name}", copy, patience, counted=False)
 
     # --- what instances that are no more have left unfinished -------------------------------
 

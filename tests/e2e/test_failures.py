@@ -27,7 +27,7 @@ EXPLAINED = [
     ("infiniterecursion", ["infinite recursion"]),
     ("broken", ["broken-1.0", "exit code 2", "frobnicate"]),
     ("dependsonbroken", ["broken-1.0", "frobnicate"]),
-    ("git/shell", ["'shell'", "before the packages"]),
+    ("git/shell", ["'shell'", "must come before packages"]),
     ("wronghash", ["hash mismatch: specified: sha256-AAAA", "got: sha256-"]),
     ("othersystem", ["other-system-1.0", "riscv64-linux", "x86_64-linux"]),
     ("nooutput", ["no-output-1.0 failed to build", "produce output path"]),

@@ -236,12 +236,12 @@ A_LIST = "must be a list of strings"
         (
             "python3packages.six/oddpackages.foreign",
             400,
-            "oddpackages.foreign is a library of another python than python3packages.six",
+            "oddpackages.foreign is for a different python than python3packages.six",
         ),
         (
             "otherpython/python3packages.six",
             400,
-            "python3packages.six is a library of another python than otherpython",
+            "python3packages.six is for a different python than otherpython",
         ),
     ],
 )

@@ -115,7 +115,7 @@ def test_the_page_of_a_build_has_the_hint(informed: Daemon) -> None:
 def test_attributes_with_dots(informed: Daemon, docker: Docker, name: str, attribute: str) -> None:
     """An attribute with a dot in its name can't be asked for, and the refusal says so."""
     refused = docker("pull", f"{informed.host}/{name}")
-    assert f"the attribute {attribute} has one in its own name" in refused.output
+    assert f"the attribute {attribute} has a dot in its own name" in refused.output
     assert "did you mean" not in refused.output
 
 

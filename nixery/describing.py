@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from nixery.model.source import Channel, Flake, Folder, GitRepository, Source, hide_credentials
+from nixery.model.source import Channel, Flake, GitRepository, LocalFolder, Source, hide_credentials
 from nixery.model.tags import LATEST
 from nixery.nix.commands import find_store
 from nixery.nix.evaluation import mode_of
@@ -38,7 +38,7 @@ def describe(settings: Settings) -> str:
 
 
 _NAMED_BY = {
-    Folder: "NIXERY_PKGS_PATH",
+    LocalFolder: "NIXERY_PKGS_PATH",
     Flake: "NIXERY_FLAKE",
     GitRepository: "NIXERY_PKGS_REPO",
     Channel: "NIXERY_CHANNEL",
@@ -51,12 +51,12 @@ def named_by(source: Source) -> str:
 
 
 def _full_name(source: Source) -> str:
-    return f"the folder {source.path}" if isinstance(source, Folder) else str(source)
+    return f"the folder {source.path}" if isinstance(source, LocalFolder) else str(source)
 
 
 def _served_tags(settings: Settings) -> str:
     patterns = settings.packages.tags.patterns
-    if isinstance(settings.packages.source, Folder | Flake) or not patterns:
+    if isinstance(settings.packages.source, LocalFolder | Flake) or not patterns:
         return LATEST
     which = "in the histories of these"
     if settings.packages.unreachable_commits:

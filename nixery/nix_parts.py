@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from nixery.interfaces import IResolver
-from nixery.model.source import Flake, Folder, canonical_sha256, place_of
+from nixery.model.source import Flake, LocalFolder, canonical_sha256, place_of
 from nixery.nix.commands import Commands, find_store
 from nixery.nix.evaluation import Evaluator, find_expressions
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
@@ -67,7 +67,7 @@ class NixParts:
             settings.revisions,
             settings.packages.source,
         )
-        if isinstance(source, Folder):
+        if isinstance(source, LocalFolder):
             return FolderResolver(reactor, self.git, source)
         # What is known of one source is not to be taken for another's.
         name = canonical_sha256([type(source).__name__, attrs.asdict(source)])

@@ -12,8 +12,8 @@ from nixery.model.source import (
     Channel,
     Configuration,
     Flake,
-    Folder,
     GitRepository,
+    LocalFolder,
     Source,
 )
 from nixery.model.tags import TagPolicy
@@ -81,7 +81,7 @@ class PackageSet:
         if self.flake:
             return Flake(self.flake)
         if self.path:
-            return Folder(self.path)
+            return LocalFolder(self.path)
         return Channel(self.channel or DEFAULT_CHANNEL, self.nixpkgs)
 
     @property

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,3 +161,12 @@ def test_no_code_in_package_files() -> None:
     """``__init__.py`` files are empty, and there is none beside the plugin."""
     assert all(path.read_bytes() == b"" for path in PACKAGE.rglob("__init__.py"))
     assert not (TOP / "twisted" / "plugins" / "__init__.py").exists()
+
+
+def test_names_are_unique() -> None:
+    """No two modules have one name, and no two classes."""
+    modules = Counter(path.name for path in MODULES if path.name != "__init__.py")
+    trees = (ast.parse(path.read_text("utf-8")) for path in MODULES)
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    classes = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
+    assert [name for name, count in (modules + classes).items() if count > 1] == []

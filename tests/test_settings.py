@@ -17,7 +17,7 @@ from nixery.model.access_files import AccessFiles
 from nixery.model.identity import Naming
 from nixery.model.limits import HistoryLimits
 from nixery.model.setting import settings_of
-from nixery.model.source import Channel, Folder, GitRepository
+from nixery.model.source import Channel, GitRepository, LocalFolder
 from nixery.setting_groups import BucketChoice
 from nixery.settings import CHAPTERS, NAMES, SETTINGS, Settings, SettingsInvalid
 from nixery.settings import SOURCES as ALL_SOURCES
@@ -58,7 +58,7 @@ def test_sources() -> None:
     """Each way of naming a package set is understood."""
     assert read(NIXERY_CHANNEL="nixos-25.11").packages.source == Channel("nixos-25.11")
     assert read(NIXERY_PKGS_REPO="git@x:y").packages.source == GitRepository("git@x:y")
-    assert read(NIXERY_PKGS_PATH="/").packages.source == Folder("/")
+    assert read(NIXERY_PKGS_PATH="/").packages.source == LocalFolder("/")
 
 
 def test_state_folder() -> None:
@@ -310,7 +310,7 @@ def test_an_option_for_the_source_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIXERY_CHANNEL", "nixos-25.11")
     options = Options()
     options.parseOptions(["--pkgs-path", "/"])
-    assert options.settings.packages.source == Folder("/")
+    assert options.settings.packages.source == LocalFolder("/")
 
 
 def test_every_variable_has_an_option() -> None:

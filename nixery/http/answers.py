@@ -99,7 +99,7 @@ TABLE: dict[type[errors.NixeryError], ErrorKind] = {
 
 
 @attrs.frozen
-class Refused(Exception):
+class RefusedRequest(Exception):
     """A request that gets an error for a reason of HTTP alone.
 
     :param message: for people, in the error document.
@@ -145,7 +145,7 @@ def answer_error(
     return body
 
 
-def answer_refused(request: RegistryRequest, refused: Refused) -> bytes:
+def answer_refused(request: RegistryRequest, refused: RefusedRequest) -> bytes:
     """Answer with the error document of a refusal."""
     if refused.retry_after is not None:
         request.setHeader(b"Retry-After", b"%d" % refused.retry_after)

@@ -90,7 +90,7 @@ class GitRepository(_Named):
 
 
 @attrs.frozen
-class Folder(_Named):
+class LocalFolder(_Named):
     """A folder (or file) of Nix expressions on this machine.
 
     :param path: absolute; only its last step is shown.
@@ -121,7 +121,7 @@ class Flake(_Named):
         return hide_place(self, without_credentials(self.reference))
 
 
-Source = Channel | GitRepository | Folder | Flake
+Source = Channel | GitRepository | LocalFolder | Flake
 
 
 # --- pins: a revision, and how to get its contents ------------------------------------------
@@ -263,7 +263,7 @@ def hide_place(source: Source, text: str) -> str:
 def place_of(source: Source) -> str:
     """The path of a source that lies on this machine; nothing if it does not."""
     match source:
-        case Folder(path=path):
+        case LocalFolder(path=path):
             return path
         case GitRepository(url=url) | Channel(url=url) | Flake(reference=url):
             found = _LOCAL.match(url)

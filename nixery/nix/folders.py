@@ -16,7 +16,7 @@ from nixery.model.source import (
     Commit,
     Configuration,
     Contents,
-    Folder,
+    LocalFolder,
     Pin,
     PinnedSource,
     hide_place,
@@ -48,7 +48,7 @@ class FolderResolver:
     commit, the commit; that of any other folder, a fingerprint of its contents.
     """
 
-    def __init__(self, reactor: IReactorThreads, git: Git, source: Folder) -> None:
+    def __init__(self, reactor: IReactorThreads, git: Git, source: LocalFolder) -> None:
         self._reactor = reactor
         self._git = git
         self._source = source

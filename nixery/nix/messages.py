@@ -7,7 +7,7 @@ from itertools import islice
 from nixery.model.closure import STORE
 from nixery.model.events import Event, FetchStarted, Planned, Said, Traced
 from nixery.model.paths import hide_paths, without_trace
-from nixery.model.source import Folder, Source, hide_place
+from nixery.model.source import LocalFolder, Source, hide_place
 
 CONFINED = "evaluation is confined"
 _ERROR = "error:"
@@ -77,7 +77,7 @@ def explain_refusals(source: Source, text: str) -> str:
 
 
 def _relative(source: Source, path: str) -> str:
-    if not isinstance(source, Folder) or not path.startswith("/"):  # a set may say anything
+    if not isinstance(source, LocalFolder) or not path.startswith("/"):  # a set may say anything
         return path
     near = os.path.commonpath([source.path, path]) != "/"
     return os.path.relpath(path, source.path) if near else path

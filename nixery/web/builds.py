@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nixery.history.history import History
 from nixery.history.summary import BuildHead, brief
-from nixery.http.answers import NOT_FOUND, Refused
+from nixery.http.answers import NOT_FOUND, RefusedRequest
 from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
@@ -154,8 +154,8 @@ class BuildsApi:
         return line if self._logs else {name: shorten(value) for name, value in line.items()}
 
 
-def _unknown() -> Refused:
-    return Refused(NOT_FOUND, "this build is not known here", page=_LOST)
+def _unknown() -> RefusedRequest:
+    return RefusedRequest(NOT_FOUND, "this build is not known here", page=_LOST)
 
 
 def _describe_json(request: RegistryRequest) -> None:

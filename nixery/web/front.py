@@ -17,7 +17,7 @@ from nixery.http.answers import (
     UNKNOWN,
     UNSUPPORTED,
     ErrorKind,
-    Refused,
+    RefusedRequest,
     answer,
     answer_error,
     answer_refused,
@@ -114,19 +114,19 @@ class Front(AnsweringResource):
             self._starts.later(request.network, running, lambda: self.begin(request))
         return NOT_DONE_YET
 
-    def _refusal(self, request: RegistryRequest) -> Refused | None:
+    def _refusal(self, request: RegistryRequest) -> RefusedRequest | None:
         """Why a request is refused at once; one that is not counts as running."""
         if (fault := _fault(request)) is not None:
-            return Refused(UNSUPPORTED, fault)
+            return RefusedRequest(UNSUPPORTED, fault)
         if request.method not in _ALLOWED:
             request.setHeader(b"Allow", b", ".join(_ALLOWED))
             message = "this registry is read-only: images are made on demand"
-            return Refused(ErrorKind(405, "UNSUPPORTED"), message)
+            return RefusedRequest(ErrorKind(405, "UNSUPPORTED"), message)
         # How many clients are behind a UNIX socket is not known.
         always = request.route.always or request.sender == "unix"
         if not self._requests.begin(request.network, always):
             message = "too many requests from your address at once"
-            return Refused(TOO_MANY, message, RETRY_AFTER)
+            return RefusedRequest(TOO_MANY, message, RETRY_AFTER)
         return None
 
     def _ended(
@@ -159,7 +159,7 @@ class Front(AnsweringResource):
         """Answer a request with an error."""
         if isinstance(error, HTTPException):
             error = _nothing_at(request)
-        if not isinstance(error, NixeryError | Refused | Redirected):
+        if not isinstance(error, NixeryError | RefusedRequest | Redirected):
             log_fault(request)
         if request.channel is None:
             return None
@@ -171,7 +171,7 @@ class Front(AnsweringResource):
                 return redirect(request, location)
             case _ if _is_page(request):
                 return await self._pages.show_error(request, error)
-            case Refused():
+            case RefusedRequest():
                 return answer_refused(request, error)
             case NixeryError():
                 shown = self._links and request.build
@@ -181,9 +181,9 @@ class Front(AnsweringResource):
                 return answer(request, UNKNOWN, LOGGED)
 
 
-def _nothing_at(request: RegistryRequest) -> Refused:
+def _nothing_at(request: RegistryRequest) -> RefusedRequest:
     where = "the registry API has nothing" if request.route.in_registry else "there is nothing"
-    return Refused(NOT_FOUND, f"{where} at this path")
+    return RefusedRequest(NOT_FOUND, f"{where} at this path")
 
 
 def _is_page(request: RegistryRequest) -> bool:

@@ -15,7 +15,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from nixery.http.answers import TOO_MANY, Refused
+from nixery.http.answers import TOO_MANY, RefusedRequest
 from nixery.http.bounded_site import on_reserve
 from nixery.http.request import RegistryRequest
 from nixery.model.errors import NoRoomToWait, ShuttingDown
@@ -87,7 +87,7 @@ class Holding:
         """Wait for some work for as long as a request may wait.
 
         :raises Redirected: if it takes longer.
-        :raises Refused: if it takes longer and there are no more hops, to have it start over.
+        :raises RefusedRequest: if it takes longer and no hops are left, to have it start over.
         :raises NoRoomToWait: if it waits for a build, and the client has no room to wait.
         :raises ShuttingDown: if the daemon stops, and no other answers in its place.
         """
@@ -153,7 +153,9 @@ class Holding:
             return Redirected(with_hops(request.uri, wait.hops + 1))
         # The others are sent nowhere, and ask again after an error as they like.
         if _is_containerd(request):
-            return Refused(TOO_MANY, "the image is still being built; ask again", retry_after=1)
+            return RefusedRequest(
+                TOO_MANY, "the image is still being built; ask again", retry_after=1
+            )
         return ShuttingDown()
 
 

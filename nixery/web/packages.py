@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
-from nixery.http.answers import ErrorKind, Refused
+from nixery.http.answers import ErrorKind, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
 from nixery.http.request import RegistryRequest
@@ -69,16 +69,18 @@ class PackagesApi:
 def parse_query(uri: bytes) -> tuple[str, int]:
     """The words that are searched for, and how many results are wanted.
 
-    :raises Refused: if either is beyond what is taken.
+    :raises RefusedRequest: if either is beyond what is taken.
     """
     fields = parse_qs(urlsplit(uri.decode("latin-1")).query, keep_blank_values=True)
     query = fields.get("q", [""])[0]
     if len(query) > LONGEST_QUERY or len(query.split()) > MAX_WORDS:
         message = f"q must have at most {LONGEST_QUERY} characters and {MAX_WORDS} words"
-        raise Refused(_INVALID, message)
+        raise RefusedRequest(_INVALID, message)
     number = fields.get("n", [str(_USUAL_RESULTS)])[0]
     if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise Refused(_INVALID, f"n must be a number of results; at most {MOST_RESULTS} are given")
+        raise RefusedRequest(
+            _INVALID, f"n must be a number of results; at most {MOST_RESULTS} are given"
+        )
     return query, min(int(number), MOST_RESULTS)
 
 

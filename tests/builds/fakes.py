@@ -26,7 +26,7 @@ from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.popularity import Popularity
 from nixery.model.registration import ValidPath
-from nixery.model.source import Contents, Folder, PinnedSource
+from nixery.model.source import Contents, LocalFolder, PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.packing.job import PackedLayer, PackJob
 from nixery.storage.memory import MemoryStorage
@@ -126,7 +126,7 @@ class FakeResolver:
             await self.gate
         if self.error is not None:
             raise self.error
-        return PinnedSource(Folder("/some/set"), Contents("/some/set", self.revision))
+        return PinnedSource(LocalFolder("/some/set"), Contents("/some/set", self.revision))
 
     async def tags(self) -> list[str]:
         return ["latest"]

@@ -12,7 +12,7 @@ from nixery.builds.making import list_outputs, set_key
 from nixery.interfaces import Pull
 from nixery.model.errors import TooManyFiles, UnknownPackage
 from nixery.model.image import AMD64, ARM64, parse_image
-from nixery.model.source import Configuration, Contents, Folder, PinnedSource
+from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
 from nixery.packing.listing import weight
 from nixery.packing.tar import Entry
 from tests.builds.fakes import Parts, make_parts, store_path
@@ -54,7 +54,7 @@ async def test_an_image_without_nix(tmp_path: Path) -> None:
 async def test_all_packages_share_a_limit(tmp_path: Path) -> None:
     """What may be listed of an image's packages is a limit of all of them together."""
     nix = make_parts(str(tmp_path)).nix
-    pinned = PinnedSource(Folder("/some/set"), Contents("/some/set", "1"))
+    pinned = PinnedSource(LocalFolder("/some/set"), Contents("/some/set", "1"))
     realised = await nix.realise(parse_image("git/jq", "latest"), pinned, lambda event: None)
     listings = [output.listing for output in list_outputs(realised, nix.physical)]
     together = sum(map(weight, listings))
@@ -150,13 +150,13 @@ async def test_failures(parts: Parts) -> None:
 def test_what_is_known_is_of_one_set() -> None:
     """Another revision, configuration or system is another set."""
     sets = [
-        PinnedSource(Folder("/set"), Contents("/set", "1")),
-        PinnedSource(Folder("/set"), Contents("/set", "2")),
-        PinnedSource(Folder("/set"), Contents("/set", "1"), Configuration("{}")),
+        PinnedSource(LocalFolder("/set"), Contents("/set", "1")),
+        PinnedSource(LocalFolder("/set"), Contents("/set", "2")),
+        PinnedSource(LocalFolder("/set"), Contents("/set", "1"), Configuration("{}")),
     ]
     keys = {set_key(each, system) for each in sets for system in (AMD64, ARM64)}
     assert len(keys) == 6
-    again = PinnedSource(Folder("/set"), Contents("/set", "1"))
+    again = PinnedSource(LocalFolder("/set"), Contents("/set", "1"))
     assert set_key(again, AMD64) in keys
 
 

@@ -18,8 +18,8 @@ from nixery.model.source import (
     Commit,
     Configuration,
     Contents,
-    Folder,
     GitRepository,
+    LocalFolder,
     LockedFlake,
     PinnedSource,
     canonical_sha256,
@@ -88,7 +88,7 @@ def test_a_channel_is_a_repository() -> None:
 def test_work_trees_of_other_origins() -> None:
     """A work tree that was cloned from another place makes images that say so."""
     one, other = (
-        PinnedSource(Folder("/set"), Commit("/set", "0" * 40, f"https://example.com/{name}"))
+        PinnedSource(LocalFolder("/set"), Commit("/set", "0" * 40, f"https://example.com/{name}"))
         for name in ("one", "other")
     )
     assert key(pinned=one) != key(pinned=other)

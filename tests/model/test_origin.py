@@ -11,8 +11,8 @@ from nixery.model.source import (
     Commit,
     Contents,
     Flake,
-    Folder,
     GitRepository,
+    LocalFolder,
     LockedFlake,
     PinnedSource,
 )
@@ -76,7 +76,7 @@ def test_one_repository_has_one_address(url: str) -> None:
     """However a repository of a forge is fetched, and by whatever kind of source, its address is
     one."""
     assert of_git(url) == SET
-    work_tree = PinnedSource(Folder("/home/me/set"), Commit("/home/me/set", COMMIT, url))
+    work_tree = PinnedSource(LocalFolder("/home/me/set"), Commit("/home/me/set", COMMIT, url))
     assert address_of(work_tree) == SET
     assert of_flake(f"github:example/set/{COMMIT}") == SET
     assert of_flake(f"git+{SET}.git?ref=main&rev={COMMIT}") == SET
@@ -104,8 +104,8 @@ def test_channels_and_folders() -> None:
     mirror = "https://mirror.internal/nixpkgs"
     assert address_of(PinnedSource(Channel("c", mirror), Commit(mirror, COMMIT))) == NIXPKGS_URL
     assert of_git(NIXPKGS_URL) == NIXPKGS_URL
-    assert address_of(PinnedSource(Folder("/srv/set"), Contents("/srv/set", "1"))) == ""
-    assert address_of(PinnedSource(Folder("/srv/set"), Commit("/srv/set", COMMIT))) == ""
+    assert address_of(PinnedSource(LocalFolder("/srv/set"), Contents("/srv/set", "1"))) == ""
+    assert address_of(PinnedSource(LocalFolder("/srv/set"), Commit("/srv/set", COMMIT))) == ""
 
 
 users = st.from_regex(r"[a-z]{1,8}(:[a-z0-9]{1,8})?", fullmatch=True)

@@ -10,8 +10,8 @@ from nixery.model.source import (
     Commit,
     Configuration,
     Flake,
-    Folder,
     GitRepository,
+    LocalFolder,
     PinnedSource,
     Source,
     header_value,
@@ -65,7 +65,7 @@ def test_credentials_are_not_shown(url: str, shown: str) -> None:
     [
         (Channel("nixos-unstable", "https://mirror.example/x"), "channel:nixos-unstable"),
         (GitRepository(URL), f"git:{URL}"),
-        (Folder("/home/someone/packages/"), "folder:packages"),
+        (LocalFolder("/home/someone/packages/"), "folder:packages"),
         (Flake("github:a/b"), "flake:github:a/b"),
         (GitRepository("file:///srv/packages.git"), "git:file://packages.git"),
         (Flake("git+file:///srv/packages?ref=main"), "flake:git+file://packages?ref=main"),

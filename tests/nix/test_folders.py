@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IResolver
 from nixery.model.errors import ShuttingDown, SourceUnavailable, UnknownTag
-from nixery.model.source import Commit, Configuration, Contents, Folder, Pin, PinnedSource
+from nixery.model.source import Commit, Configuration, Contents, LocalFolder, Pin, PinnedSource
 from nixery.nix import folders
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
 from nixery.nix.git import Git
@@ -40,7 +40,7 @@ def resolver(
     folder: Path, processes: Processes | None = None, mirrors: Path = Path("/nonexistent")
 ) -> FolderResolver:
     git = Git(reactor, processes or CountingProcesses(), str(mirrors))
-    return FolderResolver(reactor, git, Folder(str(folder)))
+    return FolderResolver(reactor, git, LocalFolder(str(folder)))
 
 
 async def pin(ours: FolderResolver) -> Pin:
@@ -126,11 +126,11 @@ async def test_dates(tmp_path: Path) -> None:
     (folder / "default.nix").write_text("two")
     assert await told.date(await told.resolve("latest")) is None
     with pytest.raises(SourceUnavailable, match="no commit") as caught:
-        await told.date(PinnedSource(Folder(str(folder)), Commit(str(folder), commit[::-1])))
+        await told.date(PinnedSource(LocalFolder(str(folder)), Commit(str(folder), commit[::-1])))
     assert str(tmp_path) not in str(caught.value)
     away = folder.rename(tmp_path / "away")
     with pytest.raises(SourceUnavailable, match="'set'") as caught:
-        await told.date(PinnedSource(Folder(str(folder)), Commit(str(folder), commit[::-1])))
+        await told.date(PinnedSource(LocalFolder(str(folder)), Commit(str(folder), commit[::-1])))
     assert str(tmp_path) not in str(caught.value)
     away.rename(folder)
 
@@ -223,7 +223,7 @@ async def test_looks_are_shared(tmp_path: Path) -> None:
     stop, they get nothing."""
     (tmp_path / "default.nix").write_text("one")
     git = Git(reactor, CountingProcesses(), "/nonexistent")
-    ours = Looking(reactor, git, Folder(str(tmp_path)))
+    ours = Looking(reactor, git, LocalFolder(str(tmp_path)))
     first = Deferred.fromCoroutine(pin(ours))
     (tmp_path / "default.nix").write_text("two, which is longer")
     others = [Deferred.fromCoroutine(pin(ours)) for _ in range(50)]

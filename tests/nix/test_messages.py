@@ -3,7 +3,7 @@
 import pytest
 
 from nixery.model.events import FetchStarted, LogLine, Planned, Said, Traced
-from nixery.model.source import Channel, Flake, Folder, GitRepository, Source
+from nixery.model.source import Channel, Flake, GitRepository, LocalFolder, Source
 from nixery.nix.account import new_mark
 from nixery.nix.messages import disclosed, explain_refusals, without_place
 
@@ -22,13 +22,15 @@ MARK = new_mark()
 def test_where_a_package_folder_lies(text: str, shown: str) -> None:
     """Nix's messages are shown without the path of the package folder; other sources have none,
     and the output of packages is not changed."""
-    assert without_place(Folder("/srv/set"), None, Said(0, text), MARK) == Said(0, shown)
+    assert without_place(LocalFolder("/srv/set"), None, Said(0, text), MARK) == Said(0, shown)
     assert without_place(GitRepository("file:///srv/set"), None, Said(0, text), MARK) == Said(
         0, shown
     )
-    for other in (Folder("/"), Channel("nixos-unstable"), GitRepository("ssh://h/srv/set")):
+    for other in (LocalFolder("/"), Channel("nixos-unstable"), GitRepository("ssh://h/srv/set")):
         assert without_place(other, None, Said(0, text), MARK) == Said(0, text)
-    assert without_place(Folder("/srv/set"), None, LogLine("x", text), MARK) == LogLine("x", text)
+    assert without_place(LocalFolder("/srv/set"), None, LogLine("x", text), MARK) == LogLine(
+        "x", text
+    )
 
 
 def test_data_between_marks() -> None:
@@ -37,7 +39,7 @@ def test_data_between_marks() -> None:
     data = MARK + '{"workingDir": "/srv/set", "x": "access to path \'/a\' is forbidden in"}' + MARK
     text = f"at /srv/set/x.nix: {data} at /srv/set/y.nix"
     shown = Said(0, f"at set/x.nix: {data} at set/y.nix")
-    assert without_place(Folder("/srv/set"), None, Said(0, text), MARK) == shown
+    assert without_place(LocalFolder("/srv/set"), None, Said(0, text), MARK) == shown
 
 
 def test_where_a_store_lies() -> None:
@@ -98,7 +100,7 @@ def test_long_words() -> None:
     assert isinstance(traced, Traced)
 
 
-SET = Folder("/srv/sets/ours")
+SET = LocalFolder("/srv/sets/ours")
 REPOSITORY = GitRepository("https://example.com/set.git")
 PATH = "access to absolute path '{}' is forbidden in restricted mode"
 PURE = "access to absolute path '/etc/x' is forbidden in {} mode (use '--impure' to override)"

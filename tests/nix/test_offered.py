@@ -9,14 +9,14 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, succeed
 
 from nixery.model.errors import EvaluationFailed, NixUnavailable
-from nixery.model.source import Channel, Commit, Contents, Folder, PinnedSource
+from nixery.model.source import Channel, Commit, Contents, LocalFolder, PinnedSource
 from nixery.nix.child import Ended
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator, Prepared
 from nixery.nix.offered import Offered
 from nixery.nix.sources import Sources
 
-FOLDER = PinnedSource(Folder("/srv/secret/set"), Contents("/srv/secret/set", "1"))
+FOLDER = PinnedSource(LocalFolder("/srv/secret/set"), Contents("/srv/secret/set", "1"))
 
 
 @attrs.define

@@ -27,7 +27,7 @@ from nixery.model.errors import (
 from nixery.model.events import BuildStarted, Event, Found, LogLine, Said, Traced
 from nixery.model.image import Image, parse_image
 from nixery.model.registration import ValidPath
-from nixery.model.source import Configuration, Contents, Folder, PinnedSource
+from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
 from nixery.nix.gc_roots import KeptRoots
@@ -41,7 +41,7 @@ reactor: Any = _reactor
 EXPRESSIONS = str(Path(__file__).resolve().parents[2] / "nix")
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("x", "latest")
-PINNED = PinnedSource(Folder("/some/set"), Contents("/some/set", "1"))
+PINNED = PinnedSource(LocalFolder("/some/set"), Contents("/some/set", "1"))
 SOURCE = {"type": "path", "path": "/some/set"}
 MARK = "@nixery-0@"
 X = "/nix/store/" + "a" * 32 + "-x-1.0"

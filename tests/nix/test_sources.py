@@ -16,8 +16,8 @@ from nixery.model.source import (
     Commit,
     Contents,
     Flake,
-    Folder,
     GitRepository,
+    LocalFolder,
     LockedFlake,
     PinnedSource,
 )
@@ -147,7 +147,7 @@ async def test_a_store_that_fails(machine: Machine) -> None:
 @pytest_twisted.ensureDeferred
 async def test_folders_stay_where_they_are(machine: Machine) -> None:
     """A folder is read in place, and nothing is fetched."""
-    pinned = PinnedSource(Folder("/some/set"), Contents("/some/set", "1"))
+    pinned = PinnedSource(LocalFolder("/some/set"), Contents("/some/set", "1"))
     assert await machine.sources().request(pinned) == {"type": "path", "path": "/some/set"}
 
 

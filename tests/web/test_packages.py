@@ -18,7 +18,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from zope.interface import implementer
 
 from nixery.access.guard import Guard
-from nixery.http.answers import Refused
+from nixery.http.answers import RefusedRequest
 from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.package_set import Package
 from nixery.model.rules import Patterns, Rules
@@ -228,7 +228,7 @@ def test_any_query(query: bytes) -> None:
     """Whatever is asked is a query within the limits, or refused."""
     try:
         text, limit = parse_query(b"/packages?" + query)
-    except Refused:
+    except RefusedRequest:
         return
     assert len(text) <= 200
     assert 0 <= limit <= 100

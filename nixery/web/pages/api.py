@@ -13,7 +13,7 @@ from twisted.web.template import tags
 
 from nixery.history.history import History
 from nixery.history.summary import BuildHead
-from nixery.http.answers import NOT_FOUND, RETRY_AFTER, Refused
+from nixery.http.answers import NOT_FOUND, RETRY_AFTER, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
 from nixery.http.request import RegistryRequest
@@ -91,7 +91,7 @@ class PagesApi:
             case NixeryError():
                 request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
                 title, text, status = "This can't be shown now", f"{error.public()}.", 503
-            case Refused():
+            case RefusedRequest():
                 (title, text), status = error.page, error.kind.status
             case _:
                 title, status = "Something went wrong here", 500
@@ -205,5 +205,5 @@ def _wish(request: RegistryRequest) -> Wish:
     return Wish(request.parameter("packages"), shell, arm64, request.parameter("tag") or LATEST)
 
 
-def _lost(title: str, text: str) -> Refused:
-    return Refused(NOT_FOUND, title, page=(title, text))
+def _lost(title: str, text: str) -> RefusedRequest:
+    return RefusedRequest(NOT_FOUND, title, page=(title, text))

@@ -27,7 +27,7 @@ print(folder.path.exists(), told)
 """
 
 HANGING = """
-import time
+import threading
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
@@ -36,19 +36,19 @@ async def test_waits_in_the_reactor():
     await Deferred()
 
 def test_waits_elsewhere():
-    time.sleep(1000)
+    threading.Event().wait()
 
 @pytest_twisted.ensureDeferred
 async def test_goes_on():
     pass
 """
 BLOCKING = """
-import time
+import threading
 import pytest_twisted
 
 @pytest_twisted.ensureDeferred
 async def test_blocks_the_reactor():
-    time.sleep(1000)
+    threading.Event().wait()
 """
 INTERRUPTED = """
 import subprocess
@@ -148,7 +148,7 @@ def test_tests_that_hang(tmp_path: Path, options: Sequence[str]) -> None:
     printed = pytest_run(HANGING, tmp_path, *options)
     assert "2 failed, 1 passed" in printed
     assert "await Deferred()" in printed
-    assert "time.sleep(1000)" in printed
+    assert "threading.Event().wait()" in printed
 
 
 def test_a_worker_that_hangs(tmp_path: Path) -> None:

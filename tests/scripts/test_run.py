@@ -78,7 +78,8 @@ def test_ctrl_c_while_the_daemon_is_loaded(
     slow.mkdir(parents=True)
     for package in (slow, slow.parent):
         (package / "__init__.py").touch()
-    (slow / "twistd.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(1000)")
+    loading = "import threading\nprint('loading', flush=True)\nthreading.Event().wait()"
+    (slow / "twistd.py").write_text(loading)
     ended = on_terminal(
         [sys.executable, str(SCRIPTS / "daemon.py")],
         {"PYTHONPATH": str(tmp_path), **environ},

@@ -188,7 +188,7 @@ async def lists(reactor: Any, folder: str) -> None:
 
     from nixery.history.history import History
     from nixery.interfaces import Provenance
-    from nixery.model.errors import ManifestUnknown
+    from nixery.model.request_errors import ManifestUnknown
     from nixery.storage.memory import MemoryStorage
     from nixery.web.builds import BuildsApi
     from nixery.web.pages.api import PagesApi

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from nixery.model.errors import ShuttingDown
+from nixery.model.service_errors import ShuttingDown
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")

@@ -10,7 +10,7 @@ def test_named_files_exist() -> None:
     """Every file and folder of nixery/ that docs/architecture.md names is there."""
     text = (TOP / "docs" / "architecture.md").read_text("utf-8")
     named = set(re.findall(r"`([a-z_0-9]+(?:/[a-z_0-9]+)*(?:\.py|/))`", text))
-    assert "model/errors.py" in named
+    assert "model/request_errors.py" in named
     known = [TOP, TOP / "nixery"]
     assert sorted(n for n in named if not any((top / n).exists() for top in known)) == []
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
 from nixery.coalesce import Coalescer
-from nixery.model.errors import ShuttingDown
+from nixery.model.service_errors import ShuttingDown
 
 
 async def wait(gate: Deferred[str]) -> str:

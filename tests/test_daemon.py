@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 from nixery.daemon import make_service
 from nixery.http.listening import Listening
 from nixery.http.routes import NOWHERE
-from nixery.model.errors import StorageUnavailable
+from nixery.model.service_errors import StorageUnavailable
 from nixery.service import RegistryService
 from nixery.settings import Settings
 from tests.endpoints import FakeEndpoint

@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from nixery.first_look import FIRST_WAIT, FirstLook
-from nixery.model.errors import SourceUnavailable
 from nixery.model.example import USUAL
+from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import Channel, Commit, PinnedSource
 from nixery.watching.readiness import KEPT, Readiness
 

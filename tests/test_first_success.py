@@ -4,7 +4,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from nixery.first_success import PAUSE, FirstSuccess
-from nixery.model.errors import ShuttingDown
+from nixery.model.service_errors import ShuttingDown
 
 
 class Work:

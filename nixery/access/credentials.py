@@ -12,7 +12,7 @@ import attrs
 from nixery.access.jwt import TokenVerifier
 from nixery.access.passwords import PasswordChecker
 from nixery.access.watched import FileInvalid, read_lines
-from nixery.model.errors import Unauthorized
+from nixery.model.request_errors import Unauthorized
 from nixery.model.rules import ANONYMOUS, Who
 
 ANONYMOUS_TOKEN = "anonymous"

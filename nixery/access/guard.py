@@ -6,8 +6,8 @@ from contextlib import suppress
 import attrs
 
 from nixery.access.credentials import Credentials
-from nixery.model.errors import Denied, Unauthorized
 from nixery.model.image import official_name
+from nixery.model.request_errors import Denied, Unauthorized
 from nixery.model.rules import ANONYMOUS, Rules, Who
 
 _NOT_FOR_THIS = "the credentials do not cover this image"

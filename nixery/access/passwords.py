@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from nixery.access.attempts import Attempts
 from nixery.access.htpasswd import Passwords, cost_of, unknown
 from nixery.coalesce import Coalescer
-from nixery.model.errors import TooManyAttempts
+from nixery.model.request_errors import TooManyAttempts
 from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
 from nixery.slots import Slots, Turns

@@ -12,11 +12,11 @@ from nixery.coalesce import Coalescer
 from nixery.history.history import History
 from nixery.interfaces import IBuilder, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
-from nixery.model.errors import ImageInvalid
 from nixery.model.image import Image
 from nixery.model.image_key import image_key
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
+from nixery.model.request_errors import ImageInvalid
 from nixery.model.source import PinnedSource
 from nixery.model.tags import LATEST
 from nixery.reactor import IReactor

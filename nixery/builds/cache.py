@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from nixery.interfaces import IStorage, Provenance
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from nixery.model.manifest import (
     MAX_MANIFEST_SIZE,
     Descriptor,
@@ -17,6 +16,7 @@ from nixery.model.manifest import (
     parse_manifest,
 )
 from nixery.model.reading import Reading
+from nixery.model.request_errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from nixery.model.source import canonical_sha256
 from nixery.recent import Recent
 

@@ -16,11 +16,13 @@ from nixery.coalesce import Coalescer
 from nixery.history.history import History
 from nixery.history.record import Record
 from nixery.interfaces import ILease, IStorage, OnBuild, Provenance
-from nixery.model.errors import ImageTimedOut, NixeryError, ShuttingDown
+from nixery.model.build_errors import ImageTimedOut
+from nixery.model.errors import NixeryError
 from nixery.model.events import Blocked, Event, Queued, Unblocked
 from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
+from nixery.model.service_errors import ShuttingDown
 from nixery.model.source import PinnedSource
 from nixery.reactor import IReactor
 

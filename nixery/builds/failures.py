@@ -5,22 +5,32 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from nixery.model import errors
-from nixery.model.errors import NixeryError, NotAPackage, UnknownPackage
+from nixery.model.build_errors import PackerKilled
+from nixery.model.errors import NixeryError
+from nixery.model.package_errors import NotAPackage, UnknownPackage
+from nixery.model.service_errors import (
+    NixUnavailable,
+    QueueFull,
+    ShuttingDown,
+    SourceChanged,
+    SourceUnavailable,
+    StorageFull,
+    StorageUnavailable,
+)
 from nixery.model.suggestions import Suggestion
 from nixery.recent import Recent
 
 _MOST = 1000
 
 PASSING = (
-    errors.QueueFull,
-    errors.ShuttingDown,
-    errors.SourceUnavailable,
-    errors.SourceChanged,
-    errors.NixUnavailable,
-    errors.PackerKilled,
-    errors.StorageFull,
-    errors.StorageUnavailable,
+    QueueFull,
+    ShuttingDown,
+    SourceUnavailable,
+    SourceChanged,
+    NixUnavailable,
+    PackerKilled,
+    StorageFull,
+    StorageUnavailable,
 )
 """Errors that may be over in a moment: they say nothing of the image."""
 

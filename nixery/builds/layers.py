@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred, DeferredList
 from nixery.builds.cache import Cache
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IBlobs, INix, IUpload
-from nixery.model.errors import PackerKilled, PackingFailed, StorageUnavailable
+from nixery.model.build_errors import PackerKilled, PackingFailed
 from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
+from nixery.model.service_errors import StorageUnavailable
 from nixery.model.source import canonical_sha256
 from nixery.model.tree import Data, Entry, File, Folder, Link
 from nixery.packing import tar

@@ -10,9 +10,9 @@ from nixery.builds.keep_alive import keep_alive
 from nixery.builds.layers import LayerContents, LayerMaker, gather
 from nixery.interfaces import IBlobs, INix, IResolver
 from nixery.model import events
+from nixery.model.build_errors import ClosureTooLarge, PackingFailed
 from nixery.model.closure import Realisation, closure_size
 from nixery.model.digest import Digest
-from nixery.model.errors import ClosureTooLarge, PackingFailed, SourceChanged
 from nixery.model.events import Emit, Event
 from nixery.model.execution import Execution, furnish
 from nixery.model.grouping import group_layers
@@ -30,6 +30,7 @@ from nixery.model.manifest import (
 from nixery.model.popularity import Popularity
 from nixery.model.registration import ValidPath
 from nixery.model.rootfs import USER, RootFs
+from nixery.model.service_errors import SourceChanged
 from nixery.model.source import PinnedSource, canonical_json
 from nixery.model.tree import Output
 from nixery.packing.database import make_database

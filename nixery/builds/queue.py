@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nixery.builds.ticket import Ticket
-from nixery.model.errors import QueueFull
 from nixery.model.events import Blocked, BuildStarted, BuildStopped, Event, Unblocked
 from nixery.model.networks import networks_of
 from nixery.model.reading import Reading
+from nixery.model.service_errors import QueueFull
 from nixery.model.shares import Shares
 
 GRACE = 10.0

@@ -20,9 +20,10 @@ from nixery.builds.cache import Cache
 from nixery.coalesce import Coalescer
 from nixery.interfaces import ILease, ILeases
 from nixery.model.digest import Digest
-from nixery.model.errors import ManifestUnknown, NixeryError
+from nixery.model.errors import NixeryError
 from nixery.model.image import Image
 from nixery.model.manifest import Manifest
+from nixery.model.request_errors import ManifestUnknown
 from nixery.model.source import canonical_sha256
 from nixery.recent import Recent
 

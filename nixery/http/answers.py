@@ -19,7 +19,53 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.http.request import RegistryRequest
-from nixery.model import errors
+from nixery.model.build_errors import (
+    BuildFailed,
+    BuildTimedOut,
+    ClosureTooLarge,
+    ImageTimedOut,
+    MemoryExceeded,
+    PackerKilled,
+    PackingFailed,
+    TooManyFiles,
+)
+from nixery.model.errors import NixeryError
+from nixery.model.package_errors import (
+    AmbiguousPackage,
+    EvaluationFailed,
+    InterpretersDiffer,
+    NotAPackage,
+    PackageUnnameable,
+    SystemUnsupported,
+    UnknownPackage,
+)
+from nixery.model.request_errors import (
+    BlobUnknown,
+    CommitNotServed,
+    Denied,
+    DigestInvalid,
+    ImageInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    RangeInvalid,
+    TagInvalid,
+    TagNotServed,
+    TooManyAttempts,
+    TooManyTags,
+    Unauthorized,
+    UnknownTag,
+)
+from nixery.model.service_errors import (
+    NixUnavailable,
+    NoRoomToWait,
+    QueueFull,
+    ShuttingDown,
+    SourceChanged,
+    SourceUnavailable,
+    StorageFull,
+    StorageUnavailable,
+    TooMuchUnread,
+)
 from nixery.model.text import cut
 
 _log = Logger()
@@ -56,45 +102,45 @@ def _failed(precise: str) -> ErrorKind:
     return ErrorKind(400, "MANIFEST_UNKNOWN", precise)
 
 
-TABLE: dict[type[errors.NixeryError], ErrorKind] = {
-    errors.NameInvalid: ErrorKind(400, "NAME_INVALID"),
-    errors.TagInvalid: ErrorKind(400, "TAG_INVALID"),
-    errors.DigestInvalid: ErrorKind(400, "DIGEST_INVALID"),
-    errors.RangeInvalid: ErrorKind(416, "RANGE_INVALID"),
-    errors.Unauthorized: ErrorKind(401, "UNAUTHORIZED"),
-    errors.Denied: ErrorKind(403, "DENIED"),
-    errors.TooManyAttempts: ErrorKind(429, "TOOMANYREQUESTS"),
-    errors.CommitNotServed: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
-    errors.TooManyTags: ErrorKind(429, "TOOMANYREQUESTS"),
-    errors.UnknownTag: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
-    errors.TagNotServed: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
-    errors.ManifestUnknown: ErrorKind(404, "MANIFEST_UNKNOWN"),
-    errors.BlobUnknown: ErrorKind(404, "BLOB_UNKNOWN"),
-    errors.UnknownPackage: ErrorKind(404, "NAME_UNKNOWN", explained=True),
-    errors.NotAPackage: ErrorKind(404, "NAME_UNKNOWN", explained=True),
-    errors.SystemUnsupported: ErrorKind(404, "NAME_UNKNOWN", explained=True),
-    errors.ImageInvalid: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
-    errors.PackageUnnameable: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
-    errors.AmbiguousPackage: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
-    errors.InterpretersDiffer: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
-    errors.EvaluationFailed: _failed("EVALUATION_FAILED"),
-    errors.BuildFailed: _failed("BUILD_FAILED"),
-    errors.BuildTimedOut: _failed("BUILD_TIMED_OUT"),
-    errors.ImageTimedOut: _failed("BUILD_TIMED_OUT"),
-    errors.MemoryExceeded: _failed("MEMORY_EXCEEDED"),
-    errors.ClosureTooLarge: _failed("IMAGE_TOO_LARGE"),
-    errors.TooManyFiles: _failed("IMAGE_TOO_LARGE"),
-    errors.PackingFailed: ErrorKind(500, "PACKING_FAILED"),
-    errors.PackerKilled: ErrorKind(503, "UNAVAILABLE"),
-    errors.SourceUnavailable: ErrorKind(503, "UNAVAILABLE"),
-    errors.SourceChanged: ErrorKind(503, "UNAVAILABLE"),
-    errors.NixUnavailable: ErrorKind(503, "UNAVAILABLE"),
-    errors.StorageFull: ErrorKind(503, "UNAVAILABLE"),
-    errors.StorageUnavailable: ErrorKind(503, "UNAVAILABLE"),
-    errors.ShuttingDown: ErrorKind(503, "UNAVAILABLE"),
-    errors.NoRoomToWait: ErrorKind(503, "UNAVAILABLE"),
-    errors.QueueFull: ErrorKind(429, "TOOMANYREQUESTS"),
-    errors.TooMuchUnread: ErrorKind(503, "UNAVAILABLE"),
+TABLE: dict[type[NixeryError], ErrorKind] = {
+    NameInvalid: ErrorKind(400, "NAME_INVALID"),
+    TagInvalid: ErrorKind(400, "TAG_INVALID"),
+    DigestInvalid: ErrorKind(400, "DIGEST_INVALID"),
+    RangeInvalid: ErrorKind(416, "RANGE_INVALID"),
+    Unauthorized: ErrorKind(401, "UNAUTHORIZED"),
+    Denied: ErrorKind(403, "DENIED"),
+    TooManyAttempts: ErrorKind(429, "TOOMANYREQUESTS"),
+    CommitNotServed: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
+    TooManyTags: ErrorKind(429, "TOOMANYREQUESTS"),
+    UnknownTag: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
+    TagNotServed: ErrorKind(404, "MANIFEST_UNKNOWN", explained=True),
+    ManifestUnknown: ErrorKind(404, "MANIFEST_UNKNOWN"),
+    BlobUnknown: ErrorKind(404, "BLOB_UNKNOWN"),
+    UnknownPackage: ErrorKind(404, "NAME_UNKNOWN", explained=True),
+    NotAPackage: ErrorKind(404, "NAME_UNKNOWN", explained=True),
+    SystemUnsupported: ErrorKind(404, "NAME_UNKNOWN", explained=True),
+    ImageInvalid: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    PackageUnnameable: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    AmbiguousPackage: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    InterpretersDiffer: ErrorKind(400, "NAME_UNKNOWN", "NAME_INVALID"),
+    EvaluationFailed: _failed("EVALUATION_FAILED"),
+    BuildFailed: _failed("BUILD_FAILED"),
+    BuildTimedOut: _failed("BUILD_TIMED_OUT"),
+    ImageTimedOut: _failed("BUILD_TIMED_OUT"),
+    MemoryExceeded: _failed("MEMORY_EXCEEDED"),
+    ClosureTooLarge: _failed("IMAGE_TOO_LARGE"),
+    TooManyFiles: _failed("IMAGE_TOO_LARGE"),
+    PackingFailed: ErrorKind(500, "PACKING_FAILED"),
+    PackerKilled: ErrorKind(503, "UNAVAILABLE"),
+    SourceUnavailable: ErrorKind(503, "UNAVAILABLE"),
+    SourceChanged: ErrorKind(503, "UNAVAILABLE"),
+    NixUnavailable: ErrorKind(503, "UNAVAILABLE"),
+    StorageFull: ErrorKind(503, "UNAVAILABLE"),
+    StorageUnavailable: ErrorKind(503, "UNAVAILABLE"),
+    ShuttingDown: ErrorKind(503, "UNAVAILABLE"),
+    NoRoomToWait: ErrorKind(503, "UNAVAILABLE"),
+    QueueFull: ErrorKind(429, "TOOMANYREQUESTS"),
+    TooMuchUnread: ErrorKind(503, "UNAVAILABLE"),
 }
 
 
@@ -123,18 +169,16 @@ TOO_MANY = ErrorKind(429, "TOOMANYREQUESTS")
 LOGGED = "internal error; the registry's log has the details"
 
 
-def answer_error(
-    request: RegistryRequest, error: errors.NixeryError, see: str | None = None
-) -> bytes:
+def answer_error(request: RegistryRequest, error: NixeryError, see: str | None = None) -> bytes:
     """Answer with an error's message, without paths of this machine; the log has these too.
 
     :param see: the URL of a page with more about it.
     """
     kind, shown = TABLE[type(error)], error.public()
     if kind.status in (429, 503):
-        known = error.seconds if isinstance(error, errors.TooManyAttempts) else RETRY_AFTER
+        known = error.seconds if isinstance(error, TooManyAttempts) else RETRY_AFTER
         request.setHeader(b"Retry-After", b"%d" % known)
-    if isinstance(error, errors.RangeInvalid):
+    if isinstance(error, RangeInvalid):
         request.setHeader(b"Content-Range", b"bytes */%d" % error.size)
     detail = {"code": kind.precise or kind.code, **attrs.asdict(shown)}  # type: ignore[arg-type]
     if kind.explained and _STATUS_LINE_ALONE.search(request.getHeader(b"user-agent") or b""):
@@ -152,7 +196,7 @@ def answer_refused(request: RegistryRequest, refused: RefusedRequest) -> bytes:
     return answer(request, refused.kind, refused.message)
 
 
-def _message(error: errors.NixeryError, see: str | None) -> str:
+def _message(error: NixeryError, see: str | None) -> str:
     """An error's message, with an address before the end of a log that it quotes."""
     cause, text = error.cause, str(error)
     return text if see is None else cause + _joint(cause) + see + text.removeprefix(cause)

@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from nixery.http.bounds import Bounds
 from nixery.http.channel import BoundedChannel
 from nixery.http.request import NOBODY, RegistryRequest
-from nixery.model.errors import NoRoomToWait
+from nixery.model.service_errors import NoRoomToWait
 
 
 class BoundedSite(Site):

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from nixery.http.connections import Connections
-from nixery.model.errors import TooMuchUnread
 from nixery.model.limits import HttpLimits
 from nixery.model.networks import bounded_networks
 from nixery.model.reading import Reading
+from nixery.model.service_errors import TooMuchUnread
 
 TOO_MANY_REQUESTS = "client_requests"
 TOO_MUCH_UNREAD = "unread"

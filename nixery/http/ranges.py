@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from nixery.model.errors import RangeInvalid
+from nixery.model.request_errors import RangeInvalid
 
 MOST_RANGES = 64
 """Ranges that are served at once; clients that load an image lazily ask for dozens."""

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from nixery.model.closure import Graph, store_name
-from nixery.model.errors import EvaluationFailed
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.suggestions import nearest_names
 from nixery.model.tree import File
 

@@ -5,7 +5,7 @@ import re
 
 import attrs
 
-from nixery.model.errors import DigestInvalid
+from nixery.model.request_errors import DigestInvalid
 
 _FORM = re.compile(r"sha256:([0-9a-f]{64})")
 

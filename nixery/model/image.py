@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from nixery.model.errors import ImageInvalid, NameInvalid, TagInvalid
+from nixery.model.request_errors import ImageInvalid, NameInvalid, TagInvalid
 from nixery.model.tags import LATEST, TAG
 
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests

@@ -11,10 +11,10 @@ import attrs
 
 from nixery.model.closure import store_name
 from nixery.model.digest import Digest
-from nixery.model.errors import DigestInvalid
 from nixery.model.execution import Execution
 from nixery.model.identity import EPOCH_DATE, LABELS, Identity
 from nixery.model.image import Image
+from nixery.model.request_errors import DigestInvalid
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"

@@ -14,9 +14,11 @@ from typing import Any
 import attrs
 
 from nixery.model.about import About
+from nixery.model.build_errors import MemoryExceeded
 from nixery.model.closure import Root, is_store_path
-from nixery.model.errors import EvaluationFailed, MemoryExceeded, NixUnavailable
 from nixery.model.events import BuildStarted, BuildStopped, Event, Found, LogLine, Said
+from nixery.model.package_errors import EvaluationFailed
+from nixery.model.service_errors import NixUnavailable
 from nixery.model.text import plain
 from nixery.nix.internal_json import Failing
 from nixery.nix.messages import ends, printable

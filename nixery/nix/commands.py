@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from twisted.internet.defer import Deferred
 
 from nixery.model.closure import Graph, Node, parse_path_info
-from nixery.model.errors import NixUnavailable
 from nixery.model.registration import ValidPath, parse_registration
+from nixery.model.service_errors import NixUnavailable
 from nixery.model.source import LockedFlake
 from nixery.model.text import cut
 from nixery.nix.child import Ended

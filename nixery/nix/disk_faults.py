@@ -4,7 +4,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from nixery.model.errors import NixUnavailable, StorageFull
+from nixery.model.service_errors import NixUnavailable, StorageFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_STORE = ("No space left on device", "Disk quota exceeded", "database or disk is full")

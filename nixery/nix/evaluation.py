@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from nixery.model.errors import NixUnavailable, StorageFull
+from nixery.model.service_errors import NixUnavailable, StorageFull
 from nixery.model.source import canonical_json
 from nixery.nix.commands import FLAKES, Commands
 from nixery.nix.isolation import Confinement, both_spellings

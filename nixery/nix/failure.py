@@ -7,23 +7,21 @@ import re
 from itertools import takewhile
 from typing import Any
 
+from nixery.model.build_errors import BuildFailed, BuildTimedOut
 from nixery.model.closure import store_name
-from nixery.model.errors import (
+from nixery.model.errors import NixeryError
+from nixery.model.image import Image, exact_image_name, image_name
+from nixery.model.package_errors import (
     AmbiguousPackage,
-    BuildFailed,
-    BuildTimedOut,
     EvaluationFailed,
     InterpretersDiffer,
-    NixeryError,
-    NixUnavailable,
     NotAPackage,
     PackageUnnameable,
-    SourceUnavailable,
     SystemUnsupported,
     UnknownPackage,
 )
-from nixery.model.image import Image, exact_image_name, image_name
 from nixery.model.paths import without_location
+from nixery.model.service_errors import NixUnavailable, SourceUnavailable
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import nearest_names
 from nixery.model.text import cut

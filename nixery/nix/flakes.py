@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from nixery.model.errors import EvaluationFailed
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.source import LockedFlake, without_credentials
 from nixery.nix.messages import CONFINED
 

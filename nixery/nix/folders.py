@@ -11,7 +11,8 @@ from zope.interface import implementer
 
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IResolver
-from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.model.request_errors import UnknownTag
+from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import (
     Commit,
     Configuration,

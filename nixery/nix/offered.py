@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.image import AMD64
+from nixery.model.package_errors import EvaluationFailed
+from nixery.model.service_errors import NixUnavailable
 from nixery.model.source import Channel, PinnedSource, hide_place
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator

@@ -13,8 +13,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IAgent
 
-from nixery.model.errors import SourceUnavailable
 from nixery.model.popularity import Popularity, parse_popularity
+from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import hide_credentials
 from nixery.reactor import IReactor
 from nixery.whole_file import whole_file

@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
 from nixery.coalesce import following
-from nixery.model.errors import NixUnavailable, ShuttingDown
 from nixery.model.limits import BuildLimits
 from nixery.model.reading import Reading, children
+from nixery.model.service_errors import NixUnavailable, ShuttingDown
 from nixery.nix import supervisor
 from nixery.nix.child import ChildLimits, Ended, SupervisedChild
 from nixery.nix.lines import OnLines

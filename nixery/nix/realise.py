@@ -12,9 +12,9 @@ from zope.interface import implementer
 
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation
-from nixery.model.errors import EvaluationFailed
 from nixery.model.events import Emit, Said
 from nixery.model.image import Image, spellings
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource, Source, canonical_json
 from nixery.nix.account import Account, new_mark

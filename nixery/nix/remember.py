@@ -13,7 +13,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.coalesce import Coalescer
-from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.model.request_errors import UnknownTag
+from nixery.model.service_errors import SourceUnavailable
 from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
 from nixery.repeats import Repeats

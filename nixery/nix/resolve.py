@@ -10,15 +10,9 @@ from typing import TypeVar
 from zope.interface import implementer
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import (
-    CommitNotServed,
-    NixUnavailable,
-    SourceUnavailable,
-    TagNotServed,
-    TooManyTags,
-    UnknownTag,
-)
 from nixery.model.git_refs import HEADS, Listing
+from nixery.model.request_errors import CommitNotServed, TagNotServed, TooManyTags, UnknownTag
+from nixery.model.service_errors import NixUnavailable, SourceUnavailable
 from nixery.model.source import (
     Channel,
     Commit,

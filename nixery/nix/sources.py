@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 from twisted.internet.interfaces import IReactorThreads
 
 from nixery.coalesce import Coalescer
-from nixery.model.errors import NixUnavailable, SourceUnavailable, UnknownTag
+from nixery.model.request_errors import UnknownTag
+from nixery.model.service_errors import NixUnavailable, SourceUnavailable
 from nixery.model.source import (
     Commit,
     Contents,

@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from nixery.model.errors import NixeryError, NixUnavailable
+from nixery.model.errors import NixeryError
+from nixery.model.service_errors import NixUnavailable
 from nixery.model.text import cut
 from nixery.nix.child import Ended
 from nixery.nix.commands import Commands

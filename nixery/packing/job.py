@@ -5,8 +5,10 @@ from typing import Any
 
 import attrs
 
+from nixery.model.build_errors import PackingFailed
 from nixery.model.digest import Digest
-from nixery.model.errors import NixeryError, PackingFailed, StorageFull, StorageUnavailable
+from nixery.model.errors import NixeryError
+from nixery.model.service_errors import StorageFull, StorageUnavailable
 from nixery.packing.tar import Entry
 
 

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Callable, Iterator
 
+from nixery.model.build_errors import TooManyFiles
 from nixery.model.closure import STORE, store_name
-from nixery.model.errors import TooManyFiles
 from nixery.model.tree import Item, Kind, Listing
 
 MOST = 200_000_000

@@ -23,8 +23,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from nixery.model.errors import NixeryError, PackerKilled, PackingFailed, ShuttingDown
+from nixery.model.build_errors import PackerKilled, PackingFailed
+from nixery.model.errors import NixeryError
 from nixery.model.reading import Reading, children
+from nixery.model.service_errors import ShuttingDown
 from nixery.packing.job import PackedLayer, PackJob, read_answer
 
 _ANSWER_LIMIT = 1 << 20  # bytes of an answer

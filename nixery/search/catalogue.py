@@ -9,7 +9,8 @@ from zope.interface import implementer
 
 from nixery.coalesce import Coalescer
 from nixery.interfaces import ICatalogue, IResolver, SearchResult
-from nixery.model.errors import NixeryError, ShuttingDown, SourceChanged
+from nixery.model.errors import NixeryError
+from nixery.model.service_errors import ShuttingDown, SourceChanged
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.model.tags import LATEST

@@ -16,9 +16,10 @@ import attrs
 import psutil
 from twisted.internet.defer import CancelledError
 
-from nixery.model.errors import EvaluationFailed, NixUnavailable
 from nixery.model.image import AMD64
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.package_set import Path, told_outputs, told_path
+from nixery.model.service_errors import NixUnavailable
 from nixery.model.source import PinnedSource
 from nixery.model.text import cut
 from nixery.nix.commands import Commands

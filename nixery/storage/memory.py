@@ -12,8 +12,10 @@ from zope.interface import implementer
 
 from nixery.interfaces import ILease, IStorage, IUpload, Value
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, NixeryError, StorageFull, StorageUnavailable
+from nixery.model.errors import NixeryError
 from nixery.model.manifest import Descriptor
+from nixery.model.request_errors import BlobUnknown
+from nixery.model.service_errors import StorageFull, StorageUnavailable
 from nixery.storage.keys import check_lease_key, check_record_key
 
 

@@ -17,14 +17,9 @@ from nixery.access.credentials import ANONYMOUS_TOKEN, is_empty, wrapped
 from nixery.access.guard import Guard
 from nixery.http.answers import describe
 from nixery.http.request import RegistryRequest
-from nixery.model.errors import (
-    Denied,
-    NameInvalid,
-    NixeryError,
-    NotAPackage,
-    Unauthorized,
-    UnknownPackage,
-)
+from nixery.model.errors import NixeryError
+from nixery.model.package_errors import NotAPackage, UnknownPackage
+from nixery.model.request_errors import Denied, NameInvalid, Unauthorized
 from nixery.model.rules import ANONYMOUS, Who
 
 _log = Logger()

@@ -20,8 +20,10 @@ from nixery.http.ranges import Range, Selection, parse_ranges, select, whole
 from nixery.http.request import RegistryRequest
 from nixery.interfaces import BlobFile, IBlobs, Redirect, Stream, Value
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
+from nixery.model.errors import NixeryError
 from nixery.model.manifest import Manifest
+from nixery.model.request_errors import BlobUnknown
+from nixery.model.service_errors import StorageUnavailable
 from nixery.reactor import IReactor, in_thread
 
 _log = Logger()

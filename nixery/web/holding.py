@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from nixery.http.answers import TOO_MANY, RefusedRequest
 from nixery.http.bounded_site import on_reserve
 from nixery.http.request import RegistryRequest
-from nixery.model.errors import NoRoomToWait, ShuttingDown
+from nixery.model.service_errors import NoRoomToWait, ShuttingDown
 
 T = TypeVar("T")
 

@@ -20,9 +20,10 @@ from nixery.http.request import RegistryRequest
 from nixery.http.routes import Route
 from nixery.interfaces import IBlobs, IBuilder, Provenance
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, ManifestUnknown, NixeryError
+from nixery.model.errors import NixeryError
 from nixery.model.image import parse_image, parse_name
 from nixery.model.manifest import INDEX_TYPE, Manifest
+from nixery.model.request_errors import BlobUnknown, ManifestUnknown
 from nixery.model.source import header_value
 from nixery.model.tags import LATEST
 from nixery.reactor import IReactor

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from nixery.access.attempts import FREE, LONGEST, LONGEST_FOR_USER
 from nixery.access.htpasswd import Passwords, cost_of
 from nixery.access.passwords import LIFETIME, MOST_WAITING, PATIENCE, PasswordChecker, compare
-from nixery.model.errors import TooManyAttempts
+from nixery.model.request_errors import TooManyAttempts
 
 
 class Pool:

@@ -14,19 +14,13 @@ from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IBuilder, INix, IResolver, Provenance
-from nixery.model.errors import (
-    BuildFailed,
-    ManifestUnknown,
-    PackingFailed,
-    ShuttingDown,
-    SourceChanged,
-    SourceUnavailable,
-    StorageFull,
-)
+from nixery.model.build_errors import BuildFailed, PackingFailed
 from nixery.model.identity import COMMIT, Naming
 from nixery.model.image import parse_image
 from nixery.model.manifest import Manifest
 from nixery.model.popularity import Popularity
+from nixery.model.request_errors import ManifestUnknown
+from nixery.model.service_errors import ShuttingDown, SourceChanged, SourceUnavailable, StorageFull
 from nixery.packing.job import PackedLayer
 from tests.builds.fakes import Parts, make_parts, reactor, store_path
 

@@ -7,8 +7,9 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from nixery.interfaces import Pull
-from nixery.model.errors import BuildFailed, ShuttingDown
+from nixery.model.build_errors import BuildFailed
 from nixery.model.image import parse_image
+from nixery.model.service_errors import ShuttingDown
 from tests.builds.fakes import Parts, make_parts
 from tests.history.histories import moment, read
 

@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred
 from nixery.builds.cache import Cache
 from nixery.interfaces import Provenance
 from nixery.model.digest import Digest
-from nixery.model.errors import ManifestUnknown, StorageUnavailable
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
+from nixery.model.request_errors import ManifestUnknown
+from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.memory import MemoryStorage
 
 KEY = "0" * 64

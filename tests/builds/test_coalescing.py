@@ -11,20 +11,14 @@ from zope.interface import implementer
 
 from nixery.builds.queue import GRACE
 from nixery.interfaces import INix
+from nixery.model.build_errors import BuildFailed, ClosureTooLarge, ImageTimedOut
 from nixery.model.closure import Realisation
-from nixery.model.errors import (
-    BuildFailed,
-    ClosureTooLarge,
-    ImageTimedOut,
-    NameInvalid,
-    QueueFull,
-    ShuttingDown,
-    StorageFull,
-)
 from nixery.model.events import BuildStarted, Emit, FetchesPlanned, Said
 from nixery.model.image import Image, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import Manifest
+from nixery.model.request_errors import NameInvalid
+from nixery.model.service_errors import QueueFull, ShuttingDown, StorageFull
 from nixery.model.source import PinnedSource
 from tests.builds.fakes import FakeNix, Parts, make_parts, reactor
 from tests.history.histories import details

@@ -8,8 +8,10 @@ import pytest
 import pytest_twisted
 
 from nixery.builds.failures import Failures, Hints
-from nixery.model.errors import BuildFailed, NixUnavailable, NotAPackage, UnknownPackage
+from nixery.model.build_errors import BuildFailed
 from nixery.model.image import parse_image
+from nixery.model.package_errors import NotAPackage, UnknownPackage
+from nixery.model.service_errors import NixUnavailable
 from nixery.model.suggestions import Suggestion
 from tests.builds.fakes import Parts, make_parts
 

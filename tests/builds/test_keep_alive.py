@@ -11,8 +11,8 @@ from twisted.internet.task import Clock, deferLater
 
 from nixery.builds.keep_alive import AGAIN, keep_alive
 from nixery.model.digest import Digest
-from nixery.model.errors import ShuttingDown, StorageUnavailable
 from nixery.model.image import parse_image
+from nixery.model.service_errors import ShuttingDown, StorageUnavailable
 from nixery.storage.memory import MemoryStorage
 from tests.builds.fakes import make_parts, reactor
 from tests.nix.clock import SteppedClock

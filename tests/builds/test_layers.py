@@ -10,15 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from nixery.builds.cache import Cache
 from nixery.builds.layers import LayerContents, LayerMaker, gather
-from nixery.model.errors import (
-    PackerKilled,
-    PackingFailed,
-    ShuttingDown,
-    StorageFull,
-    StorageUnavailable,
-)
+from nixery.model.build_errors import PackerKilled, PackingFailed
 from nixery.model.events import Event, Packed, Stored
 from nixery.model.manifest import Layer
+from nixery.model.service_errors import ShuttingDown, StorageFull, StorageUnavailable
 from nixery.model.tree import Data, File, Folder, Link
 from nixery.packing import tar
 from nixery.packing.codecs import media_type

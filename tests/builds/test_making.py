@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from nixery.builds.making import list_outputs, set_key
 from nixery.interfaces import Pull
-from nixery.model.errors import TooManyFiles, UnknownPackage
+from nixery.model.build_errors import TooManyFiles
 from nixery.model.image import AMD64, ARM64, parse_image
+from nixery.model.package_errors import UnknownPackage
 from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
 from nixery.packing.listing import weight
 from nixery.packing.tar import Entry

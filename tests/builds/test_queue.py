@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 
 from nixery.builds.queue import GRACE, PATIENCE, SETTLE, BuildQueue
 from nixery.builds.ticket import Ticket
-from nixery.model.errors import QueueFull
 from nixery.model.events import Blocked, BuildStarted, BuildStopped, Unblocked
+from nixery.model.service_errors import QueueFull
 
 
 class Crowd:

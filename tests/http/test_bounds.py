@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from nixery.http.bounds import LEAST, MOST, TOO_MUCH_UNREAD, RunningRequests, Untaken
-from nixery.model.errors import TooMuchUnread
+from nixery.model.service_errors import TooMuchUnread
 
 MB = 1024 * 1024
 REFUSED: Counter[str] = Counter()

@@ -15,9 +15,9 @@ from twisted.internet.threads import deferToThread
 from nixery.http.bounds import LEAST, MOST, Bounds
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
-from nixery.model.errors import TooMuchUnread
 from nixery.model.events import BuildStarted
 from nixery.model.limits import HttpLimits
+from nixery.model.service_errors import TooMuchUnread
 from tests.history.histories import begin, open_history
 from tests.http.test_channel import BLOB, crowd
 from tests.waiting import until

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from werkzeug.http import parse_range_header
 
 from nixery.http.ranges import MOST_RANGES, Range, parse_ranges, select, whole
-from nixery.model.errors import RangeInvalid
+from nixery.model.request_errors import RangeInvalid
 from tests.web.multipart import read_parts
 
 SIZES = st.integers(0, 50)

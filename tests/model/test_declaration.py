@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nixery.model.closure import Graph
 from nixery.model.declaration import Declaration, parse_declaration
-from nixery.model.errors import EvaluationFailed
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.tree import File
 
 PATH = f"/nix/store/{'a' * 32}-app-1.0"

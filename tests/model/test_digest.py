@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixery.model.digest import Digest
-from nixery.model.errors import DigestInvalid
+from nixery.model.request_errors import DigestInvalid
 
 HEX = "0123456789abcdef" * 4
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model.errors import NameInvalid, TagInvalid
 from nixery.model.image import (
     AMD64,
     ARM64,
@@ -21,6 +20,7 @@ from nixery.model.image import (
     parse_name,
     spellings,
 )
+from nixery.model.request_errors import NameInvalid, TagInvalid
 
 COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}"
 # What means something else than a package, by itself or at the beginning.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model.errors import NameInvalid
+from nixery.model.request_errors import NameInvalid
 from nixery.model.rules import ANONYMOUS, Patterns, Rules, Who
 
 ALICE, BOB = Who("alice"), Who("bob")

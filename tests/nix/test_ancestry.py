@@ -11,7 +11,8 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
-from nixery.model.errors import CommitNotServed, SourceUnavailable, UnknownTag
+from nixery.model.request_errors import CommitNotServed, UnknownTag
+from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import Channel
 from nixery.model.tags import TagPolicy
 from nixery.nix import ancestry

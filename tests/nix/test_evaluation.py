@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 
-from nixery.model.errors import NixUnavailable
+from nixery.model.service_errors import NixUnavailable
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator, Prepared, find_expressions
 from nixery.nix.isolation import Confinement

@@ -7,9 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model import errors
+from nixery.model.build_errors import BuildFailed, BuildTimedOut
+from nixery.model.errors import NixeryError
 from nixery.model.events import BuildStopped, Event, Found, LogLine, Said
 from nixery.model.image import parse_image
+from nixery.model.package_errors import (
+    AmbiguousPackage,
+    EvaluationFailed,
+    NotAPackage,
+    PackageUnnameable,
+    SystemUnsupported,
+    UnknownPackage,
+)
+from nixery.model.service_errors import NixUnavailable, SourceUnavailable, StorageFull
 from nixery.model.source import Commit, GitRepository, PinnedSource
 from nixery.nix.account import TAIL, Account, new_mark
 from nixery.nix.failure import failure
@@ -52,11 +62,11 @@ def account(*events: Event | Failing) -> Account:
     return made
 
 
-def error(*events: Event | Failing, code: int | None = 1) -> errors.NixeryError:
+def error(*events: Event | Failing, code: int | None = 1) -> NixeryError:
     return failure(account(*events), code, IMAGE, PINNED, 600)
 
 
-def refusal(document: str) -> errors.NixeryError:
+def refusal(document: str) -> NixeryError:
     return error(Said(0, f"error: {MARK}{document}{MARK}\n\n       … while evaluating 'x'"))
 
 
@@ -77,7 +87,7 @@ def test_failed_builds(version: str) -> None:
     lines = (SAMPLES / f"build-fail-{version}.ndjson").read_bytes().splitlines()
     events = [event for line in lines for event in parser.feed(line)]
     failed = error(FOUND, *events, code=100)
-    assert isinstance(failed, errors.BuildFailed)
+    assert isinstance(failed, BuildFailed)
     assert failed.derivation == "broken-1.0"
     assert failed.reason == "its builder failed with exit code 2"
     assert failed.log[-1] == "error: undeclared identifier 'frobnicate'"
@@ -94,7 +104,7 @@ def test_failed_builds(version: str) -> None:
 def test_time_outs(text: str) -> None:
     """A builder that ran out of time is named, with Nix's own limit and its last lines."""
     failed = error(FOUND, LogLine("x-1.0", "going"), Said(0, text), code=101)
-    assert isinstance(failed, errors.BuildTimedOut)
+    assert isinstance(failed, BuildTimedOut)
     assert (failed.derivation, failed.seconds, list(failed.log)) == ("x-1.0", 5, ["going"])
 
 
@@ -102,7 +112,7 @@ def test_paths_of_this_machine_are_not_told() -> None:
     """Where a chroot store lies is nobody else's business."""
     text = f"error: builder for '{DRV}' failed to produce output path for output 'out' at '/srv/x'"
     failed = error(FOUND, Said(0, text))
-    assert isinstance(failed, errors.BuildFailed)
+    assert isinstance(failed, BuildFailed)
     assert "/srv" not in str(failed)
 
 
@@ -111,7 +121,7 @@ def test_unknown_packages() -> None:
     failed = refusal(
         '{"error":"missing","package":"gti","at":[],"names":["Git","gitFull","x+"],"dotted":[]}'
     )
-    assert isinstance(failed, errors.UnknownPackage)
+    assert isinstance(failed, UnknownPackage)
     assert failed.nearest[0] == "git"
 
 
@@ -119,7 +129,7 @@ def test_unknown_nested_packages() -> None:
     """The nearest names of a nested package are found where it was looked for."""
     document = {"error": "missing", "package": "hs.shelcheck", "at": ["HS"]}
     failed = refusal(json.dumps({**document, "names": ["ShellCheck"], "dotted": []}))
-    assert isinstance(failed, errors.UnknownPackage)
+    assert isinstance(failed, UnknownPackage)
     assert list(failed.nearest) == ["hs.shellcheck"]
 
 
@@ -142,30 +152,30 @@ def test_attributes_with_dots(
     document = {"error": "missing", "package": package, "at": at, "names": names, "dotted": dotted}
     failed = refusal(json.dumps(document))
     if attribute is None:
-        assert isinstance(failed, errors.UnknownPackage)
+        assert isinstance(failed, UnknownPackage)
         assert failed.nearest == []
     else:
-        assert isinstance(failed, errors.PackageUnnameable)
+        assert isinstance(failed, PackageUnnameable)
         assert failed.attribute == attribute
 
 
 def test_missing_meta_packages() -> None:
     """A missing package that nobody named is explained by the meta-package it belongs to."""
     failed = refusal('{"error":"missing","package":"moreutils","at":[],"names":[],"dotted":[]}')
-    assert isinstance(failed, errors.UnknownPackage)
+    assert isinstance(failed, UnknownPackage)
     assert failed.meta == "shell"
 
 
 def test_other_refusals() -> None:
     """Each refusal is an error of its own: no package, ambiguous, another system, no set."""
     kind = refusal('{"error":"kind","package":"hs","kind":"a set","inside":["ShellCheck","_x"]}')
-    assert isinstance(kind, errors.NotAPackage)
+    assert isinstance(kind, NotAPackage)
     assert list(kind.inside) == ["hs.shellcheck"]
     ambiguous = refusal('{"error":"ambiguous","package":"a","matches":[["A"],["a","b"]]}')
-    assert isinstance(ambiguous, errors.AmbiguousPackage)
+    assert isinstance(ambiguous, AmbiguousPackage)
     assert list(ambiguous.matches) == ["A", "a.b"]
-    assert isinstance(refusal('{"error":"system"}'), errors.SystemUnsupported)
-    assert isinstance(refusal('{"error":"set","kind":"a list"}'), errors.EvaluationFailed)
+    assert isinstance(refusal('{"error":"system"}'), SystemUnsupported)
+    assert isinstance(refusal('{"error":"set","kind":"a list"}'), EvaluationFailed)
 
 
 def test_evaluation_errors() -> None:
@@ -175,7 +185,7 @@ def test_evaluation_errors() -> None:
         f'       … {MARK}{{"stage":"evaluate","package":"pkgs.x"}}{MARK}\n'
     )
     failed = error(Said(0, text))
-    assert isinstance(failed, errors.EvaluationFailed)
+    assert isinstance(failed, EvaluationFailed)
     assert failed.message == "pkgs.x: it is unfree"
 
 
@@ -188,7 +198,7 @@ def test_evaluation_errors_of_newer_versions() -> None:
         "       error: it is unfree,\n       refusing to evaluate"
     )
     failed = error(Said(0, text))
-    assert isinstance(failed, errors.EvaluationFailed)
+    assert isinstance(failed, EvaluationFailed)
     assert failed.message == "x: it is unfree,\nrefusing to evaluate"
 
 
@@ -196,14 +206,14 @@ def test_traces_of_the_set_are_no_errors() -> None:
     """The traces of a set are not taken for errors."""
     traces = [Said(0, f"trace: old alias {n}") for n in range(100)]
     failed = error(*traces, Said(0, f"error: it is unfree\n\n       … {SET}"))
-    assert isinstance(failed, errors.EvaluationFailed)
+    assert isinstance(failed, EvaluationFailed)
     assert failed.message == "it is unfree"
 
 
 def test_faults_of_the_source() -> None:
     """A source that can't be fetched is not the set's fault, and its credentials are not told."""
     failed = error(Said(0, f'error: no route\n… {MARK}{{"stage":"fetch"}}{MARK}\n… {SET}'))
-    assert isinstance(failed, errors.SourceUnavailable)
+    assert isinstance(failed, SourceUnavailable)
     assert "no route" in str(failed)
     assert "secret" not in str(failed)
 
@@ -222,7 +232,7 @@ def test_full_disks(found: bool, text: str) -> None:
     """A full store is a full store, whenever and however it shows, and where it lies is not
     told."""
     failed = error(*([FOUND] if found else []), Said(0, f"{text} {SET}"))
-    assert isinstance(failed, errors.StorageFull)
+    assert isinstance(failed, StorageFull)
     assert "is full" in str(failed)
     assert "db.sqlite" not in str(failed)
 
@@ -231,15 +241,15 @@ def test_builders_that_talk_of_disks() -> None:
     """The output of a builder is not Nix's own: a package whose tests fill a disk is broken."""
     said = Said(0, f"error: builder for '{DRV}' failed with exit code 1")
     failed = error(FOUND, LogLine("x-1.0", "No space left on device"), said, code=100)
-    assert isinstance(failed, errors.BuildFailed)
+    assert isinstance(failed, BuildFailed)
     assert "No space left on device" in str(failed)
 
 
 def test_faults_of_nix() -> None:
     """A failure that neither the source nor the set has caused is Nix's own."""
-    assert isinstance(error(Said(0, "error: cannot open store")), errors.NixUnavailable)
-    assert isinstance(error(FOUND, Said(0, "error: lost the daemon")), errors.NixUnavailable)
-    assert isinstance(error(code=None), errors.NixUnavailable)
+    assert isinstance(error(Said(0, "error: cannot open store")), NixUnavailable)
+    assert isinstance(error(FOUND, Said(0, "error: lost the daemon")), NixUnavailable)
+    assert isinstance(error(code=None), NixUnavailable)
     assert str(error())
 
 
@@ -247,7 +257,7 @@ def test_forged_marks() -> None:
     """A set that prints our marks with something else in them confuses nobody."""
     for document in FORGED:
         failed = error(Said(0, f"error: no {MARK}{document}{MARK} {SET}"))
-        assert isinstance(failed, errors.EvaluationFailed), document
+        assert isinstance(failed, EvaluationFailed), document
 
 
 def test_words_of_builders() -> None:
@@ -275,7 +285,7 @@ def test_long_words(word: str) -> None:
     text = "error: '" + word * (300_000 // len(word))
     line = b"@nix " + json.dumps({"action": "msg", "level": 0, "msg": text}).encode()
     made = account(FOUND, *EventParser().feed(line), LogLine("x-1.0", text))
-    assert isinstance(failure(made, 1, IMAGE, PINNED, 600), errors.NixeryError)
+    assert isinstance(failure(made, 1, IMAGE, PINNED, 600), NixeryError)
     assert sum(map(len, made.errors)) < 100_000
 
 
@@ -293,20 +303,20 @@ def test_any_document_between_marks(documents: list[object], found: bool) -> Non
     """Whatever stands between our marks, the end is one of our errors, with a sentence."""
     said = [Said(0, f"error: {MARK}{json.dumps(document)}{MARK}") for document in documents]
     failed = error(*([FOUND] if found else []), *said)
-    assert isinstance(failed, errors.NixeryError)
+    assert isinstance(failed, NixeryError)
     assert str(failed)
 
 
 def test_nothing_found() -> None:
     """Nix that ends well without saying what it found gives no image without packages."""
-    with pytest.raises(errors.NixUnavailable):
+    with pytest.raises(NixUnavailable):
         Account(MARK).roots()
 
 
 def test_packages_without_a_path() -> None:
     """A package whose store path is not known before it is built is refused."""
     text = FOUND.text.replace(OUT, "/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9")
-    with pytest.raises(errors.EvaluationFailed, match=r"pkgs\.X has no store path"):
+    with pytest.raises(EvaluationFailed, match=r"pkgs\.X has no store path"):
         account(Said(0, text)).roots()
 
 
@@ -338,7 +348,7 @@ def test_endless_recursion() -> None:
     """Infinite recursion is the set's fault, though Nix reports it in a single line."""
     events = EventParser().feed(b"error: stack overflow (possible infinite recursion)")
     failed = error(Said(0, "warning: something else"), *events)
-    assert isinstance(failed, errors.EvaluationFailed)
+    assert isinstance(failed, EvaluationFailed)
     assert "infinite recursion" in str(failed)
 
 
@@ -352,7 +362,7 @@ def test_time_outs_without_a_name() -> None:
         Said(0, f"error: build of '{DRV}', '{DRV}' failed"),
     ]
     failed = error(*events, code=101)
-    assert isinstance(failed, errors.BuildTimedOut)
+    assert isinstance(failed, BuildTimedOut)
     assert (failed.derivation, list(failed.log)) == ("slow-1.0", ["going"])
 
 
@@ -372,13 +382,13 @@ def test_outputs_that_nix_does_not_take(said: str, words: str, root: str) -> Non
     """An output that Nix refuses is the package's fault; where it lay is not said."""
     path = f"{root}/nix/store/{'a' * 32}-x-1.0"
     failed = error(FOUND, Said(0, "error: " + said.format(path)))
-    assert isinstance(failed, errors.BuildFailed)
+    assert isinstance(failed, BuildFailed)
     assert failed.derivation == "x-1.0"
     assert words in str(failed)
     assert "/nix/store" not in str(failed)
 
 
-def sample(name: str, code: int | None) -> errors.NixeryError:
+def sample(name: str, code: int | None) -> NixeryError:
     """The error of a recorded run of Nix."""
     parser = EventParser()
     lines = (SAMPLES / f"{name}.ndjson").read_bytes().splitlines()
@@ -412,7 +422,7 @@ WHOLE = {
 def test_causes_are_told_whole(name: str, version: str) -> None:
     """A cause of several lines is told in one, by each version, and names no path."""
     failed = sample(f"{name}-{version}", code=1)
-    assert isinstance(failed, errors.BuildFailed)
+    assert isinstance(failed, BuildFailed)
     assert failed.derivation == f"{name}-1.0"
     assert failed.reason.startswith(WHOLE[name][VERSIONS.index(version)])
     assert "\n" not in failed.reason
@@ -423,7 +433,7 @@ def test_causes_are_told_whole(name: str, version: str) -> None:
 def test_time_outs_that_end_nix(version: str, code: int | None) -> None:
     """A builder that runs out of time is named though Nix itself may die of it."""
     failed = sample(f"timed-out-{version}", code)
-    assert isinstance(failed, errors.BuildTimedOut)
+    assert isinstance(failed, BuildTimedOut)
     assert (failed.derivation, failed.seconds, failed.silent) == ("hangs-1.0", 3, False)
 
 
@@ -431,10 +441,10 @@ def test_time_outs_of_evaluation() -> None:
     """A builder that evaluation waits for may run out of time as well."""
     text = f"error: building of '{DRV}^out' from .drv file timed out after 5 seconds\n… {SET}"
     failed = error(Said(0, text), code=None)
-    assert isinstance(failed, errors.BuildTimedOut)
+    assert isinstance(failed, BuildTimedOut)
     assert failed.derivation == "x-1.0"
     assert isinstance(
-        error(Said(0, f"error: timed out after 5 seconds\n… {SET}")), errors.EvaluationFailed
+        error(Said(0, f"error: timed out after 5 seconds\n… {SET}")), EvaluationFailed
     )
 
 
@@ -442,7 +452,7 @@ def test_time_outs_of_evaluation() -> None:
 def test_silent_builders(version: str, silent: bool) -> None:
     """Nix's own limits are told, as far as a version says which one it was."""
     failed = sample(f"silent-{version}", 101)
-    assert isinstance(failed, errors.BuildTimedOut)
+    assert isinstance(failed, BuildTimedOut)
     assert (failed.derivation, failed.seconds, failed.silent) == ("hangs-1.0", 2, silent)
 
 
@@ -450,7 +460,7 @@ def test_reasons_are_bounded() -> None:
     """However much Nix has to say, a reason stays short."""
     text = f"error: builder for '{DRV}' failed:\n" + "what is wrong\n" * 10_000
     failed = error(FOUND, Said(0, text))
-    assert isinstance(failed, errors.BuildFailed)
+    assert isinstance(failed, BuildFailed)
     assert len(failed.reason) <= 1000
 
 
@@ -460,6 +470,6 @@ def test_traces_are_told_only_where_that_is_set() -> None:
     made = account(said)
     for traces in (False, True):
         failed = failure(made, 1, IMAGE, PINNED, 600, traces)
-        assert isinstance(failed, errors.EvaluationFailed)
+        assert isinstance(failed, EvaluationFailed)
         assert failed.message == "it is unfree"
         assert ("/set.nix:5:1" in failed.trace) == traces

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nixery.model.errors import EvaluationFailed
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.source import LockedFlake
 from nixery.nix.flakes import (
     check_inputs,

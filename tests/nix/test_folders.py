@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import ShuttingDown, SourceUnavailable, UnknownTag
+from nixery.model.request_errors import UnknownTag
+from nixery.model.service_errors import ShuttingDown, SourceUnavailable
 from nixery.model.source import Commit, Configuration, Contents, LocalFolder, Pin, PinnedSource
 from nixery.nix import folders
 from nixery.nix.folders import ConfiguredResolver, FolderResolver

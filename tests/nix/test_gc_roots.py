@@ -6,7 +6,7 @@ from typing import Any
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 
-from nixery.model.errors import NixUnavailable
+from nixery.model.service_errors import NixUnavailable
 from tests.nix.kept_store import Store
 
 reactor: Any = _reactor

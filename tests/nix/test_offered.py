@@ -8,7 +8,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, succeed
 
-from nixery.model.errors import EvaluationFailed, NixUnavailable
+from nixery.model.package_errors import EvaluationFailed
+from nixery.model.service_errors import NixUnavailable
 from nixery.model.source import Channel, Commit, Contents, LocalFolder, PinnedSource
 from nixery.nix.child import Ended
 from nixery.nix.commands import Commands

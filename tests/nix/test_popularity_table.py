@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.web.client import Agent
 
-from nixery.model.errors import SourceUnavailable
+from nixery.model.service_errors import SourceUnavailable
 from nixery.nix.popularity_table import LIMIT, PATIENCE, PATIENCE_WITH_COPY, PopularityTable
 from tests.waiting import until
 

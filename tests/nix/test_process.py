@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from nixery.model.errors import NixUnavailable, ShuttingDown
+from nixery.model.service_errors import NixUnavailable, ShuttingDown
 from nixery.nix.child import Ended
 from nixery.nix.lines import MAX_LINE, LastLines, LineSplitter
 from nixery.nix.process import Processes, Surroundings

@@ -16,17 +16,13 @@ from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import INix
+from nixery.model.build_errors import BuildFailed, BuildTimedOut
 from nixery.model.closure import Realisation, Root
-from nixery.model.errors import (
-    BuildFailed,
-    BuildTimedOut,
-    EvaluationFailed,
-    NixUnavailable,
-    StorageFull,
-)
 from nixery.model.events import BuildStarted, Event, Found, LogLine, Said, Traced
 from nixery.model.image import Image, parse_image
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.registration import ValidPath
+from nixery.model.service_errors import NixUnavailable, StorageFull
 from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator

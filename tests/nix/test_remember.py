@@ -9,7 +9,8 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
-from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.model.request_errors import UnknownTag
+from nixery.model.service_errors import SourceUnavailable
 from nixery.nix.remember import PATIENCE, PAUSE, Memory, Remembered
 from tests.nix.clock import SteppedClock
 

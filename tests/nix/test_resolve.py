@@ -13,13 +13,8 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import IResolver
-from nixery.model.errors import (
-    NixUnavailable,
-    SourceUnavailable,
-    TagNotServed,
-    TooManyTags,
-    UnknownTag,
-)
+from nixery.model.request_errors import TagNotServed, TooManyTags, UnknownTag
+from nixery.model.service_errors import NixUnavailable, SourceUnavailable
 from nixery.model.source import (
     NIXPKGS_URL,
     Channel,

@@ -11,7 +11,8 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
-from nixery.model.errors import SourceUnavailable, UnknownTag
+from nixery.model.request_errors import UnknownTag
+from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import (
     Commit,
     Contents,

@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, succeed
 
-from nixery.model.errors import NixUnavailable, StorageFull
+from nixery.model.service_errors import NixUnavailable, StorageFull
 from nixery.nix.child import Ended
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator, Prepared

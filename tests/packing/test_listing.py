@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nixery.http.answers import TABLE
-from nixery.model.errors import TooManyFiles
+from nixery.model.build_errors import TooManyFiles
 from nixery.model.tree import Item, Kind
 from nixery.packing.listing import list_output, weight
 

@@ -18,14 +18,9 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
+from nixery.model.build_errors import PackerKilled, PackingFailed
 from nixery.model.digest import Digest
-from nixery.model.errors import (
-    PackerKilled,
-    PackingFailed,
-    ShuttingDown,
-    StorageFull,
-    StorageUnavailable,
-)
+from nixery.model.service_errors import ShuttingDown, StorageFull, StorageUnavailable
 from nixery.packing.job import PackJob
 from nixery.packing.tar import Entry
 from nixery.packing.workers import Packers

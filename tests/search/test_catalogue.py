@@ -13,8 +13,9 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface.verify import verifyObject
 
 from nixery.interfaces import ICatalogue, SearchResult
-from nixery.model.errors import EvaluationFailed, SourceUnavailable
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.package_set import Package
+from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.search.catalogue import FIRST_WAIT, LOOK_AGAIN, PROGRAMS_AGAIN, Catalogue

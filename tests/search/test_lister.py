@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 
-from nixery.model.errors import EvaluationFailed
+from nixery.model.package_errors import EvaluationFailed
 from nixery.model.package_set import Package
 from nixery.model.source import Contents, LocalFolder, PinnedSource
 from nixery.nix.commands import Commands

@@ -13,8 +13,8 @@ from twisted.internet.threads import deferToThread
 
 from nixery.interfaces import IStorage, IUpload, Location
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown
 from nixery.model.manifest import CONFIG_TYPE, Descriptor
+from nixery.model.request_errors import BlobUnknown
 
 T = TypeVar("T")
 

@@ -19,7 +19,8 @@ from zope.interface.verify import verifyObject
 
 from nixery.interfaces import ILease, IStorage, IUpload
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, StorageFull, StorageUnavailable
+from nixery.model.request_errors import BlobUnknown
+from nixery.model.service_errors import StorageFull, StorageUnavailable
 from tests.storage.backend import (
     CONTENT,
     KEY,

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from nixery.model.errors import StorageFull
+from nixery.model.service_errors import StorageFull
 from nixery.storage.objects.object_store import (
     ABSENT,
     IObjectStore,

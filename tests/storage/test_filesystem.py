@@ -20,7 +20,8 @@ from twisted.internet.threads import deferToThread
 
 from nixery.interfaces import IStorage
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, StorageFull, StorageUnavailable
+from nixery.model.request_errors import BlobUnknown
+from nixery.model.service_errors import StorageFull, StorageUnavailable
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from tests.storage.backend import CONTENT, KEY, LIMIT, assert_unknown, descriptor, run, store, write
 from tests.storage.contract import StorageContract

@@ -10,7 +10,7 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 
 from nixery.interfaces import Redirect
-from nixery.model.errors import StorageUnavailable
+from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.gcs import GcsStore
 from nixery.storage.objects.google_credentials import GoogleCredentials
 from nixery.storage.objects.object_storage import ObjectStorage

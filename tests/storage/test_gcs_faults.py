@@ -16,7 +16,8 @@ from twisted.web.http_headers import Headers
 
 from nixery.interfaces import Redirect
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, StorageUnavailable
+from nixery.model.request_errors import BlobUnknown
+from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.http_client import HttpAnswer
 from nixery.storage.objects.object_storage import ObjectStorage
 from tests.gcs.faults import Fault, Faults

@@ -22,8 +22,8 @@ from twisted.web.http_headers import Headers
 
 from nixery.interfaces import Redirect, Stream
 from nixery.model.digest import Digest
-from nixery.model.errors import StorageUnavailable
 from nixery.model.limits import HttpLimits
+from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.gcs import GcsBucket, GcsStore
 from nixery.storage.objects.google_credentials import Anonymous, GoogleCredentials
 from nixery.storage.objects.object_store import Refused

@@ -22,7 +22,7 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from nixery.interfaces import IUpload
 from nixery.model.digest import Digest
-from nixery.model.errors import StorageFull, StorageUnavailable
+from nixery.model.service_errors import StorageFull, StorageUnavailable
 from tests.gcs.faults import Faults
 from tests.storage.backend import CONTENT, LIMIT, descriptor, run, store, write
 from tests.storage.gcs_place import OPTIONS, STEP, GcsPlace, gcs_place

@@ -21,9 +21,9 @@ from twisted.logger import capturedLogs
 from nixery.builds.cache import Cache
 from nixery.interfaces import Provenance
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown
 from nixery.model.limits import DiskLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
+from nixery.model.request_errors import BlobUnknown
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from nixery.storage.filesystem.last_use import Marks
 from nixery.storage.filesystem.scrubbing import Scrubber, Stopped

@@ -10,7 +10,8 @@ import pytest_twisted
 
 from nixery.interfaces import IStorage, Location, Value
 from nixery.model.digest import Digest
-from nixery.model.errors import NixeryError, StorageUnavailable
+from nixery.model.errors import NixeryError
+from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.memory import MemoryStorage
 from tests.storage.backend import CONTENT, KEY, descriptor, store, write
 from tests.storage.contract import StorageContract

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from nixery.interfaces import BlobFile, Location, Redirect, Stream, Value
 from nixery.model.digest import Digest
-from nixery.model.errors import StorageUnavailable
+from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.object_storage import ObjectStorage
 from nixery.storage.objects.object_store import IObjectStore, IObjectUpload
 from tests.storage.backend import KEY, exercise

@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from nixery.model.digest import Digest
-from nixery.model.errors import StorageUnavailable
 from nixery.model.limits import DiskLimits
+from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from nixery.storage.filesystem.staging import Staging
 from tests.storage.backend import CONTENT, KEY, LIMIT, assert_unknown, store

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from nixery.model.digest import Digest
-from nixery.model.errors import StorageFull, StorageUnavailable
+from nixery.model.service_errors import StorageFull, StorageUnavailable
 from nixery.storage.filesystem.files import (
     FileIdentity,
     drop,

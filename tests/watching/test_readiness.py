@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from nixery.model.errors import EvaluationFailed, StorageUnavailable
+from nixery.model.package_errors import EvaluationFailed
+from nixery.model.service_errors import StorageUnavailable
 from nixery.watching.checks import source_check
 from nixery.watching.readiness import KEPT, LIMIT, Condition, Readiness
 from tests.builds.fakes import make_parts

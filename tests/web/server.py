@@ -21,10 +21,11 @@ from nixery.http.door import DoorEndpoint
 from nixery.http.request import NOBODY, Trusted
 from nixery.interfaces import BlobFile, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
-from nixery.model.errors import ManifestUnknown, NixeryError
+from nixery.model.errors import NixeryError
 from nixery.model.image import Image
 from nixery.model.limits import HttpLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
+from nixery.model.request_errors import ManifestUnknown
 from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import IMeter
 from nixery.web.auth import OPEN, Auth

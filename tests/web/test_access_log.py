@@ -5,28 +5,40 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
-from nixery.model import errors
+from nixery.model.build_errors import (
+    BuildFailed,
+    BuildTimedOut,
+    ClosureTooLarge,
+    ImageTimedOut,
+    MemoryExceeded,
+    PackingFailed,
+    TooManyFiles,
+)
+from nixery.model.errors import NixeryError
+from nixery.model.package_errors import AmbiguousPackage, EvaluationFailed, UnknownPackage
+from nixery.model.request_errors import Denied, UnknownTag
+from nixery.model.service_errors import NixUnavailable, QueueFull
 from nixery.web.access_log import NoMeter
 from tests.web.server import Collector, serving
 from tests.web.test_v2 import example
 
 FAILED = (
-    errors.EvaluationFailed,
-    errors.BuildFailed,
-    errors.BuildTimedOut,
-    errors.ImageTimedOut,
-    errors.MemoryExceeded,
-    errors.ClosureTooLarge,
-    errors.TooManyFiles,
+    EvaluationFailed,
+    BuildFailed,
+    BuildTimedOut,
+    ImageTimedOut,
+    MemoryExceeded,
+    ClosureTooLarge,
+    TooManyFiles,
 )
 OUTCOMES = [
     *((kind, "failed") for kind in FAILED),
-    (errors.AmbiguousPackage, "invalid"),
-    (errors.UnknownPackage, "not found"),
-    (errors.QueueFull, "busy"),
-    (errors.Denied, "refused"),
-    (errors.NixUnavailable, "unavailable"),
-    (errors.PackingFailed, "error"),
+    (AmbiguousPackage, "invalid"),
+    (UnknownPackage, "not found"),
+    (QueueFull, "busy"),
+    (Denied, "refused"),
+    (NixUnavailable, "unavailable"),
+    (PackingFailed, "error"),
 ]
 
 
@@ -46,7 +58,7 @@ class Meter(NoMeter):
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(("kind", "outcome"), OUTCOMES)
-async def test_outcomes(kind: type[errors.NixeryError], outcome: str) -> None:
+async def test_outcomes(kind: type[NixeryError], outcome: str) -> None:
     """A pull that could not be answered is counted by whose fault it was."""
     meter = Meter()
     async with serving(meter=meter) as server:
@@ -56,8 +68,8 @@ async def test_outcomes(kind: type[errors.NixeryError], outcome: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("kind", [errors.UnknownPackage, errors.UnknownTag])
-async def test_what_is_not_found_by_any_status(kind: type[errors.NixeryError]) -> None:
+@pytest.mark.parametrize("kind", [UnknownPackage, UnknownTag])
+async def test_what_is_not_found_by_any_status(kind: type[NixeryError]) -> None:
     """What containerd gets a 400 for is not found all the same."""
     meter = Meter()
     async with serving(meter=meter) as server:

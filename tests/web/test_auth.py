@@ -21,7 +21,8 @@ from nixery.access.watched import Watched
 from nixery.http.request import Trusted
 from nixery.model.access_files import AccessFiles
 from nixery.model.digest import Digest
-from nixery.model.errors import NixeryError, NotAPackage, UnknownPackage
+from nixery.model.errors import NixeryError
+from nixery.model.package_errors import NotAPackage, UnknownPackage
 from nixery.model.suggestions import Suggestion
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import Auth, TokenServer

@@ -16,7 +16,7 @@ from nixery.history.event_buffer import BufferBounds
 from nixery.history.history import History
 from nixery.history.record import Record
 from nixery.http.bounds import Bounds as SiteBounds
-from nixery.model.errors import BuildFailed, UnknownPackage
+from nixery.model.build_errors import BuildFailed
 from nixery.model.events import (
     BuildStarted,
     BuildStopped,
@@ -29,6 +29,7 @@ from nixery.model.events import (
     Stored,
 )
 from nixery.model.limits import HttpLimits
+from nixery.model.package_errors import UnknownPackage
 from nixery.web import forms
 from nixery.web.forms import SERVER_SENT
 from tests.history.histories import begin, moment, open_history, print_lines

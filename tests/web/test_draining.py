@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
 from nixery.http.channel import LAST_CALL
-from nixery.model.errors import ShuttingDown
+from nixery.model.service_errors import ShuttingDown
 from nixery.web.holding import HURRY
 from nixery.web.site import ANSWER, ASK_AGAIN, LAST_WORDS
 from tests.history.histories import begin, moment, open_history

@@ -16,7 +16,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from nixery.interfaces import Redirect, Stream
 from nixery.model.digest import Digest
-from nixery.model.errors import StorageUnavailable
+from nixery.model.service_errors import StorageUnavailable
 from tests.gcs.faults import Faults
 from tests.storage.gcs_place import HASTY, GcsPlace, gcs_place
 from tests.web.multipart import read_parts

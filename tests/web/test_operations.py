@@ -12,8 +12,8 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
-from nixery.model.errors import StorageUnavailable
 from nixery.model.limits import HttpLimits
+from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.memory import MemoryStorage
 from nixery.watching.readiness import Check, Readiness
 from nixery.web.operations import MOST_CONNECTIONS, Operations, OperationsSite

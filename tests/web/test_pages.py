@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 from nixery.history.history import History
 from nixery.history.summary import BuildHead
 from nixery.interfaces import Provenance
-from nixery.model.errors import SourceUnavailable, StorageUnavailable
 from nixery.model.events import (
     BuildStarted,
     Collided,
@@ -26,6 +25,7 @@ from nixery.model.events import (
     Realised,
     Resolved,
 )
+from nixery.model.service_errors import SourceUnavailable, StorageUnavailable
 from nixery.web.pages.start_page import Start, start_text
 from tests.history.histories import begin, open_history
 from tests.web.server import MANIFEST, Answer, Server, reactor, serving

@@ -1,7 +1,7 @@
 """The contract of the registry API, row by row."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -17,10 +17,18 @@ from twisted.logger import capturedLogs, formatEvent
 from nixery.http.answers import TABLE
 from nixery.http.bounds import MOST
 from nixery.interfaces import BlobFile, Location, Redirect, Stream, Value
-from nixery.model import errors
+from nixery.model.build_errors import BuildFailed
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, NixeryError
+from nixery.model.errors import NixeryError
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
+from nixery.model.package_errors import EvaluationFailed
+from nixery.model.request_errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    TagInvalid,
+)
 from tests.history.histories import open_history
 from tests.web.multipart import read_parts
 from tests.web.server import MANIFEST, Collector, Locating, Server, as_it_is, reactor, serving
@@ -477,7 +485,7 @@ class Idler(Protocol):
 # --- errors ---
 
 
-def example(kind: type[errors.NixeryError]) -> errors.NixeryError:
+def example(kind: type[NixeryError]) -> NixeryError:
     """An error of a class, with something in every field."""
     values = {
         "size": 5,
@@ -494,16 +502,22 @@ def example(kind: type[errors.NixeryError]) -> errors.NixeryError:
     return kind(**fields)
 
 
+def subclasses(kind: type[NixeryError]) -> Iterator[type[NixeryError]]:
+    """All errors of the package that are of some kind."""
+    for each in kind.__subclasses__():
+        if each.__module__.startswith("nixery."):
+            yield each
+        yield from subclasses(each)
+
+
 def test_every_error_has_an_answer() -> None:
     """The table knows every error that there is."""
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    known = {kind for kind in kinds if issubclass(kind, errors.NixeryError)}
-    assert set(TABLE) == known - {errors.NixeryError}
+    assert set(TABLE) == set(subclasses(NixeryError))
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("kind", list(TABLE), ids=lambda kind: kind.__name__)
-async def test_errors(kind: type[errors.NixeryError]) -> None:
+async def test_errors(kind: type[NixeryError]) -> None:
     """Every error is answered by the table, with its whole message and a cause in the reason."""
     async with serving() as server:
         server.builder.error = error = example(kind)
@@ -520,11 +534,11 @@ async def test_errors(kind: type[errors.NixeryError]) -> None:
 # https://github.com/containers/common/blob/main/pkg/retry/retry.go: all else is asked again.
 ASKED_ONCE = ("DENIED", "UNAUTHORIZED", "NAME_UNKNOWN", "MANIFEST_UNKNOWN")
 # A name or tag outside the grammar is refused by the client itself.
-NEVER_SENT = (errors.NameInvalid, errors.TagInvalid, errors.DigestInvalid)
+NEVER_SENT = (NameInvalid, TagInvalid, DigestInvalid)
 
 
 @pytest.mark.parametrize("kind", list(TABLE), ids=lambda kind: kind.__name__)
-def test_podman_asks_once(kind: type[errors.NixeryError]) -> None:
+def test_podman_asks_once(kind: type[NixeryError]) -> None:
     """What would fail again in the same way has a code at which podman does not try again."""
     row = TABLE[kind]
     if row.status == 400 and kind not in NEVER_SENT:
@@ -541,11 +555,11 @@ READS_THE_STATUS_LINE = [
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("kind", list(TABLE), ids=lambda kind: kind.__name__)
-async def test_who_reads_no_404(kind: type[errors.NixeryError]) -> None:
+async def test_who_reads_no_404(kind: type[NixeryError]) -> None:
     """Clients that print no more of a 404 than that get a 400 where the cause is of use, and the
     404 that the protocol has for it where it is not."""
     wanted = TABLE[kind].status
-    if kind not in (errors.ManifestUnknown, errors.BlobUnknown) and wanted == 404:
+    if kind not in (ManifestUnknown, BlobUnknown) and wanted == 404:
         wanted = 400
     async with serving() as server:
         server.builder.error = example(kind)
@@ -563,7 +577,7 @@ async def test_long_causes(tmp_path: Path, cause: str, begin: str) -> None:
     """A reason phrase ends with the whole address, however long the cause is; quotes are ASCII."""
     async with serving(history=await open_history(tmp_path)) as server:
         server.builder.build = "0123456789abcdef"
-        server.builder.error = errors.BuildFailed("x-1", cause, ["the log"])
+        server.builder.error = BuildFailed("x-1", cause, ["the log"])
         answer = await server.ask("/v2/hello/manifests/latest")
         address = f"see http://127.0.0.1:{server.port}/builds/0123456789abcdef"
         assert answer.reason.endswith(f"; {address}")
@@ -577,7 +591,7 @@ async def test_long_causes(tmp_path: Path, cause: str, begin: str) -> None:
 @pytest.mark.parametrize(
     "kind", [kind for kind in TABLE if kind._of_machine], ids=lambda kind: kind.__name__
 )
-async def test_no_path_of_this_machine(kind: type[errors.NixeryError]) -> None:
+async def test_no_path_of_this_machine(kind: type[NixeryError]) -> None:
     """No part of an answer says where files lie; the log does."""
     async with serving() as server:
         server.builder.error = error = example(kind)
@@ -596,7 +610,7 @@ async def test_no_path_of_this_machine(kind: type[errors.NixeryError]) -> None:
 async def test_hostile_messages() -> None:
     """What a package set says splits no header and reaches no terminal as a command."""
     async with serving() as server:
-        server.builder.error = errors.EvaluationFailed("a\r\nX-Evil: 1\r\n\r\n\x1b[31mé\n")
+        server.builder.error = EvaluationFailed("a\r\nX-Evil: 1\r\n\r\n\x1b[31mé\n")
         answer = await server.ask("/v2/hello/manifests/latest")
         assert answer.status == 400
         assert "x-evil" not in answer.headers
@@ -631,6 +645,6 @@ async def test_start_page() -> None:
 @pytest_twisted.ensureDeferred
 async def test_damaged_blobs() -> None:
     """A blob that turns out to be damaged is not found."""
-    storage = Locating(location=errors.BlobUnknown(str(Digest.of(b""))))
+    storage = Locating(location=BlobUnknown(str(Digest.of(b""))))
     async with serving(storage=storage) as server:
         assert (await get_blob(server))[0] == 404

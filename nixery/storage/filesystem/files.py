@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from nixery.model.errors import StorageFull, StorageUnavailable
+from nixery.model.service_errors import StorageFull, StorageUnavailable
 
 _CLOCK_REALTIME_COARSE = 5  # of Linux: the one that file systems take their times from
 _LONGEST_TICK = 0.02  # seconds

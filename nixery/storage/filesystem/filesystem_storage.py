@@ -25,9 +25,11 @@ from zope.interface import implementer
 
 from nixery.interfaces import BlobFile, ILease, IStorage, IUpload
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
+from nixery.model.errors import NixeryError
 from nixery.model.limits import DiskLimits
 from nixery.model.manifest import Descriptor
+from nixery.model.request_errors import BlobUnknown
+from nixery.model.service_errors import StorageUnavailable
 from nixery.reactor import IReactor, in_thread
 from nixery.storage.filesystem.file_leases import TIMING, FileLeases, clear_leases
 from nixery.storage.filesystem.files import (

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from nixery.model.digest import Digest
-from nixery.model.errors import DigestInvalid
+from nixery.model.request_errors import DigestInvalid
 from nixery.storage.filesystem.files import read_file
 from nixery.storage.filesystem.verification import verify_file
 from nixery.whole_file import whole_file

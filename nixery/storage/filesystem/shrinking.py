@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import attrs
 
 from nixery.model.digest import Digest
-from nixery.model.errors import DigestInvalid
+from nixery.model.request_errors import DigestInvalid
 from nixery.storage.filesystem.files import remove
 from nixery.storage.filesystem.last_use import Marks
 from nixery.storage.keys import RECORDS, is_blob_name, is_record_key

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from nixery.coalesce import Coalescer
 from nixery.model.digest import Digest
-from nixery.model.errors import StorageUnavailable
+from nixery.model.service_errors import StorageUnavailable
 from nixery.recent import Recent
 from nixery.storage.filesystem.files import (
     UNREADABLE,

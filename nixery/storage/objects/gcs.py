@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IConsumer
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from nixery.model.errors import StorageFull
+from nixery.model.service_errors import StorageFull
 from nixery.model.text import cut
 from nixery.reactor import IReactor, in_thread
 from nixery.storage.objects.gcs_answers import (

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from zope.interface import implementer
 
-from nixery.model.errors import StorageFull
+from nixery.model.service_errors import StorageFull
 from nixery.storage.objects.gcs_answers import object_of, reason_of
 from nixery.storage.objects.http_client import HttpAnswer
 from nixery.storage.objects.object_store import (

@@ -29,8 +29,10 @@ from zope.interface import implementer
 from nixery.coalesce import Coalescer
 from nixery.interfaces import ILease, IStorage, IUpload, Redirect, Stream
 from nixery.model.digest import Digest
-from nixery.model.errors import BlobUnknown, NixeryError, StorageUnavailable
+from nixery.model.errors import NixeryError
 from nixery.model.manifest import Descriptor
+from nixery.model.request_errors import BlobUnknown
+from nixery.model.service_errors import StorageUnavailable
 from nixery.recent import Recent
 from nixery.storage.held_lease import LeaseTiming
 from nixery.storage.keys import check_lease_key, check_record_key, is_lease_key, is_staged_name

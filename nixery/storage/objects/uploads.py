@@ -16,7 +16,8 @@ from zope.interface import implementer
 
 from nixery.interfaces import IUpload
 from nixery.model.digest import Digest
-from nixery.model.errors import NixeryError, StorageFull, StorageUnavailable
+from nixery.model.errors import NixeryError
+from nixery.model.service_errors import StorageFull, StorageUnavailable
 from nixery.storage.objects.object_blobs import BlobFacts, ObjectBlobs
 from nixery.storage.objects.object_store import IObjectUpload, StoredObject
 from nixery.storage.objects.patient_store import Patience, PatientStore

@@ -20,10 +20,11 @@ from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.interfaces import IBuilder, Provenance
 from nixery.model.digest import Digest
-from nixery.model.errors import NameInvalid, NixeryError, TagInvalid
+from nixery.model.errors import NixeryError
 from nixery.model.example import USUAL
 from nixery.model.image import parse_image
 from nixery.model.manifest import Manifest
+from nixery.model.request_errors import NameInvalid, TagInvalid
 from nixery.model.tags import LATEST
 from nixery.web.auth import OPEN, Auth
 from nixery.web.pages.image_page import ImageView, image_page, image_text

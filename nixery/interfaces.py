@@ -145,6 +145,14 @@ class IBlobs(Interface):
     async def missing_blobs(blobs: Sequence[Descriptor]) -> list[Digest]:
         """Those of some blobs that are not there in their full size: a cheap look."""
 
+    def changes() -> int | None:
+        """A number that is another one as soon as any blob may have been lost, cut or altered.
+
+        It costs next to nothing: as long as it stays the same, what was found stored still is.
+
+        :return: none where nobody tells.
+        """
+
     async def locate(digest: Digest) -> Location:
         """Where a blob's bytes are to be had, after they were verified.
 
@@ -251,6 +259,12 @@ class IResolver(Interface):
         :raises TagNotServed: if the operator does not allow it.
         :raises TooManyTags: if the client asks for too many at once.
         :raises SourceUnavailable: if the source can't be asked.
+        """
+
+    def current(tag: str) -> PinnedSource | None:
+        """The revision that a tag stands for at the moment, if that is known without asking.
+
+        It costs next to nothing, and equals what :meth:`resolve` would answer.
         """
 
     async def tags() -> list[str]:

@@ -64,6 +64,9 @@ class FolderResolver:
             raise UnknownTag(tag, f"{self._source}, whose only tag is {LATEST!r}")
         return PinnedSource(self._source, await self._pinned())
 
+    def current(self, tag: str) -> PinnedSource | None:
+        return None
+
     async def tags(self) -> list[str]:
         return [LATEST]
 
@@ -148,6 +151,9 @@ class ConfiguredResolver:
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         pinned = await self._resolver.resolve(tag, client)
         return attrs.evolve(pinned, configuration=await self._pin())
+
+    def current(self, tag: str) -> PinnedSource | None:
+        return None
 
     async def tags(self) -> list[str]:
         return await self._resolver.tags()

@@ -94,6 +94,9 @@ class GitResolver:
                 self._unknown.put(tag, copy(error))
                 raise
 
+    def current(self, tag: str) -> PinnedSource | None:
+        return None
+
     async def tags(self) -> list[str]:
         listing, _ = await self._list()
         return self._policy.offered(sorted(listing.names))
@@ -236,6 +239,9 @@ class FlakeResolver:
         revision, date, reference = known.text.split(" ", 2)
         pin = LockedFlake(reference, revision, int(date) if date else None)
         return PinnedSource(self._source, pin, stale=known.stale)
+
+    def current(self, tag: str) -> PinnedSource | None:
+        return None
 
     async def tags(self) -> list[str]:
         return [LATEST]

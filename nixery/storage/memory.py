@@ -122,6 +122,9 @@ class MemoryStorage:
             if blob.digest not in self.blobs or len(self.blobs[blob.digest]) != blob.size
         ]
 
+    def changes(self) -> int | None:
+        return None
+
     async def locate(self, digest: Digest) -> Value:
         return Value(self._verified(digest))
 

@@ -128,6 +128,9 @@ class FakeResolver:
             raise self.error
         return PinnedSource(LocalFolder("/some/set"), Contents("/some/set", self.revision))
 
+    def current(self, tag: str) -> PinnedSource | None:
+        return None
+
     async def tags(self) -> list[str]:
         return ["latest"]
 

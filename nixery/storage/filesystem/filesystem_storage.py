@@ -150,6 +150,9 @@ class FilesystemStorage:
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
         return await self._in_thread(self._missing, blobs)
 
+    def changes(self) -> int | None:
+        return None
+
     async def locate(self, digest: Digest) -> BlobFile:
         path = self._blob(digest)
         found = await self._in_thread(self._find, digest)

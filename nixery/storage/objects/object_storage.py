@@ -201,6 +201,9 @@ class ObjectStorage:
                 missing.append(blob.digest)
         return missing
 
+    def changes(self) -> int | None:
+        return None
+
     async def locate(self, digest: Digest) -> Redirect | Stream:
         found = await self._look(digest)
         if found is None:

@@ -20,6 +20,7 @@ from nixery.nix import folders
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
 from nixery.nix.git import Git
 from nixery.nix.process import Processes
+from nixery.nix.watched_tree import WatchedTree
 from tests.repository import Repository
 
 reactor: Any = _reactor
@@ -213,9 +214,9 @@ class Looking(FolderResolver):
 
     looks = 0
 
-    def _look(self, path: str) -> str:
+    def _look(self, path: str, before: WatchedTree | None) -> tuple[str, WatchedTree]:
         self.looks += 1
-        return super()._look(path)
+        return super()._look(path, before)
 
 
 @pytest_twisted.ensureDeferred
@@ -231,7 +232,7 @@ async def test_looks_are_shared(tmp_path: Path) -> None:
     others.pop().addErrback(lambda _: None).cancel()  # who leaves hurts nobody
     await first
     (found,) = {await other for other in others}
-    assert ours.looks == 2
+    assert ours.looks <= 2
     assert found == await pin(ours)
     await ours.stop()
     with pytest.raises(ShuttingDown):

@@ -198,6 +198,8 @@ class FilesystemStorage:
         names = [blob.hex for blob in blobs]
         found = self._standing.known(names)
         if self._marks.due(names) or not all(name in found for name in names):
+            if self._standing.unwatched:
+                await self._in_thread(self._standing.watch)
             look = self._standing.look(names)
             found = await self._in_thread(self._find, names)
             self._standing.ended(look, found)

@@ -105,6 +105,11 @@ class StandingBlobs:
         if any(file.links != 1 for file in found.values()):
             self._blind_until = since + AGE
 
+    @property
+    def unwatched(self) -> bool:
+        """Whether :meth:`watch` is to be called before a look."""
+        return self._watches is None and self._now() >= self._retry_at
+
     def watch(self) -> None:
         """Have the kernel tell, if it does not yet and can. Blocks."""
         with self._watching, suppress(OSError):  # who looks for blobs there will tell

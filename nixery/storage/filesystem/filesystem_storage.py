@@ -49,6 +49,7 @@ from nixery.storage.filesystem.last_use import Marks
 from nixery.storage.filesystem.staging import Staging
 from nixery.storage.filesystem.standing import StandingBlobs
 from nixery.storage.filesystem.verification import BlobVerifier, Verdict, verify_file
+from nixery.storage.filesystem.verified_marks import VerifiedMarks
 from nixery.storage.held_lease import LeaseTiming
 from nixery.storage.keys import RECORDS, check_lease_key, check_record_key
 from nixery.whole_file import put_in_place, sync_folder, whole_file
@@ -88,15 +89,18 @@ class FilesystemStorage:
         folder: str,
         limits: DiskLimits = DiskLimits(scrub_days=0),  # noqa: B008
         leasing: LeaseTiming = TIMING,
+        marks: str | None = None,
     ) -> None:
         """
         :param reactor: whose threads do the work.
         :param folder: is made if it is not there.
+        :param marks: a file that keeps over a restart which blobs were verified.
         """
         self._reactor = reactor
         self._folder = os.path.abspath(folder)
         self._staging = Staging(self._path("staging"))
         self._verifier = BlobVerifier(reactor.seconds, self._verify)
+        self._verified = None if marks is None else VerifiedMarks(reactor, marks, self._verifier)
         aside = self._staging.aside
         self._leases = FileLeases(reactor, self._in_thread, aside, leasing)
         self._standing = StandingBlobs(self._path("layers"), reactor.seconds)
@@ -107,9 +111,13 @@ class FilesystemStorage:
     async def start(self) -> None:
         await self._in_thread(self._prepare)
         self.housekeeping.start()
+        if self._verified is not None:
+            self._verified.start()
 
     def stop(self) -> None:
         self.housekeeping.stop()
+        if self._verified is not None:
+            self._verified.stop()
         # A thread that still drops blobs has one in the folder: it goes with the process then.
         if not self.housekeeping.busy:
             self._staging.leave()
@@ -226,6 +234,8 @@ class FilesystemStorage:
     # --- what runs in threads -------------------------------------------------------------
 
     def _prepare(self) -> None:
+        if self._verified is not None:
+            self._verified.load()
         if self._is_read_only():
             self._log.error(
                 "{folder} is mounted read-only: what is stored is served, nothing new is made",

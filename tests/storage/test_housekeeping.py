@@ -216,8 +216,7 @@ def test_stopped_while_it_drops(tmp_path: Path) -> None:
 def test_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work rests as long as it works, however small its pieces are."""
     time, rests = [0.0], list[float]()
-    monkeypatch.setattr("nixery.storage.filesystem.pace.time.monotonic", lambda: time[0])
-    ours = Pace()
+    ours = Pace(lambda: time[0])
     monkeypatch.setattr(ours, "rest", rests.append)
     for _ in range(1000):
         time[0] += 0.0001

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 _SLICE = 0.004
 _REST = 0.004
@@ -16,7 +17,11 @@ class Stopped(Exception):
 class Pace:
     """To be called after each small piece of the work."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """
+        :param now: seconds, from any moment on.
+        """
+        self._now = now
         self._stopped = threading.Event()
         self._rest_at = 0.0
 
@@ -25,9 +30,9 @@ class Pace:
 
         :raises Stopped: after :meth:`stop`.
         """
-        if time.monotonic() >= self._rest_at:
+        if self._now() >= self._rest_at:
             self.rest(_REST)
-            self._rest_at = time.monotonic() + _SLICE
+            self._rest_at = self._now() + _SLICE
 
     def rest(self, seconds: float) -> None:
         """Rest for some time.

@@ -17,9 +17,10 @@ class Stopped(Exception):
 class Pace:
     """To be called after each small piece of the work."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.thread_time) -> None:
         """
-        :param now: seconds, from any moment on.
+        :param now: seconds that the thread has worked, from any moment on: to wait for a disk
+            disturbs nobody.
         """
         self._now = now
         self._stopped = threading.Event()

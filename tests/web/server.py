@@ -199,7 +199,7 @@ class WrappingEndpoint:
     endpoint: IStreamServerEndpoint
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        return self.endpoint.listen(WrappingFactory(protocolFactory))  # type: ignore[no-untyped-call]
+        return self.endpoint.listen(WrappingFactory(protocolFactory))
 
 
 @asynccontextmanager

@@ -127,9 +127,8 @@ class Transport:
     :param key: Private key of the certificate NIXERY_TLS_CERT, a PEM file.
     :param proxies: Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are
         believed; unix for those on a UNIX socket.
-    :param accel: Location at which these proxies, all of them nginx, have the blobs of the
-        filesystem storage, such as /_blobs/: they are told to send them by themselves (they are
-        sent them).
+    :param accel: Location at which the trusted proxies, all of them nginx, serve the blobs of the
+        filesystem storage, such as /_blobs/: they send blobs by themselves then (Nixery does).
     """
 
     certificate: str | None = setting("NIXERY_TLS_CERT", absolute)

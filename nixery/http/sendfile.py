@@ -30,7 +30,7 @@ _LEAST, _MOST = 32 * 1024, 1024 * 1024
 _STRIDE = 128 * 1024
 """Of so many bytes of a file, one is looked for in the page cache: the kernel reads that much at
 once, or more."""
-_WINDOW = 2 * 1024 * 1024
+_WINDOW = 1024 * 1024
 """Bytes that are read into the page cache at once; as many more are asked for."""
 _LEFT = (errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)

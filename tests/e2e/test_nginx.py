@@ -115,7 +115,8 @@ def test_nginx_sends_blobs(start_daemon: StartDaemon, tmp_path: Path) -> None:
         assert part.headers["content-range"] == f"bytes 5-99/{len(content)}"
         assert ask(port, path, Range="bytes=5-99", If_Range='"other"').status == 200
         parts = ask(port, path, Range="bytes=0-0,7-8")
-        found = read_parts(parts.headers["content-type"], parts.body)
+        # nginx has an empty line in front.
+        found = read_parts(parts.headers["content-type"], parts.body.removeprefix(b"\r\n"))
         assert [each[-1] for each in found] == [content[:1], content[7:9]]
         assert ask(port, path, Range=f"bytes={len(content)}-").status == 416
         assert ask(port, path.replace(digest[-8:], "0" * 8)).status == 404

@@ -317,7 +317,7 @@ async def test_slow_disks_stop_nobody(file: FileIO) -> None:
         asked.transport.doWrite()
         received += asked.taken()
     assert received == bytes(range(256)) * (4 * ONE // 256)
-    assert disk.loads == 2
+    assert disk.loads == 4
 
 
 @pytest_twisted.ensureDeferred

@@ -18,6 +18,7 @@ from nixery.http.bounds import LEAST
 from nixery.http.gate import gated, untaken_of
 from nixery.http.ranges import Range, Selection, parse_ranges, select, whole
 from nixery.http.request import RegistryRequest
+from nixery.http.sendfile import send_file
 from nixery.interfaces import BlobFile, IBlobs, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
@@ -83,9 +84,14 @@ class ImagesInUse:
 class BlobAnswers:
     """Answers with blobs."""
 
-    def __init__(self, reactor: IReactor, storage: IBlobs) -> None:
+    def __init__(self, reactor: IReactor, storage: IBlobs, accel: str | None = None) -> None:
+        """
+        :param accel: the path below which nginx, as a proxy that is trusted, has the blobs that are
+            files; none if it is to be sent them.
+        """
         self._reactor = reactor
         self._storage = storage
+        self._accel = accel
 
     async def answer(self, request: RegistryRequest, digest: Digest) -> bytes | None:
         """Answer with a blob, or with the parts of it that are asked for.
@@ -111,9 +117,20 @@ class BlobAnswers:
                 wanted = _wanted(request, digest, len(content))
                 _blob_headers(request, digest, wanted)
                 return wanted.body(content)
+            case BlobFile(path=path, size=size) if self._hands_over(request):
+                # Ranges are for nginx to choose; so is the length.
+                _blob_headers(request, digest, whole(size))
+                request.setHeader(b"Content-Length", b"0")
+                place = f"{self._accel}{os.path.basename(path)}"
+                request.setHeader(b"X-Accel-Redirect", place.encode("ascii"))
+                return b""
             case BlobFile():
                 await self._send(request, digest, location)
                 return None
+
+    def _hands_over(self, request: RegistryRequest) -> bool:
+        """Whether a proxy is told where a file is, rather than sent it."""
+        return self._accel is not None and request.is_of_proxy and request.method == b"GET"
 
     async def _send(self, request: RegistryRequest, digest: Digest, location: BlobFile) -> None:
         wanted = _wanted(request, digest, location.size)
@@ -229,8 +246,10 @@ async def _send_file(
     if len(first) == part.length:  # a config, say: no more is to be read of it
         request.write(first)
         return
-    offset, end, piece = part.start, part.start + part.length, first
+    offset, end, piece = part.start, part.end, first
     del first
+    by_kernel = True
+    check = partial(_check, file, location)
     try:
         with gated(request) as gate:
             while True:
@@ -241,6 +260,10 @@ async def _send_file(
                 await gate.passed()
                 if offset == end:
                     return
+                if by_kernel and end - offset > LEAST:
+                    begin = offset
+                    offset = await send_file(reactor, request, file, begin, end - LEAST, check)
+                    by_kernel = offset > begin
                 size = min(gate.room, end - offset)
                 gate.count(size)
                 piece = await in_thread(reactor, _read, file, location, size, offset)
@@ -252,9 +275,17 @@ async def _send_file(
 
 def _read(file: FileIO, location: BlobFile, length: int, offset: int) -> bytes:
     piece = os.pread(file.fileno(), length, offset)
+    _check(file, location)
+    return piece
+
+
+def _check(file: FileIO, location: BlobFile) -> None:
+    """Make sure that an open file still holds what was verified.
+
+    :raises CutShort: if it may hold something else.
+    """
     if _has_changed(file, location):
         raise CutShort("its file was changed while it was sent")
-    return piece
 
 
 def _has_changed(file: FileIO, location: BlobFile) -> bool:

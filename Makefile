@@ -64,7 +64,7 @@ container-test: $(VENV)/.installed-test  ## build the container image and pull f
 	@scripts/require $(TEST_PROGRAMS) debootstrap=debootstrap
 	@$(VENV)/bin/python -m pytest -m container tests/e2e/test_container.py
 
-readme-test: $(VENV)/.installed-test  ## paste the README's commands on a fresh Debian; ten minutes
+readme-test: $(VENV)/.installed-test  ## paste the README's commands on fresh Debian 12 and 13; half an hour
 	@scripts/require $(TEST_PROGRAMS) debootstrap=debootstrap
 	@$(VENV)/bin/python -m pytest -s -m fresh tests/e2e/test_readme.py
 

@@ -1,6 +1,6 @@
 """How fast known images are served, beside an earlier commit, docker-registry and nginx.
 
-    PYTHONPATH=. .venv/bin/python benchmarks/serving.py [--quick] [--beside COMMIT]
+    PYTHONPATH=. .venv/bin/python benchmarks/serving.py [--quick] [--beside COMMIT] [--also NAME=VALUE]
 
 takes ten minutes, or two: all servers run at the same time, and are asked in turns. It prints
 tables in Markdown: medians of all rounds. Absolute numbers depend on the machine and on what else
@@ -39,7 +39,7 @@ from tests.e2e.packages import TOP, make_package_set
 from tests.e2e.strangers import WITH_EVENTS, write_history
 from tests.waiting import HUNG, wait_until
 
-THIS, BEFORE, WORKERS = "this", "before", "this, workers"
+THIS, BEFORE = "this", "before"
 LONG, SHORT = "with history", "without"
 BUILDS = 10_000
 READERS, SIP, SIPS = 64, 65536, 30
@@ -259,7 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="three short rounds")
     parser.add_argument("--beside", metavar="COMMIT", default="e7fcc82")
-    parser.add_argument("--workers", metavar="N", help="another daemon, with NIXERY_WORKERS=N")
+    parser.add_argument("--also", metavar="NAME=VALUE", help="a daemon with this setting, too")
     arguments = parser.parse_args()
     rounds, seconds = (3, 0.6) if arguments.quick else (5, 2.5)
     before = tree_of(arguments.beside)
@@ -267,8 +267,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="serving-") as name:
         folder = Path(name)
         daemons: dict[str, tuple[Path, dict[str, str]]] = {THIS: (TOP, {}), BEFORE: (before, {})}
-        if arguments.workers:
-            daemons[WORKERS] = (TOP, {"NIXERY_WORKERS": arguments.workers})
+        if arguments.also:
+            setting, _, value = arguments.also.partition("=")
+            daemons[arguments.also] = (TOP, {setting: value})
         bench = Bench(folder, daemons, bench_set(usual, folder / "set"), seconds)
         bench.prepare()
         for number in range(rounds):

@@ -1,6 +1,6 @@
 """How fast known images are served, beside an earlier commit, docker-registry and nginx.
 
-    PYTHONPATH=. .venv/bin/python benchmarks/serving.py [--quick] [--beside COMMIT] [--also NAME=VALUE]
+    PYTHONPATH=. .venv/bin/python benchmarks/serving.py [--quick] [--beside COMMIT] …
 
 takes ten minutes, or two: all servers run at the same time, and are asked in turns. It prints
 tables in Markdown: medians of all rounds. Absolute numbers depend on the machine and on what else

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -140,12 +141,14 @@ def search(daemon: Daemon, language: Language) -> None:
 
 def at_once(daemon: Daemon, language: Language) -> None:
     """A known manifest while one address has many searches under way."""
-    path, done = "/v2/hello/manifests/latest", threading.Event()
+    path, done, answers = "/v2/hello/manifests/latest", threading.Event(), Counter[int]()
     assert daemon.pull("hello").status == 200
 
     def search_on() -> None:
         while not done.is_set():
-            daemon.get(f"/packages?n=100&q={quote(' '.join(language.some(2)))}")
+            answers[
+                daemon.get(f"/packages?n=100&q={quote(' '.join(language.some(2)))}").status
+            ] += 1
 
     alone = [milliseconds(lambda: daemon.get(path)) for _ in range(QUERIES)]
     with ThreadPoolExecutor(AT_ONCE) as clients:
@@ -154,7 +157,7 @@ def at_once(daemon: Daemon, language: Language) -> None:
         time.sleep(1)
         meanwhile = [milliseconds(lambda: daemon.get(path)) for _ in range(QUERIES)]
         done.set()
-    print(f"a known manifest, and {AT_ONCE} searches at once from one address")
+    print(f"a known manifest, and {AT_ONCE} searches at once from one address: {dict(answers)}")
     show("manifest, alone", alone)
     show("manifest, meanwhile", meanwhile)
 

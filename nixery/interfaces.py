@@ -148,7 +148,8 @@ class IBlobs(Interface):
     def changes() -> int | None:
         """A number that is another one as soon as any blob may have been lost, cut or altered.
 
-        It costs next to nothing: as long as it stays the same, what was found stored still is.
+        It costs next to nothing: as long as it stays what it was before a look at blobs, what was
+        found stored still is.
 
         :return: none where nobody tells.
         """

@@ -73,10 +73,14 @@ class ImagesInUse:
         if len(self._served) > self._remembered:
             self._served.popitem(last=False)
 
+    def image(self, name: str) -> tuple[Digest, ...]:
+        """The image that was served for a name last: see :meth:`served`."""
+        return self._served.get(name, ())
+
     def loading(self, name: str, digest: Digest) -> contextlib.AbstractContextManager[object]:
         """A context in which a blob is sent: the others of its image are of use meanwhile,
         however long that takes, since the client has them still to come."""
-        image = self._served.get(name, ())
+        image = self.image(name)
         if digest not in image:
             return contextlib.nullcontext()
         self._served.move_to_end(name)
@@ -91,9 +95,12 @@ class BlobAnswers:
         self._storage = storage
         self._auth = auth
 
-    async def answer(self, request: RegistryRequest, digest: Digest) -> bytes | None:
+    async def answer(
+        self, request: RegistryRequest, digest: Digest, again: Callable[[], bool]
+    ) -> bytes | None:
         """Answer with a blob, or with the parts of it that are asked for.
 
+        :param again: whether the same request would bring about the same, apart from the blob.
         :raises BlobUnknown: if there is none.
         """
         changes = self._storage.changes()
@@ -103,7 +110,7 @@ class BlobAnswers:
             wanted = _wanted(request, digest, size)
             # What stands between several parts is another word each time.
             if changes is not None and len(wanted.parts) == 1 and wanted.length <= LARGEST:
-                self._auth.keep(request, lambda: self._storage.changes() == changes)
+                self._auth.keep(request, lambda: self._storage.changes() == changes and again())
             return wanted
 
         match location:

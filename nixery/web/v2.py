@@ -107,8 +107,11 @@ class RegistryApi:
     async def blob(self, request: RegistryRequest, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
         parsed = await self._digest(request, name, digest, BlobUnknown)
+        image = self._in_use.image(name)
         with self._in_use.loading(name, parsed):
-            return await self._blobs.answer(request, parsed)
+            return await self._blobs.answer(
+                request, parsed, lambda: self._in_use.image(name) == image
+            )
 
     @app.route("/v2/<path:name>/tags/list", endpoint=Route("registry"))
     async def tags(self, request: RegistryRequest, name: str) -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 from twisted.internet import reactor as _reactor
@@ -81,12 +81,18 @@ class FakeBuilder:
             await self._wait(self.gate)
         if self.error is not None:
             raise self.error
-        return Pull(MANIFEST, self.made_from)
+        return self._pull()
 
     async def stored_manifest(self, digest: Digest) -> Pull:
         if digest != MANIFEST.digest:
             raise ManifestUnknown(str(digest))
-        return Pull(MANIFEST, self.made_from)
+        return self._pull()
+
+    def _pull(self) -> Pull:
+        told = self.made_from
+        return Pull(
+            MANIFEST, told, lambda: (self.gate, self.error, self.made_from) == (None, None, told)
+        )
 
     async def provenance(self) -> Provenance:
         if self.error is not None:
@@ -118,6 +124,16 @@ class Answer:
     headers: dict[str, str]
     body: bytes
 
+    def undated(self) -> "Answer":
+        """All of it that does not differ each time that it is given."""
+        differs = ("date", "x-request-id")
+        headers = {name: text for name, text in self.headers.items() if name not in differs}
+        media_type, _, boundary = headers.get("content-type", "").partition("; boundary=")
+        if not boundary:
+            return attrs.evolve(self, headers=headers)
+        headers["content-type"] = media_type
+        return attrs.evolve(self, headers=headers, body=self.body.replace(boundary.encode(), b""))
+
     def error(self) -> dict[str, Any]:
         """The first error of the registry's error document."""
         document = json.loads(self.body)
@@ -127,7 +143,12 @@ class Answer:
 
 @attrs.define
 class Server:
-    """A registry that listens on a port of this machine."""
+    """A registry that listens on a port of this machine.
+
+    :cvar twice: whether all is asked twice.
+    """
+
+    twice: ClassVar[bool] = False
 
     builder: FakeBuilder
     storage: IStorage
@@ -146,7 +167,19 @@ class Server:
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> Answer:
-        """Ask without following redirects; the path goes out as it is written."""
+        """Ask without following redirects; the path goes out as it is written.
+
+        If :attr:`twice` is set, it is asked again, unless that was an error, which is never known:
+        both answers are the same.
+        """
+        first = await self._ask(path, method, headers)
+        if not self.twice or first.status >= 400:
+            return first
+        again = await self._ask(path, method, headers)
+        assert again.undated() == first.undated()
+        return again
+
+    async def _ask(self, path: str, method: str, headers: dict[str, str] | None) -> Answer:
 
         def talk() -> Answer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HUNG)
@@ -229,6 +262,9 @@ class Locating(MemoryStorage):
 
     def __attrs_pre_init__(self) -> None:
         super().__init__()
+
+    def changes(self) -> int | None:
+        return id(self.location)
 
     async def locate(self, digest: Digest) -> Location:  # type: ignore[override]
         if isinstance(self.location, NixeryError):

@@ -1,6 +1,7 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
 """Images that clients are loading."""
 
+import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
@@ -10,6 +11,8 @@ from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manife
 from nixery.storage.memory import MemoryStorage
 from nixery.web.blobs import ImagesInUse
 from tests.web.server import MANIFEST, serving
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 
 def manifest(*blobs: bytes) -> Manifest:

@@ -248,7 +248,7 @@ class Pull:
 
     manifest: Manifest
     provenance: Provenance | None
-    again: Callable[[], bool] | None = None
+    again: Callable[[], bool] | None = attrs.field(default=None, eq=False)
 
 
 class IResolver(Interface):

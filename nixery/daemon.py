@@ -221,6 +221,7 @@ class Registry:
             settings.http,
             self.metrics,
             self._operations if settings.operations.endpoint is None else None,
+            settings.transport.accel,
         )
 
     async def _claim_folders(self) -> None:

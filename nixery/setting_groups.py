@@ -18,7 +18,7 @@ from nixery.model.source import (
 )
 from nixery.model.tags import TagPolicy
 from nixery.packing.codecs import COMPRESSIONS
-from nixery.values import addresses, bucket, git_url, nixpkgs_config, revision, uris, url
+from nixery.values import addresses, bucket, git_url, location, nixpkgs_config, revision, uris, url
 
 DEFAULT_CHANNEL = "nixos-unstable"
 PAGES = ("all", "no-logs", "off")
@@ -127,11 +127,14 @@ class Transport:
     :param key: Private key of the certificate NIXERY_TLS_CERT, a PEM file.
     :param proxies: Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are
         believed; unix for those on a UNIX socket.
+    :param accel: Location at which the trusted proxies, all of them nginx, serve the blobs of the
+        filesystem storage, such as /_blobs/: they send blobs by themselves then (Nixery does).
     """
 
     certificate: str | None = setting("NIXERY_TLS_CERT", absolute)
     key: str | None = setting("NIXERY_TLS_KEY", absolute)
     proxies: str = setting("NIXERY_TRUSTED_PROXIES", addresses, unset="")
+    accel: str | None = setting("NIXERY_ACCEL", location)
 
     @property
     def tls(self) -> tuple[str, str] | None:

@@ -180,12 +180,20 @@ def _check_bucket(values: Mapping[str, Any], faults: list[str]) -> None:
     _check_all_or_none(values, ("GCS_SIGNING_KEY", "GCS_SIGNING_ACCOUNT"), faults)
     if values["NIXERY_STORAGE_BACKEND"] == "gcs" and not values["BUCKET"]:
         faults.append("NIXERY_STORAGE_BACKEND is 'gcs'; BUCKET must name a bucket then")
+    if (
+        values["NIXERY_ACCEL"]
+        and values["BUCKET"]
+        and values["NIXERY_STORAGE_BACKEND"] != "filesystem"
+    ):
+        faults.append("NIXERY_ACCEL is set; nginx can't send blobs of a bucket by itself")
 
 
 def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
     _check_all_or_none(values, ("NIXERY_TLS_CERT", "NIXERY_TLS_KEY"), faults)
     token_server = ("NIXERY_JWT_KEY", "NIXERY_JWT_REALM", "NIXERY_JWT_AUDIENCE")
     _check_all_or_none(values, token_server, faults)
+    if values["NIXERY_ACCEL"] and not values["NIXERY_TRUSTED_PROXIES"]:
+        faults.append("NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then")
     if values["NIXERY_JWT_ISSUER"] and not values["NIXERY_JWT_KEY"]:
         faults.append("NIXERY_JWT_ISSUER is set without NIXERY_JWT_KEY; they go together")
 

@@ -210,9 +210,23 @@ def test_half_a_bucket() -> None:
         {"GCS_SIGNING_ACCOUNT": "a@b", "BUCKET": "my-images"},
         {"NIXERY_STORAGE_BACKEND": "gcs"},
         {"GCS_BUCKET": "gs://my-images"},
+        {"NIXERY_ACCEL": "/b/", "NIXERY_TRUSTED_PROXIES": "unix", "BUCKET": "my-images"},
     ):
         (fault,) = faults(**environ)
         assert fault.split()[0] in environ
+
+
+def test_blobs_that_are_handed_over() -> None:
+    """nginx is told to send blobs where it is trusted, at a location with a name, from a folder."""
+    proxy = {"NIXERY_TRUSTED_PROXIES": "127.0.0.1"}
+    kept = {"BUCKET": "my-images", "NIXERY_STORAGE_BACKEND": "filesystem"}
+    assert read().transport.accel is None
+    assert read(NIXERY_ACCEL="/a/b-l_obs/", **proxy, **kept).transport.accel == "/a/b-l_obs/"
+    (fault,) = faults(NIXERY_ACCEL="/_blobs/")
+    assert fault == "NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then"
+    for wrong in ("/", "_blobs/", "/_blobs", "//", "/../", "/a/../", "/a b/", "/a%2f/", "/a\n/"):
+        (fault,) = faults(NIXERY_ACCEL=wrong, **proxy)
+        assert "a path in a URL that begins and ends with '/'" in fault
 
 
 def test_credentials_that_go_together() -> None:

@@ -61,8 +61,11 @@ def test_one_line_for_each_pull(start_daemon: StartDaemon) -> None:
     daemon = start_daemon(NIXERY_LOG_FORMAT="json")
     for name, outcome in (("hello", "made"), ("hello", "known"), ("nosuchthing", "not found")):
         answer = daemon.pull(name)
+        id = answer.headers["X-Request-Id"]
+        # Lines of pulls are written a moment later, in front of others.
+        wait_until(lambda: f'"request": "{id}", "method"' in daemon.log)
         lines = [json.loads(line) for line in daemon.log.splitlines()]
-        ours = [each for each in lines if each.get("request") == answer.headers["X-Request-Id"]]
+        ours = [each for each in lines if each.get("request") == id]
         (line,) = [each for each in ours if "status" in each]
         assert (line["image"], line["outcome"]) == (f"{name}:latest", outcome)
         assert line["status"] == answer.status

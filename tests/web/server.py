@@ -11,8 +11,10 @@ import attrs
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
+from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
 from nixery.history.history import History
@@ -222,6 +224,17 @@ class Collector(Protocol):
         self.closed.callback(self.received)
 
 
+@implementer(IStreamServerEndpoint)
+@attrs.frozen
+class WrappingEndpoint:
+    """Has a protocol between socket and HTTP, as with TLS: the kernel can send no file there."""
+
+    endpoint: IStreamServerEndpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return self.endpoint.listen(WrappingFactory(protocolFactory))
+
+
 @asynccontextmanager
 async def serving(
     hold: float = 25,
@@ -232,16 +245,24 @@ async def serving(
     trusted: Trusted = NOBODY,
     limits: HttpLimits = LIMITS,
     meter: IMeter | None = None,
+    accel: str | None = None,
+    wrapped: bool = False,
 ) -> AsyncIterator[Server]:
-    """Serve for the length of a block; builds are shown if there is a history."""
+    """Serve for the length of a block; builds are shown if there is a history.
+
+    :param wrapped: whether connections are such as :class:`WrappingEndpoint` makes.
+    """
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi(reactor, builder, history, auth)
     site = make_site(
-        reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter
+        *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
+        accel=accel,
     )
-    endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    if wrapped:
+        endpoint = WrappingEndpoint(endpoint)
     port: Any = await DoorEndpoint(reactor, endpoint, is_tls=False).listen(site)
     try:
         yield Server(builder, storage, port.getHost().port, site)

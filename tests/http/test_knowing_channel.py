@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred
 
-from nixery.http.bounds import TOO_MANY_REQUESTS
+from nixery.http.bounds import LEAST, TOO_MANY_REQUESTS
 from nixery.http.channel import LAST_CALL
 from tests.web.connected import VERSION, Connected, Connection
 from tests.web.server import MANIFEST
@@ -137,6 +138,29 @@ def test_an_answer_that_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     assert connected.statuses == [200, 200]
     connected.channel.resumeProducing()
     assert connected.site.bounds.connections.idle == 1
+
+
+def test_what_clients_have_not_taken() -> None:
+    """What a client has not taken of what is known counts as such, until it has, or has left; where
+    there is no room for more, nothing is given whole that could be sent in pieces."""
+    connected = Warmed()
+    large = bytes(5 * LEAST)
+    connected.builder.served = attrs.evolve(MANIFEST, content=large)
+    asked = PULL.replace(b"/a/", b"/large/")
+    connected.send(asked)
+    untaken = connected.site.bounds.untaken
+    for end in (connected.channel.resumeProducing, connected.leave):
+        connected.channel.send = lambda data: connected.channel.pauseProducing()
+        connected.send(asked)
+        assert untaken.total == len(large) - LEAST
+        end()
+        assert untaken.total == 0
+    assert connected.known.given == 2
+    other = Connection(connected.clock, connected.site)
+    with untaken.piece(CLIENT, connected.site.bounds.limits.client_unread):
+        other.send(asked)
+    assert connected.known.given == 2
+    assert other.transport.value().endswith(large)
 
 
 def test_turns() -> None:

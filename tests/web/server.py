@@ -26,7 +26,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
 from nixery.model.limits import HttpLimits
-from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
+from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
 from nixery.model.request_errors import ManifestUnknown
 from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import IMeter
@@ -54,6 +54,7 @@ class FakeBuilder:
     :ivar error: what builds fail with.
     :ivar made_from: what images are said to be made from.
     :ivar offered: the tags.
+    :ivar served: of every image.
     :ivar build: the ID of the build that images come from.
     """
 
@@ -66,6 +67,7 @@ class FakeBuilder:
     left: int = 0
     made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
+    served: Manifest = MANIFEST
 
     async def manifest(
         self,
@@ -93,7 +95,7 @@ class FakeBuilder:
     def _pull(self) -> Pull:
         told = self.made_from
         return Pull(
-            MANIFEST, told, lambda: (self.gate, self.error, self.made_from) == (None, None, told)
+            self.served, told, lambda: (self.gate, self.error, self.made_from) == (None, None, told)
         )
 
     async def provenance(self) -> Provenance:

@@ -20,10 +20,11 @@ from nixery.builds.making import ImageMaker
 from nixery.first_look import FirstLook
 from nixery.history.history import History
 from nixery.history.record import Record
+from nixery.http.known_answers import AGE
 from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
-from nixery.lifecycle import Component, InOrder
+from nixery.lifecycle import Component, InOrder, Timer
 from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
@@ -103,6 +104,8 @@ class Registry:
         self._add(Expiry(certificates))
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         self._add(self.site.bounds)
+        self._measured.append(self.site.known)
+        self._add(Timer(reactor, AGE, self.site.known.sweep, now=False))
         self.metrics.read_from(self._measured)
 
     def _add(self, part: T) -> T:

@@ -242,10 +242,13 @@ class Pull:
     """What a pull of an image gives.
 
     :param provenance: nothing if it is known no more.
+    :param again: says whether the same pull would give the same now; if so, it counts as another
+        pull. It costs next to nothing. None where that is not to be known without asking.
     """
 
     manifest: Manifest
     provenance: Provenance | None
+    again: Callable[[], bool] | None = attrs.field(default=None, eq=False)
 
 
 class IResolver(Interface):

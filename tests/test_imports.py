@@ -41,7 +41,7 @@ FLOORS: dict[str, set[str]] = {
         *("search", "reactor"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle"},
-    "http": {"reactor", "model", "interfaces", "repeats", "access"},
+    "http": {"reactor", "model", "interfaces", "repeats", "recent", "access"},
     "web": {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
         *("search", "reactor"),

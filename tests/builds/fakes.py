@@ -126,10 +126,14 @@ class FakeResolver:
             await self.gate
         if self.error is not None:
             raise self.error
-        return PinnedSource(LocalFolder("/some/set"), Contents("/some/set", self.revision))
+        return self._pinned
 
     def current(self, tag: str) -> PinnedSource | None:
-        return None
+        return self._pinned if (self.gate, self.error) == (None, None) else None
+
+    @property
+    def _pinned(self) -> PinnedSource:
+        return PinnedSource(LocalFolder("/some/set"), Contents("/some/set", self.revision))
 
     async def tags(self) -> list[str]:
         return ["latest"]

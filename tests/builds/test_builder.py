@@ -402,6 +402,42 @@ async def test_provenance(parts: Parts) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_pulls_that_hold(parts: Parts) -> None:
+    """A pull may be repeated without asking until its tag moves or a blob may be lost; each time,
+    it counts as one."""
+    first, second = await parts.builder.manifest(GIT), await parts.builder.manifest(GIT)
+    digest = first.manifest.digest
+    assert second.again is not None
+    assert second.again()
+    assert second.again()
+    assert parts.cache.lookups == {"missing": 1, "memory": 3}
+    by_digest = await parts.builder.stored_manifest(digest)
+    assert by_digest.again is not None
+    assert by_digest.again()
+    parts.resolver.revision = "2"
+    assert not second.again()
+    parts.resolver.revision = "1"
+    assert second.again()
+    parts.cache.note_provenance(digest, Provenance("folder:set", "another"))
+    assert not by_digest.again()
+    assert second.again()
+    assert by_digest.again()  # it is said to be made from what was pulled last
+    del parts.storage.blobs[first.manifest.blobs[0].digest]
+    assert not second.again()
+    assert not by_digest.again()
+
+
+@pytest_twisted.ensureDeferred
+async def test_pulls_of_which_nobody_tells(parts: Parts) -> None:
+    """Where the storage can't tell of losses, each pull looks."""
+    await parts.builder.manifest(GIT)
+    parts.storage.changes = lambda: None  # type: ignore[method-assign]
+    pull = await parts.builder.manifest(GIT)
+    assert pull.again is None
+    assert (await parts.builder.stored_manifest(pull.manifest.digest)).again is None
+
+
+@pytest_twisted.ensureDeferred
 async def test_only_manifests_are_manifests(parts: Parts) -> None:
     """A config or a layer asked for as a manifest is unknown."""
     manifest = await build(parts)

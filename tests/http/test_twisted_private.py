@@ -5,7 +5,10 @@ import socket
 from typing import Any
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import LineReceiver
@@ -156,6 +159,53 @@ def test_full_transports(channel: Any) -> None:
     assert channel.is_full
     channel.resumeProducing()
     assert not channel.is_full
+
+
+class Descriptor(FileDescriptor):
+    """A transport that takes some bytes at once."""
+
+    connected = 1
+
+    def __init__(self, room: int | Exception) -> None:
+        super().__init__(Clock())  # type: ignore[arg-type]
+        self.room = room
+        self.sent = b""
+
+    def startWriting(self) -> None:
+        pass
+
+    def stopWriting(self) -> None:
+        pass
+
+    def writeSomeData(self, data: bytes) -> int | Exception:
+        if isinstance(self.room, int):
+            self.sent += data[: self.room]
+            return min(self.room, len(data))
+        return self.room
+
+
+@pytest.mark.parametrize("room", [0, 3, 9, ConnectionLost()], ids=str)
+def test_sending(channel: Any, room: int | Exception) -> None:
+    """What the kernel takes leaves at once, and the rest with what is written later."""
+    channel.transport = transport = Descriptor(room)
+    assert not channel.has_unsent
+    channel.send(b"abcdef")
+    taken = min(room, 6) if isinstance(room, int) else 0
+    assert channel.has_unsent == (taken < 6)
+    assert transport.sent == b"abcdef"[:taken]
+    transport.room = 100
+    transport.doWrite()
+    assert transport.sent == b"abcdef"
+    assert not channel.has_unsent
+
+
+def test_sending_through_others(channel: Any) -> None:
+    """Any other transport is written to, and tells itself whether it is full."""
+    channel.send(b"abc")
+    assert channel.transport.value() == b"abc"
+    assert not channel.has_unsent
+    channel.pauseProducing()
+    assert channel.has_unsent
 
 
 def test_reading(channel: Any) -> None:

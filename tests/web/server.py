@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 from twisted.internet import reactor as _reactor
@@ -26,7 +26,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
 from nixery.model.limits import HttpLimits
-from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
+from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
 from nixery.model.request_errors import ManifestUnknown
 from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import IMeter
@@ -54,6 +54,7 @@ class FakeBuilder:
     :ivar error: what builds fail with.
     :ivar made_from: what images are said to be made from.
     :ivar offered: the tags.
+    :ivar served: of every image.
     :ivar build: the ID of the build that images come from.
     """
 
@@ -66,6 +67,7 @@ class FakeBuilder:
     left: int = 0
     made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
+    served: Manifest = MANIFEST
 
     async def manifest(
         self,
@@ -83,12 +85,18 @@ class FakeBuilder:
             await self._wait(self.gate)
         if self.error is not None:
             raise self.error
-        return Pull(MANIFEST, self.made_from)
+        return self._pull()
 
     async def stored_manifest(self, digest: Digest) -> Pull:
         if digest != MANIFEST.digest:
             raise ManifestUnknown(str(digest))
-        return Pull(MANIFEST, self.made_from)
+        return self._pull()
+
+    def _pull(self) -> Pull:
+        told = self.made_from
+        return Pull(
+            self.served, told, lambda: (self.gate, self.error, self.made_from) == (None, None, told)
+        )
 
     async def provenance(self) -> Provenance:
         if self.error is not None:
@@ -120,6 +128,16 @@ class Answer:
     headers: dict[str, str]
     body: bytes
 
+    def undated(self) -> "Answer":
+        """All of it that does not differ each time that it is given."""
+        differs = ("date", "x-request-id")
+        headers = {name: text for name, text in self.headers.items() if name not in differs}
+        media_type, _, boundary = headers.get("content-type", "").partition("; boundary=")
+        if not boundary:
+            return attrs.evolve(self, headers=headers)
+        headers["content-type"] = media_type
+        return attrs.evolve(self, headers=headers, body=self.body.replace(boundary.encode(), b""))
+
     def error(self) -> dict[str, Any]:
         """The first error of the registry's error document."""
         document = json.loads(self.body)
@@ -129,7 +147,12 @@ class Answer:
 
 @attrs.define
 class Server:
-    """A registry that listens on a port of this machine."""
+    """A registry that listens on a port of this machine.
+
+    :cvar twice: whether all is asked twice.
+    """
+
+    twice: ClassVar[bool] = False
 
     builder: FakeBuilder
     storage: IStorage
@@ -148,7 +171,19 @@ class Server:
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> Answer:
-        """Ask without following redirects; the path goes out as it is written."""
+        """Ask without following redirects; the path goes out as it is written.
+
+        If :attr:`twice` is set, it is asked again, unless that was an error, which is never known:
+        both answers are the same.
+        """
+        first = await self._ask(path, method, headers)
+        if not self.twice or first.status >= 400:
+            return first
+        again = await self._ask(path, method, headers)
+        assert again.undated() == first.undated()
+        return again
+
+    async def _ask(self, path: str, method: str, headers: dict[str, str] | None) -> Answer:
 
         def talk() -> Answer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HUNG)
@@ -250,6 +285,9 @@ class Locating(MemoryStorage):
 
     def __attrs_pre_init__(self) -> None:
         super().__init__()
+
+    def changes(self) -> int | None:
+        return id(self.location)
 
     async def locate(self, digest: Digest) -> Location:  # type: ignore[override]
         if isinstance(self.location, NixeryError):

@@ -33,6 +33,8 @@ from tests.history.histories import open_history
 from tests.web.multipart import read_parts
 from tests.web.server import MANIFEST, Collector, Locating, Server, as_it_is, reactor, serving
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 DIGEST = str(MANIFEST.digest)
 UNKNOWN = "sha256:" + "0" * 64
 

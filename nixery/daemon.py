@@ -41,6 +41,7 @@ from nixery.service import RegistryService, SiteAt
 from nixery.settings import Settings
 from nixery.starts import Starts
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
+from nixery.storage.filesystem.staging import Staging
 from nixery.terminal import Terminal
 from nixery.trimmer import Trimmer
 from nixery.watching.checks import disk_check, nix_check, source_check, storage_check
@@ -154,6 +155,8 @@ class Registry:
         reactor, settings, storage = self._reactor, self._settings, self._storage
         resolver, images, cache = self._nix_parts.resolver, settings.images, self._cache
         reports = os.path.join(settings.state, "reports")
+        staging = Staging(os.path.join(settings.state, "staging"))
+        self._add(Component(lambda: in_thread(reactor, staging.clear), staging.leave))
         packers = self._add(Packers(Starts(reactor), reactor, images.packers, reports=reports))
         layers = LayerMaker(storage, cache, self._nix, packers, images.compression)
         maker = ImageMaker(
@@ -165,6 +168,7 @@ class Registry:
             images.layer_budget,
             self._counts,
             settings.builds.closure_size,
+            staging.name,
             settings.naming,
         )
         # Where not everybody may pull everything, not all names are for everybody.

@@ -9,6 +9,7 @@ import os
 import sys
 from collections import deque
 from contextlib import suppress
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -27,7 +28,9 @@ from nixery.model.build_errors import PackerKilled, PackingFailed
 from nixery.model.errors import NixeryError
 from nixery.model.reading import Reading, children
 from nixery.model.service_errors import ShuttingDown
-from nixery.packing.job import PackedLayer, PackJob, read_answer
+from nixery.packing.job import Job, PackedLayer
+
+T = TypeVar("T")
 
 _ANSWER_LIMIT = 1 << 20  # bytes of an answer
 _STDERR_LIMIT = 1 << 16  # bytes of a line of standard error
@@ -38,8 +41,8 @@ clear it page by page."""
 
 @attrs.define(eq=False)
 class _Task:
-    job: PackJob
-    done: Deferred[PackedLayer]
+    job: Job[Any]
+    done: Deferred[Any]
 
 
 class Packers:
@@ -96,16 +99,18 @@ class Packers:
             ),
         ]
 
-    def pack(self, job: PackJob) -> Deferred[PackedLayer]:
-        """Pack a layer, after earlier jobs if all processes are busy.
+    def run(self, job: Job[T]) -> Deferred[T]:
+        """Do a job, after earlier ones if all processes are busy.
 
-        Cancelling gives the job up at once: a process that is packing it is killed.
+        Cancelling gives the job up at once: a process that is doing it is killed.
 
+        :raises EvaluationFailed: if a package's data for images is invalid.
+        :raises TooManyFiles: if the packages have too many for a root file system.
         :raises PackingFailed: naming the path that can't be packed, or what else went wrong.
         :raises PackerKilled: if a signal ended the packing process, or none can be started.
         :raises StorageFull: if the sink has no more room.
         :raises StorageUnavailable: if it can't be written for another reason.
-        :raises ShuttingDown: if the pool is stopped before the layer is packed.
+        :raises ShuttingDown: if the pool is stopped before the job is done.
         """
         if self._stopping:
             return fail(ShuttingDown())
@@ -141,14 +146,17 @@ class Packers:
         for stopped in waiting:
             stopped.callback(None)
 
-    def settle(self, task: _Task, result: PackedLayer | NixeryError) -> None:
-        """End a task; its process is given the next one first."""
+    def settle(self, task: _Task, result: object) -> None:
+        """End a task; its process is given the next one first.
+
+        :param result: of the job, or its error.
+        """
         self._feed()
-        if not isinstance(result, PackedLayer):
+        if isinstance(result, NixeryError):
             task.done.errback(result)
             return
-        self.replaced += result.replaced
-        if result.replaced:
+        if isinstance(result, PackedLayer) and result.replaced:
+            self.replaced += result.replaced
             self._log.error(
                 "{count} blocks of layer {digest} were compressed wrongly, and then correctly in "
                 "another way; the layer is good. Both outputs: {reports}",
@@ -256,22 +264,28 @@ class _Worker(ProcessProtocol):
             self.transport.signalProcess(name)
 
     def outReceived(self, data: bytes) -> None:
+        *lines, self._answer = (self._answer + data).split(b"\n")
+        if len(self._answer) > _ANSWER_LIMIT:
+            lines.append(self._answer)
+        for line in lines:
+            self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        """Read an answer; what follows the last one is no answer to anything."""
         if self._dying:
             return
-        self._answer += data
-        if b"\n" not in data and len(self._answer) < _ANSWER_LIMIT:
-            return
-        line, _, self._answer = self._answer.partition(b"\n")
         try:
-            if self._answer:
-                raise ValueError("more than one answer")
-            result = read_answer(self._number, json.loads(line))
+            answer = json.loads(line)
+            if self.task is None or answer["id"] != self._number:
+                raise ValueError("it is no answer to a job")
+            result = self.task.job.read(answer)
         except (ValueError, LookupError, TypeError, NixeryError) as error:
             self._log.error("a packing process wrote {line!r}: {error}", line=line, error=error)
             self._dying = True
             self.signal("KILL")
             result = PackingFailed("", "the packing process gave an invalid answer")
-        self._settle(result)
+        if result is not None:
+            self._settle(result)
 
     def errReceived(self, data: bytes) -> None:
         *lines, self._stderr = (self._stderr + data).split(b"\n")
@@ -294,7 +308,7 @@ class _Worker(ProcessProtocol):
         self._settle(kind("", f"the packing process ended by {how}{words}"))
         self._pool.forget(self)
 
-    def _settle(self, result: PackedLayer | NixeryError) -> None:
+    def _settle(self, result: object) -> None:
         task, self.task = self.task, None
         if task is not None:
             self._pool.settle(task, result)

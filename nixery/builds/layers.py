@@ -75,6 +75,10 @@ class LayerMaker:
         """Give up all packing; fires when none is left."""
         return self._packing.stop()
 
+    def prepare(self) -> None:
+        """Have a packing process ready for a build that has begun."""
+        self._packers.prepare()
+
     async def furnish(self, job: FurnishJob) -> FurnishedRoot:
         """Make the root file system of an image: for errors see :meth:`Packers.run`."""
         return await _once_more(lambda: self._packers.run(job))

@@ -82,6 +82,7 @@ class ImageMaker:
         """
         emit(events.Resolved(str(pinned.source), pinned.revision))
         emit(events.Evaluating())
+        self.layers.prepare()
         realisation = await self._realise(image, pinned, emit)
         self.has_library.put(set_key(pinned, image.system), realisation.has_library)
         try:

@@ -188,6 +188,8 @@ def main() -> None:
 
 def _answer_all(jobs: "queue.SimpleQueue[bytes]", reports: str | None) -> NoReturn:
     threads = threads_here()
+    if jobs.empty():  # started in advance: time for what the next job needs
+        import nixery.packing.furnishing  # noqa: F401
     while True:
         for each in answers(json.loads(jobs.get()), threads, reports):
             sys.stdout.write(json.dumps(each) + "\n")

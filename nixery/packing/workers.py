@@ -1,7 +1,8 @@
 """The processes that pack layers, fed and read by the reactor.
 
 Packing is hashing, compression and walks of folders, which must not run in the reactor's thread.
-Starting a process holds the reactor up for some milliseconds, so there are few, and they stay.
+Starting a process holds the reactor up for some milliseconds, so there are few, and they stay for
+as long as there is work now and then.
 """
 
 import json
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 _ANSWER_LIMIT = 1 << 20  # bytes of an answer
 _STDERR_LIMIT = 1 << 16  # bytes of a line of standard error
+_IDLE = 60.0
+"""Seconds without a job after which processes end: each takes tens of megabytes."""
 _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
 """For glibc: memory for blocks is reused, and not requested from the kernel each time, which would
 clear it page by page."""
@@ -48,7 +51,8 @@ class _Task:
 class Packers:
     """A pool of processes that pack layers, each one layer at a time.
 
-    They are started when needed. If one dies, its own job fails, and the next job starts another.
+    They are started when needed, and end when they have not been for a while. If one dies, its own
+    job fails, and the next job starts another.
 
     :ivar replaced: number of blocks that had to be compressed in a second way.
     """
@@ -63,6 +67,7 @@ class Packers:
         executable: str = sys.executable,
         grace: float = 5.0,
         reports: str | None = None,
+        idle: float = _IDLE,
     ) -> None:
         """
         :param processes: starts the processes.
@@ -70,8 +75,11 @@ class Packers:
         :param executable: the Python interpreter that they run.
         :param grace: seconds between SIGTERM and SIGKILL.
         :param reports: the folder for blocks that were compressed wrongly; None to keep none.
+        :param idle: seconds without a job after which processes end.
         """
         self.replaced = 0
+        self._idle = idle
+        self._resting: IDelayedCall | None = None
         self._reports = reports
         self._processes = processes
         self._clock = clock
@@ -98,6 +106,13 @@ class Packers:
                 total=True,
             ),
         ]
+
+    def prepare(self) -> None:
+        """Have a process ready for a job that comes soon."""
+        if not self._workers and not self._stopping:
+            with suppress(OSError):  # the job will tell
+                self._start()
+            self._rest()
 
     def run(self, job: Job[T]) -> Deferred[T]:
         """Do a job, after earlier ones if all processes are busy.
@@ -130,6 +145,8 @@ class Packers:
             for task in tasks:
                 task.done.errback(ShuttingDown())
             self._deadline = self._clock.callLater(self._grace, self._kill)
+            if self._resting is not None and self._resting.active():
+                self._resting.cancel()
             for worker in list(self._workers):
                 worker.stop()
         stopped: Deferred[None] = Deferred()
@@ -152,6 +169,7 @@ class Packers:
         :param result: of the job, or its error.
         """
         self._feed()
+        self._rest()
         if isinstance(result, NixeryError):
             task.done.errback(result)
             return
@@ -186,6 +204,20 @@ class Packers:
                     return
                 reason = f"no packing process can be started: {error.strerror}"
                 task.done.errback(PackerKilled("", reason))
+
+    def _rest(self) -> None:
+        """End idle processes later, unless another job is done by then."""
+        if self._stopping:
+            return
+        if self._resting is not None and self._resting.active():
+            self._resting.reset(self._idle)
+        else:
+            self._resting = self._clock.callLater(self._idle, self._end_idle)
+
+    def _end_idle(self) -> None:
+        for worker in self._workers:
+            if worker.idle:
+                worker.end()
 
     def _start(self) -> "_Worker":
         worker = _Worker(self)
@@ -251,10 +283,14 @@ class _Worker(ProcessProtocol):
         self._dying = True
         self.signal("KILL")
 
-    def stop(self) -> None:
-        """Ask the process to end; its task fails."""
+    def end(self) -> None:
+        """Ask the process to end."""
         self._dying = True
         self.transport.closeStdin()
+
+    def stop(self) -> None:
+        """Make the process end; its task fails."""
+        self.end()
         self.signal("TERM")
         self._settle(ShuttingDown())
 

@@ -164,6 +164,9 @@ class FakePackers:
     error: Callable[[PackJob], NixeryError | None] = lambda job: None
     gate: Deferred[PackedLayer] | None = None
 
+    def prepare(self) -> None:
+        pass
+
     def run(self, job: PackJob | FurnishJob) -> Deferred[Any]:
         return self._furnish(job) if isinstance(job, FurnishJob) else self._pack(job)
 

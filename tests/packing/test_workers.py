@@ -172,6 +172,46 @@ def test_nothing_is_started_before_it_is_needed(
 
 
 @pytest_twisted.ensureDeferred
+async def test_without_work(pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path) -> None:
+    """Children that have had no job for a while end in peace, and the next job starts another."""
+    packers = pool(idle=0.1)
+    for count in (1, 2):
+        await packers.run(_job(tmp_path))
+        assert len(spawner.started) == count
+        while len(packers):
+            await _moment()
+    assert [process.pid for process in spawner.started] == [None, None]
+
+
+@pytest_twisted.ensureDeferred
+async def test_busy_children_stay(
+    pool: Callable[..., Packers], spawner: Spawner, pipe: Path, tmp_path: Path
+) -> None:
+    """A child that has a job is not taken for one without, however long that takes."""
+    packers = pool(count=2, idle=0.1)
+    running, other = packers.run(_job(tmp_path, "pipe")), packers.run(_job(tmp_path))
+    await other
+    while len(packers) == 2:
+        await _moment()
+    await deferToThread(pipe.read_bytes)
+    await running
+    assert len(spawner.started) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_child_in_advance(
+    pool: Callable[..., Packers], spawner: Spawner, tmp_path: Path
+) -> None:
+    """A child that was started for a job to come does it; there is one, however often."""
+    packers = pool(count=2)
+    for _ in range(2):
+        packers.prepare()
+    await packers.run(_job(tmp_path))
+    packers.prepare()
+    assert len(spawner.started) == 1
+
+
+@pytest_twisted.ensureDeferred
 async def test_one_after_another(pool: Callable[..., Packers], tmp_path: Path) -> None:
     """Layers that wait are packed in the order in which they were asked for."""
     packers, order = pool(1), list[int]()

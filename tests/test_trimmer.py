@@ -2,6 +2,7 @@
 
 import gc
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 from weakref import ref
 
@@ -90,6 +91,24 @@ def test_after_a_crowd() -> None:
     finally:
         gc.enable()
         trimmer.stopService()
+
+
+def test_caches_that_a_crowd_has_filled() -> None:
+    """When a crowd has left, what was kept of its many answers is not kept on; a few are."""
+    clock: Any = Reactor()
+    connections = Counter(open=1000)
+    many, few = (lru_cache(1000)(lambda number: str(number)) for _ in range(2))
+    trimmer = Trimmer(clock, lambda: connections["open"], Library())
+    trimmer.startService()
+    for number in range(500):
+        many(number)
+        few(number % 5)
+    clock.advance(AGAIN)
+    assert many.cache_info().currsize == 500
+    connections["open"] = 0
+    clock.advance(AGAIN)
+    assert (many.cache_info().currsize, few.cache_info().currsize) == (0, 5)
+    trimmer.stopService()
 
 
 def test_other_libraries() -> None:

@@ -3,12 +3,12 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgent
 
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
@@ -29,7 +29,6 @@ from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
-from nixery.nix.popularity_table import PopularityTable
 from nixery.nix.realise import Nix
 from nixery.nix_parts import NixParts
 from nixery.ownership import claim
@@ -42,6 +41,7 @@ from nixery.service import RegistryService, SiteAt
 from nixery.settings import Settings
 from nixery.starts import Starts
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
+from nixery.storage.filesystem.staging import Staging
 from nixery.terminal import Terminal
 from nixery.trimmer import Trimmer
 from nixery.watching.checks import disk_check, nix_check, source_check, storage_check
@@ -55,6 +55,9 @@ from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import QuietSite, make_site
+
+if TYPE_CHECKING:
+    from nixery.nix.popularity_table import PopularityTable
 
 T = TypeVar("T")
 
@@ -122,8 +125,8 @@ class Registry:
     def _make_stores(self) -> None:
         """Make the storage of images, and the history of builds."""
         reactor, settings = self._reactor, self._settings
-        self._agent = make_agent(reactor)
-        self._storage = self._add(make_storage(reactor, self._agent, settings, self._environ))
+        agent = None if settings.bucket is None else make_agent(reactor)
+        self._storage = self._add(make_storage(reactor, agent, settings, self._environ))
         if isinstance(self._storage, FilesystemStorage):
             self._measured.append(self._storage.housekeeping)
         folder = os.path.join(settings.state, "history")
@@ -143,20 +146,30 @@ class Registry:
         limit = images.nix_timeout
         nix = self._add(Nix(reactor, commands, sources, evaluator, state, limit, kept, traces))
         self._add(Collector(reactor, commands, kept, disk.nix_min_free))
-        self._popularity = None
-        if images.popularity_url is not None:
-            copy = os.path.join(state, "popularity.json")
-            self._popularity = PopularityTable(reactor, self._agent, images.popularity_url, copy)
-            self._add(Component(self._popularity.load))
+        self._popularity = self._make_popularity()
         indexer = Indexer(reactor, parts.processes, commands, sources, evaluator)
         folder = os.path.join(state, "search")
         self._catalogue = self._add(Catalogue(reactor, parts.resolver, indexer, folder))
         return nix
 
+    def _make_popularity(self) -> "PopularityTable | None":
+        url = self._settings.images.popularity_url
+        if url is None:
+            return None
+        # A client for HTTP takes time and memory.
+        from nixery.nix.popularity_table import PopularityTable
+
+        copy = os.path.join(self._settings.state, "popularity.json")
+        table = PopularityTable(self._reactor, make_agent(self._reactor), url, copy)
+        self._add(Component(table.load))
+        return table
+
     def _make_builder(self) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
         resolver, images, cache = self._nix_parts.resolver, settings.images, self._cache
         reports = os.path.join(settings.state, "reports")
+        staging = Staging(os.path.join(settings.state, "staging"))
+        self._add(Component(lambda: in_thread(reactor, staging.clear), staging.leave))
         packers = self._add(Packers(Starts(reactor), reactor, images.packers, reports=reports))
         layers = LayerMaker(storage, cache, self._nix, packers, images.compression)
         maker = ImageMaker(
@@ -168,6 +181,7 @@ class Registry:
             images.layer_budget,
             self._counts,
             settings.builds.closure_size,
+            staging.name,
             settings.naming,
         )
         # Where not everybody may pull everything, not all names are for everybody.
@@ -302,16 +316,21 @@ def make_service(
     return RegistryService(reactor, sites, registry, settings.stopping.drain, environ, terminal)
 
 
-def make_agent(reactor: Any) -> Agent:
+def make_agent(reactor: Any) -> IAgent:
     """An agent for HTTP requests, which keeps connections for a minute."""
+    from twisted.web.client import Agent, HTTPConnectionPool
+
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = _CONNECTIONS
     pool.cachedConnectionTimeout = 60
     return Agent(reactor, connectTimeout=10, pool=pool)
 
 
-def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mapping[str, str]) -> Any:
-    """The storage of images, not started yet."""
+def make_storage(reactor: Any, agent: Any, settings: Settings, environ: Mapping[str, str]) -> Any:
+    """The storage of images, not started yet.
+
+    :param agent: an ``IAgent`` for a bucket; None without one.
+    """
     chosen = settings.bucket
     if chosen is None or chosen.name is None:
         marks = os.path.join(settings.state, "verified.json")

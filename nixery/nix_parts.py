@@ -51,7 +51,7 @@ class NixParts:
         store = find_store(settings.images.nix_store, state, environ)
         confinement = make_confinement(settings, environ, store)
         fetching = None if confinement is None else confinement.for_fetching
-        self.commands = Commands(self.processes, store, fetching)
+        self.commands = Commands(reactor, self.processes, store, fetching)
         expressions = find_expressions(os.path.dirname(os.path.abspath(__file__)))
         self.evaluator = Evaluator(self.processes, self.commands, expressions, confinement)
         self.git = Git(reactor, self.processes, os.path.join(state, "git"))

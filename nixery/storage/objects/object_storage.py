@@ -149,7 +149,7 @@ class ObjectStorage:
 
         return await self._ask(self._records.get(key, _STALE), read)
 
-    async def write_record(self, key: str, content: bytes) -> None:
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         await self._store.write(NewObject(check_record_key(key), content))
         self._note_record(key, content)
 

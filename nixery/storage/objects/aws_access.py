@@ -22,9 +22,7 @@ from nixery.storage.objects.object_store import PassingFault, Refused
 from nixery.storage.objects.s3_signature import S3Signer
 
 _REGION = "us-east-1"  # where none is named, as other services than Amazon's take it
-_FRESH = (
-    360.0  # seconds; of an hour's credentials, botocore hands out none for less than ten minutes
-)
+_FRESH = 360.0  # seconds; what botocore hands out is good for ten minutes at least
 _THROTTLED = ("Throttling", "ThrottlingException", "RequestLimitExceeded")
 
 

@@ -63,45 +63,54 @@ class AwsProfile:
         """
         self._environ = environ
         self._now = now
-        self._found: tuple[str, str, str, Any] | None = None
+        self._place: tuple[str, str, str] | None = None
+        self._credentials: Any = None
 
     def fetch(self) -> tuple[S3Access, float]:
         """The access to S3, with credentials that are good for ten minutes, and until when it
         counts.
 
         botocore replaces credentials that expire at least ten minutes before.
+
+        :raises PassingFault: if there are no credentials now.
+        :raises Refused: if there are none, or what is configured can't be used.
         """
         try:
-            self._found = found = self._found or self._find()
-            endpoint, style, region, credentials = found
+            self._credentials = credentials = self._credentials or self._find()
             frozen = credentials.get_frozen_credentials()
-        except (BotoCoreError, ClientError, OSError) as error:
+        except (BotoCoreError, ClientError, OSError, ValueError) as error:
             text = f"no access to S3: {cut(str(error), 300)}"
             raise (PassingFault if _is_passing(error) else Refused)(text) from error
+        assert self._place is not None
+        endpoint, style, region = self._place
         return S3Access(endpoint, style, S3Signer(frozen, region)), self._now() + _FRESH
 
     def forget(self) -> None:
         """Look for the credentials anew next time: files may have others."""
-        self._found = None
+        self._credentials = None
 
-    def _find(self) -> tuple[str, str, str, Any]:
+    def _find(self) -> Any:
         session = botocore.session.Session()
-        region = self._environ.get("AWS_REGION") or session.get_config_variable("region")
-        settings = session.get_scoped_config().get("s3")
-        style = settings.get("addressing_style", "") if isinstance(settings, dict) else ""
-        credentials = session.get_credentials()
-        if credentials is None:
+        found = session.get_credentials()
+        if found is None:
             raise Refused(
                 "no AWS credentials were found: not in the environment, nor in ~/.aws, nor by web "
                 "identity, nor of a container or machine"
             )
-        regional = {"us_east_1_regional_endpoint": "regional"}
-        client = session.create_client(
-            "s3", region or _REGION, config=Config(signature_version=UNSIGNED, s3=regional)
-        )
-        endpoint = client.meta.endpoint_url.rstrip("/")
-        client.close()
-        return endpoint, style if style != "auto" else "", region or _REGION, credentials
+        if self._place is None:
+            self._place = _place_in(session, self._environ.get("AWS_REGION"))
+        return found
+
+
+def _place_in(session: Any, region: str | None) -> tuple[str, str, str]:
+    """Endpoint, addressing style and region."""
+    region = region or session.get_config_variable("region") or _REGION
+    settings = session.get_scoped_config().get("s3")
+    style = settings.get("addressing_style", "") if isinstance(settings, dict) else ""
+    regional = Config(signature_version=UNSIGNED, s3={"us_east_1_regional_endpoint": "regional"})
+    client = session.create_client("s3", region, config=regional)
+    client.close()
+    return client.meta.endpoint_url.rstrip("/"), "" if style == "auto" else style, region
 
 
 def _is_passing(error: Exception) -> bool:

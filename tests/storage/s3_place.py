@@ -33,8 +33,8 @@ class S3Place(BucketPlace):
 
     def store_of(self, bucket: S3Bucket, **options: Any) -> S3Store:
         """A store for a bucket, or a part of one."""
-        requests = S3Requests(reactor, self.agent, bucket, AwsProfile({}), **options)
-        return S3Store(reactor, requests)
+        requests = S3Requests(reactor, self.agent, bucket, AwsProfile({}))
+        return S3Store(reactor, requests, **options)
 
     def forbid(self, *what: Permission) -> None:
         self.server.permissions -= {self.permissions[each] for each in what}

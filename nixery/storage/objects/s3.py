@@ -41,7 +41,7 @@ from nixery.storage.objects.s3_trial import Abilities, Trial
 from nixery.storage.objects.s3_upload import Multipart, S3Upload, SentPart
 
 _BINARY = "application/octet-stream"
-_COPIED = 1024**3  # bytes that are copied by one request; S3 allows 5 GiB
+_LARGEST_COPY = 1024**3  # bytes; S3 allows 5 GiB, which takes longer than a request should
 _OURS = {"staging": is_staged_name, "layers": is_blob_name}
 """Where uploads go to, and which names there are of our form."""
 
@@ -53,8 +53,14 @@ class S3Store:
     title = "S3"
     _log = Logger()
 
-    def __init__(self, reactor: IReactor, requests: S3Requests) -> None:
+    def __init__(
+        self, reactor: IReactor, requests: S3Requests, largest_copy: int = _LARGEST_COPY
+    ) -> None:
+        """
+        :param largest_copy: bytes that are copied by one request.
+        """
         self._reactor = reactor
+        self._largest_copy = largest_copy
         self._requests = requests
         self._ask = requests.ask
         self._start = requests.bucket.prefix
@@ -121,7 +127,7 @@ class S3Store:
             "x-amz-copy-source": path,
             "x-amz-copy-source-if-match": f'"{source.version}"',
         }
-        if source.size > _COPIED:
+        if source.size > self._largest_copy:
             await self._copy_parts(source.size, name, of_source, metadata, limit)
         else:
             headers = {"Content-Type": _BINARY, "x-amz-metadata-directive": "REPLACE"}
@@ -143,8 +149,8 @@ class S3Store:
         """Copy an object that is too large for one request."""
         parts = await self._begin(name, metadata, limit)
         try:
-            for start in range(0, size, _COPIED):
-                span = f"bytes={start}-{min(start + _COPIED, size) - 1}"
+            for start in range(0, size, self._largest_copy):
+                span = f"bytes={start}-{min(start + self._largest_copy, size) - 1}"
                 headers = {**of_source, "x-amz-copy-source-range": span}
                 query = parts.query(len(parts.sent) + 1)
                 answer = await self._ask("PUT", name, limit, query=query, headers=headers)

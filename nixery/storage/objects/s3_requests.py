@@ -159,9 +159,9 @@ class S3Requests:
             return False
         if answer.date is not None and abs(answer.date - self._time()) > _WRONG:
             self._behind = answer.date - self._now()
-            text = "this machine's clock is {seconds:.0f} s {how} that of S3, which counts"
+            text = "this machine's clock is {minutes:.0f} min {how} that of S3, which counts"
             how = "behind" if self._behind > 0 else "ahead of"
-            self._log.warn(text, seconds=abs(self._behind), how=how)
+            self._log.warn(text, minutes=abs(self._behind) / 60, how=how)
         else:
             self._reject(access)
         return True

@@ -13,10 +13,11 @@ from twisted.logger import Logger
 
 from nixery.model.service_errors import StorageFull
 from nixery.storage.objects.http_client import HttpAnswer, url_faults
-from nixery.storage.objects.object_store import NewObject, PassingFault, Refused
+from nixery.storage.objects.object_store import NewObject, PassingFault
 from nixery.storage.objects.s3_answers import (
     checksum_in,
     document_of,
+    failure_of,
     is_not_accepted,
     other_region,
     reason_of,
@@ -134,10 +135,13 @@ class Trial:
         """
         name = self._name if name == "" else name
         answer = await self._requests.ask(method, name, self._limit, _TRIED, **options)
+        failure = failure_of(answer) if answer.status >= 400 else None
+        if isinstance(failure, StorageFull):
+            raise failure
         if permission and answer.status == 403:
             self._missing.append(permission)
-        elif permission and answer.status >= 400 and not self._missing:
-            raise Refused(f"{permission}: {reason_of(answer)}")
+        elif permission and failure is not None and not self._missing:
+            raise failure
         return answer
 
     async def _url_faults(self) -> list[str]:

@@ -38,6 +38,7 @@ from nixery.requirements import version
 from nixery.search.catalogue import Catalogue
 from nixery.search.lister import Indexer
 from nixery.service import RegistryService, SiteAt
+from nixery.setting_groups import S3Choice
 from nixery.settings import Settings
 from nixery.starts import Starts
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
@@ -335,13 +336,24 @@ def make_storage(reactor: Any, agent: Any, settings: Settings, environ: Mapping[
     if chosen is None or chosen.name is None:
         marks = os.path.join(settings.state, "verified.json")
         return FilesystemStorage(reactor, settings.storage_path, settings.disk, marks=marks)
-    # Google's libraries take time and memory.
-    from nixery.storage.objects.gcs import GcsBucket, GcsStore
+    # Google's and Amazon's libraries take time and memory.
     from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
 
-    bucket = GcsBucket(chosen.name, chosen.signing_key, chosen.signing_account)
-    options = ObjectOptions(redirect=chosen.redirect, url_lifetime=chosen.url_lifetime)
-    return ObjectStorage(reactor, GcsStore(reactor, agent, bucket, environ), options)
+    store: Any
+    if isinstance(chosen, S3Choice):
+        from nixery.storage.objects.aws_access import AwsProfile
+        from nixery.storage.objects.s3 import S3Store
+        from nixery.storage.objects.s3_requests import S3Bucket, S3Requests
+
+        place = S3Bucket(chosen.name, chosen.prefix, chosen.public_endpoint)
+        store = S3Store(reactor, S3Requests(reactor, agent, place, AwsProfile(environ)))
+    else:
+        from nixery.storage.objects.gcs import GcsBucket, GcsStore
+
+        bucket = GcsBucket(chosen.name, chosen.signing_key, chosen.signing_account)
+        store = GcsStore(reactor, agent, bucket, environ)
+    options = ObjectOptions(redirect=settings.storage.redirect, url_lifetime=chosen.url_lifetime)
+    return ObjectStorage(reactor, store, options)
 
 
 def _token_server(settings: Settings) -> TokenServer | None:

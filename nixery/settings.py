@@ -195,7 +195,8 @@ def _check_bucket(values: Mapping[str, Any], faults: list[str]) -> None:
         faults.append(text)
     if backend is None and all(values[name] for name in buckets.values()):
         faults.append("BUCKET and S3_BUCKET are set; NIXERY_STORAGE_BACKEND must say which counts")
-    if values["NIXERY_ACCEL"] and backend != "filesystem" and any(map(values.get, buckets.values())):
+    named = any(values[name] for name in buckets.values())
+    if values["NIXERY_ACCEL"] and backend != "filesystem" and named:
         faults.append("NIXERY_ACCEL is set; nginx can't send blobs of a bucket by itself")
 
 

@@ -14,6 +14,7 @@ let
     dependencies = with python3.pkgs; [
       attrs
       bcrypt
+      botocore
       cryptography
       deflate
       google-api-core

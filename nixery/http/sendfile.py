@@ -37,7 +37,7 @@ _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class PageCache:
-    """What the kernel has in memory of files. Where it has not, sending would wait for a disk."""
+    """The parts of files that the kernel has in memory: others would have to come from a disk."""
 
     def has(self, file: FileIO, start: int, end: int) -> bool:
         """Whether it has bytes of a file, as far as samples of them tell."""
@@ -95,7 +95,7 @@ async def send_file(
 
 @attrs.define(eq=False)
 class _Sending:
-    """Bytes of a file that are being sent: see :func:`send_file`.
+    """A part of a file that is being sent: see :func:`send_file`.
 
     :param at: the offset of the next byte.
     :param ended: fires when all has left, or the kernel can't send it; fails if the file can't be

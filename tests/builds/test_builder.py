@@ -128,7 +128,7 @@ async def test_what_an_image_says_of_itself(parts: Parts) -> None:
     assert labels == json.loads(manifest.content)["annotations"]
     assert labels["org.opencontainers.image.title"] == "git/jq"
     assert labels["org.opencontainers.image.revision"] == "1"
-    (entry,) = (e for job in parts.packers.jobs for e in job.entries if e.name == "etc/os-release")
+    entry = parts.packers.made[0]["etc/os-release"]
     assert b'VARIANT="git/jq"' in entry.content
     assert b"BUILD_ID=1\n" in entry.content
 
@@ -363,8 +363,7 @@ async def test_outputs_that_are_files(parts: Parts) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert len(layers_of(await build(parts))) == 3
-    (root,) = (job for job in parts.packers.jobs if job.entries)
-    assert not [entry for entry in root.entries if "git" in entry.name]
+    assert not [name for name in parts.packers.made[0] if "git" in name]
 
 
 @pytest_twisted.ensureDeferred

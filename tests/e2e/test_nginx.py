@@ -83,8 +83,8 @@ def of_blobs(headers: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def test_nginx_sends_blobs(start_daemon: StartDaemon, tmp_path: Path) -> None:
-    """What the page sets up serves images, of which nginx sends the blobs, with the headers that
-    Nixery would send; nobody else gets at them."""
+    """With the page's configuration, images can be pulled, of which nginx sends the blobs, with the
+    headers that Nixery would send; nobody else gets at them."""
     daemon = start_daemon(**SETTINGS)
     with nginx(daemon, tmp_path / "nginx") as port:
         source = f"docker://localhost:{port}/hello"

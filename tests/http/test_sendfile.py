@@ -100,8 +100,8 @@ async def test_clients_that_do_not_read(blob: Locating) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_requests_behind_one(blob: Locating) -> None:
-    """What a client asks before it has read the blob is answered behind it, however much that
-    is."""
+    """Requests that a client sends before it has read the blob are answered behind it, however
+    many they are."""
     known = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
     request = BLOB.replace(b"Connection: close\r\n", b"")
     async with serving(storage=blob) as server:
@@ -303,7 +303,7 @@ class Cold(PageCache):
 
 @pytest_twisted.ensureDeferred
 async def test_slow_disks_stop_nobody(file: FileIO) -> None:
-    """What is not in memory is read by a thread, and the reactor does not watch the connection
+    """A thread reads what is not in memory, and the reactor does not watch the connection
     meanwhile."""
     asked, disk = Asked(), Cold()
     sending = asked.begin(file, 0, 4 * ONE, cache=disk)
@@ -337,7 +337,8 @@ async def test_clients_that_leave_a_slow_disk(file: FileIO) -> None:
 
 
 def test_page_cache(file: FileIO) -> None:
-    """What was just loaded is in memory; of files of which the kernel does not tell, nothing is."""
+    """Bytes that were just loaded are in memory; none are of a file of which the kernel does not
+    tell."""
     cache = PageCache()
     cache.load(file, 0, 4 * ONE)
     assert cache.has(file, 0, 4 * ONE)

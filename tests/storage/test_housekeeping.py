@@ -191,20 +191,21 @@ def test_many_at_once(tmp_path: Path) -> None:
     assert not list((tmp_path / "staging").iterdir())
 
 
-def test_stopped_while_it_drops(tmp_path: Path) -> None:
+def test_stopped_while_it_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who wants to stop waits for one blob at most; what was dropped is gone whole."""
     folder = Folder(tmp_path, most=10)
     names = {folder.blob(str(number)) for number in range(9)}
     folder.time += 100
-    original = folder.aside
+    original, dropped = folder.marks.drop, list[str]()
 
-    def third() -> str:
-        if folder.count == 2:
+    def third(name: str) -> None:
+        original(name)
+        dropped.append(name)
+        if len(dropped) == 3:
             folder.shrinker.pace.stop()
             folder.shrinker.pace._rest_at = 0.0
-        return original()
 
-    folder.shrinker._aside = third
+    monkeypatch.setattr(folder.marks, "drop", third)
     with pytest.raises(Stopped):
         folder.shrinker.shrink()
     assert len(folder.blobs()) == 6
@@ -214,14 +215,40 @@ def test_stopped_while_it_drops(tmp_path: Path) -> None:
 
 
 def test_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work rests as long as it works, however small its pieces are."""
+    """Work rests half as long as it works, however small its pieces are."""
     time, rests = [0.0], list[float]()
     ours = Pace(lambda: time[0])
     monkeypatch.setattr(ours, "rest", rests.append)
     for _ in range(1000):
         time[0] += 0.0001
         ours()
-    assert sum(rests) == pytest.approx(0.1, rel=0.1)
+    assert sum(rests) == pytest.approx(0.05, rel=0.1)
+
+
+def test_strange_blobs_go_as_well(tmp_path: Path) -> None:
+    """What lies in a blob's place and is no file goes like one, whatever goes before and after."""
+    folder = Folder(tmp_path, most=30)
+    for number in range(5):
+        name = folder.blob(str(number))
+        if number % 2:
+            (tmp_path / "layers" / name).unlink()
+            (tmp_path / "layers" / name / "in it").mkdir(parents=True)
+        folder.time += 100
+    assert folder.shrinker.shrink().blobs >= 4
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_a_folder_that_is_cleared_away(tmp_path: Path) -> None:
+    """Where the folder that blobs are moved aside to is cleared away, all go nevertheless, the next
+    time at the latest."""
+    folder = Folder(tmp_path, most=30)
+    for number in range(3):
+        folder.blob(str(number))
+        folder.time += 100
+    folder.shrinker._aside = lambda: str(tmp_path / "staging" / "gone" / "x")
+    assert folder.shrinker.shrink().blobs == 0
+    folder.shrinker._aside = folder.aside
+    assert folder.shrinker.shrink().blobs == 3
 
 
 def test_counted_only(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
-_SLICE = 0.004
-_REST = 0.004
+_SLICE = 0.01
+_REST = 0.005
 """Seconds of work, and of rest after that: for each of the few times that an answer needs the
 interpreter, it may have to wait for the thread, but not for longer than a slice in all."""
 

@@ -71,7 +71,7 @@ class Scrubber:
         verdict = verify_file(path, digest, self._aside, self._pause)
         self.verified += 1
         self.damaged += bool(verdict.dropped)
-        with whole_file(self._position, beside=self._aside()) as file:
+        with whole_file(self._position, self._aside(), lasting=False) as file:
             file.write(name.encode("ascii"))
         return round_seconds * size / self._total, verdict.dropped and f"{path} {verdict.dropped}"
 

@@ -93,6 +93,7 @@ class Shrinker:
     _most_records: int = MOST_RECORDS
     pace: Pace = attrs.field(init=False, factory=Pace)
     _tidy_at: float = attrs.field(init=False)
+    _spare: str = attrs.field(init=False, default="")  # where blobs are moved to
 
     def __attrs_post_init__(self) -> None:
         self._tidy_at = self._now() + _TIDY / 24  # not while everything is just starting
@@ -144,14 +145,17 @@ class Shrinker:
         """
         if self._is_used(name):
             return False
-        path, aside = os.path.join(self._folder, "layers", name), self._aside()
+        path = os.path.join(self._folder, "layers", name)
+        aside = self._spare = self._spare or self._aside()
         try:
             os.rename(path, aside)
         except FileNotFoundError:
+            self._spare = ""  # it may be the other folder that is gone
             return False
         if self._is_used(name):
             os.replace(aside, path)
             return False
+        # Not by moving the next one over it, which costs ext4 more than to remove it.
         remove(aside)
         self._marks.drop(name)
         return True

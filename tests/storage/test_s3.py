@@ -53,7 +53,9 @@ class ServiceBackend:
         self._made: list[ObjectStorage] = []
 
     async def open(self) -> ObjectStorage:
-        requests = S3Requests(reactor, self._agent, S3Bucket(self._service.bucket), AwsProfile({}))
+        requests = S3Requests(
+            reactor, self._agent, S3Bucket(self._service.bucket), AwsProfile(os.environ)
+        )
         options = attrs.evolve(OPTIONS, uploads=attrs.evolve(OPTIONS.uploads, part=PART))
         storage = ObjectStorage(reactor, S3Store(reactor, requests), options)
         self._made.append(storage)

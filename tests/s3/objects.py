@@ -22,8 +22,8 @@ _LARGEST_COPY = 5 * 1024**3
 class S3Objects:
     """What is asked of objects.
 
-    :ivar lacks: what the service does not have: ``writes``, ``deletes`` (conditions of them),
-        ``checksums``.
+    :ivar lacks: what the service does not have: ``creates``, ``replaces``, ``deletes`` (conditions
+        of them), ``checksums``; or ``quotes``, if it compares ETags with none around them.
     :ivar permissions: what the known keys may do.
     :ivar page: objects in a page of a list.
     """
@@ -108,7 +108,7 @@ class S3Objects:
         if self.bucket.full:
             raise Refused(403, "QuotaExceeded", "The quota of the bucket is used up.")
         for _ in range(2):
-            self._check_conditions(asked, name, "writes")
+            self._check_conditions(asked, name)
             if self.bucket.before_write is not None:
                 self.bucket.before_write(name)
         kept = {"metadata": metadata} | ({} if has_sum else {"contentEncoding": "without"})
@@ -131,13 +131,17 @@ class S3Objects:
         if "checksums" not in self.lacks and said != content.crc32c:
             raise Refused(400, "BadDigest", "The CRC32C you specified did not match.")
 
-    def _check_conditions(self, asked: Asked, name: str, what: str) -> None:
-        if what in self.lacks:
-            return
-        found, headers = self.bucket.objects.get(name), asked.headers
-        if headers.get("if-none-match") == "*" and found is not None:
+    def _check_conditions(self, asked: Asked, name: str) -> None:
+        absent = asked.headers.get("if-none-match") == "*" and "creates" not in self.lacks
+        if absent and name in self.bucket.objects:
             raise Refused(412, "PreconditionFailed", "A pre-condition did not hold.")
-        wanted = headers.get("if-match")
+        if "quotes" in self.lacks and "if-match" in asked.headers:
+            raise Refused(412, "PreconditionFailed", "A pre-condition did not hold.")
+        if "replaces" not in self.lacks:
+            self._check_match(asked, name)
+
+    def _check_match(self, asked: Asked, name: str) -> None:
+        found, wanted = self.bucket.objects.get(name), asked.headers.get("if-match")
         if wanted is None:
             return
         if found is None:
@@ -178,7 +182,8 @@ class S3Objects:
     def delete(self, asked: Asked, name: str) -> Answer:
         """Delete an object; one that is not there is no fault."""
         self.demand("s3:DeleteObject")
-        self._check_conditions(asked, name, "deletes")
+        if "deletes" not in self.lacks:
+            self._check_match(asked, name)
         self.bucket.objects.pop(name, None)
         return Answer(204)
 

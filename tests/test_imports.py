@@ -21,14 +21,18 @@ FLOORS: dict[str, set[str]] = {
     "repeats": {"recent"},
     "slots": set(),
     "reactor": set(),
+    "inotify": set(),
     "ownership": {"whole_file"},
     "whole_file": set(),
     "nix": {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "slots"),
-        "whole_file",
+        *("inotify", "whole_file"),
     },
     "packing": {"reactor", "model", "interfaces"},
-    "storage": {"reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"},
+    "storage": {
+        *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"),
+        "inotify",
+    },
     "access": {"reactor", "model", "coalesce", "recent", "slots", "lifecycle"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent", "whole_file"},
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
@@ -37,7 +41,7 @@ FLOORS: dict[str, set[str]] = {
         *("search", "reactor"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle"},
-    "http": {"reactor", "model", "interfaces", "repeats", "access"},
+    "http": {"reactor", "model", "interfaces", "repeats", "recent", "access"},
     "web": {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
         *("search", "reactor"),
@@ -69,6 +73,7 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "history"),
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
+        "setting_groups",
     },
     "tap": {
         *("http", "web", "settings", "daemon", "watching", "systemd", "descriptors"),

@@ -106,11 +106,14 @@ class ObjectStorage:
         self._looking: Coalescer[Digest, StoredObject | None] = Coalescer()
         self._signing: Coalescer[str, str] = Coalescer()
         self._resting_until = 0.0
+        self._losses = 0
 
     async def start(self) -> None:
         faults = await self.faults()
         if faults:
             raise StorageUnavailable("; ".join(faults))
+        for remark in self.remarks:
+            self._log.warn("{remark}", remark=remark)
         if not self._cleaning.running:
             self._cleaning.start(_CLEANING)
 
@@ -125,6 +128,11 @@ class ObjectStorage:
             return await self._store.run("looking into the bucket", looking)
         except StorageUnavailable as error:
             return [error.reason]
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What operators should know of the bucket's service; complete after :meth:`faults`."""
+        return self._store.store.remarks
 
     async def probe(self) -> None:
         name, content = f"staging/{uuid.uuid4().hex}", uuid.uuid4().bytes
@@ -148,7 +156,7 @@ class ObjectStorage:
 
         return await self._ask(self._records.get(key, _STALE), read)
 
-    async def write_record(self, key: str, content: bytes) -> None:
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         await self._store.write(NewObject(check_record_key(key), content))
         self._note_record(key, content)
 
@@ -179,7 +187,7 @@ class ObjectStorage:
             return known
         content = await self._store.read(found.name, found.version)
         if content is None:
-            self._known.forget(digest)
+            self._lost(digest)
             raise BlobUnknown(str(digest))
         if Digest.of(content) != digest:
             await self._drop(digest, found)
@@ -202,7 +210,8 @@ class ObjectStorage:
         return missing
 
     def changes(self) -> int | None:
-        return None
+        """Nobody tells; what was found is believed for a while in any case."""
+        return self._losses
 
     async def locate(self, digest: Digest) -> Redirect | Stream:
         found = await self._look(digest)
@@ -229,7 +238,7 @@ class ObjectStorage:
         async def find(patience: Patience | None) -> StoredObject | None:
             found = await self._store.head(blob_name(digest), patience)
             if found is None:
-                self._known.forget(digest)
+                self._lost(digest)
             elif is_whole(found, digest):
                 self._note(digest, found)
                 return found
@@ -256,12 +265,16 @@ class ObjectStorage:
             return known
 
     async def _drop(self, digest: Digest, found: StoredObject) -> None:
-        self._known.forget(digest)
+        self._lost(digest)
         self._contents.forget(digest)
         try:
             await self._blobs.drop(found)
         except NixeryError as error:
             self._log.warn("{name} is still there: {error}", name=found.name, error=str(error))
+
+    def _lost(self, digest: Digest) -> None:
+        self._losses += self._known.get(digest) is not None
+        self._known.forget(digest)
 
     def _note(self, digest: Digest, found: StoredObject) -> None:
         self._known.put(digest, attrs.evolve(found, metadata={}))  # it was looked at
@@ -322,6 +335,8 @@ class ObjectStorage:
                     if ours and found.age is not None and found.age > _OLD:
                         await self._store.delete(found.name, found.version)
                         self._log.info("deleted {name}: nobody finished it", name=found.name)
+            dropping = partial(self._store.store.drop_uploads, _OLD)
+            await self._store.run("dropping old uploads", dropping)
         except NixeryError as error:
             self._log.warn("old objects are left for later: {error}", error=str(error))
 

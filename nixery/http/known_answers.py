@@ -106,11 +106,11 @@ class KnownAnswers:
     def find(self, asked: AskedHead) -> KnownAnswer | None:
         """The answer to a request, if it is known and its client has room for another request."""
         answer = self._kept.get(asked.key, AGE)
-        if answer is None or self.is_always(answer, asked):
+        if answer is None or self._is_always(answer, asked):
             return answer
         return answer if self.requests.has_room(asked.network) else None
 
-    def is_always(self, answer: KnownAnswer, asked: AskedHead) -> bool:
+    def _is_always(self, answer: KnownAnswer, asked: AskedHead) -> bool:
         """Whether an answer is given however many other requests the client has."""
         return answer.always or asked.sender == "unix"
 
@@ -121,7 +121,7 @@ class KnownAnswers:
         self._kept.forget(asked.key)
         return False
 
-    def fill(self, answer: KnownAnswer, id: str) -> bytes:
+    def _fill(self, answer: KnownAnswer, id: str) -> bytes:
         """An answer as it is written now.
 
         :param id: the request's.
@@ -138,7 +138,7 @@ class KnownAnswers:
         :return: the time then.
         """
         began, id = self.seconds(), asked.id or new_id()
-        write(self.fill(answer, id))
+        write(self._fill(answer, id))
         ended = self.seconds()
         self.given += 1
         self._log.note(answer.facts, id, asked.sender, ended - began)

@@ -25,13 +25,15 @@ from nixery.reactor import IReactor, in_thread
 
 _ROUND = 8 * 1024 * 1024
 """Bytes that all connections together are sent in a round of the reactor: some milliseconds."""
-_LEAST, _MOST = 32 * 1024, 1024 * 1024
+_LEAST, _MOST = 32 * 1024, 4 * 1024 * 1024
 """Bytes that one connection is sent in a round."""
 _STRIDE = 128 * 1024
 """Of so many bytes of a file, one is looked for in the page cache: the kernel reads that much at
 once, or more."""
 _WINDOW = 1024 * 1024
 """Bytes that are read into the page cache at once; as many more are asked for."""
+_FRESH = 1.0
+"""Seconds for which it is known what is in the page cache: others may need the memory."""
 _LEFT = (errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -100,7 +102,8 @@ class _Sending:
     :param at: the offset of the next byte.
     :param ended: fires when all has left, or the kernel can't send it; fails if the file can't be
         read, or the check fails.
-    :param loaded: up to there, a thread has read the file a moment ago.
+    :param cached: up to there, the file was in the page cache a moment ago.
+    :param fresh: until when that counts.
     """
 
     reactor: IReactor
@@ -113,7 +116,8 @@ class _Sending:
     end: int
     check: Callable[[], None]
     ended: Deferred[None] = attrs.Factory(Deferred)
-    loaded: int = 0
+    cached: int = 0
+    fresh: float = 0
 
     @property
     def piece(self) -> int:
@@ -142,13 +146,14 @@ class _Sending:
             self.check()
             self.ended.callback(None)
             return
-        end = min(self.at + self.piece, self.end)
-        if self.at < self.loaded:
-            end = min(end, self.loaded)
-        elif not self.cache.has(self.file, self.at, end):
-            self._load(min(self.at + _WINDOW, self.end))
-            return
-        sent = os.sendfile(self.transport.fileno(), self.file.fileno(), self.at, end - self.at)
+        if self.at >= self.cached or self.reactor.seconds() > self.fresh:
+            end = min(self.at + self.piece, self.end)
+            if not self.cache.has(self.file, self.at, end):
+                self._load(min(self.at + _WINDOW, self.end))
+                return
+            self._remember(end)
+        size = min(self.piece, self.cached - self.at)
+        sent = os.sendfile(self.transport.fileno(), self.file.fileno(), self.at, size)
         self.at += sent
         self.request.sentLength += sent
         self.check()
@@ -162,12 +167,16 @@ class _Sending:
         self.transport.stopWriting()
 
         def go_on(_: None) -> None:
-            self.loaded = end
+            self._remember(end)
             if not self.ended.called:
                 self.transport.startWriting()
 
         loading = in_thread(self.reactor, self.cache.load, self.file, self.at, end)
         loading.addCallbacks(go_on, self._fail)
+
+    def _remember(self, end: int) -> None:
+        """Take the file to be in the page cache up to there, for a moment."""
+        self.cached, self.fresh = end, self.reactor.seconds() + _FRESH
 
     def _fail(self, failure: Failure) -> None:
         if self.ended.called:

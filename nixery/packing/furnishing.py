@@ -23,7 +23,6 @@ from nixery.model.rootfs import USER, RootFs
 from nixery.model.source import canonical_json
 from nixery.model.tree import Data, File, Folder, Link, Output
 from nixery.model.tree import Entry as TreeEntry
-from nixery.packing.database import make_database
 from nixery.packing.libraries import find_c_library, find_data
 from nixery.packing.listing import MOST, list_output, weight
 from nixery.packing.tar import Entry
@@ -90,6 +89,9 @@ class FurnishRequest:
         data = find_data(graph, self._physical)
         own = None
         if self.registered is not None and has_nix(outputs):
+            # SQLite takes time and memory, and few images have Nix.
+            from nixery.packing.database import make_database
+
             owner = USER if self.image.user else 0
             own = store_entries(make_database(self.registered), realisation.paths, owner)
         return furnish(self.image, realisation, outputs, self.identity, c_library, data, own)

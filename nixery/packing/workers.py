@@ -5,47 +5,34 @@ Starting a process holds the reactor up for some milliseconds, so there are few,
 as long as there is work now and then.
 """
 
-import json
 import os
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import attrs
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IDelayedCall,
-    IProcessTransport,
     IReactorProcess,
     IReactorTime,
 )
-from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from nixery.model.build_errors import PackerKilled, PackingFailed
+from nixery.model.build_errors import PackerKilled
 from nixery.model.errors import NixeryError
 from nixery.model.reading import Reading, children
 from nixery.model.service_errors import ShuttingDown
 from nixery.packing.job import Job, PackedLayer
+from nixery.packing.packer_process import PackerProcess, Task
 
 T = TypeVar("T")
 
-_ANSWER_LIMIT = 1 << 20  # bytes of an answer
-_STDERR_LIMIT = 1 << 16  # bytes of a line of standard error
 _IDLE = 60.0
 """Seconds without a job after which processes end: each takes tens of megabytes."""
 _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
 """For glibc: memory for blocks is reused, and not requested from the kernel each time, which would
 clear it page by page."""
-
-
-@attrs.define(eq=False)
-class _Task:
-    job: Job[Any]
-    done: Deferred[Any]
 
 
 class Packers:
@@ -86,8 +73,8 @@ class Packers:
         self._count = count or len(os.sched_getaffinity(0))
         self._executable = executable
         self._grace = grace
-        self._workers: list[_Worker] = []
-        self._queue: deque[_Task] = deque()
+        self._workers: list[PackerProcess] = []
+        self._queue: deque[Task] = deque()
         self._stopping = False
         self._stopped: list[Deferred[None]] = []
         self._deadline: IDelayedCall | None = None
@@ -129,7 +116,7 @@ class Packers:
         """
         if self._stopping:
             return fail(ShuttingDown())
-        task = _Task(job, Deferred(lambda _: self._abandon(task)))
+        task = Task(job, Deferred(lambda _: self._abandon(task)))
         self._queue.append(task)
         self._feed()
         return task.done
@@ -163,7 +150,7 @@ class Packers:
         for stopped in waiting:
             stopped.callback(None)
 
-    def settle(self, task: _Task, result: object) -> None:
+    def _settle(self, task: Task, result: object) -> None:
         """End a task; its process is given the next one first.
 
         :param result: of the job, or its error.
@@ -184,7 +171,7 @@ class Packers:
             )
         task.done.callback(result)
 
-    def forget(self, worker: "_Worker") -> None:
+    def _forget(self, worker: PackerProcess) -> None:
         """Note that a process has ended."""
         self._workers.remove(worker)
         self._feed()
@@ -219,8 +206,8 @@ class Packers:
             if worker.idle:
                 worker.end()
 
-    def _start(self) -> "_Worker":
-        worker = _Worker(self)
+    def _start(self) -> PackerProcess:
+        worker = PackerProcess(self._settle, self._forget)
         argv = [self._executable, "-P", "-m", "nixery.packing.worker"]
         argv += [] if self._reports is None else [self._reports]
         environment = packer_environment()
@@ -228,7 +215,7 @@ class Packers:
         self._workers.append(worker)
         return worker
 
-    def _abandon(self, task: _Task) -> None:
+    def _abandon(self, task: Task) -> None:
         if task in self._queue:
             self._queue.remove(task)
         for worker in list(self._workers):
@@ -247,104 +234,3 @@ def packer_environment() -> dict[str, str]:
     if "LD_LIBRARY_PATH" in os.environ:
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     return environment
-
-
-class _Worker(ProcessProtocol):
-    """A packing process and its task."""
-
-    _log = Logger()
-
-    transport: IProcessTransport
-
-    def __init__(self, pool: Packers) -> None:
-        self.task: _Task | None = None
-        self._pool = pool
-        self._number = 0
-        self._dying = False
-        self._answer = b""
-        self._stderr = b""
-        self._last_line = ""
-
-    @property
-    def idle(self) -> bool:
-        """Whether it can take a task."""
-        return self.task is None and not self._dying
-
-    def take(self, task: _Task) -> None:
-        """Begin a task."""
-        self.task = task
-        self._number += 1
-        line = json.dumps({"id": self._number, **task.job.to_json()}).encode()
-        self.transport.write(line + b"\n")
-
-    def abandon(self) -> None:
-        """Kill the process, without an answer to its task."""
-        self.task = None
-        self._dying = True
-        self.signal("KILL")
-
-    def end(self) -> None:
-        """Ask the process to end."""
-        self._dying = True
-        self.transport.closeStdin()
-
-    def stop(self) -> None:
-        """Make the process end; its task fails."""
-        self.end()
-        self.signal("TERM")
-        self._settle(ShuttingDown())
-
-    def signal(self, name: str) -> None:
-        """Send a signal, if the process still runs."""
-        with suppress(ProcessExitedAlready):
-            self.transport.signalProcess(name)
-
-    def outReceived(self, data: bytes) -> None:
-        *lines, self._answer = (self._answer + data).split(b"\n")
-        if len(self._answer) > _ANSWER_LIMIT:
-            lines.append(self._answer)
-        for line in lines:
-            self._read(line)
-
-    def _read(self, line: bytes) -> None:
-        """Read an answer; what follows the last one is no answer to anything."""
-        if self._dying:
-            return
-        try:
-            answer = json.loads(line)
-            if self.task is None or answer["id"] != self._number:
-                raise ValueError("it is no answer to a job")
-            result = self.task.job.read(answer)
-        except (ValueError, LookupError, TypeError, NixeryError) as error:
-            self._log.error("a packing process wrote {line!r}: {error}", line=line, error=error)
-            self._dying = True
-            self.signal("KILL")
-            result = PackingFailed("", "the packing process gave an invalid answer")
-        if result is not None:
-            self._settle(result)
-
-    def errReceived(self, data: bytes) -> None:
-        *lines, self._stderr = (self._stderr + data).split(b"\n")
-        if len(self._stderr) > _STDERR_LIMIT:
-            lines.append(self._stderr)
-            self._stderr = b""
-        for line in lines:
-            self._last_line = line.decode("utf-8", "replace")
-            self._log.warn("packing process: {line}", line=self._last_line)
-
-    def processEnded(self, reason: Failure) -> None:
-        self._dying = True
-        if self._stderr:
-            self.errReceived(b"\n")
-        signal = getattr(reason.value, "signal", None)
-        status = getattr(reason.value, "exitCode", None)
-        how = f"signal {signal}" if signal is not None else f"status {status}"
-        words = f": {self._last_line}" if self._last_line else ""
-        kind = PackingFailed if signal is None else PackerKilled
-        self._settle(kind("", f"the packing process ended by {how}{words}"))
-        self._pool.forget(self)
-
-    def _settle(self, result: object) -> None:
-        task, self.task = self.task, None
-        if task is not None:
-            self._pool.settle(task, result)

@@ -76,7 +76,8 @@ class Auth:
         """
         files, current = request.access, self._guard.files
         request.kept_for = request.who.until - time.time()
-        request.keep(lambda: current() == files and again())
+        # Where there are no files, nothing changes.
+        request.keep((lambda: current() == files and again()) if any(files) else again)
 
     async def identify(self, request: RegistryRequest) -> None:
         """Authenticate the sender of a request.

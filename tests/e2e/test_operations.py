@@ -56,6 +56,21 @@ def test_a_pull_is_counted(start_daemon: StartDaemon) -> None:
     assert found["nixery_builds_running",] == 0
 
 
+def test_known_answers(start_daemon: StartDaemon) -> None:
+    """What is pulled again is answered from memory, until something of it is lost."""
+    daemon = start_daemon()
+    first = daemon.pull("hello")
+    config = f"/v2/hello/blobs/{first.json()['config']['digest']}"
+    for _ in range(3):
+        assert daemon.pull("hello").body == first.body
+        assert daemon.get(config).status == 200
+    assert daemon.metric("nixery_known_answers_total") >= 2
+    shutil.rmtree(daemon.storage / "layers")
+    assert daemon.get(config).status == 404
+    assert daemon.pull("hello").body == first.body
+    assert daemon.get(config).status == 200
+
+
 def test_one_line_for_each_pull(start_daemon: StartDaemon) -> None:
     """Every pull is one line of the log, with the request's ID, which is in the answer, and so is
     the end of every build, with the ID of the request that it was begun for."""

@@ -17,6 +17,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.internet.threads import deferToThread
 
@@ -190,6 +191,8 @@ class Watching(SetReactor):
         super().__init__()
         self.getThreadPool = reactor.getThreadPool
         self.callFromThread = reactor.callFromThread
+        self.clock = Clock()
+        self.seconds = self.clock.seconds
 
 
 class Asked:
@@ -241,7 +244,7 @@ def file(tmp_path: Path) -> Iterator[FileIO]:
         yield opened
 
 
-@pytest.mark.parametrize(("others", "most"), [(0, ONE), (127, ONE // 16), (4000, ONE // 32)])
+@pytest.mark.parametrize(("others", "most"), [(0, 4 * ONE), (127, ONE // 16), (4000, ONE // 32)])
 def test_turns_are_short(file: FileIO, others: int, most: int) -> None:
     """The more connections are sent files, the less each of them is sent at once; all together
     never more than takes some milliseconds, unless there are hundreds."""
@@ -318,6 +321,26 @@ async def test_slow_disks_stop_nobody(file: FileIO) -> None:
         received += asked.taken()
     assert received == bytes(range(256)) * (4 * ONE // 256)
     assert disk.loads == 4
+
+
+def test_memory_that_others_need(file: FileIO) -> None:
+    """For a client that is slow, it is looked again and again whether a file is in memory; not at
+    each piece, for one that is not."""
+
+    class Asking(PageCache):
+        asked = 0
+
+        def has(self, file: FileIO, start: int, end: int) -> bool:
+            self.asked += 1
+            return True
+
+    for pause, least, most in ((0, 1, 1), (2, 10, 1000)):
+        asked, cache = Asked(), Asking()
+        sending = asked.begin(file, 0, 4 * ONE, cache=cache)
+        while not sending.called:
+            asked.turn()
+            asked.reactor.clock.advance(pause)
+        assert least <= cache.asked <= most
 
 
 @pytest_twisted.ensureDeferred

@@ -9,6 +9,8 @@ import pytest_twisted
 from twisted.internet.task import Clock
 
 from nixery.builds.keep_alive import AGAIN
+from nixery.http.bounds import LEAST
+from nixery.http.known_answers import LARGEST
 from nixery.http.request import NOBODY, Trusted
 from nixery.interfaces import Value
 from nixery.model.digest import Digest
@@ -140,3 +142,36 @@ async def test_blobs_that_no_proxy_sends(tmp_path: Path) -> None:
             answer = await server.ask(BLOB, headers={"X-Forwarded-For": "127.0.0.1"})
             assert (answer.status, answer.body) == (200, b"content" * 10_000)
             assert "x-accel-redirect" not in answer.headers
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("size", "is_kept"),
+    [(0, True), (5, True), (9_000, True), (LARGEST, True), (LARGEST + 1, False), (10**6, False)],
+)
+async def test_files_that_are_kept(tmp_path: Path, size: int, is_kept: bool) -> None:
+    """A small blob that is a file is kept, however it was sent, and given until it is altered."""
+    path = tmp_path / "blob"
+    path.write_bytes(bytes(size))
+    storage = Locating(as_it_is(path))
+    async with serving(storage=storage) as server:
+        for _ in range(3):
+            assert (await server.ask(BLOB)).body == bytes(size)
+        assert (server.site.known.given > 0) == is_kept
+        path.write_bytes(bytes(size) + b"x")
+        storage.location = as_it_is(path)
+        assert (await server.ask(BLOB)).body == bytes(size) + b"x"
+
+
+@pytest_twisted.ensureDeferred
+async def test_files_for_which_there_is_no_room(tmp_path: Path) -> None:
+    """Where clients have left much unread, a file is sent in small pieces, and not kept."""
+    path = tmp_path / "blob"
+    path.write_bytes(bytes(LARGEST))
+    async with serving(storage=Locating(as_it_is(path))) as server:
+        untaken, limits = server.bounds.untaken, server.bounds.limits
+        with untaken.piece("127.0.0.1", limits.client_unread):
+            assert untaken.room("127.0.0.1") == LEAST
+            for _ in range(3):
+                assert (await server.ask(BLOB)).body == bytes(LARGEST)
+            assert server.site.known.given == 0

@@ -81,11 +81,11 @@ bench: $(VENV)/.installed-test  ## measure: half an hour; nothing else should ru
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py lists
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/crowd.py
-	@PYTHONPATH=. $(VENV)/bin/python benchmarks/strangers.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/packing.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/libraries.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/strangers.py
 
 dist:  ## make an sdist and a wheel in dist/, the same bytes for the same commit
 	@scripts/require $(PROGRAMS)

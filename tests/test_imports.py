@@ -42,6 +42,7 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
         *("search", "reactor"),
     },
+    "serving": {"model", "lifecycle"},
     "values": {"model"},
     "setting_groups": {"model", "packing", "values"},
     "unknown": {"model"},
@@ -69,6 +70,7 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "history"),
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
+        "serving",
     },
     "tap": {
         *("http", "web", "settings", "daemon", "watching", "systemd", "descriptors"),

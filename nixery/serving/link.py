@@ -23,13 +23,15 @@ from zope.interface import implementer
 from nixery.serving.packets import (
     ANSWERED,
     BEAT,
-    FORGET,
-    HAND,
+    GENERATION,
     IN_HAND,
     LEND,
     LIVES,
     MOST,
+    NUMBER,
     RETURNED,
+    SHARED,
+    SHARED_SIZE,
     UNSENT,
     Answered,
     number_packet,
@@ -138,12 +140,12 @@ class ResponderLink(ProcessProtocol):
         self._reactor.addReader(self)
 
     def _share(self, secret: bytes) -> None:
-        """Share the secret, and the memory in which the connection in hand is marked."""
-        file = os.memfd_create("nixery-in-hand")
+        """Share the secret, and some memory."""
+        file = os.memfd_create("nixery-responder")
         try:
-            os.truncate(file, HAND.size)
-            self._hand = mmap.mmap(file, HAND.size)
-            socket.send_fds(self._socket, [IN_HAND + secret], [file])
+            os.truncate(file, SHARED_SIZE)
+            self._shared = mmap.mmap(file, SHARED_SIZE)
+            socket.send_fds(self._socket, [SHARED + secret], [file])
         finally:
             os.close(file)
 
@@ -172,10 +174,9 @@ class ResponderLink(ProcessProtocol):
             return False
         return True
 
-    def forget(self) -> None:
-        """Have the process forget all answers; if it can't be told, it is ended."""
-        if not self.send(FORGET):
-            self.kill()
+    def forget(self, generation: int) -> None:
+        """Have the process give no answers of earlier generations, from now on."""
+        NUMBER.pack_into(self._shared, GENERATION, generation)
 
     def beat(self) -> None:
         """Ask whether the process lives; if it has said nothing since the last time, end it."""
@@ -264,8 +265,7 @@ class ResponderLink(ProcessProtocol):
         while packet := self._receive():  # what it has said last
             self._take(packet)
         self._socket.close()
-        (in_hand,) = HAND.unpack_from(self._hand)
-        self._hand.close()
+        (in_hand,) = NUMBER.unpack_from(self._shared, IN_HAND)
         lent, self._lent = self._lent, {}
         for number, connection in lent.items():
             if number == in_hand:

@@ -8,10 +8,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-IN_HAND, LEND, TEACH, FORGET, BEAT = b"H", b"L", b"T", b"F", b"B"
-"""To a responder: the secret that keys are made with, and the file that it marks the connection in
-hand in; a connection, for the time until it has a request without a known answer; an answer; that
-all answers are forgotten; that it is to say that it lives."""
+SHARED, LEND, TEACH, BEAT = b"S", b"L", b"T", b"B"
+"""To a responder: the secret that keys are made with, and the memory that is shared with it; a
+connection, for the time until it has a request without a known answer; an answer; that it is to
+say that it lives."""
 ANSWERED, RETURNED, UNSENT, LIVES = b"A", b"R", b"U", b"V"
 """From a responder: what it has answered; connections that are the daemon's again; one with an
 answer that the client has taken a part of; that it lives."""
@@ -23,11 +23,14 @@ MOST = MOST_PARTS + 1024
 """Bytes of a packet."""
 MOST_ITEMS = 512
 """Answered requests, or connections, in a packet."""
-HAND = struct.Struct("=Q")
-"""The connection in hand; zero for none."""
+NUMBER = struct.Struct("=Q")
+"""A number in the memory that daemon and responder share."""
+IN_HAND, GENERATION, SHARED_SIZE = 0, NUMBER.size, 2 * NUMBER.size
+"""Where there is what: the connection that the responder has in hand, zero for none; and the
+generation of the answers that it may give: of earlier ones, the daemon wants it to give none."""
 _CONNECTION = struct.Struct("=Q")
 _ANSWERED = struct.Struct("=QQQd")
-_ANSWER = struct.Struct("=Qd?32sIII")
+_ANSWER = struct.Struct("=QQd?32sIII")
 
 
 class Answered(NamedTuple):
@@ -49,6 +52,7 @@ class Answer(NamedTuple):
     """An answer, and the request that it is for.
 
     :param number: by which the daemon knows it.
+    :param generation: it is given while this is the current one.
     :param until: on the monotonic clock, which all processes of a machine have in common.
     :param closes: whether the connection is closed behind it.
     :param key: of the request: see :mod:`nixery.model.request_key`.
@@ -58,6 +62,7 @@ class Answer(NamedTuple):
     """
 
     number: int
+    generation: int
     until: float
     closes: bool
     key: bytes
@@ -80,12 +85,12 @@ class Answer(NamedTuple):
     @classmethod
     def from_bytes(cls, packet: bytes) -> "Answer":
         """Read the packet that teaches an answer."""
-        number, until, closes, key, *sizes = _ANSWER.unpack_from(packet, 1)
+        number, generation, until, closes, key, *sizes = _ANSWER.unpack_from(packet, 1)
         texts, at = [], 1 + _ANSWER.size
         for size in sizes:
             texts.append(packet[at : at + size])
             at += size
-        return cls(number, until, closes, key, *texts)
+        return cls(number, generation, until, closes, key, *texts)
 
 
 def number_packet(letter: bytes, number: int, data: bytes = b"") -> bytes:

@@ -8,7 +8,8 @@ is, and gives the connection back.
 
 The daemon keeps each connection that it lends, and all that belongs to one: bounds, timers, its
 place among others. So nothing is lost with a responder, except for what it has in hand: the request
-that it has taken and not answered yet. It marks that one in memory which both processes see.
+that it has taken and not answered yet. It marks that one in memory which both processes see; there
+the daemon says, too, which answers are no longer to be given.
 
 The process ends when the daemon does. It imports little: it stays in memory.
 """
@@ -26,13 +27,15 @@ from typing import NamedTuple
 from nixery.model.request_key import PLAIN, request_key
 from nixery.serving.packets import (
     BEAT,
-    FORGET,
-    HAND,
+    GENERATION,
     IN_HAND,
     LEND,
     LIVES,
     MOST,
     MOST_HEAD,
+    NUMBER,
+    SHARED,
+    SHARED_SIZE,
     TEACH,
     UNSENT,
     Answer,
@@ -45,6 +48,8 @@ from nixery.serving.packets import (
 
 _ROUND = 64
 """Packets, and connections, that are looked at before what was done is reported."""
+_FILE = 4
+"""Bytes of a descriptor beside a packet."""
 _CALM = 0.25
 """Seconds after which answers that have expired are dropped, at most so often."""
 
@@ -67,7 +72,7 @@ class Responder:
         self._lent: dict[int, _Lent] = {}
         self._answers: dict[bytes, Answer] = {}
         self._secret = b""
-        self._hand: mmap.mmap | None = None
+        self._shared = mmap.mmap(-1, SHARED_SIZE)  # until it comes
         self._returned: list[int] = []
         self._answered: list[Answered] = []
         self._packet = bytearray(MOST)
@@ -102,7 +107,7 @@ class Responder:
             try:
                 size, more, _, _ = self._daemon.recvmsg_into(
                     [self._packet],
-                    socket.CMSG_SPACE(HAND.size),
+                    socket.CMSG_SPACE(_FILE),
                     socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC,
                 )
             except BlockingIOError:
@@ -123,13 +128,11 @@ class Responder:
             answer = Answer.from_bytes(packet)
             self._answers[answer.key] = answer
             self._sweep()
-        elif letter == FORGET:
-            self._answers.clear()
         elif letter == BEAT:
             self._daemon.send(LIVES)
-        elif letter == IN_HAND:
+        elif letter == SHARED:
             self._secret = packet[1:]
-            self._hand = mmap.mmap(files[0], HAND.size)
+            self._shared = mmap.mmap(files[0], SHARED_SIZE)
             os.close(files[0])
 
     def _borrow(self, number: int, file: int) -> None:
@@ -148,7 +151,7 @@ class Responder:
         except OSError:  # the client has left
             head = b""
         answer = self._answers.get(request_key(self._secret, head, PLAIN))
-        if answer is None or answer.until < began:
+        if answer is None or answer.until < began or answer.generation != self._generation:
             self._give_back(lent)
             return
         request = os.urandom(8)
@@ -169,8 +172,13 @@ class Responder:
 
     def _mark(self, number: int) -> None:
         """Mark a connection as the one in hand."""
-        if self._hand is not None:
-            HAND.pack_into(self._hand, 0, number)
+        NUMBER.pack_into(self._shared, IN_HAND, number)
+
+    @property
+    def _generation(self) -> int:
+        """The generation of the answers that may be given."""
+        generation: int = NUMBER.unpack_from(self._shared, GENERATION)[0]
+        return generation
 
     def _give_back(self, lent: _Lent) -> None:
         self._let_go(lent)

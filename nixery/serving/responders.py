@@ -91,6 +91,7 @@ class Responders:
         self._links: list[ResponderLink] = []
         self._taught: OrderedDict[int, _Taught] = OrderedDict()
         self._holds_until = 0.0
+        self._generation = 0
         self._numbers = itertools.count(1)
         self._running = False
         self._quick_ends = 0
@@ -157,7 +158,7 @@ class Responders:
         now = time.monotonic()
         number, until = next(self._numbers), now + seconds
         texts = (known.key, known.to_date, known.to_id, known.rest)
-        answer = Answer(number, until, known.closes, *texts)
+        answer = Answer(number, self._generation, until, known.closes, *texts)
         if not answer.fits:
             return
         self._taught[number] = _Taught(known, until)
@@ -169,11 +170,11 @@ class Responders:
             link.send(packet)  # one that is busy is taught another time
 
     def forget(self) -> None:
-        """Have the responders give none of the answers that they have; those that can't be told
-        are ended."""
+        """Have the responders give none of the answers that they have, from now on."""
         self._holds_until = 0.0
-        for link in list(self._links):
-            link.forget()
+        self._generation += 1
+        for link in self._links:
+            link.forget(self._generation)
 
     def answered(self, connection: ILendable, request: Answered) -> None:
         """A responder has answered a request."""
@@ -219,6 +220,7 @@ class Responders:
             self._log.warn(text, error=error, pause=_LONGEST_PAUSE)
             self._spawn_later(_LONGEST_PAUSE)
         else:
+            link.forget(self._generation)
             self._links.append(link)
 
     def _kill(self) -> None:

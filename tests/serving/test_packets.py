@@ -22,7 +22,7 @@ NUMBERS = st.integers(0, 2**64 - 1)
 SECONDS = st.floats(0, 1e9)
 KEYS = st.binary(min_size=KEY_SIZE, max_size=KEY_SIZE)
 ANSWERS = st.builds(
-    Answer, NUMBERS, SECONDS, st.booleans(), KEYS, st.binary(), st.binary(), st.binary()
+    Answer, NUMBERS, NUMBERS, SECONDS, st.booleans(), KEYS, st.binary(), st.binary(), st.binary()
 )
 
 
@@ -34,7 +34,9 @@ def test_answers(answer: Answer) -> None:
 
 def test_the_largest_answer() -> None:
     """The largest answer that fits fits into a packet; one byte more does not fit."""
-    answer = Answer(1, 1.0, False, bytes(KEY_SIZE), b"a" * 50, b"b" * 50, b"c" * (MOST_PARTS - 100))
+    answer = Answer(
+        1, 1, 1.0, False, bytes(KEY_SIZE), b"a" * 50, b"b" * 50, b"c" * (MOST_PARTS - 100)
+    )
     assert answer.fits
     assert len(answer.to_bytes()) <= MOST
     assert not answer._replace(to_id=b"b" * 51).fits

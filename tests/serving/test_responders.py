@@ -20,9 +20,9 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nixery.model.request_key import PLAIN, request_key
+from nixery.model.request_key import KEY_SIZE, PLAIN, request_key
 from nixery.serving.link import ILendable, ResponderLink
-from nixery.serving.packets import MOST_PARTS
+from nixery.serving.packets import MOST_PARTS, Answer
 from nixery.serving.responders import Known, Responders
 from tests.waiting import lives, until
 
@@ -340,7 +340,7 @@ async def test_killed_with_a_request_in_hand() -> None:
         first, second = pool.lent(), pool.lent()
         (link,) = pool.responders._links
         await deferToThread(pool.process().suspend)
-        link._hand[:] = (2 + 1).to_bytes(8, "little")  # numbers: the answer's, and theirs
+        link._shared[:8] = (2 + 1).to_bytes(8, "little")  # numbers: the answer's, and theirs
         pool.process().kill()
         await until(lambda: second.back or second.was_cut)
         assert (first.back, first.was_cut) == ([b""], False)
@@ -377,21 +377,24 @@ async def test_living() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_responder_that_takes_nothing() -> None:
-    """What a responder has no room for stays with the daemon; one that can't be told to forget is
-    ended."""
+    """What a responder has no room for stays with the daemon; it forgets all the same."""
     async with running() as pool:
         pool.teach()
-        process = pool.process()
+        connection, process = pool.lent(), pool.process()
         process.suspend()
         body = bytes(MOST_PARTS - 1000)
         (link,) = pool.responders._links
-        while link.send(b"T" + body):
+        answer = Answer(0, 0, 0.0, False, bytes(KEY_SIZE), b"", b"", body).to_bytes()
+        while link.send(answer):
             pass
         while link.send(b"B"):
             pass
         assert not pool.responders.lend(pool.connect())
         pool.responders.forget()
-        await until(lambda: not lives(process))
+        connection.client.send(HEAD)
+        process.resume()
+        await until(lambda: connection.back)
+        assert connection.received() == HEAD
 
 
 @pytest_twisted.ensureDeferred

@@ -310,7 +310,8 @@ def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mappin
     """The storage of images, not started yet."""
     chosen = settings.bucket
     if chosen is None or chosen.name is None:
-        return FilesystemStorage(reactor, settings.storage_path, settings.disk)
+        marks = os.path.join(settings.state, "verified.json")
+        return FilesystemStorage(reactor, settings.storage_path, settings.disk, marks=marks)
     # Google's libraries take time and memory.
     from nixery.storage.objects.gcs import GcsBucket, GcsStore
     from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage

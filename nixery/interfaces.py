@@ -148,7 +148,8 @@ class IBlobs(Interface):
     def changes() -> int | None:
         """A number that is another one as soon as any blob may have been lost, cut or altered.
 
-        It costs next to nothing: as long as it stays the same, what was found stored still is.
+        It costs next to nothing: as long as it stays what it was before a look at blobs, what was
+        found stored still is.
 
         :return: none where nobody tells.
         """
@@ -241,10 +242,13 @@ class Pull:
     """What a pull of an image gives.
 
     :param provenance: nothing if it is known no more.
+    :param again: says whether the same pull would give the same now; if so, it counts as another
+        pull. It costs next to nothing. None where that is not to be known without asking.
     """
 
     manifest: Manifest
     provenance: Provenance | None
+    again: Callable[[], bool] | None = None
 
 
 class IResolver(Interface):

@@ -78,6 +78,11 @@ class Credentials:
     tokens: Callable[[], Tokens]
     verifier: Callable[[], TokenVerifier | None]
 
+    def files(self) -> tuple[object, ...]:
+        """What the files say now that passwords and tokens are checked against."""
+        passwords = self.passwords.passwords() if self.passwords is not None else None
+        return passwords, self.tokens(), self.verifier()
+
     async def who(self, header: str, client: str) -> Who:
         """The sender of an ``Authorization`` header.
 

@@ -87,7 +87,8 @@ def _who(claims: dict[str, Any]) -> Who | None:
     access = claims.get("access") or []
     if not isinstance(subject, str) or not isinstance(access, list):
         return None
-    return Who(subject or None, frozenset(name for each in access for name in _granted(each)))
+    grants = frozenset(name for each in access for name in _granted(each))
+    return Who(subject or None, grants, float(claims["exp"]))
 
 
 def _granted(entry: Any) -> list[str]:

@@ -54,6 +54,11 @@ class Cache:
             )
         ]
 
+    def changes(self) -> int | None:
+        """Another number as soon as a manifest may no longer be whole: see
+        :meth:`nixery.interfaces.IBlobs.changes`."""
+        return self._storage.changes()
+
     async def manifest(self, image_key: str, again: bool = False) -> Manifest | None:
         """The manifest of an image key, if all that it names is stored; it is looked every time.
 
@@ -118,6 +123,15 @@ class Cache:
         if known is not None:
             self._provenance.put(digest, known)
         return known
+
+    def noted_provenance(self, digest: Digest) -> Provenance | None:
+        """The provenance of a manifest's image, if it is in memory."""
+        return self._provenance.get(digest)
+
+    def note_again(self, digest: Digest, provenance: Provenance) -> None:
+        """Count a manifest that was known all along, and is served for a provenance again."""
+        self.lookups["memory"] += 1
+        self.note_provenance(digest, provenance)
 
     def note_provenance(self, digest: Digest, provenance: Provenance) -> None:
         """Take note of what a manifest was just served for."""

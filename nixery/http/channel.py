@@ -37,7 +37,7 @@ _NOT_SENT = 128 * 1024
 """Bytes of a connection that the kernel holds besides those that are on their way."""
 
 
-class _IBoundedSite(Protocol):
+class IBoundedSite(Protocol):
     """The parts of a site that a channel needs."""
 
     bounds: Bounds
@@ -58,7 +58,7 @@ class BoundedChannel(OpenChannel):
     to plain HTTP if, and only if, the answer begins with ``HTTP/``.
     """
 
-    site: _IBoundedSite
+    site: IBoundedSite
 
     _fresh = True
     _begun = False  # some of a request has come

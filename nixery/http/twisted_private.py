@@ -6,6 +6,7 @@ each of them.
 
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.tls import BufferingTLSTransport
@@ -53,6 +54,25 @@ class OpenChannel(HTTPChannel):
     def is_full(self) -> bool:
         """Whether some of what was written has not left yet."""
         return bool(self._waitingForTransport)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the transport still has some of what was written, as far as it tells."""
+        below = self.transport
+        if isinstance(below, FileDescriptor):
+            return bool(below.dataBuffer or below._tempDataBuffer)
+        return self.is_full
+
+    def send(self, data: bytes) -> None:
+        """Write when nothing is unsent: what the kernel takes leaves at once, and not in the
+        reactor's next round, after two calls to have the kernel watch the connection.
+        """
+        if isinstance(self.transport, FileDescriptor):
+            sent = self.transport.writeSomeData(data)
+            if isinstance(sent, int):
+                data = data[sent:]
+        if data:
+            self.transport.write(data)
 
     @property
     def has_unread(self) -> bool:

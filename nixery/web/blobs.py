@@ -16,15 +16,16 @@ from nixery.builds.keep_alive import keep_alive
 from nixery.http.answers import redirect
 from nixery.http.bounds import LEAST
 from nixery.http.gate import gated, untaken_of
+from nixery.http.known_answers import LARGEST
 from nixery.http.ranges import Range, Selection, parse_ranges, select, whole
 from nixery.http.request import RegistryRequest
 from nixery.interfaces import BlobFile, IBlobs, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
-from nixery.model.manifest import Manifest
 from nixery.model.request_errors import BlobUnknown
 from nixery.model.service_errors import StorageUnavailable
 from nixery.reactor import IReactor, in_thread
+from nixery.web.auth import Auth
 
 _log = Logger()
 
@@ -62,10 +63,12 @@ class ImagesInUse:
         self._remembered = remembered
         self._served: OrderedDict[str, tuple[Digest, ...]] = OrderedDict()
 
-    def served(self, name: str, manifest: Manifest) -> None:
-        """A manifest is sent to somebody who will ask for its blobs."""
-        blobs = (blob.digest for blob in manifest.blobs)
-        self._served[name] = (manifest.digest, *blobs)
+    def served(self, name: str, image: tuple[Digest, ...]) -> None:
+        """A manifest is sent to somebody who will ask for its blobs.
+
+        :param image: its digest, and those of its blobs.
+        """
+        self._served[name] = image
         self._served.move_to_end(name)
         if len(self._served) > self._remembered:
             self._served.popitem(last=False)
@@ -83,16 +86,26 @@ class ImagesInUse:
 class BlobAnswers:
     """Answers with blobs."""
 
-    def __init__(self, reactor: IReactor, storage: IBlobs) -> None:
+    def __init__(self, reactor: IReactor, storage: IBlobs, auth: Auth) -> None:
         self._reactor = reactor
         self._storage = storage
+        self._auth = auth
 
     async def answer(self, request: RegistryRequest, digest: Digest) -> bytes | None:
         """Answer with a blob, or with the parts of it that are asked for.
 
         :raises BlobUnknown: if there is none.
         """
+        changes = self._storage.changes()
         location = await self._storage.locate(digest)
+
+        def wanted_of(size: int) -> Selection:
+            wanted = _wanted(request, digest, size)
+            # What stands between several parts is another word each time.
+            if changes is not None and len(wanted.parts) == 1 and wanted.length <= LARGEST:
+                self._auth.keep(request, lambda: self._storage.changes() == changes)
+            return wanted
+
         match location:
             case Redirect(url=url, size=size):
                 if request.method == b"HEAD":
@@ -108,15 +121,16 @@ class BlobAnswers:
                     await self._or_cut(request, digest, _send_parts(request, wanted, send))
                 return None
             case Value(content=content):
-                wanted = _wanted(request, digest, len(content))
+                wanted = wanted_of(len(content))
                 _blob_headers(request, digest, wanted)
                 return wanted.body(content)
             case BlobFile():
-                await self._send(request, digest, location)
+                await self._send(request, digest, location, wanted_of(location.size))
                 return None
 
-    async def _send(self, request: RegistryRequest, digest: Digest, location: BlobFile) -> None:
-        wanted = _wanted(request, digest, location.size)
+    async def _send(
+        self, request: RegistryRequest, digest: Digest, location: BlobFile, wanted: Selection
+    ) -> None:
         begin = wanted.parts[0].range
         try:
             file, first = await in_thread(self._reactor, _open_file, digest, location, begin)

@@ -63,7 +63,7 @@ class RegistryApi:
         self._links = links
         self._auth = auth
         self._builder = builder
-        self._blobs = BlobAnswers(reactor, storage)
+        self._blobs = BlobAnswers(reactor, storage, auth)
         self._holding = holding
         self._in_use = ImagesInUse(reactor, storage)
 
@@ -71,6 +71,7 @@ class RegistryApi:
     def version(self, request: RegistryRequest) -> bytes:
         """Confirm that this is a registry."""
         self._auth.greet(request)
+        self._auth.keep(request, lambda: True)
         return _json(request, {})
 
     @app.route("/v2/<path:name>/manifests/<string:reference>", endpoint=Route("manifest"))
@@ -94,8 +95,13 @@ class RegistryApi:
                 await self._served.note(image, pull.manifest)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
-        self._in_use.served(name, pull.manifest)
-        return _manifest(request, pull.manifest)
+        manifest = pull.manifest
+        parts = (manifest.digest, *(blob.digest for blob in manifest.blobs))
+        serve = partial(self._in_use.served, name, parts)
+        serve()
+        if (again := pull.again) is not None and not request.build:
+            self._auth.keep(request, lambda: again() and serve() is None)
+        return _manifest(request, manifest)
 
     @app.route("/v2/<path:name>/blobs/<string:digest>", endpoint=Route("blob"))
     async def blob(self, request: RegistryRequest, name: str, digest: str) -> bytes | None:

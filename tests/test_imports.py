@@ -41,7 +41,7 @@ FLOORS: dict[str, set[str]] = {
         *("search", "reactor"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle"},
-    "http": {"reactor", "model", "interfaces", "repeats", "recent", "access"},
+    "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
         *("search", "reactor"),

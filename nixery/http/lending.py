@@ -1,21 +1,33 @@
-"""Connections that are lent, while nothing is being answered on them, to who answers faster."""
+"""Connections that are lent, while nothing is being answered on them, to processes that know
+answers too."""
 
 from contextlib import ExitStack
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.python.failure import Failure
 
+from nixery.http.asked_head import AskedHead
 from nixery.http.bounded_site import BoundedSite
-from nixery.http.channel import BoundedChannel
-from nixery.http.request import peer_address
-from nixery.http.twisted_private import has_unsent
+from nixery.http.knowing_channel import KnowingChannel
+from nixery.http.known_answers import KnownAnswer
+from nixery.http.request import peer_address, sender_of
 from nixery.model.networks import network_of
 from nixery.model.service_errors import TooMuchUnread
+from nixery.serving.responders import Known
+
+LEASE = 1.0
+"""Seconds for which others give an answer before they ask whether it still holds."""
 
 
 class ILender(Protocol):
-    """Lends connections."""
+    """Lends connections, and teaches those who have them.
+
+    :ivar generation: of the answers that may be given.
+    """
+
+    generation: int
 
     def lend(self, connection: "LendableChannel") -> bool:
         """Lend one that rests, if somebody wants it.
@@ -23,11 +35,14 @@ class ILender(Protocol):
         :return: whether it is lent now.
         """
 
+    def teach(self, known: Known, seconds: float, generation: int) -> None:
+        """Teach an answer: see :meth:`nixery.serving.responders.Responders.teach`."""
 
-class LendableChannel(BoundedChannel):
-    """A connection that is lent while it rests, and returned when something has come.
 
-    It stays open here, and in its place among the others: closing it ends it for the borrower too.
+class LendableChannel(KnowingChannel):
+    """A connection that is lent while it rests, and returned when something unknown has come.
+
+    It stays open here, in its place among the others: closing it ends it for the borrower too.
 
     :ivar lender: lends it; set in a subclass.
     """
@@ -35,8 +50,7 @@ class LendableChannel(BoundedChannel):
     lender: ILender
 
     _lent = False
-    _closes = False
-    _used_at = 0.0
+    _ends = False  # it is closed when it is returned
 
     def connectionMade(self) -> None:
         """Take the connection, and lend it."""
@@ -50,17 +64,22 @@ class LendableChannel(BoundedChannel):
         self._unsent.close()
         super().connectionLost(reason)
 
-    def timeoutConnection(self) -> None:
-        """Close, unless the connection has been of use meanwhile."""
-        left = self._used_at + self._idle_seconds - self._now() if self._used_at else 0
-        if self._lent and left > 0:
-            self._allow(left)
-        else:
-            super().timeoutConnection()
+    @property
+    def is_of_proxy(self) -> bool:
+        """Whether it is one with a trusted proxy."""
+        return peer_address(self.transport.getPeer()) in self.site.trusted
 
     def fileno(self) -> int:
         """Its descriptor."""
         return int(self.transport.fileno())
+
+    def sender(self, hops: bytes) -> str:
+        """The address of a client.
+
+        :param hops: the addresses that a trusted proxy has named.
+        """
+        peer = peer_address(self.transport.getPeer())
+        return sender_of(peer, (hops,) if hops else (), self.site.trusted)
 
     def was_used(self, closes: bool) -> None:
         """A request was answered while it was lent.
@@ -68,12 +87,9 @@ class LendableChannel(BoundedChannel):
         :param closes: whether the connection is to be closed once it is returned.
         """
         if self._lent:
-            self._fresh = False
-            self._closes = closes
-            self._used_at = self._now()
-            connections = self.site.bounds.connections
-            connections.works(self)
-            connections.rests(self)
+            self._fresh, self._ends = False, closes
+            self._rested = self.site.known.seconds()
+            self.site.bounds.connections.rested_again(self)
 
     def returned(self, unsent: bytes = b"") -> None:
         """Go on with it.
@@ -85,7 +101,7 @@ class LendableChannel(BoundedChannel):
         self._lent = False
         if unsent and not self._send_rest(unsent):
             self.cut()
-        elif self._closes:
+        elif self._ends:
             self._close()
         else:
             self.resume_reading()
@@ -104,15 +120,13 @@ class LendableChannel(BoundedChannel):
 
         :return: whether there is.
         """
-        peer = peer_address(self.transport.getPeer())
-        client = "unix" if peer is None else network_of(str(peer))
-        bounds = self.site.bounds
+        bounds, client = self.site.bounds, network_of(self.sender(b""))
         try:
             self._unsent.enter_context(bounds.untaken.whole(client, len(unsent)))
         except TooMuchUnread:
             return False
         bounds.connections.works(self)
-        self.transport.write(unsent)
+        self.send(unsent)
         return True
 
     def _after_answer(self) -> None:
@@ -121,24 +135,27 @@ class LendableChannel(BoundedChannel):
             self._unsent.close()
             self._offer()
 
+    def _give(self, answer: KnownAnswer, asked: AskedHead) -> bool:
+        generation = self.lender.generation
+        if not super()._give(answer, asked):
+            return False
+        to_date, to_id, rest = answer.head
+        note = partial(self.site.known.note, answer)
+        known = Known(asked.key, to_date, to_id, rest + answer.body, answer.closes, note)
+        self.lender.teach(known, LEASE, generation)
+        self._offer()
+        return True
+
     def _offer(self) -> None:
         """Lend the connection if it rests, once all that was written has left."""
-        rests = not (self._closing or self._begun or self.paused or self.site.stopping)
-        if not rests or self.site.bounds.connections.is_reserved(self):
-            return
-        if not isinstance(self.transport, FileDescriptor):
-            return  # what is spoken below is not HTTP
-        if has_unsent(self.transport):
-            self.transport.doWrite()
-        if has_unsent(self.transport) or not self.transport.connected:
-            return  # the client is slow
-        if self.lender.lend(self):
+        below = self.transport
+        if not isinstance(below, FileDescriptor) or self._closing or self.paused:
+            return  # what is spoken below is not HTTP, or the connection does not rest
+        if self.has_unsent:
+            below.doWrite()
+        if self._is_at_rest and below.connected and self.lender.lend(self):
             self._lent = True
             self.pause_reading()
-
-    def _now(self) -> float:
-        seconds: float = self.site.reactor.seconds()
-        return seconds
 
 
 def lend(site: BoundedSite, lender: ILender) -> None:

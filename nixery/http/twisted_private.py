@@ -110,8 +110,3 @@ class OpenTLS(BufferingTLSTransport):
         self.transport.unregisterProducer()
         self._lostTLSConnection = True  # or else OpenSSL would say that the handshake has failed
         super().connectionLost(Failure(ConnectionDone()))
-
-
-def has_unsent(transport: Any) -> bool:
-    """Whether a transport without TLS has bytes that the kernel has not taken."""
-    return bool(transport._tempDataLen or len(transport.dataBuffer) > transport.offset)

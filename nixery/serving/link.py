@@ -29,6 +29,8 @@ from nixery.serving.packets import (
     LIVES,
     MOST,
     NUMBER,
+    OF_OTHERS,
+    OF_PROXY,
     RETURNED,
     SHARED,
     SHARED_SIZE,
@@ -49,13 +51,23 @@ _BUFFER = 1 << 20
 class ILendable(Protocol):
     """A connection that can be lent while no request is being answered on it."""
 
+    @property
+    def is_of_proxy(self) -> bool:
+        """Whether it is one with a trusted proxy."""
+
     def fileno(self) -> int:
         """Its descriptor."""
 
     def was_used(self, closes: bool) -> None:
         """A request was answered on it.
 
-        :param closes: whether it is to be closed now.
+        :param closes: whether it is to be closed when it is returned.
+        """
+
+    def sender(self, hops: bytes) -> str:
+        """The address of a client.
+
+        :param hops: the addresses that a trusted proxy has named.
         """
 
     def returned(self, unsent: bytes = b"") -> None:
@@ -156,8 +168,9 @@ class ResponderLink(ProcessProtocol):
         """
         if self._ending:
             return False
+        packet = number_packet(LEND, number, OF_PROXY if connection.is_of_proxy else OF_OTHERS)
         try:
-            socket.send_fds(self._socket, [number_packet(LEND, number)], [connection.fileno()])
+            socket.send_fds(self._socket, [packet], [connection.fileno()])
         except OSError:  # it has a lot to do, or ends
             return False
         self._lent[number] = connection

@@ -21,15 +21,15 @@ MOST_PARTS = 80 * 1024
 """Bytes of an answer that it gives."""
 MOST = MOST_PARTS + 1024
 """Bytes of a packet."""
-MOST_ITEMS = 512
-"""Answered requests, or connections, in a packet."""
+OF_PROXY, OF_OTHERS = b"P", b"O"
+"""Whether a connection that is lent is one with a trusted proxy."""
 NUMBER = struct.Struct("=Q")
 """A number in the memory that daemon and responder share."""
 IN_HAND, GENERATION, SHARED_SIZE = 0, NUMBER.size, 2 * NUMBER.size
 """Where there is what: the connection that the responder has in hand, zero for none; and the
 generation of the answers that it may give: of earlier ones, the daemon wants it to give none."""
 _CONNECTION = struct.Struct("=Q")
-_ANSWERED = struct.Struct("=QQQd")
+_ANSWERED = struct.Struct("=QQdBH")
 _ANSWER = struct.Struct("=QQd?32sIII")
 
 
@@ -39,13 +39,20 @@ class Answered(NamedTuple):
     :param connection: number of the connection.
     :param answer: number of the answer.
     :param id: the request's.
+    :param hops: the addresses that a trusted proxy has named, as it did.
     :param seconds: how long it took.
     """
 
     connection: int
     answer: int
-    id: int
+    id: bytes
+    hops: bytes
     seconds: float
+
+    def to_bytes(self) -> bytes:
+        """Its part of a packet."""
+        number, answer, id, hops, seconds = self
+        return _ANSWERED.pack(number, answer, seconds, len(id), len(hops)) + id + hops
 
 
 class Answer(NamedTuple):
@@ -105,12 +112,18 @@ def read_number(packet: bytes) -> tuple[int, bytes]:
 
 def answered_packets(requests: Iterable[Answered]) -> Iterator[bytes]:
     """The packets that tell what was answered."""
-    return _packets(ANSWERED, [_ANSWERED.pack(*each) for each in requests])
+    return _packets(ANSWERED, [each.to_bytes() for each in requests])
 
 
 def read_answered(packet: bytes) -> Iterator[Answered]:
     """What was answered."""
-    return (Answered(*each) for each in _ANSWERED.iter_unpack(packet[1:]))
+    at = 1
+    while at < len(packet):
+        connection, answer, seconds, id_size, hops_size = _ANSWERED.unpack_from(packet, at)
+        at += _ANSWERED.size
+        id, hops = packet[at : at + id_size], packet[at + id_size : at + id_size + hops_size]
+        at += id_size + hops_size
+        yield Answered(connection, answer, id, hops, seconds)
 
 
 def returned_packets(connections: Iterable[int]) -> Iterator[bytes]:
@@ -124,5 +137,12 @@ def read_returned(packet: bytes) -> Iterator[int]:
 
 
 def _packets(letter: bytes, items: list[bytes]) -> Iterator[bytes]:
-    for start in range(0, len(items), MOST_ITEMS):
-        yield letter + b"".join(items[start : start + MOST_ITEMS])
+    gathered, size = [letter], 1
+    for each in items:
+        if size + len(each) > MOST:
+            yield b"".join(gathered)
+            gathered, size = [letter], 1
+        gathered.append(each)
+        size += len(each)
+    if items:
+        yield b"".join(gathered)

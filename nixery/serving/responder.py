@@ -24,7 +24,7 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from nixery.model.request_key import PLAIN, request_key
+from nixery.model.request_key import is_request_id, keyed_head
 from nixery.serving.packets import (
     BEAT,
     GENERATION,
@@ -34,6 +34,7 @@ from nixery.serving.packets import (
     MOST,
     MOST_HEAD,
     NUMBER,
+    OF_PROXY,
     SHARED,
     SHARED_SIZE,
     TEACH,
@@ -56,6 +57,7 @@ _CALM = 0.25
 
 class _Lent(NamedTuple):
     number: int
+    is_of_proxy: bool
     socket: socket.socket
 
 
@@ -121,7 +123,7 @@ class Responder:
     def _obey(self, packet: bytes, files: list[int]) -> None:
         letter = packet[:1]
         if letter == LEND and files:
-            self._borrow(read_number(packet)[0], files[0])
+            self._borrow(*read_number(packet), files[0])
         elif letter == LEND:  # there was no room for one more file
             self._returned.append(read_number(packet)[0])
         elif letter == TEACH:
@@ -135,33 +137,36 @@ class Responder:
             self._shared = mmap.mmap(files[0], SHARED_SIZE)
             os.close(files[0])
 
-    def _borrow(self, number: int, file: int) -> None:
+    def _borrow(self, number: int, kind: bytes, file: int) -> None:
         # Of what kind it is matters to addresses alone, and to find out takes three system calls.
-        lent = _Lent(number, socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, file))
-        self._lent[file] = lent
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, file)
+        self._lent[file] = _Lent(number, kind == OF_PROXY, connection)
         self._epoll.register(file, select.EPOLLIN)
 
     def _serve(self, lent: _Lent) -> None:
         """Answer the request on a connection, or give it back."""
         began = time.monotonic()
         try:
-            head = lent.socket.recv(MOST_HEAD + 1, socket.MSG_PEEK)
+            data = lent.socket.recv(MOST_HEAD + 1, socket.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:  # the client has left
-            head = b""
-        answer = self._answers.get(request_key(self._secret, head, PLAIN))
-        if answer is None or answer.until < began or answer.generation != self._generation:
+            data = b""
+        head = keyed_head(data, self._secret, False, lent.is_of_proxy, MOST_HEAD)
+        answer = None if head is None else self._find(head.key, began)
+        if head is None or answer is None:
             self._give_back(lent)
             return
-        request = os.urandom(8)
-        pieces = (answer.to_date, self._now(), answer.to_id, request.hex().encode(), answer.rest)
+        id = head.id if head.id and is_request_id(head.id) else os.urandom(8).hex().encode("ascii")
         self._mark(lent.number)
-        lent.socket.recv(len(head))
-        unsent = _send(lent.socket, b"".join(pieces))
+        lent.socket.recv(len(data))
+        unsent = _send(
+            lent.socket, b"".join((answer.to_date, self._now(), answer.to_id, id, answer.rest))
+        )
         seconds = time.monotonic() - began
-        number = int.from_bytes(request, "big")
-        self._answered.append(Answered(lent.number, answer.number, number, seconds))
+        self._answered.append(
+            Answered(lent.number, answer.number, id, b",".join(head.hops), seconds)
+        )
         if unsent:
             self._report()
             self._daemon.send(number_packet(UNSENT, lent.number, unsent))
@@ -169,6 +174,13 @@ class Responder:
         elif answer.closes:
             self._give_back(lent)
         self._mark(0)
+
+    def _find(self, key: bytes, now: float) -> Answer | None:
+        """The answer to a request, if one is known that may be given."""
+        answer = self._answers.get(key)
+        if answer is None or answer.until < now or answer.generation != self._generation:
+            return None
+        return answer
 
     def _mark(self, number: int) -> None:
         """Mark a connection as the one in hand."""

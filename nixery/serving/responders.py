@@ -8,7 +8,6 @@ takes long, is so answered by the daemon, on the client's own connection.
 
 import itertools
 import os
-import secrets
 import sys
 import time
 from collections import OrderedDict
@@ -21,7 +20,6 @@ from twisted.logger import Logger
 
 from nixery.lifecycle import Timer
 from nixery.model.reading import Reading, children
-from nixery.model.request_key import KEY_SIZE
 from nixery.serving.link import ILendable, IWatching, ResponderLink
 from nixery.serving.packets import Answer, Answered
 
@@ -41,13 +39,13 @@ told a little later."""
 class Known:
     """An answer that holds for a while.
 
-    :param key: of the request that it is for, made with :attr:`Responders.secret`.
+    :param key: of the request that it is for: see :mod:`nixery.model.request_key`.
     :param to_date: its bytes before the value of the header Date.
     :param to_id: its bytes between that and the value of X-Request-ID.
     :param rest: its bytes behind that.
     :param closes: whether the connection is closed behind it.
-    :param note: called for each request that was answered: with the connection, the request's ID,
-        and how many seconds it took.
+    :param note: called for each request that was answered: with its ID, its sender, and how many
+        seconds it took.
     """
 
     key: bytes
@@ -55,12 +53,13 @@ class Known:
     to_id: bytes
     rest: bytes
     closes: bool
-    note: Callable[[ILendable, str, float], None]
+    note: Callable[[str, str, float], None]
 
 
 @attrs.frozen
 class _Taught:
     known: Known
+    generation: int
     until: float
 
 
@@ -71,27 +70,33 @@ class IReactorOfResponders(IReactorTime, IWatching):
 class Responders:
     """The responders, and what they are lent and taught.
 
-    :ivar secret: makes the keys of requests.
+    :ivar generation: of the answers that may be given.
     """
 
     _log = Logger()
 
     def __init__(
-        self, reactor: IReactorOfResponders, processes: IReactorProcess, count: int
+        self,
+        reactor: IReactorOfResponders,
+        processes: IReactorProcess,
+        count: int,
+        secret: bytes,
     ) -> None:
         """
         :param processes: starts the processes.
         :param count: how many there are.
+        :param secret: makes the keys of requests.
         """
         self.replaced = 0
-        self.secret = secrets.token_bytes(KEY_SIZE)
+        self.generation = 0
+        self._secret = secret
         self._reactor = reactor
         self._processes = processes
         self._count = count
         self._links: list[ResponderLink] = []
         self._taught: OrderedDict[int, _Taught] = OrderedDict()
+        self._last: dict[bytes, _Taught] = {}
         self._holds_until = 0.0
-        self._generation = 0
         self._numbers = itertools.count(1)
         self._running = False
         self._quick_ends = 0
@@ -150,37 +155,47 @@ class Responders:
             return False
         return min(self._links, key=lambda link: link.load).lend(next(self._numbers), connection)
 
-    def teach(self, known: Known, seconds: float) -> None:
-        """Have the responders give an answer.
+    def teach(self, known: Known, seconds: float, generation: int) -> None:
+        """Have the responders give an answer, unless they do.
 
         :param seconds: for which it holds; it is forgotten earlier if :meth:`forget` is called.
+        :param generation: the one in which it was found to hold.
         """
         now = time.monotonic()
+        last = self._last.get(known.key)
+        if last is not None and last.generation == generation and last.until > now:
+            return
         number, until = next(self._numbers), now + seconds
         texts = (known.key, known.to_date, known.to_id, known.rest)
-        answer = Answer(number, self._generation, until, known.closes, *texts)
+        answer = Answer(number, generation, until, known.closes, *texts)
         if not answer.fits:
             return
-        self._taught[number] = _Taught(known, until)
+        self._taught[number] = self._last[known.key] = _Taught(known, generation, until)
         self._holds_until = max(until, self._holds_until)
         while next(iter(self._taught.values())).until < now - _KEPT:
-            self._taught.popitem(last=False)
+            _, old = self._taught.popitem(last=False)
+            if self._last.get(old.known.key) is old:
+                del self._last[old.known.key]
         packet = answer.to_bytes()
         for link in self._links:
             link.send(packet)  # one that is busy is taught another time
 
     def forget(self) -> None:
-        """Have the responders give none of the answers that they have, from now on."""
+        """Have the responders give none of the answers that they have, from now on.
+
+        It may be called in any thread.
+        """
         self._holds_until = 0.0
-        self._generation += 1
+        self.generation += 1
         for link in self._links:
-            link.forget(self._generation)
+            link.forget(self.generation)
 
     def answered(self, connection: ILendable, request: Answered) -> None:
         """A responder has answered a request."""
         taught = self._taught.get(request.answer)
         if taught is not None:
-            taught.known.note(connection, f"{request.id:016x}", request.seconds)
+            id, sender = request.id.decode("ascii"), connection.sender(request.hops)
+            taught.known.note(id, sender, request.seconds)
             connection.was_used(taught.known.closes)
 
     def ended(self, link: ResponderLink, lived: float) -> None:
@@ -212,16 +227,17 @@ class Responders:
 
     def _spawn(self) -> None:
         argv = [sys.executable, "-P", "-m", "nixery.serving.responder"]
+        self._last.clear()  # the new one is to learn what the others know
         try:
             link = ResponderLink(self, self._reactor)
-            link.spawn(self._processes, argv, _environment(), self.secret)
+            link.spawn(self._processes, argv, _environment(), self._secret)
         except OSError as error:
             text = "no responder can be started: {error}; tried again in {pause:g} s"
             self._log.warn(text, error=error, pause=_LONGEST_PAUSE)
             self._spawn_later(_LONGEST_PAUSE)
         else:
-            link.forget(self._generation)
             self._links.append(link)
+            link.forget(self.generation)
 
     def _kill(self) -> None:
         for link in self._links:

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -12,8 +13,9 @@ import psutil
 import pytest
 import pytest_twisted
 
+from nixery.http.asked_head import SECRET, HeadReader
 from nixery.http.lending import LendableChannel, lend
-from nixery.model.request_key import PLAIN, request_key
+from nixery.http.request import NOBODY
 from nixery.serving.responders import Known, Responders
 from tests.waiting import lives, until
 from tests.web.connected import LIMITS, VERSION
@@ -39,16 +41,19 @@ class Lending:
 
     def teach(self, body: bytes = b"{}", seconds: float = FOR_EVER) -> None:
         """Teach it answers to both requests; other than the server's, to tell them apart."""
+        reader = HeadReader(ip_address("127.0.0.1"), False, NOBODY, 1000)
         for head in (VERSION, ONCE):
+            asked = reader.read(head)
+            assert asked is not None
             known = Known(
-                request_key(self.responders.secret, head, PLAIN),
+                asked.key,
                 b"HTTP/1.1 299 Known\r\nDate: ",
                 b"\r\nX-Request-ID: ",
                 b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
                 head == ONCE,
-                lambda _, id, __: self.noted.append(id),
+                lambda id, _, __: self.noted.append(id),
             )
-            self.responders.teach(known, seconds)
+            self.responders.teach(known, seconds, self.responders.generation)
 
     def process(self) -> psutil.Process:
         (pid,) = self.responders.pids
@@ -85,7 +90,7 @@ class Client(Collector):
 @asynccontextmanager
 async def lending(**more: Any) -> AsyncIterator[Lending]:
     """Serve, and lend, for the length of a block."""
-    responders = Responders(reactor, reactor, 1)
+    responders = Responders(reactor, reactor, 1, SECRET)
     async with serving(**more) as server:
         lend(server.site, responders)
         made = Lending(server, responders, [])
@@ -141,31 +146,55 @@ async def test_answers_that_end_the_connection() -> None:
         assert len(made.noted) == 1
 
 
+class FakeLender:
+    """Takes every connection that it is offered, and does nothing with it."""
+
+    generation = 0
+
+    def __init__(self) -> None:
+        self.has: list[LendableChannel] = []
+
+    def lend(self, connection: LendableChannel) -> bool:
+        self.has.append(connection)
+        return True
+
+    def teach(self, known: Known, seconds: float, generation: int) -> None:
+        """Learn nothing."""
+
+
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("size", [2_000, 70_000])
+@pytest.mark.parametrize("size", [1, 70_000, 500_000])
 async def test_slow_clients(size: int) -> None:
-    """A client that takes a part of a known answer gets the rest from the server once it reads,
-    and then the answers to what it has asked since."""
-    body = os.urandom(size)
-    async with lending() as made:
-        made.teach(body)
-        client = await made.connect()
-        client.transport.pauseProducing()
-        asked = 0
+    """A client that has taken a part of a known answer gets the rest from the server, and then the
+    answers to what it has asked since; only then its connection is lent again."""
+    unsent, lender = os.urandom(size), FakeLender()
+    async with serving() as server:
+        lend(server.site, lender)
+        client = await server.connect(Client())
+        await until(lambda: lender.has)
+        (channel,) = lender.has
+        client.transport.write(OTHER)
+        channel.returned(unsent)
+        await until(lambda: len(client.received) == size)
+        assert client.received == unsent
+        while not client.statuses:
+            await until(lambda: channel._lent or client.statuses)
+            channel.returned()
+        assert client.statuses == [200]
+        assert server.bounds.untaken.total == 0
 
-        def was_answered() -> bool:
-            return made.lent == 0 or len(made.noted) >= asked
 
-        while made.lent:
-            client.transport.write(VERSION)
-            asked += 1
-            await until(was_answered)
-        client.transport.write(ONCE)
-        assert made.lent == 0
-        client.transport.resumeProducing()
-        received = await client.closed
-        assert received.count(body) + received.count(b"HTTP/1.1 200 ") == asked + 1
-        assert made.server.bounds.untaken.total == 0
+@pytest_twisted.ensureDeferred
+async def test_no_room_for_the_rest_of_an_answer() -> None:
+    """Where others leave no room in memory for the rest of an answer, it is cut."""
+    lender = FakeLender()
+    async with serving(limits=attrs.evolve(LIMITS, unread=10_000)) as server:
+        lend(server.site, lender)
+        client = await server.connect(Client())
+        await until(lambda: lender.has)
+        lender.has[0].returned(bytes(20_000))
+        assert await client.closed == b""
+        assert server.bounds.connections.open == 0
 
 
 @pytest_twisted.ensureDeferred
@@ -233,14 +262,17 @@ async def test_stopping() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_expired_answers() -> None:
-    """Once no answer holds, nothing is lent."""
+    """Once no answer holds, nothing is lent; what the server gives then is learnt anew."""
     async with lending() as made:
         client = await made.connect()
         assert await client.ask(VERSION) == [299]
         made.responders.forget()
         assert await client.ask(VERSION) == [200]
-        assert await client.ask(VERSION) == [200]
         assert made.lent == 0
+        for _ in range(3):
+            assert await client.ask(VERSION) == [200]
+        assert made.lent == 1
+        assert len(made.noted) == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -256,6 +288,6 @@ async def test_idle_connections() -> None:
         channel.timeoutConnection()  # the time since it was made is over
         assert await client.ask(VERSION) == [299]
         await until(lambda: len(made.noted) == 2)
-        channel._used_at -= LIMITS.idle_seconds
+        channel._rested -= LIMITS.idle_seconds
         channel.timeoutConnection()
         await client.closed

@@ -3,7 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model.request_key import KEY_SIZE
 from nixery.serving.packets import (
     MOST,
     MOST_PARTS,
@@ -18,11 +17,15 @@ from nixery.serving.packets import (
     returned_packets,
 )
 
+KEY_SIZE = 32
 NUMBERS = st.integers(0, 2**64 - 1)
 SECONDS = st.floats(0, 1e9)
 KEYS = st.binary(min_size=KEY_SIZE, max_size=KEY_SIZE)
 ANSWERS = st.builds(
     Answer, NUMBERS, NUMBERS, SECONDS, st.booleans(), KEYS, st.binary(), st.binary(), st.binary()
+)
+REQUESTS = st.builds(
+    Answered, NUMBERS, NUMBERS, st.binary(max_size=64), st.binary(max_size=8192), SECONDS
 )
 
 
@@ -42,7 +45,7 @@ def test_the_largest_answer() -> None:
     assert not answer._replace(to_id=b"b" * 51).fits
 
 
-@given(st.lists(st.builds(Answered, NUMBERS, NUMBERS, NUMBERS, SECONDS), max_size=2000))
+@given(st.lists(REQUESTS, max_size=500))
 def test_answered(some: list[Answered]) -> None:
     """What was answered is told in order and whole, in packets of a bounded size."""
     packets = list(answered_packets(some))

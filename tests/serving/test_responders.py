@@ -20,8 +20,8 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nixery.model.request_key import KEY_SIZE, PLAIN, request_key
-from nixery.serving.link import ILendable, ResponderLink
+from nixery.model.request_key import keyed_head
+from nixery.serving.link import ResponderLink
 from nixery.serving.packets import MOST_PARTS, Answer
 from nixery.serving.responders import Known, Responders
 from tests.waiting import lives, until
@@ -35,6 +35,7 @@ ANSWER = re.compile(
     rb"X-Request-ID: ([0-9a-f]{16})\r\nContent-Length: 2\r\n\r\nOK"
 )
 FOR_EVER = 1e6
+SECRET = bytes(32)
 
 
 class Connection:
@@ -47,6 +48,10 @@ class Connection:
         self.used: list[bool] = []
         self.back: list[bytes] = []
         self.was_cut = False
+        self.is_of_proxy = False
+
+    def sender(self, hops: bytes) -> str:
+        return hops.decode() or "direct"
 
     def fileno(self) -> int:
         return self.ours.fileno()
@@ -86,7 +91,7 @@ class Pool:
     def __init__(self, responders: Responders) -> None:
         self.responders = responders
         self.connections: list[Connection] = []
-        self.noted: list[tuple[ILendable, str, float]] = []
+        self.noted: list[tuple[str, str, float]] = []
 
     def teach(
         self,
@@ -94,17 +99,20 @@ class Pool:
         body: bytes = b"OK",
         closes: bool = False,
         seconds: float = FOR_EVER,
+        of_proxy: bool = False,
     ) -> None:
+        keyed = keyed_head(head, SECRET, False, of_proxy, len(head))
+        assert keyed is not None
         length = b"\r\nContent-Length: %d\r\n\r\n" % len(body)
         known = Known(
-            request_key(self.responders.secret, head, PLAIN),
+            keyed.key,
             b"HTTP/1.1 200 OK\r\nDate: ",
             b"\r\nX-Request-ID: ",
             length + body,
             closes,
             lambda *facts: self.noted.append(facts),
         )
-        self.responders.teach(known, seconds)
+        self.responders.teach(known, seconds, self.responders.generation)
 
     def connect(self) -> Connection:
         made = Connection()
@@ -143,7 +151,7 @@ class Starting:
 @asynccontextmanager
 async def running(count: int = 1, processes: Any = reactor) -> AsyncIterator[Pool]:
     """Responders for the length of a block, behind which none is left."""
-    responders = Responders(reactor, processes, count)
+    responders = Responders(reactor, processes, count, SECRET)
     pool = Pool(responders)
     responders.start()
     family = [psutil.Process(pid) for pid in responders.pids]
@@ -176,7 +184,7 @@ async def test_known_requests() -> None:
             assert match is not None
             ids.append(match[1].decode())
             await until(partial(pool.has_noted, count))
-        assert [(who, id) for who, id, _ in pool.noted] == [(connection, id) for id in ids]
+        assert [(id, who) for id, who, _ in pool.noted] == [(id, "direct") for id in ids]
         assert len(set(ids)) == 3
         assert connection.used == [False] * 3
         assert connection.back == []
@@ -201,6 +209,28 @@ async def test_everything_else(data: bytes) -> None:
             got += more
         assert got == data
         assert not pool.noted
+
+
+@pytest_twisted.ensureDeferred
+async def test_requests_of_proxies() -> None:
+    """What a trusted proxy tells of a request decides about its ID and its sender alone."""
+    async with running() as pool:
+        pool.teach(of_proxy=True)
+        connection = pool.connect()
+        connection.is_of_proxy = True
+        assert pool.responders.lend(connection)
+        for number, id in enumerate((b"a-1", b"b-2", b"no ID")):
+            told = b"X-Request-ID: %b\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n" % (id, number)
+            connection.client.send(HEAD.replace(b"\r\n\r\n", b"\r\n" + told))
+            answer = await connection.answer(80)
+            assert (b"\r\nX-Request-ID: %b\r\n" % id in answer) == (b" " not in id)
+            await until(partial(pool.has_noted, number + 1))
+        assert [sender.strip() for _, sender, _ in pool.noted] == [
+            *("192.0.2.0", "192.0.2.1", "192.0.2.2")
+        ]
+        other = pool.lent()
+        other.client.send(HEAD)
+        await until(lambda: other.back)
 
 
 @pytest_twisted.ensureDeferred
@@ -384,7 +414,7 @@ async def test_a_responder_that_takes_nothing() -> None:
         process.suspend()
         body = bytes(MOST_PARTS - 1000)
         (link,) = pool.responders._links
-        answer = Answer(0, 0, 0.0, False, bytes(KEY_SIZE), b"", b"", body).to_bytes()
+        answer = Answer(0, 0, 0.0, False, bytes(32), b"", b"", body).to_bytes()
         while link.send(answer):
             pass
         while link.send(b"B"):
@@ -443,6 +473,6 @@ async def test_small() -> None:
 
 def test_readings() -> None:
     """The processes are counted."""
-    responders = Responders(reactor, reactor, 1)
+    responders = Responders(reactor, reactor, 1, SECRET)
     assert [each.values() for each in responders.readings()] == [{"responder": 0}, {"": 0}]
     assert verifyObject(IReadDescriptor, ResponderLink(responders, reactor))

@@ -209,7 +209,7 @@ class Responders:
             return
         self.replaced += 1
         self._quick_ends = self._quick_ends + 1 if lived < _QUICK else 0
-        pause = min(_LONGEST_PAUSE, 2.0 ** (self._quick_ends - 1)) if self._quick_ends else 0.0
+        pause = pause_before(self._quick_ends)
         self._log.warn(
             "a responder ended: {reason}; another is started in {pause:g} s",
             reason=link.reason,
@@ -246,6 +246,14 @@ class Responders:
     def _beat(self) -> None:
         for link in list(self._links):
             link.beat()
+
+
+def pause_before(quick_ends: int) -> float:
+    """The seconds before another process is started.
+
+    :param quick_ends: how many in a row have ended soon after their start.
+    """
+    return 0.0 if quick_ends < 2 else min(_LONGEST_PAUSE, 2.0 ** (quick_ends - 2))
 
 
 def _environment() -> dict[str, str]:

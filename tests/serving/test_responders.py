@@ -23,7 +23,7 @@ from zope.interface.verify import verifyObject
 from nixery.model.request_key import keyed_head
 from nixery.serving.link import ResponderLink
 from nixery.serving.packets import MOST_PARTS, Answer
-from nixery.serving.responders import Known, Responders
+from nixery.serving.responders import Known, Responders, pause_before
 from tests.waiting import lives, until
 
 reactor: Any = _reactor
@@ -469,6 +469,14 @@ async def test_small() -> None:
     async with running() as pool:
         maps = {each.path for each in pool.process().memory_maps()}
         assert not [path for path in maps if "twisted" in path or "cryptography" in path]
+
+
+def test_pauses() -> None:
+    """A responder is replaced at once; those that end soon after their start, after a pause that
+    grows up to a minute."""
+    pauses = [pause_before(count) for count in range(20)]
+    assert pauses[:5] == [0, 0, 1, 2, 4]
+    assert pauses[-1] == 60
 
 
 def test_readings() -> None:

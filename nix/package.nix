@@ -14,12 +14,14 @@ let
     dependencies = with python3.pkgs; [
       attrs
       bcrypt
+      botocore
       cryptography
       deflate
       google-api-core
       google-auth
       google-cloud-storage
       google-crc32c
+      inotify-simple
       isal
       klein
       packaging

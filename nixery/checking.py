@@ -198,8 +198,9 @@ async def _try_endpoints(reactor: Any, settings: Settings, tried: Tried) -> None
 async def _try_bucket(reactor: Any, settings: Settings, tried: Tried) -> None:
     if settings.bucket is not None:
         storage = make_storage(reactor, make_agent(reactor), settings, os.environ)
-        name = settings.bucket.name
-        tried.faults.extend(f"gs://{name}: {fault}" for fault in await storage.faults())
+        place = settings.storage_url
+        tried.faults.extend(f"{place}: {fault}" for fault in await storage.faults())
+        tried.remarks.extend(f"{place}: {remark}" for remark in storage.remarks)
 
 
 async def _try_nix(reactor: Any, settings: Settings, tried: Tried) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgent
 
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
@@ -21,15 +21,15 @@ from nixery.first_look import FirstLook
 from nixery.history.history import History
 from nixery.history.record import Record
 from nixery.http.asked_head import SECRET
+from nixery.http.known_answers import AGE
 from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
-from nixery.lifecycle import Component, InOrder
+from nixery.lifecycle import Component, InOrder, Timer
 from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
-from nixery.nix.popularity_table import PopularityTable
 from nixery.nix.realise import Nix
 from nixery.nix_parts import NixParts
 from nixery.ownership import claim
@@ -39,9 +39,11 @@ from nixery.requirements import version
 from nixery.search.catalogue import Catalogue
 from nixery.search.lister import Indexer
 from nixery.service import RegistryService, SiteAt
+from nixery.setting_groups import S3Choice
 from nixery.settings import Settings
 from nixery.starts import Starts
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
+from nixery.storage.filesystem.staging import Staging
 from nixery.terminal import Terminal
 from nixery.trimmer import Trimmer
 from nixery.watching.checks import disk_check, nix_check, source_check, storage_check
@@ -57,6 +59,7 @@ from nixery.web.pages.api import PagesApi
 from nixery.web.site import QuietSite, make_site
 
 if TYPE_CHECKING:
+    from nixery.nix.popularity_table import PopularityTable
     from nixery.serving.responders import Responders
 
 T = TypeVar("T")
@@ -113,6 +116,8 @@ class Registry:
             from nixery.http.lending import lend
 
             lend(self.site, self._responders)
+        self._measured.append(self.site.known)
+        self._add(Timer(reactor, AGE, self.site.known.sweep, now=False))
         self.metrics.read_from(self._measured)
 
     def _add(self, part: T) -> T:
@@ -129,8 +134,8 @@ class Registry:
     def _make_stores(self) -> None:
         """Make the storage of images, and the history of builds."""
         reactor, settings = self._reactor, self._settings
-        self._agent = make_agent(reactor)
-        self._storage = self._add(make_storage(reactor, self._agent, settings, self._environ))
+        agent = None if settings.bucket is None else make_agent(reactor)
+        self._storage = self._add(make_storage(reactor, agent, settings, self._environ))
         if isinstance(self._storage, FilesystemStorage):
             self._measured.append(self._storage.housekeeping)
         folder = os.path.join(settings.state, "history")
@@ -150,20 +155,30 @@ class Registry:
         limit = images.nix_timeout
         nix = self._add(Nix(reactor, commands, sources, evaluator, state, limit, kept, traces))
         self._add(Collector(reactor, commands, kept, disk.nix_min_free))
-        self._popularity = None
-        if images.popularity_url is not None:
-            copy = os.path.join(state, "popularity.json")
-            self._popularity = PopularityTable(reactor, self._agent, images.popularity_url, copy)
-            self._add(Component(self._popularity.load))
+        self._popularity = self._make_popularity()
         indexer = Indexer(reactor, parts.processes, commands, sources, evaluator)
         folder = os.path.join(state, "search")
         self._catalogue = self._add(Catalogue(reactor, parts.resolver, indexer, folder))
         return nix
 
+    def _make_popularity(self) -> "PopularityTable | None":
+        url = self._settings.images.popularity_url
+        if url is None:
+            return None
+        # A client for HTTP takes time and memory.
+        from nixery.nix.popularity_table import PopularityTable
+
+        copy = os.path.join(self._settings.state, "popularity.json")
+        table = PopularityTable(self._reactor, make_agent(self._reactor), url, copy)
+        self._add(Component(table.load))
+        return table
+
     def _make_builder(self) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
         resolver, images, cache = self._nix_parts.resolver, settings.images, self._cache
         reports = os.path.join(settings.state, "reports")
+        staging = Staging(os.path.join(settings.state, "staging"))
+        self._add(Component(lambda: in_thread(reactor, staging.clear), staging.leave))
         packers = self._add(Packers(Starts(reactor), reactor, images.packers, reports=reports))
         layers = LayerMaker(storage, cache, self._nix, packers, images.compression)
         maker = ImageMaker(
@@ -175,6 +190,7 @@ class Registry:
             images.layer_budget,
             self._counts,
             settings.builds.closure_size,
+            staging.name,
             settings.naming,
         )
         # Where not everybody may pull everything, not all names are for everybody.
@@ -228,6 +244,7 @@ class Registry:
             settings.http,
             self.metrics,
             self._operations if settings.operations.endpoint is None else None,
+            settings.transport.accel,
         )
 
     def _make_responders(self) -> "Responders | None":
@@ -319,27 +336,43 @@ def make_service(
     return RegistryService(reactor, sites, registry, settings.stopping.drain, environ, terminal)
 
 
-def make_agent(reactor: Any) -> Agent:
+def make_agent(reactor: Any) -> IAgent:
     """An agent for HTTP requests, which keeps connections for a minute."""
+    from twisted.web.client import Agent, HTTPConnectionPool
+
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = _CONNECTIONS
     pool.cachedConnectionTimeout = 60
     return Agent(reactor, connectTimeout=10, pool=pool)
 
 
-def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mapping[str, str]) -> Any:
-    """The storage of images, not started yet."""
+def make_storage(reactor: Any, agent: Any, settings: Settings, environ: Mapping[str, str]) -> Any:
+    """The storage of images, not started yet.
+
+    :param agent: an ``IAgent`` for a bucket; None without one.
+    """
     chosen = settings.bucket
     if chosen is None or chosen.name is None:
         marks = os.path.join(settings.state, "verified.json")
         return FilesystemStorage(reactor, settings.storage_path, settings.disk, marks=marks)
-    # Google's libraries take time and memory.
-    from nixery.storage.objects.gcs import GcsBucket, GcsStore
+    # Google's and Amazon's libraries take time and memory.
     from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
 
-    bucket = GcsBucket(chosen.name, chosen.signing_key, chosen.signing_account)
-    options = ObjectOptions(redirect=chosen.redirect, url_lifetime=chosen.url_lifetime)
-    return ObjectStorage(reactor, GcsStore(reactor, agent, bucket, environ), options)
+    store: Any
+    if isinstance(chosen, S3Choice):
+        from nixery.storage.objects.aws_access import AwsProfile
+        from nixery.storage.objects.s3 import S3Store
+        from nixery.storage.objects.s3_requests import S3Bucket, S3Requests
+
+        place = S3Bucket(chosen.name, chosen.prefix, chosen.public_endpoint)
+        store = S3Store(reactor, S3Requests(reactor, agent, place, AwsProfile(environ)))
+    else:
+        from nixery.storage.objects.gcs import GcsBucket, GcsStore
+
+        bucket = GcsBucket(chosen.name, chosen.signing_key, chosen.signing_account)
+        store = GcsStore(reactor, agent, bucket, environ)
+    options = ObjectOptions(redirect=settings.storage.redirect, url_lifetime=chosen.url_lifetime)
+    return ObjectStorage(reactor, store, options)
 
 
 def _token_server(settings: Settings) -> TokenServer | None:

@@ -88,8 +88,8 @@ def _evaluation(settings: Settings, store: str | None) -> str:
 def _storage(settings: Settings) -> str:
     if settings.bucket is None:
         return settings.storage_path
-    way = "load from it" if settings.bucket.redirect else "get copies from here"
-    return f"gs://{settings.bucket.name}; clients {way}"
+    way = "load from it" if settings.storage.redirect else "get copies from here"
+    return f"{settings.storage_url}; clients {way}"
 
 
 def links_words(links: list[str]) -> str:

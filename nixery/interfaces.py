@@ -76,7 +76,10 @@ class IUpload(Interface):
     fault: NixeryError | None = Attribute("Why the sink takes no more, if it was that.")
 
     async def commit(digest: Digest, size: int) -> None:
-        """Make the blob known under its digest, safe against a power cut from then on.
+        """Make the blob known under its digest.
+
+        Its bytes are safe against a power cut from then on; that it is known is so with the next
+        lasting record.
 
         It is no error if the blob is known already. The upload is over either way.
 
@@ -108,9 +111,11 @@ class IRecords(Interface):
         :param fresh: whether what another instance wrote a moment ago counts as well.
         """
 
-    async def write_record(key: str, content: bytes) -> None:
+    async def write_record(key: str, content: bytes, lasting: bool = True) -> None:
         """Write a record whole, over an older one if there is one.
 
+        :param lasting: whether it is safe against a power cut from then on, and so are all blobs
+            that were stored before; one that is not may be lost or cut by a power cut.
         :raises StorageFull: if there was no room; the older one is still there then.
         """
 
@@ -248,7 +253,7 @@ class Pull:
 
     manifest: Manifest
     provenance: Provenance | None
-    again: Callable[[], bool] | None = None
+    again: Callable[[], bool] | None = attrs.field(default=None, eq=False)
 
 
 class IResolver(Interface):

@@ -21,7 +21,15 @@ from nixery.nix.sources import Sources
 from nixery.settings import Settings
 from nixery.starts import Starts
 
-_PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "LISTEN_", "NOTIFY_")
+_PRIVATE = (
+    *("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "S3_", "AWS_"),
+    *("LISTEN_", "NOTIFY_"),
+)
+_CREDENTIALS = (
+    *("GOOGLE_APPLICATION_CREDENTIALS", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"),
+    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+)
+"""Variables that name files with credentials of the bucket."""
 _NAMED_FILE = re.compile(r"(?<==)/[^:\s]+")
 _OF_NIX = re.compile(r"NIX_.*|.*_CERT_FILE|PATH|TMPDIR")
 """Variables that name what Nix and its programs are to read."""
@@ -51,7 +59,7 @@ class NixParts:
         store = find_store(settings.images.nix_store, state, environ)
         confinement = make_confinement(settings, environ, store)
         fetching = None if confinement is None else confinement.for_fetching
-        self.commands = Commands(self.processes, store, fetching)
+        self.commands = Commands(reactor, self.processes, store, fetching)
         expressions = find_expressions(os.path.dirname(os.path.abspath(__file__)))
         self.evaluator = Evaluator(self.processes, self.commands, expressions, confinement)
         self.git = Git(reactor, self.processes, os.path.join(state, "git"))
@@ -91,8 +99,8 @@ def make_confinement(
         return None
     state, given = settings.state, child_environment(environ, settings.state)
     endpoints = f"{settings.address.endpoint} {settings.operations.endpoint}"
-    credentials = environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
-    files = [*settings.files, *_NAMED_FILE.findall(endpoints), credentials]
+    credentials = [environ.get(name, "") for name in _CREDENTIALS]
+    files = [*settings.files, *_NAMED_FILE.findall(endpoints), *credentials]
     folders = [given["HOME"], state, settings.storage_path]
     hidden = [*folders, *filter(os.path.isabs, files)]
     cache = os.path.join(given["XDG_CACHE_HOME"], "nix")

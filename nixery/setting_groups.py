@@ -18,11 +18,23 @@ from nixery.model.source import (
 )
 from nixery.model.tags import TagPolicy
 from nixery.packing.codecs import COMPRESSIONS
-from nixery.values import addresses, bucket, git_url, nixpkgs_config, revision, uris, url
+from nixery.values import (
+    addresses,
+    bucket,
+    git_url,
+    location,
+    nixpkgs_config,
+    revision,
+    s3_bucket,
+    s3_prefix,
+    uris,
+    url,
+)
 
 DEFAULT_CHANNEL = "nixos-unstable"
 PAGES = ("all", "no-logs", "off")
 """How much of builds is shown: everything, everything but what packages print, nothing."""
+BACKENDS = ("filesystem", "gcs", "s3")
 
 
 @attrs.frozen
@@ -130,11 +142,14 @@ class Transport:
     :param key: Private key of the certificate NIXERY_TLS_CERT, a PEM file.
     :param proxies: Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are
         believed; unix for those on a UNIX socket.
+    :param accel: Location at which the trusted proxies, all of them nginx, serve the blobs of the
+        filesystem storage, such as /_blobs/: they send blobs by themselves then (Nixery does).
     """
 
     certificate: str | None = setting("NIXERY_TLS_CERT", absolute)
     key: str | None = setting("NIXERY_TLS_KEY", absolute)
     proxies: str = setting("NIXERY_TRUSTED_PROXIES", addresses, unset="")
+    accel: str | None = setting("NIXERY_ACCEL", location)
 
     @property
     def tls(self) -> tuple[str, str] | None:
@@ -187,13 +202,15 @@ class Watching:
 class StoragePlace:
     """Where images are kept.
 
-    :param backend: Where images are kept: filesystem or gcs (gcs if a bucket is named, else
-        filesystem).
+    :param backend: Where images are kept: filesystem, gcs or s3 (gcs or s3 if a bucket is named,
+        else filesystem).
     :param folder: Folder of the filesystem storage (in the state folder).
+    :param redirect: Whether clients load blobs from the bucket itself: on or off.
     """
 
-    backend: str | None = setting("NIXERY_STORAGE_BACKEND", one_of("filesystem", "gcs"))
+    backend: str | None = setting("NIXERY_STORAGE_BACKEND", one_of(*BACKENDS))
     folder: str | None = setting("STORAGE_PATH", absolute)
+    redirect: bool = setting("NIXERY_STORAGE_REDIRECT=on", switch)
 
 
 @attrs.frozen
@@ -205,14 +222,35 @@ class BucketChoice:
         credentials sign, or the bucket is public).
     :param signing_account: E-mail address of the service account that GCS_SIGNING_KEY belongs to.
     :param url_lifetime: Seconds for which a signed URL is valid.
-    :param redirect: Whether clients load blobs from the bucket itself: on or off.
     """
+
+    scheme = "gs"
+    prefix = ""
 
     name: str | None = setting("BUCKET", bucket, alias="GCS_BUCKET")
     signing_key: str | None = setting("GCS_SIGNING_KEY", absolute)
     signing_account: str | None = setting("GCS_SIGNING_ACCOUNT")
     url_lifetime: int = setting("GCS_URL_LIFETIME=300", number(20, 604000))
-    redirect: bool = setting("NIXERY_STORAGE_REDIRECT=on", switch)
+
+
+@attrs.frozen
+class S3Choice:
+    """A bucket of Amazon S3, or of a service that speaks like it.
+
+    :param name: Bucket of Amazon S3, or of a service with its API.
+    :param prefix: Beginning of the names of all objects in S3_BUCKET, such as images/nixery, where
+        the bucket is not Nixery's alone.
+    :param public_endpoint: URL at which clients reach the service of S3_BUCKET, if they do not by
+        the endpoint that the daemon uses.
+    :param url_lifetime: Seconds for which a signed URL of S3_BUCKET is valid.
+    """
+
+    scheme = "s3"
+
+    name: str | None = setting("S3_BUCKET", s3_bucket)
+    prefix: str = setting("S3_PREFIX", s3_prefix, unset="")
+    public_endpoint: str | None = setting("S3_PUBLIC_ENDPOINT", url("http", "https"))
+    url_lifetime: int = setting("S3_URL_LIFETIME=300", number(20, 604000))
 
 
 @attrs.frozen

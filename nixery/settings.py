@@ -23,6 +23,7 @@ from nixery.setting_groups import (
     ImageSettings,
     PackageSet,
     Revisions,
+    S3Choice,
     Shown,
     Stopping,
     StoragePlace,
@@ -72,14 +73,24 @@ class Settings:
     operations: Watching
     storage: StoragePlace
     bucket_choice: BucketChoice
+    s3_choice: S3Choice
     images: ImageSettings
     state: str
 
     @property
-    def bucket(self) -> BucketChoice | None:
+    def bucket(self) -> BucketChoice | S3Choice | None:
         """The bucket that images are kept in, if they are not kept in a folder."""
-        chosen = self.bucket_choice
-        return chosen if chosen.name and self.storage.backend != "filesystem" else None
+        backend, gcs, s3 = self.storage.backend, self.bucket_choice, self.s3_choice
+        if backend == "gcs" or (backend is None and gcs.name):
+            return gcs
+        return s3 if backend == "s3" or (backend is None and s3.name) else None
+
+    @property
+    def storage_url(self) -> str:
+        """Where images are kept: a folder, or a bucket with its scheme."""
+        if (found := self.bucket) is None:
+            return self.storage_path
+        return f"{found.scheme}://{found.name}/{found.prefix}".rstrip("/")
 
     @property
     def storage_path(self) -> str:
@@ -104,7 +115,7 @@ class Settings:
     def files(self) -> list[str]:
         """Files with secrets, or with rules."""
         named = [*(self.transport.tls or ()), *attrs.astuple(self.access)]
-        if self.bucket is not None:
+        if isinstance(self.bucket, BucketChoice):
             named.append(self.bucket.signing_key)
         return [path for path in named if isinstance(path, str) and os.path.isabs(path)]
 
@@ -144,7 +155,7 @@ _CHAPTERS = {
     "What a package set may do": ("evaluation",),
     "Limits": ("builds", "http", "disk", "stopping"),
     "Watch it": ("operations",),
-    "Where images are kept": ("storage", "bucket_choice"),
+    "Where images are kept": ("storage", "bucket_choice", "s3_choice"),
     "How images are made": ("images",),
 }
 _GROUPS: dict[str, Any] = {
@@ -178,8 +189,15 @@ def _check_source(environ: Mapping[str, str], values: Mapping[str, Any], faults:
 
 def _check_bucket(values: Mapping[str, Any], faults: list[str]) -> None:
     _check_all_or_none(values, ("GCS_SIGNING_KEY", "GCS_SIGNING_ACCOUNT"), faults)
-    if values["NIXERY_STORAGE_BACKEND"] == "gcs" and not values["BUCKET"]:
-        faults.append("NIXERY_STORAGE_BACKEND is 'gcs'; BUCKET must name a bucket then")
+    backend, buckets = values["NIXERY_STORAGE_BACKEND"], {"gcs": "BUCKET", "s3": "S3_BUCKET"}
+    if backend in buckets and not values[buckets[backend]]:
+        text = f"NIXERY_STORAGE_BACKEND is {backend!r}; {buckets[backend]} must name a bucket then"
+        faults.append(text)
+    if backend is None and all(values[name] for name in buckets.values()):
+        faults.append("BUCKET and S3_BUCKET are set; NIXERY_STORAGE_BACKEND must say which counts")
+    named = any(values[name] for name in buckets.values())
+    if values["NIXERY_ACCEL"] and backend != "filesystem" and named:
+        faults.append("NIXERY_ACCEL is set; nginx can't send blobs of a bucket by itself")
 
 
 def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
@@ -191,6 +209,8 @@ def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
         )
     token_server = ("NIXERY_JWT_KEY", "NIXERY_JWT_REALM", "NIXERY_JWT_AUDIENCE")
     _check_all_or_none(values, token_server, faults)
+    if values["NIXERY_ACCEL"] and not values["NIXERY_TRUSTED_PROXIES"]:
+        faults.append("NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then")
     if values["NIXERY_JWT_ISSUER"] and not values["NIXERY_JWT_KEY"]:
         faults.append("NIXERY_JWT_ISSUER is set without NIXERY_JWT_KEY; they go together")
 

@@ -17,10 +17,19 @@ bucket = matching(
     r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
     "the name of a bucket: lower-case letters, digits, '-', '_' and '.'",
 )
+s3_bucket = matching(
+    # Of services other than Amazon's, some take more than it does.
+    r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]",
+    "the name of a bucket: letters, digits, '-', '_' and '.'",
+)
 git_url = matching(
     # Neither options of git, nor what a remote helper of another kind would run.
     r"(https?|ssh|file)://\S+|[A-Za-z0-9][A-Za-z0-9._@-]*:(?!:|//)\S+",
     "a URL that begins with http, https, ssh or file, or host:path",
+)
+location = matching(
+    r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)+",
+    "a path in a URL that begins and ends with '/': /_blobs/",
 )
 revision = matching(
     r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._/+-]*", "the name of a branch, or a full commit"
@@ -36,6 +45,17 @@ def url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def s3_prefix(text: str) -> str:
+    """The beginning of objects' names, with a slash at its end."""
+    word = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+    return (
+        matching(rf"{word}(/{word})*/?", "words of letters, digits, '.', '_' and '-', with '/'")(
+            text
+        ).removesuffix("/")
+        + "/"
+    )
 
 
 def uris(text: str) -> tuple[str, ...]:

@@ -17,7 +17,10 @@ TOP = TESTS.parent
 KUBERNETES = sorted((TOP / "deploy" / "kubernetes").glob("*.yaml"))
 ALERTS = TOP / "deploy" / "prometheus" / "alerts.yaml"
 SETTINGS = {each.variable: each for each in settings.SETTINGS}
-OTHERS = {"STATE_DIRECTORY", "GOOGLE_APPLICATION_CREDENTIALS"}
+OTHERS = {
+    *("STATE_DIRECTORY", "GOOGLE_APPLICATION_CREDENTIALS"),
+    *("AWS_REGION", "AWS_SHARED_CREDENTIALS_FILE"),
+}
 
 
 def workload(path: Path) -> dict[str, Any]:

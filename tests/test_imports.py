@@ -75,6 +75,7 @@ FLOORS: dict[str, set[str]] = {
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
         "serving",
+        "setting_groups",
     },
     "tap": {
         *("http", "web", "settings", "daemon", "watching", "systemd", "descriptors"),

@@ -5,6 +5,9 @@ from nixery.nix_parts import child_environment
 SECRETS = {
     "GCS_SIGNING_KEY": "secret",
     "GOOGLE_APPLICATION_CREDENTIALS": "secret",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://secret",
+    "S3_BUCKET": "secret",
     "NIXERY_PKGS_REPO": "https://u:secret@h/",
     "NIX_POPULARITY_URL": "https://u:secret@h/",
     "NIXERY_ANYTHING_NEW": "secret",

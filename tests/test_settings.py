@@ -18,7 +18,7 @@ from nixery.model.identity import Naming
 from nixery.model.limits import HistoryLimits
 from nixery.model.setting import settings_of
 from nixery.model.source import Channel, GitRepository, LocalFolder
-from nixery.setting_groups import BucketChoice
+from nixery.setting_groups import BucketChoice, S3Choice
 from nixery.settings import CHAPTERS, NAMES, SETTINGS, Settings, SettingsInvalid
 from nixery.settings import SOURCES as ALL_SOURCES
 from nixery.tap import Options
@@ -123,7 +123,10 @@ def test_more_than_one_source() -> None:
         *(("NIXERY_TRUSTED_PROXIES", text) for text in ("x", "10.0.0.1/8", "10.0.0", "1.2.3.4:5")),
         *(("NIXERY_HTPASSWD", "x"), ("NIXERY_TOKENS", "x"), ("NIXERY_RULES", "./x")),
         *(("NIXERY_JWT_REALM", text) for text in ("x", "ftp://x", 'https://x"', "https://a b")),
-        *(("STORAGE_PATH", "x"), ("NIXERY_NIX_STORE", "../x"), ("NIXERY_STORAGE_BACKEND", "s3")),
+        *(("STORAGE_PATH", "x"), ("NIXERY_NIX_STORE", "../x"), ("NIXERY_STORAGE_BACKEND", "azure")),
+        *(("S3_PREFIX", text) for text in ("/", "/a", "a//b", "../b", "a/./b", "a b", "a/é")),
+        *(("S3_BUCKET", text) for text in ("s3://x", "a/b", "-ab", "ab")),
+        ("S3_PUBLIC_ENDPOINT", "s3.example"),
     ],
 )
 def test_values_that_are_refused(name: str, text: str) -> None:
@@ -163,7 +166,7 @@ def test_bucket() -> None:
     """A bucket, under either name, is where images are kept, unless a folder is asked for."""
     for name in ("BUCKET", "GCS_BUCKET"):
         settings = read(**{name: "my-images"})
-        assert settings.bucket == BucketChoice("my-images", None, None, 300, True)
+        assert settings.bucket == BucketChoice("my-images", None, None, 300)
     assert read(BUCKET="one", GCS_BUCKET="two").bucket == read(BUCKET="one").bucket
     assert read(BUCKET="my-images", NIXERY_STORAGE_BACKEND="filesystem").bucket is None
     assert read().bucket is None
@@ -173,8 +176,28 @@ def test_bucket() -> None:
         GCS_SIGNING_ACCOUNT="a@b",
         GCS_URL_LIFETIME="20",
         NIXERY_STORAGE_REDIRECT="off",
-    ).bucket
-    assert chosen == BucketChoice("b.c", "/key", "a@b", 20, False)
+    )
+    assert chosen.bucket == BucketChoice("b.c", "/key", "a@b", 20)
+    assert (chosen.storage.redirect, chosen.storage_url) == (False, "gs://b.c")
+
+
+def test_s3_bucket() -> None:
+    """A bucket of S3 is where images are kept, unless another place is asked for; its prefix ends
+    with a slash, however it is written."""
+    assert read(S3_BUCKET="my-images").bucket == S3Choice("my-images", "", None, 300)
+    for prefix in ("a/b", "a/b/"):
+        chosen = read(
+            S3_BUCKET="My_images", S3_PREFIX=prefix, S3_PUBLIC_ENDPOINT="https://s3.example:9000"
+        )
+        assert chosen.bucket == S3Choice("My_images", "a/b/", "https://s3.example:9000", 300)
+        assert chosen.storage_url == "s3://My_images/a/b"
+        assert chosen.folders == {"state": chosen.state}
+    both = {"S3_BUCKET": "one-s3", "BUCKET": "one-gcs"}
+    for backend, url in (("s3", "s3://one-s3"), ("gcs", "gs://one-gcs")):
+        assert read(NIXERY_STORAGE_BACKEND=backend, **both).storage_url == url
+    assert read(NIXERY_STORAGE_BACKEND="filesystem", **both).bucket is None
+    (fault,) = faults(**both)
+    assert fault == "BUCKET and S3_BUCKET are set; NIXERY_STORAGE_BACKEND must say which counts"
 
 
 def test_what_may_be_named() -> None:
@@ -209,10 +232,25 @@ def test_half_a_bucket() -> None:
         {"GCS_SIGNING_KEY": "/key", "BUCKET": "my-images"},
         {"GCS_SIGNING_ACCOUNT": "a@b", "BUCKET": "my-images"},
         {"NIXERY_STORAGE_BACKEND": "gcs"},
+        {"NIXERY_STORAGE_BACKEND": "s3", "BUCKET": "my-images"},
         {"GCS_BUCKET": "gs://my-images"},
+        {"NIXERY_ACCEL": "/b/", "NIXERY_TRUSTED_PROXIES": "unix", "BUCKET": "my-images"},
     ):
         (fault,) = faults(**environ)
         assert fault.split()[0] in environ
+
+
+def test_blobs_that_are_handed_over() -> None:
+    """nginx is told to send blobs where it is trusted, at a location with a name, from a folder."""
+    proxy = {"NIXERY_TRUSTED_PROXIES": "127.0.0.1"}
+    kept = {"BUCKET": "my-images", "NIXERY_STORAGE_BACKEND": "filesystem"}
+    assert read().transport.accel is None
+    assert read(NIXERY_ACCEL="/a/b-l_obs/", **proxy, **kept).transport.accel == "/a/b-l_obs/"
+    (fault,) = faults(NIXERY_ACCEL="/_blobs/")
+    assert fault == "NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then"
+    for wrong in ("/", "_blobs/", "/_blobs", "//", "/../", "/a/../", "/a b/", "/a%2f/", "/a\n/"):
+        (fault,) = faults(NIXERY_ACCEL=wrong, **proxy)
+        assert "a path in a URL that begins and ends with '/'" in fault
 
 
 def test_credentials_that_go_together() -> None:

@@ -25,8 +25,10 @@ def test_make_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_google_is_not_imported_in_vain() -> None:
-    """Google's libraries, which take time and memory, are imported for a bucket alone."""
-    program = "import sys, nixery.tap; print([m for m in sys.modules if m.startswith('google')])"
+    """Google's and Amazon's libraries, which take time and memory, are imported for a bucket
+    alone."""
+    program = "import sys, nixery.tap; print([m for m in sys.modules"
+    program += " if m.startswith(('google', 'botocore'))])"
     command = [sys.executable, "-c", program]
     environ = {**os.environ, "PYTHONPATH": str(TOP)}
     output = subprocess.check_output(command, text=True, env=environ)

@@ -171,12 +171,13 @@ class Cache:
             "diffId": str(layer.diff_id),
             "paths": list(layer.paths),
         }
-        await self.write(f"builds/{layer_key}", record)
+        # Lost, it costs one more packing, which gives the same blob.
+        await self.write(f"builds/{layer_key}", record, lasting=False)
 
-    async def write(self, key: str, record: dict[str, Any]) -> None:
-        """Write a record."""
+    async def write(self, key: str, record: dict[str, Any], lasting: bool = True) -> None:
+        """Write a record: see :meth:`nixery.interfaces.IRecords.write_record`."""
         document = {"record": record, "sha256": canonical_sha256(record)}
-        await self._storage.write_record(key, json.dumps(document).encode("ascii"))
+        await self._storage.write_record(key, json.dumps(document).encode("ascii"), lasting)
 
     async def read(
         self, key: str, parse: Callable[[dict[str, Any]], V], fresh: bool = False

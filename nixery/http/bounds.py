@@ -150,7 +150,10 @@ class Bounds:
     """All that clients may have of the server, and how much of it they have.
 
     :ivar refused: how often something was refused, or a connection closed early, by reason.
+    :ivar sending: the connections on which the kernel sends a file.
     """
+
+    sending = 0
 
     def __init__(self, limits: HttpLimits) -> None:
         self.limits = limits

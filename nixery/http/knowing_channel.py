@@ -1,12 +1,15 @@
 """HTTP/1.1 connections on which what is known is answered before a request is made of it."""
 
+from contextlib import ExitStack
 from functools import partial
 from math import inf
 from typing import Any
 
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from nixery.http.asked_head import AskedHead, HeadReader
+from nixery.http.bounds import LEAST
 from nixery.http.channel import BoundedChannel, IBoundedSite
 from nixery.http.known_answers import KnownAnswer, KnownAnswers
 from nixery.http.request import peer_address
@@ -32,6 +35,11 @@ class KnowingChannel(BoundedChannel):
     _written: list[bytes] | None = None  # of its answer, if that may be kept
     _held = b""  # a request that waits for its turn, and what came behind it
     _rested = -inf  # since when nothing is being answered
+
+    def connectionMade(self) -> None:
+        """Take the connection, or turn it away."""
+        self._unsent = ExitStack()  # counts what is known that the client has not taken
+        super().connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes, which may be a request whose answer is known."""
@@ -64,6 +72,16 @@ class KnowingChannel(BoundedChannel):
         if asked is not None and written is not None and not self.site.stopping:
             self.site.known.keep(asked, request, written, closes=not self.persistent)
         super().requestDone(request)
+
+    def resumeProducing(self) -> None:
+        """Go on, now that what was written has left."""
+        self._unsent.close()
+        super().resumeProducing()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Forget the connection."""
+        self._unsent.close()
+        super().connectionLost(reason)
 
     def timeoutConnection(self) -> None:
         """Close, unless the client was answered since its time began."""
@@ -111,10 +129,15 @@ class KnowingChannel(BoundedChannel):
 
         :return: whether it does.
         """
-        known, connections = self.site.known, self.site.bounds.connections
+        known, bounds, size = self.site.known, self.site.bounds, len(answer.body)
+        connections = bounds.connections
+        if size > LEAST and size > bounds.untaken.room(asked.network):
+            return False
         if not known.holds(answer, asked):
             return False
         self._rested = known.give(answer, asked, self.send)
+        if self.is_full:
+            self._unsent.enter_context(bounds.untaken.piece(asked.network, size))
         if answer.closes or self.is_full:
             self._allow(None)
             connections.works(self)

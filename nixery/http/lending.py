@@ -1,7 +1,6 @@
 """Connections that are lent, while nothing is being answered on them, to processes that know
 answers too."""
 
-from contextlib import ExitStack
 from functools import partial
 from typing import Protocol
 
@@ -54,14 +53,12 @@ class LendableChannel(KnowingChannel):
 
     def connectionMade(self) -> None:
         """Take the connection, and lend it."""
-        self._unsent = ExitStack()
         super().connectionMade()
         self._offer()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Forget the connection."""
         self._lent = False
-        self._unsent.close()
         super().connectionLost(reason)
 
     @property

@@ -202,6 +202,7 @@ class ConfiguredResolver:
         return await self._resolver.unchanged(pinned)
 
     async def stop(self) -> None:
+        self._seen = None
         await self._resolver.stop()
 
     @property

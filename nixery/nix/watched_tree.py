@@ -3,8 +3,9 @@
 import os
 import stat
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from math import inf
+
+from twisted.logger import Logger
 
 from nixery.inotify import (
     ATTRIBUTES,
@@ -38,6 +39,8 @@ class WatchedTree:
     changes later is either seen by the walk, or told by the kernel.
     """
 
+    _log = Logger()
+
     def __init__(
         self, top: str, now: Callable[[], float], before: "WatchedTree | None" = None
     ) -> None:
@@ -55,42 +58,45 @@ class WatchedTree:
         self._watches: Watches | None = None
         self._inode: tuple[int, int] | None = None
         self._partly: dict[int, frozenset[str]] = {}
+        self._reason = ""
         if before is not None:
-            self._retry_at = before._retry_at
+            self._retry_at, self._reason = before._retry_at, before._reason
             before.close()
         if now() >= self._retry_at:
-            with suppress(OSError):
+            try:
                 found = os.stat(top)
                 self._inode = (found.st_dev, found.st_ino)
-                if is_told(top):
-                    self._room = _room()
-                    self._watches = Watches()
+                self._room = _room()
+                self._watches = Watches()
+                if not is_told(top):
+                    self._give_up("other machines may write to it")
+            except FileNotFoundError:
+                pass  # the walk will tell
+            except OSError as error:
+                self._give_up(error.strerror or str(error))
 
     def see(self, path: str, facts: os.stat_result) -> None:
         """The walk has come to something.
 
         :param facts: of its ``lstat``.
         """
-        elsewhere = self._inode is None or facts.st_dev != self._inode[0]
-        if stat.S_ISDIR(facts.st_mode) or self._inode == (facts.st_dev, facts.st_ino):
+        if self._watches is None or self._inode is None:
+            return
+        if facts.st_dev != self._inode[0]:
+            self._give_up(f"another file system is mounted on {path}")
+        elif stat.S_ISDIR(facts.st_mode) or self._inode[1] == facts.st_ino:
             self._watch(path)
         elif stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:
-            elsewhere = True  # it may be written by its other name
-        if elsewhere:
-            self.give_up()
+            self._give_up(f"{path} has another name, by which it may be written")
 
     def see_some(self, folder: str, names: Iterable[str]) -> None:
         """The walk has come to a folder in which only some names matter, if it is there."""
         names = frozenset(names)
-        if any(os.path.islink(os.path.join(folder, name)) for name in names):
-            self.give_up()
-        elif os.path.isdir(folder) and (watch := self._watch(folder)) is not None:
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            if os.path.islink(path):
+                self._give_up(f"{path} is a link")
+        if os.path.isdir(folder) and (watch := self._watch(folder)) is not None:
             self._partly[watch] = names
-
-    def give_up(self) -> None:
-        """Watch nothing, and don't try again for a while: not everything here can be watched."""
-        self._retry_at = self._now() + _RETRY
-        self.close()
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -112,22 +118,31 @@ class WatchedTree:
                 return True
         except (Blind, OSError):
             pass
-        self._until = self._now()
+        self._until = -inf
         return False
 
     def _watch(self, path: str) -> int | None:
         if self._watches is None:
             return None
         self._room -= 1
+        if self._room < 0:
+            self._give_up("it has more folders than may be watched")
+            return None
         try:
-            if self._room >= 0:
-                return self._watches.add(path, _EDITS)
+            return self._watches.add(path, _EDITS)
         except (FileNotFoundError, NotADirectoryError):
             return None  # it has just gone, which the folder that it was in tells
-        except OSError:
-            pass  # there are no more watches, or it can't be read
-        self.give_up()
-        return None
+        except OSError as error:
+            self._give_up(f"{path} can't be watched: {error.strerror}")
+            return None
+
+    def _give_up(self, reason: str) -> None:
+        """Watch nothing, and don't try again for a while."""
+        if self._reason != reason:
+            text = "{folder} is walked for each pull: {reason}"
+            self._log.info(text, folder=self._top, reason=reason)
+        self._reason, self._retry_at = reason, self._now() + _RETRY
+        self.close()
 
 
 def _room() -> int:

@@ -1,7 +1,8 @@
 """The processes that pack layers, fed and read by the reactor.
 
 Packing is hashing, compression and walks of folders, which must not run in the reactor's thread.
-Starting a process holds the reactor up for some milliseconds, so there are few, and they stay.
+Starting a process holds the reactor up for some milliseconds, so there are few, and they stay for
+as long as there is work now and then.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import sys
 from collections import deque
 from contextlib import suppress
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -27,10 +29,14 @@ from nixery.model.build_errors import PackerKilled, PackingFailed
 from nixery.model.errors import NixeryError
 from nixery.model.reading import Reading, children
 from nixery.model.service_errors import ShuttingDown
-from nixery.packing.job import PackedLayer, PackJob, read_answer
+from nixery.packing.job import Job, PackedLayer
+
+T = TypeVar("T")
 
 _ANSWER_LIMIT = 1 << 20  # bytes of an answer
 _STDERR_LIMIT = 1 << 16  # bytes of a line of standard error
+_IDLE = 60.0
+"""Seconds without a job after which processes end: each takes tens of megabytes."""
 _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
 """For glibc: memory for blocks is reused, and not requested from the kernel each time, which would
 clear it page by page."""
@@ -38,14 +44,15 @@ clear it page by page."""
 
 @attrs.define(eq=False)
 class _Task:
-    job: PackJob
-    done: Deferred[PackedLayer]
+    job: Job[Any]
+    done: Deferred[Any]
 
 
 class Packers:
     """A pool of processes that pack layers, each one layer at a time.
 
-    They are started when needed. If one dies, its own job fails, and the next job starts another.
+    They are started when needed, and end when they have not been for a while. If one dies, its own
+    job fails, and the next job starts another.
 
     :ivar replaced: number of blocks that had to be compressed in a second way.
     """
@@ -60,6 +67,7 @@ class Packers:
         executable: str = sys.executable,
         grace: float = 5.0,
         reports: str | None = None,
+        idle: float = _IDLE,
     ) -> None:
         """
         :param processes: starts the processes.
@@ -67,8 +75,11 @@ class Packers:
         :param executable: the Python interpreter that they run.
         :param grace: seconds between SIGTERM and SIGKILL.
         :param reports: the folder for blocks that were compressed wrongly; None to keep none.
+        :param idle: seconds without a job after which processes end.
         """
         self.replaced = 0
+        self._idle = idle
+        self._resting: IDelayedCall | None = None
         self._reports = reports
         self._processes = processes
         self._clock = clock
@@ -96,16 +107,25 @@ class Packers:
             ),
         ]
 
-    def pack(self, job: PackJob) -> Deferred[PackedLayer]:
-        """Pack a layer, after earlier jobs if all processes are busy.
+    def prepare(self) -> None:
+        """Have a process ready for a job that comes soon."""
+        if not self._workers and not self._stopping:
+            with suppress(OSError):  # the job will tell
+                self._start()
+            self._rest()
 
-        Cancelling gives the job up at once: a process that is packing it is killed.
+    def run(self, job: Job[T]) -> Deferred[T]:
+        """Do a job, after earlier ones if all processes are busy.
 
+        Cancelling gives the job up at once: a process that is doing it is killed.
+
+        :raises EvaluationFailed: if a package's data for images is invalid.
+        :raises TooManyFiles: if the packages have too many for a root file system.
         :raises PackingFailed: naming the path that can't be packed, or what else went wrong.
         :raises PackerKilled: if a signal ended the packing process, or none can be started.
         :raises StorageFull: if the sink has no more room.
         :raises StorageUnavailable: if it can't be written for another reason.
-        :raises ShuttingDown: if the pool is stopped before the layer is packed.
+        :raises ShuttingDown: if the pool is stopped before the job is done.
         """
         if self._stopping:
             return fail(ShuttingDown())
@@ -125,6 +145,8 @@ class Packers:
             for task in tasks:
                 task.done.errback(ShuttingDown())
             self._deadline = self._clock.callLater(self._grace, self._kill)
+            if self._resting is not None and self._resting.active():
+                self._resting.cancel()
             for worker in list(self._workers):
                 worker.stop()
         stopped: Deferred[None] = Deferred()
@@ -141,14 +163,18 @@ class Packers:
         for stopped in waiting:
             stopped.callback(None)
 
-    def settle(self, task: _Task, result: PackedLayer | NixeryError) -> None:
-        """End a task; its process is given the next one first."""
+    def settle(self, task: _Task, result: object) -> None:
+        """End a task; its process is given the next one first.
+
+        :param result: of the job, or its error.
+        """
         self._feed()
-        if not isinstance(result, PackedLayer):
+        self._rest()
+        if isinstance(result, NixeryError):
             task.done.errback(result)
             return
-        self.replaced += result.replaced
-        if result.replaced:
+        if isinstance(result, PackedLayer) and result.replaced:
+            self.replaced += result.replaced
             self._log.error(
                 "{count} blocks of layer {digest} were compressed wrongly, and then correctly in "
                 "another way; the layer is good. Both outputs: {reports}",
@@ -178,6 +204,20 @@ class Packers:
                     return
                 reason = f"no packing process can be started: {error.strerror}"
                 task.done.errback(PackerKilled("", reason))
+
+    def _rest(self) -> None:
+        """End idle processes later, unless another job is done by then."""
+        if self._stopping:
+            return
+        if self._resting is not None and self._resting.active():
+            self._resting.reset(self._idle)
+        else:
+            self._resting = self._clock.callLater(self._idle, self._end_idle)
+
+    def _end_idle(self) -> None:
+        for worker in self._workers:
+            if worker.idle:
+                worker.end()
 
     def _start(self) -> "_Worker":
         worker = _Worker(self)
@@ -243,10 +283,14 @@ class _Worker(ProcessProtocol):
         self._dying = True
         self.signal("KILL")
 
-    def stop(self) -> None:
-        """Ask the process to end; its task fails."""
+    def end(self) -> None:
+        """Ask the process to end."""
         self._dying = True
         self.transport.closeStdin()
+
+    def stop(self) -> None:
+        """Make the process end; its task fails."""
+        self.end()
         self.signal("TERM")
         self._settle(ShuttingDown())
 
@@ -256,22 +300,28 @@ class _Worker(ProcessProtocol):
             self.transport.signalProcess(name)
 
     def outReceived(self, data: bytes) -> None:
+        *lines, self._answer = (self._answer + data).split(b"\n")
+        if len(self._answer) > _ANSWER_LIMIT:
+            lines.append(self._answer)
+        for line in lines:
+            self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        """Read an answer; what follows the last one is no answer to anything."""
         if self._dying:
             return
-        self._answer += data
-        if b"\n" not in data and len(self._answer) < _ANSWER_LIMIT:
-            return
-        line, _, self._answer = self._answer.partition(b"\n")
         try:
-            if self._answer:
-                raise ValueError("more than one answer")
-            result = read_answer(self._number, json.loads(line))
+            answer = json.loads(line)
+            if self.task is None or answer["id"] != self._number:
+                raise ValueError("it is no answer to a job")
+            result = self.task.job.read(answer)
         except (ValueError, LookupError, TypeError, NixeryError) as error:
             self._log.error("a packing process wrote {line!r}: {error}", line=line, error=error)
             self._dying = True
             self.signal("KILL")
             result = PackingFailed("", "the packing process gave an invalid answer")
-        self._settle(result)
+        if result is not None:
+            self._settle(result)
 
     def errReceived(self, data: bytes) -> None:
         *lines, self._stderr = (self._stderr + data).split(b"\n")
@@ -294,7 +344,7 @@ class _Worker(ProcessProtocol):
         self._settle(kind("", f"the packing process ended by {how}{words}"))
         self._pool.forget(self)
 
-    def _settle(self, result: PackedLayer | NixeryError) -> None:
+    def _settle(self, result: object) -> None:
         task, self.task = self.task, None
         if task is not None:
             self._pool.settle(task, result)

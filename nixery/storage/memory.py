@@ -114,7 +114,7 @@ class MemoryStorage:
         self._check()
         return self.records.get(check_record_key(key))
 
-    async def write_record(self, key: str, content: bytes) -> None:
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         self._check_room()
         self.records[check_record_key(key)] = content
 

@@ -102,6 +102,7 @@ def make_site(
     limits: HttpLimits = _LIMITS,
     meter: IMeter | None = None,
     operations: Operations | None = None,
+    accel: str | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -114,16 +115,17 @@ def make_site(
     :param limits: what clients may ask of it.
     :param meter: takes note of what is answered.
     :param operations: health and metrics; none if they are not served here.
+    :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
     # A cache of its own, and a small one: only manifests that are looked into are in it.
     cache = Cache(storage, remembered=64)
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
-    api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth, served)
+    log, links = AccessLog(meter or NoMeter()), builds is not None
+    api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app]
     apps += [each.app for each in (builds, packages) if each is not None]
-    log, links = AccessLog(meter or NoMeter()), builds is not None
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
     site = QuietSite(front, reactor, bounds, holding, known)

@@ -52,18 +52,20 @@ class RegistryApi:
         links: bool,
         auth: Auth,
         served: ServedImages | None,
+        accel: str | None,
     ) -> None:
         """
         :param holding: holds requests that wait for a build.
         :param auth: lets through what a client may pull.
         :param links: whether answers name the builds that they wait for.
         :param served: by which names digests are to be had; none if everybody may have all.
+        :param accel: see :class:`BlobAnswers`.
         """
         self._served = served
         self._links = links
         self._auth = auth
         self._builder = builder
-        self._blobs = BlobAnswers(reactor, storage, auth)
+        self._blobs = BlobAnswers(reactor, storage, auth, accel)
         self._holding = holding
         self._in_use = ImagesInUse(reactor, storage)
 
@@ -107,8 +109,11 @@ class RegistryApi:
     async def blob(self, request: RegistryRequest, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
         parsed = await self._digest(request, name, digest, BlobUnknown)
+        image = self._in_use.image(name)
         with self._in_use.loading(name, parsed):
-            return await self._blobs.answer(request, parsed)
+            return await self._blobs.answer(
+                request, parsed, lambda: self._in_use.image(name) == image
+            )
 
     @app.route("/v2/<path:name>/tags/list", endpoint=Route("registry"))
     async def tags(self, request: RegistryRequest, name: str) -> None:

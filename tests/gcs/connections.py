@@ -14,19 +14,19 @@ from twisted.web.static import NoRangeStaticProducer
 from tests.gcs.answers import Answer, Asked
 
 if TYPE_CHECKING:
-    from tests.gcs.server import GcsServer
+    from tests.gcs.bucket_server import BucketServer
 
 reactor: Any = _reactor
 
 _REASONS = {308: b"Resume Incomplete", 499: b"Client Closed Request"}
 
 
-class GcsRequest(Request):
+class BucketRequest(Request):
     """A request that may come slowly, be cut off, and be answered badly."""
 
     is_gone = False
 
-    def __init__(self, server: "GcsServer", channel: HTTPChannel) -> None:
+    def __init__(self, server: "BucketServer", channel: HTTPChannel) -> None:
         super().__init__(channel)
         self._server = server
         self._whole = False
@@ -100,23 +100,23 @@ class GcsRequest(Request):
 class _Everything(Resource):
     isLeaf = True
 
-    def __init__(self, gcs: "GcsServer") -> None:
+    def __init__(self, server: "BucketServer") -> None:
         super().__init__()
-        self._gcs = gcs
+        self._server = server
 
     def render(self, request: Request) -> int:
-        own = cast(GcsRequest, request)
-        self._gcs.serve(own, own.asked(own.method, own.uri))
+        own = cast(BucketRequest, request)
+        self._server.serve(own, own.asked(own.method, own.uri))
         return NOT_DONE_YET
 
 
-class GcsSite(Site):
+class BucketSite(Site):
     """Knows its connections."""
 
-    def __init__(self, gcs: "GcsServer") -> None:
-        self.gcs = gcs
+    def __init__(self, server: "BucketServer") -> None:
+        self.server = server
         self._channels: WeakSet[HTTPChannel] = WeakSet()
-        super().__init__(_Everything(gcs), requestFactory=self._make_request)
+        super().__init__(_Everything(server), requestFactory=self._make_request)
 
     @property
     def connections(self) -> int:
@@ -129,6 +129,6 @@ class GcsSite(Site):
             if channel.transport is not None:
                 cast(Any, channel.transport).abortConnection()
 
-    def _make_request(self, channel: HTTPChannel, queued: object = None) -> GcsRequest:
+    def _make_request(self, channel: HTTPChannel, queued: object = None) -> BucketRequest:
         self._channels.add(channel)
-        return GcsRequest(self.gcs, channel)
+        return BucketRequest(self.server, channel)

@@ -32,6 +32,10 @@ class FakeGcs:
         """The settings by which a daemon keeps its images there."""
         return {"STORAGE_EMULATOR_HOST": self.url, "BUCKET": self.bucket}
 
+    def where(self, name: str) -> str:
+        """An object's URL, without what signs it."""
+        return f"{self.url}/{self.bucket}/{name}"
+
     def names(self, prefix: str = "") -> list[str]:
         """The names of the bucket's objects."""
         query = f"prefix={prefix}&maxResults=10000"
@@ -43,6 +47,17 @@ class FakeGcs:
         with urllib.request.urlopen(f"{self.url}/{self.bucket}/{name}") as answer:
             content: bytes = answer.read()
             return content
+
+    def overwrite(self, name: str, content: bytes | None) -> None:
+        """Have other bytes in an object, or no object, as somebody else would."""
+        path = f"{self.url}/storage/v1/b/{self.bucket}/o/{name.replace('/', '%2F')}"
+        request = urllib.request.Request(path, method="DELETE")
+        if content is not None:
+            query = f"uploadType=media&name={name}"
+            request = urllib.request.Request(
+                f"{self.url}/upload/storage/v1/b/{self.bucket}/o?{query}", content
+            )
+        urllib.request.urlopen(request).close()
 
 
 @contextmanager

@@ -25,6 +25,7 @@ Fault = Literal[
     "truncate",  # the connection is lost in the middle of the answer's body
     "flip",  # a bit of the content is another
     "lie",  # the checksum in the answer is another
+    "error-200",  # an error, in an answer whose status was sent before (S3)
 ]
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
@@ -32,12 +33,14 @@ FAULTS: tuple[Fault, ...] = get_args(Fault)
 _CHUNKS = ("upload.chunk",)
 _SESSIONS = ("upload.chunk", "upload.status")
 _CONTENT = ("object.media", "signed.get")
+_LATE = ("upload.finish", "upload.copy", "object.rewrite")
 _DESCRIBING = (
     *_CONTENT,
     "object.get",
     "upload.media",
     "upload.chunk",
     "upload.status",
+    "upload.finish",
     "signed.head",
 )
 _NO_TOKEN = ("token", "signed.", "upload.chunk", "upload.status", "upload.cancel")
@@ -47,6 +50,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "short": _CHUNKS,
     "flip": _CONTENT,
     "lie": _DESCRIBING,
+    "error-200": _LATE,
 }
 
 ERRORS: Mapping[str, Refused] = {

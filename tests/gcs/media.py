@@ -75,13 +75,20 @@ def content_answer(found: StoredObject, asked: Asked) -> Answer:
     match = _RANGE.fullmatch(asked.headers.get("range", ""))
     if match is None or match[0] == "bytes=-":
         return Answer(200, headers, data, content=True)
-    start, end = _bounds(match[1], match[2], len(data))
+    start, end = range_of(match[0], len(data))
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
     return Answer(206, headers, data[start:end], content=True)
 
 
-def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
-    """Where a range starts, and the offset behind its end."""
+def range_of(span: str, size: int) -> tuple[int, int]:
+    """Where a range starts, and the offset behind its end.
+
+    :raises Refused: if there is nothing in it.
+    """
+    match = _RANGE.fullmatch(span)
+    if match is None:
+        raise Refused(400, "InvalidArgument", f"No range: {span}")
+    first, last = match.groups()
     if first:
         start, end = int(first), min(int(last) + 1, size) if last else size
     else:

@@ -54,6 +54,11 @@ class Route:
     values: Mapping[str, str]
 
     @property
+    def name(self) -> str:
+        """The object, or what else the path names."""
+        return self.values.get("name", "")
+
+    @property
     def is_xml(self) -> bool:
         """Whether errors are in the XML API's form."""
         return self.kind.startswith("signed.")

@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.gcs.asking import OBJECTS, Asker
+from tests.gcs.bucket_server import reactor
 from tests.gcs.faults import FAULTS, Fault, Faults, fits
 from tests.gcs.objects import Content
 from tests.gcs.routes import KINDS
-from tests.gcs.server import GcsServer, reactor
+from tests.gcs.server import GcsServer
 from tests.gcs.sessions import UNIT
 
 

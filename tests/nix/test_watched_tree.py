@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from nixery.nix import watched_tree
 from nixery.nix.fingerprint import Fingerprints
@@ -161,13 +162,13 @@ def test_more_than_may_be_watched(top: Path, monkeypatch: pytest.MonkeyPatch) ->
     walked = Walked(top)
     assert not walked.tree.stands()
     monkeypatch.setattr(watched_tree, "_MOST", 2)
-    again = WatchedTree(str(top), walked.clock.seconds, walked.tree)
-    Fingerprints(str(top)).take(again.see)
-    assert not again.stands()
-    walked.clock.advance(600)
-    later = WatchedTree(str(top), walked.clock.seconds, again)
-    Fingerprints(str(top)).take(later.see)
-    assert later.stands()
+    tree = walked.tree
+    for seconds in (0, 300, 300):
+        assert not tree.stands()
+        walked.clock.advance(seconds)
+        tree = WatchedTree(str(top), walked.clock.seconds, tree)
+        Fingerprints(str(top)).take(tree.see)
+    assert tree.stands()
 
 
 def test_names_that_matter(top: Path) -> None:
@@ -188,9 +189,14 @@ def test_names_that_lead_away(top: Path) -> None:
     """Where a name that matters is a link, what it leads to is not watched: nothing stands."""
     (top / ".git").mkdir()
     (top / ".git" / "HEAD").symlink_to("/nonexistent")
-    tree = WatchedTree(str(top), Clock().seconds)
-    tree.see_some(str(top / ".git"), ["HEAD"])
-    assert not tree.stands()
+    (top / "link").symlink_to("sub")
+    for name in (".git", "link"):
+        tree = WatchedTree(str(top), Clock().seconds)
+        with capturedLogs() as logs:
+            tree.see_some(str(top / name), ["HEAD"])
+            tree.see_some(str(top / name), ["HEAD"])
+        assert not tree.stands()
+        assert ["link" in each["reason"] for each in logs] == [True]
 
 
 def test_where_the_kernel_does_not_know(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,96 +1,51 @@
-"""A bucket for tests, on a server that verifies what it is sent."""
+"""A bucket of Google Cloud Storage for tests."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import attrs
-from treq.client import HTTPClient
-from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IProducer, IPushProducer
-from twisted.web.client import Agent, HTTPConnectionPool
-from zope.interface import implementer
-
-from nixery.interfaces import Location, Redirect, Stream
-from nixery.model.digest import Digest
-from nixery.storage.held_lease import LeaseTiming
 from nixery.storage.objects.gcs import GcsBucket, GcsStore
-from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
-from nixery.storage.objects.patient_store import Patience
-from nixery.storage.objects.uploads import UploadOptions
-from tests.gcs.objects import Content
 from tests.gcs.server import GcsServer
-from tests.waiting import HUNG
+from tests.storage.bucket_place import BucketPlace, Permission, Script, reactor
 
-reactor: Any = _reactor
-
-STEP = 256 * 1024
-"""Bytes: the service takes multiples of it, but for the end of an upload."""
-HASTY = Patience(tries=5, total=HUNG, first=0.005, longest=0.02, limit=HUNG)
-OPTIONS = ObjectOptions(
-    trust=0,
-    patience=HASTY,
-    uploads=UploadOptions(part=4 * STEP, at_once=3, patience=attrs.evolve(HASTY, tries=8)),
-    leases=LeaseTiming(lifetime=30, shortest=0.01, longest=0.03),
-)
 BUCKET = GcsBucket("bucket")
-HANG = 1.5  # seconds after which a request counts as lost, where requests hang
 
 
-class GcsPlace:
-    """One bucket: what the storage contract asks for, and more."""
+class GcsPlace(BucketPlace):
+    """A bucket, for credentials in a file."""
+
+    server: GcsServer
+    permissions: ClassVar[Mapping[Permission, str]] = {
+        "write": "storage.objects.create",
+        "list": "storage.objects.list",
+    }
+    lost_uploads: ClassVar[Sequence[Script]] = (
+        {"upload_chunk": ["410"]},
+        {"upload_chunk": ["drop-before"], "upload_status": ["410"]},
+    )
+    lie: ClassVar[Script] = {"upload_chunk": [None, None, "lie"]}
 
     def __init__(self, server: GcsServer, environ: Mapping[str, str]) -> None:
-        self.server = server
+        super().__init__(server)
         self.environ = dict(environ)
-        self.pool = HTTPConnectionPool(reactor)
-        self.agent = Agent(reactor, pool=self.pool, connectTimeout=HUNG)
-        self._made: list[ObjectStorage] = []
 
-    def make_hasty(self) -> ObjectStorage:
-        """A storage that does not wait long for an answer; not started."""
-        patience = attrs.evolve(OPTIONS.uploads.patience, limit=HANG)
-        uploads = attrs.evolve(OPTIONS.uploads, patience=patience)
-        return self.make(patience=attrs.evolve(HASTY, limit=HANG), uploads=uploads)
+    def make_store(self, bucket: str | None = None) -> GcsStore:
+        return self.store_of(BUCKET if bucket is None else GcsBucket(bucket))
 
-    def make(self, bucket: GcsBucket = BUCKET, **options: Any) -> ObjectStorage:
-        """A storage that is not started.
+    def store_of(self, bucket: GcsBucket) -> GcsStore:
+        """A store for a bucket, and what signs URLs of it."""
+        return GcsStore(reactor, self.agent, bucket, self.environ)
 
-        :param options: those that are other ones than in ``OPTIONS``.
-        """
-        store = GcsStore(reactor, self.agent, bucket, self.environ)
-        made = ObjectStorage(reactor, store, attrs.evolve(OPTIONS, **options))
-        self._made.append(made)
-        return made
+    def forbid(self, *what: Permission) -> None:
+        self.server.bucket.permissions -= {self.permissions[each] for each in what}
 
-    async def open(self) -> ObjectStorage:
-        storage = self.make()
-        await storage.start()
-        return storage
+    def secrets(self) -> Sequence[str]:
+        return [*self.server.accounts.tokens, *self.server.sessions.open]
 
-    async def close(self) -> None:
-        for storage in self._made:
-            storage.stop()
-        await self.pool.closeCachedConnections()
-
-    async def damage(self, digest: Digest, content: bytes | None) -> None:
-        name = f"layers/{digest.hex}"
-        if content is None:
-            self.server.objects.pop(name, None)
-        else:
-            found = self.server.objects[name]
-            self.server.bucket.put(name, Content.of(content), found.fields)
-
-    @contextlib.contextmanager
-    def full(self) -> Iterator[None]:
-        self.server.bucket.full = True
-        yield
-        self.server.bucket.full = False
-
-    async def load(self, location: Location) -> bytes:
-        return await load(self.agent, location)
+    def take_anybody(self) -> None:
+        self.server.needs_token = False
+        del self.environ["GOOGLE_APPLICATION_CREDENTIALS"]
 
 
 @contextlib.asynccontextmanager
@@ -115,55 +70,3 @@ async def gcs_place(folder: Path, setenv: Any) -> AsyncIterator[GcsPlace]:
     finally:
         await place.close()
         await server.stop()
-
-
-async def load(agent: Agent, location: Location) -> bytes:
-    """What a client gets at a location."""
-    if isinstance(location, Stream):
-        collected = Collected()
-        await location.copy(0, location.size, collected)
-        return bytes(collected.content)
-    assert isinstance(location, Redirect)
-    client = HTTPClient(agent)
-    response = await client.get(location.url, allow_redirects=False, reactor=reactor)
-    content: bytes = await response.content()
-    assert (response.code, len(content)) == (200, location.size), content[:500]
-    return content
-
-
-@implementer(IConsumer)
-class Collected:
-    """A client that takes what it gets.
-
-    :ivar enough: after so many bytes it takes no more, until it is told to go on.
-    """
-
-    def __init__(self, enough: int | None = None) -> None:
-        self.content = bytearray()
-        self.enough = enough
-        self.paused: Deferred[None] = Deferred()
-        self.producer: IPushProducer | None = None
-        self.registered = 0
-
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        assert streaming
-        assert self.producer is None
-        self.producer = IPushProducer(producer)
-        self.registered += 1
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def write(self, data: bytes) -> None:
-        self.content += data
-        if self.enough is not None and len(self.content) >= self.enough:
-            assert self.producer is not None
-            self.producer.pauseProducing()
-            if not self.paused.called:
-                self.paused.callback(None)
-
-    def go_on(self) -> None:
-        """Take the rest."""
-        self.enough = None
-        assert self.producer is not None
-        self.producer.resumeProducing()

@@ -160,6 +160,7 @@ class MemoryStore:
     """A store whose every method may fail in a way that passes, on the bucket's schedule."""
 
     title = "memory"
+    remarks = ()
 
     def __init__(self, bucket: MemoryBucket, least_part: int = 0) -> None:
         self.bucket = bucket
@@ -265,6 +266,9 @@ class MemoryStore:
             "list", effect, prefix, page
         )
         return listed
+
+    async def drop_uploads(self, age: float, limit: float) -> None:
+        await self.attempt("drop uploads", lambda: None)
 
     async def url(self, name: str, lifetime: int, limit: float) -> str:
         await self.attempt("url", lambda: None, name)

@@ -21,8 +21,9 @@ from nixery.storage.objects.gcs import GcsStore
 from nixery.storage.objects.object_storage import ObjectStorage
 from tests.ports import free_port
 from tests.storage.backend import run
+from tests.storage.bucket_place import OPTIONS, load
 from tests.storage.contract import StorageContract
-from tests.storage.gcs_place import BUCKET, OPTIONS, GcsPlace, gcs_place, load
+from tests.storage.gcs_place import BUCKET, GcsPlace, gcs_place
 from tests.waiting import HUNG, wait_until
 
 reactor: Any = _reactor

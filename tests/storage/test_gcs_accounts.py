@@ -15,7 +15,8 @@ from nixery.storage.objects.gcs import GcsStore
 from nixery.storage.objects.google_credentials import GoogleCredentials
 from nixery.storage.objects.object_storage import ObjectStorage
 from tests.storage.backend import CONTENT, run
-from tests.storage.gcs_place import BUCKET, OPTIONS, GcsPlace, gcs_place
+from tests.storage.bucket_place import OPTIONS
+from tests.storage.gcs_place import BUCKET, GcsPlace, gcs_place
 
 reactor: Any = _reactor
 

@@ -29,7 +29,8 @@ from nixery.storage.objects.google_credentials import Anonymous, GoogleCredentia
 from nixery.storage.objects.object_store import Refused
 from tests.gcs.faults import Faults
 from tests.storage.backend import CONTENT, run
-from tests.storage.gcs_place import BUCKET, HANG, HASTY, Collected, GcsPlace, gcs_place
+from tests.storage.bucket_place import HANG, HASTY, Collected
+from tests.storage.gcs_place import BUCKET, GcsPlace, gcs_place
 from tests.waiting import until
 from tests.web.server import Collector, serving
 
@@ -132,6 +133,37 @@ async def test_signed_elsewhere(place: GcsPlace) -> None:
     store = GcsStore(reactor, place.agent, BUCKET, place.environ, credentials)
     with pytest.raises(Refused, match="no URL can be signed: signBlob denied"):
         await store.url(NAME, 300, HANG)
+
+
+# --- the start ------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_without_a_token(place: GcsPlace) -> None:
+    """A connection that is lost while a token is asked for keeps nothing from starting."""
+    place.server.faults = Faults.script(token=["drop-before"])
+    await place.make().start()
+    assert place.server.count("token") == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_with_another_key(place: GcsPlace, tmp_path: Path) -> None:
+    """A key that is not the account's, or none at all, is found out."""
+    other = place.server.accounts.add("other@project.iam.gserviceaccount.com")
+    path = tmp_path / "key.pem"
+    account = place.server.account.email
+    signing = attrs.evolve(BUCKET, signing_key=str(path), signing_account=account)
+    for pem, words in (
+        (None, "No such file"),
+        ("no key", "holds no PEM key"),
+        (other.pem, "refused with status 403.*SignatureDoesNotMatch"),
+    ):
+        if pem is not None:
+            path.write_text(pem)
+        with pytest.raises(StorageUnavailable, match=words):
+            await place.make(place.store_of(signing)).start()
+    path.write_text(place.server.account.pem)
+    await place.make(place.store_of(signing)).start()
 
 
 # --- streams --------------------------------------------------------------------------------

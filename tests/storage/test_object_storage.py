@@ -19,8 +19,8 @@ from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.object_storage import ObjectStorage
 from nixery.storage.objects.object_store import IObjectStore, IObjectUpload
 from tests.storage.backend import KEY, exercise
+from tests.storage.bucket_place import OPTIONS, Collected
 from tests.storage.contract import StorageContract
-from tests.storage.gcs_place import OPTIONS, Collected
 from tests.storage.memory_store import AFTER, BEFORE, CUT, MemoryBucket, MemoryStore, Schedule
 from tests.waiting import until
 

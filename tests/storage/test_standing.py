@@ -1,6 +1,7 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
 """Blobs that are known to be there without a look."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
+from nixery.inotify import Watches
 from nixery.model.digest import Digest
 from nixery.model.manifest import CONFIG_TYPE, Descriptor
 from nixery.storage.filesystem import standing as module
@@ -170,14 +173,39 @@ def test_bounded(place: Place) -> None:
     assert place.blobs.changes() != changes
 
 
-def test_where_the_kernel_does_not_know(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a network's file system nothing is known without a look."""
-    monkeypatch.setattr(module, "is_told", lambda path: False)
-    blobs = StandingBlobs(str(place.path), place.clock.seconds)
+class NoRoom(Watches):
+    """For a user who has as many watches as may be, but for one."""
+
+    added = 0
+
+    def add(self, path: str, kinds: int) -> int:
+        self.added += 1
+        if self.added > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().add(path, kinds)
+
+
+@pytest.mark.parametrize("fault", [("is_told", lambda path: False), ("Watches", NoRoom)])
+def test_where_the_kernel_does_not_tell(
+    place: Place, monkeypatch: pytest.MonkeyPatch, fault: tuple[str, object]
+) -> None:
+    """On a network's file system, or without room for a watch, nothing is known without a look,
+    which is logged once; later it is tried again."""
+    with monkeypatch.context() as patch, capturedLogs() as logs:
+        patch.setattr(module, *fault)
+        blobs = StandingBlobs(str(place.path), place.clock.seconds)
+        for _ in range(2):
+            assert blobs.unwatched
+            blobs.watch()
+            blobs.ended(blobs.look(NAMES), place.identities())
+            assert blobs.changes() is None
+            assert not blobs.known(NAMES)
+            assert not blobs.unwatched
+            place.clock.advance(60)
+    assert len(logs) == 1
     blobs.watch()
     blobs.ended(blobs.look(NAMES), place.identities())
-    assert blobs.changes() is None
-    assert not blobs.known(NAMES)
+    assert set(blobs.known(NAMES)) == set(NAMES)
 
 
 class Counting(FilesystemStorage):

@@ -117,6 +117,17 @@ async def test_after_a_power_cut(place: Place, monkeypatch: pytest.MonkeyPatch) 
     assert (await place.again()).read == 1
 
 
+@pytest_twisted.ensureDeferred
+async def test_where_the_start_is_not_known(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody knows when the machine was started, only a stopped daemon's marks count."""
+    monkeypatch.setattr(verified_marks, "_BOOT", "/nonexistent")
+    storage = await place.open()
+    await storage.write_blob(CONTENT)
+    storage.stop()
+    assert (await place.again()).read == 0  # and it is killed
+    assert (await place.again()).read == 1
+
+
 NONSENSE = [
     "",
     "[]",

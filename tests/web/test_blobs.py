@@ -1,15 +1,24 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
-"""Images that clients are loading."""
+"""Images that clients are loading, and blobs that a proxy is told to send."""
 
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
 from nixery.builds.keep_alive import AGAIN
+from nixery.http.request import NOBODY, Trusted
+from nixery.interfaces import Value
 from nixery.model.digest import Digest
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
+from nixery.model.request_errors import BlobUnknown
 from nixery.storage.memory import MemoryStorage
 from nixery.web.blobs import ImagesInUse
-from tests.web.server import MANIFEST, serving
+from tests.web.server import MANIFEST, Locating, as_it_is, serving
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 
 def manifest(*blobs: bytes) -> Manifest:
@@ -87,3 +96,47 @@ async def test_over_http() -> None:
             answer = await server.ask(f"/v2/x/blobs/{config}")
             assert answer.body == b"config"
             assert set(storage.used) == set(digests(MANIFEST))
+
+
+BLOB = f"/v2/x/blobs/{MANIFEST.digest}"
+PROXY = Trusted([ip_network("127.0.0.1")])
+
+
+@pytest_twisted.ensureDeferred
+async def test_blobs_that_a_proxy_sends(tmp_path: Path) -> None:
+    """A proxy that is trusted is told where a file is, with all that a client wants to know of the
+    blob, whatever part of it that wants; HEAD is answered as ever."""
+    path = tmp_path / "0123abcd"
+    path.write_bytes(b"content" * 10_000)
+    storage = Locating(as_it_is(path))
+    async with serving(storage=storage, trusted=PROXY, accel="/_blobs/") as server:
+        for wanted in ({}, {"Range": "bytes=5-9"}, {"Range": "bytes=999999-"}):
+            answer = await server.ask(BLOB, headers=wanted)
+            assert (answer.status, answer.body) == (200, b"")
+            assert answer.headers["x-accel-redirect"] == "/_blobs/0123abcd"
+            assert answer.headers["content-type"] == "application/octet-stream"
+            assert answer.headers["docker-content-digest"] == str(MANIFEST.digest)
+            assert answer.headers["etag"] == f'"{MANIFEST.digest}"'
+        head = await server.ask(BLOB, "HEAD")
+        assert head.headers["content-length"] == "70000"
+        assert "x-accel-redirect" not in head.headers
+        storage.location = BlobUnknown("x")
+        assert (await server.ask(BLOB)).status == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_blobs_that_no_proxy_sends(tmp_path: Path) -> None:
+    """Who is no proxy that is trusted is sent blobs, and told nothing else; so is everybody where
+    no location is set, and what is in memory is sent in any case."""
+    path = tmp_path / "blob"
+    path.write_bytes(b"content" * 10_000)
+    file, memory = Locating(as_it_is(path)), Locating(Value(b"content" * 10_000))
+    for storage, trusted, accel in (
+        (file, NOBODY, "/_blobs/"),
+        (file, PROXY, None),
+        (memory, PROXY, "/_blobs/"),
+    ):
+        async with serving(storage=storage, trusted=trusted, accel=accel) as server:
+            answer = await server.ask(BLOB, headers={"X-Forwarded-For": "127.0.0.1"})
+            assert (answer.status, answer.body) == (200, b"content" * 10_000)
+            assert "x-accel-redirect" not in answer.headers

@@ -18,7 +18,8 @@ from nixery.interfaces import Redirect, Stream
 from nixery.model.digest import Digest
 from nixery.model.service_errors import StorageUnavailable
 from tests.gcs.faults import Faults
-from tests.storage.gcs_place import HASTY, GcsPlace, gcs_place
+from tests.storage.bucket_place import HASTY
+from tests.storage.gcs_place import GcsPlace, gcs_place
 from tests.web.multipart import read_parts
 from tests.web.server import Collector, Locating, Server, reactor, serving
 

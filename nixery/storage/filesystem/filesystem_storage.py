@@ -129,9 +129,9 @@ class FilesystemStorage:
     async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))
 
-    async def write_record(self, key: str, content: bytes) -> None:
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         path = self._path(check_record_key(key))
-        await self._in_thread(self._write_record, path, content)
+        await self._in_thread(self._write_record, path, content, lasting)
 
     async def delete_record(self, key: str) -> None:
         await self._in_thread(self._delete, self._path(check_record_key(key)))
@@ -288,9 +288,12 @@ class FilesystemStorage:
         finally:
             remove(path)
 
-    def _write_record(self, path: str, content: bytes) -> None:
+    def _write_record(self, path: str, content: bytes, lasting: bool) -> None:
         beside, aside = self._staging.name(), self._staging.name()
-        with whole_file(path, beside, aside, READABLE_BY_ALL) as file:
+        if lasting:
+            # The names of all blobs at once; their contents are safe since before they had names.
+            sync_folder(self._path("layers"))
+        with whole_file(path, beside, aside, READABLE_BY_ALL, lasting) as file:
             file.write(content)
 
     def _find(self, names: Sequence[str]) -> dict[str, FileIdentity]:
@@ -345,9 +348,7 @@ class FilesystemStorage:
         try:
             with sealed(staged, size) as file:
                 there = identify(path)
-                if there is not None and there == known:
-                    sync_folder(os.path.dirname(path))
-                else:
+                if there is None or there != known:
                     put_in_place(staged, path, self._staging.name())
                     there = FileIdentity.of(os.fstat(file))
         finally:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from math import inf
 
 import attrs
+from twisted.logger import Logger
 
 from nixery.inotify import (
     ATTRIBUTES,
@@ -18,12 +19,13 @@ from nixery.inotify import (
     Watches,
     is_told,
 )
+from nixery.repeats import Repeats
 from nixery.storage.filesystem.files import FileIdentity
 
 AGE = 10.0
 """Seconds after which a blob is looked at again, for what the kernel does not tell: a file that is
 written by another name of it, or through memory."""
-_MOST = 100_000
+_MOST = 50_000
 _RETRY = 60.0
 """Seconds until it is tried again to watch what could not be watched."""
 _LOSSES = MODIFIED | ATTRIBUTES | DELETED | MOVED_AWAY | MOVED_HERE
@@ -49,6 +51,8 @@ class StandingBlobs:
     looked at does not: that is how new blobs come. Only :meth:`watch` may be called in threads.
     """
 
+    _log = Logger()
+
     def __init__(self, folder: str, now: Callable[[], float], most: int = _MOST) -> None:
         """
         :param folder: of blobs only.
@@ -66,6 +70,7 @@ class StandingBlobs:
         self._inode: tuple[int, int] | None = None
         self._retry_at = -inf
         self._watching = threading.Lock()
+        self._repeats = Repeats(now)
 
     def changes(self) -> int | None:
         """See :meth:`nixery.interfaces.IBlobs.changes`."""
@@ -118,14 +123,22 @@ class StandingBlobs:
             settled = self._watches is not None or self._now() < self._retry_at
             if self._renewed is not None or (settled and inode == self._inode):
                 return
-            self._inode, self._retry_at, watches = inode, self._now() + _RETRY, None
-            try:
-                if is_told(self._folder):
-                    watches = Watches()
-                    watches.add(os.path.dirname(self._folder), 0)  # it may be moved with that
-                    watches.add(self._folder, _LOSSES)
-            finally:
-                self._renewed = (watches,)
+            self._inode, self._retry_at = inode, self._now() + _RETRY
+            self._renewed = (self._watched(),)
+
+    def _watched(self) -> Watches | None:
+        reason = "other machines may write to it"
+        try:
+            if is_told(self._folder):
+                watches = Watches()
+                watches.add(os.path.dirname(self._folder), 0)  # it may be moved with that
+                watches.add(self._folder, _LOSSES)
+                return watches
+        except OSError as error:
+            reason = f"it can't be watched: {error.strerror}"
+        text = "{folder} is looked at for each request: {reason}"
+        self._repeats.warn(self._log, reason, text, folder=self._folder, reason=reason)
+        return None
 
     @property
     def _sees(self) -> bool:

@@ -8,6 +8,7 @@ a daemon that was stopped before. That a disk loses bits, no mark shows: scrubbi
 
 import json
 import threading
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -114,6 +115,9 @@ class VerifiedMarks:
 
 
 def _boot() -> str:
-    """A text that is another one after each start of the machine."""
-    with open(_BOOT, encoding="ascii") as file:
-        return file.read().strip()
+    """A text that is another one after each start of the machine, or each time if nobody knows."""
+    try:
+        with open(_BOOT, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return uuid.uuid4().hex

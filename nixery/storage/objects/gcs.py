@@ -81,6 +81,7 @@ class GcsStore:
     """One bucket."""
 
     title = "Google Cloud Storage"
+    remarks = ()
 
     def __init__(
         self,
@@ -206,6 +207,9 @@ class GcsStore:
         document = document_of(answer)
         objects = [object_of(answer, item) for item in document.get("items") or ()]
         return objects, document.get("nextPageToken") or None
+
+    async def drop_uploads(self, age: float, limit: float) -> None:
+        """Sessions end by themselves, after a week."""
 
     # --- how clients get there --------------------------------------------------------------
 

@@ -14,22 +14,15 @@ import google.auth.exceptions
 import google.auth.transport.requests
 from google.auth import iam
 from google.oauth2 import service_account
-from twisted.internet.defer import Deferred, TimeoutError
-from twisted.logger import Logger
 from zope.interface import implementer
 
-from nixery.coalesce import Coalescer
 from nixery.model.text import cut
-from nixery.reactor import IReactor, in_thread
-from nixery.repeats import Repeats
+from nixery.reactor import IReactor
 from nixery.storage.objects.object_store import ICredentials, PassingFault, Refused
+from nixery.storage.objects.refreshed import LONGEST_FRESH, Refreshed
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-_AHEAD = 300.0  # seconds before its expiry that a token is replaced
-_LAST_CALL = 30.0  # seconds before its expiry that a token is used for the last time
-_PAUSE = 10.0  # seconds between two attempts ahead of time
 _LIMIT = 8.0  # seconds that one try may wait for the network
-_PATIENCE = 30.0  # seconds that a request waits for a token
 
 
 @attrs.frozen
@@ -65,9 +58,7 @@ class Anonymous:
 
 @implementer(ICredentials)
 class GoogleCredentials:
-    """Tokens that are refreshed once for all, ahead of time and in a thread."""
-
-    _log = Logger()
+    """Tokens of Google's default credentials."""
 
     def __init__(
         self,
@@ -79,27 +70,16 @@ class GoogleCredentials:
         :param load: gives ``google.auth`` credentials; may block.
         :param now: seconds since the epoch.
         """
-        self._reactor = reactor
         self._load = load
         self._now = now
         self._credentials: Any = None
-        self._token: str | None = None
-        self._expiry = 0.0
-        self._next_attempt = 0.0
-        self._repeats = Repeats(reactor.seconds)
-        self._refreshing: Coalescer[None, str] = Coalescer()
+        self._tokens = Refreshed(reactor, "access token from Google", self._fetch, now)
 
     async def token(self) -> str | None:
-        left = self._expiry - self._now()
-        if self._token is None or left < _LAST_CALL:
-            return await self._wait()
-        if left < _AHEAD and self._now() >= self._next_attempt:
-            self._refresh().addErrback(self._failed_ahead)
-        return self._token
+        return await self._tokens.get()
 
     def reject(self, token: str) -> None:
-        if token == self._token:
-            self._token = None
+        self._tokens.reject(token)
 
     async def signer(self) -> UrlSigner | None:
         """A signer for the credentials' account, if they have one."""
@@ -113,25 +93,6 @@ class GoogleCredentials:
             return None
         signer = iam.Signer(make_request(), found, account)  # type: ignore[no-untyped-call]
         return UrlSigner(account, signer.sign)
-
-    async def _wait(self) -> str:
-        try:
-            return await self._refresh().addTimeout(_PATIENCE, self._reactor)
-        except TimeoutError:
-            raise Refused(f"Google gave no access token within {_PATIENCE:g} s") from None
-
-    def _refresh(self) -> Deferred[str]:
-        return self._refreshing.join(None, self._refresh_now)
-
-    async def _refresh_now(self) -> str:
-        self._next_attempt = self._now() + _PAUSE
-        token, self._expiry = await in_thread(self._reactor, self._fetch)
-        self._token = token
-        return token
-
-    def _failed_ahead(self, failure: Any) -> None:
-        text, reason = "the access token is still good, but {reason}", str(failure.value)
-        self._repeats.warn(self._log, text + reason, text, reason=reason)
 
     def _fetch(self) -> tuple[str, float]:
         try:
@@ -147,7 +108,7 @@ class GoogleCredentials:
             raise Refused(text) from error
         credentials = self._credentials
         if credentials.expiry is None:
-            return credentials.token, self._now() + 2 * _AHEAD
+            return credentials.token, self._now() + LONGEST_FRESH
         return credentials.token, credentials.expiry.replace(tzinfo=UTC).timestamp()
 
 

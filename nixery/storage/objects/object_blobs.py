@@ -14,7 +14,7 @@ from nixery.storage.objects.object_store import (
     StoredObject,
     checksum_of,
 )
-from nixery.storage.objects.patient_store import PatientStore
+from nixery.storage.objects.patient_store import Patience, PatientStore
 
 _ATTEMPTS = 5
 
@@ -82,12 +82,16 @@ class ObjectBlobs:
 
         return await self._place(read, place)
 
-    async def take(self, staged: StoredObject, read: BlobFacts) -> StoredObject:
-        """Store a blob that was uploaded under another name."""
+    async def take(self, staged: StoredObject, read: BlobFacts, patience: Patience) -> StoredObject:
+        """Store a blob that was uploaded under another name.
+
+        :param patience: for a copy, which takes longer the larger the blob is.
+        """
 
         async def place(name: str, over: str) -> StoredObject:
             copying = partial(self._store.store.copy, staged, name, over, read.metadata)
-            return await self._store.run(f"copying {staged.name} to {name}", copying)
+            what = f"copying {staged.name} to {name}"
+            return await self._store.run(what, copying, patience)
 
         return await self._place(read, place)
 

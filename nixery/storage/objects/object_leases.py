@@ -67,7 +67,8 @@ class ObjectLeases:
         :raises PreconditionFailed: if another instance holds the lease.
         """
         facts = {"owner": owner, "lifetime": str(self._timing.lifetime)}
-        content = json.dumps(facts).encode("ascii")
+        # The same content twice may have the same version.
+        content = json.dumps({**facts, "written": uuid.uuid4().hex}).encode("ascii")
         try:
             return await self._store.write(NewObject(name, content, facts), over, patience)
         except PreconditionFailed:

@@ -112,6 +112,8 @@ class ObjectStorage:
         faults = await self.faults()
         if faults:
             raise StorageUnavailable("; ".join(faults))
+        for remark in self.remarks:
+            self._log.warn("{remark}", remark=remark)
         if not self._cleaning.running:
             self._cleaning.start(_CLEANING)
 
@@ -126,6 +128,11 @@ class ObjectStorage:
             return await self._store.run("looking into the bucket", looking)
         except StorageUnavailable as error:
             return [error.reason]
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What operators should know of the bucket's service; complete after :meth:`faults`."""
+        return self._store.store.remarks
 
     async def probe(self) -> None:
         name, content = f"staging/{uuid.uuid4().hex}", uuid.uuid4().bytes
@@ -149,7 +156,7 @@ class ObjectStorage:
 
         return await self._ask(self._records.get(key, _STALE), read)
 
-    async def write_record(self, key: str, content: bytes) -> None:
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         await self._store.write(NewObject(check_record_key(key), content))
         self._note_record(key, content)
 
@@ -328,6 +335,8 @@ class ObjectStorage:
                     if ours and found.age is not None and found.age > _OLD:
                         await self._store.delete(found.name, found.version)
                         self._log.info("deleted {name}: nobody finished it", name=found.name)
+            dropping = partial(self._store.store.drop_uploads, _OLD)
+            await self._store.run("dropping old uploads", dropping)
         except NixeryError as error:
             self._log.warn("old objects are left for later: {error}", error=str(error))
 

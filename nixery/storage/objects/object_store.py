@@ -10,14 +10,15 @@ How the two families map to it:
 here                  Google Cloud Storage            S3
 ====================  ==============================  =====================================
 version               generation                      ETag
-``over=ABSENT``       ifGenerationMatch=0             If-None-Match: *
-``over=version``      ifGenerationMatch               If-Match
-checksum              crc32c, always there            x-amz-checksum-crc32c, if asked for
-                                                      as that of the full object
+``over=ABSENT``       ifGenerationMatch=0             If-None-Match: *; of copies, and where
+                                                      the service has it not, a look before
+``over=version``      ifGenerationMatch               If-Match, likewise
+checksum              crc32c, always there            x-amz-checksum-crc32c of the full object;
+                                                      where the service has none, as noted
 upload                resumable session, parts of     multipart upload, numbered parts of at
                       a multiple of 256 KiB           least 5 MiB, completed by their ETags
 copy                  rewrite, with a token           CopyObject with new metadata, or
-                                                      UploadPartCopy above 5 GiB
+                                                      UploadPartCopy above 1 GiB
 ====================  ==============================  =====================================
 
 Neither can rename, and metadata is fixed when an upload begins, before its digest is known: so a
@@ -136,6 +137,9 @@ class IObjectStore(Interface):
     write, ``StorageFull``; ``limit`` is the seconds that one request may take."""
 
     title: str = Attribute("The service's name, for messages.")
+    remarks: Sequence[str] = Attribute(
+        "What operators should know of the service, a sentence each; complete after faults()."
+    )
 
     async def head(name: str, limit: float) -> StoredObject | None:
         """Describe an object, if it is there."""
@@ -186,6 +190,13 @@ class IObjectStore(Interface):
 
         :param page: which one; ``None`` for the first.
         :return: also the next page, if there is one.
+        """
+
+    async def drop_uploads(age: float, limit: float) -> None:
+        """Have the store drop the parts of uploads and copies that nobody finished, if it does not
+        do so by itself.
+
+        :param age: seconds since they were begun.
         """
 
     async def url(name: str, lifetime: int, limit: float) -> str:

@@ -168,7 +168,7 @@ class PipeUpload:
         assert staged is not None
         blobs.check_arrived(staged, read)
         try:
-            return await blobs.take(staged, read)
+            return await blobs.take(staged, read, self._uploads.options.patience)
         finally:
             try:
                 await self._store.delete(staged.name, staged.version)

@@ -1,11 +1,9 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
-"""What goes wrong between here and the bucket, and what comes of it."""
+"""What goes wrong between here and the bucket, and what comes of it, whichever service has it."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import re
 from typing import Any
 
-import attrs
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
@@ -21,8 +19,8 @@ from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.http_client import HttpAnswer
 from nixery.storage.objects.object_storage import ObjectStorage
 from tests.gcs.faults import Fault, Faults
-from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, exercise, run, store, write
-from tests.storage.gcs_place import BUCKET, STEP, GcsPlace, gcs_place
+from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, exercise, store, write
+from tests.storage.bucket_place import STEP, BucketPlace
 
 pytestmark = pytest.mark.early
 
@@ -36,14 +34,7 @@ PASSING: list[Fault] = [
 ]
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]:
-    context = gcs_place(tmp_path, monkeypatch.setenv)
-    yield run(context.__aenter__())
-    run(context.__aexit__(None, None, None))
-
-
-async def use(place: GcsPlace, storage: ObjectStorage) -> None:
+async def use(place: BucketPlace, storage: ObjectStorage) -> None:
     """All that a storage is used for; what clients do then is not ours."""
     location = await exercise(storage, LARGE)
     place.server.faults = Faults()
@@ -52,7 +43,7 @@ async def use(place: GcsPlace, storage: ObjectStorage) -> None:
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest_twisted.ensureDeferred
-async def test_each_fault_once(place: GcsPlace, fault: Fault) -> None:
+async def test_each_fault_once(place: BucketPlace, fault: Fault) -> None:
     """Whatever befalls the first sending of every request, all comes out as it should."""
     storage = place.make_hasty()
     await storage.start()
@@ -65,11 +56,11 @@ async def test_each_fault_once(place: GcsPlace, fault: Fault) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest_twisted.ensureDeferred
-async def test_many_faults(place: GcsPlace, seed: int) -> None:
+async def test_many_faults(place: BucketPlace, seed: int) -> None:
     """With a fault in every sixth request, all comes out as it should."""
     storage = place.make_hasty()
     await storage.start()
-    place.server.faults = Faults.share(0.16, PASSING, seed)
+    place.server.faults = Faults.share(0.16, [*PASSING, *place.faults], seed)
     faults = place.server.faults
     await use(place, storage)
     assert faults.happened
@@ -78,15 +69,12 @@ async def test_many_faults(place: GcsPlace, seed: int) -> None:
 # --- uploads --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["upload_chunk", "upload_status"])
+@pytest.mark.parametrize("number", range(2))
 @pytest_twisted.ensureDeferred
-async def test_lost_session(place: GcsPlace, kind: str) -> None:
-    """An upload whose session is gone fails; the next one of the same blob does not."""
+async def test_lost_upload(place: BucketPlace, number: int) -> None:
+    """An upload that is gone at the service fails; the next one of the same blob does not."""
     storage = await place.open()
-    lost: dict[str, list[Fault | None]] = {"upload_chunk": ["410"]}
-    if kind == "upload_status":
-        lost = {"upload_chunk": ["drop-before"], "upload_status": ["410"]}
-    place.server.faults = Faults.script(**lost)
+    place.server.faults = Faults.script(**place.lost_uploads[number])
     upload = await storage.receive()
     with pytest.raises(BrokenPipeError):
         await write(upload, HUGE)
@@ -97,20 +85,20 @@ async def test_lost_session(place: GcsPlace, kind: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_arrived_is_compared(place: GcsPlace) -> None:
+async def test_what_arrived_is_compared(place: BucketPlace) -> None:
     """A blob that the service stored with another checksum is not taken for whole."""
     storage = await place.open()
     place.server.faults = Faults.script(upload_media=["lie"])
     with pytest.raises(StorageUnavailable, match="others arrived"):
         await storage.write_blob(CONTENT)
-    place.server.faults = Faults.script(upload_chunk=[None, None, "lie"])
+    place.server.faults = Faults.script(**place.lie)
     with pytest.raises(StorageUnavailable, match="others arrived"):
         await store(storage, LARGE)
     assert await storage.missing_blobs([descriptor(LARGE)]) == [Digest.of(LARGE)]
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_comes_is_compared(place: GcsPlace) -> None:
+async def test_what_comes_is_compared(place: BucketPlace) -> None:
     """A small blob whose content is another one than its digest says is dropped."""
     storage = await place.open()
     digest = await storage.write_blob(CONTENT)
@@ -128,7 +116,7 @@ async def test_what_comes_is_compared(place: GcsPlace) -> None:
     ("fault", "words"), [("503", "status 503"), ("drop-before", "connection"), ("hang", "within")]
 )
 @pytest_twisted.ensureDeferred
-async def test_faults_that_stay(place: GcsPlace, fault: Fault, words: str) -> None:
+async def test_faults_that_stay(place: BucketPlace, fault: Fault, words: str) -> None:
     """A fault that does not pass is given up after a few tries, with an error that names it."""
     storage = place.make_hasty()
     await storage.start()
@@ -141,19 +129,20 @@ async def test_faults_that_stay(place: GcsPlace, fault: Fault, words: str) -> No
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_refused(place: GcsPlace) -> None:
+async def test_what_is_refused(place: BucketPlace) -> None:
     """What may not be done is not tried again, and the error has the service's words."""
     storage = await place.open()
-    place.server.bucket.permissions -= {"storage.objects.create"}
+    place.forbid("write")
     before = place.server.count("upload.media")
-    with pytest.raises(StorageUnavailable, match=r"403.*storage\.objects\.create"):
+    with pytest.raises(StorageUnavailable, match=f"403.*{re.escape(place.permissions['write'])}"):
         await storage.write_record(KEY, b"")
     assert place.server.count("upload.media") == before + 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_secrets(place: GcsPlace) -> None:
-    """Neither errors nor log lines hold a token, a session's URL, or a signature."""
+async def test_no_secrets(place: BucketPlace) -> None:
+    """Neither errors nor log lines hold a token, a key, an upload's name at the service, or a
+    signature."""
     storage = await place.open()
     server = place.server
     errors: list[str] = []
@@ -171,7 +160,7 @@ async def test_no_secrets(place: GcsPlace) -> None:
     ours = [event for event in captured if event["log_namespace"].startswith("nixery.")]
     text = "\n".join([*errors, *map(formatEvent, ours)])
     assert "uploading staging/" in text
-    secrets = [*server.accounts.tokens, *server.sessions.open, location.url.rpartition("=")[2]]
+    secrets = [*place.secrets(), location.url.rpartition("=")[2]]
     assert len(secrets) >= 4
     assert not [secret for secret in secrets if secret in text]
 
@@ -191,7 +180,7 @@ def test_reasons() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_known_is_not_asked(place: GcsPlace) -> None:
+async def test_what_is_known_is_not_asked(place: BucketPlace) -> None:
     """A blob, a record and an image that were just used cost no request."""
     storage = place.make(trust=60)
     await storage.write_record(KEY, b"record")
@@ -207,7 +196,7 @@ async def test_what_is_known_is_not_asked(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_records_of_other_instances(place: GcsPlace) -> None:
+async def test_records_of_other_instances(place: BucketPlace) -> None:
     """What another instance has written a moment ago is read by who asks for it, whatever is
     known here."""
     storage, other = place.make(trust=60), place.make(trust=60)
@@ -219,7 +208,7 @@ async def test_records_of_other_instances(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_known_serves(place: GcsPlace) -> None:
+async def test_what_is_known_serves(place: BucketPlace) -> None:
     """While the bucket can't be reached, what was known a moment ago is served; what was never
     known is not."""
     storage = await place.open()
@@ -239,7 +228,7 @@ async def test_what_is_known_serves(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_look_for_all(place: GcsPlace) -> None:
+async def test_one_look_for_all(place: BucketPlace) -> None:
     """However many ask for a blob at a time, the bucket is asked once, and in all for few
     things at a time."""
     storage = await place.open()
@@ -256,52 +245,25 @@ async def test_one_look_for_all(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_start_without_a_token(place: GcsPlace) -> None:
-    """A connection that is lost while a token is asked for keeps nothing from starting."""
-    place.server.faults = Faults.script(token=["drop-before"])
-    await place.make().start()
-    assert place.server.count("token") == 2
-
-
-@pytest_twisted.ensureDeferred
-async def test_start_without_a_bucket(place: GcsPlace) -> None:
+async def test_start_without_a_bucket(place: BucketPlace) -> None:
     """A bucket that is not there is named."""
-    storage = place.make(attrs.evolve(BUCKET, name="other"))
+    storage = place.make(place.make_store("other"))
     with pytest.raises(StorageUnavailable, match="there is no bucket 'other'"):
         await storage.start()
 
 
 @pytest_twisted.ensureDeferred
-async def test_start_without_rights(place: GcsPlace) -> None:
+async def test_start_without_rights(place: BucketPlace) -> None:
     """All permissions that are missing are named at once."""
-    place.server.bucket.permissions -= {"storage.objects.create", "storage.objects.list"}
+    place.forbid("write", "list")
     with pytest.raises(StorageUnavailable) as raised:
         await place.make().start()
-    assert "missing in 'bucket': storage.objects.create, storage.objects.list" in str(raised.value)
+    said = str(raised.value).partition("missing in 'bucket': ")[2]
+    assert set(said.split(", ")) == set(place.permissions.values())
 
 
 @pytest_twisted.ensureDeferred
-async def test_start_with_another_key(place: GcsPlace, tmp_path: Path) -> None:
-    """A key that is not the account's, or none at all, is found out."""
-    other = place.server.accounts.add("other@project.iam.gserviceaccount.com")
-    path = tmp_path / "key.pem"
-    account = place.server.account.email
-    signing = attrs.evolve(BUCKET, signing_key=str(path), signing_account=account)
-    for pem, words in (
-        (None, "No such file"),
-        ("no key", "holds no PEM key"),
-        (other.pem, "refused with status 403.*SignatureDoesNotMatch"),
-    ):
-        if pem is not None:
-            path.write_text(pem)
-        with pytest.raises(StorageUnavailable, match=words):
-            await place.make(signing).start()
-    path.write_text(place.server.account.pem)
-    await place.make(signing).start()
-
-
-@pytest_twisted.ensureDeferred
-async def test_old_leavings(place: GcsPlace) -> None:
+async def test_old_leavings(place: BucketPlace) -> None:
     """What was left unfinished a day ago goes; what is younger, of another form, and all else,
     stays."""
     server = place.server

@@ -2,8 +2,6 @@
 """Leases in a bucket: kept fresh while they are held, free some time after their holder's end."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,26 +15,19 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from nixery.storage.objects.object_storage import ObjectStorage
 from tests import waiting
 from tests.gcs.faults import Faults
-from tests.storage.backend import KEY, run
-from tests.storage.gcs_place import OPTIONS, GcsPlace, gcs_place
+from tests.storage.backend import KEY
+from tests.storage.bucket_place import OPTIONS, BucketPlace
 
 reactor: Any = _reactor
 
 NAME = "leases/0a"
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsPlace]:
-    context = gcs_place(tmp_path, monkeypatch.setenv)
-    yield run(context.__aenter__())
-    run(context.__aexit__(None, None, None))
-
-
-def make(place: GcsPlace, lifetime: float = 30) -> ObjectStorage:
+def make(place: BucketPlace, lifetime: float = 30) -> ObjectStorage:
     return place.make(leases=attrs.evolve(OPTIONS.leases, lifetime=lifetime))
 
 
-async def until(place: GcsPlace, kind: str, count: int) -> None:
+async def until(place: BucketPlace, kind: str, count: int) -> None:
     """Wait until there were some more requests of a kind."""
     enough = place.server.count(kind) + count
     while place.server.count(kind) < enough:
@@ -48,7 +39,7 @@ def _is_lost(event: LogEvent) -> bool:
 
 
 @pytest_twisted.ensureDeferred
-async def test_held(place: GcsPlace) -> None:
+async def test_held(place: BucketPlace) -> None:
     """A lease says whose it is, and is gone when it is released."""
     lease = await make(place).lease("0a")
     facts = json.loads(place.server.content(NAME))
@@ -59,7 +50,7 @@ async def test_held(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_kept_fresh(place: GcsPlace) -> None:
+async def test_kept_fresh(place: BucketPlace) -> None:
     """A lease is written anew while it is held, and not once it is released."""
     lease = await make(place, lifetime=0.15).lease("0a")
     generation = place.server.objects[NAME].generation
@@ -74,12 +65,11 @@ async def test_kept_fresh(place: GcsPlace) -> None:
 
 @pytest.mark.parametrize("skew", [-7200, 0, 7200])
 @pytest_twisted.ensureDeferred
-async def test_taken_over(place: GcsPlace, skew: float) -> None:
+async def test_taken_over(place: BucketPlace, skew: float) -> None:
     """The lease of an instance that is no more is free after its lifetime, by the service's
     clock, however wrong one's own is; and not before."""
     place.server.clock.offset = skew
-    place.server.needs_token = False
-    del place.environ["GOOGLE_APPLICATION_CREDENTIALS"]
+    place.take_anybody()
     await make(place).lease("0a")
     waiting = Deferred.fromCoroutine(make(place).lease("0a"))
     place.server.clock.offset += 28
@@ -92,7 +82,7 @@ async def test_taken_over(place: GcsPlace, skew: float) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_take_over(place: GcsPlace) -> None:
+async def test_two_take_over(place: BucketPlace) -> None:
     """Of several who find a lease free at once, one has it at a time."""
     place.server.put(NAME, b"left by an older version")
     place.server.clock.offset = 60
@@ -109,7 +99,7 @@ async def test_two_take_over(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_lost_answers(place: GcsPlace) -> None:
+async def test_lost_answers(place: BucketPlace) -> None:
     """Who has got a lease without being told finds out that it is his."""
     place.server.faults = Faults.script(upload_media=["drop-after", None, "drop-after"])
     lease = await make(place, lifetime=0.6).lease("0a")
@@ -123,7 +113,7 @@ async def test_lost_answers(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_lost_lease(place: GcsPlace) -> None:
+async def test_lost_lease(place: BucketPlace) -> None:
     """A lease that another has taken over is not taken back, nor released."""
     lease = await make(place, lifetime=0.15).lease("0a")
     with capturedLogs() as captured:
@@ -137,7 +127,7 @@ async def test_lost_lease(place: GcsPlace) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_bucket_that_is_gone(place: GcsPlace) -> None:
+async def test_a_bucket_that_is_gone(place: BucketPlace) -> None:
     """If the bucket can't be reached while a lease is held, the work goes on, and its end is no
     error either."""
     storage = make(place, lifetime=0.15)

@@ -1,4 +1,4 @@
-"""Images in a bucket that several daemons share: the usual emulator, and real clients."""
+"""Images in a bucket that several daemons share: the usual emulators, and real clients."""
 
 import hashlib
 import re
@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.e2e.clients import Docker, Podman, run
@@ -16,6 +17,7 @@ from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Answer, Daemon
 from tests.e2e.packages import PackageSet
 from tests.gcs.fake import FakeGcs, fake_gcs_server
+from tests.s3.moto import S3Service, moto_server
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real_nix
@@ -24,15 +26,19 @@ BIG = "git/python3"
 """An image of which some layers take more than one chunk."""
 
 
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeGcs]:
-    """An emulator with an empty bucket."""
-    with fake_gcs_server(tmp_path / "fake") as fake:
+Service = FakeGcs | S3Service
+
+
+@pytest.fixture(params=["gcs", "s3"])
+def fake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    """A service with an empty bucket."""
+    serve: Any = {"gcs": fake_gcs_server, "s3": moto_server}[request.param]
+    with serve(tmp_path / "fake") as fake:
         yield fake
 
 
 @pytest.fixture
-def start(start_daemon: StartDaemon, fake: FakeGcs, tmp_path: Path) -> Callable[..., Daemon]:
+def start(start_daemon: StartDaemon, fake: Service, tmp_path: Path) -> Callable[..., Daemon]:
     """Starts daemons that share nothing but the bucket: ``start(NAME, packages=…)``."""
 
     def start(name: str, **options: Any) -> Daemon:
@@ -52,7 +58,7 @@ def blobs(manifest: Answer) -> list[str]:
     return [blob["digest"] for blob in (document["config"], *document["layers"])]
 
 
-def assert_whole(fake: FakeGcs) -> None:
+def assert_whole(fake: Service) -> None:
     """All blobs have the content that they are named after, and nothing is unfinished."""
     for name in fake.names("layers/"):
         assert hashlib.sha256(fake.content(name)).hexdigest() == name.removeprefix("layers/")
@@ -61,7 +67,7 @@ def assert_whole(fake: FakeGcs) -> None:
 
 @pytest.mark.real_client
 def test_clients_load_from_the_bucket(
-    start: Callable[..., Daemon], fake: FakeGcs, docker: Docker, tmp_path: Path
+    start: Callable[..., Daemon], fake: Service, docker: Docker, tmp_path: Path
 ) -> None:
     """docker and skopeo pull an image whose blobs they load from the bucket; it runs."""
     daemon = start("one")
@@ -78,9 +84,10 @@ def test_clients_load_from_the_bucket(
     for blob in blobs(daemon.pull(f"shell/{BIG}")):
         answer = daemon.get(f"/v2/{BIG}/blobs/{blob}")
         hexa = blob.removeprefix("sha256:")
-        expected = f"{fake.url}/{fake.bucket}/layers/{hexa}"
-        assert (answer.status, answer.headers["Location"]) == (307, expected)
-        with urllib.request.urlopen(expected) as loaded:
+        location = answer.headers["Location"]
+        expected = fake.where(f"layers/{hexa}")
+        assert (answer.status, location.partition("?")[0]) == (307, expected)
+        with urllib.request.urlopen(location) as loaded:
             assert hashlib.sha256(loaded.read()).hexdigest() == hexa
     assert_whole(fake)
     assert not (daemon.storage / "layers").exists()
@@ -88,7 +95,7 @@ def test_clients_load_from_the_bucket(
 
 @pytest.mark.real_client
 def test_clients_load_through_the_daemon(
-    start: Callable[..., Daemon], fake: FakeGcs, docker: Docker, podman: Podman
+    start: Callable[..., Daemon], fake: Service, docker: Docker, podman: Podman
 ) -> None:
     """Where clients are not to be sent to the bucket, they get its blobs from the daemon."""
     daemon = start("one", NIXERY_STORAGE_REDIRECT="off")
@@ -107,7 +114,7 @@ def test_clients_load_through_the_daemon(
 
 @pytest.mark.real_client
 def test_another_daemon_serves_the_image(
-    start: Callable[..., Daemon], fake: FakeGcs, docker: Docker
+    start: Callable[..., Daemon], fake: Service, docker: Docker
 ) -> None:
     """A daemon with a state of its own serves what another one made, without Nix; also after the
     other's end."""
@@ -124,7 +131,7 @@ def test_another_daemon_serves_the_image(
 
 
 def test_two_are_asked_at_once(
-    start: Callable[..., Daemon], fake: FakeGcs, package_set: PackageSet, tmp_path: Path
+    start: Callable[..., Daemon], fake: Service, package_set: PackageSet, tmp_path: Path
 ) -> None:
     """Of two daemons that are asked for a new image at once, one makes it; both serve it."""
     packages = package_set.with_slow(tmp_path)
@@ -141,7 +148,7 @@ def test_two_are_asked_at_once(
 
 
 def test_the_maker_is_killed(
-    start: Callable[..., Daemon], fake: FakeGcs, package_set: PackageSet, tmp_path: Path
+    start: Callable[..., Daemon], fake: Service, package_set: PackageSet, tmp_path: Path
 ) -> None:
     """When the daemon that makes an image is killed halfway, one that waits for it makes it."""
     packages = package_set.with_slow(tmp_path)
@@ -164,7 +171,7 @@ def test_the_maker_is_killed(
     assert third.nix_builds == 0
 
 
-def test_the_maker_is_killed_while_it_packs(start: Callable[..., Daemon], fake: FakeGcs) -> None:
+def test_the_maker_is_killed_while_it_packs(start: Callable[..., Daemon], fake: Service) -> None:
     """When the daemon is killed in the middle of an upload, another one makes the image; it
     takes over the layers that were done, and no blob is there that isn't whole."""
     first, second = start("one"), start("two")
@@ -185,34 +192,23 @@ def test_the_maker_is_killed_while_it_packs(start: Callable[..., Daemon], fake: 
     assert_whole(fake)
 
 
-def test_damage_in_the_bucket(start: Callable[..., Daemon], fake: FakeGcs) -> None:
+def test_damage_in_the_bucket(start: Callable[..., Daemon], fake: Service) -> None:
     """A blob that vanished from the bucket, or has other bytes, is made anew by the next pull."""
     expected = good(start("one").pull("hello"))
     layer = blobs(start("two").pull("hello"))[-1]
     name = f"layers/{layer.removeprefix('sha256:')}"
     for number, content in enumerate((None, b"other")):
-        _overwrite(fake, name, content)
+        fake.overwrite(name, content)
         daemon = start(f"after-{number}")
         assert good(daemon.pull("hello")) == expected
         assert daemon.get(f"/v2/hello/blobs/{layer}").status == 307
         assert_whole(fake)
 
 
-def test_no_such_bucket(start_daemon: StartDaemon, fake: FakeGcs) -> None:
+def test_no_such_bucket(start_daemon: StartDaemon, fake: Service) -> None:
     """A daemon whose bucket isn't there says so, and ends."""
     with pytest.raises(AssertionError, match="there is no bucket 'another-bucket'"):
-        start_daemon(**{**fake.environ, "BUCKET": "another-bucket"})
-
-
-def _overwrite(fake: FakeGcs, name: str, content: bytes | None) -> None:
-    path = f"{fake.url}/storage/v1/b/{fake.bucket}/o/{name.replace('/', '%2F')}"
-    request = urllib.request.Request(path, method="DELETE")
-    if content is not None:
-        query = f"uploadType=media&name={name}"
-        request = urllib.request.Request(
-            f"{fake.url}/upload/storage/v1/b/{fake.bucket}/o?{query}", content
-        )
-    urllib.request.urlopen(request).close()
+        start_daemon(**attrs.evolve(fake, bucket="another-bucket").environ)
 
 
 def _assert_lost(asked: "Future[Answer]") -> None:

@@ -105,7 +105,7 @@ class Multipart:
     async def abort(self, limit: float) -> None:
         """Have the service drop the parts; never raises."""
         with contextlib.suppress(PassingFault, Refused, StorageFull):
-            await self.ask("DELETE", self.name, limit, (204, 404), self.query())
+            await self.ask("DELETE", self.name, limit, (200, 204, 404), self.query())
 
 
 @implementer(IObjectUpload)

@@ -18,7 +18,7 @@ from nixery.storage.objects.s3_requests import S3Bucket
 from tests.gcs.faults import Faults
 from tests.s3.signatures import Key
 from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, exercise, run, store, write
-from tests.storage.bucket_place import STEP, Collected
+from tests.storage.bucket_place import OPTIONS, STEP, Collected
 from tests.storage.s3_place import S3Place, s3_place
 from tests.waiting import until
 
@@ -184,6 +184,18 @@ async def test_a_bucket_that_is_deleted(place: S3Place) -> None:
     for attempt in (storage.read_record(KEY), storage.write_record(KEY, b"")):
         with pytest.raises(StorageUnavailable, match="NoSuchBucket"):
             await attempt
+
+
+@pytest_twisted.ensureDeferred
+async def test_leases_that_are_kept(place: S3Place) -> None:
+    """A lease that was kept is of another version than before: who saw it expire does not take it
+    over."""
+    storage = place.make(leases=attrs.evolve(OPTIONS.leases, lifetime=0.15))
+    lease, api = await storage.lease("0a"), place.server.api
+    first = api.etag(place.server.objects["leases/0a"])
+    await until(lambda: api.etag(place.server.objects["leases/0a"]) != first)
+    await lease.release()
+    assert place.server.objects == {}
 
 
 # --- uploads and copies ---------------------------------------------------------------------

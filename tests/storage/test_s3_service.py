@@ -1,6 +1,7 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
 """What S3 alone has, and the services that speak like it lack."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nixery.model.digest import Digest
 from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.s3_requests import S3Bucket
 from tests.gcs.faults import Faults
+from tests.s3.server import PERMISSIONS
 from tests.s3.signatures import Key
 from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, exercise, run, store, write
 from tests.storage.bucket_place import OPTIONS, STEP, Collected
@@ -98,6 +100,14 @@ async def test_a_full_bucket_serves(place: S3Place) -> None:
     with place.full():
         storage = await place.open()
         assert await storage.read_blob(digest, LIMIT) == CONTENT
+
+
+def test_the_least_policy() -> None:
+    """The policy in the documentation has what the tests' server asks for, and nothing else."""
+    text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
+    policy = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    actions = [action for each in policy["Statement"] for action in each["Action"]]
+    assert sorted(actions) == sorted(PERMISSIONS)
 
 
 @pytest.mark.parametrize("permission", ["GetObject", "DeleteObject", "AbortMultipartUpload"])

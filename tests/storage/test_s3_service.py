@@ -1,6 +1,7 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
 """What S3 alone has, and the services that speak like it lack."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from nixery.model.digest import Digest
 from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.s3_requests import S3Bucket
 from tests.gcs.faults import Faults
+from tests.s3.server import PERMISSIONS
 from tests.s3.signatures import Key
 from tests.storage.backend import CONTENT, KEY, LIMIT, descriptor, exercise, run, store, write
-from tests.storage.bucket_place import STEP, Collected
+from tests.storage.bucket_place import OPTIONS, STEP, Collected
 from tests.storage.s3_place import S3Place, s3_place
 from tests.waiting import until
 
@@ -98,6 +100,14 @@ async def test_a_full_bucket_serves(place: S3Place) -> None:
     with place.full():
         storage = await place.open()
         assert await storage.read_blob(digest, LIMIT) == CONTENT
+
+
+def test_the_least_policy() -> None:
+    """The policy in the documentation has what the tests' server asks for, and nothing else."""
+    text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
+    policy = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    actions = [action for each in policy["Statement"] for action in each["Action"]]
+    assert sorted(actions) == sorted(PERMISSIONS)
 
 
 @pytest.mark.parametrize("permission", ["GetObject", "DeleteObject", "AbortMultipartUpload"])
@@ -184,6 +194,18 @@ async def test_a_bucket_that_is_deleted(place: S3Place) -> None:
     for attempt in (storage.read_record(KEY), storage.write_record(KEY, b"")):
         with pytest.raises(StorageUnavailable, match="NoSuchBucket"):
             await attempt
+
+
+@pytest_twisted.ensureDeferred
+async def test_leases_that_are_kept(place: S3Place) -> None:
+    """A lease that was kept is of another version than before: who saw it expire does not take it
+    over."""
+    storage = place.make(leases=attrs.evolve(OPTIONS.leases, lifetime=0.15))
+    lease, api = await storage.lease("0a"), place.server.api
+    first = api.etag(place.server.objects["leases/0a"])
+    await until(lambda: api.etag(place.server.objects["leases/0a"]) != first)
+    await lease.release()
+    assert place.server.objects == {}
 
 
 # --- uploads and copies ---------------------------------------------------------------------

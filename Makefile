@@ -10,13 +10,13 @@ TEST_PROGRAMS := $(UNIT_TEST_PROGRAMS) patchelf=patchelf dockerd=docker.io docke
 # What the daemon is compared with.
 BENCH_PROGRAMS := docker-registry=docker-registry nginx=nginx-light
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos
-NOT_REAL := not container and not fresh and not real_nix
+NOT_REAL := not container and not fresh and not ceph and not real_nix
 # Two tests at a time, each file in one process, in the order of tests/conftest.py. A process that
 # hangs, or dies, ends the run.
 PARALLEL := -n 2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: .FORCE run docs test unit test-oldest test-newest container-test readme-test chaos bench \
-	dist clean
+.PHONY: .FORCE run docs test unit test-oldest test-newest container-test readme-test s3-test chaos \
+	bench dist clean
 
 run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
@@ -67,6 +67,11 @@ container-test: $(VENV)/.installed-test  ## build the container image and pull f
 readme-test: $(VENV)/.installed-test  ## paste the README's commands on fresh Debian 12 and 13; half an hour
 	@scripts/require $(TEST_PROGRAMS) debootstrap=debootstrap
 	@$(VENV)/bin/python -m pytest -s -m fresh tests/e2e/test_readme.py
+
+s3-test: $(VENV)/.installed-test  ## keep images in a bucket of Ceph's gateway to S3; ten minutes
+	@scripts/require $(TEST_PROGRAMS) ceph-mon=ceph-mon ceph-osd=ceph-osd radosgw=radosgw \
+		ceph=ceph-common
+	@$(VENV)/bin/python -m pytest -m ceph tests/storage/test_s3.py tests/e2e/test_buckets.py
 
 bench: $(VENV)/.installed-test  ## measure: half an hour; nothing else should run
 	@scripts/require $(TEST_PROGRAMS) $(BENCH_PROGRAMS)

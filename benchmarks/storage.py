@@ -1,12 +1,14 @@
 """How fast a layer goes into a bucket, what that takes, and how fast clients are sent there.
 
-``python benchmarks/storage.py``: the bucket is on the tests' server, which verifies tokens,
-checksums and signatures, in a process of its own on this machine. So the network is not
-measured, but what the server does is: rates are a lower bound.
+``python benchmarks/storage.py``: the bucket is on the tests' servers, of Google Cloud Storage and
+of S3, which verify tokens, checksums and signatures, each in a process of its own on this machine.
+So the network is not measured, but what the server does is: rates are a lower bound. Each service
+is measured in processes of its own, one after the other, several times.
 """
 
 import hashlib
 import http.client
+import json
 import os
 import resource
 import statistics
@@ -29,8 +31,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from nixery.model.digest import Digest  # noqa: E402
-from nixery.storage.objects.gcs import GcsBucket, GcsStore  # noqa: E402
 from nixery.storage.objects.object_storage import ObjectStorage  # noqa: E402
+from nixery.storage.objects.object_store import IObjectStore  # noqa: E402
 
 MB = 1_000_000
 BLOCK = hashlib.shake_256(b"a layer").digest(1 << 20)
@@ -38,25 +40,42 @@ BLOCKS = 1024
 """Of 1 MiB each, in the layer."""
 SMALL = 2000
 """Blobs that clients ask for."""
+SERVICES = ("gcs", "s3")
+ROUNDS = 2
 TICK = 0.005
 """Seconds between two looks at how late the reactor is."""
 _WRITE = "import sys; block = sys.stdin.buffer.read(); file = open(sys.argv[1], 'wb');"
 _WRITE += "[file.write(block) for _ in range(int(sys.argv[2]))]; file.close()"
 
 
-def serve(folder: str) -> None:
-    """Be the server, until standard input ends; the folder gets its account and its URL."""
+def serve(service: str, folder: str) -> None:
+    """Be the server, until standard input ends; the environment of its users is printed.
+
+    :param folder: for a file with an account.
+    """
     from twisted.internet import reactor as _reactor
 
     from tests.gcs.server import GcsServer
+    from tests.s3.server import S3Server
+    from tests.storage.s3_place import environ_of
 
     reactor: Any = _reactor
-    server = GcsServer()
+    place = Path(folder)
 
     async def start() -> None:
-        await server.start()
-        server.account.write(Path(folder) / "account.json", server.token_uri)
-        print(server.url, flush=True)
+        if service == "s3":
+            server = S3Server()
+            await server.start()
+            environ = environ_of(server, place)
+        else:
+            gcs = GcsServer()
+            await gcs.start()
+            gcs.account.write(place / "account.json", gcs.token_uri)
+            environ = {
+                "GOOGLE_APPLICATION_CREDENTIALS": f"{folder}/account.json",
+                "STORAGE_EMULATOR_HOST": gcs.url,
+            }
+        print(json.dumps(environ), flush=True)
 
     reactor.callWhenRunning(lambda: Deferred.fromCoroutine(start()))
     ended = deferToThread(sys.stdin.read)
@@ -65,23 +84,35 @@ def serve(folder: str) -> None:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The server as a process; its address."""
+def serving(service: str) -> Iterator[None]:
+    """The server as a process, which the environment names."""
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [sys.executable, __file__, "serve", folder],
+            [sys.executable, __file__, "serve", service, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = f"{folder}/account.json"
-        os.environ["STORAGE_EMULATOR_HOST"] = url
+        os.environ.update(json.loads(process.stdout.readline()))
         try:
-            yield url
+            yield
         finally:
             process.communicate()
+
+
+def make_store(service: str, reactor: Any, agent: Agent) -> IObjectStore:
+    """The store of a service. What the other one needs is not even imported."""
+    if service == "s3":
+        from nixery.storage.objects.aws_access import AwsProfile
+        from nixery.storage.objects.s3 import S3Store
+        from nixery.storage.objects.s3_requests import S3Bucket, S3Requests
+
+        requests = S3Requests(reactor, agent, S3Bucket("bucket"), AwsProfile(os.environ))
+        return S3Store(reactor, requests)
+    from nixery.storage.objects.gcs import GcsBucket, GcsStore
+
+    return GcsStore(reactor, agent, GcsBucket("bucket"), os.environ)
 
 
 class Lateness:
@@ -162,12 +193,9 @@ def ask(port: int) -> None:
         assert answer.status == 307, answer.status
 
 
-async def measure(reactor: Any) -> None:
+async def measure(service: str, reactor: Any) -> None:
     agent = Agent(reactor, pool=HTTPConnectionPool(reactor))
-    storages = [
-        ObjectStorage(reactor, GcsStore(reactor, agent, GcsBucket("bucket"), os.environ))
-        for _ in range(2)
-    ]
+    storages = [ObjectStorage(reactor, make_store(service, reactor, agent)) for _ in range(2)]
     for storage in storages:
         await storage.start()
     await upload(reactor, storages[0])
@@ -178,12 +206,17 @@ async def measure(reactor: Any) -> None:
 
 def main() -> None:
     if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2])
+        serve(sys.argv[2], sys.argv[3])
     elif sys.argv[1:2] == ["ask"]:
         ask(int(sys.argv[2]))
+    elif sys.argv[1:]:
+        service = sys.argv[1]
+        with serving(service):
+            react(lambda reactor: Deferred.fromCoroutine(measure(service, reactor)))
     else:
-        with serving():
-            react(lambda reactor: Deferred.fromCoroutine(measure(reactor)))
+        for service in SERVICES * ROUNDS:
+            print(f"{service}:", flush=True)
+            subprocess.run([sys.executable, __file__, service], check=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from nixery.builds.making import ImageMaker
 from nixery.first_look import FirstLook
 from nixery.history.history import History
 from nixery.history.record import Record
+from nixery.http.asked_head import SECRET
 from nixery.http.known_answers import AGE
 from nixery.http.listening import Listening
 from nixery.http.request import Trusted
@@ -59,6 +60,7 @@ from nixery.web.site import QuietSite, make_site
 
 if TYPE_CHECKING:
     from nixery.nix.popularity_table import PopularityTable
+    from nixery.serving.responders import Responders
 
 T = TypeVar("T")
 
@@ -104,10 +106,16 @@ class Registry:
         self._builder = self._make_builder()
         self._make_watchers()
         access = make_access(reactor, settings.access)
-        self._watch = self._add(Watch(reactor, [*access.watched, *certificates]))
+        self._responders = self._make_responders()
+        changed = (lambda: None) if self._responders is None else self._responders.forget
+        self._watch = self._add(Watch(reactor, [*access.watched, *certificates], changed))
         self._add(Expiry(certificates))
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         self._add(self.site.bounds)
+        if self._responders is not None:
+            from nixery.http.lending import lend
+
+            lend(self.site, self._responders)
         self._measured.append(self.site.known)
         self._add(Timer(reactor, AGE, self.site.known.sweep, now=False))
         self.metrics.read_from(self._measured)
@@ -239,6 +247,15 @@ class Registry:
             settings.transport.accel,
         )
 
+    def _make_responders(self) -> "Responders | None":
+        """The other processes that answer requests, if there are any."""
+        if self._settings.address.workers == 1:
+            return None
+        from nixery.serving.responders import Responders
+
+        reactor, count = self._reactor, self._settings.address.workers - 1
+        return self._add(Responders(reactor, Starts(reactor), count, SECRET))
+
     async def _claim_folders(self) -> None:
         """Mark the folders that this daemon writes to as its own.
 
@@ -267,6 +284,8 @@ class Registry:
     async def release(self) -> None:
         """Answer all clients that wait for builds, and cancel the builds, which takes a moment."""
         self._readiness.stopping = True
+        if self._responders is not None:
+            await self._responders.stop()
         releasing = Deferred.fromCoroutine(self.site.release(self._settings.handover))
         self._builder.give_up()
         await releasing

@@ -44,10 +44,13 @@ class Address:
     :param port: Port to listen on.
     :param listen: Any Twisted endpoint string to listen on instead of PORT (the socket that systemd
         holds, if there is one).
+    :param workers: Processes that answer requests: the daemon, and others that answer beside it
+        what is known at once. Not with TLS.
     """
 
     port: int = setting("PORT=8080", number(0, 65535))
     listen: str | None = setting("NIXERY_LISTEN")
+    workers: int = setting("NIXERY_WORKERS=1", number(1, 64))
 
     @property
     def endpoint(self) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 from nixery.checking import unwritable, with_state
@@ -18,6 +19,7 @@ from nixery.settings import Settings
 from nixery.tap import Options
 from tests.gcs.fake import fake_gcs_server
 from tests.programs import make_programs
+from tests.s3.moto import moto_server
 from tests.waiting import HUNG
 
 pytestmark = pytest.mark.program
@@ -224,6 +226,20 @@ def test_check_of_a_bucket(tmp_path: Path) -> None:
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("nixery: ")]
     assert line.startswith("nixery: gs://my-images: ")
     assert "refused" in line
+
+
+def test_check_of_s3(tmp_path: Path) -> None:
+    """``--check`` does all in a bucket of S3 that the daemon does there, names what is wrong, and
+    tells what the service lacks."""
+    with moto_server(tmp_path / "s3") as service:
+        good = twistd(tmp_path, "--check", **service.environ, S3_PREFIX="a/b")
+        other = twistd(tmp_path, "--check", **attrs.evolve(service, bucket="other-images").environ)
+        assert service.names() == []
+    assert good.returncode == 0
+    assert "s3://images/a/b; clients load from it" in good.stdout
+    assert "s3://images/a/b: the service keeps no CRC32C checksums" in good.stderr
+    assert other.returncode == 1
+    assert "nixery: s3://other-images: there is no bucket 'other-images'" in other.stderr
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:

@@ -41,11 +41,12 @@ FLOORS: dict[str, set[str]] = {
         *("search", "reactor"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle"},
-    "http": {"reactor", "model", "interfaces", "repeats", "recent", "access"},
+    "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
         *("search", "reactor"),
     },
+    "serving": {"model", "lifecycle"},
     "values": {"model"},
     "setting_groups": {"model", "packing", "values"},
     "unknown": {"model"},
@@ -73,6 +74,7 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "history"),
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
+        "serving",
         "setting_groups",
     },
     "tap": {

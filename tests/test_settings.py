@@ -266,6 +266,16 @@ def test_credentials_that_go_together() -> None:
         assert f"without {lacking};" in fault
 
 
+def test_several_processes() -> None:
+    """Several processes can't speak TLS, whichever setting asks for it; one can."""
+    pair = {"NIXERY_TLS_CERT": "/c", "NIXERY_TLS_KEY": "/k"}
+    for tls in (pair, {"NIXERY_LISTEN": "ssl:443"}):
+        assert read(NIXERY_WORKERS="1", **tls).address.workers == 1
+        (fault,) = faults(NIXERY_WORKERS="2", **tls)
+        assert "NIXERY_WORKERS is more than 1 with TLS" in fault
+    assert read(NIXERY_WORKERS="2").address.workers == 2
+
+
 def test_access() -> None:
     """Files of users and rules, a token server, proxies and TLS are taken as they are given."""
     settings = read(

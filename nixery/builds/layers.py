@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from nixery.builds.cache import Cache
 from nixery.coalesce import Coalescer
@@ -54,6 +54,7 @@ class LayerMaker:
         self._packers = packers
         self._compression = compression
         self._packing: Coalescer[str, Layer] = Coalescer()
+        self._used: dict[str, Deferred[None]] = {}
 
     async def known(self, contents: Sequence[LayerContents]) -> list[Layer | None]:
         """The stored layer for each contents, or None."""
@@ -84,9 +85,19 @@ class LayerMaker:
         return await _once_more(lambda: self._packers.run(job))
 
     async def _make(self, contents: LayerContents, emit: Emit) -> Layer:
-        layer = await _once_more(lambda: Deferred.fromCoroutine(self._store(contents, emit)))
-        await self._cache.remember_layer(contents.key, layer)
-        return layer
+        over = self._used[contents.entries or contents.key] = Deferred()
+        try:
+            layer = await _once_more(lambda: Deferred.fromCoroutine(self._store(contents, emit)))
+            await self._cache.remember_layer(contents.key, layer)
+            return layer
+        finally:
+            del self._used[contents.entries or contents.key]
+            over.callback(None)
+
+    def when_packed(self, entries: str) -> Deferred[None]:
+        """Fires when no layer is packed from a file of entries any more: builds that wait for a
+        layer need it even if the build that the file is of is given up."""
+        return self._used.get(entries, succeed(None))
 
     async def _store(self, contents: LayerContents, emit: Emit) -> Layer:
         upload = await self._storage.receive()

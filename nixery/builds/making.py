@@ -137,7 +137,10 @@ class ImageMaker:
             with keep_alive(self._reactor, self._storage) as keep:
                 return await self._make_layers(contents, keep, emit), made.execution
         finally:
-            await in_thread(self._reactor, remove, entries)
+            removed = self.layers.when_packed(entries)
+            removed.addCallback(lambda _: in_thread(self._reactor, remove, entries))
+            if removed.called:
+                await removed
 
     async def _furnish(
         self, image: Image, identity: Identity, realisation: Realisation, sink: str, emit: Emit

@@ -140,9 +140,17 @@ class KnownAnswers:
         began, id = self.seconds(), asked.id or new_id()
         write(self._fill(answer, id))
         ended = self.seconds()
-        self.given += 1
-        self._log.note(answer.facts, id, asked.sender, ended - began)
+        self.note(answer, id, asked.sender, ended - began)
         return ended
+
+    def note(self, answer: KnownAnswer, id: str, sender: str, seconds: float) -> None:
+        """An answer was given, here or by another process.
+
+        :param id: the request's.
+        :param seconds: that it took.
+        """
+        self.given += 1
+        self._log.note(answer.facts, id, sender, seconds)
 
     def keep(
         self, asked: AskedHead, request: RegistryRequest, written: list[bytes], closes: bool

@@ -25,12 +25,12 @@ from twisted.web.resource import IResource
 from nixery.http.routes import NOWHERE, Route
 from nixery.http.twisted_private import OpenRequest
 from nixery.model.networks import network_of
+from nixery.model.request_key import is_request_id
 from nixery.model.rules import ANONYMOUS, Who
 
 MOST_BODY = 64 * 1024
 """Bytes of a request's body; nothing here wants one, so what comes is dropped."""
 HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
@@ -286,7 +286,7 @@ def id_from(said: bytes) -> str:
 
     :param said: the ID that the proxy gave it; a random one replaces what is none.
     """
-    return said.decode("ascii") if _REQUEST_ID.fullmatch(said) else new_id()
+    return said.decode("ascii") if is_request_id(said) else new_id()
 
 
 def sender_of(peer: Address | None, forwarded: Iterable[bytes], trusted: Trusted) -> str:

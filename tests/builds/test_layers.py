@@ -94,6 +94,24 @@ async def test_two_builds_share_a_layer_in_the_making(workshop: Workshop) -> Non
 
 
 @pytest_twisted.ensureDeferred
+async def test_entries_are_needed_by_others(workshop: Workshop, tmp_path: Path) -> None:
+    """The file of a build that is given up is in use until the layer is packed for another."""
+    (tmp_path / "entries").touch()
+    workshop.packers.gate = gate = Deferred[PackedLayer]()
+    contents = attrs.evolve(contents_of(A), entries=str(tmp_path / "entries"))
+    first, second = workshop.make(contents), workshop.make(contents_of(A))
+    first.addErrback(lambda failure: failure.trap(CancelledError))
+    first.cancel()
+    unused = workshop.maker.when_packed(str(tmp_path / "entries"))
+    assert not unused.called
+    (job,) = workshop.packers.jobs
+    workshop.packers.gate = None
+    gate.callback(await workshop.packers.run(job))
+    await second
+    assert unused.called
+
+
+@pytest_twisted.ensureDeferred
 async def test_failures_are_not_remembered(workshop: Workshop) -> None:
     """A layer that can't be packed, arrives cut, or has no room is an error, leaves nothing
     behind, and is tried again."""

@@ -17,7 +17,9 @@ from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Answer, Daemon
 from tests.e2e.packages import PackageSet
 from tests.gcs.fake import FakeGcs, fake_gcs_server
-from tests.s3.moto import S3Service, moto_server
+from tests.s3.ceph import ceph_gateway
+from tests.s3.moto import moto_server
+from tests.s3.service import S3Service
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real_nix
@@ -29,11 +31,11 @@ BIG = "git/python3"
 Service = FakeGcs | S3Service
 
 
-@pytest.fixture(params=["gcs", "s3"])
+@pytest.fixture(params=["gcs", "s3", pytest.param("ceph", marks=pytest.mark.ceph)])
 def fake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     """A service with an empty bucket."""
-    serve: Any = {"gcs": fake_gcs_server, "s3": moto_server}[request.param]
-    with serve(tmp_path / "fake") as fake:
+    services: Any = {"gcs": fake_gcs_server, "s3": moto_server, "ceph": ceph_gateway}
+    with services[request.param](tmp_path / "fake") as fake:
         yield fake
 
 

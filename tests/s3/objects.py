@@ -1,14 +1,16 @@
 """A bucket's objects by the API of S3."""
 
+import hashlib
 import re
 from email.utils import formatdate
 from urllib.parse import unquote
 
 import attrs
+import google_crc32c
 
 from tests.gcs.answers import Answer, Asked, Refused
 from tests.gcs.media import range_of
-from tests.gcs.objects import Bucket, Content, StoredObject
+from tests.gcs.objects import Bucket, Content, StoredObject, crc32c_text
 from tests.s3.answers import each, fields, moment, xml_answer
 
 _META = "x-amz-meta-"
@@ -20,8 +22,8 @@ _LARGEST_COPY = 5 * 1024**3
 class S3Objects:
     """What is asked of objects.
 
-    :ivar lacks: what the service does not have: ``writes``, ``deletes`` (conditions of them),
-        ``checksums``.
+    :ivar lacks: what the service does not have: ``creates``, ``replaces``, ``deletes`` (conditions
+        of them), ``checksums``; or ``quotes``, if it compares ETags with none around them.
     :ivar permissions: what the known keys may do.
     :ivar page: objects in a page of a list.
     """
@@ -40,9 +42,8 @@ class S3Objects:
             raise Refused(403, "AccessDenied", f"not authorized to perform: {permission}")
 
     def etag(self, found: StoredObject) -> str:
-        """An object's ETag, in quotes: of the same content it is the same."""
-        md5 = found.content.md5.encode().hex()
-        return f'"{self._tags.get(found.generation, md5)}"'
+        """An object's ETag, in quotes."""
+        return self._tags.get(found.generation) or tag_of(found.content)
 
     def find(self, name: str) -> StoredObject:
         """
@@ -83,7 +84,7 @@ class S3Objects:
 
     def write(self, asked: Asked, name: str) -> Answer:
         """Write an object in one request."""
-        content = Content.of(asked.body)
+        content = content_of(asked.body)
         self.check_sum(asked, content)
         made = self.put(asked, name, content, metadata_in(asked), _SUM in asked.headers)
         return Answer(200, {"ETag": self.etag(made), **self.stated(made)})
@@ -107,7 +108,7 @@ class S3Objects:
         if self.bucket.full:
             raise Refused(403, "QuotaExceeded", "The quota of the bucket is used up.")
         for _ in range(2):
-            self._check_conditions(asked, name, "writes")
+            self._check_conditions(asked, name)
             if self.bucket.before_write is not None:
                 self.bucket.before_write(name)
         kept = {"metadata": metadata} | ({} if has_sum else {"contentEncoding": "without"})
@@ -130,13 +131,17 @@ class S3Objects:
         if "checksums" not in self.lacks and said != content.crc32c:
             raise Refused(400, "BadDigest", "The CRC32C you specified did not match.")
 
-    def _check_conditions(self, asked: Asked, name: str, what: str) -> None:
-        if what in self.lacks:
-            return
-        found, headers = self.bucket.objects.get(name), asked.headers
-        if headers.get("if-none-match") == "*" and found is not None:
+    def _check_conditions(self, asked: Asked, name: str) -> None:
+        absent = asked.headers.get("if-none-match") == "*" and "creates" not in self.lacks
+        if absent and name in self.bucket.objects:
             raise Refused(412, "PreconditionFailed", "A pre-condition did not hold.")
-        wanted = headers.get("if-match")
+        if "quotes" in self.lacks and "if-match" in asked.headers:
+            raise Refused(412, "PreconditionFailed", "A pre-condition did not hold.")
+        if "replaces" not in self.lacks:
+            self._check_match(asked, name)
+
+    def _check_match(self, asked: Asked, name: str) -> None:
+        found, wanted = self.bucket.objects.get(name), asked.headers.get("if-match")
         if wanted is None:
             return
         if found is None:
@@ -152,7 +157,8 @@ class S3Objects:
         if asked.headers.get("x-amz-metadata-directive") != "REPLACE":
             raise Refused(400, "NotImplemented", "Only copies with new metadata are known here.")
         has_sum = "x-amz-checksum-algorithm" in asked.headers or self._has_sum(found)
-        made = self.put(asked, name, found.content, metadata_in(asked), has_sum)
+        tag = self._tags.get(found.generation)
+        made = self.put(asked, name, found.content, metadata_in(asked), has_sum, tag)
         inner = fields(
             ETag=self.etag(made),
             LastModified=moment(made.updated),
@@ -176,7 +182,8 @@ class S3Objects:
     def delete(self, asked: Asked, name: str) -> Answer:
         """Delete an object; one that is not there is no fault."""
         self.demand("s3:DeleteObject")
-        self._check_conditions(asked, name, "deletes")
+        if "deletes" not in self.lacks:
+            self._check_match(asked, name)
         self.bucket.objects.pop(name, None)
         return Answer(204)
 
@@ -205,6 +212,19 @@ class S3Objects:
         token = f"after+/{page[-1]}" if rest else None
         more = fields(IsTruncated=str(bool(rest)).lower(), NextContinuationToken=token)
         return xml_answer("ListBucketResult", more + items)
+
+
+def content_of(*pieces: bytes) -> Content:
+    """Bytes with their CRC32C; nothing here needs their MD5."""
+    crc = 0
+    for piece in pieces:
+        crc = google_crc32c.extend(crc, piece)
+    return Content(b"".join(pieces), crc32c_text(crc), "")
+
+
+def tag_of(content: Content) -> str:
+    """The ETag of an object or a part, in quotes: of the same content it is the same."""
+    return f'"{hashlib.md5(f"{content.crc32c}{len(content.data)}".encode()).hexdigest()}"'
 
 
 def metadata_in(asked: Asked) -> dict[str, str]:

@@ -12,7 +12,7 @@ from tests.gcs.answers import Answer, Asked, Refused
 from tests.gcs.media import range_of
 from tests.gcs.objects import Content
 from tests.s3.answers import each, fields, moment, xml_answer
-from tests.s3.objects import S3Objects, metadata_in
+from tests.s3.objects import S3Objects, content_of, metadata_in, tag_of
 
 _SUM = "x-amz-checksum-crc32c"
 
@@ -73,20 +73,20 @@ class S3Uploads:
         self.objects.demand("s3:PutObject")
         if self.objects.bucket.full:
             raise Refused(403, "QuotaExceeded", "The quota of the bucket is used up.")
-        upload, content = self.find(asked), Content.of(asked.body)
+        upload, content = self.find(asked), content_of(asked.body)
         if upload.has_sum and _SUM not in asked.headers:
             raise Refused(400, "InvalidRequest", "The upload was begun with checksums.")
         self.objects.check_sum(asked, content)
         self._keep(asked, upload, content)
-        return Answer(200, {"ETag": _tag(content), _SUM: content.crc32c})
+        return Answer(200, {"ETag": tag_of(content), _SUM: content.crc32c})
 
     def copy_part(self, asked: Asked) -> Answer:
         """Take a part of another object."""
         data = self.objects.source(asked).content.data
         start, end = range_of(asked.headers["x-amz-copy-source-range"], len(data))
-        content = Content.of(data[start:end])
+        content = content_of(data[start:end])
         self._keep(asked, self.find(asked), content)
-        inner = fields(ETag=_tag(content), ChecksumCRC32C=content.crc32c)
+        inner = fields(ETag=tag_of(content), ChecksumCRC32C=content.crc32c)
         return xml_answer("CopyPartResult", inner)
 
     def _keep(self, asked: Asked, upload: Upload, content: Content) -> None:
@@ -102,9 +102,9 @@ class S3Uploads:
         for content in contents[:-1]:
             if len(content.data) < self.least:
                 raise Refused(400, "EntityTooSmall", "Your proposed upload is too small.")
-        whole = Content.of(b"".join(content.data for content in contents))
-        tags = b"".join(hashlib.md5(content.data).digest() for content in contents)
-        tag = f"{hashlib.md5(tags).hexdigest()}-{len(contents)}"
+        whole = content_of(*(content.data for content in contents))
+        tags = "".join(map(tag_of, contents)).encode()
+        tag = f'"{hashlib.md5(tags).hexdigest()}-{len(contents)}"'
         made = self.objects.put(asked, name, whole, upload.metadata, upload.has_sum, tag)
         del self.open[asked.query["uploadId"]]
         inner = fields(
@@ -124,7 +124,7 @@ class S3Uploads:
         if not named or [number for number, _ in named] != sorted({n for n, _ in named}):
             raise Refused(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
         for number, tag in named:
-            if number not in upload.parts or tag != _tag(upload.parts[number]):
+            if number not in upload.parts or tag != tag_of(upload.parts[number]):
                 raise Refused(400, "InvalidPart", f"Part {number} could not be found.")
         return [upload.parts[number] for number, _ in named]
 
@@ -154,10 +154,6 @@ class S3Uploads:
             for upload_id, upload in page
         )
         return xml_answer("ListMultipartUploadsResult", more + each("Upload", items))
-
-
-def _tag(content: Content) -> str:
-    return f'"{hashlib.md5(content.data).hexdigest()}"'
 
 
 def lied(answer: Answer) -> Answer:

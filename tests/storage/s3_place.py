@@ -1,6 +1,7 @@
 """A bucket of S3 for tests."""
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ class S3Place(BucketPlace):
 
     def store_of(self, bucket: S3Bucket, **options: Any) -> S3Store:
         """A store for a bucket, or a part of one."""
-        requests = S3Requests(reactor, self.agent, bucket, AwsProfile({}))
+        requests = S3Requests(reactor, self.agent, bucket, AwsProfile(os.environ))
         return S3Store(reactor, requests, **options)
 
     def forbid(self, *what: Permission) -> None:

@@ -1,6 +1,7 @@
 """Where S3 is and who asks it, as botocore finds it."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,6 @@ from nixery.storage.objects.object_store import PassingFault, Refused
 @pytest.fixture(autouse=True)
 def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of this machine, and no role of it."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -32,7 +31,7 @@ def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fetch(**environ: str) -> S3Access:
-    return AwsProfile(environ).fetch()[0]
+    return AwsProfile({**os.environ, **environ}).fetch()[0]
 
 
 @pytest.mark.usefixtures("with_key")
@@ -57,7 +56,7 @@ def test_another_service(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fetch().bucket_url("images") == "http://two:9000/images"
     assert fetch().bucket_url("images", "https://pub/s3/") == "https://pub/s3/images"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "two")
-    with pytest.raises(Refused, match="Invalid endpoint"):
+    with pytest.raises(Refused, match="'two' is no URL"):
         fetch()
 
 
@@ -78,6 +77,15 @@ def test_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert access.signer.credentials.access_key == "of-file"
     assert access.signer.region == "eu-north-1"
     assert access.bucket_url("b") == "http://b.h:1"
+    (folder / "config").write_text(
+        "[profile images]\nservices = near\n[services near]\ns3 =\n  endpoint_url = http://near:1\n"
+    )
+    assert fetch().bucket_url("b") == "http://near:1/b"
+    ignored = "https://b.s3.us-east-1.amazonaws.com"
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+    assert fetch().bucket_url("b") == ignored
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
+    assert fetch().bucket_url("b") == "https://b.s3.dualstack.us-east-1.amazonaws.com"
     monkeypatch.setenv("AWS_PROFILE", "other")
     with pytest.raises(Refused, match="other"):
         fetch()

@@ -19,7 +19,9 @@ from nixery.storage.objects.aws_access import AwsProfile
 from nixery.storage.objects.object_storage import ObjectStorage
 from nixery.storage.objects.s3 import S3Store
 from nixery.storage.objects.s3_requests import S3Bucket, S3Requests
-from tests.s3.moto import S3Service, moto_server
+from tests.s3.ceph import ceph_gateway
+from tests.s3.moto import moto_server
+from tests.s3.service import S3Service
 from tests.storage.backend import run, store
 from tests.storage.bucket_place import OPTIONS, load
 from tests.storage.contract import StorageContract
@@ -42,7 +44,7 @@ class TestS3(StorageContract):
         run(context.__aexit__(None, None, None))
 
 
-class MotoBackend:
+class ServiceBackend:
     """The bucket of a service that does not tell whether it is asked well."""
 
     def __init__(self, service: S3Service) -> None:
@@ -51,18 +53,14 @@ class MotoBackend:
         self._made: list[ObjectStorage] = []
 
     async def open(self) -> ObjectStorage:
-        requests = S3Requests(reactor, self._agent, S3Bucket(self._service.bucket), AwsProfile({}))
+        requests = S3Requests(
+            reactor, self._agent, S3Bucket(self._service.bucket), AwsProfile(os.environ)
+        )
         options = attrs.evolve(OPTIONS, uploads=attrs.evolve(OPTIONS.uploads, part=PART))
         storage = ObjectStorage(reactor, S3Store(reactor, requests), options)
         self._made.append(storage)
-        before = self._cleanings()
         await storage.start()
-        # moto says of each upload that it is of 2010: so it is as old as what is dropped.
-        await until(lambda: self._cleanings() > before)
         return storage
-
-    def _cleanings(self) -> int:
-        return self._service.log.read_text().count("uploads=&prefix= HTTP")
 
     def close(self) -> None:
         for storage in self._made:
@@ -79,31 +77,63 @@ class MotoBackend:
         return await load(self._agent, location)
 
 
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
-    with moto_server(tmp_path_factory.mktemp("moto")) as service:
-        yield service
+class ServiceContract(StorageContract):
+    """On a program that speaks like S3, and knows no quota."""
 
-
-class TestMoto(StorageContract):
-    """On moto's server, as developers use it."""
-
-    test_full: Any = None  # it knows no quota
+    test_full: Any = None
+    backend_of: type[ServiceBackend] = ServiceBackend
 
     @pytest.fixture
-    def backend(self, moto: S3Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoBackend]:
-        for name, value in moto.environ.items():
+    def backend(
+        self, service: S3Service, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[ServiceBackend]:
+        for name, value in service.environ.items():
             monkeypatch.setenv(name, value)
-        moto.clear()
-        backend = MotoBackend(moto)
+        service.clear()
+        backend = self.backend_of(service)
         yield backend
         backend.close()
 
     @pytest_twisted.ensureDeferred
-    async def test_parts(self, backend: MotoBackend, moto: S3Service) -> None:
+    async def test_parts(self, backend: ServiceBackend, service: S3Service) -> None:
         """A blob of several parts is had back whole, and no part is left."""
         storage, content = await backend.open(), os.urandom(PART) * 2 + b"the rest"
         digest = await store(storage, content)
         assert await backend.load(await storage.locate(digest)) == content
-        assert moto.names() == [f"layers/{digest.hex}"]
-        assert moto.uploads() == 0
+        assert service.names() == [f"layers/{digest.hex}"]
+        assert service.uploads() == 0
+
+
+class MotoBackend(ServiceBackend):
+    """moto says of each upload that it was begun in 2010: an instance that starts takes it for one
+    that nobody finished."""
+
+    async def open(self) -> ObjectStorage:
+        before = self._cleanings()
+        storage = await super().open()
+        await until(lambda: self._cleanings() > before)
+        return storage
+
+    def _cleanings(self) -> int:
+        return self._service.log.read_text().count("uploads=&prefix= HTTP")
+
+
+class TestMoto(ServiceContract):
+    """On moto's server, as developers use it."""
+
+    backend_of = MotoBackend
+
+    @pytest.fixture(scope="class")
+    def service(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
+        with moto_server(tmp_path_factory.mktemp("moto")) as service:
+            yield service
+
+
+@pytest.mark.ceph
+class TestCeph(ServiceContract):
+    """On Ceph's gateway."""
+
+    @pytest.fixture(scope="class")
+    def service(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
+        with ceph_gateway(tmp_path_factory.mktemp("ceph") / "it") as service:
+            yield service

@@ -4,6 +4,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -94,9 +95,11 @@ class FakeBuilder:
 
     def _pull(self) -> Pull:
         told = self.made_from
-        return Pull(
-            self.served, told, lambda: (self.gate, self.error, self.made_from) == (None, None, told)
-        )
+        return Pull(self.served, told, partial(self._is_still, told))
+
+    def _is_still(self, told: Provenance | None) -> bool:
+        """Whether it would answer as before: at once, from the same."""
+        return (self.gate, self.error, self.build, self.made_from) == (None, None, None, told)
 
     async def provenance(self) -> Provenance:
         if self.error is not None:

@@ -1,6 +1,7 @@
 """Where S3 is and who asks it, found as Amazon's own tools find it: in the environment, in profile
 files, by web identity, of a container or a machine. Never in the reactor's thread."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,8 +9,6 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 import botocore.session
-from botocore import UNSIGNED
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -57,8 +56,9 @@ class AwsProfile:
 
     def __init__(self, environ: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
         """
-        :param environ: where ``AWS_REGION`` is looked for, which botocore does not know; for all
-            else botocore reads the process's own environment.
+        :param environ: where region and endpoint are looked for. botocore knows neither
+            ``AWS_REGION``, nor how to tell an endpoint; for all else it reads the process's own
+            environment.
         :param now: seconds since the epoch.
         """
         self._environ = environ
@@ -98,19 +98,47 @@ class AwsProfile:
                 "identity, nor of a container or machine"
             )
         if self._place is None:
-            self._place = _place_in(session, self._environ.get("AWS_REGION"))
+            self._place = _place_in(session, self._environ)
         return found
 
 
-def _place_in(session: Any, region: str | None) -> tuple[str, str, str]:
-    """Endpoint, addressing style and region."""
-    region = region or session.get_config_variable("region") or _REGION
-    settings = session.get_scoped_config().get("s3")
-    style = settings.get("addressing_style", "") if isinstance(settings, dict) else ""
-    regional = Config(signature_version=UNSIGNED, s3={"us_east_1_regional_endpoint": "regional"})
-    client = session.create_client("s3", region, config=regional)
-    client.close()
-    return client.meta.endpoint_url.rstrip("/"), "" if style == "auto" else style, region
+def _place_in(session: Any, environ: Mapping[str, str]) -> tuple[str, str, str]:
+    """Endpoint, addressing style and region. A client would know them, too, but takes a quarter of
+    the daemon's memory.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    """
+    region = environ.get("AWS_REGION") or session.get_config_variable("region") or _REGION
+    profile = session.get_scoped_config()
+    services = session.full_config.get("services", {}).get(profile.get("services"), {})
+    named = (
+        *(environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")),
+        *(each.get("endpoint_url") for each in (_section(services), profile)),
+    )
+    endpoint = next(filter(None, named), None)
+    if endpoint is None or session.get_config_variable("ignore_configured_endpoint_urls"):
+        endpoint = _amazons(session, region)
+    elif not re.fullmatch("https?://[^/]+(/.*)?", endpoint):
+        raise ValueError(f"the endpoint {endpoint!r} is no URL that begins with https or http")
+    style = _section(profile).get("addressing_style", "")
+    return endpoint.rstrip("/"), "" if style == "auto" else style, region
+
+
+def _section(settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """What is set for S3 in a section of a file."""
+    found = settings.get("s3")
+    return found if isinstance(found, dict) else {}
+
+
+def _amazons(session: Any, region: str) -> str:
+    """Amazon's own endpoint in a region.
+
+    https://docs.aws.amazon.com/general/latest/gr/s3.html
+    """
+    fips = "-fips" if session.get_config_variable("use_fips_endpoint") else ""
+    dual = "dualstack." if session.get_config_variable("use_dualstack_endpoint") else ""
+    china = ".cn" if region.startswith("cn-") else ""
+    return f"https://s3{fips}.{dual}{region}.amazonaws.com{china}"
 
 
 def _is_passing(error: Exception) -> bool:

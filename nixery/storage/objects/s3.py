@@ -93,7 +93,9 @@ class S3Store:
         if self._abilities.checksums:
             headers["x-amz-checksum-crc32c"] = new.checksum
         if over is not None:
-            headers |= await self._condition(new.name, over, self._abilities.writes, limit)
+            able = self._abilities
+            is_kept = able.creates if over == ABSENT else able.replaces
+            headers |= await self._condition(new.name, over, is_kept, limit)
         answer = await self._ask(
             "PUT", new.name, limit, (200, 404, 412), headers=headers, body=new.content
         )

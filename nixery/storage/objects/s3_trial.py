@@ -17,6 +17,7 @@ from nixery.storage.objects.object_store import NewObject, PassingFault
 from nixery.storage.objects.s3_answers import (
     checksum_in,
     document_of,
+    etag_of,
     failure_of,
     is_not_accepted,
     other_region,
@@ -29,10 +30,12 @@ _TRIED = (200, 204, 400, 403, 404, 409, 412, 501)
 _LOOKED = (200, 301, 307, 400, 401, 403, 404)
 _NO_VERSION = {"If-Match": f'"{32 * "0"}"'}
 _WITHOUT = {
-    "writes": "keeps to no conditions of writes: two instances that are asked for a new image at "
+    "creates": "knows no If-None-Match of writes: two instances that are asked for a new image at "
     "the same moment may both make it",
-    "deletes": "keeps to no conditions of deletions: what was written anew at the same moment may "
-    "be deleted, and is made again",
+    "replaces": "knows no If-Match of writes: two instances that wait for a third one, which is no "
+    "more, may both make its image",
+    "deletes": "knows no If-Match of deletions: what was written anew at the same moment may be "
+    "deleted, and is made again",
     "checksums": "keeps no CRC32C checksums: a layer whose content was altered in the bucket is "
     "noticed by clients alone",
 }
@@ -42,12 +45,14 @@ _WITHOUT = {
 class Abilities:
     """What a service has of S3, as far as others lack it.
 
-    :ivar writes: whether it keeps to ``If-Match`` and ``If-None-Match`` of writes.
+    :ivar creates: whether it keeps to ``If-None-Match`` of writes.
+    :ivar replaces: whether it keeps to ``If-Match`` of writes.
     :ivar deletes: whether it keeps to ``If-Match`` of deletions.
     :ivar checksums: whether it keeps CRC32C checksums of objects.
     """
 
-    writes: bool = True
+    creates: bool = True
+    replaces: bool = True
     deletes: bool = True
     checksums: bool = True
 
@@ -107,14 +112,15 @@ class Trial:
         mode = {"x-amz-checksum-mode": "ENABLED"}
         # Who may neither write nor list is not told more than that there is nothing.
         tells = self._missing != ["s3:ListBucket", "s3:PutObject"]
-        found = await self._try("s3:GetObject" * tells, "HEAD", headers=mode)
+        found = await self._try("s3:GetObject" if tells else "", "HEAD", headers=mode)
         abilities.checksums = found.status != 200 or checksum_in(found) == new.checksum
-        abilities.writes = all(
-            [
-                (await self._try("", "PUT", headers=condition, body=new.content)).status == 412
-                for condition in ({"If-None-Match": "*"}, _NO_VERSION)
-            ]
-        )
+        # To some services, an ETag in quotes is always another one.
+        same = {"If-Match": f'"{etag_of(found)}"'}
+        statuses = [
+            (await self._try("", "PUT", headers=condition, body=new.content)).status
+            for condition in (_NO_VERSION, same, {"If-None-Match": "*"})
+        ]
+        abilities.replaces, abilities.creates = statuses[:2] == [412, 200], statuses[2] == 412
         abilities.deletes = (await self._try("", "DELETE", headers=_NO_VERSION)).status == 412
         await self._try("s3:DeleteObject", "DELETE")
 

@@ -105,7 +105,7 @@ class Multipart:
     async def abort(self, limit: float) -> None:
         """Have the service drop the parts; never raises."""
         with contextlib.suppress(PassingFault, Refused, StorageFull):
-            await self.ask("DELETE", self.name, limit, (204, 404), self.query())
+            await self.ask("DELETE", self.name, limit, (200, 204, 404), self.query())
 
 
 @implementer(IObjectUpload)
@@ -158,15 +158,17 @@ class S3Upload:
     async def _complete(self, limit: float) -> StoredObject:
         name, read = self._parts.name, self._read
         answer = await self._parts.complete(limit, (404,))
-        if answer.status == 200:
-            # Each part was compared by its SHA-256: what the service does not say is known.
-            checksum = checksum_in(answer) or crc_text(read.whole)
-            return StoredObject(name, etag_of(answer), read.size, checksum, {})
-        # An upload is gone when it is completed: an answer may have been lost.
+        version = etag_of(answer) if answer.status == 200 else ""
+        # Each part was compared by its SHA-256: what the service does not say is known.
+        checksum = checksum_in(answer) or crc_text(read.whole)
+        if version:
+            return StoredObject(name, version, read.size, checksum, {})
+        # An upload is gone when it is completed: an answer may have been lost. And Ceph 16 does
+        # not name the version.
         found = await self._head(name, limit)
         if found is None or found.size != read.size:
             raise Refused(f"the upload was lost on the way, {reason_of(answer)}")
-        return attrs.evolve(found, checksum=found.checksum or crc_text(read.whole))
+        return attrs.evolve(found, checksum=found.checksum or checksum)
 
     async def cancel(self, limit: float) -> None:
         await self._parts.abort(limit)

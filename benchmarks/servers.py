@@ -27,6 +27,8 @@ NAME = "bench"
 SMALL, LARGE = 9_000, 46_000_000
 """About so many bytes have the layers that are asked for."""
 _PARTS = 80
+_LOOK, _IDLE = 0.5, 0.02
+"""Of so many seconds, a server that has nothing to do takes no more of a processor."""
 _SET = """
 {{ system ? builtins.currentSystem, ... }}:
 let
@@ -179,6 +181,13 @@ class Server:
             with suppress(psutil.NoSuchProcess):
                 total += sum(process.cpu_times()[:4])
         return total
+
+    def settle(self) -> None:
+        """Wait until it has done what it does once after a start."""
+        before = -1.0
+        while (now := self.cpu()) - before > _IDLE:
+            before = now
+            time.sleep(_LOOK)
 
     def memory(self) -> float:
         """MB of it and its children; pages that several have are divided among them."""

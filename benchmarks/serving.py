@@ -170,8 +170,9 @@ class Bench:
                 for size in (SMALL, LARGE):
                     server.verified(server.image.like(size))
                 servers.append(server)
-            for server in servers:  # what they do once after a start is not what pulls cost
+            for server in servers:
                 run(ROWS[0].load(server, self.seconds))
+                server.settle()
             turns = servers[number % len(servers) :] + servers[: number % len(servers)]
             for row in ROWS:
                 for server in turns:
@@ -215,6 +216,7 @@ class Bench:
     def _first_pull(self, kind: Kind) -> None:
         """A daemon that knows no image is asked for this one; Nix has built it."""
         with kind.running(self._log(kind.name)) as server:
+            server.settle()
             before, began = server.cpu(), time.perf_counter()
             assert server.image
             self.rates.add(PULL, kind.name, time.perf_counter() - began)

@@ -63,7 +63,7 @@ FLOORS: dict[str, set[str]] = {
     "starts": set(),
     "trimmer": {"reactor", "lifecycle"},
     "settings": {"model", "setting_groups", "unknown"},
-    "nix_parts": {"model", "interfaces", "nix", "settings", "starts"},
+    "nix_parts": {"model", "interfaces", "nix", "settings", "setting_groups", "starts"},
     "describing": {"model", "nix", "settings", "nix_parts", "requirements", "unknown"},
     "checking": {
         *("model", "access", "nix", "http", "settings", "nix_parts", "daemon", "describing"),

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_stopped_while_it_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         dropped.append(name)
         if len(dropped) == 3:
             folder.shrinker.pace.stop()
-            folder.shrinker.pace._rest_at = 0.0
+            folder.shrinker.pace._since = inf
 
     monkeypatch.setattr(folder.marks, "drop", third)
     with pytest.raises(Stopped):
@@ -219,6 +220,19 @@ def test_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     time, rests = [0.0], list[float]()
     ours = Pace(lambda: time[0])
     monkeypatch.setattr(ours, "rest", rests.append)
+    for _ in range(1000):
+        time[0] += 0.0001
+        ours()
+    assert sum(rests) == pytest.approx(0.05, rel=0.1)
+
+
+def test_pace_of_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work rests as often in a thread that has worked for less time than the last one."""
+    time, rests = [1000.0], list[float]()
+    ours = Pace(lambda: time[0])
+    monkeypatch.setattr(ours, "rest", rests.append)
+    ours()
+    time[0], rests[:] = 0.0, []
     for _ in range(1000):
         time[0] += 0.0001
         ours()

@@ -206,6 +206,26 @@ def test_tokens_that_expire(left: int) -> None:
     assert pulls.is_known(asked) == (left > 6)
 
 
+def test_tokens_that_expire_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes its time to read the answer makes its token good for no longer."""
+    pulls = Pulls(is_open=False)
+    key = Key(None, "ES256", SIGNER.key.public_key())
+    pulls.verifier = TokenVerifier([key], AUDIENCE, ISSUER)
+    now = time.time()
+    token = SIGNER.token("a", exp=int(now) + 100)
+    asked = request("/v2/a/manifests/latest", f"Authorization: Bearer {token}")
+    done = pulls.connection.channel.requestDone
+
+    def much_later(answered: Any) -> None:
+        monkeypatch.setattr(time, "time", lambda: now + 200)
+        done(answered)
+
+    monkeypatch.setattr(pulls.connection.channel, "requestDone", much_later)
+    assert pulls.ask(asked) == 200
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert not pulls.is_known(asked)
+
+
 def test_proxies() -> None:
     """What is known is known for all clients of a proxy; each has its line, with its own ID."""
     pulls = Pulls(trusted="192.168.0.0/16")

@@ -29,7 +29,7 @@ MEMORY = 16 * 1024 * 1024
 """Bytes of answers that are kept."""
 LARGEST = 64 * 1024
 """Bytes of a blob, or of a part of one, that is kept."""
-_OWN_SIZE = 1000  # bytes of an answer besides its head and body
+_OWN_SIZE = 4500  # bytes of an answer besides its head and body, with what is noted of it
 _DIFFERING = re.compile(rb"\r\nDate: ([^\r]*)\r\n(?:.*\r\n)?X-Request-Id: ([^\r]*)\r\n", re.DOTALL)
 
 

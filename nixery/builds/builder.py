@@ -77,7 +77,10 @@ class Builder:
         self._cache.note_provenance(manifest.digest, provenance)
 
         def again() -> bool:
-            if self._cache.changes() != changes or self._resolver.current(image.tag) != pinned:
+            current = self._resolver.current(image.tag)
+            if self._cache.changes() != changes or current is None or current != pinned:
+                return False
+            if current.stale != pinned.stale:  # which is no part of what makes them equal
                 return False
             self._cache.note_again(manifest.digest, provenance)
             return True

@@ -116,17 +116,18 @@ class KnowingChannel(BoundedChannel):
         answer = known.find(asked)
         if answer is None:
             return False
-        if not known.starts.has_time(known.requests.of(asked.network) + 1):
-            self._wait(answer, asked, data)
-            return True
         began = known.seconds()
-        done = self._give(answer, asked)
+        if not known.starts.has_time(known.requests.of(asked.network) + 1):
+            self._wait(answer, asked, data, began)
+            return True
+        done = self._give(answer, asked, began)
         known.starts.spend(known.seconds() - began)
         return done
 
-    def _give(self, answer: KnownAnswer, asked: AskedHead) -> bool:
+    def _give(self, answer: KnownAnswer, asked: AskedHead, began: float) -> bool:
         """Give an answer, if it holds.
 
+        :param began: when its request had come.
         :return: whether it does.
         """
         known, bounds, size = self.site.known, self.site.bounds, len(answer.body)
@@ -135,7 +136,7 @@ class KnowingChannel(BoundedChannel):
             return False
         if not known.holds(answer, asked):
             return False
-        self._rested = known.give(answer, asked, self.send)
+        self._rested = known.give(answer, asked, began, self.send)
         if self.is_full:
             self._unsent.enter_context(bounds.untaken.piece(asked.network, size))
         if answer.closes or self.is_full:
@@ -152,7 +153,7 @@ class KnowingChannel(BoundedChannel):
         self._fresh = False
         return True
 
-    def _wait(self, answer: KnownAnswer, asked: AskedHead, data: bytes) -> None:
+    def _wait(self, answer: KnownAnswer, asked: AskedHead, data: bytes, began: float) -> None:
         """Have a request wait for its client's turn; no other is read meanwhile."""
         known = self.site.known
         self._fresh, self._held = False, data
@@ -161,15 +162,18 @@ class KnowingChannel(BoundedChannel):
         self.pause_reading()
         known.requests.begin(asked.network, always=True)
         running = known.requests.of(asked.network)
-        known.starts.later(asked.network, running, partial(self._take_turn, answer, asked, data))
+        turn = partial(self._take_turn, answer, asked, data, began)
+        known.starts.later(asked.network, running, turn)
 
-    def _take_turn(self, answer: KnownAnswer, asked: AskedHead, data: bytes) -> None:
+    def _take_turn(self, answer: KnownAnswer, asked: AskedHead, data: bytes, began: float) -> None:
         """Answer a request that has waited, unless its client has left."""
-        self.site.known.requests.end(asked.network)
+        known = self.site.known
+        known.requests.end(asked.network)
         if self._closing:
+            known.left(answer, asked, began)
             return
         held, self._held = self._held, b""
         self.resume_reading()
         self.site.bounds.connections.rests(self)
-        if held != data or self.site.stopping or not self._give(answer, asked):
+        if held != data or self.site.stopping or not self._give(answer, asked, began):
             super().dataReceived(held)

@@ -29,7 +29,7 @@ MEMORY = 16 * 1024 * 1024
 """Bytes of answers that are kept."""
 LARGEST = 64 * 1024
 """Bytes of a blob, or of a part of one, that is kept."""
-_OWN_SIZE = 1000  # bytes of an answer besides its head and body
+_OWN_SIZE = 4500  # bytes of an answer besides its head and body, with what is noted of it
 _DIFFERING = re.compile(rb"\r\nDate: ([^\r]*)\r\n(?:.*\r\n)?X-Request-Id: ([^\r]*)\r\n", re.DOTALL)
 
 
@@ -42,11 +42,12 @@ class IAnswerLog(Protocol):
         :param left: whether the client left before its end.
         """
 
-    def note(self, facts: Any, id: str, sender: str, seconds: float) -> None:
+    def note(self, facts: Any, id: str, sender: str, seconds: float, unsent: bool = False) -> None:
         """An answer was given.
 
         :param id: the request's.
         :param seconds: that it took.
+        :param unsent: whether the client has left before it.
         """
 
 
@@ -132,16 +133,27 @@ class KnownAnswers:
         before, between, behind = answer.head
         return b"".join((before, self._date, between, id.encode(), behind, answer.body))
 
-    def give(self, answer: KnownAnswer, asked: AskedHead, write: Callable[[bytes], None]) -> float:
+    def give(
+        self, answer: KnownAnswer, asked: AskedHead, began: float, write: Callable[[bytes], None]
+    ) -> float:
         """Give an answer.
 
+        :param began: when its request had come.
         :return: the time then.
         """
-        began, id = self.seconds(), asked.id or new_id()
+        id = asked.id or new_id()
         write(self._fill(answer, id))
         ended = self.seconds()
         self.note(answer, id, asked.sender, ended - began)
         return ended
+
+    def left(self, answer: KnownAnswer, asked: AskedHead, began: float) -> None:
+        """A client has left before it was given an answer.
+
+        :param began: when its request had come.
+        """
+        id, seconds = asked.id or new_id(), self.seconds() - began
+        self._log.note(answer.facts, id, asked.sender, seconds, unsent=True)
 
     def note(self, answer: KnownAnswer, id: str, sender: str, seconds: float) -> None:
         """An answer was given, here or by another process.
@@ -167,7 +179,8 @@ class KnownAnswers:
         parts = head[:date], head[end:id], head[id_end:]
         facts, always = self._log.facts(request, left=False), request.route.always
         answer = KnownAnswer(parts, body, closes, always, request.again, facts)
-        self._kept.put(asked.key, answer, self.seconds() - max(0.0, AGE - request.kept_for))
+        left = request.who.until - time.time()  # a client may have taken long to read
+        self._kept.put(asked.key, answer, self.seconds() - max(0.0, AGE - left))
 
     def sweep(self) -> None:
         """Forget what is too old."""

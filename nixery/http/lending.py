@@ -132,9 +132,9 @@ class LendableChannel(KnowingChannel):
             self._unsent.close()
             self._offer()
 
-    def _give(self, answer: KnownAnswer, asked: AskedHead) -> bool:
+    def _give(self, answer: KnownAnswer, asked: AskedHead, began: float) -> bool:
         generation = self.lender.generation
-        if not super()._give(answer, asked):
+        if not super()._give(answer, asked, began):
             return False
         to_date, to_id, rest = answer.head
         note = partial(self.site.known.note, answer)

@@ -12,7 +12,6 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from math import inf
 from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
@@ -81,7 +80,6 @@ class RegistryRequest(OpenRequest):
     :ivar told: that error's cause in a line, for the log.
     :ivar access: what decided about access when it came: see :meth:`nixery.web.auth.Auth.files`.
     :ivar again: says of its answer whether it may be given again: see :meth:`keep`.
-    :ivar kept_for: the most seconds for which its answer is kept.
     """
 
     route: Route = NOWHERE
@@ -92,7 +90,6 @@ class RegistryRequest(OpenRequest):
     told = ""
     access: tuple[object, ...] = ()
     again: Callable[[], bool] | None = None
-    kept_for = inf
     _received = 0
 
     def keep(self, again: Callable[[], bool]) -> None:

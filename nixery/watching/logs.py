@@ -50,7 +50,9 @@ class BatchingObserver:
         self._line = line
         self._file = FileLogObserver(out, lambda event: "".join(event["lines"]))
         self._waiting: list[LogEvent] = []
-        self._lock = threading.Lock()
+        # A thread that writes may be interrupted by its own next event: by a Deferred, say, that
+        # Python's garbage collector finds to have failed for nobody.
+        self._lock = threading.RLock()
         self._timer: IDelayedCall | None = None
 
     def __call__(self, event: LogEvent) -> None:
@@ -70,8 +72,9 @@ class BatchingObserver:
 
     def _write(self, *more: LogEvent) -> None:
         with self._lock:  # others come from threads
-            events, self._waiting = [*self._waiting, *more], []
-            self._file({"lines": filter(None, map(self._line, events))})
+            waiting, self._waiting = self._waiting, []
+            for events in (waiting, more):  # one that can't be written takes no others with it
+                self._file({"lines": filter(None, map(self._line, events))})
 
 
 def log_observer(

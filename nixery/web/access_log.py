@@ -65,6 +65,11 @@ class AnswerFacts:
     by: str
     pull: dict[str, Any] | None
 
+    def unsent(self) -> "AnswerFacts":
+        """Those of the same request, if its client leaves before the answer."""
+        pull = self.pull and {**self.pull, "outcome": "left", "status": _LEFT}
+        return attrs.evolve(self, status=_LEFT, sent=0, pull=pull)
+
 
 @attrs.frozen
 class AccessLog:
@@ -85,12 +90,17 @@ class AccessLog:
             by = "digest" if ":" in request.variables["reference"] else "tag"
         return AnswerFacts(kind, status, request.sentLength, by, pull)
 
-    def note(self, facts: AnswerFacts, id: str, sender: str, seconds: float) -> None:
+    def note(
+        self, facts: AnswerFacts, id: str, sender: str, seconds: float, unsent: bool = False
+    ) -> None:
         """A request was answered, or its client has left.
 
         :param id: the request's.
         :param sender: the client's address.
+        :param unsent: whether the client left before the answer that the facts are of.
         """
+        if unsent:
+            facts = facts.unsent()
         self.meter.answered(facts.kind, facts.status, facts.sent, seconds)
         if (pull := facts.pull) is not None:
             self.meter.pulled(facts.by, pull["outcome"])

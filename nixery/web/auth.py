@@ -9,7 +9,6 @@ https://distribution.github.io/distribution/spec/auth/token/
 
 import json
 import re
-import time
 from collections.abc import Callable
 
 import attrs
@@ -75,7 +74,6 @@ class Auth:
             again.
         """
         files, current = request.access, self._guard.files
-        request.kept_for = request.who.until - time.time()
         # Where there are no files, nothing changes.
         request.keep((lambda: current() == files and again()) if any(files) else again)
 

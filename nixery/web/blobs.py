@@ -75,6 +75,13 @@ class ImagesInUse:
         if len(self._served) > self._remembered:
             self._served.popitem(last=False)
 
+    def served_again(self, name: str, image: tuple[Digest, ...], again: Callable[[], bool]) -> bool:
+        """Whether a manifest still holds; if so, it is sent again: see :meth:`served`."""
+        if not again():
+            return False
+        self.served(name, image)
+        return True
+
     def image(self, name: str) -> tuple[Digest, ...]:
         """The image that was served for a name last: see :meth:`served`."""
         return self._served.get(name, ())

@@ -160,6 +160,7 @@ class Front(AnsweringResource):
         """Answer a request with an error."""
         if isinstance(error, HTTPException):
             error = _nothing_at(request)
+        request.again = None  # that was said of another answer
         if not isinstance(error, NixeryError | RefusedRequest | Redirected):
             log_fault(request)
         if request.channel is None:

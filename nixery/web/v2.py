@@ -99,10 +99,10 @@ class RegistryApi:
             _tell_provenance(request, pull.provenance)
         manifest = pull.manifest
         parts = (manifest.digest, *(blob.digest for blob in manifest.blobs))
-        serve = partial(self._in_use.served, name, parts)
-        serve()
-        if (again := pull.again) is not None and not request.build:
-            self._auth.keep(request, lambda: again() and serve() is None)
+        self._in_use.served(name, parts)
+        if pull.again is not None and not request.build:
+            again = partial(self._in_use.served_again, name, parts, pull.again)
+            self._auth.keep(request, again)
         return _manifest(request, manifest)
 
     @app.route("/v2/<path:name>/blobs/<string:digest>", endpoint=Route("blob"))

@@ -115,6 +115,7 @@ class FakeResolver:
     :ivar error: what resolving fails with.
     :ivar edited: while it is set, a revision is no more what it was.
     :ivar committed: when its revision was committed.
+    :ivar stale: whether it is the last that is known of the source.
     """
 
     revision: str = "1"
@@ -124,6 +125,7 @@ class FakeResolver:
     gate: Deferred[None] | None = None
     edited: bool = False
     committed: int | None = None
+    stale: bool = False
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         self.asked.append(tag)
@@ -139,7 +141,8 @@ class FakeResolver:
 
     @property
     def _pinned(self) -> PinnedSource:
-        return PinnedSource(LocalFolder("/some/set"), Contents("/some/set", self.revision))
+        pin = Contents("/some/set", self.revision)
+        return PinnedSource(LocalFolder("/some/set"), pin, stale=self.stale)
 
     async def tags(self) -> list[str]:
         return ["latest"]

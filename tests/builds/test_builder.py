@@ -402,8 +402,8 @@ async def test_provenance(parts: Parts) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_pulls_that_hold(parts: Parts) -> None:
-    """A pull may be repeated without asking until its tag moves or a blob may be lost; each time,
-    it counts as one."""
+    """A pull may be repeated without asking until its tag moves, its source can't be asked or a
+    blob may be lost; each time, it counts as one."""
     first, second = await parts.builder.manifest(GIT), await parts.builder.manifest(GIT)
     digest = first.manifest.digest
     assert second.again is not None
@@ -417,6 +417,9 @@ async def test_pulls_that_hold(parts: Parts) -> None:
     assert not second.again()
     parts.resolver.revision = "1"
     assert second.again()
+    parts.resolver.stale = True
+    assert not second.again()
+    parts.resolver.stale = False
     parts.cache.note_provenance(digest, Provenance("folder:set", "another"))
     assert not by_digest.again()
     assert second.again()

@@ -5,6 +5,7 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from nixery.http.bounds import LEAST, TOO_MANY_REQUESTS
 from nixery.http.channel import LAST_CALL
@@ -179,6 +180,17 @@ def test_turns() -> None:
     assert connected.transport.producerState == "producing"
 
 
+def test_time_until_the_turn() -> None:
+    """The time that a request has waited for its turn is part of what its answer took."""
+    connected = Warmed()
+    connected.have_no_time()
+    with capturedLogs() as captured:
+        connected.send(PULL)
+        connected.clock.advance(0.25)
+    assert connected.known.given == 1
+    assert [each["milliseconds"] for each in captured if "status" in each] == [250.0]
+
+
 def test_more_than_waits_for_its_turn() -> None:
     """What comes behind a request that waits for its turn is answered behind it."""
     connected = Warmed()
@@ -192,12 +204,16 @@ def test_more_than_waits_for_its_turn() -> None:
 
 
 def test_leaving_before_the_turn() -> None:
-    """A client that leaves while its request waits for its turn leaves nothing behind."""
+    """A client that leaves while its request waits for its turn leaves nothing behind but a line
+    in the log."""
     connected = Warmed()
     connected.have_no_time()
-    connected.send(VERSION)
-    connected.leave()
-    connected.turns(2)
+    with capturedLogs() as captured:
+        connected.send(PULL)
+        connected.leave()
+        connected.turns(2)
+    (line,) = [formatEvent(each) for each in captured if "status" in each]
+    assert ": left, 499 after " in line
     bounds = connected.site.bounds
     assert (bounds.requests.running, bounds.connections.open, connected.timers) == (0, 0, 0)
     assert connected.known.given == 0

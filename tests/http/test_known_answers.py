@@ -1,6 +1,9 @@
 """What is known: for how long, for whom, and how much of it."""
 
+import gc
 import time
+import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -15,6 +18,7 @@ from nixery.http.known_answers import AGE, LARGEST, KnownAnswers
 from nixery.http.request import Trusted
 from nixery.interfaces import Provenance
 from nixery.model.digest import Digest
+from nixery.model.manifest import make_manifest
 from nixery.model.rules import Patterns, Rules
 from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import AccessLog, NoMeter
@@ -206,6 +210,26 @@ def test_tokens_that_expire(left: int) -> None:
     assert pulls.is_known(asked) == (left > 6)
 
 
+def test_tokens_that_expire_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes its time to read the answer makes its token good for no longer."""
+    pulls = Pulls(is_open=False)
+    key = Key(None, "ES256", SIGNER.key.public_key())
+    pulls.verifier = TokenVerifier([key], AUDIENCE, ISSUER)
+    now = time.time()
+    token = SIGNER.token("a", exp=int(now) + 100)
+    asked = request("/v2/a/manifests/latest", f"Authorization: Bearer {token}")
+    done = pulls.connection.channel.requestDone
+
+    def much_later(answered: Any) -> None:
+        monkeypatch.setattr(time, "time", lambda: now + 200)
+        done(answered)
+
+    monkeypatch.setattr(pulls.connection.channel, "requestDone", much_later)
+    assert pulls.ask(asked) == 200
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert not pulls.is_known(asked)
+
+
 def test_proxies() -> None:
     """What is known is known for all clients of a proxy; each has its line, with its own ID."""
     pulls = Pulls(trusted="192.168.0.0/16")
@@ -230,6 +254,25 @@ def test_memory_is_bounded() -> None:
         pulls.ask(each)
     known = [pulls.site.known.given for each in reversed(asked) if pulls.ask(each)]
     assert 3 <= known[-1] < 10
+
+
+def test_memory_is_counted() -> None:
+    """What is kept of the answer to HEAD, which has no body, takes no more memory than is counted
+    of it, however many layers the image has."""
+    pulls = Pulls()
+    layers: Any = [SimpleNamespace(descriptor=each) for each in MANIFEST.blobs * 93]
+    pulls.builder.served = make_manifest(MANIFEST.blobs[0], layers)
+    known: Any = pulls.site.known
+    asked = [request("/v2/a/manifests/latest", f"Number: {n}", method="HEAD") for n in range(200)]
+    pulls.ask(asked[0])
+    tracemalloc.start()
+    before, counted = tracemalloc.get_traced_memory()[0], known._kept._weight
+    for each in asked[1:]:
+        pulls.ask(each)
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert 0 < taken < known._kept._weight - counted
 
 
 def test_what_is_old_is_forgotten() -> None:

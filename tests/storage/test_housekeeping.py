@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 
 from nixery.builds.cache import Cache
+from nixery.http.known_answers import AGE
+from nixery.http.lending import LEASE
 from nixery.interfaces import Provenance
 from nixery.model.digest import Digest
 from nixery.model.limits import DiskLimits
@@ -26,6 +29,7 @@ from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.model.request_errors import BlobUnknown
 from nixery.storage.filesystem import shrinking
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
+from nixery.storage.filesystem.housekeeping import Housekeeping
 from nixery.storage.filesystem.last_use import Marks
 from nixery.storage.filesystem.pace import Pace, Stopped
 from nixery.storage.filesystem.scrubbing import Scrubber
@@ -203,7 +207,7 @@ def test_stopped_while_it_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         dropped.append(name)
         if len(dropped) == 3:
             folder.shrinker.pace.stop()
-            folder.shrinker.pace._rest_at = 0.0
+            folder.shrinker.pace._since = inf
 
     monkeypatch.setattr(folder.marks, "drop", third)
     with pytest.raises(Stopped):
@@ -219,6 +223,19 @@ def test_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     time, rests = [0.0], list[float]()
     ours = Pace(lambda: time[0])
     monkeypatch.setattr(ours, "rest", rests.append)
+    for _ in range(1000):
+        time[0] += 0.0001
+        ours()
+    assert sum(rests) == pytest.approx(0.05, rel=0.1)
+
+
+def test_pace_of_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work rests as often in a thread that has worked for less time than the last one."""
+    time, rests = [1000.0], list[float]()
+    ours = Pace(lambda: time[0])
+    monkeypatch.setattr(ours, "rest", rests.append)
+    ours()
+    time[0], rests[:] = 0.0, []
     for _ in range(1000):
         time[0] += 0.0001
         ours()
@@ -339,6 +356,23 @@ def test_blobs_without_marks(tmp_path: Path) -> None:
     os.unlink(tmp_path / "used" / name)
     os.utime(tmp_path / "layers" / name, (5, 5))
     assert folder.shrinker.shrink().blobs == 1
+
+
+@pytest.mark.parametrize("seconds", [20, 600])
+def test_what_is_served_from_memory(tmp_path: Path, seconds: float) -> None:
+    """An image stays for as long after its last pull as it is said to, even if the storage did not
+    learn of that one, since all of it was known."""
+    folder = Folder(tmp_path, most=10)
+    limits = DiskLimits(storage_max=10, storage_grace=seconds)
+    marks = Marks(str(tmp_path / "used"), min(30, seconds / 4), lambda: folder.time)
+    keeping: Any = Housekeeping(reactor, str(tmp_path), marks, folder.aside, limits)
+    name = folder.blob("x")
+    pulled = folder.time + marks.fresh + AGE + LEASE
+    for since, dropped in ((seconds - 1, 0), (seconds + 2, 1)):
+        folder.time = pulled + since
+        keeping._shrinker._now = lambda: folder.time
+        assert keeping._shrinker.shrink().blobs == dropped
+    assert name not in folder.blobs()
 
 
 def test_a_clock_that_was_ahead(tmp_path: Path) -> None:

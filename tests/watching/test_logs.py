@@ -4,6 +4,7 @@ import io
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,35 @@ def test_lines_that_wait_are_bounded() -> None:
     assert len(log.words) == MOST
     log.clock.advance(DELAY)
     assert len(log.words) == MOST + 1
+
+
+def test_events_amid_others() -> None:
+    """What comes up in the very thread that writes, as by Python's garbage collector, is written
+    too, and waits for nothing."""
+    log = Written()
+
+    def line(event: LogEvent) -> str | None:
+        if event is not OTHER:
+            log.observer(OTHER)
+        return text_line(event)
+
+    log.observer = BatchingObserver(log.clock, log.out, line)
+    log.observer(pull(0))
+    writing = threading.Thread(target=log.clock.advance, args=[DELAY], daemon=True)
+    writing.start()
+    writing.join(10)
+    assert log.words == ["other", "pull 0 0.2"]
+
+
+def test_an_event_that_cannot_be_written(tmp_path: Path) -> None:
+    """An event that is no text, as with the path of a strange file, takes no others with it."""
+    clock: Any = Clock()
+    with open(tmp_path / "log", "w", encoding="utf-8") as out:
+        observer = BatchingObserver(clock, out, text_line)
+        observer(pull(0))
+        with pytest.raises(UnicodeEncodeError):
+            observer({"log_time": 2.0, "log_format": "{path}", "path": "\udcff"})
+    assert "pull 0 0.2" in (tmp_path / "log").read_text()
 
 
 @given(

@@ -1,8 +1,10 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
 """Images that clients are loading, and blobs that a proxy is told to send."""
 
+import errno
 from ipaddress import ip_network
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import pytest_twisted
@@ -161,6 +163,24 @@ async def test_files_that_are_kept(tmp_path: Path, size: int, is_kept: bool) -> 
         path.write_bytes(bytes(size) + b"x")
         storage.location = as_it_is(path)
         assert (await server.ask(BLOB)).body == bytes(size) + b"x"
+
+
+@pytest_twisted.ensureDeferred
+async def test_faults_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that can't be opened for a moment, as while too many are open, can be had after it."""
+    path = tmp_path / "blob"
+    path.write_bytes(b"content")
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with serving(storage=Locating(as_it_is(path))) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("nixery.web.blobs.FileIO", fail)
+            for _ in range(2):
+                assert (await server.ask(BLOB)).status == 503
+        assert server.site.known.given == 0
+        assert (await server.ask(BLOB)).body == b"content"
 
 
 @pytest_twisted.ensureDeferred

@@ -104,6 +104,7 @@ class FilesystemStorage:
         aside = self._staging.aside
         self._leases = FileLeases(reactor, self._in_thread, aside, leasing)
         self._standing = StandingBlobs(self._path("layers"), reactor.seconds)
+        self.changes = self._standing.changes
         self._unmarked = False
         self._marks = Marks(self._path("used"), min(_FRESH, limits.storage_grace / 4))
         self.housekeeping = Housekeeping(reactor, self._folder, self._marks, aside, limits)
@@ -165,9 +166,6 @@ class FilesystemStorage:
             return file is not None and file.is_file and file.size == blob.size
 
         return [blob.digest for blob in blobs if not there(blob)]
-
-    def changes(self) -> int | None:
-        return self._standing.changes()
 
     async def locate(self, digest: Digest) -> BlobFile:
         found = (await self._found([digest])).get(digest.hex)

@@ -16,6 +16,9 @@ from nixery.storage.filesystem.pace import Stopped
 from nixery.storage.filesystem.scrubbing import Scrubber
 from nixery.storage.filesystem.shrinking import Shrinker
 
+_UNTOLD = 12.0
+"""Seconds for which answers are given from memory without the storage being told that their blobs
+are of use."""
 INTERVAL = 60.0
 """Seconds between two looks at how full it is, besides those after something was written."""
 _COUNT = 3600.0
@@ -54,7 +57,8 @@ class Housekeeping:
         self.scrubber = Scrubber(folder, aside)
         self._reactor = reactor
         self._limits = limits
-        grace = limits.storage_grace + marks.fresh
+        untold = min(_UNTOLD, limits.storage_grace)
+        grace = limits.storage_grace + marks.fresh + untold
         self._shrinker = Shrinker(folder, marks, aside, limits.storage_max, grace)
         self._shrinking: Coalescer[None, None] = Coalescer()
         self._full = False

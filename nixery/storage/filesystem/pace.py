@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 
 _SLICE = 0.01
 _REST = 0.005
@@ -24,16 +25,17 @@ class Pace:
         """
         self._now = now
         self._stopped = threading.Event()
-        self._rest_at = 0.0
+        self._since = inf
 
     def __call__(self) -> None:
         """Rest, if it is time to.
 
         :raises Stopped: after :meth:`stop`.
         """
-        if self._now() >= self._rest_at:
+        # A thread that has worked less than it had at the last rest is another one.
+        if not self._since <= self._now() < self._since + _SLICE:
             self.rest(_REST)
-            self._rest_at = self._now() + _SLICE
+            self._since = self._now()
 
     def rest(self, seconds: float) -> None:
         """Rest for some time.

@@ -35,6 +35,7 @@ let
   python = listToAttrs (map (name: { inherit name; value = library name; }) [
     "attrs"
     "bcrypt"
+    "botocore"
     "cryptography"
     "deflate"
     "google-api-core"

@@ -51,6 +51,7 @@ class S3Store:
     """One bucket, or a part of it."""
 
     title = "S3"
+    url_age = 150.0  # credentials are good for twice as long, and signing takes no time
     _log = Logger()
 
     def __init__(

@@ -9,12 +9,14 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 import botocore.session
+from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
     HTTPClientError,
 )
+from botocore.exceptions import ConnectionError as NotConnected
 
 from nixery.model.text import cut
 from nixery.storage.objects.object_store import PassingFault, Refused
@@ -22,6 +24,7 @@ from nixery.storage.objects.s3_signature import S3Signer
 
 _REGION = "us-east-1"  # where none is named, as other services than Amazon's take it
 _FRESH = 360.0  # seconds; what botocore hands out is good for ten minutes at least
+_LIMIT = 8.0  # seconds that one try may wait for the network
 _THROTTLED = ("Throttling", "ThrottlingException", "RequestLimitExceeded")
 
 
@@ -58,7 +61,7 @@ class AwsProfile:
         """
         :param environ: where region and endpoint are looked for. botocore knows neither
             ``AWS_REGION``, nor how to tell an endpoint; for all else it reads the process's own
-            environment.
+            environment. The service that gives credentials is asked in the same region.
         :param now: seconds since the epoch.
         """
         self._environ = environ
@@ -91,6 +94,10 @@ class AwsProfile:
 
     def _find(self) -> Any:
         session = botocore.session.Session()
+        # For the services that give credentials: a try that is lost would take a minute else.
+        session.set_default_client_config(Config(connect_timeout=_LIMIT, read_timeout=_LIMIT))
+        if region := self._environ.get("AWS_REGION"):
+            session.set_config_variable("region", region)
         found = session.get_credentials()
         if found is None:
             raise Refused(
@@ -108,7 +115,7 @@ def _place_in(session: Any, environ: Mapping[str, str]) -> tuple[str, str, str]:
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
     """
-    region = environ.get("AWS_REGION") or session.get_config_variable("region") or _REGION
+    region = session.get_config_variable("region") or _REGION
     profile = session.get_scoped_config()
     services = session.full_config.get("services", {}).get(profile.get("services"), {})
     named = (
@@ -146,4 +153,5 @@ def _is_passing(error: Exception) -> bool:
         answer: Mapping[str, Any] = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or answer.get("Error", {}).get("Code") in _THROTTLED
-    return isinstance(error, HTTPClientError | CredentialRetrievalError | OSError)
+    network = (HTTPClientError, NotConnected, OSError)
+    return isinstance(error, (CredentialRetrievalError, *network))

@@ -98,6 +98,18 @@ def test_no_credentials() -> None:
         fetch()
 
 
+@pytest.mark.parametrize("said", ["[]", "x", '{"Version": 2}', ""])
+def test_a_program_that_says_nonsense(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a program for credentials says, it is a failure of a known kind."""
+    (tmp_path / "said").write_text(said)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path / 'said'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with pytest.raises((PassingFault, Refused), match="no access to S3"):
+        fetch()
+
+
 class Role(BaseHTTPRequestHandler):
     """Hands out the credentials of a container's role."""
 

@@ -10,12 +10,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-)
+from botocore.exceptions import ClientError, CredentialRetrievalError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 
 from nixery.model.text import cut
@@ -81,7 +76,7 @@ class AwsProfile:
         try:
             self._credentials = credentials = self._credentials or self._find()
             frozen = credentials.get_frozen_credentials()
-        except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        except Exception as error:  # files, networks, programs: each has its own ways to fail
             text = f"no access to S3: {cut(str(error), 300)}"
             raise (PassingFault if _is_passing(error) else Refused)(text) from error
         assert self._place is not None
@@ -100,7 +95,7 @@ class AwsProfile:
             session.set_config_variable("region", region)
         found = session.get_credentials()
         if found is None:
-            raise Refused(
+            raise ValueError(
                 "no AWS credentials were found: not in the environment, nor in ~/.aws, nor by web "
                 "identity, nor of a container or machine"
             )

@@ -32,7 +32,7 @@ REFUSALS = {each.__name__: each for each in (EvaluationFailed, TooManyFiles)}
 _TOOLS = ("bash", "sh", "sleep")
 """Programs that are of use in every image that has them."""
 _AT_ONCE = 1000  # entries of a line
-_COLLISIONS = 100  # of an answer
+_COLLISIONS = 25  # of an answer, which is to be short even with the longest names
 
 
 @attrs.frozen

@@ -95,11 +95,19 @@ def pack(job: dict[str, Any], threads: int, reports: str | None, codec: Codec) -
 
 
 def read_entries(path: str | None) -> Iterator[Entry]:
-    """The entries in a file, which has them line by line in JSON lists; none without a file."""
-    if path is not None:
+    """The entries in a file, which has them line by line in JSON lists; none without a file.
+
+    :raises PackError: if it can't be read.
+    """
+    if path is None:
+        return
+    try:
         with open(path, "rb") as file:
             for line in file:
                 yield from map(Entry.from_json, json.loads(line))
+    except OSError as error:
+        reason = f"it can't be read: {os.strerror(error.errno or 0)}"
+        raise PackError("io", os.fsencode(path), reason) from error
 
 
 @contextlib.contextmanager

@@ -98,6 +98,19 @@ def test_a_wide_package(tmp_path: Path) -> None:
     assert len(list(read_entries(str(tmp_path / "entries")))) > 1500
 
 
+def test_the_longest_names(tmp_path: Path) -> None:
+    """The answers stay short enough to be read, also where names are as long as they can be."""
+    asked = request(tmp_path, a=0, b=0)
+    for path in asked.realisation.paths:
+        deep = os.path.join(f"{tmp_path}{path}", *["\udcff" * 250] * 14)
+        os.makedirs(deep)
+        for number in range(100):
+            os.symlink("x", os.path.join(deep, str(number)))
+    answers = made(asked, tmp_path / "entries")
+    assert sum(len(answer.get("collided", ())) for answer in answers) == 100
+    assert max(len(json.dumps(answer)) for answer in answers) < 1 << 20
+
+
 def test_refusals(tmp_path: Path) -> None:
     """What the packages are to blame for is told with all its facts."""
     asked = request(tmp_path / "store", a=1)

@@ -115,6 +115,19 @@ def test_entries_are_packed(shared: Child, tmp_path: Path) -> None:
     assert listed.stdout == b"etc/\netc/x\n"
 
 
+def test_entries_that_are_gone(shared: Child, tmp_path: Path) -> None:
+    """A file of entries that can't be read is named, and no fault of a package; the child goes
+    on."""
+    gone = str(tmp_path / "none")
+    for _ in range(2):
+        said = shared.ask(_job(tmp_path / "sink", entries=gone))
+        assert said["error"] == {
+            "kind": "io",
+            "path": gone,
+            "message": "it can't be read: No such file or directory",
+        }
+
+
 @pytest.mark.parametrize("compression", ["fast", "small", "zstd"])
 def test_the_number_of_threads_does_not_show(
     compression: str, shared: Child, tmp_path: Path

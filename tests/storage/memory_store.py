@@ -3,6 +3,7 @@ is no matter of one service's."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import attrs
@@ -161,6 +162,7 @@ class MemoryStore:
 
     title = "memory"
     remarks = ()
+    url_age = inf
 
     def __init__(self, bucket: MemoryBucket, least_part: int = 0) -> None:
         self.bucket = bucket

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -97,6 +98,18 @@ def test_no_credentials() -> None:
         fetch()
 
 
+@pytest.mark.parametrize("said", ["[]", "x", '{"Version": 2}', ""])
+def test_a_program_that_says_nonsense(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a program for credentials says, it is a failure of a known kind."""
+    (tmp_path / "said").write_text(said)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path / 'said'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with pytest.raises((PassingFault, Refused), match="no access to S3"):
+        fetch()
+
+
 class Role(BaseHTTPRequestHandler):
     """Hands out the credentials of a container's role."""
 
@@ -132,6 +145,41 @@ def role(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Role]]:
     yield Role
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def web_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role by a token in a file, for which STS gives credentials."""
+    (tmp_path / "token").write_text("a token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/images")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+
+@pytest.mark.usefixtures("web_identity")
+def test_web_identity_in_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials are asked for in the region that ``AWS_REGION`` names; that they can't be had
+    now may pass."""
+    asked = set()
+
+    def look_up(host: str, *_: object, **__: object) -> object:
+        asked.add(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    with pytest.raises(PassingFault, match="Could not connect"):
+        fetch(AWS_REGION="eu-central-2")
+    assert asked == {"sts.eu-central-2.amazonaws.com"}
+
+
+@pytest.mark.usefixtures("web_identity")
+def test_web_identity_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that takes connections and says nothing is given up soon."""
+    monkeypatch.setattr("nixery.storage.objects.aws_access._LIMIT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(PassingFault, match="timeout"):
+            fetch(AWS_REGION="eu-central-2")
 
 
 def test_a_role(role: type[Role]) -> None:

@@ -18,6 +18,7 @@ from nixery.model.digest import Digest
 from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.objects.object_storage import ObjectStorage
 from nixery.storage.objects.object_store import IObjectStore, IObjectUpload
+from nixery.storage.objects.s3 import S3Store
 from tests.storage.backend import KEY, exercise
 from tests.storage.bucket_place import OPTIONS, Collected
 from tests.storage.contract import StorageContract
@@ -189,6 +190,22 @@ async def test_signed_once() -> None:
     assert await storage.locate(first) != location
     assert await storage.locate(other) != await storage.locate(first)
     assert memory.signed == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_urls_of_credentials_that_end() -> None:
+    """However long URLs are to work for, one that may end with the credentials that signed it is
+    replaced while these are good."""
+    clock: Any = Clock()
+    memory = MemoryStore(MemoryBucket())
+    memory.url_age = S3Store.url_age
+    storage = ObjectStorage(clock, memory, attrs.evolve(OPTIONS, trust=1000, url_lifetime=43_200))
+    digest = await storage.write_blob(b"first")
+    location = await storage.locate(digest)
+    clock.advance(149)
+    assert await storage.locate(digest) == location
+    clock.advance(2)
+    assert await storage.locate(digest) != location
 
 
 @pytest_twisted.ensureDeferred

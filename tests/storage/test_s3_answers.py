@@ -61,6 +61,21 @@ def test_cut_short() -> None:
         list(objects_in(answer(200, b"<ListBucketResult><Contents><Key>a"), ""))
 
 
+def test_too_long() -> None:
+    """A document that would take long to read, or much memory, is not read."""
+    page = b"<L>" + b"<a/>" * 1_050_000 + b"</L>"
+    with pytest.raises(PassingFault, match="too long"):
+        list(objects_in(answer(200, page), ""))
+
+
+@pytest.mark.parametrize("size", ["x", "-1", "9" * 5000])
+def test_sizes(size: str) -> None:
+    """A list with a size that is none is refused."""
+    page = f"<L><Contents><Key>a</Key><Size>{size}</Size></Contents></L>"
+    with pytest.raises(Refused, match="is no size"):
+        list(objects_in(answer(200, page.encode()), ""))
+
+
 @given(st.sampled_from([200, 400, 403, 404, 500]), st.binary(max_size=60), st.booleans())
 def test_any_content(status: int, content: bytes, tagged: bool) -> None:
     """Whatever comes is a failure of a known kind, or nothing."""

@@ -15,7 +15,9 @@ from twisted.logger import capturedLogs, formatEvent
 from nixery.interfaces import Redirect
 from nixery.model.digest import Digest
 from nixery.model.service_errors import StorageUnavailable
+from nixery.storage.objects.object_store import Refused
 from nixery.storage.objects.s3_requests import S3Bucket
+from tests.gcs.answers import Answer
 from tests.gcs.faults import Faults
 from tests.s3.server import PERMISSIONS
 from tests.s3.signatures import Key
@@ -267,6 +269,28 @@ async def test_old_uploads(place: S3Place) -> None:
     await until(lambda: not {blob, staged} & {each.name for each in server.uploads.open.values()})
     left = {each.name for each in server.uploads.open.values()}
     assert left == {f"staging/{32 * 'c'}", *others}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<L><IsTruncated>true</IsTruncated></L>",
+        b"<L><IsTruncated>true</IsTruncated><NextKeyMarker>a</NextKeyMarker>"
+        b"<NextContinuationToken>a</NextContinuationToken></L>",
+    ],
+    ids=["none", "same"],
+)
+@pytest_twisted.ensureDeferred
+async def test_lists_that_do_not_go_on(place: S3Place, page: bytes) -> None:
+    """A list whose next page is the same one again has an end all the same."""
+    server = place.server
+    server.answer = lambda *_: Answer(200, body=page)  # type: ignore[method-assign]
+    store = place.store_of(S3Bucket("bucket"))
+    with pytest.raises(Refused, match="does not go on"):
+        await store.drop_uploads(1, LIMIT)
+    if b"Token" in page:
+        with pytest.raises(Refused, match="does not go on"):
+            await store.list_page("staging/", "a", LIMIT)
 
 
 @pytest_twisted.ensureDeferred

@@ -22,6 +22,11 @@ HOST = "examplebucket.s3.amazonaws.com"
 NOTHING = hashlib.sha256().hexdigest()
 
 
+def test_secrets() -> None:
+    """What a signer looks like in a log tells no secret."""
+    assert KEY.secret not in repr(SIGNER)
+
+
 def test_published_request() -> None:
     """The request of a range in Amazon's documentation has the signature that is printed there."""
     headers = {"Range": "bytes=0-9"}

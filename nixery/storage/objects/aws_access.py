@@ -9,12 +9,9 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 import botocore.session
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-)
+from botocore.config import Config
+from botocore.exceptions import ClientError, CredentialRetrievalError, HTTPClientError
+from botocore.exceptions import ConnectionError as NotConnected
 
 from nixery.model.text import cut
 from nixery.storage.objects.object_store import PassingFault, Refused
@@ -22,6 +19,7 @@ from nixery.storage.objects.s3_signature import S3Signer
 
 _REGION = "us-east-1"  # where none is named, as other services than Amazon's take it
 _FRESH = 360.0  # seconds; what botocore hands out is good for ten minutes at least
+_LIMIT = 8.0  # seconds that one try may wait for the network
 _THROTTLED = ("Throttling", "ThrottlingException", "RequestLimitExceeded")
 
 
@@ -58,7 +56,7 @@ class AwsProfile:
         """
         :param environ: where region and endpoint are looked for. botocore knows neither
             ``AWS_REGION``, nor how to tell an endpoint; for all else it reads the process's own
-            environment.
+            environment. The service that gives credentials is asked in the same region.
         :param now: seconds since the epoch.
         """
         self._environ = environ
@@ -78,7 +76,7 @@ class AwsProfile:
         try:
             self._credentials = credentials = self._credentials or self._find()
             frozen = credentials.get_frozen_credentials()
-        except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        except Exception as error:  # files, networks, programs: each has its own ways to fail
             text = f"no access to S3: {cut(str(error), 300)}"
             raise (PassingFault if _is_passing(error) else Refused)(text) from error
         assert self._place is not None
@@ -91,9 +89,13 @@ class AwsProfile:
 
     def _find(self) -> Any:
         session = botocore.session.Session()
+        # For the services that give credentials: a try that is lost would take a minute else.
+        session.set_default_client_config(Config(connect_timeout=_LIMIT, read_timeout=_LIMIT))
+        if region := self._environ.get("AWS_REGION"):
+            session.set_config_variable("region", region)
         found = session.get_credentials()
         if found is None:
-            raise Refused(
+            raise ValueError(
                 "no AWS credentials were found: not in the environment, nor in ~/.aws, nor by web "
                 "identity, nor of a container or machine"
             )
@@ -108,7 +110,7 @@ def _place_in(session: Any, environ: Mapping[str, str]) -> tuple[str, str, str]:
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
     """
-    region = environ.get("AWS_REGION") or session.get_config_variable("region") or _REGION
+    region = session.get_config_variable("region") or _REGION
     profile = session.get_scoped_config()
     services = session.full_config.get("services", {}).get(profile.get("services"), {})
     named = (
@@ -146,4 +148,5 @@ def _is_passing(error: Exception) -> bool:
         answer: Mapping[str, Any] = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or answer.get("Error", {}).get("Code") in _THROTTLED
-    return isinstance(error, HTTPClientError | CredentialRetrievalError | OSError)
+    network = (HTTPClientError, NotConnected, OSError)
+    return isinstance(error, (CredentialRetrievalError, *network))

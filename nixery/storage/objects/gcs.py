@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from math import inf
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
@@ -82,6 +83,7 @@ class GcsStore:
 
     title = "Google Cloud Storage"
     remarks = ()
+    url_age = inf
 
     def __init__(
         self,

@@ -10,6 +10,8 @@ from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
 _LONGEST_SILENCE = 30.0  # seconds
+_MOST = 16 * 1024 * 1024
+"""Bytes of a body that is kept whole: several times those of the largest manifest."""
 
 
 def _abort(transport: Any) -> None:
@@ -31,7 +33,10 @@ def abandon(response: Any) -> None:
 
 
 def read_body(response: Any) -> "Deferred[bytes]":
-    """A whole body; cancelling it closes the connection, which treq and Twisted leave open."""
+    """A whole body; cancelling it closes the connection, which treq and Twisted leave open.
+
+    It fails with ``ValueError`` if it is larger than any that is asked for.
+    """
     body = _Whole()
     response.deliverBody(body)
     return body.finished
@@ -43,9 +48,15 @@ class _Whole(Protocol):
     def __init__(self) -> None:
         self.finished: Deferred[bytes] = Deferred(lambda _: _abort(self.transport))
         self._pieces: list[bytes] = []
+        self._size = 0
 
     def dataReceived(self, data: bytes) -> None:
-        self._pieces.append(data)
+        self._size += len(data)
+        if self._size <= _MOST:
+            self._pieces.append(data)
+        elif not self.finished.called:
+            self.finished.errback(ValueError(f"the answer has more than {_MOST:,} bytes"))
+            _abort(self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.finished.called:

@@ -68,7 +68,8 @@ class ObjectOptions:
 
     :param trust: seconds for which what was found out is not asked again.
     :param redirect: whether clients are sent to the bucket, or blobs are copied through here.
-    :param url_lifetime: seconds that a URL is good for at least half of when it is handed out.
+    :param url_lifetime: seconds that a URL is good for at least half of when it is handed out,
+        unless what signed it ends before.
     """
 
     trust: float = 60
@@ -286,9 +287,9 @@ class ObjectStorage:
     # --- how clients get there ------------------------------------------------------------
 
     async def _url(self, name: str) -> str:
-        """A URL to GET an object from, handed out for the first half of its life."""
+        """A URL to GET an object from, handed out for the first half of its life at most."""
         lifetime = self._options.url_lifetime
-        known = self._urls.get(name, lifetime / 2)
+        known = self._urls.get(name, min(lifetime / 2, self._store.store.url_age))
         if known is not None:
             return known
 

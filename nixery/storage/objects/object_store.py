@@ -141,6 +141,11 @@ class IObjectStore(Interface):
         "What operators should know of the service, a sentence each; complete after faults()."
     )
 
+    url_age: float = Attribute(
+        "Seconds after which a URL is not handed out any more, however long it was to work for: "
+        "the credentials that signed it may end before."
+    )
+
     async def head(name: str, limit: float) -> StoredObject | None:
         """Describe an object, if it is there."""
 

@@ -51,6 +51,7 @@ class S3Store:
     """One bucket, or a part of it."""
 
     title = "S3"
+    url_age = 150.0  # credentials are good for twice as long, and signing takes no time
     _log = Logger()
 
     def __init__(
@@ -204,8 +205,9 @@ class S3Store:
         query: dict[str, object] = {"list-type": 2, "max-keys": 500, "continuation-token": page}
         query["prefix"] = self._start + prefix
         answer = await self._ask("GET", None, limit, query=query)
-        following = text_of(document_of(answer), "NextContinuationToken")
-        return list(objects_in(answer, self._start)), following or None
+        following = text_of(document_of(answer), "NextContinuationToken") or None
+        _check_next(page, following)
+        return list(objects_in(answer, self._start)), following
 
     async def drop_uploads(self, age: float, limit: float) -> None:
         marks: tuple[str, str] | None = ("", "")
@@ -221,8 +223,10 @@ class S3Store:
                     await Multipart(self._ask, name, text_of(item, "UploadId")).abort(limit)
                     self._log.info("deleted parts of {name}: nobody finished it", name=name)
             is_last = text_of(document, "IsTruncated") != "true"
-            after = ("NextKeyMarker", "NextUploadIdMarker")
-            marks = None if is_last else (text_of(document, after[0]), text_of(document, after[1]))
+            names = ("NextKeyMarker", "NextUploadIdMarker")
+            after = None if is_last else (text_of(document, names[0]), text_of(document, names[1]))
+            _check_next(marks, after)
+            marks = after
 
     # --- how clients get there, and whether it can be used ------------------------------------
 
@@ -240,6 +244,12 @@ def _is_ours(name: str) -> bool:
     """Whether the name of an upload is of our form."""
     folder, _, rest = name.partition("/")
     return folder in _OURS and _OURS[folder](rest)
+
+
+def _check_next(page: object, following: object) -> None:
+    """Refuse a list that names the same page as the next one: it would have no end."""
+    if following is not None and following == page:
+        raise Refused("the list does not go on")
 
 
 def _if_match(version: str) -> dict[str, str]:

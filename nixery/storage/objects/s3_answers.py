@@ -1,5 +1,6 @@
 """Answers of S3, and what they mean."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -7,12 +8,15 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from nixery.model.service_errors import StorageFull
+from nixery.model.text import cut
 from nixery.storage.objects.http_client import PASSING, HttpAnswer
 from nixery.storage.objects.object_store import PassingFault, Refused, StoredObject
 
 NOTED = "nixery-crc32c"
 """The metadata in which a blob's checksum is noted."""
 _META = "x-amz-meta-"
+_LONGEST = 4 * 1024 * 1024
+"""Bytes of a document: several times those of a page of a list with the longest names."""
 _FULL = ("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
 _PASSING = frozenset(
     {
@@ -33,12 +37,14 @@ _NOT_ACCEPTED = frozenset(
 def document_of(answer: HttpAnswer) -> Element:
     """The XML document in an answer, its names without namespaces; an empty one if there is none.
 
-    :raises PassingFault: for one that is cut short: it is no answer.
+    :raises PassingFault: for one that is cut short, or too long: it is no answer.
     """
     text = answer.content.strip()
     if not text.startswith(b"<"):
         return Element("")
     try:
+        if len(text) > _LONGEST:
+            raise PassingFault("the answer is too long")
         document = ElementTree.fromstring(text)
     except ElementTree.ParseError:
         if answer.status >= 300:  # a proxy's page
@@ -155,10 +161,13 @@ def objects_in(answer: HttpAnswer, prefix: str) -> Iterator[StoredObject]:
     :param prefix: of all names of the storage, which is left out.
     """
     for item in document_of(answer).iter("Contents"):
+        size = text_of(item, "Size") or "0"
+        if not re.fullmatch("[0-9]{1,18}", size):
+            raise Refused(f"a list is wrong: {cut(size, 20)!r} is no size")
         yield StoredObject(
             name=text_of(item, "Key").removeprefix(prefix),
             version=version_of(text_of(item, "ETag")),
-            size=int(text_of(item, "Size") or 0),
+            size=int(size),
             checksum="",
             metadata={},
             age=age_in(item, "LastModified", answer),

@@ -26,7 +26,7 @@ class S3Signer:
     :param region: that the bucket is in.
     """
 
-    credentials: Any
+    credentials: Any = attrs.field(repr=False)
     region: str
 
     def headers(

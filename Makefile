@@ -5,8 +5,10 @@ PROGRAMS := nix-build=nix-bin git=git prlimit=util-linux venv=python3-venv
 UNIT_TEST_PROGRAMS := zstd=zstd promtool=prometheus
 TEST_PROGRAMS := $(UNIT_TEST_PROGRAMS) patchelf=patchelf dockerd=docker.io docker=docker.io \
 	containerd=containerd podman=podman skopeo=skopeo pigz=pigz openssl=openssl curl=curl \
-	ssh=openssh-client chromium=chromium libatomic.so.1=libatomic1 ps=procps \
+	ssh=openssh-client chromium=chromium libatomic.so.1=libatomic1 ps=procps nginx=nginx-light \
 	systemd-analyze=systemd
+# What the daemon is compared with.
+BENCH_PROGRAMS := docker-registry=docker-registry nginx=nginx-light
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos
 NOT_REAL := not container and not fresh and not ceph and not real_nix
 # Two tests at a time, each file in one process, in the order of tests/conftest.py. A process that
@@ -62,7 +64,7 @@ container-test: $(VENV)/.installed-test  ## build the container image and pull f
 	@scripts/require $(TEST_PROGRAMS) debootstrap=debootstrap
 	@$(VENV)/bin/python -m pytest -m container tests/e2e/test_container.py
 
-readme-test: $(VENV)/.installed-test  ## paste the README's commands on a fresh Debian; ten minutes
+readme-test: $(VENV)/.installed-test  ## paste the README's commands on fresh Debian 12 and 13; half an hour
 	@scripts/require $(TEST_PROGRAMS) debootstrap=debootstrap
 	@$(VENV)/bin/python -m pytest -s -m fresh tests/e2e/test_readme.py
 
@@ -71,18 +73,19 @@ s3-test: $(VENV)/.installed-test  ## keep images in a bucket of Ceph's gateway t
 		ceph=ceph-common
 	@$(VENV)/bin/python -m pytest -m ceph tests/storage/test_s3.py tests/e2e/test_buckets.py
 
-bench: $(VENV)/.installed-test  ## measure; the numbers go to benchmarks/results
-	@scripts/require $(TEST_PROGRAMS)
+bench: $(VENV)/.installed-test  ## measure: half an hour; nothing else should run
+	@scripts/require $(TEST_PROGRAMS) $(BENCH_PROGRAMS)
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/serving.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/service.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py lists
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/crowd.py
-	@PYTHONPATH=. $(VENV)/bin/python benchmarks/strangers.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/packing.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/libraries.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/strangers.py
 
 dist:  ## make an sdist and a wheel in dist/, the same bytes for the same commit
 	@scripts/require $(PROGRAMS)

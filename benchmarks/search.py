@@ -1,14 +1,17 @@
 """How fast the package search is, and what making its index costs everybody else.
 
 Run by ``make bench``. The set is made up: as many packages as nixpkgs has with its nested sets,
-with words as often as those of a language are.
+with words as often as those of a language are; beside it are the tests' packages.
 """
 
 import random
 import statistics
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,13 @@ from urllib.parse import quote
 import psutil
 
 from tests.e2e.daemon import Daemon, running
-from tests.e2e.packages import PackageSet, make_package_set
+from tests.e2e.packages import make_package_set
+from tests.repository import Repository
 
 PACKAGES = 100_000
 NESTED = 20  # sets that half of them are in
 QUERIES = 200
+AT_ONCE = 120
 GOAL = 50  # ms
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -48,6 +53,11 @@ let
 in
 set 0 half // builtins.listToAttrs (builtins.genList nested NESTED)
 """.replace("NESTED", str(NESTED))
+_SET = """
+args: import <tests/test-pkgs> args // {
+  made-up = { recurseForDerivations = true; } // import ./made-up { };
+}
+"""
 
 
 class Language:
@@ -64,8 +74,16 @@ class Language:
         return self.random.choices(self.words, cum_weights=self._weights, k=count)
 
 
-def write_set(folder: Path, language: Language, packages: int = PACKAGES) -> None:
-    """Write a package set."""
+def wide_set(folder: Path, language: Language, packages: int) -> Repository:
+    """The tests' set with many packages more, which can be found but not made."""
+    repository = Repository(folder)
+    _write_set(folder / "made-up", language, packages)
+    repository.commit(_SET)
+    return repository
+
+
+def _write_set(folder: Path, language: Language, packages: int) -> None:
+    folder.mkdir()
     lines = []
     for number in range(packages):
         name = f"{'-'.join(language.some(2))}{number}"
@@ -121,17 +139,40 @@ def search(daemon: Daemon, language: Language) -> None:
         show(name, [milliseconds(lambda path=path: daemon.get(path)) for path in paths])  # type: ignore[misc]
 
 
+def at_once(daemon: Daemon, language: Language) -> None:
+    """A known manifest while one address has many searches under way."""
+    path, done, answers = "/v2/hello/manifests/latest", threading.Event(), Counter[int]()
+    assert daemon.pull("hello").status == 200
+
+    def search_on() -> None:
+        while not done.is_set():
+            answers[
+                daemon.get(f"/packages?n=100&q={quote(' '.join(language.some(2)))}").status
+            ] += 1
+
+    alone = [milliseconds(lambda: daemon.get(path)) for _ in range(QUERIES)]
+    with ThreadPoolExecutor(AT_ONCE) as clients:
+        for _ in range(AT_ONCE):
+            clients.submit(search_on)
+        time.sleep(1)
+        meanwhile = [milliseconds(lambda: daemon.get(path)) for _ in range(QUERIES)]
+        done.set()
+    print(f"a known manifest, and {AT_ONCE} searches at once from one address: {dict(answers)}")
+    show("manifest, alone", alone)
+    show("manifest, meanwhile", meanwhile)
+
+
 def main() -> None:
     language = Language()
     known = make_package_set()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "set"
-        folder.mkdir()
-        write_set(folder, language)
-        environ = {**known.environ, "NIXERY_PKGS_PATH": str(folder)}
-        with running(Path(name) / "state", PackageSet(folder, environ).environ) as daemon:
+        folder = Path(name)
+        source = wide_set(folder / "set", language, PACKAGES)
+        environ = {**known.environ, "NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": source.url}
+        with running(folder / "state", environ) as daemon:
             make_index(daemon)
             search(daemon, language)
+            at_once(daemon, language)
 
 
 if __name__ == "__main__":

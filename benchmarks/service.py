@@ -1,4 +1,4 @@
-"""How fast a pull is, and how much memory the daemon takes.
+"""How fast a first pull is, and how much memory the daemon takes meanwhile.
 
 Run by ``make bench``. It uses the tests' package set and daemon. Absolute numbers depend on the
 machine; the ratios, taken in one run, are what to compare.
@@ -20,7 +20,6 @@ import psutil
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.packages import PackageSet, make_package_set
 
-REQUESTS = 500
 NEW_IMAGE = "shell/git/python3/curl/jq"
 HUGE = "hugefile"
 CLIENTS = 8
@@ -32,21 +31,6 @@ def milliseconds(action: Callable[[], object]) -> float:
     began = time.perf_counter()
     action()
     return 1000 * (time.perf_counter() - began)
-
-
-def known_image(daemon: Daemon) -> None:
-    """A known image's manifest, beside the cheapest answer that there is."""
-    daemon.pull("hello")
-    children = {child.pid for child in daemon.children()}
-    base = [milliseconds(lambda: daemon.get("/v2/")) for _ in range(REQUESTS)]
-    known = [milliseconds(lambda: daemon.pull("hello")) for _ in range(REQUESTS)]
-    started = {child.pid for child in daemon.children()} - children
-    print(f"known image, {REQUESTS} requests one after another, each on a new connection")
-    for name, times in (("GET /v2/", base), ("manifest", known)):
-        p99 = statistics.quantiles(times, n=100)[98]
-        print(f"  {name:10} median {statistics.median(times):6.2f} ms   p99 {p99:6.2f} ms")
-    ratio = statistics.median(known) / statistics.median(base)
-    print(f"  ratio of the medians {ratio:.2f}; processes started: {len(started)}")
 
 
 def new_image(package_set: PackageSet, folder: Path) -> None:
@@ -146,8 +130,6 @@ def main() -> None:
     package_set = make_package_set()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with running(folder / "known", package_set.environ) as daemon:
-            known_image(daemon)
         new_image(package_set, folder)
         memory(package_set, folder)
 

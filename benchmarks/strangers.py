@@ -20,7 +20,7 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.search import Language, write_set
+from benchmarks.search import Language, wide_set
 from tests.e2e.clients import Docker, engine
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.packages import make_package_set
@@ -33,7 +33,6 @@ from tests.e2e.strangers import (
     strangers,
     write_history,
 )
-from tests.repository import Repository
 
 SHOWN = ("nixery_connections ", "nixery_unread_bytes ", "nixery_refused_total{")
 NAMES = ("git", "curl", "jq", "htop", "python3", "hello")
@@ -42,21 +41,6 @@ RATIO, MEGABYTES, LEFT = 10.0, 400.0, 1.3
 """Goals: of the manifest's 99th percentile, of memory at most, and of memory afterwards."""
 PAUSE = 0.02
 """Seconds between two manifests."""
-
-_SET = """
-args: import <tests/test-pkgs> args // {
-  made-up = { recurseForDerivations = true; } // import ./made-up { };
-}
-"""
-
-
-def wide_set(folder: Path) -> Repository:
-    """The tests' set with many packages more, which can be found but not made."""
-    repository = Repository(folder)
-    (folder / "made-up").mkdir()
-    write_set(folder / "made-up", Language(), PACKAGES)
-    repository.commit(_SET)
-    return repository
 
 
 class Manifests:
@@ -150,7 +134,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, engine() as docker:
         folder = Path(name)
         write_history(folder / "state", BUILDS)
-        environ = {**ALLOCATOR, **served(wide_set(folder / "set"), folder)}
+        environ = {**ALLOCATOR, **served(wide_set(folder / "set", Language(), PACKAGES), folder)}
         with running(folder / "state", {**known.environ, **environ}) as daemon:
             daemon.expected = ""  # what is logged is looked at by the test of this
             assert daemon.pull("hello").status == 200

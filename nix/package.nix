@@ -21,6 +21,7 @@ let
       google-auth
       google-cloud-storage
       google-crc32c
+      inotify-simple
       isal
       klein
       packaging

@@ -3,12 +3,12 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgent
 
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
@@ -20,15 +20,16 @@ from nixery.builds.making import ImageMaker
 from nixery.first_look import FirstLook
 from nixery.history.history import History
 from nixery.history.record import Record
+from nixery.http.asked_head import SECRET
+from nixery.http.known_answers import AGE
 from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
-from nixery.lifecycle import Component, InOrder
+from nixery.lifecycle import Component, InOrder, Timer
 from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
-from nixery.nix.popularity_table import PopularityTable
 from nixery.nix.realise import Nix
 from nixery.nix_parts import NixParts
 from nixery.ownership import claim
@@ -42,6 +43,7 @@ from nixery.setting_groups import S3Choice
 from nixery.settings import Settings
 from nixery.starts import Starts
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
+from nixery.storage.filesystem.staging import Staging
 from nixery.terminal import Terminal
 from nixery.trimmer import Trimmer
 from nixery.watching.checks import disk_check, nix_check, source_check, storage_check
@@ -55,6 +57,10 @@ from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import QuietSite, make_site
+
+if TYPE_CHECKING:
+    from nixery.nix.popularity_table import PopularityTable
+    from nixery.serving.responders import Responders
 
 T = TypeVar("T")
 
@@ -100,10 +106,18 @@ class Registry:
         self._builder = self._make_builder()
         self._make_watchers()
         access = make_access(reactor, settings.access)
-        self._watch = self._add(Watch(reactor, [*access.watched, *certificates]))
+        self._responders = self._make_responders()
+        changed = (lambda: None) if self._responders is None else self._responders.forget
+        self._watch = self._add(Watch(reactor, [*access.watched, *certificates], changed))
         self._add(Expiry(certificates))
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         self._add(self.site.bounds)
+        if self._responders is not None:
+            from nixery.http.lending import lend
+
+            lend(self.site, self._responders)
+        self._measured.append(self.site.known)
+        self._add(Timer(reactor, AGE, self.site.known.sweep, now=False))
         self.metrics.read_from(self._measured)
 
     def _add(self, part: T) -> T:
@@ -120,8 +134,8 @@ class Registry:
     def _make_stores(self) -> None:
         """Make the storage of images, and the history of builds."""
         reactor, settings = self._reactor, self._settings
-        self._agent = make_agent(reactor)
-        self._storage = self._add(make_storage(reactor, self._agent, settings, self._environ))
+        agent = None if settings.bucket is None else make_agent(reactor)
+        self._storage = self._add(make_storage(reactor, agent, settings, self._environ))
         if isinstance(self._storage, FilesystemStorage):
             self._measured.append(self._storage.housekeeping)
         folder = os.path.join(settings.state, "history")
@@ -141,20 +155,30 @@ class Registry:
         limit = images.nix_timeout
         nix = self._add(Nix(reactor, commands, sources, evaluator, state, limit, kept, traces))
         self._add(Collector(reactor, commands, kept, disk.nix_min_free))
-        self._popularity = None
-        if images.popularity_url is not None:
-            copy = os.path.join(state, "popularity.json")
-            self._popularity = PopularityTable(reactor, self._agent, images.popularity_url, copy)
-            self._add(Component(self._popularity.load))
+        self._popularity = self._make_popularity()
         indexer = Indexer(reactor, parts.processes, commands, sources, evaluator)
         folder = os.path.join(state, "search")
         self._catalogue = self._add(Catalogue(reactor, parts.resolver, indexer, folder))
         return nix
 
+    def _make_popularity(self) -> "PopularityTable | None":
+        url = self._settings.images.popularity_url
+        if url is None:
+            return None
+        # A client for HTTP takes time and memory.
+        from nixery.nix.popularity_table import PopularityTable
+
+        copy = os.path.join(self._settings.state, "popularity.json")
+        table = PopularityTable(self._reactor, make_agent(self._reactor), url, copy)
+        self._add(Component(table.load))
+        return table
+
     def _make_builder(self) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
         resolver, images, cache = self._nix_parts.resolver, settings.images, self._cache
         reports = os.path.join(settings.state, "reports")
+        staging = Staging(os.path.join(settings.state, "staging"))
+        self._add(Component(lambda: in_thread(reactor, staging.clear), staging.leave))
         packers = self._add(Packers(Starts(reactor), reactor, images.packers, reports=reports))
         layers = LayerMaker(storage, cache, self._nix, packers, images.compression)
         maker = ImageMaker(
@@ -166,6 +190,7 @@ class Registry:
             images.layer_budget,
             self._counts,
             settings.builds.closure_size,
+            staging.name,
             settings.naming,
         )
         # Where not everybody may pull everything, not all names are for everybody.
@@ -219,7 +244,17 @@ class Registry:
             settings.http,
             self.metrics,
             self._operations if settings.operations.endpoint is None else None,
+            settings.transport.accel,
         )
+
+    def _make_responders(self) -> "Responders | None":
+        """The other processes that answer requests, if there are any."""
+        if self._settings.address.workers == 1:
+            return None
+        from nixery.serving.responders import Responders
+
+        reactor, count = self._reactor, self._settings.address.workers - 1
+        return self._add(Responders(reactor, Starts(reactor), count, SECRET))
 
     async def _claim_folders(self) -> None:
         """Mark the folders that this daemon writes to as its own.
@@ -249,6 +284,8 @@ class Registry:
     async def release(self) -> None:
         """Answer all clients that wait for builds, and cancel the builds, which takes a moment."""
         self._readiness.stopping = True
+        if self._responders is not None:
+            await self._responders.stop()
         releasing = Deferred.fromCoroutine(self.site.release(self._settings.handover))
         self._builder.give_up()
         await releasing
@@ -299,19 +336,25 @@ def make_service(
     return RegistryService(reactor, sites, registry, settings.stopping.drain, environ, terminal)
 
 
-def make_agent(reactor: Any) -> Agent:
+def make_agent(reactor: Any) -> IAgent:
     """An agent for HTTP requests, which keeps connections for a minute."""
+    from twisted.web.client import Agent, HTTPConnectionPool
+
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = _CONNECTIONS
     pool.cachedConnectionTimeout = 60
     return Agent(reactor, connectTimeout=10, pool=pool)
 
 
-def make_storage(reactor: Any, agent: Agent, settings: Settings, environ: Mapping[str, str]) -> Any:
-    """The storage of images, not started yet."""
+def make_storage(reactor: Any, agent: Any, settings: Settings, environ: Mapping[str, str]) -> Any:
+    """The storage of images, not started yet.
+
+    :param agent: an ``IAgent`` for a bucket; None without one.
+    """
     chosen = settings.bucket
     if chosen is None or chosen.name is None:
-        return FilesystemStorage(reactor, settings.storage_path, settings.disk)
+        marks = os.path.join(settings.state, "verified.json")
+        return FilesystemStorage(reactor, settings.storage_path, settings.disk, marks=marks)
     # Google's and Amazon's libraries take time and memory.
     from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
 

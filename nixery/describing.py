@@ -15,13 +15,14 @@ from nixery.unknown import service_links
 
 def describe(settings: Settings) -> str:
     """Describe what would run, one line per topic."""
-    images = settings.images
+    images, workers = settings.images, settings.address.workers
     store = find_store(images.nix_store, settings.state, os.environ)
     links = service_links(os.environ, NAMES)
     return "\n".join(
         [
             f"version      {version()}",
             f"listens on   {settings.address.endpoint}",
+            *([f"processes    {workers}, of which one builds"] if workers > 1 else []),
             f"may pull     {_access(settings)}",
             f"packages     {_full_name(settings.packages.source)}",
             f"tags         {_served_tags(settings)}",

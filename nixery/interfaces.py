@@ -76,7 +76,10 @@ class IUpload(Interface):
     fault: NixeryError | None = Attribute("Why the sink takes no more, if it was that.")
 
     async def commit(digest: Digest, size: int) -> None:
-        """Make the blob known under its digest, safe against a power cut from then on.
+        """Make the blob known under its digest.
+
+        Its bytes are safe against a power cut from then on; that it is known is so with the next
+        lasting record.
 
         It is no error if the blob is known already. The upload is over either way.
 
@@ -108,9 +111,11 @@ class IRecords(Interface):
         :param fresh: whether what another instance wrote a moment ago counts as well.
         """
 
-    async def write_record(key: str, content: bytes) -> None:
+    async def write_record(key: str, content: bytes, lasting: bool = True) -> None:
         """Write a record whole, over an older one if there is one.
 
+        :param lasting: whether it is safe against a power cut from then on, and so are all blobs
+            that were stored before; one that is not may be lost or cut by a power cut.
         :raises StorageFull: if there was no room; the older one is still there then.
         """
 
@@ -148,7 +153,8 @@ class IBlobs(Interface):
     def changes() -> int | None:
         """A number that is another one as soon as any blob may have been lost, cut or altered.
 
-        It costs next to nothing: as long as it stays the same, what was found stored still is.
+        It costs next to nothing: as long as it stays what it was before a look at blobs, what was
+        found stored still is.
 
         :return: none where nobody tells.
         """
@@ -241,10 +247,13 @@ class Pull:
     """What a pull of an image gives.
 
     :param provenance: nothing if it is known no more.
+    :param again: says whether the same pull would give the same now; if so, it counts as another
+        pull. It costs next to nothing. None where that is not to be known without asking.
     """
 
     manifest: Manifest
     provenance: Provenance | None
+    again: Callable[[], bool] | None = attrs.field(default=None, eq=False)
 
 
 class IResolver(Interface):

@@ -18,13 +18,13 @@ from nixery.nix.process import Processes, Surroundings
 from nixery.nix.remember import Memory
 from nixery.nix.resolve import FlakeResolver, GitResolver
 from nixery.nix.sources import Sources
+from nixery.setting_groups import S3Choice
 from nixery.settings import Settings
 from nixery.starts import Starts
 
-_PRIVATE = (
-    *("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "S3_", "AWS_"),
-    *("LISTEN_", "NOTIFY_"),
-)
+_PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "S3_", "LISTEN_", "NOTIFY_")
+_AMAZON = "AWS_"
+"""Private where images are in a bucket of S3; otherwise Nix's, for a binary cache in one."""
 _CREDENTIALS = (
     *("GOOGLE_APPLICATION_CREDENTIALS", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"),
     *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
@@ -53,13 +53,13 @@ class NixParts:
         :param reactor: provides processes, time and threads.
         :param environ: the daemon's environment.
         """
-        state, given = settings.state, child_environment(environ, settings.state)
+        state, given = settings.state, _given(settings, environ)
         memory = settings.builds.memory
         self.processes = Processes(Starts(reactor), reactor, given, memory=memory)
         store = find_store(settings.images.nix_store, state, environ)
         confinement = make_confinement(settings, environ, store)
         fetching = None if confinement is None else confinement.for_fetching
-        self.commands = Commands(self.processes, store, fetching)
+        self.commands = Commands(reactor, self.processes, store, fetching)
         expressions = find_expressions(os.path.dirname(os.path.abspath(__file__)))
         self.evaluator = Evaluator(self.processes, self.commands, expressions, confinement)
         self.git = Git(reactor, self.processes, os.path.join(state, "git"))
@@ -97,9 +97,10 @@ def make_confinement(
     """
     if settings.evaluation.mode == "open":
         return None
-    state, given = settings.state, child_environment(environ, settings.state)
+    state, given = settings.state, _given(settings, environ)
     endpoints = f"{settings.address.endpoint} {settings.operations.endpoint}"
-    credentials = [environ.get(name, "") for name in _CREDENTIALS]
+    # What Nix is given may name files that it is to read.
+    credentials = [environ.get(name, "") for name in _CREDENTIALS if name not in given]
     files = [*settings.files, *_NAMED_FILE.findall(endpoints), *credentials]
     folders = [given["HOME"], state, settings.storage_path]
     hidden = [*folders, *filter(os.path.isabs, files)]
@@ -129,13 +130,22 @@ def make_confinement(
     )
 
 
-def child_environment(environ: Mapping[str, str], state: str) -> dict[str, str]:
+def _given(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    return child_environment(environ, settings.state, isinstance(settings.bucket, S3Choice))
+
+
+def child_environment(
+    environ: Mapping[str, str], state: str, in_s3: bool = False
+) -> dict[str, str]:
     """The part of the daemon's environment that Nix and git see.
 
     Its own secrets are left out, since a package set can read environment variables; what they
     need and may lack under a service manager is added.
+
+    :param in_s3: whether images are kept in a bucket of S3.
     """
-    kept = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
+    private = (*_PRIVATE, _AMAZON) if in_s3 else _PRIVATE
+    kept = {name: value for name, value in environ.items() if not name.startswith(private)}
     defaults = {
         "HOME": state,
         "USER": str(os.getuid()),  # Nix wants either this or an entry in passwd

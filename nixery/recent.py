@@ -65,6 +65,12 @@ class Recent(Generic[K, V]):
         """All keys and values, whatever their age, the one that was used last at the end."""
         return ((key, noted.value) for key, noted in self._noted.items())
 
+    def expire(self, age: float) -> None:
+        """Drop all values that are too old: see :meth:`get`."""
+        now = self._now()
+        for key in [key for key, noted in self._noted.items() if now - noted.since >= age]:
+            self.forget(key)
+
     def forget(self, key: K) -> None:
         """Drop a value if it is there."""
         noted = self._noted.pop(key, None)

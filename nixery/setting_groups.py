@@ -22,6 +22,7 @@ from nixery.values import (
     addresses,
     bucket,
     git_url,
+    location,
     nixpkgs_config,
     revision,
     s3_bucket,
@@ -43,10 +44,13 @@ class Address:
     :param port: Port to listen on.
     :param listen: Any Twisted endpoint string to listen on instead of PORT (the socket that systemd
         holds, if there is one).
+    :param workers: Processes that answer requests: the daemon, and others that answer beside it
+        what is known at once. Not with TLS.
     """
 
     port: int = setting("PORT=8080", number(0, 65535))
     listen: str | None = setting("NIXERY_LISTEN")
+    workers: int = setting("NIXERY_WORKERS=1", number(1, 64))
 
     @property
     def endpoint(self) -> str:
@@ -138,11 +142,14 @@ class Transport:
     :param key: Private key of the certificate NIXERY_TLS_CERT, a PEM file.
     :param proxies: Addresses and networks of proxies whose X-Forwarded-For, -Proto and -Host are
         believed; unix for those on a UNIX socket.
+    :param accel: Location at which the trusted proxies, all of them nginx, serve the blobs of the
+        filesystem storage, such as /_blobs/: they send blobs by themselves then (Nixery does).
     """
 
     certificate: str | None = setting("NIXERY_TLS_CERT", absolute)
     key: str | None = setting("NIXERY_TLS_KEY", absolute)
     proxies: str = setting("NIXERY_TRUSTED_PROXIES", addresses, unset="")
+    accel: str | None = setting("NIXERY_ACCEL", location)
 
     @property
     def tls(self) -> tuple[str, str] | None:

@@ -195,14 +195,28 @@ def _check_bucket(values: Mapping[str, Any], faults: list[str]) -> None:
         faults.append(text)
     if backend is None and all(values[name] for name in buckets.values()):
         faults.append("BUCKET and S3_BUCKET are set; NIXERY_STORAGE_BACKEND must say which counts")
+    named = any(values[name] for name in buckets.values())
+    if values["NIXERY_ACCEL"] and backend != "filesystem" and named:
+        faults.append("NIXERY_ACCEL is set; nginx can't send blobs of a bucket by itself")
 
 
 def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
     _check_all_or_none(values, ("NIXERY_TLS_CERT", "NIXERY_TLS_KEY"), faults)
+    if (values["NIXERY_WORKERS"] or 1) > 1 and (values["NIXERY_TLS_CERT"] or _speaks_tls(values)):
+        faults.append(
+            "NIXERY_WORKERS is more than 1 with TLS, which one process alone speaks; let a proxy "
+            "in front speak it"
+        )
     token_server = ("NIXERY_JWT_KEY", "NIXERY_JWT_REALM", "NIXERY_JWT_AUDIENCE")
     _check_all_or_none(values, token_server, faults)
+    if values["NIXERY_ACCEL"] and not values["NIXERY_TRUSTED_PROXIES"]:
+        faults.append("NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then")
     if values["NIXERY_JWT_ISSUER"] and not values["NIXERY_JWT_KEY"]:
         faults.append("NIXERY_JWT_ISSUER is set without NIXERY_JWT_KEY; they go together")
+
+
+def _speaks_tls(values: Mapping[str, Any]) -> bool:
+    return (values["NIXERY_LISTEN"] or "").startswith("ssl:")
 
 
 def _check_all_or_none(

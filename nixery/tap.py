@@ -3,7 +3,7 @@
 import getopt
 import os
 import sys
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, cast
 
 import attrs
 from twisted.application.service import IService
@@ -23,7 +23,7 @@ from nixery.settings import NAMES, SETTINGS, SOURCES, Settings, SettingsInvalid
 from nixery.systemd import inherited_endpoint
 from nixery.terminal import Terminal
 from nixery.unknown import service_links, unknown_option
-from nixery.watching.logs import json_observer
+from nixery.watching.logs import log_observer
 
 _log = Logger()
 
@@ -126,6 +126,7 @@ def makeService(options: Options) -> IService:
     operations = listening_at(reactor, text) if text is not None else None
     terminal = Terminal(options.parent)
     service = make_service(reactor, settings, os.environ, listening, operations, terminal)
-    if settings.operations.log_format == "json":
-        service.observer = json_observer(options.parent["logfile"] if options.parent else None)
+    in_json = settings.operations.log_format == "json"
+    twistd: Any = options.parent or {"nodaemon": True}
+    service.observer = log_observer(cast(Any, reactor), twistd, in_json)
     return service

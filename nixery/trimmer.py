@@ -9,6 +9,7 @@ what a crowd took; with ``PYTHONMALLOC=malloc`` it is not used.
 import ctypes
 import gc
 from collections.abc import Callable
+from functools import _lru_cache_wrapper as _Cached
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -29,6 +30,7 @@ happen every two seconds with Python's own thresholds."""
 _WHOLE = 4
 """While a crowd is there, all objects are searched every so many times that memory is returned:
 once a minute, of which half a second is less than a hundredth."""
+_MANY = 100  # results in a cache
 _CROWD = 100  # connections; what fewer leave behind is soon used again
 
 
@@ -53,6 +55,8 @@ class Trimmer(Timer):
     def startService(self) -> None:
         """Begin, where the C library can do it."""
         gc.set_threshold(*_THRESHOLDS)
+        # The modules: to search these for garbage takes a tenth of a second.
+        gc.freeze()
         if not hasattr(self._library, "malloc_trim"):
             return
         # glibc would raise this by itself to the size of whatever was freed, up to 32 MB.
@@ -71,7 +75,20 @@ class Trimmer(Timer):
         self._most = max(self._most, now)
         self._times += 1
         if self._most > _CROWD and (now < _CROWD or self._times >= _WHOLE):
+            if now < _CROWD:
+                _forget()
             # Requests are in cycles, which Python would keep until there are many others.
             gc.collect()
+            if now < _CROWD:
+                gc.freeze()
             self._most, self._times = now, 0
         return in_thread(self._reactor, self._library.malloc_trim, 0)
+
+
+def _forget() -> None:
+    """Empty the caches of functions that a crowd has filled: each result that is kept keeps a page
+    of memory, in which the rest was the crowd's."""
+    gc.unfreeze()
+    for each in gc.get_objects():
+        if isinstance(each, _Cached) and each.cache_info().currsize > _MANY:
+            each.cache_clear()

@@ -27,6 +27,10 @@ git_url = matching(
     r"(https?|ssh|file)://\S+|[A-Za-z0-9][A-Za-z0-9._@-]*:(?!:|//)\S+",
     "a URL that begins with http, https, ssh or file, or host:path",
 )
+location = matching(
+    r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)+",
+    "a path in a URL that begins and ends with '/': /_blobs/",
+)
 revision = matching(
     r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._/+-]*", "the name of a branch, or a full commit"
 )

@@ -9,7 +9,11 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def whole_file(
-    path: str, beside: str | None = None, aside: str | None = None, mode: int | None = None
+    path: str,
+    beside: str | None = None,
+    aside: str | None = None,
+    mode: int | None = None,
+    lasting: bool = True,
 ) -> Iterator[BinaryIO]:
     """Write a file, which is in its place and safe against a power cut when the block ends; if the
     block fails, nothing has changed.
@@ -18,6 +22,8 @@ def whole_file(
         ``.new``, for files with one writer: what that has left when it was killed is written over.
     :param aside: a path for a folder that may be in the place; without one, that is an error.
     :param mode: the file's permissions; without it, those that the umask leaves.
+    :param lasting: False for what may be lost in a power cut, and may be cut by one: it saves two
+        waits for the disk.
     :raises OSError: if the file can't be written.
     """
     beside = f"{path}.new" if beside is None else beside
@@ -27,8 +33,11 @@ def whole_file(
                 os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         put_in_place(beside, path, aside)
+        if lasting:
+            sync_folder(os.path.dirname(path))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(beside)
@@ -36,8 +45,8 @@ def whole_file(
 
 
 def put_in_place(beside: str, path: str, aside: str | None = None) -> None:
-    """Rename a file that is safe on the disk; parameters as those of :func:`whole_file`. The folder
-    of the path is made if it is not there."""
+    """Rename a file; parameters as those of :func:`whole_file`. The folder of the path is made if
+    it is not there, and is not synced."""
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
         os.makedirs(parent, exist_ok=True)
@@ -50,7 +59,6 @@ def put_in_place(beside: str, path: str, aside: str | None = None) -> None:
         os.rename(path, aside)
         os.replace(beside, path)
         shutil.rmtree(aside)
-    sync_folder(parent)
 
 
 def sync_folder(path: str) -> None:

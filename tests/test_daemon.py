@@ -1,10 +1,13 @@
 """All parts put together, without a network: the endpoint is a fake."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
@@ -22,6 +25,7 @@ from nixery.service import RegistryService
 from nixery.settings import Settings
 from tests.endpoints import FakeEndpoint
 from tests.http.test_routes import asked
+from tests.waiting import lives
 
 reactor: Any = _reactor
 
@@ -73,6 +77,29 @@ async def test_start_and_stop(daemon: Daemon) -> None:
     assert "listening on localhost:4321" in [formatEvent(event) for event in captured]
     await daemon.stop()
     assert not daemon.endpoint.port.open
+
+
+@pytest_twisted.ensureDeferred
+async def test_responders_start_and_stop(tmp_path: Path) -> None:
+    """The processes beside the daemon are there while it listens, and not when it has stopped."""
+    daemon = Daemon(tmp_path, NIXERY_WORKERS="3")
+    await daemon.start()
+    registry: Any = daemon.service._registry
+    assert len(registry._responders.pids) == 2
+    processes = [psutil.Process(pid) for pid in registry._responders.pids]
+    await daemon.stop()
+    assert not any(map(lives, processes))
+
+
+def test_one_process_loads_nothing_for_several() -> None:
+    """By default, what several processes need is not even imported."""
+    code = (
+        "import sys, nixery.tap; "
+        "wanted = ('nixery.serving', 'nixery.http.lending'); "
+        "print([name for name in sys.modules if name.startswith(wanted)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest_twisted.ensureDeferred

@@ -37,6 +37,12 @@ def test_the_package_set(lines: Lines) -> None:
     assert (said["packages"], said["listens on"]) == ("the channel nixos-25.11", "tcp:4321")
 
 
+def test_processes(lines: Lines) -> None:
+    """It is said how many processes answer requests, if they are several."""
+    assert lines(NIXERY_WORKERS="2")["processes"] == "2, of which one builds"
+    assert "processes" not in lines()
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

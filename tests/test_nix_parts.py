@@ -19,9 +19,15 @@ SECRETS = {
 def test_secrets_do_not_reach_children() -> None:
     """Nix and git see nothing of what the daemon alone is to know, and all else."""
     kept = {"PATH": "/bin", "NIX_CONF_DIR": "/conf", "SSH_AUTH_SOCK": "/s", "HTTPS_PROXY": "p"}
-    seen = child_environment({**SECRETS, **kept}, "/state")
+    seen = child_environment({**SECRETS, **kept}, "/state", in_s3=True)
     assert "secret" not in repr(seen)
     assert kept.items() <= seen.items()
+
+
+def test_a_binary_cache_in_s3() -> None:
+    """Credentials of Amazon's are Nix's, unless images are kept in S3."""
+    environ = {"AWS_ACCESS_KEY_ID": "id", "AWS_SHARED_CREDENTIALS_FILE": "/file"}
+    assert environ.items() <= child_environment(environ, "/state").items()
 
 
 def test_what_children_need() -> None:

@@ -41,3 +41,17 @@ def test_bound(steps: list[tuple[int, bytes, bool]]) -> None:
             while sum(map(len, model.values())) > 20:
                 model.popitem(last=False)
     assert {key: recent.get(key) for key in range(6)} == {key: model.get(key) for key in range(6)}
+
+
+def test_old_values() -> None:
+    """Values that are too old are dropped, and make room."""
+    clock = Clock()
+    recent: Recent[str, str] = Recent(clock.seconds, 2)
+    recent.put("old", "value")
+    clock.advance(5)
+    recent.put("new", "value")
+    recent.get("old")
+    recent.expire(5)
+    assert [key for key, _ in recent.items()] == ["new"]
+    recent.put("newer", "value")
+    assert len(recent) == 2

@@ -234,9 +234,23 @@ def test_half_a_bucket() -> None:
         {"NIXERY_STORAGE_BACKEND": "gcs"},
         {"NIXERY_STORAGE_BACKEND": "s3", "BUCKET": "my-images"},
         {"GCS_BUCKET": "gs://my-images"},
+        {"NIXERY_ACCEL": "/b/", "NIXERY_TRUSTED_PROXIES": "unix", "BUCKET": "my-images"},
     ):
         (fault,) = faults(**environ)
         assert fault.split()[0] in environ
+
+
+def test_blobs_that_are_handed_over() -> None:
+    """nginx is told to send blobs where it is trusted, at a location with a name, from a folder."""
+    proxy = {"NIXERY_TRUSTED_PROXIES": "127.0.0.1"}
+    kept = {"BUCKET": "my-images", "NIXERY_STORAGE_BACKEND": "filesystem"}
+    assert read().transport.accel is None
+    assert read(NIXERY_ACCEL="/a/b-l_obs/", **proxy, **kept).transport.accel == "/a/b-l_obs/"
+    (fault,) = faults(NIXERY_ACCEL="/_blobs/")
+    assert fault == "NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then"
+    for wrong in ("/", "_blobs/", "/_blobs", "//", "/../", "/a/../", "/a b/", "/a%2f/", "/a\n/"):
+        (fault,) = faults(NIXERY_ACCEL=wrong, **proxy)
+        assert "a path in a URL that begins and ends with '/'" in fault
 
 
 def test_credentials_that_go_together() -> None:
@@ -250,6 +264,16 @@ def test_credentials_that_go_together() -> None:
     ):
         (fault,) = faults(**environ)
         assert f"without {lacking};" in fault
+
+
+def test_several_processes() -> None:
+    """Several processes can't speak TLS, whichever setting asks for it; one can."""
+    pair = {"NIXERY_TLS_CERT": "/c", "NIXERY_TLS_KEY": "/k"}
+    for tls in (pair, {"NIXERY_LISTEN": "ssl:443"}):
+        assert read(NIXERY_WORKERS="1", **tls).address.workers == 1
+        (fault,) = faults(NIXERY_WORKERS="2", **tls)
+        assert "NIXERY_WORKERS is more than 1 with TLS" in fault
+    assert read(NIXERY_WORKERS="2").address.workers == 2
 
 
 def test_access() -> None:

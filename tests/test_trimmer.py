@@ -2,6 +2,7 @@
 
 import gc
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 from weakref import ref
 
@@ -92,6 +93,24 @@ def test_after_a_crowd() -> None:
         trimmer.stopService()
 
 
+def test_caches_that_a_crowd_has_filled() -> None:
+    """When a crowd has left, what was kept of its many answers is not kept on; a few are."""
+    clock: Any = Reactor()
+    connections = Counter(open=1000)
+    many, few = (lru_cache(1000)(lambda number: str(number)) for _ in range(2))
+    trimmer = Trimmer(clock, lambda: connections["open"], Library())
+    trimmer.startService()
+    for number in range(500):
+        many(number)
+        few(number % 5)
+    clock.advance(AGAIN)
+    assert many.cache_info().currsize == 500
+    connections["open"] = 0
+    clock.advance(AGAIN)
+    assert (many.cache_info().currsize, few.cache_info().currsize) == (0, 5)
+    trimmer.stopService()
+
+
 def test_other_libraries() -> None:
     """A C library without the functions is left alone."""
     clock: Any = Reactor()
@@ -109,13 +128,15 @@ def test_own_library() -> None:
 
 
 def test_what_stays_is_not_looked_at_again() -> None:
-    """What is there when nobody has come yet is left out of the search for cycles: once, and not
-    while a crowd is there, whose objects would be kept for ever."""
+    """What is there at the start is left out of the search for cycles, and once more when nobody
+    has come yet; not while a crowd is there, whose objects would be kept for ever."""
     gc.unfreeze()
     connections = 1000
     clock: Any = Reactor()
     trimmer = Trimmer(clock, lambda: connections, Library())
     trimmer.startService()
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()
     clock.advance(AGAIN)
     assert gc.get_freeze_count() == 0
     connections = 0

@@ -2,18 +2,20 @@
 
 import tomllib
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from nixery.access.credentials import Credentials, Tokens, read_tokens
 from nixery.access.guard import Guard
 from nixery.access.htpasswd import Passwords, read_passwords
-from nixery.access.jwt import TokenVerifier, read_keys
 from nixery.access.passwords import PasswordChecker
 from nixery.access.watched import FileInvalid, Watched, read_text
 from nixery.model.access_files import AccessFiles
 from nixery.model.rules import NOTHING_SAID, Patterns, Rules
+
+if TYPE_CHECKING:
+    from nixery.access.jwt import TokenVerifier
 
 T = TypeVar("T")
 
@@ -53,7 +55,10 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
         watched.append(one)
         return lambda: one.value
 
-    def verifier(path: str) -> TokenVerifier:
+    def verifier(path: str) -> "TokenVerifier":
+        # Cryptography takes time and memory.
+        from nixery.access.jwt import TokenVerifier, read_keys
+
         return TokenVerifier(read_keys(path), files.jwt_audience or "", files.jwt_issuer)
 
     passwords = watch(files.htpasswd, read_passwords, Passwords.remarks)

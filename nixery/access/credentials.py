@@ -6,14 +6,17 @@ import hmac
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import attrs
 
-from nixery.access.jwt import TokenVerifier
 from nixery.access.passwords import PasswordChecker
 from nixery.access.watched import FileInvalid, read_lines
 from nixery.model.request_errors import Unauthorized
 from nixery.model.rules import ANONYMOUS, Who
+
+if TYPE_CHECKING:
+    from nixery.access.jwt import TokenVerifier
 
 ANONYMOUS_TOKEN = "anonymous"
 """The token of anonymous clients, where a client must have one."""
@@ -76,7 +79,12 @@ class Credentials:
 
     passwords: PasswordChecker | None
     tokens: Callable[[], Tokens]
-    verifier: Callable[[], TokenVerifier | None]
+    verifier: "Callable[[], TokenVerifier | None]"
+
+    def files(self) -> tuple[object, ...]:
+        """What the files say now that passwords and tokens are checked against."""
+        passwords = self.passwords.passwords() if self.passwords is not None else None
+        return passwords, self.tokens(), self.verifier()
 
     async def who(self, header: str, client: str) -> Who:
         """The sender of an ``Authorization`` header.

@@ -24,6 +24,12 @@ class Guard:
     credentials: Credentials | None = None
     rules: Callable[[], Rules] | None = None
 
+    def files(self) -> tuple[object, ...]:
+        """What all files say now that decide about access: it equals what they said before as long
+        as nobody's rights have changed."""
+        rules = self.rules() if self.rules is not None else None
+        return (rules, *self.credentials.files()) if self.credentials is not None else (rules,)
+
     @property
     def anonymous_may(self) -> bool:
         """Whether clients without credentials may pull anything; where there are credentials, that

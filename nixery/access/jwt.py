@@ -21,6 +21,7 @@ from nixery.model.rules import Who
 
 _LEEWAY = 10  # seconds that clocks may differ
 _LEAST_BITS = 2048
+_FAR = 2**40  # seconds since 1970
 _KINDS = "an RSA key of 2048 bits, a P-256 key or an Ed25519 key"
 
 
@@ -87,7 +88,8 @@ def _who(claims: dict[str, Any]) -> Who | None:
     access = claims.get("access") or []
     if not isinstance(subject, str) or not isinstance(access, list):
         return None
-    return Who(subject or None, frozenset(name for each in access for name in _granted(each)))
+    grants = frozenset(name for each in access for name in _granted(each))
+    return Who(subject or None, grants, min(int(claims["exp"]), _FAR))
 
 
 def _granted(entry: Any) -> list[str]:

@@ -34,6 +34,8 @@ _AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 class PasswordChecker:
     """Checks passwords.
 
+    :ivar passwords: gives the current ones.
+
     A client that guesses waits for its own guesses: they are checked one after the other, a few may
     wait, and each wrong one makes the next wait longer; of waiting clients, those with the fewest
     wrong passwords go first. Credentials that have been right before do not wait. An unknown user
@@ -48,7 +50,7 @@ class PasswordChecker:
         :param kept: number of right credentials that are remembered.
         """
         self._reactor = reactor
-        self._passwords = passwords
+        self.passwords = passwords
         self._secret = secrets.token_bytes(32)
         self._verified: Recent[bytes, bool] = Recent(lambda: reactor.seconds(), kept)
         self._checks: Coalescer[bytes, bool] = Coalescer()
@@ -62,7 +64,7 @@ class PasswordChecker:
         :param client: the client's network.
         :raises TooManyAttempts: if this client has to wait.
         """
-        passwords, password = self._passwords(), password[:_SIGNIFICANT]
+        passwords, password = self.passwords(), password[:_SIGNIFICANT]
         hidden = passwords.hidden.get(user)
         mark = self._mark(user.encode("utf-8"), hidden or b"", password)
         if self._verified.get(mark, LIFETIME):

@@ -74,17 +74,18 @@ class Watched(Generic[T]):
         except OSError as error:
             raise FileInvalid(_words(error)) from error
 
-    def look(self, force: bool = False) -> None:
+    def look(self, force: bool = False) -> bool:
         """Read the files if they have changed, and not since the last look. Blocks.
 
         A file that is being written may be empty for a moment, and empty rules deny nothing.
 
         :param force: read them in any case.
+        :return: whether there are new contents.
         """
         found = [_signature(path) for path in self._paths]
         settled, self._found = found == self._found, found
         if not force and (found == self._read_as or not settled):
-            return
+            return False
         self._read_as = found
         try:
             self.value = self._read()
@@ -94,9 +95,10 @@ class Watched(Generic[T]):
                 path=" or ".join(self._paths),
                 error=_words(error),
             )
-            return
+            return False
         self._log.info("{path} was reloaded", path=" and ".join(self._paths))
         self.warn()
+        return True
 
     def remarks(self) -> list[str]:
         """A sentence for each remark on the content."""
@@ -111,10 +113,19 @@ class Watched(Generic[T]):
 class Watch(Timer):
     """Looks at files periodically, in a thread."""
 
-    def __init__(self, reactor: IReactor, files: Sequence[Watched[Any]]) -> None:
+    def __init__(
+        self,
+        reactor: IReactor,
+        files: Sequence[Watched[Any]],
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """
+        :param changed: called, in the thread, when one has new contents.
+        """
         super().__init__(reactor, INTERVAL, self.look, now=False)
         self._reactor = reactor
         self._files = files
+        self._changed = changed
         self._lock = DeferredLock()
 
     def startService(self) -> None:
@@ -131,8 +142,9 @@ class Watch(Timer):
         """
 
         def look_at_all() -> None:
-            for each in self._files:
-                each.look(force)
+            changes = [each.look(force) for each in self._files]
+            if any(changes):
+                self._changed()
 
         return self._lock.run(in_thread, self._reactor, look_at_all)
 

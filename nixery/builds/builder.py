@@ -61,6 +61,7 @@ class Builder:
         if len(image.own) > (most := self._most_packages):
             reason = f"it names {len(image.own)} packages; the limit is {most}"
             raise ImageInvalid(image.name, reason)
+        changes = self._cache.changes()
         pinned = await self._resolve(image.tag, client)
         asker = Asker(on_build, client, request)
         wanted = self._wanted(image, pinned)
@@ -72,12 +73,27 @@ class Builder:
                 manifest = await self._cache.manifest(wanted.key)
         if manifest is None:
             manifest = await self._builds.wait(wanted, asker)
-        self._cache.note_provenance(manifest.digest, wanted.provenance)
-        return Pull(manifest, wanted.provenance)
+        provenance = wanted.provenance
+        self._cache.note_provenance(manifest.digest, provenance)
+
+        def again() -> bool:
+            if self._cache.changes() != changes or self._resolver.current(image.tag) != pinned:
+                return False
+            self._cache.note_again(manifest.digest, provenance)
+            return True
+
+        return Pull(manifest, provenance, again if changes is not None else None)
 
     async def stored_manifest(self, digest: Digest) -> Pull:
+        changes = self._cache.changes()
         manifest = await self._cache.stored(digest)
-        return Pull(manifest, await self._cache.provenance(digest))
+        provenance = await self._cache.provenance(digest)
+
+        def again() -> bool:
+            same = self._cache.changes() == changes
+            return same and self._cache.noted_provenance(digest) == provenance
+
+        return Pull(manifest, provenance, again if changes is not None else None)
 
     async def provenance(self) -> Provenance:
         return provenance_of(await self.latest())

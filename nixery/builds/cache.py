@@ -54,6 +54,11 @@ class Cache:
             )
         ]
 
+    def changes(self) -> int | None:
+        """Another number as soon as a manifest may no longer be whole: see
+        :meth:`nixery.interfaces.IBlobs.changes`."""
+        return self._storage.changes()
+
     async def manifest(self, image_key: str, again: bool = False) -> Manifest | None:
         """The manifest of an image key, if all that it names is stored; it is looked every time.
 
@@ -119,6 +124,15 @@ class Cache:
             self._provenance.put(digest, known)
         return known
 
+    def noted_provenance(self, digest: Digest) -> Provenance | None:
+        """The provenance of a manifest's image, if it is in memory."""
+        return self._provenance.get(digest)
+
+    def note_again(self, digest: Digest, provenance: Provenance) -> None:
+        """Count a manifest that was known all along, and is served for a provenance again."""
+        self.lookups["memory"] += 1
+        self.note_provenance(digest, provenance)
+
     def note_provenance(self, digest: Digest, provenance: Provenance) -> None:
         """Take note of what a manifest was just served for."""
         self._provenance.put(digest, provenance)
@@ -157,12 +171,13 @@ class Cache:
             "diffId": str(layer.diff_id),
             "paths": list(layer.paths),
         }
-        await self.write(f"builds/{layer_key}", record)
+        # Lost, it costs one more packing, which gives the same blob.
+        await self.write(f"builds/{layer_key}", record, lasting=False)
 
-    async def write(self, key: str, record: dict[str, Any]) -> None:
-        """Write a record."""
+    async def write(self, key: str, record: dict[str, Any], lasting: bool = True) -> None:
+        """Write a record: see :meth:`nixery.interfaces.IRecords.write_record`."""
         document = {"record": record, "sha256": canonical_sha256(record)}
-        await self._storage.write_record(key, json.dumps(document).encode("ascii"))
+        await self._storage.write_record(key, json.dumps(document).encode("ascii"), lasting)
 
     async def read(
         self, key: str, parse: Callable[[dict[str, Any]], V], fresh: bool = False

@@ -1,10 +1,10 @@
 """Layers, made and stored: known ones are not packed again, and none twice at a time."""
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from nixery.builds.cache import Cache
 from nixery.coalesce import Coalescer
@@ -13,11 +13,8 @@ from nixery.model.build_errors import PackerKilled, PackingFailed
 from nixery.model.events import Emit, Packed, Stored
 from nixery.model.manifest import Descriptor, Layer
 from nixery.model.service_errors import StorageUnavailable
-from nixery.model.source import canonical_sha256
-from nixery.model.tree import Data, Entry, File, Folder, Link
-from nixery.packing import tar
 from nixery.packing.codecs import media_type, packer_version
-from nixery.packing.job import PackedLayer, PackJob
+from nixery.packing.job import FurnishedRoot, FurnishJob, PackedLayer, PackJob
 from nixery.packing.workers import Packers
 
 T = TypeVar("T")
@@ -25,23 +22,17 @@ T = TypeVar("T")
 
 @attrs.frozen
 class LayerContents:
-    """The store paths and the entries of a root file system that a layer holds."""
+    """The contents of a layer.
 
-    paths: tuple[str, ...] = ()
-    entries: tuple[tuple[str, Entry], ...] = ()
+    :param key: the layer key, which stands for the layer's bytes.
+    :param paths: its store paths.
+    :param entries: the file with the entries of a root file system, if it has them: see
+        :class:`nixery.packing.job.PackJob`.
+    """
 
-    def key(self, packer: str) -> str:
-        """The layer key: 64 hexadecimal digits that stand for the layer's bytes.
-
-        :param packer: the packer's version.
-        """
-        return canonical_sha256(
-            {
-                "paths": sorted(self.paths),
-                "entries": [_tar_entry(name, entry).to_json() for name, entry in self.entries],
-                "packer": packer,
-            }
-        )
+    key: str
+    paths: Sequence[str] = ()
+    entries: str | None = None
 
 
 class LayerMaker:
@@ -63,10 +54,11 @@ class LayerMaker:
         self._packers = packers
         self._compression = compression
         self._packing: Coalescer[str, Layer] = Coalescer()
+        self._used: dict[str, Deferred[None]] = {}
 
     async def known(self, contents: Sequence[LayerContents]) -> list[Layer | None]:
         """The stored layer for each contents, or None."""
-        return await gather([self._cache.layer(c.key(self.packer)) for c in contents])
+        return await gather([self._cache.layer(each.key) for each in contents])
 
     async def make(self, contents: LayerContents, emit: Emit) -> Layer:
         """Pack and store a layer, or wait for another build that is packing it.
@@ -76,8 +68,7 @@ class LayerMaker:
         :raises StorageFull: if there is no room for it.
         :raises StorageUnavailable: if it can't be written.
         """
-        key = contents.key(self.packer)
-        layer = await self._packing.join(key, lambda: self._make(key, contents, emit))
+        layer = await self._packing.join(contents.key, lambda: self._make(contents, emit))
         emit(Stored(str(layer.descriptor.digest)))
         return layer
 
@@ -85,13 +76,28 @@ class LayerMaker:
         """Give up all packing; fires when none is left."""
         return self._packing.stop()
 
-    async def _make(self, key: str, contents: LayerContents, emit: Emit) -> Layer:
+    def prepare(self) -> None:
+        """Have a packing process ready for a build that has begun."""
+        self._packers.prepare()
+
+    async def furnish(self, job: FurnishJob) -> FurnishedRoot:
+        """Make the root file system of an image: for errors see :meth:`Packers.run`."""
+        return await _once_more(lambda: self._packers.run(job))
+
+    async def _make(self, contents: LayerContents, emit: Emit) -> Layer:
+        over = self._used[contents.entries or contents.key] = Deferred()
         try:
-            layer = await self._store(contents, emit)
-        except PackerKilled:  # for want of memory, say, and not because of this layer
-            layer = await self._store(contents, emit)
-        await self._cache.remember_layer(key, layer)
-        return layer
+            layer = await _once_more(lambda: Deferred.fromCoroutine(self._store(contents, emit)))
+            await self._cache.remember_layer(contents.key, layer)
+            return layer
+        finally:
+            del self._used[contents.entries or contents.key]
+            over.callback(None)
+
+    def when_packed(self, entries: str) -> Deferred[None]:
+        """Fires when no layer is packed from a file of entries any more: builds that wait for a
+        layer need it even if the build that the file is of is given up."""
+        return self._used.get(entries, succeed(None))
 
     async def _store(self, contents: LayerContents, emit: Emit) -> Layer:
         upload = await self._storage.receive()
@@ -107,9 +113,9 @@ class LayerMaker:
 
     async def _pack(self, contents: LayerContents, upload: IUpload) -> PackedLayer:
         paths = [(path, self._nix.physical(path)) for path in contents.paths]
-        entries = [_tar_entry(name, entry) for name, entry in contents.entries]
+        job = PackJob(upload.sink, self._compression, paths, contents.entries)
         try:
-            return await self._packers.pack(PackJob(upload.sink, self._compression, paths, entries))
+            return await self._packers.run(job)
         except (PackingFailed, StorageUnavailable):
             # The cause of a failed write may be that the storage takes no more.
             if upload.fault is not None:
@@ -117,16 +123,13 @@ class LayerMaker:
             raise
 
 
-def _tar_entry(name: str, entry: Entry) -> tar.Entry:
-    match entry:
-        case Folder(mode=mode, owner=owner):
-            return tar.Entry(name, "dir", mode, owner=owner)
-        case Link(target=target):
-            return tar.Entry(name, "link", target=target)
-        case File(content=content, mode=mode):
-            return tar.Entry(name, "file", mode, content.encode("utf-8"))
-        case Data(content=data, mode=mode, owner=owner):
-            return tar.Entry(name, "file", mode, data, owner=owner)
+async def _once_more(attempt: Callable[[], Deferred[T]]) -> T:
+    """Make an attempt, and another one if its packing process was killed: for want of memory, say,
+    and not because of this job."""
+    try:
+        return await attempt()
+    except PackerKilled:
+        return await attempt()
 
 
 async def gather(tasks: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

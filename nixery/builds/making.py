@@ -1,7 +1,6 @@
 """Making an image: Nix's realisation, grouped, packed and stored."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -10,15 +9,15 @@ from nixery.builds.keep_alive import keep_alive
 from nixery.builds.layers import LayerContents, LayerMaker, gather
 from nixery.interfaces import IBlobs, INix, IResolver
 from nixery.model import events
-from nixery.model.build_errors import ClosureTooLarge, PackingFailed
+from nixery.model.build_errors import ClosureTooLarge
 from nixery.model.closure import Realisation, closure_size
 from nixery.model.digest import Digest
 from nixery.model.events import Emit, Event
-from nixery.model.execution import Execution, furnish
+from nixery.model.execution import Execution
 from nixery.model.grouping import group_layers
 from nixery.model.identity import COMMIT, Identity, Naming
 from nixery.model.image import Image
-from nixery.model.inner_store import has_nix, store_entries
+from nixery.model.layer_key import layer_key
 from nixery.model.manifest import (
     CONFIG_TYPE,
     Descriptor,
@@ -28,21 +27,16 @@ from nixery.model.manifest import (
     make_manifest,
 )
 from nixery.model.popularity import Popularity
-from nixery.model.registration import ValidPath
-from nixery.model.rootfs import USER, RootFs
 from nixery.model.service_errors import SourceChanged
 from nixery.model.source import PinnedSource, canonical_json
-from nixery.model.tree import Output
-from nixery.packing.database import make_database
-from nixery.packing.libraries import find_c_library, find_data
-from nixery.packing.listing import MOST, list_output, weight
+from nixery.nix.disk_faults import state_faults
+from nixery.packing.furnishing import FurnishRequest
+from nixery.packing.job import FurnishedRoot, FurnishJob
+from nixery.packing.libraries import have_nix
 from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
+from nixery.storage.filesystem.files import remove
 
-Physical = Callable[[str], str]
-"""Gives the place of a store path's files on this machine."""
-_TOOLS = ("bash", "sh", "sleep")
-"""Programs that are of use in every image that has them."""
 _MOST_SETS = 512
 
 
@@ -60,6 +54,7 @@ class ImageMaker:
     :param budget: the most layers of an image, including the root file system.
     :param popularity: gives the current table, by which an image's layers are grouped.
     :param closure_limit: bytes of an image's store paths together.
+    :param new_file: gives a path for a file that is needed for a while; blocks.
     :param naming: what images say of their source.
     :ivar has_library: whether sets that were evaluated have something named ``library``, by
         :func:`set_key`.
@@ -73,6 +68,7 @@ class ImageMaker:
     budget: int
     _popularity: Callable[[], Popularity]
     _closure_limit: int
+    _new_file: Callable[[], str]
     naming: Naming
     has_library: Recent[str, bool] = attrs.field(init=False)
 
@@ -86,6 +82,7 @@ class ImageMaker:
         """
         emit(events.Resolved(str(pinned.source), pinned.revision))
         emit(events.Evaluating())
+        self.layers.prepare()
         realisation = await self._realise(image, pinned, emit)
         self.has_library.put(set_key(pinned, image.system), realisation.has_library)
         try:
@@ -101,10 +98,7 @@ class ImageMaker:
             created = await self._resolver.date(pinned) if dated else None
             address = self.naming.address(pinned)
             identity = Identity(image.name, pinned.revision, address, created)
-            rootfs, execution = await self._furnish(image, identity, realisation, emit)
-            contents = await self._group(realisation, rootfs)
-            with keep_alive(self._reactor, self._storage) as keep:
-                layers = await self._make_layers(contents, keep, emit)
+            layers, execution = await self._layers_of(image, identity, realisation, emit)
         finally:
             await self._nix.release(realisation)
         content = config_bytes(image, layers, execution, identity)
@@ -130,35 +124,56 @@ class ImageMaker:
                 raise too_large[0] from None
             raise
 
-    async def _furnish(
+    async def _layers_of(
         self, image: Image, identity: Identity, realisation: Realisation, emit: Emit
-    ) -> tuple[RootFs, Execution]:
-        """The root file system, and how containers of the image are run."""
-        physical = self._nix.physical
+    ) -> tuple[list[Layer], Execution]:
+        """An image's layers, and how containers of it are run."""
+        with state_faults():
+            entries = await in_thread(self._reactor, self._new_file)
         try:
-            outputs = await in_thread(self._reactor, list_outputs, realisation, physical)
-            registered = await self._nix.registered(realisation) if has_nix(outputs) else None
-            furnished = partial(furnish_image, image, identity, realisation, outputs)
-            rootfs, execution = await in_thread(self._reactor, furnished, registered, physical)
-        except OSError as error:
-            raise PackingFailed(str(error.filename), error.strerror or str(error)) from error
-        for collision in rootfs.collisions:
-            emit(collision)
-        tools = tuple(tool for tool in _TOOLS if f"bin/{tool}" in rootfs.entries)
-        entrypoint, command = tuple(execution.entrypoint), tuple(execution.command)
-        emit(events.Furnished(entrypoint, command, tuple(execution.programs), tools))
-        return rootfs, execution
+            made = await self._furnish(image, identity, realisation, entries, emit)
+            arguments = realisation, made.key, entries, self._popularity()
+            contents = await in_thread(self._reactor, self._group, *arguments)
+            with keep_alive(self._reactor, self._storage) as keep:
+                return await self._make_layers(contents, keep, emit), made.execution
+        finally:
+            removed = self.layers.when_packed(entries)
+            removed.addCallback(lambda _: in_thread(self._reactor, remove, entries))
+            if removed.called:
+                await removed
 
-    async def _group(self, realisation: Realisation, rootfs: RootFs) -> list[LayerContents]:
-        """The contents of all layers, the lowest first, with the root file system on top."""
-        graph, entries = realisation.graph, tuple(rootfs.entries.items())
+    async def _furnish(
+        self, image: Image, identity: Identity, realisation: Realisation, sink: str, emit: Emit
+    ) -> FurnishedRoot:
+        """Make the root file system; its entries are in the sink then."""
+        physical, registered = self._nix.physical, None
+        if await in_thread(self._reactor, have_nix, realisation.paths, physical):
+            registered = await self._nix.registered(realisation)
+        beside = tuple(realisation.graph) if self.budget == 1 else ()
+        request = FurnishRequest(
+            image, identity, realisation, registered, physical(""), self.layers.packer, beside
+        )
+        made = await self.layers.furnish(FurnishJob(sink, request, emit))
+        run = made.execution
+        programs, tools = tuple(run.programs), tuple(made.tools)
+        emit(events.Furnished(tuple(run.entrypoint), tuple(run.command), programs, tools))
+        return made
+
+    def _group(
+        self, realisation: Realisation, key: str, entries: str, popularity: Popularity
+    ) -> list[LayerContents]:
+        """The contents of all layers, the lowest first, with the root file system on top. Blocks.
+
+        :param key: of the layer with the root file system.
+        :param popularity: one table for the whole image: a reload replaces it.
+        """
+        graph = realisation.graph
         if self.budget == 1:
-            return [LayerContents(tuple(sorted(graph)), entries)]
-        # One table for the whole image: a reload replaces it, and does not change it.
-        group = partial(group_layers, graph, realisation.paths, self._popularity())
-        groups = await in_thread(self._reactor, group, self.budget - 1)
-        contents = [LayerContents(tuple(sorted(group))) for group in groups]
-        return [*contents, LayerContents(entries=entries)]
+            return [LayerContents(key, sorted(graph), entries)]
+        groups = group_layers(graph, realisation.paths, popularity, self.budget - 1)
+        packer = self.layers.packer
+        contents = [LayerContents(layer_key(packer, group), sorted(group)) for group in groups]
+        return [*contents, LayerContents(key, entries=entries)]
 
     async def _make_layers(
         self,
@@ -185,47 +200,3 @@ def _measure(realisation: Realisation) -> list[events.Measured]:
         events.Measured(root.package, *closure_size(realisation.graph, *root.paths))
         for root in realisation.roots
     ]
-
-
-def list_outputs(realisation: Realisation, physical: Physical, most: int = MOST) -> list[Output]:
-    """The listings of all outputs of an image's packages. Blocks.
-
-    :param most: bytes of memory for all listings, as by :func:`weight`.
-    :raises OSError: if a file can't be read.
-    :raises TooManyFiles: if there is too much to list.
-    """
-    # Two names of one output are one package: the first of them.
-    packages: dict[str, str] = {}
-    for root in realisation.roots:
-        for path in root.paths:
-            packages.setdefault(path, root.package)
-    outputs, left = [], most
-    for path, package in packages.items():
-        listing = list_output(path, physical, left)
-        left -= weight(listing)
-        outputs.append(Output(package, path, listing))
-    return outputs
-
-
-def furnish_image(
-    image: Image,
-    identity: Identity,
-    realisation: Realisation,
-    outputs: Sequence[Output],
-    registered: Sequence[ValidPath] | None,
-    physical: Physical,
-) -> tuple[RootFs, Execution]:
-    """An image's root file system, and how its containers are run. Blocks.
-
-    :param registered: the realisation's store paths, if the image has Nix.
-    :raises EvaluationFailed: if a package's data for images is invalid.
-    :raises OSError: if a file can't be read.
-    """
-    graph = realisation.graph
-    c_library = find_c_library(graph, image.system, physical)
-    data = find_data(graph, physical)
-    own = None
-    if registered is not None:
-        owner = USER if image.user else 0
-        own = store_entries(make_database(registered), realisation.paths, owner)
-    return furnish(image, realisation, outputs, identity, c_library, data, own)

@@ -52,6 +52,7 @@ class Archive:
     _ids: list[str] = attrs.field(init=False, factory=list)  # in order
     # Builds that succeeded, in order, by name and tag.
     _images: dict[tuple[str, str], list[str]] = attrs.field(init=False, factory=dict)
+    _newest: list[str] = attrs.field(init=False, factory=list)  # of each image, in order
     _size: int = attrs.field(init=False, default=0)
     _retry: IDelayedCall | None = attrs.field(init=False, default=None)
     _stopping: bool = attrs.field(init=False, default=False)
@@ -73,11 +74,11 @@ class Archive:
 
         :param before: an ID: only those of older builds.
         """
-        end = len(self._ids) if before is None else bisect_left(self._ids, before)
-        while end > 0:
-            id = self._ids[end - 1]
-            yield id
-            end = bisect_left(self._ids, id)
+        return _downward(self._ids, before)
+
+    def newest(self) -> Iterator[str]:
+        """The IDs of the last build that succeeded of each image, like :meth:`ids`."""
+        return _downward(self._newest)
 
     def latest(self, name: str, tag: str) -> BuildHead | None:
         """The last build of an image that succeeded."""
@@ -91,7 +92,10 @@ class Archive:
         self._size += kept.size
         insort(self._ids, head.id)
         if head.state == "done":
-            insort(self._images.setdefault((head.name, head.tag), []), head.id)
+            ids = self._images.setdefault((head.name, head.tag), [])
+            before = ids[-1:]
+            insort(ids, head.id)
+            self._renew(before, ids[-1:])
 
     def drop_excess(self) -> list[str]:
         """Drop the oldest builds until the rest is within the limits; their files remain.
@@ -121,9 +125,20 @@ class Archive:
         del self._ids[bisect_left(self._ids, id)]
         image = (kept.head.name, kept.head.tag)
         if kept.head.state == "done":
-            self._images[image].remove(id)
-            if not self._images[image]:
+            ids = self._images[image]
+            before = ids[-1:]
+            ids.remove(id)
+            self._renew(before, ids[-1:])
+            if not ids:
                 del self._images[image]
+
+    def _renew(self, before: list[str], after: list[str]) -> None:
+        """Note which build of an image is the last one, of at most one before and after."""
+        if before != after:
+            for id in before:
+                del self._newest[bisect_left(self._newest, id)]
+            for id in after:
+                insort(self._newest, id)
 
     async def save(self, head: BuildHead, details: dict[str, Any]) -> KeptBuild | None:
         """Write a build to disk.
@@ -213,3 +228,12 @@ class Archive:
                 path=self._path,
             )
         await self._on_loaded()
+
+
+def _downward(ids: list[str], before: str | None = None) -> Iterator[str]:
+    """IDs that are in order, from the last one on; some may come and go meanwhile."""
+    end = len(ids) if before is None else bisect_left(ids, before)
+    while end > 0:
+        id = ids[end - 1]
+        yield id
+        end = bisect_left(ids, id)

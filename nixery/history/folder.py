@@ -56,7 +56,8 @@ class HistoryFolder:
         """
         document = {"head": attrs.asdict(head), "details": details}
         path = os.path.join(self._folder, head.id + _HEAD)
-        with whole_file(path) as file:
+        # The head of a build that runs tells of it if this process dies, and not the machine.
+        with whole_file(path, lasting=head.ended is not None) as file:
             file.write(json.dumps(document).encode("ascii"))
         return self._kept(head)
 

@@ -42,14 +42,17 @@ class RunningRequests:
 
         :param always: whether it is taken in any case.
         """
-        networks = bounded_networks(client)
-        full = any(self._clients[name] >= self._most_each * times for name, times in networks)
-        if full and not always:
+        if not always and not self.has_room(client):
             self._refused[TOO_MANY_REQUESTS] += 1
             return False
-        self._clients.update(name for name, _ in networks)
+        self._clients.update(name for name, _ in bounded_networks(client))
         self.running += 1
         return True
+
+    def has_room(self, client: str) -> bool:
+        """Whether another request of a client would be taken."""
+        networks = bounded_networks(client)
+        return all(self._clients[name] < self._most_each * times for name, times in networks)
 
     def of(self, client: str) -> int:
         """How many requests of a client are being answered."""
@@ -147,7 +150,10 @@ class Bounds:
     """All that clients may have of the server, and how much of it they have.
 
     :ivar refused: how often something was refused, or a connection closed early, by reason.
+    :ivar sending: the connections on which the kernel sends a file.
     """
+
+    sending = 0
 
     def __init__(self, limits: HttpLimits) -> None:
         self.limits = limits

@@ -3,7 +3,7 @@
 import socket
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.http import Request
@@ -37,12 +37,13 @@ _NOT_SENT = 128 * 1024
 """Bytes of a connection that the kernel holds besides those that are on their way."""
 
 
-class _IBoundedSite(Protocol):
+class IBoundedSite(Protocol):
     """The parts of a site that a channel needs."""
 
     bounds: Bounds
     trusted: Trusted
     stopping: bool
+    reactor: IReactorTime
 
 
 class BoundedChannel(OpenChannel):
@@ -57,7 +58,7 @@ class BoundedChannel(OpenChannel):
     to plain HTTP if, and only if, the answer begins with ``HTTP/``.
     """
 
-    site: _IBoundedSite
+    site: IBoundedSite
 
     _fresh = True
     _begun = False  # some of a request has come

@@ -176,6 +176,19 @@ class Connections:
         self._working.remove(connection)
         self._weigh(self._open[connection])
 
+    def rested_again(self, connection: Connection) -> None:
+        """Something was answered at once on a connection on which nothing is being answered."""
+        if connection not in self._open:
+            return
+        networks = self._of(connection)
+        for network in networks:
+            network.rested[connection] = None
+            network.rested.move_to_end(connection)
+        if connection in networks[0].fresh:
+            for network in networks:
+                del network.fresh[connection]
+            self._weigh(self._open[connection])
+
     def works(self, connection: Connection) -> None:
         """Something is being answered on a connection."""
         if connection not in self._open or connection in self._working:

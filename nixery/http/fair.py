@@ -120,9 +120,16 @@ class FairStarts:
         try:
             return start()
         finally:
-            if spent := self._clock.seconds() - began:
-                self._left -= spent
-                self._expect()
+            self.spend(self._clock.seconds() - began)
+
+    def spend(self, seconds: float) -> None:
+        """Count some time for this round.
+
+        What takes little may count for the next ones, too: a call for each would take more.
+        """
+        self._left -= seconds
+        if self._left < _SLICE / 2:
+            self._expect()
 
     def later(self, client: str, running: int, start: Callable[[], None]) -> None:
         """Begin in a client's turn.

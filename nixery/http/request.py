@@ -1,8 +1,8 @@
 """Requests, and who they come from: behind proxies that are trusted, too."""
 
+import os
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from ipaddress import (
     IPv4Address,
@@ -12,6 +12,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from math import inf
 from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,12 +25,12 @@ from twisted.web.resource import IResource
 from nixery.http.routes import NOWHERE, Route
 from nixery.http.twisted_private import OpenRequest
 from nixery.model.networks import network_of
+from nixery.model.request_key import is_request_id
 from nixery.model.rules import ANONYMOUS, Who
 
 MOST_BODY = 64 * 1024
 """Bytes of a request's body; nothing here wants one, so what comes is dropped."""
 HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
@@ -78,6 +79,9 @@ class RegistryRequest(OpenRequest):
     :ivar build: the ID of the build that its answer waited for, if it did.
     :ivar error_code: the precise code of the error that it was answered with, if it was.
     :ivar told: that error's cause in a line, for the log.
+    :ivar access: what decided about access when it came: see :meth:`nixery.web.auth.Auth.files`.
+    :ivar again: says of its answer whether it may be given again: see :meth:`keep`.
+    :ivar kept_for: the most seconds for which its answer is kept.
     """
 
     route: Route = NOWHERE
@@ -86,7 +90,19 @@ class RegistryRequest(OpenRequest):
     build = ""
     error_code = ""
     told = ""
+    access: tuple[object, ...] = ()
+    again: Callable[[], bool] | None = None
+    kept_for = inf
     _received = 0
+
+    def keep(self, again: Callable[[], bool]) -> None:
+        """Have the answer kept for whoever sends the same request; to be called before any of it
+        is written.
+
+        :param again: says whether it still holds; if so, it is about to be given again. It costs
+            next to nothing.
+        """
+        self.again = again
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         """Set a header of the answer."""
@@ -153,9 +169,7 @@ class RegistryRequest(OpenRequest):
     def id(self) -> str:
         """Its ID in logs: given by a trusted proxy, or else random."""
         if self.is_of_proxy:
-            said = self.getHeader(b"x-request-id") or b""
-            if _REQUEST_ID.fullmatch(said):
-                return said.decode("ascii")
+            return id_from(self.getHeader(b"x-request-id") or b"")
         return new_id()
 
     @cached_property
@@ -164,12 +178,8 @@ class RegistryRequest(OpenRequest):
 
         It is ``unix`` for clients of a UNIX socket.
         """
-        address = self._peer
-        if self.is_of_proxy:
-            for address in _hops(self.requestHeaders):
-                if address not in self.trusted:
-                    break
-        return "unix" if address is None else str(address)
+        lines = self.requestHeaders.getRawHeaders(b"x-forwarded-for", [])
+        return sender_of(self._peer, lines, self.trusted)
 
     @cached_property
     def network(self) -> str:
@@ -268,7 +278,28 @@ def has_host(headers: Headers, version: bytes) -> bool:
 
 def new_id() -> str:
     """A random ID for a request."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
+
+
+def id_from(said: bytes) -> str:
+    """The ID for a request of a trusted proxy.
+
+    :param said: the ID that the proxy gave it; a random one replaces what is none.
+    """
+    return said.decode("ascii") if is_request_id(said) else new_id()
+
+
+def sender_of(peer: Address | None, forwarded: Iterable[bytes], trusted: Trusted) -> str:
+    """The address of a client, in front of all trusted proxies; ``unix`` for a UNIX socket.
+
+    :param forwarded: the values of the ``X-Forwarded-For`` headers, which a trusted peer may send.
+    """
+    address = peer
+    if peer in trusted:
+        for address in _hops(forwarded):
+            if address not in trusted:
+                break
+    return "unix" if address is None else str(address)
 
 
 def peer_address(peer: IAddress) -> Address | None:
@@ -278,9 +309,8 @@ def peer_address(peer: IAddress) -> Address | None:
     return read_address(str(getattr(peer, "host", "")))
 
 
-def _hops(headers: Headers) -> Iterator[Address]:
+def _hops(lines: Iterable[bytes]) -> Iterator[Address]:
     """The addresses that proxies name, the nearest first, up to the first that is none."""
-    lines = headers.getRawHeaders(b"x-forwarded-for", [])
     for word in reversed(b",".join(lines).decode("latin-1").split(",")):
         match = _WITH_PORT.fullmatch(word.strip())
         try:

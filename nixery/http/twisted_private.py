@@ -4,9 +4,13 @@ pyproject.toml bounds Twisted's version for their sake, and tests/http/test_twis
 each of them.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone
+from twisted.internet.tcp import Connection
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.tls import BufferingTLSTransport
 from twisted.python.failure import Failure
@@ -55,6 +59,25 @@ class OpenChannel(HTTPChannel):
         return bool(self._waitingForTransport)
 
     @property
+    def has_unsent(self) -> bool:
+        """Whether the transport still has some of what was written, as far as it tells."""
+        below = self.transport
+        if isinstance(below, FileDescriptor):
+            return bool(below.dataBuffer or below._tempDataBuffer)
+        return self.is_full
+
+    def send(self, data: bytes) -> None:
+        """Write when nothing is unsent: what the kernel takes leaves at once, and not in the
+        reactor's next round, after two calls to have the kernel watch the connection.
+        """
+        if isinstance(self.transport, FileDescriptor):
+            sent = self.transport.writeSomeData(data)
+            if isinstance(sent, int):
+                data = data[sent:]
+        if data:
+            self.transport.write(data)
+
+    @property
     def has_unread(self) -> bool:
         """Whether some has come that was not read yet."""
         return bool(self._buffer)
@@ -90,3 +113,29 @@ class OpenTLS(BufferingTLSTransport):
         self.transport.unregisterProducer()
         self._lostTLSConnection = True  # or else OpenSSL would say that the handshake has failed
         super().connectionLost(Failure(ConnectionDone()))
+
+
+@contextmanager
+def writing_by(transport: Connection, write: Callable[[], Exception | None]) -> Iterator[None]:
+    """Have something else write to a plain connection, for the length of a block.
+
+    Twisted's way to write more than it has in its own buffer is a producer, for which the reactor
+    stops watching the connection and begins again, each time.
+
+    :param write: is called whenever the connection takes more and nothing of what Twisted was given
+        is left; returns an exception to have the connection closed.
+    """
+
+    def do_write() -> Any:
+        if transport.dataBuffer or transport._tempDataBuffer:
+            fault: Any = type(transport).doWrite(transport)
+            transport.startWriting()  # it stops when all has left
+            return fault
+        return write()
+
+    transport.doWrite = do_write  # type: ignore[method-assign]
+    transport.startWriting()
+    try:
+        yield
+    finally:
+        transport.__dict__.pop("doWrite", None)  # Twisted has its own there if it aborts

@@ -112,7 +112,8 @@ def parse_path_info(text: str) -> Graph:
     """
     try:
         entries = _entries(json.loads(text))
-        graph = {path: _node(path, info) for path, info in entries.items()}
+        known = {path: path for path in entries}
+        graph = {path: _node(path, info, known) for path, info in entries.items()}
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"path information lacks something: {error!r}") from error
     for path, node in graph.items():
@@ -122,8 +123,15 @@ def parse_path_info(text: str) -> Graph:
     return graph
 
 
-def _node(path: str, info: Any) -> Node:
-    references = sorted({_absolute(r) for r in info["references"]} - {path})
+def _node(path: str, info: Any, known: Mapping[str, str]) -> Node:
+    """
+    :param known: all store paths. References are the same objects, which take no memory of their
+        own, and no time when the graph is given to another process.
+    """
+    every = {
+        known.get(name) or known.get(full := _absolute(name), full) for name in info["references"]
+    }
+    references = sorted(every - {path})
     return {"size": int(info["narSize"]), "references": references}
 
 

@@ -18,13 +18,14 @@ sandbox = false
 """
 _STATE = "nix/var/nix"
 _SCHEMA = b"10"  # as a number alone
+NIX_STORE = "bin/nix-store"
 PROFILE = ".nix-profile/bin"
 """Where programs are, in a user's home, that the user installs by Nix."""
 
 
 def has_nix(outputs: Iterable[Output]) -> bool:
     """Whether an image has Nix."""
-    items = (output.listing.get("bin/nix-store") for output in outputs)
+    items = (output.listing.get(NIX_STORE) for output in outputs)
     return any(item is not None and item.kind is Kind.OTHER for item in items)
 
 

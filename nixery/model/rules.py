@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from itertools import product
-from math import prod
+from math import inf, prod
 
 import attrs
 
@@ -32,10 +32,12 @@ class Who:
     :param name: the user's; none for an anonymous client.
     :param grants: the image names that the credentials are good for; none if they name none, and
         so are good for all that the user may pull.
+    :param until: when they expire, in seconds since 1970.
     """
 
     name: str | None = None
     grants: frozenset[str] | None = None
+    until: float = attrs.field(default=inf, eq=False)
 
 
 ANONYMOUS = Who()

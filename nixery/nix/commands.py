@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorThreads
 
 from nixery.model.closure import Graph, Node, parse_path_info
 from nixery.model.registration import ValidPath, parse_registration
@@ -16,6 +17,7 @@ from nixery.nix.disk_faults import full_store
 from nixery.nix.flakes import check_inputs, parse_flake_archive, parse_flake_metadata
 from nixery.nix.lines import OnLines
 from nixery.nix.process import Processes, Surroundings
+from nixery.reactor import in_thread
 
 _NIX_COMMAND = ("--extra-experimental-features", "nix-command")
 FLAKES = ("--extra-experimental-features", "nix-command flakes")
@@ -58,15 +60,18 @@ class Commands:
 
     def __init__(
         self,
+        reactor: IReactorThreads,
         processes: Processes,
         store: str | None,
         fetching: Callable[[], Surroundings] | None = None,
     ) -> None:
         """
+        :param reactor: whose threads read long output.
         :param store: a folder for ``--store``; none for the machine's own store or daemon.
         :param fetching: gives what is seen of the machine while a flake is fetched with its
             inputs; none if these may be places on it.
         """
+        self._reactor = reactor
         self._fetching = fetching
         self.store = store
         self.memory = processes.memory
@@ -130,7 +135,7 @@ class Commands:
                 "nix", *_NIX_COMMAND, "path-info", "--json", "--recursive", "--", *some
             )
             with _malformed_as_unavailable():
-                graph.update(parse_path_info(printed))
+                graph.update(await in_thread(self._reactor, parse_path_info, printed))
         return graph
 
     async def registered(self, paths: Sequence[str]) -> list[ValidPath]:
@@ -142,7 +147,7 @@ class Commands:
         for some in _portions(sorted(set(paths))):
             printed = await self._output("nix-store", "--dump-db", "--", *some)
             with _malformed_as_unavailable():
-                found += parse_registration(printed, some)
+                found += await in_thread(self._reactor, parse_registration, printed, some)
         return found
 
     async def valid(self, paths: Sequence[str]) -> list[str]:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 _PIECE = 1024 * 1024
 
 Identity = tuple[int, ...]
+See = Callable[[str, os.stat_result], None]
+"""Takes the path and the ``lstat`` of something that a walk has come to, before it is looked
+into."""
 
 
 def sha256_of(path: str) -> str:
@@ -17,6 +20,10 @@ def sha256_of(path: str) -> str:
         while piece := file.read(_PIECE):
             whole.update(piece)
     return whole.hexdigest()
+
+
+def see_nothing(path: str, facts: os.stat_result) -> None:
+    """For walks that nobody wants to know about."""
 
 
 class Fingerprints:
@@ -35,28 +42,30 @@ class Fingerprints:
         self._read = read
         self._known: dict[str, tuple[Identity, str]] = {}
 
-    def look(self) -> str:
+    def look(self, see: See = see_nothing) -> str:
         """A digest that changes whenever a name, a kind, a size or a time in the folder does.
 
         It reads no file, and is only good for comparison with an earlier one.
 
+        :param see: is told of everything in it, and of the folder itself.
         :raises OSError: if a folder can't be read.
         """
         whole = hashlib.sha256()
-        for _, name, facts in _walk(os.path.realpath(self._top)):
+        for _, name, facts in _walk(os.path.realpath(self._top), see):
             whole.update(f"{_identity(facts)} {facts.st_mode} ".encode("ascii"))
             whole.update(os.fsencode(name) + b"\0")
         return whole.hexdigest()
 
-    def take(self) -> str:
+    def take(self, see: See = see_nothing) -> str:
         """The sha256, as 64 hexadecimal digits, over the names, kinds, contents and executable bits
         of all that is in the folder but ``.git``. No link is followed, except for the folder.
 
+        :param see: is told of all that.
         :raises OSError: if something can't be read.
         """
         known, self._known = self._known, {}
         whole = hashlib.sha256()
-        for path, name, facts in _walk(os.path.realpath(self._top)):
+        for path, name, facts in _walk(os.path.realpath(self._top), see):
             encoded = os.fsencode(name)
             whole.update(b"%d:%s" % (len(encoded), encoded))
             whole.update(self._contents(path, facts, known))
@@ -81,16 +90,17 @@ def _identity(facts: os.stat_result) -> Identity:
     return (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
-def _walk(top: str) -> Iterator[tuple[str, str, os.stat_result]]:
+def _walk(top: str, see: See) -> Iterator[tuple[str, str, os.stat_result]]:
     """The top and all below it, in an order that is the same everywhere: paths, names relative
     to the top, and the result of ``lstat``."""
-    facts = os.lstat(top)
+    see(top, os.lstat(top))
+    facts = os.lstat(top)  # what was changed before it was seen counts
     yield top, ".", facts
     if stat.S_ISDIR(facts.st_mode):
-        yield from _walk_below(top)
+        yield from _walk_below(top, see)
 
 
-def _walk_below(folder: str) -> Iterator[tuple[str, str, os.stat_result]]:
+def _walk_below(folder: str, see: See) -> Iterator[tuple[str, str, os.stat_result]]:
     """Without recursion, however deep the folders are."""
     stack = [_entries(folder, "")]
     while stack:
@@ -98,7 +108,9 @@ def _walk_below(folder: str) -> Iterator[tuple[str, str, os.stat_result]]:
         if entry is None:
             stack.pop()
             continue
-        yield entry.path, name, entry.stat(follow_symlinks=False)
+        facts = entry.stat(follow_symlinks=False)
+        see(entry.path, facts)
+        yield entry.path, name, facts
         if entry.is_dir(follow_symlinks=False):
             stack.append(_entries(entry.path, f"{name}/"))
 

@@ -3,10 +3,10 @@
 import os
 import re
 from contextlib import suppress
+from typing import Generic, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads
 from zope.interface import implementer
 
 from nixery.coalesce import Coalescer
@@ -26,19 +26,34 @@ from nixery.model.tags import LATEST
 from nixery.nix.fingerprint import Fingerprints
 from nixery.nix.git import Git
 from nixery.nix.mirrors import GitFailed
-from nixery.reactor import in_thread
+from nixery.nix.watched_tree import WatchedTree
+from nixery.reactor import IReactor, in_thread
 from nixery.slots import Slots
+
+T = TypeVar("T")
 
 _STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[^/]+")
 # Files that git changes when another commit is checked out, a commit is made, or the origin is
 # set.
 _GIT_FILES = ("HEAD", "config", "index", "logs/HEAD", "packed-refs", "info/exclude")
+_GIT_FOLDERS = {
+    ".git": ("HEAD", "config", "index", "logs", "packed-refs", "info"),
+    ".git/logs": ("HEAD",),
+    ".git/info": ("exclude",),
+}
+"""Where these files are, and what matters there."""
 
 
 @attrs.frozen
-class _Seen:
+class _Seen(Generic[T]):
+    """What was seen at a walk.
+
+    :param look: what it is known again by.
+    """
+
     look: str
-    pin: Pin
+    pinned: T
+    tree: WatchedTree | None
 
 
 @implementer(IResolver)
@@ -49,23 +64,23 @@ class FolderResolver:
     commit, the commit; that of any other folder, a fingerprint of its contents.
     """
 
-    def __init__(self, reactor: IReactorThreads, git: Git, source: LocalFolder) -> None:
+    def __init__(self, reactor: IReactor, git: Git, source: LocalFolder) -> None:
         self._reactor = reactor
         self._git = git
         self._source = source
         self._fingerprints = Fingerprints(source.path)
         self._turn = Slots()
-        self._looking: Coalescer[int, Pin] = Coalescer()
+        self._looking: Coalescer[int, PinnedSource] = Coalescer()
         self._next = 0  # the number of the next look
-        self._seen: _Seen | None = None
+        self._seen: _Seen[PinnedSource] | None = None
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
             raise UnknownTag(tag, f"{self._source}, whose only tag is {LATEST!r}")
-        return PinnedSource(self._source, await self._pinned())
+        return self.current(tag) or await self._pinned()
 
     def current(self, tag: str) -> PinnedSource | None:
-        return None
+        return _standing(self._seen) if tag == LATEST else None
 
     async def tags(self) -> list[str]:
         return [LATEST]
@@ -82,12 +97,13 @@ class FolderResolver:
     async def unchanged(self, pinned: PinnedSource) -> bool:
         if not isinstance(pinned.pin, Contents):
             return True
-        return await self._pinned() == pinned.pin
+        return (await self.resolve(LATEST)).pin == pinned.pin
 
     async def stop(self) -> None:
         await self._looking.stop()
+        self._seen = None
 
-    def _pinned(self) -> "Deferred[Pin]":
+    def _pinned(self) -> "Deferred[PinnedSource]":
         """The revision at this moment.
 
         Requests that come during a look share the next one: the look that has begun may have
@@ -95,36 +111,51 @@ class FolderResolver:
         """
         return self._looking.join(self._next, self._look_in_turn)
 
-    async def _look_in_turn(self) -> Pin:
+    async def _look_in_turn(self) -> PinnedSource:
         with await self._turn.take():
             self._next += 1
-            return await self._pin()
+            return self.current(LATEST) or await self._pin()
 
-    async def _pin(self) -> Pin:
+    async def _pin(self) -> PinnedSource:
+        before, old = self._seen, None
+        if before is not None:
+            old, self._seen = before.tree, attrs.evolve(before, tree=None)
         try:
             path = os.path.realpath(self._source.path)
             if _STORE_PATH.match(path):
-                os.lstat(path)
-                return Contents(path, path)
-            look = await in_thread(self._reactor, self._look, path)
-            if self._seen is None or self._seen.look != look:
-                pin = await self._commit(path)
-                if pin is None:
-                    taken = await in_thread(self._reactor, self._fingerprints.take)
-                    pin = Contents(self._source.path, taken)
-                self._seen = _Seen(look, pin)
-            return self._seen.pin
+                look, tree = path, WatchedTree(self._source.path, self._reactor.seconds, old)
+                tree.see(path, os.lstat(path))
+            else:
+                look, tree = await in_thread(self._reactor, self._look, path, old)
+            if before is not None and before.look == look:
+                pinned = before.pinned
+            else:
+                pinned = PinnedSource(self._source, await self._pin_of(path))
         except OSError as error:
             raise SourceUnavailable(str(self._source), error.strerror or str(error)) from error
+        self._seen = _Seen(look, pinned, tree)
+        return pinned
 
-    def _look(self, path: str) -> str:
+    async def _pin_of(self, path: str) -> Pin:
+        if _STORE_PATH.match(path):
+            return Contents(path, path)
+        pin = await self._commit(path)
+        if pin is None:
+            taken = await in_thread(self._reactor, self._fingerprints.take)
+            pin = Contents(self._source.path, taken)
+        return pin
+
+    def _look(self, path: str, before: WatchedTree | None) -> tuple[str, WatchedTree]:
         """A digest that changes when the files or their commit may have changed."""
+        tree = WatchedTree(self._source.path, self._reactor.seconds, before)
+        for folder, names in _GIT_FOLDERS.items():
+            tree.see_some(os.path.join(path, folder), names)
         states = []
         for name in _GIT_FILES:
             with suppress(OSError):
                 facts = os.stat(os.path.join(path, ".git", name))
                 states.append(f"{name} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns}")
-        return "\n".join([self._fingerprints.look(), *states])
+        return "\n".join([self._fingerprints.look(tree.see), *states]), tree
 
     async def _commit(self, path: str) -> Pin | None:
         if not os.path.exists(os.path.join(path, ".git")):
@@ -140,20 +171,24 @@ class ConfiguredResolver:
     """A source whose set takes a configuration, which may be edited."""
 
     def __init__(
-        self, reactor: IReactorThreads, resolver: IResolver, configuration: Configuration
+        self, reactor: IReactor, resolver: IResolver, configuration: Configuration
     ) -> None:
         self._reactor = reactor
         self._resolver = resolver
         self._configuration = configuration
         self._fingerprints = Fingerprints(configuration.overlays or "/")
         self._turn = Slots()
+        self._seen: _Seen[Configuration] | None = None
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         pinned = await self._resolver.resolve(tag, client)
         return attrs.evolve(pinned, configuration=await self._pin())
 
     def current(self, tag: str) -> PinnedSource | None:
-        return None
+        pinned, configuration = self._resolver.current(tag), self._current
+        if pinned is None or configuration is None:
+            return None
+        return attrs.evolve(pinned, configuration=configuration)
 
     async def tags(self) -> list[str]:
         return await self._resolver.tags()
@@ -167,14 +202,36 @@ class ConfiguredResolver:
         return await self._resolver.unchanged(pinned)
 
     async def stop(self) -> None:
+        self._seen = None
         await self._resolver.stop()
 
-    async def _pin(self) -> Configuration:
+    @property
+    def _current(self) -> Configuration | None:
         if self._configuration.overlays is None:
             return self._configuration
-        try:
-            with await self._turn.take():
-                taken = await in_thread(self._reactor, self._fingerprints.take)
-        except OSError as error:
-            raise SourceUnavailable("the overlays", error.strerror or str(error)) from error
-        return attrs.evolve(self._configuration, revision=taken)
+        return _standing(self._seen)
+
+    async def _pin(self) -> Configuration:
+        with await self._turn.take():
+            if (known := self._current) is not None:
+                return known
+            old = None if self._seen is None else self._seen.tree
+            self._seen = None
+            try:
+                taken, tree = await in_thread(self._reactor, self._take, old)
+            except OSError as error:
+                raise SourceUnavailable("the overlays", error.strerror or str(error)) from error
+            pinned = attrs.evolve(self._configuration, revision=taken)
+            self._seen = _Seen(taken, pinned, tree)
+            return pinned
+
+    def _take(self, before: WatchedTree | None) -> tuple[str, WatchedTree]:
+        tree = WatchedTree(self._configuration.overlays or "/", self._reactor.seconds, before)
+        return self._fingerprints.take(tree.see), tree
+
+
+def _standing(seen: _Seen[T] | None) -> T | None:
+    """What was seen, if that is so still."""
+    if seen is None or seen.tree is None or not seen.tree.stands():
+        return None
+    return seen.pinned

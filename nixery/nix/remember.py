@@ -68,13 +68,17 @@ class Memory:
         for name, text in _read(path).items() if stale_if_error else ():
             self._known.put(name, Remembered(text, True, -math.inf), -math.inf)
 
+    def fresh(self, name: str) -> Remembered | None:
+        """The answer to a name, if it need not be asked for."""
+        return self._known.get(name, self.lifetime)
+
     async def get(self, name: str, ask: Callable[[], Awaitable[str]]) -> Remembered:
         """The answer to a name, asked for if none is fresh.
 
         :raises UnknownTag: if the remote has no answer.
         :raises SourceUnavailable: if the remote can't be asked, and there is no older answer.
         """
-        if (fresh := self._known.get(name, self.lifetime)) is not None:
+        if (fresh := self.fresh(name)) is not None:
             return fresh
         known = self._known.get(name)
         answer = self._asking.join(name, lambda: self._ask(name, ask))

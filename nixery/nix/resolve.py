@@ -78,24 +78,35 @@ class GitResolver:
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if not self._policy.allows(tag):
             raise TagNotServed(tag)
-        # A channel may be named by a commit.
-        channel = self._source.name if isinstance(self._source, Channel) else None
-        own = channel is not None and tag in (LATEST, channel)
-        name = channel if channel is not None and own else tag
-        if is_commit(name) and (own or self._unreachable):
-            return self._pinned(name)
+        if (known := self.current(tag)) is not None:
+            return known
         if (unknown := self._unknown.get(tag, self._memory.lifetime)) is not None:
             raise copy(unknown)
         with self._place(client):
             try:
-                return await self._find(tag, name, client)
+                return await self._find(tag, client)
             except UnknownTag as error:
                 # Not the error itself: its traceback holds the listing.
                 self._unknown.put(tag, copy(error))
                 raise
 
     def current(self, tag: str) -> PinnedSource | None:
-        return None
+        if not self._policy.allows(tag):
+            return None
+        name, lifetime = self._name(tag), self._memory.lifetime
+        if is_commit(name):
+            # A channel may be named by a commit.
+            if self._unreachable or name == self._own:
+                return self._pinned(name)
+            known = self._memory.fresh(name)
+            return None if known is None else self._pinned(known.text)
+        listed = self._memory.fresh(_LISTING)
+        if listed is None or listed.text != self._listed or self._unknown.get(tag, lifetime):
+            return None
+        if (commit := self._named(self._listing, tag, name)) is not None:
+            return self._pinned(commit, listed.stale)
+        known = None if self._day(name) is None else self._memory.fresh(name)
+        return None if known is None else self._pinned(known.text, known.stale)
 
     async def tags(self) -> list[str]:
         listing, _ = await self._list()
@@ -122,7 +133,17 @@ class GitResolver:
             if not self._asking[client]:
                 del self._asking[client]
 
-    async def _find(self, tag: str, name: str, client: str) -> PinnedSource:
+    @property
+    def _own(self) -> str | None:
+        """The name of the channel that is the source."""
+        return self._source.name if isinstance(self._source, Channel) else None
+
+    def _name(self, tag: str) -> str:
+        """The name of a tag in the repository."""
+        return self._own or tag if tag == LATEST else tag
+
+    async def _find(self, tag: str, client: str) -> PinnedSource:
+        name = self._name(tag)
         if is_commit(name):
             known = await self._memory.get(name, lambda: self._reached(name, client))
             return self._pinned(known.text)
@@ -160,8 +181,7 @@ class GitResolver:
         raise CommitNotServed(commit, str(self._source))
 
     def _serves(self, name: str) -> bool:
-        own = isinstance(self._source, Channel) and name == self._source.name
-        return own or self._policy.allows(name)
+        return name == self._own or self._policy.allows(name)
 
     async def _reaches(self, commit: str, client: str) -> bool:
         tips = self._tips.values()
@@ -235,13 +255,11 @@ class FlakeResolver:
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         if tag != LATEST:
             raise UnknownTag(tag, f"{self._source}, whose only tag is {LATEST!r}")
-        known = await self._memory.get(_LOCKED, self._ask)
-        revision, date, reference = known.text.split(" ", 2)
-        pin = LockedFlake(reference, revision, int(date) if date else None)
-        return PinnedSource(self._source, pin, stale=known.stale)
+        return self._pinned(await self._memory.get(_LOCKED, self._ask))
 
     def current(self, tag: str) -> PinnedSource | None:
-        return None
+        known = self._memory.fresh(_LOCKED) if tag == LATEST else None
+        return None if known is None else self._pinned(known)
 
     async def tags(self) -> list[str]:
         return [LATEST]
@@ -254,6 +272,11 @@ class FlakeResolver:
 
     async def stop(self) -> None:
         await self._memory.stop()
+
+    def _pinned(self, known: Remembered) -> PinnedSource:
+        revision, date, reference = known.text.split(" ", 2)
+        pin = LockedFlake(reference, revision, int(date) if date else None)
+        return PinnedSource(self._source, pin, stale=known.stale)
 
     async def _ask(self) -> str:
         try:

@@ -6,10 +6,11 @@ These functions block.
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from nixery.model.closure import Graph
 from nixery.model.data_places import FONT_SETTINGS, ClosureData
+from nixery.model.inner_store import NIX_STORE
 from nixery.model.rootfs import CLibrary, loader_name
 from nixery.packing.listing import follow
 
@@ -54,6 +55,13 @@ def find_data(graph: Graph, physical: Callable[[str], str]) -> ClosureData:
         first("share/terminfo", "lib/terminfo", is_right=os.path.isdir),
         first(FONT_SETTINGS, is_right=os.path.isfile),
     )
+
+
+def have_nix(paths: Iterable[str], physical: Callable[[str], str]) -> bool:
+    """Whether packages have the program by which an image has Nix, as far as a look at that alone
+    can tell: see :func:`nixery.model.inner_store.has_nix`."""
+    ends = (follow(f"{path}/{NIX_STORE}", physical) for path in paths)
+    return any(end is not None and os.path.isfile(physical(end)) for end in ends)
 
 
 def _is(

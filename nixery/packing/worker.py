@@ -3,19 +3,29 @@
 It reads one JSON job a line from its standard input and answers each by one JSON line::
 
     {"id": 1, "sink": "/file", "compression": "fast",
-     "paths": [[logical, physical], …], "entries": [[name, kind, …], …]}
+     "paths": [[logical, physical], …], "entries": "/file"}
 
     {"id": 1, "digest": "sha256:…", "diff_id": "sha256:…", "size": 12, "uncompressed": 34,
      "replaced": 0}
     {"id": 2, "error": {"kind": "unsupported", "path": "/etc/x", "message": "…"}}
+
+or, where a root file system is to be made, several lines::
+
+    {"id": 3, "sink": "/file", "furnish": "…"}
+
+    {"id": 3, "collided": [[name, package, package], …]}
+    {"id": 3, "key": "…", "tools": ["bash", …], "execution": {…}}
+
+with a pickled :class:`nixery.packing.furnishing.FurnishRequest`; the entries in its sink are the
+``entries`` of later jobs.
 
 The sink is created if there is none, and written from start to end without seeking, so it may be a
 named pipe. It is not synced. After an error its contents are worthless.
 
 Blocks that were compressed wrongly are kept in the folder ``REPORTS``, wrong and right.
 
-The process ends when its standard input does, even during a job. It imports little, since several
-such processes stay in memory.
+The process ends when its standard input does, even during a job. It imports little before it has
+a root file system to make: it is to be there soon when a layer waits.
 """
 
 import contextlib
@@ -23,12 +33,14 @@ import errno
 import hashlib
 import json
 import os
+import pickle
 import queue
 import resource
 import signal
 import sys
 import threading
 import traceback
+from binascii import a2b_base64
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
@@ -44,26 +56,31 @@ MOST_REPORTS = 16
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def answer(
+def answers(
     job: dict[str, Any],
     threads: int,
     reports: str | None = None,
     find_codec: Callable[[str], Codec] = codec,
-) -> dict[str, Any]:
+) -> Iterator[dict[str, Any]]:
     """Do a job.
 
     :param threads: the number of blocks to compress at once.
     :param reports: the folder for wrong blocks; None to keep none.
     :param find_codec: gives the codec of a name.
-    :return: the answer.
+    :return: its answers, the last of which ends it.
     """
     try:
-        packed = pack(job, threads, reports, find_codec(job["compression"]))
-        return {"id": job["id"], **packed._asdict()}
+        if "furnish" in job:
+            request = pickle.loads(a2b_base64(job["furnish"]))
+            with _sink(job["sink"]) as write:
+                yield from ({"id": job["id"], **each} for each in request.answers(write))
+        else:
+            packed = pack(job, threads, reports, find_codec(job["compression"]))
+            yield {"id": job["id"], **packed._asdict()}
     except PackError as error:
         path = error.path.decode("utf-8", "backslashreplace")
         facts = {"kind": error.kind, "path": path, "message": error.message}
-        return {"id": job["id"], "error": facts}
+        yield {"id": job["id"], "error": facts}
 
 
 def pack(job: dict[str, Any], threads: int, reports: str | None, codec: Codec) -> Compressed:
@@ -73,8 +90,16 @@ def pack(job: dict[str, Any], threads: int, reports: str | None, codec: Codec) -
     """
     on_wrong = partial(keep_report, reports)
     with _sink(job["sink"]) as write, Compressor(codec, write, threads, on_wrong) as out:
-        tar.pack(job["paths"], map(Entry.from_json, job["entries"]), out)
+        tar.pack(job["paths"], read_entries(job["entries"]), out)
         return out.finish()
+
+
+def read_entries(path: str | None) -> Iterator[Entry]:
+    """The entries in a file, which has them line by line in JSON lists; none without a file."""
+    if path is not None:
+        with open(path, "rb") as file:
+            for line in file:
+                yield from map(Entry.from_json, json.loads(line))
 
 
 @contextlib.contextmanager
@@ -163,10 +188,12 @@ def main() -> None:
 
 def _answer_all(jobs: "queue.SimpleQueue[bytes]", reports: str | None) -> NoReturn:
     threads = threads_here()
+    if jobs.empty():  # started in advance: time for what the next job needs
+        import nixery.packing.furnishing  # noqa: F401
     while True:
-        line = json.dumps(answer(json.loads(jobs.get()), threads, reports))
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        for each in answers(json.loads(jobs.get()), threads, reports):
+            sys.stdout.write(json.dumps(each) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

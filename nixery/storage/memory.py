@@ -6,6 +6,7 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
@@ -58,6 +59,28 @@ class MemoryLease:
             lock.release()
 
 
+class _Blobs(dict[Digest, bytes]):
+    """Counts how often one was taken out, or put over another."""
+
+    changes = 0
+
+    def __setitem__(self, digest: Digest, content: bytes) -> None:
+        self.changes += self.get(digest, content) != content
+        super().__setitem__(digest, content)
+
+    def __delitem__(self, digest: Digest) -> None:
+        self.changes += 1
+        super().__delitem__(digest)
+
+    def pop(self, digest: Digest, *default: Any) -> Any:
+        self.changes += 1
+        return super().pop(digest, *default)
+
+    def clear(self) -> None:
+        self.changes += 1
+        super().clear()
+
+
 @implementer(IStorage)
 class MemoryStorage:
     """A storage whose insides are open to tests, which may take things out or alter them.
@@ -70,7 +93,7 @@ class MemoryStorage:
     """
 
     def __init__(self) -> None:
-        self.blobs: dict[Digest, bytes] = {}
+        self.blobs = _Blobs()
         self.records: dict[str, bytes] = {}
         self.used: list[Digest] = []
         self.full = False
@@ -91,7 +114,7 @@ class MemoryStorage:
         self._check()
         return self.records.get(check_record_key(key))
 
-    async def write_record(self, key: str, content: bytes) -> None:
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         self._check_room()
         self.records[check_record_key(key)] = content
 
@@ -123,7 +146,7 @@ class MemoryStorage:
         ]
 
     def changes(self) -> int | None:
-        return None
+        return self.blobs.changes if self.fault is None else None
 
     async def locate(self, digest: Digest) -> Value:
         return Value(self._verified(digest))

@@ -1,25 +1,118 @@
-"""The log as JSON, one document per line."""
+"""The log: as text or JSON, and with the lines of pulls written in batches."""
 
 import json
+import signal
 import sys
+import threading
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import IO, Any
 
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, formatEvent
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LogEvent,
+    formatEvent,
+    formatEventAsClassicLogText,
+    formatTime,
+)
 from twisted.python.logfile import LogFile
+from zope.interface import implementer
 
+from nixery.reactor import IReactor
+
+DELAY = 0.1
+"""Seconds until a line that may wait is written."""
+MOST = 1000
+"""Lines that wait."""
 _PLAIN = (str, int, float, bool, type(None))
 
 
-def json_observer(path: str | None) -> ILogObserver:
-    """Writes every event as a JSON document in a line.
+@implementer(ILogObserver)
+class BatchingObserver:
+    """Writes each event as a line, in the order in which they come.
 
-    :param path: the log file; none, or ``-``, for standard output.
+    Those with a field ``log_later`` are formatted and written together: a moment later, or in front
+    of the next event without it, as twistd's last one is. They are from the reactor's thread, and
+    their formats have plain fields alone.
     """
-    # As with twistd's own log, rotated at SIGUSR1 only.
-    out: IO[Any] = sys.stdout if path in (None, "-") else LogFile.fromFullPath(path, rotateLength=0)
-    observer: ILogObserver = FileLogObserver(out, json_line)
-    return observer
+
+    def __init__(
+        self, reactor: IReactor, out: IO[Any], line: Callable[[LogEvent], str | None]
+    ) -> None:
+        """
+        :param out: a file, of text or of bytes.
+        :param line: makes an event a line with its end, or nothing.
+        """
+        self._reactor = reactor
+        self._line = line
+        self._file = FileLogObserver(out, lambda event: "".join(event["lines"]))
+        self._waiting: list[LogEvent] = []
+        self._lock = threading.Lock()
+        self._timer: IDelayedCall | None = None
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event, or have it wait."""
+        if "log_later" not in event:
+            self._write(event)
+            return
+        self._waiting.append(event)
+        if len(self._waiting) >= MOST:
+            self._write()
+        elif self._timer is None:
+            self._timer = self._reactor.callLater(DELAY, self._write_later)
+
+    def _write_later(self) -> None:
+        self._timer = None
+        self._write()
+
+    def _write(self, *more: LogEvent) -> None:
+        with self._lock:  # others come from threads
+            events, self._waiting = [*self._waiting, *more], []
+            self._file({"lines": filter(None, map(self._line, events))})
+
+
+def log_observer(
+    reactor: IReactor, options: Mapping[str, Any], in_json: bool
+) -> ILogObserver | None:
+    """The observer that writes the log where twistd's options say.
+
+    :return: none where twistd's own does that: to syslog, or to refuse what can't be.
+    """
+    path = options.get("logfile")
+    in_foreground = bool(options.get("nodaemon"))
+    if not in_json and (options.get("syslog") or (path == "-" and not in_foreground)):
+        return None
+    line = json_line if in_json else text_line
+    if path == "-" or (in_foreground and not path):
+        return BatchingObserver(reactor, sys.stdout, line)
+    out = LogFile.fromFullPath(path or "twistd.log", **({"rotateLength": 0} if in_json else {}))
+    if not signal.getsignal(signal.SIGUSR1):  # as twistd does
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(out.rotate))
+    return BatchingObserver(reactor, out, line)
+
+
+def text_line(event: LogEvent) -> str | None:
+    """An event as a line of text, as twistd has it."""
+    if "log_later" not in event:
+        return formatEventAsClassicLogText(event)
+    system = f"{event['log_namespace']}#{event['log_level'].name}"
+    text = _message(event).replace("\n", "\n\t")
+    return f"{_time(int(event['log_time']))} [{system}] {text}\n"
+
+
+@lru_cache(2)
+def _time(seconds: int) -> str:
+    return formatTime(seconds)
+
+
+def _message(event: LogEvent) -> str:
+    """An event in words. Twisted looks for calls in a format, which takes its time."""
+    if "log_later" in event:
+        return str(event["log_format"].format_map(event))
+    return formatEvent(event)
 
 
 def json_line(event: LogEvent) -> str:
@@ -32,7 +125,7 @@ def json_line(event: LogEvent) -> str:
         "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
         "level": level.name if level is not None else "info",
         "logger": event.get("log_namespace", ""),
-        "message": formatEvent(event),
+        "message": _message(event),
     }
     if failure is not None:
         document["traceback"] = failure.getTraceback()

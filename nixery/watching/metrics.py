@@ -4,6 +4,7 @@ No label value is chosen by clients, so that the number of series is bounded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Protocol
 
 from prometheus_client import (
@@ -105,6 +106,9 @@ class Metrics:
             registry=at,
         )
         ProcessCollector(registry=at)
+        # To look a series up takes as long as to count in it.
+        self._pulls_of = cache(self._pulls.labels)
+        self._answers_of = cache(self._series_of)
 
     def read_from(self, parts: Iterable[IMeasured]) -> None:
         """Have the metrics of some parts shown, as they are whenever somebody asks."""
@@ -115,16 +119,21 @@ class Metrics:
 
         :param by: ``tag`` or ``digest``.
         """
-        self._pulls.labels(by, outcome).inc()
+        self._pulls_of(by, outcome).inc()
 
     def answered(self, kind: str, status: int, sent: int, seconds: float) -> None:
         """A request was answered.
 
         :param sent: bytes of the body.
         """
-        self._requests.labels(kind, str(status)).inc()
-        self._sent.labels(kind).inc(sent)
-        self._times.labels(kind).observe(seconds)
+        requests, sizes, times = self._answers_of(kind, status)
+        requests.inc()
+        sizes.inc(sent)
+        times.observe(seconds)
+
+    def _series_of(self, kind: str, status: int) -> tuple[Counter, Counter, Histogram]:
+        requests = self._requests.labels(kind, str(status))
+        return requests, self._sent.labels(kind), self._times.labels(kind)
 
     def built(self, outcome: str, phases: Mapping[str, float], packed: Mapping[str, int]) -> None:
         """A build ended.

@@ -1,6 +1,6 @@
 """Every request, once it is answered: counted, and pulls logged."""
 
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import attrs
@@ -18,6 +18,10 @@ _OUTCOMES = {
     500: "error",
     503: "unavailable",
 }
+_LINE = (
+    "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
+    "{milliseconds:.1f} ms{by}{why}"
+)
 _IN_PATHS = "/:@!$&'()*+,;="
 _LEFT = 499
 """The status that is counted if the client left before its answer, as by other servers."""
@@ -46,44 +50,72 @@ class NoMeter:
 
 
 @attrs.frozen
+class AnswerFacts:
+    """All there is to note of an answer, but for what differs when it is given again.
+
+    :param kind: of the request: see :class:`nixery.http.routes.Route`.
+    :param sent: bytes of the body.
+    :param by: ``tag`` or ``digest``, if it is the answer to a pull.
+    :param pull: what its line is made of, then.
+    """
+
+    kind: str
+    status: int
+    sent: int
+    by: str
+    pull: dict[str, Any] | None
+
+
+@attrs.frozen
 class AccessLog:
     """Takes note of requests: nothing that it logs comes unescaped from a client."""
 
     meter: IMeter
     _log = Logger()
 
-    def note(self, request: RegistryRequest, seconds: float, left: bool) -> None:
-        """A request was answered, or its client has left before it was, or amid the answer."""
-        status = _LEFT if left and not request.startedWriting else request.code
-        kind = request.route.kind
-        self.meter.answered(kind, status, request.sentLength, seconds)
-        if kind == "manifest":
-            outcome = "left" if left else _outcome(request)
-            by_digest = ":" in request.variables["reference"]
-            self.meter.pulled("digest" if by_digest else "tag", outcome)
-            self._tell(request, "@" if by_digest else ":", outcome, status, seconds)
+    def facts(self, request: RegistryRequest, left: bool) -> AnswerFacts:
+        """The facts of an answer.
 
-    def _tell(
-        self, request: RegistryRequest, separator: str, outcome: str, status: int, seconds: float
-    ) -> None:
-        # As in an address: with spaces, a name could pass for the rest of the line.
-        names = (request.variables[each] for each in ("name", "reference"))
-        name, reference = (quote(each, safe=_IN_PATHS) for each in names)
-        self._log.info(
-            "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
-            "{milliseconds:.1f} ms{by}{why}",
-            request=request.id,
-            method=request.method.decode("ascii", "replace"),
-            image=f"{name}{separator}{reference}",
-            client=request.sender,
-            user=f"{readable(request.who.name)} at " if request.who.name else "",
-            outcome=outcome,
-            status=status,
-            milliseconds=seconds * 1000,
-            build=request.build,
-            by=f", build {request.build}" if request.build else "",
-            why=f": {readable(request.told)}" if request.told else "",
-        )
+        :param left: whether the client left before it, or amid it.
+        """
+        status = _LEFT if left and not request.startedWriting else request.code
+        kind, by, pull = request.route.kind, "", None
+        if kind == "manifest":
+            pull = _pull(request, "left" if left else _outcome(request), status)
+            by = "digest" if ":" in request.variables["reference"] else "tag"
+        return AnswerFacts(kind, status, request.sentLength, by, pull)
+
+    def note(self, facts: AnswerFacts, id: str, sender: str, seconds: float) -> None:
+        """A request was answered, or its client has left.
+
+        :param id: the request's.
+        :param sender: the client's address.
+        """
+        self.meter.answered(facts.kind, facts.status, facts.sent, seconds)
+        if (pull := facts.pull) is not None:
+            self.meter.pulled(facts.by, pull["outcome"])
+            told = {"request": id, "client": sender, "milliseconds": seconds * 1000}
+            self._log.info(_LINE, log_later=True, **(pull | told))
+
+
+def _pull(request: RegistryRequest, outcome: str, status: int) -> dict[str, Any]:
+    """What the line of a pull is made of; what differs with each answer is yet to be filled in."""
+    # As in an address: with spaces, a name could pass for the rest of the line.
+    names = (request.variables[each] for each in ("name", "reference"))
+    name, reference = (quote(each, safe=_IN_PATHS) for each in names)
+    return {
+        "request": "",
+        "method": request.method.decode("ascii", "replace"),
+        "image": f"{name}{'@' if ':' in request.variables['reference'] else ':'}{reference}",
+        "client": "",
+        "user": f"{readable(request.who.name)} at " if request.who.name else "",
+        "outcome": outcome,
+        "status": status,
+        "milliseconds": 0.0,
+        "build": request.build,
+        "by": f", build {request.build}" if request.build else "",
+        "why": f": {readable(request.told)}" if request.told else "",
+    }
 
 
 def _outcome(request: RegistryRequest) -> str:

@@ -9,6 +9,8 @@ https://distribution.github.io/distribution/spec/auth/token/
 
 import json
 import re
+import time
+from collections.abc import Callable
 
 import attrs
 from twisted.logger import Logger
@@ -61,6 +63,21 @@ class Auth:
     def is_selective(self) -> bool:
         """Whether somebody who may pull something may not pull everything."""
         return self._guard.is_selective
+
+    def files(self) -> tuple[object, ...]:
+        """What decides about access now: see :meth:`nixery.access.guard.Guard.files`."""
+        return self._guard.files()
+
+    def keep(self, request: RegistryRequest, again: Callable[[], bool]) -> None:
+        """Have the answer to a request kept for as long as its sender may have it.
+
+        :param again: says whether it still holds apart from that; if so, it is about to be given
+            again.
+        """
+        files, current = request.access, self._guard.files
+        request.kept_for = request.who.until - time.time()
+        # Where there are no files, nothing changes.
+        request.keep((lambda: current() == files and again()) if any(files) else again)
 
     async def identify(self, request: RegistryRequest) -> None:
         """Authenticate the sender of a request.

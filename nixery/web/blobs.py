@@ -16,15 +16,17 @@ from nixery.builds.keep_alive import keep_alive
 from nixery.http.answers import redirect
 from nixery.http.bounds import LEAST
 from nixery.http.gate import gated, untaken_of
+from nixery.http.known_answers import LARGEST
 from nixery.http.ranges import Range, Selection, parse_ranges, select, whole
 from nixery.http.request import RegistryRequest
+from nixery.http.sendfile import send_file
 from nixery.interfaces import BlobFile, IBlobs, Redirect, Stream, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
-from nixery.model.manifest import Manifest
 from nixery.model.request_errors import BlobUnknown
 from nixery.model.service_errors import StorageUnavailable
 from nixery.reactor import IReactor, in_thread
+from nixery.web.auth import Auth
 
 _log = Logger()
 
@@ -32,6 +34,7 @@ _REMEMBERED = 1000
 _STREAM = 96 * 1024
 """Bytes in memory of a blob that comes from elsewhere: what is read at once, and buffers."""
 
+_NOTHING = whole(0)
 _OF_BLOBS = (
     b"Accept-Ranges",
     b"Content-Length",
@@ -62,18 +65,24 @@ class ImagesInUse:
         self._remembered = remembered
         self._served: OrderedDict[str, tuple[Digest, ...]] = OrderedDict()
 
-    def served(self, name: str, manifest: Manifest) -> None:
-        """A manifest is sent to somebody who will ask for its blobs."""
-        blobs = (blob.digest for blob in manifest.blobs)
-        self._served[name] = (manifest.digest, *blobs)
+    def served(self, name: str, image: tuple[Digest, ...]) -> None:
+        """A manifest is sent to somebody who will ask for its blobs.
+
+        :param image: its digest, and those of its blobs.
+        """
+        self._served[name] = image
         self._served.move_to_end(name)
         if len(self._served) > self._remembered:
             self._served.popitem(last=False)
 
+    def image(self, name: str) -> tuple[Digest, ...]:
+        """The image that was served for a name last: see :meth:`served`."""
+        return self._served.get(name, ())
+
     def loading(self, name: str, digest: Digest) -> contextlib.AbstractContextManager[object]:
         """A context in which a blob is sent: the others of its image are of use meanwhile,
         however long that takes, since the client has them still to come."""
-        image = self._served.get(name, ())
+        image = self.image(name)
         if digest not in image:
             return contextlib.nullcontext()
         self._served.move_to_end(name)
@@ -83,16 +92,30 @@ class ImagesInUse:
 class BlobAnswers:
     """Answers with blobs."""
 
-    def __init__(self, reactor: IReactor, storage: IBlobs) -> None:
+    def __init__(
+        self, reactor: IReactor, storage: IBlobs, auth: Auth, accel: str | None = None
+    ) -> None:
+        """
+        :param auth: says for how long an answer may be kept.
+        :param accel: the path below which nginx, as a proxy that is trusted, has the blobs that are
+            files; none if it is to be sent them.
+        """
         self._reactor = reactor
         self._storage = storage
+        self._auth = auth
+        self._accel = accel
 
-    async def answer(self, request: RegistryRequest, digest: Digest) -> bytes | None:
+    async def answer(
+        self, request: RegistryRequest, digest: Digest, again: Callable[[], bool]
+    ) -> bytes | None:
         """Answer with a blob, or with the parts of it that are asked for.
 
+        :param again: whether the same request would bring about the same, apart from the blob.
         :raises BlobUnknown: if there is none.
         """
+        changes = self._storage.changes()
         location = await self._storage.locate(digest)
+        keep = partial(self._keep, request, changes, again)
         match location:
             case Redirect(url=url, size=size):
                 if request.method == b"HEAD":
@@ -109,24 +132,57 @@ class BlobAnswers:
                 return None
             case Value(content=content):
                 wanted = _wanted(request, digest, len(content))
+                keep(wanted)
                 _blob_headers(request, digest, wanted)
                 return wanted.body(content)
+            case BlobFile(path=path, size=size) if self._hands_over(request):
+                # Ranges are for nginx to choose; so is the length.
+                keep(_NOTHING)
+                _blob_headers(request, digest, whole(size))
+                request.setHeader(b"Content-Length", b"0")
+                place = f"{self._accel}{os.path.basename(path)}"
+                request.setHeader(b"X-Accel-Redirect", place.encode("ascii"))
+                return b""
             case BlobFile():
-                await self._send(request, digest, location)
+                wanted = _wanted(request, digest, location.size)
+                keep(wanted)
+                await self._send(request, digest, location, wanted)
                 return None
 
-    async def _send(self, request: RegistryRequest, digest: Digest, location: BlobFile) -> None:
-        wanted = _wanted(request, digest, location.size)
+    def _keep(
+        self,
+        request: RegistryRequest,
+        changes: int | None,
+        again: Callable[[], bool],
+        wanted: Selection,
+    ) -> None:
+        """Have the answer to a request kept as long as blobs are what they are, if it is small.
+
+        :param changes: of the storage, before it was asked for the blob.
+        """
+        # What stands between several parts is another word each time.
+        if changes is not None and len(wanted.parts) == 1 and wanted.length <= LARGEST:
+            self._auth.keep(request, lambda: self._storage.changes() == changes and again())
+
+    def _hands_over(self, request: RegistryRequest) -> bool:
+        """Whether a proxy is told where a file is, rather than sent it."""
+        return self._accel is not None and request.is_of_proxy and request.method == b"GET"
+
+    async def _send(
+        self, request: RegistryRequest, digest: Digest, location: BlobFile, wanted: Selection
+    ) -> None:
         begin = wanted.parts[0].range
+        # What is kept is read as a whole, if there is room for it.
+        room = untaken_of(request).room(request.network) if request.again is not None else LEAST
         try:
-            file, first = await in_thread(self._reactor, _open_file, digest, location, begin)
+            file, first = await in_thread(self._reactor, _open_file, digest, location, begin, room)
         except BlobUnknown:
             # It may just have been replaced.
             again = await self._storage.locate(digest)
             if not isinstance(again, BlobFile):
                 raise
             location = again
-            file, first = await in_thread(self._reactor, _open_file, digest, location, begin)
+            file, first = await in_thread(self._reactor, _open_file, digest, location, begin, room)
         with file:
             _blob_headers(request, digest, wanted)
             if request.method == b"HEAD":
@@ -174,17 +230,18 @@ def _blob_headers(request: RegistryRequest, digest: Digest, wanted: Selection) -
     request.setHeader(b"Accept-Ranges", b"bytes")
 
 
-def _open_file(digest: Digest, location: BlobFile, part: Range) -> tuple[FileIO, bytes]:
-    """Open a blob's file, and read a first small piece of a part of it. Blocks.
+def _open_file(digest: Digest, location: BlobFile, part: Range, most: int) -> tuple[FileIO, bytes]:
+    """Open a blob's file, and read a first piece of a part of it. Blocks.
 
     A file object, not a descriptor: it is closed even if the client leaves just now.
 
+    :param most: bytes of the piece.
     :raises BlobUnknown: if it is gone, or is not what was verified.
     :raises StorageUnavailable: if it can't be read.
     """
     try:
         file = FileIO(location.path, opener=_open)
-        first = os.pread(file.fileno(), min(LEAST, part.length), part.start)
+        first = os.pread(file.fileno(), min(most, part.length), part.start)
         # Looked at after it was read: what was read before a change is good.
         if _has_changed(file, location):
             file.close()
@@ -227,10 +284,15 @@ async def _send_file(
     :raises CutShort: if the file is shorter than that, can't be read, or is changed meanwhile.
     """
     if len(first) == part.length:  # a config, say: no more is to be read of it
-        request.write(first)
+        with gated(request) as gate:
+            gate.write(first)
+            del first
+            await gate.passed()
         return
-    offset, end, piece = part.start, part.start + part.length, first
+    offset, end, piece = part.start, part.end, first
     del first
+    by_kernel = True
+    check = partial(_check, file, location)
     try:
         with gated(request) as gate:
             while True:
@@ -241,6 +303,10 @@ async def _send_file(
                 await gate.passed()
                 if offset == end:
                     return
+                if by_kernel and end - offset > LEAST:
+                    begin = offset
+                    offset = await send_file(reactor, request, file, begin, end - LEAST, check)
+                    by_kernel = offset > begin
                 size = min(gate.room, end - offset)
                 gate.count(size)
                 piece = await in_thread(reactor, _read, file, location, size, offset)
@@ -252,9 +318,17 @@ async def _send_file(
 
 def _read(file: FileIO, location: BlobFile, length: int, offset: int) -> bytes:
     piece = os.pread(file.fileno(), length, offset)
+    _check(file, location)
+    return piece
+
+
+def _check(file: FileIO, location: BlobFile) -> None:
+    """Make sure that an open file still holds what was verified.
+
+    :raises CutShort: if it may hold something else.
+    """
     if _has_changed(file, location):
         raise CutShort("its file was changed while it was sent")
-    return piece
 
 
 def _has_changed(file: FileIO, location: BlobFile) -> bool:

@@ -25,8 +25,7 @@ from nixery.http.answers import (
     redirect,
 )
 from nixery.http.bounded_site import AnsweringResource, finish
-from nixery.http.bounds import RunningRequests
-from nixery.http.fair import FairStarts
+from nixery.http.known_answers import KnownAnswers
 from nixery.http.request import RegistryRequest, has_host
 from nixery.http.routes import Errors, Route, Routes
 from nixery.model.errors import NixeryError
@@ -58,7 +57,7 @@ class Front(AnsweringResource):
         pages: PagesApi,
         links: bool,
         auth: Auth,
-        requests: RunningRequests,
+        known: KnownAnswers,
         log: AccessLog,
         operations: Operations | None,
     ) -> None:
@@ -66,6 +65,7 @@ class Front(AnsweringResource):
         :param apps: those whose routes are served.
         :param pages: shows errors to people.
         :param links: whether errors name the builds that they come from.
+        :param known: gives answers without it, within the same limits and turns.
         """
         super().__init__(self._serve)
         self._clock = clock
@@ -73,8 +73,7 @@ class Front(AnsweringResource):
         self._pages = pages
         self._links = links
         self._auth = auth
-        self._requests = requests
-        self._starts = FairStarts(clock)
+        self._requests, self._starts = known.requests, known.starts
         self._log = log
         self._operations = operations
 
@@ -135,12 +134,14 @@ class Front(AnsweringResource):
         if was_running:
             self._requests.end(request.network)
         seconds = self._clock.seconds() - began
-        self._log.note(request, seconds, left=isinstance(result, Failure))
+        facts = self._log.facts(request, left=isinstance(result, Failure))
+        self._log.note(facts, request.id, request.sender, seconds)
 
     def _is_probe(self, request: RegistryRequest) -> bool:
         return request.route.probe and self._operations is not None
 
     async def _serve(self, request: RegistryRequest) -> bytes | None:
+        request.access = self._auth.files()
         try:
             if not self._auth.is_open and not self._is_probe(request):
                 try:

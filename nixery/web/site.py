@@ -9,6 +9,9 @@ from nixery.builds.cache import Cache
 from nixery.builds.served import ServedImages
 from nixery.http.bounded_site import BoundedSite
 from nixery.http.bounds import Bounds
+from nixery.http.fair import FairStarts
+from nixery.http.knowing_channel import KnowingChannel
+from nixery.http.known_answers import KnownAnswers
 from nixery.http.request import NOBODY, Trusted
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.limits import HttpLimits
@@ -34,11 +37,24 @@ _LIMITS = HttpLimits()
 
 
 class QuietSite(BoundedSite):
-    """The site of the registry, and how it stops."""
+    """The site of the registry, and how it stops.
 
-    def __init__(self, root: Front, reactor: IReactor, bounds: Bounds, holding: Holding) -> None:
+    :ivar known: the answers that are known.
+    """
+
+    protocol = KnowingChannel
+
+    def __init__(
+        self,
+        root: Front,
+        reactor: IReactor,
+        bounds: Bounds,
+        holding: Holding,
+        known: KnownAnswers,
+    ) -> None:
         super().__init__(root, reactor, bounds)
         self._holding = holding
+        self.known = known
 
     async def release(self, handover: bool) -> None:
         """Let all go who are held, and keep no connection for longer than an answer.
@@ -86,6 +102,7 @@ def make_site(
     limits: HttpLimits = _LIMITS,
     meter: IMeter | None = None,
     operations: Operations | None = None,
+    accel: str | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -98,17 +115,19 @@ def make_site(
     :param limits: what clients may ask of it.
     :param meter: takes note of what is answered.
     :param operations: health and metrics; none if they are not served here.
+    :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
     # A cache of its own, and a small one: only manifests that are looked into are in it.
     cache = Cache(storage, remembered=64)
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
-    api = RegistryApi(reactor, builder, storage, holding, builds is not None, auth, served)
+    log, links = AccessLog(meter or NoMeter()), builds is not None
+    api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app]
     apps += [each.app for each in (builds, packages) if each is not None]
-    log, links = AccessLog(meter or NoMeter()), builds is not None
-    front = Front(reactor, apps, pages, links, auth, bounds.requests, log, operations)
-    site = QuietSite(front, reactor, bounds, holding)
+    known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
+    front = Front(reactor, apps, pages, links, auth, known, log, operations)
+    site = QuietSite(front, reactor, bounds, holding, known)
     site.trusted = trusted
     return site

@@ -52,18 +52,20 @@ class RegistryApi:
         links: bool,
         auth: Auth,
         served: ServedImages | None,
+        accel: str | None,
     ) -> None:
         """
         :param holding: holds requests that wait for a build.
         :param auth: lets through what a client may pull.
         :param links: whether answers name the builds that they wait for.
         :param served: by which names digests are to be had; none if everybody may have all.
+        :param accel: see :class:`BlobAnswers`.
         """
         self._served = served
         self._links = links
         self._auth = auth
         self._builder = builder
-        self._blobs = BlobAnswers(reactor, storage)
+        self._blobs = BlobAnswers(reactor, storage, auth, accel)
         self._holding = holding
         self._in_use = ImagesInUse(reactor, storage)
 
@@ -71,6 +73,7 @@ class RegistryApi:
     def version(self, request: RegistryRequest) -> bytes:
         """Confirm that this is a registry."""
         self._auth.greet(request)
+        self._auth.keep(request, lambda: True)
         return _json(request, {})
 
     @app.route("/v2/<path:name>/manifests/<string:reference>", endpoint=Route("manifest"))
@@ -94,15 +97,23 @@ class RegistryApi:
                 await self._served.note(image, pull.manifest)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
-        self._in_use.served(name, pull.manifest)
-        return _manifest(request, pull.manifest)
+        manifest = pull.manifest
+        parts = (manifest.digest, *(blob.digest for blob in manifest.blobs))
+        serve = partial(self._in_use.served, name, parts)
+        serve()
+        if (again := pull.again) is not None and not request.build:
+            self._auth.keep(request, lambda: again() and serve() is None)
+        return _manifest(request, manifest)
 
     @app.route("/v2/<path:name>/blobs/<string:digest>", endpoint=Route("blob"))
     async def blob(self, request: RegistryRequest, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
         parsed = await self._digest(request, name, digest, BlobUnknown)
+        image = self._in_use.image(name)
         with self._in_use.loading(name, parsed):
-            return await self._blobs.answer(request, parsed)
+            return await self._blobs.answer(
+                request, parsed, lambda: self._in_use.image(name) == image
+            )
 
     @app.route("/v2/<path:name>/tags/list", endpoint=Route("registry"))
     async def tags(self, request: RegistryRequest, name: str) -> None:

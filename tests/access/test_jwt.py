@@ -31,6 +31,14 @@ def test_good_tokens(tmp_path: Path, algorithm: str) -> None:
     assert who == Who("alice", frozenset({"hello", "shell/git"}))
 
 
+@pytest.mark.parametrize("expires", [10**10, 10**400])
+def test_expiry(tmp_path: Path, expires: int) -> None:
+    """A token says until when it is good, however long that is."""
+    who = verifier(tmp_path).who(SIGNER.token("hello", exp=expires))
+    assert who is not None
+    assert who.until == min(expires, 2**40)
+
+
 PAST, FUTURE = 10**9, 10**10
 """In 2001 and in 2286: the names of tests are the same at any time."""
 BAD: list[dict[str, Any]] = [

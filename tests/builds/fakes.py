@@ -1,13 +1,17 @@
 """The parts below a build, as tests tell them to be."""
 
+import itertools
+import json
 import os
+import pickle
+from binascii import a2b_base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from zope.interface import implementer
 
 from nixery.builds.builder import Builder
@@ -28,7 +32,9 @@ from nixery.model.popularity import Popularity
 from nixery.model.registration import ValidPath
 from nixery.model.source import Contents, LocalFolder, PinnedSource
 from nixery.model.suggestions import Suggestion
-from nixery.packing.job import PackedLayer, PackJob
+from nixery.packing.job import FurnishJob, PackedLayer, PackJob
+from nixery.packing.tar import Entry
+from nixery.packing.worker import read_entries
 from nixery.storage.memory import MemoryStorage
 
 reactor: Any = _reactor
@@ -126,10 +132,14 @@ class FakeResolver:
             await self.gate
         if self.error is not None:
             raise self.error
-        return PinnedSource(LocalFolder("/some/set"), Contents("/some/set", self.revision))
+        return self._pinned
 
     def current(self, tag: str) -> PinnedSource | None:
-        return None
+        return self._pinned if (self.gate, self.error) == (None, None) else None
+
+    @property
+    def _pinned(self) -> PinnedSource:
+        return PinnedSource(LocalFolder("/some/set"), Contents("/some/set", self.revision))
 
     async def tags(self) -> list[str]:
         return ["latest"]
@@ -146,17 +156,33 @@ class FakeResolver:
 
 @attrs.define
 class FakePackers:
-    """Packs a layer as the text of its job.
+    """Packs a layer as the text of its job, and makes root file systems as packing processes do.
 
+    :ivar made: the root file systems that were made: name → entry.
     :ivar error: what packing fails with.
     :ivar gate: while it is set, packing never ends, as long as it is not cancelled.
     """
 
     jobs: list[PackJob] = attrs.Factory(list)
+    made: list[dict[str, Entry]] = attrs.Factory(list)
     error: Callable[[PackJob], NixeryError | None] = lambda job: None
     gate: Deferred[PackedLayer] | None = None
 
-    def pack(self, job: PackJob) -> Deferred[PackedLayer]:
+    def prepare(self) -> None:
+        pass
+
+    def run(self, job: PackJob | FurnishJob) -> Deferred[Any]:
+        return self._furnish(job) if isinstance(job, FurnishJob) else self._pack(job)
+
+    def _furnish(self, job: FurnishJob) -> Deferred[Any]:
+        with open(job.sink, "wb") as sink:
+            document = json.loads(json.dumps({"id": 1, **job.to_json()}))
+            request = pickle.loads(a2b_base64(document["furnish"]))
+            results = [job.read(answer) for answer in request.answers(sink.write)]
+        self.made.append({entry.name: entry for entry in read_entries(job.sink)})
+        return maybeDeferred(_result, results[-1])
+
+    def _pack(self, job: PackJob) -> Deferred[PackedLayer]:
         self.jobs.append(job)
         if self.gate is not None:
             return self.gate
@@ -164,11 +190,19 @@ class FakePackers:
             failed: Deferred[PackedLayer] = Deferred()
             failed.errback(error)
             return failed
-        content = repr(attrs.evolve(job, sink="")).encode("utf-8", "surrogateescape")
+        entries = list(read_entries(job.entries))
+        text = repr((attrs.evolve(job, sink="", entries=None), entries))
+        content = text.encode("utf-8", "surrogateescape")
         with open(job.sink, "wb") as sink:
             sink.write(content)
         digest = Digest.of(content)
         return succeed(PackedLayer(digest, digest, len(content), len(content)))
+
+
+def _result(result: Any) -> Any:
+    if isinstance(result, NixeryError):
+        raise result
+    return result
 
 
 @attrs.define
@@ -215,9 +249,18 @@ def make_parts(
     cache = Cache(storage)
     layers = LayerMaker(storage, cache, nix, packers, "fast")  # type: ignore[arg-type]
     history = History(reactor, os.path.join(folder, "history"))
-    size = limits.closure_size
+    size, numbers = limits.closure_size, itertools.count()
     maker = ImageMaker(
-        clock, resolver, nix, storage, layers, budget, popularity, size, naming or Naming()
+        clock,
+        resolver,
+        nix,
+        storage,
+        layers,
+        budget,
+        popularity,
+        size,
+        lambda: os.path.join(folder, f"entries{next(numbers)}"),
+        naming or Naming(),
     )
     meant: dict[str, list[Suggestion]] = {}
     builder = Builder(

@@ -128,7 +128,7 @@ async def test_what_an_image_says_of_itself(parts: Parts) -> None:
     assert labels == json.loads(manifest.content)["annotations"]
     assert labels["org.opencontainers.image.title"] == "git/jq"
     assert labels["org.opencontainers.image.revision"] == "1"
-    (entry,) = (e for job in parts.packers.jobs for e in job.entries if e.name == "etc/os-release")
+    entry = parts.packers.made[0]["etc/os-release"]
     assert b'VARIANT="git/jq"' in entry.content
     assert b"BUILD_ID=1\n" in entry.content
 
@@ -363,8 +363,7 @@ async def test_outputs_that_are_files(parts: Parts) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert len(layers_of(await build(parts))) == 3
-    (root,) = (job for job in parts.packers.jobs if job.entries)
-    assert not [entry for entry in root.entries if "git" in entry.name]
+    assert not [name for name in parts.packers.made[0] if "git" in name]
 
 
 @pytest_twisted.ensureDeferred
@@ -399,6 +398,42 @@ async def test_provenance(parts: Parts) -> None:
     moved = await parts.builder.manifest(GIT)
     assert moved.provenance == Provenance("folder:set", "2")
     assert await parts.builder.stored_manifest(pull.manifest.digest) == pull
+
+
+@pytest_twisted.ensureDeferred
+async def test_pulls_that_hold(parts: Parts) -> None:
+    """A pull may be repeated without asking until its tag moves or a blob may be lost; each time,
+    it counts as one."""
+    first, second = await parts.builder.manifest(GIT), await parts.builder.manifest(GIT)
+    digest = first.manifest.digest
+    assert second.again is not None
+    assert second.again()
+    assert second.again()
+    assert parts.cache.lookups == {"missing": 1, "memory": 3}
+    by_digest = await parts.builder.stored_manifest(digest)
+    assert by_digest.again is not None
+    assert by_digest.again()
+    parts.resolver.revision = "2"
+    assert not second.again()
+    parts.resolver.revision = "1"
+    assert second.again()
+    parts.cache.note_provenance(digest, Provenance("folder:set", "another"))
+    assert not by_digest.again()
+    assert second.again()
+    assert by_digest.again()  # it is said to be made from what was pulled last
+    del parts.storage.blobs[first.manifest.blobs[0].digest]
+    assert not second.again()
+    assert not by_digest.again()
+
+
+@pytest_twisted.ensureDeferred
+async def test_pulls_of_which_nobody_tells(parts: Parts) -> None:
+    """Where the storage can't tell of losses, each pull looks."""
+    await parts.builder.manifest(GIT)
+    parts.storage.changes = lambda: None  # type: ignore[method-assign]
+    pull = await parts.builder.manifest(GIT)
+    assert pull.again is None
+    assert (await parts.builder.stored_manifest(pull.manifest.digest)).again is None
 
 
 @pytest_twisted.ensureDeferred

@@ -1,9 +1,9 @@
 """Layers: packed once, side by side."""
 
-import itertools
 import os
 from pathlib import Path
 
+import attrs
 import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,17 +12,19 @@ from nixery.builds.cache import Cache
 from nixery.builds.layers import LayerContents, LayerMaker, gather
 from nixery.model.build_errors import PackerKilled, PackingFailed
 from nixery.model.events import Event, Packed, Stored
+from nixery.model.layer_key import layer_key
 from nixery.model.manifest import Layer
 from nixery.model.service_errors import ShuttingDown, StorageFull, StorageUnavailable
-from nixery.model.tree import Data, File, Folder, Link
-from nixery.packing import tar
 from nixery.packing.codecs import media_type
 from nixery.packing.job import PackedLayer
 from nixery.storage.memory import MemoryStorage, MemoryUpload
 from tests.builds.fakes import FakeNix, FakePackers, store_path
 
 A, B = store_path("a"), store_path("b")
-ENTRIES = (("etc", Folder()), ("etc/x", File("text", 0o600)), ("sh", Link("/nix/store/x")))
+
+
+def contents_of(*paths: str) -> LayerContents:
+    return LayerContents(layer_key("packer", paths), paths)
 
 
 class Workshop:
@@ -49,41 +51,16 @@ def workshop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
 
 
-def test_keys_stand_for_the_contents() -> None:
-    """Layer keys differ with any path, any fact of any entry, and the packer; the order of paths
-    does not count."""
-    contents = [
-        *(
-            LayerContents(),
-            LayerContents((A,)),
-            LayerContents((B,)),
-            LayerContents((A, B)),
-            LayerContents((A,), ENTRIES),
-        ),
-        *(LayerContents(entries=ENTRIES[:n]) for n in range(1, 4)),
-        *(
-            LayerContents(entries=(("x", e),))
-            for e in (Folder(), Folder(0o700), Link(""), Link("x"))
-        ),
-        *(LayerContents(entries=(("x", e),)) for e in (File(""), File("x"), File("", 0o600))),
-        *(LayerContents(entries=(("x", e),)) for e in (Data(b"\xff"), Data(b"\xff", owner=1))),
-    ]
-    keys = [c.key(packer) for c in contents for packer in ("p", "q")]
-    for one, other in itertools.combinations(keys, 2):
-        assert one != other
-    assert LayerContents((B, A)).key("p") == LayerContents((A, B)).key("p")
-
-
 @pytest_twisted.ensureDeferred
 async def test_layers_are_made_once(workshop: Workshop) -> None:
     """A layer is stored under its digest, told, known from then on, and leaves no sink."""
-    contents = LayerContents((A, B))
-    assert await workshop.maker.known([contents, LayerContents((A,))]) == [None, None]
+    contents = contents_of(A, B)
+    assert await workshop.maker.known([contents, contents_of(A)]) == [None, None]
     layer = await workshop.make(contents)
     assert layer.paths == tuple(sorted((A, B)))
     assert layer.descriptor.media_type == media_type("fast")
     assert len(workshop.storage.blobs[layer.descriptor.digest]) == layer.descriptor.size
-    assert await workshop.maker.known([LayerContents((A,)), contents]) == [None, layer]
+    assert await workshop.maker.known([contents_of(A), contents]) == [None, layer]
     packed, stored = workshop.events
     assert isinstance(packed, Packed)
     assert packed.digest == str(layer.descriptor.digest)
@@ -92,38 +69,53 @@ async def test_layers_are_made_once(workshop: Workshop) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_packed(workshop: Workshop) -> None:
-    """A packer is told where each store path's files are, and every fact of each entry."""
-    await workshop.make(LayerContents((A,), ENTRIES))
+async def test_what_is_packed(workshop: Workshop, tmp_path: Path) -> None:
+    """A packer is told where each store path's files are, and the file of the entries."""
+    (tmp_path / "entries").touch()
+    await workshop.make(attrs.evolve(contents_of(A), entries=str(tmp_path / "entries")))
     (job,) = workshop.packers.jobs
     assert list(job.paths) == [(A, workshop.nix.physical(A))]
-    assert list(job.entries) == [
-        tar.Entry("etc", "dir", 0o755),
-        tar.Entry("etc/x", "file", 0o600, b"text"),
-        tar.Entry("sh", "link", target="/nix/store/x"),
-    ]
+    assert job.entries == str(tmp_path / "entries")
 
 
 @pytest_twisted.ensureDeferred
 async def test_two_builds_share_a_layer_in_the_making(workshop: Workshop) -> None:
     """Two builds that need a layer at once pack it once, and one that leaves hurts nobody."""
     workshop.packers.gate = gate = Deferred[PackedLayer]()
-    first, second = workshop.make(LayerContents((A,))), workshop.make(LayerContents((A,)))
+    first, second = workshop.make(contents_of(A)), workshop.make(contents_of(A))
     first.cancel()
     with pytest.raises(CancelledError):
         await first
     (job,) = workshop.packers.jobs
     workshop.packers.gate = None
-    packed = await workshop.packers.pack(job)
+    packed = await workshop.packers.run(job)
     gate.callback(packed)
     assert (await second).descriptor.digest == packed.digest
+
+
+@pytest_twisted.ensureDeferred
+async def test_entries_are_needed_by_others(workshop: Workshop, tmp_path: Path) -> None:
+    """The file of a build that is given up is in use until the layer is packed for another."""
+    (tmp_path / "entries").touch()
+    workshop.packers.gate = gate = Deferred[PackedLayer]()
+    contents = attrs.evolve(contents_of(A), entries=str(tmp_path / "entries"))
+    first, second = workshop.make(contents), workshop.make(contents_of(A))
+    first.addErrback(lambda failure: failure.trap(CancelledError))
+    first.cancel()
+    unused = workshop.maker.when_packed(str(tmp_path / "entries"))
+    assert not unused.called
+    (job,) = workshop.packers.jobs
+    workshop.packers.gate = None
+    gate.callback(await workshop.packers.run(job))
+    await second
+    assert unused.called
 
 
 @pytest_twisted.ensureDeferred
 async def test_failures_are_not_remembered(workshop: Workshop) -> None:
     """A layer that can't be packed, arrives cut, or has no room is an error, leaves nothing
     behind, and is tried again."""
-    contents = LayerContents((A,))
+    contents = contents_of(A)
     workshop.packers.error = lambda job: PackingFailed(A, "no")
     with pytest.raises(PackingFailed):
         await workshop.make(contents)
@@ -144,7 +136,7 @@ async def test_a_packer_that_is_killed(workshop: Workshop, kills: int) -> None:
     """A layer whose packing process was killed is packed once more, into another sink."""
     killed = PackerKilled("", "by signal 9")
     workshop.packers.error = lambda job: killed if len(workshop.packers.jobs) <= kills else None
-    made = workshop.make(LayerContents((A,)))
+    made = workshop.make(contents_of(A))
     if kills == 1:
         await made
     else:
@@ -167,21 +159,21 @@ async def test_a_storage_that_takes_no_more(workshop: Workshop) -> None:
 
     workshop.packers.error = lambda job: StorageUnavailable("Broken pipe")
     with pytest.raises(StorageUnavailable):
-        await workshop.make(LayerContents((A,)))
+        await workshop.make(contents_of(A))
     storage = Failing()
     maker = LayerMaker(storage, Cache(storage), workshop.nix, workshop.packers, "fast")  # type: ignore[arg-type]
     with pytest.raises(StorageFull):
-        await maker.make(LayerContents((A,)), workshop.events.append)
+        await maker.make(contents_of(A), workshop.events.append)
 
 
 @pytest_twisted.ensureDeferred
 async def test_stop(workshop: Workshop) -> None:
     """A stop cancels what is being packed; those who wait, and those who come, are told so."""
     workshop.packers.gate = gate = Deferred[PackedLayer]()
-    waiting = workshop.make(LayerContents((A,)))
+    waiting = workshop.make(contents_of(A))
     await workshop.maker.stop()
     assert gate.called
-    for each in (waiting, workshop.make(LayerContents((B,)))):
+    for each in (waiting, workshop.make(contents_of(B))):
         with pytest.raises(ShuttingDown):
             await each
     assert workshop.left_behind() == []

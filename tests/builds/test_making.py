@@ -8,13 +8,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
-from nixery.builds.making import list_outputs, set_key
+from nixery.builds.making import set_key
 from nixery.interfaces import Pull
-from nixery.model.build_errors import TooManyFiles
 from nixery.model.image import AMD64, ARM64, parse_image
 from nixery.model.package_errors import UnknownPackage
 from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
-from nixery.packing.listing import weight
 from nixery.packing.tar import Entry
 from tests.builds.fakes import Parts, make_parts, store_path
 
@@ -24,7 +22,8 @@ DATABASE = "nix/var/nix/db/db.sqlite"
 async def furnished(parts: Parts, name: str) -> dict[str, Entry]:
     """The entries of an image's top layer."""
     await parts.builder.manifest(parse_image(name, "latest"))
-    return {entry.name: entry for job in parts.packers.jobs for entry in job.entries}
+    (made,) = parts.packers.made
+    return made
 
 
 @pytest_twisted.ensureDeferred
@@ -49,19 +48,6 @@ async def test_an_image_without_nix(tmp_path: Path) -> None:
     parts = make_parts(str(tmp_path))
     assert DATABASE not in await furnished(parts, "git")
     assert parts.nix.asked_for_registration == 0
-
-
-@pytest_twisted.ensureDeferred
-async def test_all_packages_share_a_limit(tmp_path: Path) -> None:
-    """What may be listed of an image's packages is a limit of all of them together."""
-    nix = make_parts(str(tmp_path)).nix
-    pinned = PinnedSource(LocalFolder("/some/set"), Contents("/some/set", "1"))
-    realised = await nix.realise(parse_image("git/jq", "latest"), pinned, lambda event: None)
-    listings = [output.listing for output in list_outputs(realised, nix.physical)]
-    together = sum(map(weight, listings))
-    assert len(list_outputs(realised, nix.physical, together)) == len(listings) == 2
-    with pytest.raises(TooManyFiles):
-        list_outputs(realised, nix.physical, together - 1)
 
 
 PLAIN, BOTH = parse_image("git", "latest"), parse_image("git/library", "latest")

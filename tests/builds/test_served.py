@@ -56,8 +56,8 @@ class Trusting(MemoryStorage):
             self._trusted[key] = found
         return self._trusted[key]
 
-    async def write_record(self, key: str, content: bytes) -> None:
-        await self._shared.write_record(key, content)
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
+        await self._shared.write_record(key, content, lasting)
         self._trusted[key] = content
 
     async def read_blob(self, digest: Digest, limit: int) -> bytes:

@@ -2,12 +2,13 @@
 
 import io
 import os
+import struct
 import tarfile
 from pathlib import Path
 
 import pytest
 from layout import Layout, place
-from patch import elf_segments, library_folders, new_shebang
+from patch import elf_segments, library_folders, make_dynamic_writable, new_shebang
 from wrap import export, substitute, wrap_programs
 
 
@@ -88,10 +89,33 @@ def test_shebangs(line: bytes, new: bytes) -> None:
 
 def test_elf_files(tmp_path: Path) -> None:
     """Programs are told from other files, short and empty ones too."""
-    assert {2, 3} <= (elf_segments("/bin/sh") or set())  # dynamic, with an interpreter
+    # Dynamic, with an interpreter.
+    assert {2, 3} <= {each.kind for each in elf_segments("/bin/sh") or []}
     for content in (b"", b"\x7fELF\x02", b"#!/bin/sh\n", b"\x7fELF\x01" + bytes(80)):
         (tmp_path / "file").write_bytes(content)
         assert elf_segments(str(tmp_path / "file")) is None
+
+
+def elf_file(*segments: tuple[int, int, int, int]) -> bytes:
+    """A program of which there is nothing but headers: kind, flags, address and size of each."""
+    head = b"\x7fELF\x02".ljust(16, b"\0")
+    head += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
+    table = (
+        struct.pack("<IIQQQQQQ", kind, flags, 0, start, start, size, size, 4096)
+        for kind, flags, start, size in segments
+    )
+    return head + b"".join(table)
+
+
+def test_the_dynamic_section_can_be_written_to(tmp_path: Path) -> None:
+    """Every segment that holds a part of the dynamic section is writable, whatever patchelf made of
+    it; the others stay as they are."""
+    before = [(1, 6, 0x1000, 0x3000), (2, 6, 0x3F00, 0x200), (1, 4, 0x2000, 0x2000)]
+    others = [(1, 4, 0x4100, 0x100), (1, 5, 0x1000, 0x2F00), (4, 4, 0x2000, 0x2000)]
+    after = [*before[:2], (1, 6, 0x2000, 0x2000), *others]
+    (tmp_path / "program").write_bytes(elf_file(*before, *others))
+    make_dynamic_writable(str(tmp_path / "program"))
+    assert (tmp_path / "program").read_bytes() == elf_file(*after)
 
 
 def test_libraries_of_ones_own(tmp_path: Path) -> None:

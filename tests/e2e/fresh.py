@@ -1,6 +1,7 @@
 """A Debian that debootstrap has made, with git, make and systemd, and nothing else."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +17,6 @@ from tests.e2e.packages import KEPT, TOP, alone
 from tests.leftovers import remove
 from tests.waiting import HUNG, wait_until
 
-CHECKOUT = "/root/nixery"
 _SCRIPT = Path(__file__).with_name("fresh.sh")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _CERTIFICATES_THERE = "/etc/certificates.pem"
@@ -32,18 +32,20 @@ class Fresh:
 
     :param first: a process there.
     :param root: its root folder, from here.
+    :param checkout: the folder of this project there.
     :param environ: what ordinary shells have there.
     """
 
     first: psutil.Process
     root: Path
+    checkout: str
     environ: dict[str, str]
 
     def inside(self, command: str) -> list[str]:
         """The command that has a shell there, in the checkout, run another."""
         enter = ["nsenter", f"--target={self.first.pid}", "--mount", "--pid", "--root"]
         named = [f"{name}={value}" for name, value in self.environ.items()]
-        script = f"cd {CHECKOUT} && {command}"
+        script = f"cd {shlex.quote(self.checkout)} && {command}"
         return [*enter, "--wd", "env", "-i", *named, "bash", "-c", script]
 
     def __call__(self, command: str, typed: str = "") -> Ran:
@@ -64,22 +66,23 @@ class Fresh:
 
 
 @contextmanager
-def fresh_machine(suite: str) -> Iterator[Fresh]:
-    """Have one for a while, with this checkout; needs root.
+def fresh_machine(suite: str, checkout: str) -> Iterator[Fresh]:
+    """Have one for a while, with a copy of this checkout; needs root.
 
     :param suite: the release of Debian.
+    :param checkout: the path of the copy.
     """
     folder = Path(tempfile.mkdtemp(prefix="fresh-"))
     root = folder / "root"
     try:
         _ok("cp", "--archive", str(_bootstrap(suite)), str(root))
         shown = _configure(root)
-        check_out(root / CHECKOUT[1:])
+        check_out(root / checkout[1:])
         process = subprocess.Popen([str(_SCRIPT), str(root), *shown])
         try:
             wait_until(lambda: _entered(process))
             (first,) = psutil.Process(process.pid).children()
-            yield Fresh(first, root, _environ())
+            yield Fresh(first, root, checkout, _environ())
         finally:
             process.kill()  # and with it all that runs there
             process.wait()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,19 +56,42 @@ def test_a_pull_is_counted(start_daemon: StartDaemon) -> None:
     assert found["nixery_builds_running",] == 0
 
 
+def test_known_answers(start_daemon: StartDaemon) -> None:
+    """What is pulled again is answered from memory, until something of it is lost."""
+    daemon = start_daemon()
+    first = daemon.pull("hello")
+    config = f"/v2/hello/blobs/{first.json()['config']['digest']}"
+    for _ in range(3):
+        assert daemon.pull("hello").body == first.body
+        assert daemon.get(config).status == 200
+    assert daemon.metric("nixery_known_answers_total") >= 2
+    shutil.rmtree(daemon.storage / "layers")
+    assert daemon.get(config).status == 404
+    assert daemon.pull("hello").body == first.body
+    assert daemon.get(config).status == 200
+
+
 def test_one_line_for_each_pull(start_daemon: StartDaemon) -> None:
     """Every pull is one line of the log, with the request's ID, which is in the answer, and so is
     the end of every build, with the ID of the request that it was begun for."""
     daemon = start_daemon(NIXERY_LOG_FORMAT="json")
     for name, outcome in (("hello", "made"), ("hello", "known"), ("nosuchthing", "not found")):
         answer = daemon.pull(name)
+        id = answer.headers["X-Request-Id"]
+        # Lines of pulls are written a moment later, and in order.
+        wait_until(partial(_tells_of, daemon, id))
         lines = [json.loads(line) for line in daemon.log.splitlines()]
-        ours = [each for each in lines if each.get("request") == answer.headers["X-Request-Id"]]
+        ours = [each for each in lines if each.get("request") == id]
         (line,) = [each for each in ours if "status" in each]
         assert (line["image"], line["outcome"]) == (f"{name}:latest", outcome)
         assert line["status"] == answer.status
         ends = [each for each in ours if "outcome" in each and "status" not in each]
         assert [each["build"] for each in ends] == [line["build"]] * (outcome != "known")
+
+
+def _tells_of(daemon: Daemon, id: str) -> bool:
+    """Whether the log has the line of a pull."""
+    return f'"request": "{id}", "method"' in daemon.log
 
 
 def test_an_endpoint_of_its_own(start_daemon: StartDaemon) -> None:

@@ -113,3 +113,21 @@ def test_the_latest_of_an_image() -> None:
     assert archive.latest("git", "v1") is None
     assert archive.drop_excess() == [builds[0].head.id]
     assert archive.latest("git", "latest") == builds[1].head
+
+
+@given(st.lists(st.tuples(st.integers(1, 99), st.sampled_from("abc"), st.booleans())))
+def test_the_last_of_each_image(builds: list[tuple[int, str, bool]]) -> None:
+    """Whatever comes and goes, in whichever order, the last good build of each image is known."""
+    archive, there = make_archive(), dict[str, KeptBuild]()
+    for began, name, good in builds:
+        one = build(began, began, name=name, state="done" if good else "failed")
+        if one.head.id in there:
+            archive._drop(one.head.id)
+            del there[one.head.id]
+        else:
+            archive.add(one)
+            there[one.head.id] = one
+        newest: dict[str, str] = {}
+        for id in sorted(id for id, each in there.items() if each.head.state == "done"):
+            newest[there[id].head.name] = id
+        assert list(archive.newest()) == sorted(newest.values(), reverse=True)

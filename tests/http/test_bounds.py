@@ -76,3 +76,6 @@ def test_requests() -> None:
     for client in ("a", "a", "b"):
         requests.end(client)
     assert (requests.running, requests.begin("a")) == (1, True)
+    assert not requests.has_room("a")
+    assert requests.has_room("c")
+    assert refused == {"client_requests": 1}

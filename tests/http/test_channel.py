@@ -456,9 +456,11 @@ def blob(tmp_path: Path) -> Locating:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_takes_nothing(blob: Locating) -> None:
-    """Who takes nothing of what is sent to him is cut off, others are served meanwhile."""
-    async with serving(storage=blob, limits=HttpLimits(write_seconds=1)) as server:
+@pytest.mark.parametrize("wrapped", [False, True], ids=["by the kernel", "in pieces"])
+async def test_a_client_that_takes_nothing(blob: Locating, wrapped: bool) -> None:
+    """A client that takes nothing of what it is sent is cut off, others are served meanwhile."""
+    limits = HttpLimits(write_seconds=1)
+    async with serving(storage=blob, limits=limits, wrapped=wrapped) as server:
         with crowd(server) as others:
             deaf = others.join(BLOB)
             await until(lambda: server.bounds.requests.running == 1)
@@ -470,14 +472,14 @@ async def test_a_client_that_takes_nothing(blob: Locating) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_slow_readers_take_little_memory(blob: Locating) -> None:
-    """Of a blob that nobody reads on, one piece for each reader is in memory, wherever he is."""
+    """Of a blob that nobody reads on, one piece for each reader is in memory, wherever it is."""
     readers = 10
 
     def held() -> int:
         traces = tracemalloc.take_snapshot().traces
         return sum(trace.size for trace in traces if trace.size >= MOST // 4)
 
-    async with serving(storage=blob) as server:
+    async with serving(storage=blob, wrapped=True) as server:
         with crowd(server) as others:
             tracemalloc.start()
             try:

@@ -149,7 +149,8 @@ async def test_blobs_that_nobody_reads(tmp_path: Path) -> None:
     content = bytes(range(256)) * 80_000
     path.write_bytes(content)
     limits = HttpLimits(unread=2 * MOST, client_unread=MOST)
-    async with serving(storage=Locating(location=as_it_is(path)), limits=limits) as server:
+    storage = Locating(location=as_it_is(path))
+    async with serving(storage=storage, limits=limits, wrapped=True) as server:
         with crowd(server) as others:
             for _ in range(60):
                 await deferToThread(others.join, BLOB)

@@ -101,6 +101,7 @@ async def test_renewed(tmp_path: Path) -> None:
         (tmp_path / "cert.pem").write_text("broken")
         place.watched.look(force=True)
         assert (await place.ask())[0] == "CN=new"
+        assert place.site.known.given == 2  # known answers are for old and new alike
 
 
 @pytest_twisted.ensureDeferred

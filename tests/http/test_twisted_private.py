@@ -1,9 +1,15 @@
 """The private parts of Twisted that are used: they are there, and they mean what we think."""
 
 import inspect
+import socket
 from typing import Any
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -11,9 +17,26 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from nixery.http.twisted_private import OpenChannel, OpenRequest, OpenTLS
+from nixery.http.twisted_private import OpenChannel, OpenRequest, OpenTLS, writing_by
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class SetReactor:
+    """A reactor that watches nothing, but knows which connections it should watch."""
+
+    def __init__(self) -> None:
+        self.writers: set[Any] = set()
+
+    def addWriter(self, writer: Any) -> None:
+        self.writers.add(writer)
+
+    def removeWriter(self, writer: Any) -> None:
+        self.writers.discard(writer)
+
+    def removeReader(self, reader: Any) -> None: ...
+
+    def callLater(self, delay: float, call: Any, *args: Any) -> None: ...
 
 
 class Silent(Resource):
@@ -138,6 +161,53 @@ def test_full_transports(channel: Any) -> None:
     assert not channel.is_full
 
 
+class Descriptor(FileDescriptor):
+    """A transport that takes some bytes at once."""
+
+    connected = 1
+
+    def __init__(self, room: int | Exception) -> None:
+        super().__init__(Clock())  # type: ignore[arg-type]
+        self.room = room
+        self.sent = b""
+
+    def startWriting(self) -> None:
+        pass
+
+    def stopWriting(self) -> None:
+        pass
+
+    def writeSomeData(self, data: bytes) -> int | Exception:
+        if isinstance(self.room, int):
+            self.sent += data[: self.room]
+            return min(self.room, len(data))
+        return self.room
+
+
+@pytest.mark.parametrize("room", [0, 3, 9, ConnectionLost()], ids=str)
+def test_sending(channel: Any, room: int | Exception) -> None:
+    """What the kernel takes leaves at once, and the rest with what is written later."""
+    channel.transport = transport = Descriptor(room)
+    assert not channel.has_unsent
+    channel.send(b"abcdef")
+    taken = min(room, 6) if isinstance(room, int) else 0
+    assert channel.has_unsent == (taken < 6)
+    assert transport.sent == b"abcdef"[:taken]
+    transport.room = 100
+    transport.doWrite()
+    assert transport.sent == b"abcdef"
+    assert not channel.has_unsent
+
+
+def test_sending_through_others(channel: Any) -> None:
+    """Any other transport is written to, and tells itself whether it is full."""
+    channel.send(b"abc")
+    assert channel.transport.value() == b"abc"
+    assert not channel.has_unsent
+    channel.pauseProducing()
+    assert channel.has_unsent
+
+
 def test_reading(channel: Any) -> None:
     """The transport is told when to read, and by whom no more."""
     transport = channel.transport
@@ -148,6 +218,45 @@ def test_reading(channel: Any) -> None:
     assert transport.producer is not None
     channel.stop_reading_requests()
     assert transport.producer is None
+
+
+def connected() -> tuple[Any, Any, socket.socket]:
+    """A reactor, a connection that it watches, and the other end of that."""
+    here, there = socket.socketpair()
+    reactor: Any = SetReactor()
+    transport = Connection(here, Protocol(), reactor)
+    transport.connected = 1
+    return reactor, transport, there
+
+
+def test_writing() -> None:
+    """Something else writes to a connection once all that was written before has left, and Twisted
+    does again behind it."""
+    reactor, transport, there = connected()
+    calls: list[None] = []
+    with there, transport.socket:
+        transport.write(b"before")
+        with writing_by(transport, lambda: calls.append(None)):
+            assert transport.doWrite() is None
+            assert (there.recv(100), calls) == (b"before", [])
+            assert transport in reactor.writers
+            assert transport.doWrite() is None
+            assert calls == [None]
+        transport.write(b"behind")
+        transport.doWrite()
+        assert (there.recv(100), calls) == (b"behind", [None])
+        assert transport not in reactor.writers
+
+
+def test_writing_ends_with_the_connection() -> None:
+    """A connection that is aborted meanwhile is written to by nobody."""
+    reactor, transport, there = connected()
+    calls: list[None] = []
+    with there, transport.socket, writing_by(transport, lambda: calls.append(None)):
+        transport.abortConnection()
+        assert transport not in reactor.writers
+        assert transport.doWrite() is None
+        assert calls == []
 
 
 def test_star(channel: Any, resource: Silent) -> None:

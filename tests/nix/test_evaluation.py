@@ -51,7 +51,7 @@ def evaluator(
     (folder / "nix").write_text(text.format(home=folder / "home"))
     (folder / "nix").chmod(0o755)
     processes = Processes(reactor, reactor, {"PATH": f"{folder}:{os.defpath}"})
-    return Evaluator(processes, Commands(processes, "/chroot"), EXPRESSIONS, confined)
+    return Evaluator(processes, Commands(reactor, processes, "/chroot"), EXPRESSIONS, confined)
 
 
 def options(prepared: Prepared) -> dict[str, str]:

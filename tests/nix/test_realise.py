@@ -68,7 +68,7 @@ class Machine:
         self.events: list[Event] = []
         environ = {"PATH": f"{folder}:{os.environ['PATH']}"}
         self.processes = Processes(reactor, reactor, environ, grace=0.3)
-        commands = Commands(self.processes, store)
+        commands = Commands(reactor, self.processes, store)
         git = Git(reactor, self.processes, str(folder / "git"))
         sources = Sources(reactor, commands, git, str(folder / "sources"))
         kept = KeptRoots(reactor, commands, str(folder / "kept"), 0)

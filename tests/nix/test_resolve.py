@@ -78,7 +78,10 @@ printf '%040d\\trefs/heads/%s\\n' 7 nixos-x 8 nixos-y
 
 
 async def revision(resolver: IResolver, tag: str) -> str:
-    return (await resolver.resolve(tag)).revision
+    """The revision of a tag, which from then on is known without asking."""
+    pinned = await resolver.resolve(tag)
+    assert resolver.current(tag) == pinned
+    return pinned.revision
 
 
 @pytest_twisted.ensureDeferred
@@ -267,6 +270,7 @@ async def test_tags_that_are_not_served(repository: Repository, tmp_path: Path, 
     ours = resolver(Channel("main", repository.url), tmp_path, policy=TagPolicy(("nixos-*",)))
     with pytest.raises(TagNotServed, match=tag):
         await ours.resolve(tag)
+    assert ours.current(tag) is None
     assert await revision(ours, "latest") == repository.git("rev-parse", "HEAD")
 
 
@@ -454,6 +458,8 @@ async def test_flakes(tmp_path: Path, date: int | None) -> None:
         pinned = await ours.resolve("latest")
         assert pinned == PinnedSource(Flake("flake"), locked)
         assert pinned.stale == (answer is None)
+        assert ours.current("latest") == pinned
+        assert ours.current("other") is None
         assert await ours.date(pinned) == date
         await ours.stop()
     with pytest.raises(UnknownTag):

@@ -55,7 +55,7 @@ class Machine:
         """As after a start."""
         environ = {"PATH": f"{self.folder}:{os.environ['PATH']}", "HOME": "/nonexistent"}
         processes = Processes(reactor, reactor, environ)
-        commands = Commands(processes, str(self.folder / "store"))
+        commands = Commands(reactor, processes, str(self.folder / "store"))
         git = Git(reactor, processes, str(self.folder / "git"))
         return Sources(reactor, commands, git, str(self.folder / "sources"))
 

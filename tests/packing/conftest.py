@@ -1,15 +1,17 @@
 """What the tests of packing have in common: trees on the disk, and a stream in memory."""
 
 import io
+import json
 import os
 import stat
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nixery.packing.tar import pack
+from nixery.packing.tar import Entry, pack
 
 Tree = dict[bytes, tuple[str, int, bytes]]
 
@@ -83,6 +85,13 @@ def names_in(stream: bytes) -> list[bytes]:
     """The names in a stream, in their order; those of folders end with a slash."""
     with tarfile.open(fileobj=io.BytesIO(stream), encoding="utf-8") as archive:
         return [os.fsencode(member.name) + b"/" * member.isdir() for member in archive]
+
+
+def entries_file(folder: Path, *entries: Entry) -> str:
+    """A file with entries, for a job."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        json.dump([entry.to_json() for entry in entries], file)
+    return file.name
 
 
 @pytest.fixture

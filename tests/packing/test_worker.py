@@ -17,7 +17,8 @@ import pytest
 from nixery.packing.codecs import Codec, codec
 from nixery.packing.compress import WrongBlock
 from nixery.packing.tar import Entry
-from nixery.packing.worker import MOST_REPORTS, answer, keep_report
+from nixery.packing.worker import MOST_REPORTS, answers, keep_report
+from tests.packing.conftest import entries_file
 from tests.waiting import HUNG
 
 COMMAND = [sys.executable, "-m", "nixery.packing.worker"]
@@ -79,7 +80,7 @@ def _job(sink: Path | str, *paths: Path, **more: Any) -> dict[str, Any]:
         "sink": str(sink),
         "compression": "fast",
         "paths": pairs,
-        "entries": [],
+        "entries": None,
         **more,
     }
 
@@ -108,7 +109,7 @@ def test_entries_are_packed(shared: Child, tmp_path: Path) -> None:
     """Made-up entries reach the layer, and what was in the sink before is gone."""
     (tmp_path / "sink").write_bytes(bytes(10_000))
     entries = [Entry("etc", "dir", 0o755), Entry("etc/x", "file", 0o644, b"\xff")]
-    job = _job(tmp_path / "sink", entries=[entry.to_json() for entry in entries])
+    job = _job(tmp_path / "sink", entries=entries_file(tmp_path, *entries))
     assert shared.ask(job)["size"] == (tmp_path / "sink").stat().st_size
     listed = subprocess.run(["tar", "-tzf", tmp_path / "sink"], capture_output=True, check=True)
     assert listed.stdout == b"etc/\netc/x\n"
@@ -122,7 +123,8 @@ def test_the_number_of_threads_does_not_show(
     big = tmp_path / "big"
     big.write_bytes(b"".join(b"%d\n" % number for number in range(700_000)))
     job = _job(tmp_path / "sink", big, compression=compression)
-    assert answer(job, 1) == answer(job, 2) == answer(job, 5) == shared.ask(job)
+    made = [list(answers(job, threads)) for threads in (1, 2, 5)]
+    assert made == [[shared.ask(job)]] * 3
 
 
 def test_wrong_compression(store_path: Path, tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_wrong_compression(store_path: Path, tmp_path: Path) -> None:
         return codec(name)._replace(compress=lambda block: b"wrong")
 
     job = _job(tmp_path / "sink", store_path)
-    said = answer(job, 2, str(tmp_path / "reports"), find_codec)
+    (said,) = answers(job, 2, str(tmp_path / "reports"), find_codec)
     written = (tmp_path / "sink").read_bytes()
     assert said["digest"] == "sha256:" + hashlib.sha256(written).hexdigest()
     tar = subprocess.run(["gzip", "-dc"], input=written, capture_output=True, check=True).stdout

@@ -53,7 +53,7 @@ def indexer(
     }
     processes = Processes(reactor, reactor, environ, grace=0.3)
     _started.append(processes)
-    commands = Commands(processes, str(folder / "store"))
+    commands = Commands(reactor, processes, str(folder / "store"))
     git = Git(reactor, processes, str(folder / "git"))
     sources = Sources(reactor, commands, git, str(folder / "sources"))
     evaluator = Evaluator(processes, commands, EXPRESSIONS, confined)

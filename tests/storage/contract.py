@@ -214,15 +214,17 @@ class StorageContract:
         self, backend: Backend, storage: IStorage, damage: str, served: bool
     ) -> None:
         """Damage is noticed, also if the blob was served before: it is unknown then, missing,
-        and can be made anew in either way."""
+        and can be made anew in either way; that all is as it was is not said any more."""
         other = await backend.open()
         for mend in (storage.write_blob, lambda content: store(storage, content)):
             digest = await mend(CONTENT)
             if served:
                 assert await backend.load(await storage.locate(digest)) == CONTENT
+            changes = storage.changes()
             await backend.damage(digest, DAMAGE[damage])
             await assert_unknown(other, digest)
             await assert_unknown(storage, digest)
+            assert not served or storage.changes() is None or storage.changes() != changes
             assert await storage.missing_blobs([descriptor(CONTENT)]) == [digest]
             await mend(CONTENT)
             assert await backend.load(await storage.locate(digest)) == CONTENT

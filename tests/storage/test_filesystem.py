@@ -119,6 +119,50 @@ async def test_failures_leave_nothing(storage: FilesystemStorage, folder: Path) 
     assert _staged(folder) == []
 
 
+@pytest.fixture
+def steps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What happens to files below the folder: ``synced``, or ``placed`` under a name."""
+    found: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def record(kind: str, path: str) -> None:
+        place = os.path.relpath(path, folder)
+        found.append((kind, "staged" if place.startswith("staging/") else place))
+
+    def sync(file: int) -> None:
+        fsync(file)
+        record("synced", os.readlink(f"/proc/self/fd/{file}"))
+
+    def place(source: str, target: str) -> None:
+        replace(source, target)
+        record("placed", target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", place)
+    return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_power_cut_leaves(
+    storage: FilesystemStorage, steps: list[tuple[str, str]]
+) -> None:
+    """Bytes are on the disk before they have a name, and the names of all blobs before a record
+    that lasts; for those that need not, the disk is not waited for."""
+    contents = [CONTENT, b"another", b"a third"]
+    for content in contents:
+        await store(storage, content)
+        await storage.write_record("builds/" + "a" * 64, b"layer", lasting=False)
+    await storage.write_record(KEY, b"record")
+    blobs = [f"layers/{Digest.of(content).hex}" for content in contents]
+    layers = [[("synced", "staged"), ("placed", blob)] for blob in blobs]
+    hint = ("placed", "builds/" + "a" * 64)
+    assert steps == [
+        *(step for layer in layers for step in [*layer, hint]),
+        *[("synced", "layers"), ("synced", "staged")],
+        *[("placed", KEY), ("synced", os.path.dirname(KEY))],
+    ]
+
+
 @pytest_twisted.ensureDeferred
 async def test_left_commit(storage: FilesystemStorage, folder: Path) -> None:
     """A commit that its caller has left and discarded leaves no staged file."""

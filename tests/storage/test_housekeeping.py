@@ -24,35 +24,37 @@ from nixery.model.digest import Digest
 from nixery.model.limits import DiskLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
 from nixery.model.request_errors import BlobUnknown
+from nixery.storage.filesystem import shrinking
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from nixery.storage.filesystem.last_use import Marks
-from nixery.storage.filesystem.scrubbing import Scrubber, Stopped
+from nixery.storage.filesystem.pace import Pace, Stopped
+from nixery.storage.filesystem.scrubbing import Scrubber
 from nixery.storage.filesystem.shrinking import AFTER, Shrinker, Shrunk, Used, surplus
 from tests.waiting import until
 
 reactor: Any = _reactor
 
 BLOBS = st.lists(
-    st.builds(Used, st.uuids().map(lambda u: u.hex), st.integers(0, 100), st.integers(0, 1000)),
+    st.tuples(st.integers(0, 1000), st.uuids().map(lambda u: u.hex), st.integers(0, 100)),
     max_size=30,
-    unique_by=lambda blob: blob.name,
+    unique_by=lambda blob: blob[1],
 )
 
 
-@given(BLOBS, st.integers(0, 2000), st.integers(0, 1000))
-def test_what_goes(blobs: list[Used], most: int, grace: int) -> None:
+@given(BLOBS, st.integers(0, 2000), st.integers(0, 1000), st.integers(1, 9))
+def test_what_goes(blobs: list[Used], most: int, grace: int, sorted_at_once: int) -> None:
     """Nothing goes that was of use just now, or while there is room; what goes is older than
     what stays, and as much goes as it takes, if it may."""
-    gone = surplus(blobs, most, 1000, grace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shrinking, "_SORTED", sorted_at_once)
+        gone = surplus(blobs, most, 1000, grace)
     kept = [blob for blob in blobs if blob not in gone]
-    assert all(blob.time <= 1000 - grace for blob in gone)
-    if sum(blob.size for blob in blobs) <= most:
+    assert all(time <= 1000 - grace for time, _, _ in gone)
+    if sum(size for _, _, size in blobs) <= most:
         assert not gone
-    elif not all(blob.time > 1000 - grace for blob in kept):
-        assert sum(blob.size for blob in kept) <= most * AFTER
-    if gone:
-        newest = max((blob.time, blob.name) for blob in gone)
-        assert all((blob.time, blob.name) > newest for blob in kept)
+    elif not all(time > 1000 - grace for time, _, _ in kept):
+        assert sum(size for _, _, size in kept) <= most * AFTER
+    assert gone == sorted(blobs)[: len(gone)]
 
 
 class Folder:
@@ -187,6 +189,66 @@ def test_many_at_once(tmp_path: Path) -> None:
     assert 8 <= len(folder.blobs()) <= 9
     assert set(folder.marks.all()) == folder.blobs()
     assert not list((tmp_path / "staging").iterdir())
+
+
+def test_stopped_while_it_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants to stop waits for one blob at most; what was dropped is gone whole."""
+    folder = Folder(tmp_path, most=10)
+    names = {folder.blob(str(number)) for number in range(9)}
+    folder.time += 100
+    original, dropped = folder.marks.drop, list[str]()
+
+    def third(name: str) -> None:
+        original(name)
+        dropped.append(name)
+        if len(dropped) == 3:
+            folder.shrinker.pace.stop()
+            folder.shrinker.pace._rest_at = 0.0
+
+    monkeypatch.setattr(folder.marks, "drop", third)
+    with pytest.raises(Stopped):
+        folder.shrinker.shrink()
+    assert len(folder.blobs()) == 6
+    assert folder.blobs() < names
+    assert set(folder.marks.all()) == folder.blobs()
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work rests half as long as it works, however small its pieces are."""
+    time, rests = [0.0], list[float]()
+    ours = Pace(lambda: time[0])
+    monkeypatch.setattr(ours, "rest", rests.append)
+    for _ in range(1000):
+        time[0] += 0.0001
+        ours()
+    assert sum(rests) == pytest.approx(0.05, rel=0.1)
+
+
+def test_strange_blobs_go_as_well(tmp_path: Path) -> None:
+    """What lies in a blob's place and is no file goes like one, whatever goes before and after."""
+    folder = Folder(tmp_path, most=30)
+    for number in range(5):
+        name = folder.blob(str(number))
+        if number % 2:
+            (tmp_path / "layers" / name).unlink()
+            (tmp_path / "layers" / name / "in it").mkdir(parents=True)
+        folder.time += 100
+    assert folder.shrinker.shrink().blobs >= 4
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_a_folder_that_is_cleared_away(tmp_path: Path) -> None:
+    """Where the folder that blobs are moved aside to is cleared away, all go nevertheless, the next
+    time at the latest."""
+    folder = Folder(tmp_path, most=30)
+    for number in range(3):
+        folder.blob(str(number))
+        folder.time += 100
+    folder.shrinker._aside = lambda: str(tmp_path / "staging" / "gone" / "x")
+    assert folder.shrinker.shrink().blobs == 0
+    folder.shrinker._aside = folder.aside
+    assert folder.shrinker.shrink().blobs == 3
 
 
 def test_counted_only(tmp_path: Path) -> None:

@@ -94,3 +94,24 @@ async def test_fault() -> None:
     ):
         with pytest.raises(NixeryError, match="it is a test"):
             await attempt
+    assert storage.changes() is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_changes() -> None:
+    """That a blob comes, or comes again, is no loss; that one goes or becomes another one is."""
+    storage = MemoryStorage()
+    before = storage.changes()
+    for content in (CONTENT, CONTENT, b"other"):
+        await storage.write_blob(content)
+    assert storage.changes() == before is not None
+    seen: set[int | None] = {before}
+    storage.blobs[Digest.of(CONTENT)] = b"altered"
+    seen.add(storage.changes())
+    del storage.blobs[Digest.of(CONTENT)]
+    seen.add(storage.changes())
+    storage.blobs.pop(Digest.of(b"other"), None)
+    seen.add(storage.changes())
+    storage.blobs.clear()
+    seen.add(storage.changes())
+    assert len(seen) == 5

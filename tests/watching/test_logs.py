@@ -1,15 +1,28 @@
-"""The log as JSON."""
+"""The log: as text or JSON, and in batches."""
 
+import io
 import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import LogLevel
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, formatEventAsClassicLogText
 from twisted.python.failure import Failure
 
-from nixery.watching.logs import json_line, json_observer
+from nixery.watching.logs import (
+    DELAY,
+    MOST,
+    BatchingObserver,
+    json_line,
+    log_observer,
+    text_line,
+)
 
 
 def test_a_line() -> None:
@@ -60,8 +73,131 @@ def test_numbers(number: float) -> None:
     assert x == number or x == str(number)
 
 
-def test_to_a_file(tmp_path: Path) -> None:
-    """twistd's log file is written to, if one is named."""
-    observer = json_observer(str(tmp_path / "log"))
-    observer({"log_time": 0.0, "log_format": "hello"})
-    assert json.loads((tmp_path / "log").read_text())["message"] == "hello"
+def pull(number: int, **more: object) -> LogEvent:
+    """An event that may be written later."""
+    level = LogLevel.info
+    event = {"log_time": 1.5, "log_level": level, "log_namespace": "n", "log_format": "{a} {b:.1f}"}
+    return {**event, "a": f"pull {number}", "b": 0.25, "log_later": True, **more}
+
+
+OTHER: LogEvent = {"log_time": 2.0, "log_format": "other"}
+
+
+class Written:
+    """A log in memory, at a time that the test makes."""
+
+    def __init__(self) -> None:
+        clock: Any = Clock()
+        self.clock = clock
+        self.out = io.StringIO()
+        self.observer = BatchingObserver(clock, self.out, text_line)
+
+    @property
+    def words(self) -> list[str]:
+        return [line.split("] ")[1] for line in self.out.getvalue().splitlines()]
+
+
+def test_batches() -> None:
+    """Lines that may wait are written together, a moment later."""
+    log = Written()
+    for number in range(3):
+        log.observer(pull(number))
+    assert log.words == []
+    log.clock.advance(DELAY)
+    assert log.words == ["pull 0 0.2", "pull 1 0.2", "pull 2 0.2"]
+    assert not log.clock.getDelayedCalls()
+    log.observer(pull(3))
+    log.clock.advance(DELAY)
+    assert log.words[3:] == ["pull 3 0.2"]
+
+
+def test_order() -> None:
+    """Another line is written at once, behind those that wait: twistd's last one, too."""
+    log = Written()
+    log.observer(pull(0))
+    log.observer(OTHER)
+    assert log.words == ["pull 0 0.2", "other"]
+    log.clock.advance(DELAY)
+    assert log.words == ["pull 0 0.2", "other"]
+
+
+def test_lines_that_wait_are_bounded() -> None:
+    """However many lines come in a moment, few of them wait."""
+    log = Written()
+    for number in range(MOST + 1):
+        log.observer(pull(number))
+    assert len(log.words) == MOST
+    log.clock.advance(DELAY)
+    assert len(log.words) == MOST + 1
+
+
+@given(
+    line=st.sampled_from([text_line, json_line]),
+    text=st.text(),
+    number=st.floats(0, 1e9),
+    when=st.floats(0, 4e9),
+)
+def test_the_same_text(
+    line: Callable[[LogEvent], str | None], text: str, number: float, when: float
+) -> None:
+    """A line that waited is what it would have been at once."""
+    event = pull(0, a=text, b=number, log_time=when)
+    at_once = {name: value for name, value in event.items() if name != "log_later"}
+    assert line(event) == line(at_once)
+    assert text_line(at_once) == formatEventAsClassicLogText(at_once)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The signal for another file, to which nobody listens before the test."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+class PlainClock(Clock):
+    """A clock that makes at once what calls come from signals."""
+
+    def callFromThread(self, call: Callable[[], object]) -> None:
+        call()
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("in_json", [False, True])
+def test_to_a_file(tmp_path: Path, in_json: bool) -> None:
+    """twistd's log file is written to, if one is named, and replaced at the signal for that."""
+    clock: Any = PlainClock()
+    observer: Any = log_observer(clock, {"logfile": str(tmp_path / "log")}, in_json)
+    observer(OTHER)
+    assert "other" in (tmp_path / "log").read_text()
+    signal.raise_signal(signal.SIGUSR1)
+    observer(OTHER)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1"]
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_daemon_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the background, twistd's own log file is the default."""
+    monkeypatch.chdir(tmp_path)
+    clock: Any = PlainClock()
+    observer: Any = log_observer(clock, {"nodaemon": 0}, False)
+    observer(OTHER)
+    assert "other" in (tmp_path / "twistd.log").read_text()
+
+
+def test_to_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the foreground, the log goes to standard output."""
+    clock: Any = Clock()
+    for options in ({"nodaemon": 1}, {"nodaemon": 1, "logfile": "-"}):
+        out = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", out)
+        observer: Any = log_observer(clock, options, False)
+        observer(OTHER)
+        assert "other" in out.getvalue()
+
+
+def test_what_twistd_does_itself() -> None:
+    """A log in syslog, and options that can't be, are left to twistd."""
+    clock: Any = Clock()
+    assert log_observer(clock, {"syslog": True}, False) is None
+    assert log_observer(clock, {"logfile": "-"}, False) is None

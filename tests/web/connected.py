@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from nixery.model.limits import HttpLimits
 from nixery.storage.memory import MemoryStorage
 from nixery.web.pages.api import PagesApi
-from nixery.web.site import make_site
+from nixery.web.site import QuietSite, make_site
 from tests.web.server import FakeBuilder
 from tests.web.test_bad_input import statuses
 
@@ -41,22 +41,22 @@ class Transport(StringTransport):
     half_closed = False
 
 
-class Connected:
-    """A connection of a site of its own, at a time that the test makes."""
+class Connection:
+    """A connection to a site, at a time that the test makes."""
 
-    def __init__(self) -> None:
-        clock: Any = Clock()
-        self.clock = clock
-        self.builder = FakeBuilder()
-        pages = PagesApi(clock, self.builder, None)
-        self.site = make_site(clock, self.builder, MemoryStorage(), 25, pages, limits=LIMITS)
-        self.channel: Any = self.site.buildProtocol(None)
+    def __init__(self, clock: Any, site: QuietSite) -> None:
+        self.clock, self.site = clock, site
+        self.channel: Any = site.buildProtocol(None)
         self.transport = Transport()
         self.transport.channel = self.channel
         self.channel.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
         self.channel.dataReceived(data)
+
+    def leave(self) -> None:
+        """Have the client leave, if it is there."""
+        self.transport.abortConnection()
 
     def turns(self, number: int) -> None:
         """Let that many turns of the reactor pass, in no time.
@@ -76,3 +76,14 @@ class Connected:
     @property
     def timers(self) -> int:
         return len(self.clock.getDelayedCalls())
+
+
+class Connected(Connection):
+    """A connection of a site of its own."""
+
+    def __init__(self) -> None:
+        clock: Any = Clock()
+        self.builder = FakeBuilder()
+        pages = PagesApi(clock, self.builder, None)
+        site = make_site(clock, self.builder, MemoryStorage(), 25, pages, limits=LIMITS)
+        super().__init__(clock, site)

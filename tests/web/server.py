@@ -4,15 +4,18 @@ import http.client
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.threads import deferToThread
+from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
 from nixery.history.history import History
@@ -24,7 +27,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
 from nixery.model.limits import HttpLimits
-from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
+from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
 from nixery.model.request_errors import ManifestUnknown
 from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import IMeter
@@ -52,6 +55,7 @@ class FakeBuilder:
     :ivar error: what builds fail with.
     :ivar made_from: what images are said to be made from.
     :ivar offered: the tags.
+    :ivar served: of every image.
     :ivar build: the ID of the build that images come from.
     """
 
@@ -64,6 +68,7 @@ class FakeBuilder:
     left: int = 0
     made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
+    served: Manifest = MANIFEST
 
     async def manifest(
         self,
@@ -81,12 +86,20 @@ class FakeBuilder:
             await self._wait(self.gate)
         if self.error is not None:
             raise self.error
-        return Pull(MANIFEST, self.made_from)
+        return self._pull()
 
     async def stored_manifest(self, digest: Digest) -> Pull:
         if digest != MANIFEST.digest:
             raise ManifestUnknown(str(digest))
-        return Pull(MANIFEST, self.made_from)
+        return self._pull()
+
+    def _pull(self) -> Pull:
+        told = self.made_from
+        return Pull(self.served, told, partial(self._is_still, told))
+
+    def _is_still(self, told: Provenance | None) -> bool:
+        """Whether it would answer as before: at once, from the same."""
+        return (self.gate, self.error, self.build, self.made_from) == (None, None, None, told)
 
     async def provenance(self) -> Provenance:
         if self.error is not None:
@@ -118,6 +131,16 @@ class Answer:
     headers: dict[str, str]
     body: bytes
 
+    def undated(self) -> "Answer":
+        """All of it that does not differ each time that it is given."""
+        differs = ("date", "x-request-id")
+        headers = {name: text for name, text in self.headers.items() if name not in differs}
+        media_type, _, boundary = headers.get("content-type", "").partition("; boundary=")
+        if not boundary:
+            return attrs.evolve(self, headers=headers)
+        headers["content-type"] = media_type
+        return attrs.evolve(self, headers=headers, body=self.body.replace(boundary.encode(), b""))
+
     def error(self) -> dict[str, Any]:
         """The first error of the registry's error document."""
         document = json.loads(self.body)
@@ -127,7 +150,12 @@ class Answer:
 
 @attrs.define
 class Server:
-    """A registry that listens on a port of this machine."""
+    """A registry that listens on a port of this machine.
+
+    :cvar twice: whether all is asked twice.
+    """
+
+    twice: ClassVar[bool] = False
 
     builder: FakeBuilder
     storage: IStorage
@@ -146,7 +174,19 @@ class Server:
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> Answer:
-        """Ask without following redirects; the path goes out as it is written."""
+        """Ask without following redirects; the path goes out as it is written.
+
+        If :attr:`twice` is set, it is asked again, unless that was an error, which is never known:
+        both answers are the same.
+        """
+        first = await self._ask(path, method, headers)
+        if not self.twice or first.status >= 400:
+            return first
+        again = await self._ask(path, method, headers)
+        assert again.undated() == first.undated()
+        return again
+
+    async def _ask(self, path: str, method: str, headers: dict[str, str] | None) -> Answer:
 
         def talk() -> Answer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HUNG)
@@ -189,6 +229,17 @@ class Collector(Protocol):
         self.closed.callback(self.received)
 
 
+@implementer(IStreamServerEndpoint)
+@attrs.frozen
+class WrappingEndpoint:
+    """Has a protocol between socket and HTTP, as with TLS: the kernel can send no file there."""
+
+    endpoint: IStreamServerEndpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return self.endpoint.listen(WrappingFactory(protocolFactory))
+
+
 @asynccontextmanager
 async def serving(
     hold: float = 25,
@@ -199,16 +250,24 @@ async def serving(
     trusted: Trusted = NOBODY,
     limits: HttpLimits = LIMITS,
     meter: IMeter | None = None,
+    accel: str | None = None,
+    wrapped: bool = False,
 ) -> AsyncIterator[Server]:
-    """Serve for the length of a block; builds are shown if there is a history."""
+    """Serve for the length of a block; builds are shown if there is a history.
+
+    :param wrapped: whether connections are such as :class:`WrappingEndpoint` makes.
+    """
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi(reactor, builder, history, auth)
     site = make_site(
-        reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter
+        *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
+        accel=accel,
     )
-    endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    if wrapped:
+        endpoint = WrappingEndpoint(endpoint)
     port: Any = await DoorEndpoint(reactor, endpoint, is_tls=False).listen(site)
     try:
         yield Server(builder, storage, port.getHost().port, site)
@@ -229,6 +288,9 @@ class Locating(MemoryStorage):
 
     def __attrs_pre_init__(self) -> None:
         super().__init__()
+
+    def changes(self) -> int | None:
+        return id(self.location)
 
     async def locate(self, digest: Digest) -> Location:  # type: ignore[override]
         if isinstance(self.location, NixeryError):

@@ -30,6 +30,8 @@ from tests.access.signing import AUDIENCE, ISSUER, Signer
 from tests.history.histories import begin, open_history
 from tests.web.server import MANIFEST, Answer, Server, reactor, serving
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 HIDDEN = {
     user: bcrypt.hashpw(password, bcrypt.gensalt(4)).decode()
     for user, password in {"alice": b"secret", "bob": "pä:ß".encode()}.items()

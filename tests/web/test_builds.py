@@ -1,5 +1,6 @@
 """Builds as programs see them: lists, summaries, streams."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from twisted.logger import capturedLogs
 from nixery.history.event_buffer import BufferBounds
 from nixery.history.history import History
 from nixery.history.record import Record
+from nixery.history.summary import BuildHead
 from nixery.http.bounds import Bounds as SiteBounds
 from nixery.model.build_errors import BuildFailed
 from nixery.model.events import (
@@ -123,6 +125,29 @@ async def test_pages_of_the_list(history: History) -> None:
         for nonsense in ("?n=x", "?n=-1", "?before=", "?n=99999999999999999999"):
             answer = await server.ask("/builds" + nonsense)
             assert len(json.loads(answer.body)) == 25
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_long_list_leaves_time_to_others(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many builds are looked at for a list, other work is done after some of them."""
+    for _ in range(250):
+        begin(history)
+    reactor: Any = importlib.import_module("twisted.internet.reactor")
+    look, rounds = history.head, [0]
+
+    def head(id: str) -> BuildHead | None:
+        if not rounds[-1]:
+            reactor.callLater(0, rounds.append, 0)
+        rounds[-1] += 1
+        return look(id)
+
+    monkeypatch.setattr(history, "head", head)
+    async with serving(history=history) as server:
+        assert len(json.loads((await server.ask("/builds?n=1000")).body)) == 250
+    assert sum(rounds) == 250
+    assert max(rounds) <= 101
 
 
 @pytest_twisted.ensureDeferred
@@ -460,7 +485,7 @@ async def test_answers_name_the_build(history: History) -> None:
     answer; and whoever waits for none is not."""
     async with serving(hold=0.05, history=history) as server:
         path, link = "/v2/a/manifests/latest", '</builds/0123456789abcdef>; rel="monitor"'
-        assert "link" not in (await server.ask(path)).headers
+        assert "link" not in (await server.ask("/v2/known/manifests/latest")).headers
         server.builder.build = "0123456789abcdef"
         assert (await server.ask(path)).headers["link"] == link
         server.builder.gate = Deferred()

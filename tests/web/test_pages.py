@@ -148,7 +148,7 @@ async def test_a_source_that_cannot_be_read(history: History) -> None:
 class Unreadable(History):
     """A history that says where it can't be read."""
 
-    def heads(self, before: str | None = None) -> Iterator[BuildHead]:
+    def images(self) -> Iterator[BuildHead]:
         raise StorageUnavailable("Input/output error ('/srv/state/history/x')")
 
     def latest(self, name: str, tag: str) -> BuildHead | None:

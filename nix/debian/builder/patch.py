@@ -5,16 +5,32 @@ import os
 import struct
 import subprocess
 from collections.abc import Iterator
+from typing import NamedTuple
 
 LOADERS = {"amd64": "ld-linux-x86-64.so.2", "arm64": "ld-linux-aarch64.so.1"}
 
 _ELF64 = b"\x7fELF\x02"
 _EXECUTABLE, _SHARED = 2, 3
-_DYNAMIC, _INTERPRETER = 2, 3
+_LOADED, _DYNAMIC, _INTERPRETER = 1, 2, 3
+_WRITABLE = 2
 
 
-def elf_segments(path: str) -> set[int] | None:
-    """The segment types of a 64-bit executable or library; nothing for any other file."""
+class Segment(NamedTuple):
+    """A segment of a program or library.
+
+    :param place: of its header in the file.
+    :param start: address, up to ``end``.
+    """
+
+    place: int
+    kind: int
+    flags: int
+    start: int
+    end: int
+
+
+def elf_segments(path: str) -> list[Segment] | None:
+    """The segments of a 64-bit executable or library; nothing for any other file."""
     with open(path, "rb") as file:
         header = file.read(64)
         if header[:5] != _ELF64 or len(header) < 64:
@@ -26,7 +42,26 @@ def elf_segments(path: str) -> set[int] | None:
             return None
         file.seek(offset)
         table = file.read(size * count)
-    return {struct.unpack_from("<I", table, size * i)[0] for i in range(count)}
+    found = []
+    for place in range(0, size * count, size):
+        kind, flags, _, start, _, _, length, _ = struct.unpack_from("<IIQQQQQQ", table, place)
+        found.append(Segment(offset + place, kind, flags, start, start + length))
+    return found
+
+
+def make_dynamic_writable(path: str) -> None:
+    """Have the loader be able to write to the dynamic section, as it does.
+
+    patchelf 0.18 may leave that section in two segments of a program at once. The one that is
+    loaded last counts, and may be read-only.
+    """
+    segments = elf_segments(path) or []
+    dynamic = next(each for each in segments if each.kind == _DYNAMIC)
+    with open(path, "r+b") as file:
+        for each in segments:
+            if each.kind == _LOADED and each.start < dynamic.end and dynamic.start < each.end:
+                file.seek(each.place + 4)
+                file.write(struct.pack("<I", each.flags | _WRITABLE))
 
 
 def new_shebang(line: bytes, program: str) -> bytes:
@@ -90,8 +125,8 @@ class Patcher:
                 file.write(new_shebang(line, program) + end + rest)
 
     def _patch_elf(self, path: str) -> None:
-        segments = elf_segments(path)
-        if segments is None or _DYNAMIC not in segments:
+        segments = {each.kind for each in elf_segments(path) or []}
+        if _DYNAMIC not in segments:
             return
         needed = _patchelf("--print-needed", path).split()
         folders = [self._libraries[name] for name in needed if name in self._libraries]
@@ -103,6 +138,7 @@ class Patcher:
             arguments += ["--set-interpreter", self._loader]
         if arguments:
             _patchelf(*arguments, path)
+            make_dynamic_writable(path)
 
     def _find_program(self, name: str) -> str | None:
         found = self._find("bin", name)

@@ -30,6 +30,7 @@ class FileIdentity:
     :param size: bytes.
     :param modified: nanoseconds since the epoch.
     :param changed: nanoseconds since the epoch; unlike the former, nobody can set it.
+    :param links: the number of its names.
     """
 
     kind: int
@@ -37,12 +38,14 @@ class FileIdentity:
     size: int
     modified: int
     changed: int
+    links: int = attrs.field(default=1, eq=False)
 
     @classmethod
     def of(cls, found: os.stat_result) -> "FileIdentity":
         """The identity in a ``stat``."""
         kind = stat.S_IFMT(found.st_mode)
-        return cls(kind, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        times = (found.st_mtime_ns, found.st_ctime_ns)
+        return cls(kind, found.st_ino, found.st_size, *times, found.st_nlink)
 
     @property
     def is_file(self) -> bool:

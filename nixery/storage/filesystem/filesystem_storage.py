@@ -16,7 +16,7 @@ Several processes may share one folder. All that touches files runs in the react
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -47,7 +47,9 @@ from nixery.storage.filesystem.files import (
 from nixery.storage.filesystem.housekeeping import Housekeeping
 from nixery.storage.filesystem.last_use import Marks
 from nixery.storage.filesystem.staging import Staging
+from nixery.storage.filesystem.standing import StandingBlobs
 from nixery.storage.filesystem.verification import BlobVerifier, Verdict, verify_file
+from nixery.storage.filesystem.verified_marks import VerifiedMarks
 from nixery.storage.held_lease import LeaseTiming
 from nixery.storage.keys import RECORDS, check_lease_key, check_record_key
 from nixery.whole_file import put_in_place, sync_folder, whole_file
@@ -87,17 +89,21 @@ class FilesystemStorage:
         folder: str,
         limits: DiskLimits = DiskLimits(scrub_days=0),  # noqa: B008
         leasing: LeaseTiming = TIMING,
+        marks: str | None = None,
     ) -> None:
         """
         :param reactor: whose threads do the work.
         :param folder: is made if it is not there.
+        :param marks: a file that keeps over a restart which blobs were verified.
         """
         self._reactor = reactor
         self._folder = os.path.abspath(folder)
         self._staging = Staging(self._path("staging"))
         self._verifier = BlobVerifier(reactor.seconds, self._verify)
+        self._verified = None if marks is None else VerifiedMarks(reactor, marks, self._verifier)
         aside = self._staging.aside
         self._leases = FileLeases(reactor, self._in_thread, aside, leasing)
+        self._standing = StandingBlobs(self._path("layers"), reactor.seconds)
         self._unmarked = False
         self._marks = Marks(self._path("used"), min(_FRESH, limits.storage_grace / 4))
         self.housekeeping = Housekeeping(reactor, self._folder, self._marks, aside, limits)
@@ -105,9 +111,13 @@ class FilesystemStorage:
     async def start(self) -> None:
         await self._in_thread(self._prepare)
         self.housekeeping.start()
+        if self._verified is not None:
+            self._verified.start()
 
     def stop(self) -> None:
         self.housekeeping.stop()
+        if self._verified is not None:
+            self._verified.stop()
         # A thread that still drops blobs has one in the folder: it goes with the process then.
         if not self.housekeeping.busy:
             self._staging.leave()
@@ -119,9 +129,9 @@ class FilesystemStorage:
     async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
         return await self._in_thread(read_file, self._path(check_record_key(key)))
 
-    async def write_record(self, key: str, content: bytes) -> None:
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         path = self._path(check_record_key(key))
-        await self._in_thread(self._write_record, path, content)
+        await self._in_thread(self._write_record, path, content, lasting)
 
     async def delete_record(self, key: str) -> None:
         await self._in_thread(self._delete, self._path(check_record_key(key)))
@@ -148,19 +158,24 @@ class FilesystemStorage:
             await self._in_thread(self._use, due)
 
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
-        return await self._in_thread(self._missing, blobs)
+        found = await self._found([blob.digest for blob in blobs])
+
+        def there(blob: Descriptor) -> bool:
+            file = found.get(blob.digest.hex)
+            return file is not None and file.is_file and file.size == blob.size
+
+        return [blob.digest for blob in blobs if not there(blob)]
 
     def changes(self) -> int | None:
-        return None
+        return self._standing.changes()
 
     async def locate(self, digest: Digest) -> BlobFile:
-        path = self._blob(digest)
-        found = await self._in_thread(self._find, digest)
+        found = (await self._found([digest])).get(digest.hex)
         if found is not None and found != self._verifier.known(digest):
             found = await self._verifier.verify(digest)
         if found is None:
             raise BlobUnknown(str(digest))
-        return BlobFile(path, found.size, found.modified, found.changed)
+        return BlobFile(self._blob(digest), found.size, found.modified, found.changed)
 
     async def receive(self) -> FileUpload:
         return FileUpload(self, await self._in_thread(self._staging.name))
@@ -186,6 +201,18 @@ class FilesystemStorage:
         """
         await self._in_thread(remove, staged)
 
+    async def _found(self, blobs: Sequence[Digest]) -> Mapping[str, FileIdentity]:
+        """The files in the places of blobs, which are of use now, by their names."""
+        names = [blob.hex for blob in blobs]
+        found = self._standing.known(names)
+        if self._marks.due(names) or not all(name in found for name in names):
+            if self._standing.unwatched:
+                await self._in_thread(self._standing.watch)
+            look = self._standing.look(names)
+            found = await self._in_thread(self._find, names)
+            self._standing.ended(look, found)
+        return found
+
     def _verify(self, digest: Digest) -> Deferred[Verdict]:
         path = self._blob(digest)
 
@@ -207,6 +234,8 @@ class FilesystemStorage:
     # --- what runs in threads -------------------------------------------------------------
 
     def _prepare(self) -> None:
+        if self._verified is not None:
+            self._verified.load()
         if self._is_read_only():
             self._log.error(
                 "{folder} is mounted read-only: what is stored is served, nothing new is made",
@@ -259,22 +288,29 @@ class FilesystemStorage:
         finally:
             remove(path)
 
-    def _write_record(self, path: str, content: bytes) -> None:
+    def _write_record(self, path: str, content: bytes, lasting: bool) -> None:
         beside, aside = self._staging.name(), self._staging.name()
-        with whole_file(path, beside, aside, READABLE_BY_ALL) as file:
+        if lasting:
+            # The names of all blobs at once; their contents are safe since before they had names.
+            sync_folder(self._path("layers"))
+        with whole_file(path, beside, aside, READABLE_BY_ALL, lasting) as file:
             file.write(content)
 
-    def _find(self, digest: Digest) -> FileIdentity | None:
-        """The file in a blob's place, which is of use now.
+    def _find(self, names: Sequence[str]) -> dict[str, FileIdentity]:
+        """The files in blobs' places, which are of use now.
 
         A blob that is not there gets no mark: anybody may ask for any digest, and each would be a
         file.
         """
-        path = self._blob(digest)
-        if identify(path) is None:
-            return None
-        self._use([digest.hex])
-        return identify(path)
+        self._standing.watch()
+        due = [name for name in self._marks.due(names) if self._identify(name) is not None]
+        if due:
+            self._use(due)
+        found = ((name, self._identify(name)) for name in names)
+        return {name: file for name, file in found if file is not None}
+
+    def _identify(self, name: str) -> FileIdentity | None:
+        return identify(self._path(f"layers/{name}"))
 
     def _use(self, names: Sequence[str]) -> None:
         fault = self._marks.use(names)
@@ -312,9 +348,7 @@ class FilesystemStorage:
         try:
             with sealed(staged, size) as file:
                 there = identify(path)
-                if there is not None and there == known:
-                    sync_folder(os.path.dirname(path))
-                else:
+                if there is None or there != known:
                     put_in_place(staged, path, self._staging.name())
                     there = FileIdentity.of(os.fstat(file))
         finally:
@@ -330,14 +364,6 @@ class FilesystemStorage:
     def _read_blob(self, digest: Digest, limit: int) -> bytes | None:
         content = read_file(self._blob(digest), limit + 1)
         return content if content is not None and Digest.of(content) == digest else None
-
-    def _missing(self, blobs: Sequence[Descriptor]) -> list[Digest]:
-        def there(blob: Descriptor) -> bool:
-            found = identify(self._blob(blob.digest))
-            return found is not None and found.is_file and found.size == blob.size
-
-        self._use([blob.digest.hex for blob in blobs])
-        return [blob.digest for blob in blobs if not there(blob)]
 
     def _blob(self, digest: Digest) -> str:
         return self._path(f"layers/{digest.hex}")

@@ -12,7 +12,8 @@ from nixery.model.reading import Reading
 from nixery.reactor import IReactor, in_thread
 from nixery.repeats import Repeats
 from nixery.storage.filesystem.last_use import Marks
-from nixery.storage.filesystem.scrubbing import Scrubber, Stopped
+from nixery.storage.filesystem.pace import Stopped
+from nixery.storage.filesystem.scrubbing import Scrubber
 from nixery.storage.filesystem.shrinking import Shrinker
 
 INTERVAL = 60.0
@@ -77,6 +78,7 @@ class Housekeeping:
         """Stop background work."""
         self._stopped = True
         self.scrubber.stop()
+        self._shrinker.pace.stop()
         if self._loop.running:
             self._loop.stop()
         if self._scrubbing is not None:
@@ -135,6 +137,8 @@ class Housekeeping:
     async def _shrink_once(self) -> None:
         try:
             shrunk = await in_thread(self._reactor, self._shrinker.shrink)
+        except Stopped:
+            return
         except Exception as error:
             text = "nothing could be dropped: {error}"
             self._repeats.warn(self._log, text + str(error), text, error=str(error))

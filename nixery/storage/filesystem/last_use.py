@@ -62,13 +62,17 @@ class Marks:
         except FileNotFoundError:
             return None
 
-    def all(self) -> dict[str, float]:
-        """When each blob was used last, of those of which it is known."""
+    def all(self, pace: Callable[[], object] = lambda: None) -> dict[str, float]:
+        """When each blob was used last, of those of which it is known.
+
+        :param pace: is called after each.
+        """
         times = {}
         os.makedirs(self._folder, exist_ok=True)  # somebody may have cleared it away
         for entry in os.scandir(self._folder):
             if not is_blob_name(entry.name):
                 continue
+            pace()
             with contextlib.suppress(FileNotFoundError):  # another process drops blobs too
                 times[entry.name] = entry.stat().st_mtime
                 if self.is_ahead(times[entry.name]):

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 
 from nixery.model.digest import Digest
 from nixery.model.request_errors import DigestInvalid
 from nixery.storage.filesystem.files import read_file
+from nixery.storage.filesystem.pace import Pace
 from nixery.storage.filesystem.verification import verify_file
 from nixery.whole_file import whole_file
 
@@ -15,10 +15,6 @@ RATE = 50_000_000
 """Bytes a second that are read at most, so that others have the disk as well."""
 _LOOK_AGAIN = 3600.0
 """Seconds until an empty storage is looked at again."""
-
-
-class Stopped(Exception):
-    """There is no more time."""
 
 
 class Scrubber:
@@ -40,13 +36,13 @@ class Scrubber:
         self._position = os.path.join(folder, "scrubbed")
         self._aside = aside
         self._rate = rate
-        self._stopped = threading.Event()
+        self._pace = Pace()
         self._round: list[tuple[str, int]] = []
         self._total = 0
 
     def stop(self) -> None:
         """Stop reading, in the middle of a blob if need be."""
-        self._stopped.set()
+        self._pace.stop()
 
     def next(self, round_seconds: float, least: float = 0.0) -> tuple[float, str]:
         """Verify the next blobs, up to one that is damaged, which is dropped.
@@ -75,7 +71,7 @@ class Scrubber:
         verdict = verify_file(path, digest, self._aside, self._pause)
         self.verified += 1
         self.damaged += bool(verdict.dropped)
-        with whole_file(self._position, beside=self._aside()) as file:
+        with whole_file(self._position, self._aside(), lasting=False) as file:
             file.write(name.encode("ascii"))
         return round_seconds * size / self._total, verdict.dropped and f"{path} {verdict.dropped}"
 
@@ -93,5 +89,4 @@ class Scrubber:
                 yield entry.name, entry.stat(follow_symlinks=False).st_size
 
     def _pause(self, count: int) -> None:
-        if self._stopped.wait(count / self._rate):
-            raise Stopped
+        self._pace.rest(count / self._rate)

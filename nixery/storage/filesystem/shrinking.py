@@ -1,18 +1,18 @@
 """A storage in a folder kept within a bound. Everything blocks: for threads."""
 
 import contextlib
+import heapq
 import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 import attrs
 
-from nixery.model.digest import Digest
-from nixery.model.request_errors import DigestInvalid
 from nixery.storage.filesystem.files import remove
 from nixery.storage.filesystem.last_use import Marks
+from nixery.storage.filesystem.pace import Pace
 from nixery.storage.keys import RECORDS, is_blob_name, is_record_key
 from nixery.whole_file import sync_folder
 
@@ -20,23 +20,19 @@ AFTER = 0.9
 """How full a storage is, of what it may be, after some were dropped: not to do it all the time."""
 MOST_RECORDS = 1000
 """Records of one kind that are kept of one blob."""
+_SORTED = 2000  # blobs that are sorted at once
 _TIDY = 86400.0
 """Seconds after which records are looked through, whether blobs were dropped or not."""
 
 
-@attrs.frozen
-class Used:
-    """A blob, and when it was of use.
+Used = tuple[float, str, int]
+"""A blob: when it was of use last, in seconds since the epoch; the hexadecimal digits of its
+digest; its bytes.
 
-    :param name: hexadecimal digits of its digest.
-    :param size: bytes.
-    :param time: of its last use, in seconds since the epoch. All blobs of an image have about
-        the same, since a pull uses them all: so they go together, unless they are shared.
-    """
-
-    name: str
-    size: int
-    time: float
+All blobs of an image have about the same time, since a pull uses them all: so they go together,
+unless they are shared. There may be very many, and plain tuples are no work for Python's garbage
+collector.
+"""
 
 
 def surplus(blobs: Iterable[Used], most: int, now: float, grace: float) -> list[Used]:
@@ -46,16 +42,18 @@ def surplus(blobs: Iterable[Used], most: int, now: float, grace: float) -> list[
     :param grace: seconds after its last use in which a blob is not dropped, whatever the cost:
         its image may still be pulled, or made.
     """
-    known = sorted(blobs, key=lambda blob: (blob.time, blob.name))
-    total = sum(blob.size for blob in known)
+    known = list(blobs)
+    total = sum(size for _, _, size in known)
     gone: list[Used] = []
     if total <= most:
         return gone
-    for blob in known:
-        if total <= most * AFTER or blob.time > now - grace:
+    # Nothing else runs while Python sorts, so that it is done in pieces.
+    pieces = (sorted(known[at : at + _SORTED]) for at in range(0, len(known), _SORTED))
+    for blob in heapq.merge(*pieces):
+        if total <= most * AFTER or blob[0] > now - grace:
             break
         gone.append(blob)
-        total -= blob.size
+        total -= blob[2]
     return gone
 
 
@@ -83,6 +81,7 @@ class Shrinker:
     :param grace: seconds after its last use in which a blob is not dropped.
     :param now: seconds since the epoch.
     :param most_records: that are kept of one blob.
+    :ivar pace: of the work.
     """
 
     _folder: str
@@ -92,36 +91,48 @@ class Shrinker:
     _grace: float
     _now: Callable[[], float] = time.time
     _most_records: int = MOST_RECORDS
+    pace: Pace = attrs.field(init=False, factory=Pace)
     _tidy_at: float = attrs.field(init=False)
+    _spare: str = attrs.field(init=False, default="")  # where blobs are moved to
 
     def __attrs_post_init__(self) -> None:
         self._tidy_at = self._now() + _TIDY / 24  # not while everything is just starting
 
     def shrink(self) -> Shrunk:
-        """Drop as much as it takes, of what may be dropped."""
+        """Drop as much as it takes, of what may be dropped.
+
+        :raises Stopped: if its pace is stopped.
+        """
         blobs = list(self._blobs())
+        left = {name: size for _, name, size in blobs}
         most = self._most
         gone = [] if most is None else surplus(blobs, most, self._now(), self._grace)
-        dropped = [blob for blob in gone if self._drop(blob.name)]
+        del blobs
+        dropped = 0
+        for _, name, _ in gone:
+            self.pace()
+            if self._drop(name):
+                del left[name]
+                dropped += 1
         if dropped:
             sync_folder(os.path.join(self._folder, "layers"))
         if dropped or self._now() >= self._tidy_at:
             self._tidy_at = self._now() + _TIDY
-            self._drop_records()
-        size = sum(blob.size for blob in blobs) - sum(blob.size for blob in dropped)
-        return Shrunk(len(dropped), size, len(blobs) - len(dropped))
+            self._drop_records(left)
+        return Shrunk(dropped, sum(left.values()), len(left))
 
     def _blobs(self) -> Iterator[Used]:
-        marks = self._marks.all()
+        marks = self._marks.all(self.pace)
         for entry in os.scandir(os.path.join(self._folder, "layers")):
             if not is_blob_name(entry.name):
                 continue
+            self.pace()
             with contextlib.suppress(FileNotFoundError):
                 found = entry.stat(follow_symlinks=False)
                 used = marks.pop(entry.name, None) or found.st_mtime
                 if self._marks.is_ahead(used):
                     used = self._marks.correct(entry.name)
-                yield Used(entry.name, found.st_size, used)
+                yield used, entry.name, found.st_size
         for name, used in marks.items():
             if used < self._now() - self._grace:
                 self._marks.drop(name)
@@ -134,14 +145,17 @@ class Shrinker:
         """
         if self._is_used(name):
             return False
-        path, aside = os.path.join(self._folder, "layers", name), self._aside()
+        path = os.path.join(self._folder, "layers", name)
+        aside = self._spare = self._spare or self._aside()
         try:
             os.rename(path, aside)
         except FileNotFoundError:
+            self._spare = ""  # it may be the other folder that is gone
             return False
         if self._is_used(name):
             os.replace(aside, path)
             return False
+        # Not by moving the next one over it, which costs ext4 more than to remove it.
         remove(aside)
         self._marks.drop(name)
         return True
@@ -150,43 +164,49 @@ class Shrinker:
         used = self._marks.time(name)
         return used is not None and used > self._now() - self._grace
 
-    def _has(self, digest: Digest) -> bool:
-        return os.path.lexists(os.path.join(self._folder, "layers", digest.hex))
+    def _has(self, name: str) -> bool:
+        return os.path.lexists(os.path.join(self._folder, "layers", name))
 
-    def _drop_records(self) -> None:
+    def _drop_records(self, left: Container[str]) -> None:
         """Drop the records of blobs that are no more, and of those that have very many the
-        oldest: each revision of a package set leaves one of an image that it does not change."""
+        oldest: each revision of a package set leaves one of an image that it does not change.
+
+        :param left: blobs that were there a moment ago; others may have come since.
+        """
         for folder in RECORDS:
             records: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
             path = os.path.join(self._folder, folder)
             for entry in os.scandir(path) if os.path.isdir(path) else ():
                 if not is_record_key(f"{folder}/{entry.name}"):
                     continue
+                self.pace()
                 with contextlib.suppress(OSError):  # it is gone, or no file that can be read
-                    digests, of_one = _digests(entry.path)
-                    if not digests:
+                    names, of_one = _blobs_of(entry.path)
+                    if not names:
                         continue
-                    if not any(map(self._has, digests)):
+                    if not any(name in left or self._has(name) for name in names):
                         os.unlink(entry.path)
                     elif of_one:
                         mark = (entry.stat().st_mtime, entry.path)
-                        records[digests[0].hex].append(mark)
+                        records[names[0]].append(mark)
             for found in records.values():
                 for _, path in sorted(found)[: -self._most_records]:
                     remove(path)
 
 
-def _digests(path: str) -> tuple[list[Digest], bool]:
-    """The blobs that a record is about, and whether it is about one as such, rather than many.
+def _blobs_of(path: str) -> tuple[list[str], bool]:
+    """The names of the blobs that a record is about, and whether it is about one as such, rather
+    than many.
 
     :return: no blobs if it is of another kind, or of no use to anybody.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         content = file.read()
     try:
         record = json.loads(content)["record"]
         of_one = "digests" not in record
         named = [record["digest"]] if of_one else record["digests"]
-        return [Digest.parse(each) for each in named], of_one
-    except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
+        names = [text.removeprefix("sha256:") for text in named]
+        return (names if all(map(is_blob_name, names)) else []), of_one
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [], True

@@ -72,7 +72,10 @@ class Staging:
 
     def clear(self) -> None:
         """Remove what processes that are no more have left, and log it."""
-        gone = [entry.name for entry in os.scandir(self._parent) if self._clear(entry)]
+        try:
+            gone = [entry.name for entry in os.scandir(self._parent) if self._clear(entry)]
+        except FileNotFoundError:  # there has been no process
+            return
         if gone:
             self._log.info(
                 "removed from {folder} what {count} processes had not finished: {names}",

@@ -1,6 +1,8 @@
 """Blobs are verified against their digests before they are known by them."""
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Callable
 
 import attrs
@@ -74,6 +76,8 @@ def _damage(path: str, found: FileIdentity, digest: Digest, on_read: Callable[[i
             while count := file.readinto(piece):
                 sha256.update(piece[:count])
                 on_read(count)
+            with contextlib.suppress(OSError):  # of a file system that can only be read
+                os.fsync(file)  # what was read may not be on the disk yet
     except OSError as error:
         if error.errno in UNREADABLE:
             return f"can't be read ({error.strerror})"
@@ -83,7 +87,12 @@ def _damage(path: str, found: FileIdentity, digest: Digest, on_read: Callable[[i
 
 
 class BlobVerifier:
-    """Remembers which files were verified, and has each verified once, however many ask."""
+    """Remembers which files were verified, and has each verified once, however many ask.
+
+    :ivar verified: these files, by their digests.
+    :ivar count: how often one was verified.
+    :ivar earlier: gives the file that an earlier process has verified.
+    """
 
     def __init__(
         self,
@@ -98,18 +107,24 @@ class BlobVerifier:
         :param remembered: how many blobs to remember, those that were asked for last.
         :param at_once: how many blobs to read at a time, so that threads are left for the rest.
         """
+        self.count = 0
         self._verify = verify
+        self.earlier: Callable[[Digest], FileIdentity | None] = lambda digest: None
         self._turns = DeferredSemaphore(at_once)
-        self._known: Recent[Digest, FileIdentity] = Recent(now, remembered)
+        self.verified: Recent[Digest, FileIdentity] = Recent(now, remembered)
         self._verifying: Coalescer[Digest, FileIdentity | None] = Coalescer()
 
     def known(self, digest: Digest) -> FileIdentity | None:
         """The file that was verified to hold a blob: no other one in its place is trusted."""
-        return self._known.get(digest)
+        known = self.verified.get(digest)
+        if known is None and (known := self.earlier(digest)) is not None:
+            self.verified.put(digest, known)
+        return known
 
     def remember(self, digest: Digest, identity: FileIdentity) -> None:
         """Trust a file to hold a blob from now on."""
-        self._known.put(digest, identity)
+        self.count += 1
+        self.verified.put(digest, identity)
 
     def verify(self, digest: Digest) -> Deferred[FileIdentity | None]:
         """Have a blob verified.

@@ -106,6 +106,7 @@ class ObjectStorage:
         self._looking: Coalescer[Digest, StoredObject | None] = Coalescer()
         self._signing: Coalescer[str, str] = Coalescer()
         self._resting_until = 0.0
+        self._losses = 0
 
     async def start(self) -> None:
         faults = await self.faults()
@@ -155,7 +156,7 @@ class ObjectStorage:
 
         return await self._ask(self._records.get(key, _STALE), read)
 
-    async def write_record(self, key: str, content: bytes) -> None:
+    async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         await self._store.write(NewObject(check_record_key(key), content))
         self._note_record(key, content)
 
@@ -186,7 +187,7 @@ class ObjectStorage:
             return known
         content = await self._store.read(found.name, found.version)
         if content is None:
-            self._known.forget(digest)
+            self._lost(digest)
             raise BlobUnknown(str(digest))
         if Digest.of(content) != digest:
             await self._drop(digest, found)
@@ -209,7 +210,8 @@ class ObjectStorage:
         return missing
 
     def changes(self) -> int | None:
-        return None
+        """Nobody tells; what was found is believed for a while in any case."""
+        return self._losses
 
     async def locate(self, digest: Digest) -> Redirect | Stream:
         found = await self._look(digest)
@@ -236,7 +238,7 @@ class ObjectStorage:
         async def find(patience: Patience | None) -> StoredObject | None:
             found = await self._store.head(blob_name(digest), patience)
             if found is None:
-                self._known.forget(digest)
+                self._lost(digest)
             elif is_whole(found, digest):
                 self._note(digest, found)
                 return found
@@ -263,12 +265,16 @@ class ObjectStorage:
             return known
 
     async def _drop(self, digest: Digest, found: StoredObject) -> None:
-        self._known.forget(digest)
+        self._lost(digest)
         self._contents.forget(digest)
         try:
             await self._blobs.drop(found)
         except NixeryError as error:
             self._log.warn("{name} is still there: {error}", name=found.name, error=str(error))
+
+    def _lost(self, digest: Digest) -> None:
+        self._losses += self._known.get(digest) is not None
+        self._known.forget(digest)
 
     def _note(self, digest: Digest, found: StoredObject) -> None:
         self._known.put(digest, attrs.evolve(found, metadata={}))  # it was looked at

@@ -138,12 +138,7 @@ class PagesApi:
 
     def _images(self, request: RegistryRequest) -> Iterator[BuildHead]:
         """The latest build of each image that was made, and that whoever asks may see."""
-        known = set()
-        for head in () if self._history is None else self._history.heads():
-            if head.state == "done" and (head.name, head.tag) not in known:
-                known.add((head.name, head.tag))
-                if self._sees(request, head):
-                    yield head
+        return self._seen(request, () if self._history is None else self._history.images())
 
     def _seen(self, request: RegistryRequest, heads: Iterable[BuildHead]) -> Iterator[BuildHead]:
         """The builds that the client may see: no more of them are looked at than are taken."""

@@ -41,6 +41,7 @@ let
     "google-auth"
     "google-cloud-storage"
     "google-crc32c"
+    "inotify-simple"
     "isal"
     "klein"
     "packaging"

@@ -70,7 +70,8 @@ def ceph_gateway(folder: Path, bucket: str = "images") -> Iterator[S3Service]:
             stack.callback(_end, process)
             return process
 
-        run("monmaptool", "--create", "--addv", "a", f"[v1:127.0.0.1:{monitor}]", "map")
+        address = f"[v1:127.0.0.1:{monitor}]"
+        run("monmaptool", "--create", "--fsid", cluster, "--addv", "a", address, "map")
         run("ceph-mon", "--mkfs", "-i", "a", "--monmap", "map", "--fsid", cluster)
         start("ceph-mon", "-i", "a")
         disk = str(uuid.uuid4())

@@ -4,10 +4,13 @@ import http.client
 import re
 import signal
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
+import bcrypt
 import psutil
 import pytest
 
@@ -19,6 +22,8 @@ pytestmark = pytest.mark.real_nix
 
 PATH = "/v2/hello/manifests/latest"
 TIMES = 20
+HIDDEN = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode("ascii")
+USERS = {name: f"{name}:{HIDDEN}\n" for name in ("ada", "bob")}
 Seen = tuple[int, list[tuple[str, str]], bytes]
 
 
@@ -95,6 +100,35 @@ def test_same_answers(start_daemon: StartDaemon) -> None:
     wait_until(lambda: len(re.findall(r" GET hello:latest ", daemon.log)) == before + TIMES)
     assert daemon.metric('nixery_children{kind="responder"}') == 1
     client.close()
+
+
+def test_edited_users_and_rules(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """Once the daemon has read new users or rules, no responder gives what they forbid; others are
+    still answered."""
+    users, rules = tmp_path / "users", tmp_path / "rules.toml"
+    users.write_text(USERS["ada"] + USERS["bob"])
+    rules.write_text('[users.ada]\nallow = ["*"]\n[users.bob]\nallow = ["*"]\n')
+    daemon = start_daemon(NIXERY_WORKERS="2", NIXERY_HTPASSWD=str(users), NIXERY_RULES=str(rules))
+    ada, bob = ("Basic " + b64encode(b"%b:right" % name).decode() for name in (b"ada", b"bob"))
+    clients = [Client(daemon) for _ in range(4)]
+
+    def statuses(header: str) -> list[int]:
+        return [client.ask(PATH, Authorization=header)[0] for client in clients for _ in range(5)]
+
+    def reload() -> None:
+        before = daemon.log.count("was reloaded")
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: daemon.log.count("was reloaded") > before + 1)
+
+    assert set(statuses(ada) + statuses(bob)) == {200}
+    rules.write_text('[users.ada]\nallow = ["*"]\n[users.bob]\ndeny = ["hello"]\n')
+    reload()
+    assert (set(statuses(bob)), set(statuses(ada))) == ({403}, {200})
+    users.write_text(USERS["bob"])
+    reload()
+    assert set(statuses(ada)) <= {401, 429}
+    for client in clients:
+        client.close()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.application.service import IService
@@ -107,8 +108,8 @@ class Registry:
         self._make_watchers()
         access = make_access(reactor, settings.access)
         self._responders = self._make_responders()
-        changed = (lambda: None) if self._responders is None else self._responders.forget
-        self._watch = self._add(Watch(reactor, [*access.watched, *certificates], changed))
+        changing = nullcontext if self._responders is None else self._responders.changing
+        self._watch = self._add(Watch(reactor, [*access.watched, *certificates], changing))
         self._add(Expiry(certificates))
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         self._add(self.site.bounds)

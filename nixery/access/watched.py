@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -14,6 +15,7 @@ T = TypeVar("T")
 
 INTERVAL = 2
 """Seconds between two looks at a file."""
+_UNTOLD = nullcontext()  # nobody is told
 _LARGEST = 16_000_000  # bytes of a file
 
 
@@ -74,12 +76,13 @@ class Watched(Generic[T]):
         except OSError as error:
             raise FileInvalid(_words(error)) from error
 
-    def look(self, force: bool = False) -> bool:
+    def look(self, force: bool = False, changing: AbstractContextManager[object] = _UNTOLD) -> bool:
         """Read the files if they have changed, and not since the last look. Blocks.
 
         A file that is being written may be empty for a moment, and empty rules deny nothing.
 
         :param force: read them in any case.
+        :param changing: entered while the contents change.
         :return: whether there are new contents.
         """
         found = [_signature(path) for path in self._paths]
@@ -88,7 +91,7 @@ class Watched(Generic[T]):
             return False
         self._read_as = found
         try:
-            self.value = self._read()
+            value = self._read()
         except Exception as error:
             self._log.error(
                 "{path} has changed and can't be used; its old contents stay in effect: {error}",
@@ -96,6 +99,8 @@ class Watched(Generic[T]):
                 error=_words(error),
             )
             return False
+        with changing:
+            self.value = value
         self._log.info("{path} was reloaded", path=" and ".join(self._paths))
         self.warn()
         return True
@@ -117,15 +122,15 @@ class Watch(Timer):
         self,
         reactor: IReactor,
         files: Sequence[Watched[Any]],
-        changed: Callable[[], object] = lambda: None,
+        changing: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         """
-        :param changed: called, in the thread, when one has new contents.
+        :param changing: makes what is entered, in the thread, while one gets new contents.
         """
         super().__init__(reactor, INTERVAL, self.look, now=False)
         self._reactor = reactor
         self._files = files
-        self._changed = changed
+        self._changing = changing
         self._lock = DeferredLock()
 
     def startService(self) -> None:
@@ -142,9 +147,8 @@ class Watch(Timer):
         """
 
         def look_at_all() -> None:
-            changes = [each.look(force) for each in self._files]
-            if any(changes):
-                self._changed()
+            for each in self._files:
+                each.look(force, self._changing())
 
         return self._lock.run(in_thread, self._reactor, look_at_all)
 

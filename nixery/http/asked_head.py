@@ -1,6 +1,7 @@
 """The head of a request, before anything reads it: what stands for it, and whom it counts for."""
 
 import secrets
+from collections.abc import Sequence
 
 import attrs
 
@@ -29,7 +30,10 @@ class AskedHead:
 
 
 class HeadReader:
-    """Reads the heads of a connection's requests."""
+    """Reads the heads of a connection's requests.
+
+    :ivar is_of_proxy: whether it is one with a trusted proxy.
+    """
 
     def __init__(self, peer: Address | None, is_secure: bool, trusted: Trusted, most: int) -> None:
         """
@@ -38,7 +42,7 @@ class HeadReader:
         :param most: bytes of a head.
         """
         self._peer, self._trusted, self._most = peer, trusted, most
-        self._is_of_proxy = peer in trusted
+        self.is_of_proxy = peer in trusted
         self._is_secure = is_secure
         self._sender = sender_of(peer, (), trusted)
         self._network = network_of(self._sender)
@@ -48,9 +52,16 @@ class HeadReader:
 
         :return: none for anything but one head of a request without a body.
         """
-        head = keyed_head(data, SECRET, self._is_secure, self._is_of_proxy, self._most)
-        if head is None or not self._is_of_proxy:
+        head = keyed_head(data, SECRET, self._is_secure, self.is_of_proxy, self._most)
+        if head is None or not self.is_of_proxy:
             return None if head is None else AskedHead(head.key, self._sender, self._network)
-        sender = sender_of(self._peer, head.hops, self._trusted)
+        sender = self.sender(head.hops)
         id = None if head.id is None else id_from(head.id)
         return AskedHead(head.key, sender, network_of(sender), id)
+
+    def sender(self, hops: Sequence[bytes]) -> str:
+        """The address of a client.
+
+        :param hops: the addresses that a trusted proxy has named.
+        """
+        return sender_of(self._peer, hops, self._trusted) if hops else self._sender

@@ -46,7 +46,7 @@ class KnowingChannel(BoundedChannel):
         if self._held:
             self._held += data
             return
-        self._asked = self._read(data) if self._is_at_rest else None
+        self._asked = self.reader.read(data) if self._is_at_rest else None
         if self._asked is None or not self._answer(self._asked, data):
             super().dataReceived(data)
 
@@ -98,13 +98,15 @@ class KnowingChannel(BoundedChannel):
         is_last = self.site.stopping or self.site.bounds.connections.is_reserved(self)
         return not busy and not is_last
 
-    def _read(self, data: bytes) -> AskedHead | None:
+    @property
+    def reader(self) -> HeadReader:
+        """Reads the heads of its requests."""
         if self._reader is None:
             peer = peer_address(self.transport.getPeer())
             is_secure: bool = self.isSecure()  # type: ignore[no-untyped-call]
             most = self.site.bounds.limits.header_size
             self._reader = HeadReader(peer, is_secure, self.site.trusted, most)
-        return self._reader.read(data)
+        return self._reader
 
     def _answer(self, asked: AskedHead, data: bytes) -> bool:
         """Answer a request with what is known, now or in its client's turn.
@@ -130,28 +132,38 @@ class KnowingChannel(BoundedChannel):
         :param began: when its request had come.
         :return: whether it does.
         """
-        known, bounds, size = self.site.known, self.site.bounds, len(answer.body)
-        connections = bounds.connections
-        if size > LEAST and size > bounds.untaken.room(asked.network):
-            return False
-        if not known.holds(answer, asked):
+        known, size = self.site.known, len(answer.body)
+        if not self._has_room(asked.network, size) or not known.holds(answer, asked):
             return False
         self._rested = known.give(answer, asked, began, self.send)
+        self._given(asked.network, size, answer.closes)
+        return True
+
+    def _has_room(self, network: str, size: int) -> bool:
+        """Whether there is room for so many bytes, if a client takes them slowly."""
+        return size <= LEAST or size <= self.site.bounds.untaken.room(network)
+
+    def _given(self, network: str, size: int, closes: bool) -> None:
+        """Go on behind an answer that was given.
+
+        :param size: bytes of it that may have to wait here.
+        :param closes: whether the connection ends with it.
+        """
+        bounds = self.site.bounds
         if self.is_full:
-            self._unsent.enter_context(bounds.untaken.piece(asked.network, size))
-        if answer.closes or self.is_full:
+            self._unsent.enter_context(bounds.untaken.piece(network, size))
+        if closes or self.is_full:
             self._allow(None)
-            connections.works(self)
-            if answer.closes:
+            bounds.connections.works(self)
+            if closes:
                 self._close()
             else:
                 self.paused = True  # until the answer has left
-            return True
-        connections.rested_again(self)
+            return
+        bounds.connections.rested_again(self)
         if self._fresh or self.timeOut is None:
             self._allow(self._idle_seconds)
         self._fresh = False
-        return True
 
     def _wait(self, answer: KnownAnswer, asked: AskedHead, data: bytes, began: float) -> None:
         """Have a request wait for its client's turn; no other is read meanwhile."""

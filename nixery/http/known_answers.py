@@ -58,6 +58,7 @@ class KnownAnswer:
     :param head: what stands before the date, before the ID, and behind that.
     :param closes: whether the connection ends with it.
     :param always: whether it is given however many other requests its client has.
+    :param until: when it is too old.
     :param again: says whether it still holds; if so, it is about to be given again.
     :param facts: see :class:`IAnswerLog`.
     """
@@ -66,6 +67,7 @@ class KnownAnswer:
     body: bytes
     closes: bool
     always: bool
+    until: float
     again: Callable[[], bool]
     facts: Any
 
@@ -76,7 +78,10 @@ class KnownAnswer:
 
 
 class KnownAnswers:
-    """The answers that are known, with what holds for every request: limits, turns, and the log."""
+    """The answers that are known, with what holds for every request: limits, turns, and the log.
+
+    :ivar outdated: called when one is found to hold no longer.
+    """
 
     def __init__(
         self,
@@ -95,6 +100,7 @@ class KnownAnswers:
         self.requests = requests
         self.starts = starts
         self.given = 0
+        self.outdated: Callable[[], object] = lambda: None
         self._log = log
         self._kept: Recent[bytes, KnownAnswer] = Recent(clock.seconds, memory, lambda a: a.size)
         self._second, self._date = 0, b""
@@ -120,6 +126,7 @@ class KnownAnswers:
         if answer.again():
             return True
         self._kept.forget(asked.key)
+        self.outdated()
         return False
 
     def _fill(self, answer: KnownAnswer, id: str) -> bytes:
@@ -144,7 +151,7 @@ class KnownAnswers:
         id = asked.id or new_id()
         write(self._fill(answer, id))
         ended = self.seconds()
-        self.note(answer, id, asked.sender, ended - began)
+        self.note(answer.facts, id, asked.sender, ended - began)
         return ended
 
     def left(self, answer: KnownAnswer, asked: AskedHead, began: float) -> None:
@@ -155,14 +162,15 @@ class KnownAnswers:
         id, seconds = asked.id or new_id(), self.seconds() - began
         self._log.note(answer.facts, id, asked.sender, seconds, unsent=True)
 
-    def note(self, answer: KnownAnswer, id: str, sender: str, seconds: float) -> None:
+    def note(self, facts: Any, id: str, sender: str, seconds: float) -> None:
         """An answer was given, here or by another process.
 
+        :param facts: of the answer.
         :param id: the request's.
         :param seconds: that it took.
         """
         self.given += 1
-        self._log.note(answer.facts, id, sender, seconds)
+        self._log.note(facts, id, sender, seconds)
 
     def keep(
         self, asked: AskedHead, request: RegistryRequest, written: list[bytes], closes: bool
@@ -178,9 +186,10 @@ class KnownAnswers:
         (date, end), (id, id_end) = differing.span(1), differing.span(2)
         parts = head[:date], head[end:id], head[id_end:]
         facts, always = self._log.facts(request, left=False), request.route.always
-        answer = KnownAnswer(parts, body, closes, always, request.again, facts)
         left = request.who.until - time.time()  # a client may have taken long to read
-        self._kept.put(asked.key, answer, self.seconds() - max(0.0, AGE - left))
+        until = self.seconds() + min(AGE, left)
+        answer = KnownAnswer(parts, body, closes, always, until, request.again, facts)
+        self._kept.put(asked.key, answer, until - AGE)
 
     def sweep(self) -> None:
         """Forget what is too old."""

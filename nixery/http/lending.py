@@ -2,22 +2,27 @@
 answers too."""
 
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.python.failure import Failure
 
 from nixery.http.asked_head import AskedHead
-from nixery.http.bounded_site import BoundedSite
+from nixery.http.bounds import TOO_MUCH_UNREAD
 from nixery.http.knowing_channel import KnowingChannel
-from nixery.http.known_answers import KnownAnswer
-from nixery.http.request import peer_address, sender_of
+from nixery.http.known_answers import KnownAnswer, KnownAnswers
 from nixery.model.networks import network_of
-from nixery.model.service_errors import TooMuchUnread
 from nixery.serving.responders import Known
 
 LEASE = 1.0
 """Seconds for which others give an answer before they ask whether it still holds."""
+
+
+class LendingSite(Protocol):
+    """The parts of a site whose connections are lent."""
+
+    protocol: Any
+    known: KnownAnswers
 
 
 class ILender(Protocol):
@@ -37,6 +42,9 @@ class ILender(Protocol):
     def teach(self, known: Known, seconds: float, generation: int) -> None:
         """Teach an answer: see :meth:`nixery.serving.responders.Responders.teach`."""
 
+    def forget(self) -> None:
+        """Have nobody give the answers that were taught before."""
+
 
 class LendableChannel(KnowingChannel):
     """A connection that is lent while it rests, and returned when something unknown has come.
@@ -49,6 +57,7 @@ class LendableChannel(KnowingChannel):
     lender: ILender
 
     _lent = False
+    _sender = ""  # of the request that was answered last while it was lent
     _ends = False  # it is closed when it is returned
 
     def connectionMade(self) -> None:
@@ -64,29 +73,25 @@ class LendableChannel(KnowingChannel):
     @property
     def is_of_proxy(self) -> bool:
         """Whether it is one with a trusted proxy."""
-        return peer_address(self.transport.getPeer()) in self.site.trusted
+        return self.reader.is_of_proxy
 
     def fileno(self) -> int:
         """Its descriptor."""
         return int(self.transport.fileno())
 
-    def sender(self, hops: bytes) -> str:
-        """The address of a client.
-
-        :param hops: the addresses that a trusted proxy has named.
-        """
-        peer = peer_address(self.transport.getPeer())
-        return sender_of(peer, (hops,) if hops else (), self.site.trusted)
-
-    def was_used(self, closes: bool) -> None:
+    def was_used(self, hops: bytes, closes: bool) -> str:
         """A request was answered while it was lent.
 
+        :param hops: the addresses that a trusted proxy has named.
         :param closes: whether the connection is to be closed once it is returned.
+        :return: the address of the client.
         """
+        self._sender = self.reader.sender((hops,) if hops else ())
         if self._lent:
-            self._fresh, self._ends = False, closes
+            self._ends = closes
             self._rested = self.site.known.seconds()
-            self.site.bounds.connections.rested_again(self)
+            self._given(self._sender, 0, closes=False)
+        return self._sender
 
     def returned(self, unsent: bytes = b"") -> None:
         """Go on with it.
@@ -96,15 +101,17 @@ class LendableChannel(KnowingChannel):
         if not self._lent:
             return  # it was closed meanwhile
         self._lent = False
-        if unsent and not self._send_rest(unsent):
+        network = network_of(self._sender) if unsent else ""
+        if not self._has_room(network, len(unsent)):
+            self.site.bounds.refused[TOO_MUCH_UNREAD] += 1
             self.cut()
-        elif self._ends:
-            self._close()
-        else:
-            self.resume_reading()
-            if unsent:
-                self.paused = True
-                self._after_answer()
+            return
+        self.resume_reading()
+        if unsent:
+            self.send(unsent)
+        if unsent or self._ends:
+            self._given(network, len(unsent), self._ends)
+            self._offer()
 
     def cut(self) -> None:
         """End it, since nobody knows how much of an answer was sent."""
@@ -112,34 +119,18 @@ class LendableChannel(KnowingChannel):
             self._closing = True
             self.transport.abortConnection()
 
-    def _send_rest(self, unsent: bytes) -> bool:
-        """Send the rest of an answer, if there is room for it.
-
-        :return: whether there is.
-        """
-        bounds, client = self.site.bounds, network_of(self.sender(b""))
-        try:
-            self._unsent.enter_context(bounds.untaken.whole(client, len(unsent)))
-        except TooMuchUnread:
-            return False
-        bounds.connections.works(self)
-        self.send(unsent)
-        return True
-
     def _after_answer(self) -> None:
         super()._after_answer()
-        if not self.paused:
-            self._unsent.close()
-            self._offer()
+        self._offer()
 
     def _give(self, answer: KnownAnswer, asked: AskedHead, began: float) -> bool:
-        generation = self.lender.generation
+        known, generation = self.site.known, self.lender.generation
         if not super()._give(answer, asked, began):
             return False
         to_date, to_id, rest = answer.head
-        note = partial(self.site.known.note, answer)
-        known = Known(asked.key, to_date, to_id, rest + answer.body, answer.closes, note)
-        self.lender.teach(known, LEASE, generation)
+        note = partial(known.note, answer.facts)
+        taught = Known(asked.key, to_date, to_id, rest + answer.body, answer.closes, note)
+        self.lender.teach(taught, min(LEASE, answer.until - known.seconds()), generation)
         self._offer()
         return True
 
@@ -155,7 +146,9 @@ class LendableChannel(KnowingChannel):
             self.pause_reading()
 
 
-def lend(site: BoundedSite, lender: ILender) -> None:
+def lend(site: LendingSite, lender: ILender) -> None:
     """Have the connections of a site lent while they rest."""
     lending = type("LendingChannel", (LendableChannel,), {"lender": lender})
-    site.protocol = lending  # type: ignore[assignment]
+    site.protocol = lending
+    # Who has seen a change here must not be told by others what was before it.
+    site.known.outdated = lender.forget

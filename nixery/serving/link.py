@@ -58,16 +58,12 @@ class ILendable(Protocol):
     def fileno(self) -> int:
         """Its descriptor."""
 
-    def was_used(self, closes: bool) -> None:
+    def was_used(self, hops: bytes, closes: bool) -> str:
         """A request was answered on it.
 
-        :param closes: whether it is to be closed when it is returned.
-        """
-
-    def sender(self, hops: bytes) -> str:
-        """The address of a client.
-
         :param hops: the addresses that a trusted proxy has named.
+        :param closes: whether it is to be closed when it is returned.
+        :return: the address of the client.
         """
 
     def returned(self, unsent: bytes = b"") -> None:
@@ -98,6 +94,7 @@ class IPool(Protocol):
 class ResponderLink(ProcessProtocol):
     """A responder, what it is lent, and the socket that leads to it.
 
+    :ivar is_ready: whether it has shown that it works.
     :ivar reason: why it has ended.
     """
 
@@ -106,7 +103,7 @@ class ResponderLink(ProcessProtocol):
     transport: IProcessTransport
 
     def __init__(self, pool: IPool, reactor: IReactorFDSet) -> None:
-        self.reason = ""
+        self.reason, self.is_ready = "", False
         self._pool = pool
         self._reactor = reactor
         self._lent: dict[int, ILendable] = {}
@@ -150,6 +147,7 @@ class ResponderLink(ProcessProtocol):
             self._socket.close()
             raise
         self._reactor.addReader(self)
+        self.send(BEAT)
 
     def _share(self, secret: bytes) -> None:
         """Share the secret, and some memory."""
@@ -193,6 +191,7 @@ class ResponderLink(ProcessProtocol):
 
     def beat(self) -> None:
         """Ask whether the process lives; if it has said nothing since the last time, end it."""
+        self.doRead()  # it may have spoken while we did not listen
         if self._silent:
             self.kill()
         self._silent = True
@@ -245,7 +244,7 @@ class ResponderLink(ProcessProtocol):
         self.kill()
 
     def _take(self, packet: bytes) -> None:
-        self._silent = False
+        self._silent, self.is_ready = False, True
         letter = packet[:1]
         if letter == ANSWERED:
             for request in read_answered(packet):
@@ -286,3 +285,4 @@ class ResponderLink(ProcessProtocol):
             else:
                 connection.returned()
         self._pool.ended(self, time.monotonic() - self._began)
+        self._shared.close()

@@ -78,10 +78,14 @@ class Answer(NamedTuple):
     rest: bytes
 
     @property
+    def size(self) -> int:
+        """Bytes of its texts."""
+        return len(self.to_date) + len(self.to_id) + len(self.rest)
+
+    @property
     def fits(self) -> bool:
         """Whether a packet has room for it."""
-        size = len(self.to_date) + len(self.to_id) + len(self.rest)
-        return size <= MOST_PARTS
+        return self.size <= MOST_PARTS
 
     def to_bytes(self) -> bytes:
         """The packet that teaches it."""

@@ -21,6 +21,7 @@ import select
 import signal
 import socket
 import time
+from collections import OrderedDict
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -51,8 +52,10 @@ _ROUND = 64
 """Packets, and connections, that are looked at before what was done is reported."""
 _FILE = 4
 """Bytes of a descriptor beside a packet."""
-_CALM = 0.25
-"""Seconds after which answers that have expired are dropped, at most so often."""
+_MEMORY = 16 * 1024 * 1024
+"""Bytes of answers that are kept."""
+_OWN_SIZE = 1000
+"""Bytes of an answer besides its texts."""
 
 
 class _Lent(NamedTuple):
@@ -72,13 +75,13 @@ class Responder:
         self._epoll = select.epoll()
         self._epoll.register(daemon, select.EPOLLIN)
         self._lent: dict[int, _Lent] = {}
-        self._answers: dict[bytes, Answer] = {}
+        self._answers: OrderedDict[bytes, Answer] = OrderedDict()  # the oldest first
+        self._size = 0
         self._secret = b""
         self._shared = mmap.mmap(-1, SHARED_SIZE)  # until it comes
         self._returned: list[int] = []
         self._answered: list[Answered] = []
         self._packet = bytearray(MOST)
-        self._swept = 0.0
         self._date, self._second = b"", -1
 
     def run(self) -> None:
@@ -127,9 +130,7 @@ class Responder:
         elif letter == LEND:  # there was no room for one more file
             self._returned.append(read_number(packet)[0])
         elif letter == TEACH:
-            answer = Answer.from_bytes(packet)
-            self._answers[answer.key] = answer
-            self._sweep()
+            self._learn(Answer.from_bytes(packet))
         elif letter == BEAT:
             self._daemon.send(LIVES)
         elif letter == SHARED:
@@ -211,12 +212,18 @@ class Responder:
         self._answered.clear()
         self._returned.clear()
 
-    def _sweep(self) -> None:
-        """Drop answers that have expired."""
-        now = time.monotonic()
-        if now - self._swept > _CALM:
-            self._swept = now
-            self._answers = {k: each for k, each in self._answers.items() if each.until > now}
+    def _learn(self, answer: Answer) -> None:
+        """Take an answer, and drop the oldest that have expired, or that there is no room for."""
+        now, known = time.monotonic(), self._answers
+        if answer.key in known:
+            self._drop(answer.key)
+        known[answer.key] = answer
+        self._size += answer.size + _OWN_SIZE
+        while known and (next(iter(known.values())).until < now or self._size > _MEMORY):
+            self._drop(next(iter(known)))
+
+    def _drop(self, key: bytes) -> None:
+        self._size -= self._answers.pop(key).size + _OWN_SIZE
 
     def _now(self) -> bytes:
         """The date as HTTP has it."""
@@ -251,8 +258,9 @@ def _http_date(second: int) -> bytes:
 
 def main() -> None:
     """Be a responder."""
-    # The keys that end the daemon reach this process too; it ends with the daemon.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals for the daemon may reach this process too; it ends with the daemon.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     # Not closed before the end: what is printed then is still read.

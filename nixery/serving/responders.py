@@ -11,7 +11,9 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -30,9 +32,9 @@ _QUICK = 10.0
 _LONGEST_PAUSE = 60.0
 _GRACE = 2.0
 """Seconds that a process may take to end."""
-_KEPT = 30.0
-"""Seconds after its end for which an answer is known by its number: what was answered with it is
-told a little later."""
+_KEPT = 2 * BEAT_SECONDS
+"""Seconds after its end for which an answer is known by its number: no responder is silent for
+longer about what it has answered."""
 
 
 @attrs.frozen
@@ -58,7 +60,11 @@ class Known:
 
 @attrs.frozen
 class _Taught:
-    known: Known
+    """What is to be known here of an answer; its bytes would be many."""
+
+    key: bytes
+    closes: bool
+    note: Callable[[str, str, float], None]
     generation: int
     until: float
 
@@ -70,7 +76,7 @@ class IReactorOfResponders(IReactorTime, IWatching):
 class Responders:
     """The responders, and what they are lent and taught.
 
-    :ivar generation: of the answers that may be given.
+    :ivar generation: of the answers that may be given: an odd number while none may.
     """
 
     _log = Logger()
@@ -90,6 +96,7 @@ class Responders:
         self.replaced = 0
         self.generation = 0
         self._secret = secret
+        self._lock = Lock()
         self._reactor = reactor
         self._processes = processes
         self._count = count
@@ -151,9 +158,12 @@ class Responders:
 
         :return: whether it is lent now.
         """
-        if not self._running or not self._links or self._holds_until < time.monotonic():
+        if not self._running or self._holds_until < time.monotonic():
             return False
-        return min(self._links, key=lambda link: link.load).lend(next(self._numbers), connection)
+        ready = [link for link in self._links if link.is_ready]
+        if not ready:
+            return False
+        return min(ready, key=lambda link: link.load).lend(next(self._numbers), connection)
 
     def teach(self, known: Known, seconds: float, generation: int) -> None:
         """Have the responders give an answer, unless they do.
@@ -163,6 +173,8 @@ class Responders:
         """
         now = time.monotonic()
         last = self._last.get(known.key)
+        if generation % 2:
+            return
         if last is not None and last.generation == generation and last.until > now:
             return
         number, until = next(self._numbers), now + seconds
@@ -170,21 +182,34 @@ class Responders:
         answer = Answer(number, generation, until, known.closes, *texts)
         if not answer.fits:
             return
-        self._taught[number] = self._last[known.key] = _Taught(known, generation, until)
+        facts = (known.key, known.closes, known.note, generation, until)
+        self._taught[number] = self._last[known.key] = _Taught(*facts)
         self._holds_until = max(until, self._holds_until)
         while next(iter(self._taught.values())).until < now - _KEPT:
             _, old = self._taught.popitem(last=False)
-            if self._last.get(old.known.key) is old:
-                del self._last[old.known.key]
+            if self._last.get(old.key) is old:
+                del self._last[old.key]
         packet = answer.to_bytes()
         for link in self._links:
             link.send(packet)  # one that is busy is taught another time
 
     def forget(self) -> None:
-        """Have the responders give none of the answers that they have, from now on.
+        """Have the responders give none of the answers that they have, from now on."""
+        with self.changing():
+            pass
 
-        It may be called in any thread.
-        """
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Have the responders give no answers for the length of a block, in any thread, and behind
+        it none that was found to hold before its end."""
+        with self._lock:
+            self._advance()
+            try:
+                yield
+            finally:
+                self._advance()
+
+    def _advance(self) -> None:
         self._holds_until = 0.0
         self.generation += 1
         for link in self._links:
@@ -194,13 +219,13 @@ class Responders:
         """A responder has answered a request."""
         taught = self._taught.get(request.answer)
         if taught is not None:
-            id, sender = request.id.decode("ascii"), connection.sender(request.hops)
-            taught.known.note(id, sender, request.seconds)
-            connection.was_used(taught.known.closes)
+            sender = connection.was_used(request.hops, taught.closes)
+            taught.note(request.id.decode("ascii"), sender, request.seconds)
 
     def ended(self, link: ResponderLink, lived: float) -> None:
         """A responder has ended, and its connections are the daemon's again."""
-        self._links.remove(link)
+        with self._lock:
+            self._links.remove(link)
         if not self._running:
             if not self._links:
                 stopped, self._stopped = self._stopped, []
@@ -236,8 +261,9 @@ class Responders:
             self._log.warn(text, error=error, pause=_LONGEST_PAUSE)
             self._spawn_later(_LONGEST_PAUSE)
         else:
-            self._links.append(link)
-            link.forget(self.generation)
+            with self._lock:
+                self._links.append(link)
+                link.forget(self.generation)
 
     def _kill(self) -> None:
         for link in self._links:

@@ -1,13 +1,15 @@
 """Several processes that answer: the daemon and its responders."""
 
 import http.client
-import re
 import signal
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
+import bcrypt
 import psutil
 import pytest
 
@@ -19,6 +21,8 @@ pytestmark = pytest.mark.real_nix
 
 PATH = "/v2/hello/manifests/latest"
 TIMES = 20
+HIDDEN = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode("ascii")
+USERS = {name: f"{name}:{HIDDEN}\n" for name in ("ada", "bob")}
 Seen = tuple[int, list[tuple[str, str]], bytes]
 
 
@@ -73,6 +77,14 @@ def questions(daemon: Daemon) -> Iterator[tuple[str, str, dict[str, str]]]:
     yield PATH, "DELETE", {}
 
 
+def logged(daemon: Daemon, client: Client, mark: str) -> int:
+    """How many pulls of ``hello`` have a line in the log that stands before a mark's: lines are
+    written a moment later, in order."""
+    client.ask(f"/v2/hello/manifests/{mark}")
+    wait_until(lambda: f" GET hello:{mark} " in daemon.log)
+    return daemon.log.partition(f" GET hello:{mark} ")[0].count(" GET hello:latest ")
+
+
 def test_same_answers(start_daemon: StartDaemon) -> None:
     """The answers are those of one process, to the byte, however often they are asked for; each
     pull is logged and counted once, whoever answers it."""
@@ -89,12 +101,41 @@ def test_same_answers(start_daemon: StartDaemon) -> None:
         for (path, method, headers), answer in zip(asked, expected, strict=True):
             for _ in range(4):
                 assert client.ask(path, method, **headers) == answer
-    before = len(re.findall(r" GET hello:latest ", daemon.log))
+    before = logged(daemon, client, "before")
     for _ in range(TIMES):
         client.ask(PATH)
-    wait_until(lambda: len(re.findall(r" GET hello:latest ", daemon.log)) == before + TIMES)
+    assert logged(daemon, client, "after") == before + TIMES
     assert daemon.metric('nixery_children{kind="responder"}') == 1
     client.close()
+
+
+def test_edited_users_and_rules(start_daemon: StartDaemon, tmp_path: Path) -> None:
+    """Once the daemon has read new users or rules, no responder gives what they forbid; others are
+    still answered."""
+    users, rules = tmp_path / "users", tmp_path / "rules.toml"
+    users.write_text(USERS["ada"] + USERS["bob"])
+    rules.write_text('[users.ada]\nallow = ["*"]\n[users.bob]\nallow = ["*"]\n')
+    daemon = start_daemon(NIXERY_WORKERS="2", NIXERY_HTPASSWD=str(users), NIXERY_RULES=str(rules))
+    ada, bob = ("Basic " + b64encode(b"%b:right" % name).decode() for name in (b"ada", b"bob"))
+    clients = [Client(daemon) for _ in range(4)]
+
+    def statuses(header: str) -> list[int]:
+        return [client.ask(PATH, Authorization=header)[0] for client in clients for _ in range(5)]
+
+    def reload() -> None:
+        before = daemon.log.count("was reloaded")
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: daemon.log.count("was reloaded") > before + 1)
+
+    assert set(statuses(ada) + statuses(bob)) == {200}
+    rules.write_text('[users.ada]\nallow = ["*"]\n[users.bob]\ndeny = ["hello"]\n')
+    reload()
+    assert (set(statuses(bob)), set(statuses(ada))) == ({403}, {200})
+    users.write_text(USERS["bob"])
+    reload()
+    assert set(statuses(ada)) <= {401, 429}
+    for client in clients:
+        client.close()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 """Connections that are lent while they rest."""
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,13 +14,14 @@ import psutil
 import pytest
 import pytest_twisted
 
-from nixery.http.asked_head import SECRET, HeadReader
+from nixery.http.asked_head import HeadReader
 from nixery.http.lending import LendableChannel, lend
 from nixery.http.request import NOBODY
 from nixery.serving.responders import Known, Responders
 from tests.waiting import lives, until
 from tests.web.connected import LIMITS, VERSION
-from tests.web.server import Collector, Server, reactor, serving
+from tests.web.server import Collector, Server, serving
+from tests.web.server import lending as lending_of
 
 ONCE = VERSION.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 FOR_EVER = 1e6
@@ -90,16 +92,10 @@ class Client(Collector):
 @asynccontextmanager
 async def lending(**more: Any) -> AsyncIterator[Lending]:
     """Serve, and lend, for the length of a block."""
-    responders = Responders(reactor, reactor, 1, SECRET)
-    async with serving(**more) as server:
-        lend(server.site, responders)
+    async with serving(**more) as server, lending_of(server.site) as responders:
         made = Lending(server, responders, [])
-        responders.start()
         made.teach()
-        try:
-            yield made
-        finally:
-            await responders.stop()
+        yield made
 
 
 OTHER = b"GET /v2/x/manifests/latest HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -147,23 +143,28 @@ async def test_answers_that_end_the_connection() -> None:
 
 
 class FakeLender:
-    """Takes every connection that it is offered, and does nothing with it."""
+    """Takes every connection that it is offered, if any, and does nothing with it."""
 
     generation = 0
 
     def __init__(self) -> None:
+        self.takes, self.forgotten = True, 0
         self.has: list[LendableChannel] = []
+        self.taught: list[float] = []
 
     def lend(self, connection: LendableChannel) -> bool:
         self.has.append(connection)
-        return True
+        return self.takes
 
     def teach(self, known: Known, seconds: float, generation: int) -> None:
-        """Learn nothing."""
+        self.taught.append(seconds)
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("size", [1, 70_000, 500_000])
+@pytest.mark.parametrize("size", [1, 70_000, 250_000])
 async def test_slow_clients(size: int) -> None:
     """A client that has taken a part of a known answer gets the rest from the server, and then the
     answers to what it has asked since; only then its connection is lent again."""
@@ -182,6 +183,55 @@ async def test_slow_clients(size: int) -> None:
             channel.returned()
         assert client.statuses == [200]
         assert server.bounds.untaken.total == 0
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("closes", [False, True])
+async def test_clients_that_take_the_rest_slowly(closes: bool) -> None:
+    """A connection is not idle before its client has taken the rest of an answer; then it is, or
+    ends."""
+    lender, rest = FakeLender(), bytes(80_000)
+    async with serving() as server:
+        lend(server.site, lender)
+        client = await server.connect(Client())
+        await until(lambda: lender.has)
+        (channel,) = lender.has
+        client.transport.pauseProducing()
+        for end in (channel.transport, client.transport):
+            end.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            end.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        channel.was_used(b"", closes)
+        channel.returned(rest)
+        connections, untaken = server.bounds.connections, server.bounds.untaken
+        assert (channel.timeOut, connections.idle, untaken.total > 0) == (None, 0, True)
+        client.transport.resumeProducing()
+        await until(lambda: len(client.received) == len(rest))
+        if closes:
+            await client.closed
+        else:
+            await until(lambda: connections.idle == 1)
+            assert channel.timeOut is not None
+        await until(lambda: untaken.total == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_answers_that_may_be_given_no_longer() -> None:
+    """An answer is lent for no longer than its client may have it; one that is found to hold no
+    longer is forgotten by all."""
+    lender = FakeLender()
+    lender.takes = False
+    async with serving() as server:
+        lend(server.site, lender)
+        known, headers = server.site.known, {"A": "b"}
+        await server.ask("/v2/", headers=headers)
+        ((key, answer),) = known._kept.items()
+        for left, outdated in ((0.5, False), (5, False), (5, True)):
+            again = (lambda: False) if outdated else answer.again
+            known._kept.put(key, attrs.evolve(answer, until=known.seconds() + left, again=again))
+            await server.ask("/v2/", headers=headers)
+        assert lender.taught[0] <= 0.5
+        assert lender.taught[1:] == [1.0]
+        assert lender.forgotten == 1
 
 
 @pytest_twisted.ensureDeferred

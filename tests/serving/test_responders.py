@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+import attrs
 import psutil
 import pytest
 import pytest_twisted
@@ -50,14 +51,12 @@ class Connection:
         self.was_cut = False
         self.is_of_proxy = False
 
-    def sender(self, hops: bytes) -> str:
-        return hops.decode() or "direct"
-
     def fileno(self) -> int:
         return self.ours.fileno()
 
-    def was_used(self, closes: bool) -> None:
+    def was_used(self, hops: bytes, closes: bool) -> str:
         self.used.append(closes)
+        return hops.decode() or "direct"
 
     def returned(self, unsent: bytes = b"") -> None:
         self.back.append(unsent)
@@ -100,6 +99,7 @@ class Pool:
         closes: bool = False,
         seconds: float = FOR_EVER,
         of_proxy: bool = False,
+        generation: int | None = None,
     ) -> None:
         keyed = keyed_head(head, SECRET, False, of_proxy, len(head))
         assert keyed is not None
@@ -112,7 +112,9 @@ class Pool:
             closes,
             lambda *facts: self.noted.append(facts),
         )
-        self.responders.teach(known, seconds, self.responders.generation)
+        if generation is None:
+            generation = self.responders.generation
+        self.responders.teach(known, seconds, generation)
 
     def connect(self) -> Connection:
         made = Connection()
@@ -126,6 +128,13 @@ class Pool:
 
     def has_noted(self, count: int) -> bool:
         return len(self.noted) == count
+
+    @property
+    def links(self) -> list[ResponderLink]:
+        return self.responders._links
+
+    def is_ready(self) -> bool:
+        return all(each.is_ready for each in self.links)
 
     def process(self) -> psutil.Process:
         (pid,) = self.responders.pids
@@ -155,6 +164,7 @@ async def running(count: int = 1, processes: Any = reactor) -> AsyncIterator[Poo
     pool = Pool(responders)
     responders.start()
     family = [psutil.Process(pid) for pid in responders.pids]
+    await until(pool.is_ready)
     try:
         yield pool
     finally:
@@ -304,6 +314,46 @@ async def test_forgotten_answers() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_changes() -> None:
+    """While something changes, no answer is given, and none learnt that may be from before it."""
+    async with running() as pool:
+        pool.teach()
+        first, second = pool.lent(), pool.lent()
+        before = pool.responders.generation
+        with pool.responders.changing():
+            first.client.send(HEAD)
+            await until(lambda: first.back)
+            pool.teach(generation=before)
+            pool.teach()
+            amid = pool.responders.generation
+        for generation in (before, amid):
+            pool.teach(generation=generation)
+        second.client.send(HEAD)
+        await until(lambda: second.back)
+        assert not pool.noted
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_answers() -> None:
+    """Neither side keeps more than a few megabytes of answers, however many are taught at once."""
+    async with running() as pool:
+        process, body = pool.process(), bytes(60_000)
+        before = process.memory_info().rss
+        (link,) = pool.links
+        for number in range(1000):
+            link._silent = True
+            assert link.send(b"B")
+            await until(lambda: not link._silent)
+            pool.teach(HEAD.replace(b"x", b"%d" % number), body)
+        connection = pool.lent()
+        connection.client.send(HEAD.replace(b"x", b"999"))
+        await connection.answer(len(body))
+        assert process.memory_info().rss < before + 40_000_000
+        known = pool.responders._taught.values()
+        assert not any(each for each in known if body in attrs.astuple(each))
+
+
+@pytest_twisted.ensureDeferred
 async def test_expired_answers() -> None:
     """An answer is given for no longer than it holds, and nothing is lent for it then."""
     async with running() as pool:
@@ -344,6 +394,7 @@ async def test_killed(logged: Callable[[], str]) -> None:
     async with running() as pool:
         pool.teach()
         connections = [pool.lent() for _ in range(50)]
+        (link,) = pool.links
         process = pool.process()
         process.suspend()
         for each in connections:
@@ -353,6 +404,9 @@ async def test_killed(logged: Callable[[], str]) -> None:
         assert [each.received() for each in connections] == [HEAD] * 50
         assert not any(each.was_cut for each in connections)
         await until(lambda: pool.responders.pids and pool.responders.pids != [process.pid])
+        assert not pool.responders.lend(pool.connect()), "the new one has not begun to work"
+        await until(pool.is_ready)
+        assert link._shared.closed
         assert "a responder ended: " in logged()
         assert pool.responders.replaced == 1
         pool.teach()
@@ -452,15 +506,18 @@ async def test_stopping_returns_everything() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_interrupted_at_a_terminal() -> None:
-    """The keys that stop the daemon reach its responders too, which go on until it ends them."""
+    """The keys that stop the daemon reach its responders too, as what has it reload may: they go on
+    until it ends them."""
     async with running() as pool:
         pool.teach()
         connection = pool.lent()
         connection.client.send(HEAD)
         await connection.answer(100)  # it has begun to work
-        pool.process().send_signal(signal.SIGINT)
-        connection.client.send(HEAD)
-        assert ANSWER.fullmatch(await connection.answer(100))
+        for number in (signal.SIGINT, signal.SIGHUP):
+            pool.process().send_signal(number)
+            connection.client.send(HEAD)
+            assert ANSWER.fullmatch(await connection.answer(100))
+        assert pool.responders.replaced == 0
 
 
 @pytest_twisted.ensureDeferred

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(params=["made", "known"])
+@pytest.fixture(params=["made", "known", "lent"])
 def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Have each request of a test answered as if nothing were known, or with what is known."""
+    """Have each request of a test answered as if nothing were known, or with what is known, by the
+    server or by a responder."""
     from tests.web.server import Server  # it needs the reactor, which is chosen after this file
 
-    Server.twice = request.param == "known"
+    Server.times = {"made": 1, "known": 2, "lent": 3}[request.param]
     yield
-    Server.twice = False
+    Server.times = 1

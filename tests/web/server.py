@@ -3,7 +3,7 @@
 import http.client
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,8 +19,10 @@ from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
 from nixery.history.history import History
+from nixery.http.asked_head import SECRET
 from nixery.http.bounds import Bounds
 from nixery.http.door import DoorEndpoint
+from nixery.http.lending import lend
 from nixery.http.request import NOBODY, Trusted
 from nixery.interfaces import BlobFile, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
@@ -29,6 +31,7 @@ from nixery.model.image import Image
 from nixery.model.limits import HttpLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
 from nixery.model.request_errors import ManifestUnknown
+from nixery.serving.responders import Responders
 from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import IMeter
 from nixery.web.auth import OPEN, Auth
@@ -152,15 +155,21 @@ class Answer:
 class Server:
     """A registry that listens on a port of this machine.
 
-    :cvar twice: whether all is asked twice.
+    :cvar times: how often all is asked; if more than twice, connections are lent.
     """
 
-    twice: ClassVar[bool] = False
+    times: ClassVar[int] = 1
 
     builder: FakeBuilder
     storage: IStorage
     port: int
     site: QuietSite
+    responders: Responders | None = None
+
+    def changing(self) -> AbstractContextManager[object]:
+        """A context in which something changes on which answers depend. Of what is found at a look
+        alone, as of blobs, responders learn so within a second; of users and rules, at once."""
+        return nullcontext() if self.responders is None else self.responders.changing()
 
     @property
     def bounds(self) -> Bounds:
@@ -176,15 +185,14 @@ class Server:
     ) -> Answer:
         """Ask without following redirects; the path goes out as it is written.
 
-        If :attr:`twice` is set, it is asked again, unless that was an error, which is never known:
-        both answers are the same.
+        If :attr:`times` says so, it is asked again, unless that was an error, which is never known:
+        all answers are the same.
         """
-        first = await self._ask(path, method, headers)
-        if not self.twice or first.status >= 400:
-            return first
-        again = await self._ask(path, method, headers)
-        assert again.undated() == first.undated()
-        return again
+        first = last = await self._ask(path, method, headers)
+        for _ in range(self.times - 1 if first.status < 400 else 0):
+            last = await self._ask(path, method, headers)
+            assert last.undated() == first.undated()
+        return last
 
     async def _ask(self, path: str, method: str, headers: dict[str, str] | None) -> Answer:
 
@@ -270,9 +278,24 @@ async def serving(
         endpoint = WrappingEndpoint(endpoint)
     port: Any = await DoorEndpoint(reactor, endpoint, is_tls=False).listen(site)
     try:
-        yield Server(builder, storage, port.getHost().port, site)
+        async with lending(site) if Server.times > 2 else nullcontext() as responders:
+            yield Server(builder, storage, port.getHost().port, site, responders)
     finally:
         await maybeDeferred(port.stopListening)
+
+
+@asynccontextmanager
+async def lending(site: QuietSite) -> AsyncIterator[Responders]:
+    """Lend a site's connections to a responder, which has begun to work, for the length of a
+    block."""
+    responders = Responders(reactor, reactor, 1, SECRET)
+    lend(site, responders)
+    responders.start()
+    try:
+        await until(lambda: all(each.is_ready for each in responders._links))
+        yield responders
+    finally:
+        await responders.stop()
 
 
 def as_it_is(path: Path) -> BlobFile:

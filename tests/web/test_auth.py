@@ -430,7 +430,7 @@ async def test_changed_passwords(make: Make, tmp_path: Path) -> None:
         assert (await server.ask("/v2/", headers=BOB)).status == 200
         (tmp_path / "htpasswd").write_text(f"alice:{HIDDEN['bob']}\n")
         for watched in MADE:
-            watched.look(force=True)
+            watched.look(force=True, changing=server.changing())
         assert is_refused(await server.ask("/v2/", headers=ALICE))
         assert is_refused(await server.ask("/v2/", headers=BOB))
         assert (await server.ask("/v2/", headers=basic("alice", "pä:ß"))).status == 200

@@ -97,6 +97,8 @@ async def test_over_http() -> None:
             await server.ask(f"/v2/x/blobs/{config}")
             assert storage.used == []
             await server.ask(f"/v2/x/manifests/{reference}")
+            with server.changing():
+                pass
             answer = await server.ask(f"/v2/x/blobs/{config}")
             assert answer.body == b"config"
             assert set(storage.used) == set(digests(MANIFEST))
@@ -124,7 +126,8 @@ async def test_blobs_that_a_proxy_sends(tmp_path: Path) -> None:
         head = await server.ask(BLOB, "HEAD")
         assert head.headers["content-length"] == "70000"
         assert "x-accel-redirect" not in head.headers
-        storage.location = BlobUnknown("x")
+        with server.changing():
+            storage.location = BlobUnknown("x")
         assert (await server.ask(BLOB)).status == 404
 
 
@@ -161,7 +164,8 @@ async def test_files_that_are_kept(tmp_path: Path, size: int, is_kept: bool) -> 
             assert (await server.ask(BLOB)).body == bytes(size)
         assert (server.site.known.given > 0) == is_kept
         path.write_bytes(bytes(size) + b"x")
-        storage.location = as_it_is(path)
+        with server.changing():
+            storage.location = as_it_is(path)
         assert (await server.ask(BLOB)).body == bytes(size) + b"x"
 
 

@@ -175,6 +175,12 @@ async def running(count: int = 1, processes: Any = reactor) -> AsyncIterator[Poo
             each.client.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_other_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No beat but those of the tests: one amid them would find a responder silent."""
+    monkeypatch.setattr("nixery.serving.responders.BEAT_SECONDS", FOR_EVER)
+
+
 @pytest.fixture
 def logged() -> Iterator[Callable[[], str]]:
     with capturedLogs() as events:

@@ -41,8 +41,56 @@ Permission = Literal["write", "list"]
 Script = Mapping[str, Sequence[Fault | None]]
 
 
-class BucketPlace(ABC):
-    """One bucket: what the storage contract asks for, and more.
+class Bucket(ABC):
+    """A bucket on a service that knows no quota: what the storage contract asks for."""
+
+    def __init__(self) -> None:
+        self.pool = HTTPConnectionPool(reactor)
+        self.agent = Agent(reactor, pool=self.pool, connectTimeout=HUNG)
+        self._made: list[ObjectStorage] = []
+
+    @abstractmethod
+    def make_store(self, bucket: str | None = None) -> IObjectStore:
+        """A store.
+
+        :param bucket: another one than this.
+        """
+
+    @abstractmethod
+    async def damage(self, digest: Digest, content: bytes | None) -> None:
+        """Alter a blob, or take it away."""
+
+    def make(self, store: IObjectStore | None = None, **options: Any) -> ObjectStorage:
+        """A storage that is not started.
+
+        :param options: those that are other ones than in ``OPTIONS``.
+        """
+        store = self.make_store() if store is None else store
+        made = ObjectStorage(reactor, store, attrs.evolve(OPTIONS, **options))
+        self._made.append(made)
+        return made
+
+    async def open(self) -> ObjectStorage:
+        storage = self.make()
+        await storage.start()
+        return storage
+
+    async def close(self) -> None:
+        for storage in self._made:
+            storage.stop()
+        await self.pool.closeCachedConnections()
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        raise NotImplementedError
+        yield
+
+    async def load(self, location: Location) -> bytes:
+        return await load(self.agent, location)
+
+
+class BucketPlace(Bucket):
+    """A bucket on a server whose insides are open, and which fails as it is told to.
 
     :ivar permissions: what writing and listing take, in the service's words.
     :ivar lost_uploads: ways to lose an upload in parts.
@@ -56,17 +104,8 @@ class BucketPlace(ABC):
     faults: ClassVar[Sequence[Fault]] = ()
 
     def __init__(self, server: BucketServer) -> None:
+        super().__init__()
         self.server = server
-        self.pool = HTTPConnectionPool(reactor)
-        self.agent = Agent(reactor, pool=self.pool, connectTimeout=HUNG)
-        self._made: list[ObjectStorage] = []
-
-    @abstractmethod
-    def make_store(self, bucket: str | None = None) -> IObjectStore:
-        """A store.
-
-        :param bucket: another one than the server's.
-        """
 
     @abstractmethod
     def forbid(self, *what: Permission) -> None:
@@ -86,26 +125,10 @@ class BucketPlace(ABC):
         uploads = attrs.evolve(OPTIONS.uploads, patience=patience)
         return self.make(patience=attrs.evolve(HASTY, limit=HANG), uploads=uploads)
 
-    def make(self, store: IObjectStore | None = None, **options: Any) -> ObjectStorage:
-        """A storage that is not started.
-
-        :param options: those that are other ones than in ``OPTIONS``.
-        """
-        store = self.make_store() if store is None else store
-        made = ObjectStorage(reactor, store, attrs.evolve(OPTIONS, **options))
-        self._made.append(made)
-        return made
-
     async def open(self) -> ObjectStorage:
-        storage = self.make()
-        await storage.start()
+        storage = await super().open()
         self.server.requests.clear()
         return storage
-
-    async def close(self) -> None:
-        for storage in self._made:
-            storage.stop()
-        await self.pool.closeCachedConnections()
 
     async def damage(self, digest: Digest, content: bytes | None) -> None:
         name = f"layers/{digest.hex}"
@@ -120,9 +143,6 @@ class BucketPlace(ABC):
         self.server.bucket.full = True
         yield
         self.server.bucket.full = False
-
-    async def load(self, location: Location) -> bytes:
-        return await load(self.agent, location)
 
 
 async def load(agent: Agent, location: Location) -> bytes:

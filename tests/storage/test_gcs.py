@@ -12,21 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import reactor as _reactor
-from twisted.web.client import Agent, HTTPConnectionPool
 
-from nixery.interfaces import IStorage, Location
 from nixery.model.digest import Digest
-from nixery.storage.objects.gcs import GcsStore
-from nixery.storage.objects.object_storage import ObjectStorage
+from nixery.storage.objects.gcs import GcsBucket, GcsStore
 from tests.ports import free_port
 from tests.storage.backend import run
-from tests.storage.bucket_place import OPTIONS, load
+from tests.storage.bucket_place import Bucket, reactor
 from tests.storage.contract import StorageContract
 from tests.storage.gcs_place import BUCKET, GcsPlace, gcs_place
 from tests.waiting import HUNG, wait_until
-
-reactor: Any = _reactor
 
 
 class TestGcs(StorageContract):
@@ -39,24 +33,17 @@ class TestGcs(StorageContract):
         run(context.__aexit__(None, None, None))
 
 
-class EmulatorBackend:
+class EmulatorBackend(Bucket):
     """The bucket of an emulator that anybody may use."""
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self._url = url
-        self._agent = Agent(reactor, pool=HTTPConnectionPool(reactor))
-        self._made: list[Any] = []
 
-    async def open(self) -> IStorage:
+    def make_store(self, bucket: str | None = None) -> GcsStore:
         environ = {"STORAGE_EMULATOR_HOST": self._url.removeprefix("http://")}
-        storage = ObjectStorage(reactor, GcsStore(reactor, self._agent, BUCKET, environ), OPTIONS)
-        self._made.append(storage)
-        await storage.start()
-        return storage
-
-    def close(self) -> None:
-        for storage in self._made:
-            storage.stop()
+        place = BUCKET if bucket is None else GcsBucket(bucket)
+        return GcsStore(reactor, self.agent, place, environ)
 
     async def damage(self, digest: Digest, content: bytes | None) -> None:
         name = f"layers%2F{digest.hex}"
@@ -66,13 +53,6 @@ class EmulatorBackend:
         else:
             url = f"{self._url}/upload/storage/v1/b/bucket/o?uploadType=media&name={name}"
             _ask("POST", url, content)
-
-    @contextlib.contextmanager
-    def full(self) -> Iterator[None]:
-        raise NotImplementedError("it knows no quota")
-
-    async def load(self, location: Location) -> bytes:
-        return await load(self._agent, location)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +75,7 @@ class TestEmulator(StorageContract):
             _ask("DELETE", f"{emulator}/storage/v1/b/bucket/o/{name}")
         backend = EmulatorBackend(emulator)
         yield backend
-        backend.close()
+        run(backend.close())
 
 
 @contextlib.contextmanager

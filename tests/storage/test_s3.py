@@ -1,7 +1,6 @@
 # mypy: disable-error-code="import-untyped,untyped-decorator"
 """The storage in a bucket of S3: the contract, on a server that verifies and on moto's."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,25 +9,21 @@ from typing import Any
 import attrs
 import pytest
 import pytest_twisted
-from twisted.internet import reactor as _reactor
-from twisted.web.client import Agent, HTTPConnectionPool
 
-from nixery.interfaces import Location
 from nixery.model.digest import Digest
 from nixery.storage.objects.aws_access import AwsProfile
 from nixery.storage.objects.object_storage import ObjectStorage
+from nixery.storage.objects.object_store import IObjectStore
 from nixery.storage.objects.s3 import S3Store
 from nixery.storage.objects.s3_requests import S3Bucket, S3Requests
 from tests.s3.ceph import ceph_gateway
 from tests.s3.moto import moto_server
 from tests.s3.service import S3Service
 from tests.storage.backend import run, store
-from tests.storage.bucket_place import OPTIONS, load
+from tests.storage.bucket_place import OPTIONS, Bucket, reactor
 from tests.storage.contract import StorageContract
 from tests.storage.s3_place import S3Place, s3_place
 from tests.waiting import until
-
-reactor: Any = _reactor
 
 PART = 5 * 1024 * 1024
 """Bytes: the least that S3 takes."""
@@ -44,37 +39,22 @@ class TestS3(StorageContract):
         run(context.__aexit__(None, None, None))
 
 
-class ServiceBackend:
+class ServiceBackend(Bucket):
     """The bucket of a service that does not tell whether it is asked well."""
 
     def __init__(self, service: S3Service) -> None:
+        super().__init__()
         self._service = service
-        self._agent = Agent(reactor, pool=HTTPConnectionPool(reactor))
-        self._made: list[ObjectStorage] = []
 
-    async def open(self) -> ObjectStorage:
-        requests = S3Requests(
-            reactor, self._agent, S3Bucket(self._service.bucket), AwsProfile(os.environ)
-        )
-        options = attrs.evolve(OPTIONS, uploads=attrs.evolve(OPTIONS.uploads, part=PART))
-        storage = ObjectStorage(reactor, S3Store(reactor, requests), options)
-        self._made.append(storage)
-        await storage.start()
-        return storage
+    def make_store(self, bucket: str | None = None) -> S3Store:
+        place = S3Bucket(bucket or self._service.bucket)
+        return S3Store(reactor, S3Requests(reactor, self.agent, place, AwsProfile(os.environ)))
 
-    def close(self) -> None:
-        for storage in self._made:
-            storage.stop()
+    def make(self, store: IObjectStore | None = None, **options: Any) -> ObjectStorage:
+        return super().make(store, uploads=attrs.evolve(OPTIONS.uploads, part=PART), **options)
 
     async def damage(self, digest: Digest, content: bytes | None) -> None:
         self._service.overwrite(f"layers/{digest.hex}", content)
-
-    @contextlib.contextmanager
-    def full(self) -> Iterator[None]:
-        raise NotImplementedError("it knows no quota")
-
-    async def load(self, location: Location) -> bytes:
-        return await load(self._agent, location)
 
 
 class ServiceContract(StorageContract):
@@ -92,7 +72,7 @@ class ServiceContract(StorageContract):
         service.clear()
         backend = self.backend_of(service)
         yield backend
-        backend.close()
+        run(backend.close())
 
     @pytest_twisted.ensureDeferred
     async def test_parts(self, backend: ServiceBackend, service: S3Service) -> None:

@@ -56,7 +56,7 @@ test-newest:  ## unit tests with the newest versions of all that is installed
 
 chaos: $(VENV)/.installed-test  ## ten minutes of pulls while everything breaks; NIXERY_CHAOS_SEED repeats a run
 	@scripts/require $(TEST_PROGRAMS)
-	@NIXERY_CHAOS_SECONDS=$${NIXERY_CHAOS_SECONDS:-600} \
+	@NIXERY_CHAOS_SECONDS=$${NIXERY_CHAOS_SECONDS:-300} \
 		NIXERY_CHAOS_SEED=$${NIXERY_CHAOS_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} \
 		$(VENV)/bin/python -m pytest -s tests/chaos
 

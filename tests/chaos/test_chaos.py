@@ -1,7 +1,7 @@
 """Pulls go on while everything breaks; afterwards everything is as it should be.
 
-``NIXERY_CHAOS_SECONDS`` says for how long (60), and ``NIXERY_CHAOS_SEED`` which faults happen:
-the same seed, the same schedule.
+``NIXERY_CHAOS_SECONDS`` says for how long (60), first with one process that answers and then with
+two, and ``NIXERY_CHAOS_SEED`` which faults happen: the same seed, the same schedule.
 """
 
 import os
@@ -48,8 +48,8 @@ class Stage:
         return Client(port or self.machine.port, self.numbers, self.source.contents)
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+@pytest.fixture(params=["1", "2"], ids="workers-{}".format)
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """A daemon on a small disk, with a git repository as its source, behind a proxy that cuts."""
     packages = make_package_set()
     mark = uuid.uuid4().hex
@@ -57,7 +57,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     source = MovingSource(tmp_path / "source", packages.folder, mark)
     with ExitStack() as stack:
         stack.enter_context(small_disk(tmp_path / "disk"))
-        machine = Machine(tmp_path, _environ(packages, source, mark), numbers)
+        machine = Machine(tmp_path, _environ(packages, source, mark, request.param), numbers)
         proxy = stack.enter_context(cutting_proxy(machine.port))
         machine.start()
         try:
@@ -66,7 +66,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             machine.stop()
 
 
-def _environ(packages: PackageSet, source: MovingSource, mark: str) -> dict[str, str]:
+def _environ(packages: PackageSet, source: MovingSource, mark: str, workers: str) -> dict[str, str]:
     return {
         **packages.environ,
         "NIXERY_PKGS_PATH": "",
@@ -77,6 +77,7 @@ def _environ(packages: PackageSet, source: MovingSource, mark: str) -> dict[str,
         "NIXERY_DRAIN": "3",
         "NIXERY_HISTORY_SIZE": "20",
         "NIXERY_STORAGE_MAX": "400M",
+        "NIXERY_WORKERS": workers,
         "CHAOS_MARK": mark,
     }
 

@@ -16,7 +16,7 @@ from nixery.interfaces import IResolver
 from nixery.model.request_errors import UnknownTag
 from nixery.model.service_errors import ShuttingDown, SourceUnavailable
 from nixery.model.source import Commit, Configuration, Contents, LocalFolder, Pin, PinnedSource
-from nixery.nix import folders
+from nixery.nix import folders, watched_tree
 from nixery.nix.fingerprint import Fingerprints
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
 from nixery.nix.git import Git
@@ -283,10 +283,15 @@ async def test_walked_when_edited(tmp_path: Path) -> None:
     assert ours.looks == 2
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_looks_are_shared(tmp_path: Path) -> None:
-    """Requests during a look share the next one, and get what was there when they came; after the
-    stop, they get nothing."""
+async def test_looks_are_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Requests during a look share the next one, whether or not the kernel tells of changes, and
+    get what was there when they came; after the stop, they get nothing."""
+    if not told:
+        monkeypatch.setattr(watched_tree, "is_told", lambda path: False)
     (tmp_path / "default.nix").write_text("one")
     git = Git(reactor, CountingProcesses(), "/nonexistent")
     ours = Looking(reactor, git, LocalFolder(str(tmp_path)))
@@ -296,7 +301,7 @@ async def test_looks_are_shared(tmp_path: Path) -> None:
     others.pop().addErrback(lambda _: None).cancel()  # who leaves hurts nobody
     await first
     (found,) = {await other for other in others}
-    assert ours.looks <= 2
+    assert ours.looks <= 2 if told else ours.looks == 2
     assert found == await pin(ours)
     await ours.stop()
     with pytest.raises(ShuttingDown):

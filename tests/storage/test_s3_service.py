@@ -103,7 +103,8 @@ async def test_a_full_bucket_serves(place: S3Place) -> None:
     with place.full(), capturedLogs() as captured:
         storage = await place.open()
         assert await storage.read_blob(digest, LIMIT) == CONTENT
-    assert any("restart the daemon when there is room" in event["log_format"] for event in captured)
+    said = [formatEvent(event) or "" for event in captured]
+    assert any("restart the daemon when there is room" in line for line in said)
 
 
 def test_the_least_policy() -> None:

@@ -3,6 +3,7 @@
 Twisted's own inotify does not say that events were lost, and ends with the first folder that goes.
 """
 
+import errno
 import os
 import weakref
 
@@ -23,6 +24,12 @@ _OF_THIS_KERNEL = {
     *("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "overlay", "ramfs"),
     *("reiserfs", "squashfs", "tmpfs", "xfs", "zfs"),
 }
+
+_LIMITS = {
+    errno.EMFILE: "too many open files, or more than sysctl fs.inotify.max_user_instances",
+    errno.ENOSPC: "the user has more watches than sysctl fs.inotify.max_user_watches",
+}
+"""What the system calls a lack of descriptors, or of space on a disk."""
 
 
 class Blind(Exception):
@@ -73,6 +80,11 @@ class Watches:
         if any(event.mask & _BLINDING for event in found):
             raise Blind
         return found
+
+
+def reason_of(error: OSError) -> str:
+    """Why something can't be watched, for messages."""
+    return _LIMITS.get(error.errno or 0) or error.strerror or str(error)
 
 
 def is_told(path: str) -> bool:

@@ -1,11 +1,14 @@
 """What the kernel tells of changes to files."""
 
+import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from nixery import inotify
 from nixery.inotify import (
     ATTRIBUTES,
     CREATED,
@@ -16,6 +19,7 @@ from nixery.inotify import (
     Blind,
     Watches,
     is_told,
+    reason_of,
 )
 
 ALL = ATTRIBUTES | CREATED | DELETED | MODIFIED | MOVED_AWAY | MOVED_HERE
@@ -80,9 +84,10 @@ def test_more_than_is_worth_reading(tmp_path: Path) -> None:
     assert [event.name for event in watches.events()] == ["later"]
 
 
-def test_more_than_the_kernel_keeps(tmp_path: Path) -> None:
-    """Events that the kernel has no room for are told to be lost."""
+def test_more_than_the_kernel_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that the kernel has no room for are told to be lost, even if all others are read."""
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    monkeypatch.setattr(inotify, "_PIECE", 64 * (most + 10))
     (tmp_path / "a").touch()
     (tmp_path / "b").touch()
     watches = Watches()
@@ -100,16 +105,37 @@ def test_nothing_to_watch(tmp_path: Path) -> None:
         Watches().add(str(tmp_path / "none"), ALL)
 
 
+def _instances() -> set[str]:
+    """The descriptors of inotify; threads may open and close others meanwhile."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            if "inotify" in os.readlink(f"/proc/self/fd/{name}"):
+                found.add(name)
+    return found
+
+
 def test_descriptors_are_closed(tmp_path: Path) -> None:
     """Nothing is left open of watches that nobody has any more, or that were closed."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = _instances()
     watches = Watches()
+    assert not _instances() <= before
     watches.add(str(tmp_path), ALL)
     watches.close()
     watches.close()
     Watches().add(str(tmp_path), ALL)
     del watches
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert _instances() <= before
+
+
+def test_reasons() -> None:
+    """Of the kernel's limits it is said which one was reached: the system's words are those for a
+    full disk."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert "fs.inotify.max_user_watches" in reason_of(full)
+    many = OSError(errno.EMFILE, "Too many open files")
+    assert "fs.inotify.max_user_instances" in reason_of(many)
+    assert reason_of(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
 
 
 def test_where_the_kernel_knows(tmp_path: Path) -> None:

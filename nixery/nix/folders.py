@@ -121,12 +121,7 @@ class FolderResolver:
         if before is not None:
             old, self._seen = before.tree, attrs.evolve(before, tree=None)
         try:
-            path = os.path.realpath(self._source.path)
-            if _STORE_PATH.match(path):
-                look, tree = path, WatchedTree(self._source.path, self._reactor.seconds, old)
-                tree.see(path, os.lstat(path))
-            else:
-                look, tree = await in_thread(self._reactor, self._look, path, old)
+            path, look, tree = await in_thread(self._reactor, self._look, old)
             if before is not None and before.look == look:
                 pinned = before.pinned
             else:
@@ -145,9 +140,14 @@ class FolderResolver:
             pin = Contents(self._source.path, taken)
         return pin
 
-    def _look(self, path: str, before: WatchedTree | None) -> tuple[str, WatchedTree]:
-        """A digest that changes when the files or their commit may have changed."""
+    def _look(self, before: WatchedTree | None) -> tuple[str, str, WatchedTree]:
+        """The folder's real path, and a text that changes when the files or their commit may have
+        changed."""
         tree = WatchedTree(self._source.path, self._reactor.seconds, before)
+        path = os.path.realpath(self._source.path)  # a link that changes from now on is noticed
+        if _STORE_PATH.match(path):
+            tree.see(path, os.lstat(path))
+            return path, path, tree
         for folder, names in _GIT_FOLDERS.items():
             tree.see_some(os.path.join(path, folder), names)
         states = []
@@ -155,7 +155,7 @@ class FolderResolver:
             with suppress(OSError):
                 facts = os.stat(os.path.join(path, ".git", name))
                 states.append(f"{name} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns}")
-        return "\n".join([self._fingerprints.look(tree.see), *states]), tree
+        return path, "\n".join([self._fingerprints.look(tree.see), *states]), tree
 
     async def _commit(self, path: str) -> Pin | None:
         if not os.path.exists(os.path.join(path, ".git")):

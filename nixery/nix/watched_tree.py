@@ -17,6 +17,7 @@ from nixery.inotify import (
     Blind,
     Watches,
     is_told,
+    reason_of,
 )
 
 AGE = 60.0
@@ -73,7 +74,7 @@ class WatchedTree:
             except FileNotFoundError:
                 pass  # the walk will tell
             except OSError as error:
-                self._give_up(error.strerror or str(error))
+                self._give_up(reason_of(error))
 
     def see(self, path: str, facts: os.stat_result) -> None:
         """The walk has come to something.
@@ -133,7 +134,7 @@ class WatchedTree:
         except (FileNotFoundError, NotADirectoryError):
             return None  # it has just gone, which the folder that it was in tells
         except OSError as error:
-            self._give_up(f"{path} can't be watched: {error.strerror}")
+            self._give_up(f"{path} can't be watched: {reason_of(error)}")
             return None
 
     def _give_up(self, reason: str) -> None:

@@ -16,7 +16,8 @@ from nixery.interfaces import IResolver
 from nixery.model.request_errors import UnknownTag
 from nixery.model.service_errors import ShuttingDown, SourceUnavailable
 from nixery.model.source import Commit, Configuration, Contents, LocalFolder, Pin, PinnedSource
-from nixery.nix import folders
+from nixery.nix import folders, watched_tree
+from nixery.nix.fingerprint import Fingerprints
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
 from nixery.nix.git import Git
 from nixery.nix.process import Processes
@@ -96,7 +97,8 @@ async def test_store_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path.mkdir()
     pattern = folders._STORE_PATH.pattern.replace("/nix/store", str(tmp_path))
     monkeypatch.setattr(folders, "_STORE_PATH", re.compile(pattern))
-    monkeypatch.setattr(folders, "in_thread", None)
+    for reads in ("look", "take"):
+        monkeypatch.setattr(Fingerprints, reads, None)
     link = tmp_path / "link"
     link.symlink_to(path)
     for folder in (path, path / ".", link):
@@ -106,6 +108,31 @@ async def test_store_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert ours.current("latest") is not None
     link.unlink()
     assert ours.current("latest") is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_links_that_change_during_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that leads to another store path just as it is looked at is noticed."""
+    one, two = (tmp_path / (32 * name + "-set") for name in "ab")
+    one.mkdir()
+    two.mkdir()
+    pattern = folders._STORE_PATH.pattern.replace("/nix/store", str(tmp_path))
+    monkeypatch.setattr(folders, "_STORE_PATH", re.compile(pattern))
+    link = tmp_path / "link"
+    link.symlink_to(one)
+
+    class Changing(WatchedTree):
+        def __init__(self, *arguments: Any) -> None:
+            link.unlink()
+            link.symlink_to(two)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(folders, "WatchedTree", Changing)
+    ours = resolver(link)
+    await pin(ours)
+    assert await pin(ours) == Contents(str(two), str(two))
 
 
 @pytest.mark.program
@@ -236,9 +263,9 @@ class Looking(FolderResolver):
 
     looks = 0
 
-    def _look(self, path: str, before: WatchedTree | None) -> tuple[str, WatchedTree]:
+    def _look(self, before: WatchedTree | None) -> tuple[str, str, WatchedTree]:
         self.looks += 1
-        return super()._look(path, before)
+        return super()._look(before)
 
 
 @pytest_twisted.ensureDeferred
@@ -256,10 +283,15 @@ async def test_walked_when_edited(tmp_path: Path) -> None:
     assert ours.looks == 2
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_looks_are_shared(tmp_path: Path) -> None:
-    """Requests during a look share the next one, and get what was there when they came; after the
-    stop, they get nothing."""
+async def test_looks_are_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Requests during a look share the next one, whether or not the kernel tells of changes, and
+    get what was there when they came; after the stop, they get nothing."""
+    if not told:
+        monkeypatch.setattr(watched_tree, "is_told", lambda path: False)
     (tmp_path / "default.nix").write_text("one")
     git = Git(reactor, CountingProcesses(), "/nonexistent")
     ours = Looking(reactor, git, LocalFolder(str(tmp_path)))
@@ -269,7 +301,7 @@ async def test_looks_are_shared(tmp_path: Path) -> None:
     others.pop().addErrback(lambda _: None).cancel()  # who leaves hurts nobody
     await first
     (found,) = {await other for other in others}
-    assert ours.looks <= 2
+    assert ours.looks <= 2 if told else ours.looks == 2
     assert found == await pin(ours)
     await ours.stop()
     with pytest.raises(ShuttingDown):

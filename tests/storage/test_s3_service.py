@@ -97,11 +97,14 @@ async def test_the_trial_leaves_nothing(place: S3Place) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_full_bucket_serves(place: S3Place) -> None:
-    """A bucket without room is no reason not to start: what it holds is served."""
+    """A bucket without room is no reason not to start: what it holds is served, and it is said
+    that the service could not be tried."""
     digest = await (await place.open()).write_blob(CONTENT)
-    with place.full():
+    with place.full(), capturedLogs() as captured:
         storage = await place.open()
         assert await storage.read_blob(digest, LIMIT) == CONTENT
+    said = [formatEvent(event) or "" for event in captured]
+    assert any("restart the daemon when there is room" in line for line in said)
 
 
 def test_the_least_policy() -> None:

@@ -185,9 +185,15 @@ class NoRoom(Watches):
         return super().add(path, kinds)
 
 
-@pytest.mark.parametrize("fault", [("is_told", lambda path: False), ("Watches", NoRoom)])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (("is_told", lambda path: False), "other machines"),
+        (("Watches", NoRoom), "fs.inotify.max_user_watches"),
+    ],
+)
 def test_where_the_kernel_does_not_tell(
-    place: Place, monkeypatch: pytest.MonkeyPatch, fault: tuple[str, object]
+    place: Place, monkeypatch: pytest.MonkeyPatch, fault: tuple[str, object], reason: str
 ) -> None:
     """On a network's file system, or without room for a watch, nothing is known without a look,
     which is logged once; later it is tried again."""
@@ -202,7 +208,8 @@ def test_where_the_kernel_does_not_tell(
             assert not blobs.known(NAMES)
             assert not blobs.unwatched
             place.clock.advance(60)
-    assert len(logs) == 1
+    (said,) = logs
+    assert reason in said["reason"]
     blobs.watch()
     blobs.ended(blobs.look(NAMES), place.identities())
     assert set(blobs.known(NAMES)) == set(NAMES)

@@ -4,7 +4,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from twisted.internet import reactor as _reactor
 from twisted.logger import capturedLogs
 
 from nixery.model.digest import Digest
+from nixery.reactor import in_thread
 from nixery.storage.filesystem import verified_marks
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from tests.storage.backend import CONTENT, assert_unknown
@@ -41,9 +42,11 @@ class Place:
         self.blob = folder / "storage" / "layers" / DIGEST.hex
         self.marks = folder / "verified.json"
         self._folder = folder / "storage"
+        self._opened: list[Reading] = []
 
     async def open(self) -> Reading:
         storage = Reading(reactor, str(self._folder), marks=str(self.marks))
+        self._opened.append(storage)
         await storage.start()
         return storage
 
@@ -53,10 +56,17 @@ class Place:
         await storage.locate(DIGEST)
         return storage
 
+    def close(self) -> None:
+        """End what a test has left as if it were killed: nobody else would."""
+        for storage in self._opened:
+            storage.stop()
+
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    place.close()
 
 
 @pytest_twisted.ensureDeferred
@@ -126,6 +136,25 @@ async def test_where_the_start_is_not_known(place: Place, monkeypatch: pytest.Mo
     storage.stop()
     assert (await place.again()).read == 0  # and it is killed
     assert (await place.again()).read == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_used_while_they_are_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that is of use just when all are written is among them."""
+    monkeypatch.setattr(verified_marks, "INTERVAL", 0.01)
+    storage = await place.open()
+    await storage.write_blob(CONTENT)
+    storage.stop()
+    storage = await place.open()
+
+    def use_first(*arguments: Any) -> Any:
+        assert storage._verifier.known(DIGEST) is not None
+        return in_thread(*arguments)
+
+    monkeypatch.setattr(verified_marks, "in_thread", use_first)
+    other = await storage.write_blob(b"other")
+    await until(lambda: other.hex in place.marks.read_text())
+    assert DIGEST.hex in place.marks.read_text()
 
 
 NONSENSE = [

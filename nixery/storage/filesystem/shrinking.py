@@ -68,7 +68,7 @@ class Shrunk:
 
     blobs: int
     size: int
-    left: int = 0
+    left: int
 
 
 @attrs.define(slots=False)

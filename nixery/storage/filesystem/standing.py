@@ -18,6 +18,7 @@ from nixery.inotify import (
     Blind,
     Watches,
     is_told,
+    reason_of,
 )
 from nixery.repeats import Repeats
 from nixery.storage.filesystem.files import FileIdentity
@@ -135,7 +136,7 @@ class StandingBlobs:
                 watches.add(self._folder, _LOSSES)
                 return watches
         except OSError as error:
-            reason = f"it can't be watched: {error.strerror}"
+            reason = f"it can't be watched: {reason_of(error)}"
         text = "{folder} is looked at for each request: {reason}"
         self._repeats.warn(self._log, reason, text, folder=self._folder, reason=reason)
         return None

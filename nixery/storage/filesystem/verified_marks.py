@@ -30,6 +30,9 @@ _BOOT = "/proc/sys/kernel/random/boot_id"
 _STOPPED = "stopped"
 _FACTS = 5  # of a file: the number of its names is none
 
+_Left = Sequence[tuple[str, list[int]]]
+_Found = Sequence[tuple[Digest, FileIdentity]]
+
 
 class VerifiedMarks:
     """Keeps in a file what a verifier has verified, so that the next process's verifier knows.
@@ -80,7 +83,7 @@ class VerifiedMarks:
         if self._loop.running:
             self._loop.stop()
             with suppress(OSError):
-                self._write_all(list(self._verifier.verified.items()), stopped=True)
+                self._write_all(*self._known(), stopped=True)
 
     def _take(self, digest: Digest) -> FileIdentity | None:
         facts = self._left.pop(digest.hex, None)
@@ -90,19 +93,20 @@ class VerifiedMarks:
         count = self._verifier.count
         if count != self._saved:
             try:
-                found = list(self._verifier.verified.items())
-                await in_thread(self._reactor, self._write_all, found)
+                await in_thread(self._reactor, self._write_all, *self._known())
                 self._saved = count
             except OSError as error:
                 text = "blobs will be verified again after a restart: {error}"
                 self._repeats.warn(self._log, text, text, error=error)
 
-    def _write_all(
-        self, found: Sequence[tuple[Digest, FileIdentity]], stopped: bool = False
-    ) -> None:
-        """Write what was found, behind what this process had no use for yet."""
+    def _known(self) -> tuple[_Left, _Found]:
+        """What this process had no use for yet, and what it had, at one moment: marks move from
+        the one to the other."""
+        return list(self._left.items()), list(self._verifier.verified.items())
+
+    def _write_all(self, left: _Left, found: _Found, stopped: bool = False) -> None:
         facts = ((d.hex, [f.kind, f.inode, f.size, f.modified, f.changed]) for d, f in found)
-        self._write(dict([*self._left.items(), *facts][-_MOST:]), stopped)
+        self._write(dict([*left, *facts][-_MOST:]), stopped)
 
     def _write(self, marks: Mapping[str, list[int]], stopped: bool = False) -> None:
         with self._writing:

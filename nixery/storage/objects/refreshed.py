@@ -84,6 +84,6 @@ class Refreshed(Generic[T]):
         return value
 
     def _failed_ahead(self, failure: Any) -> None:
-        text = "the {what} is still good, but {reason}"
+        text = "the {what} could not be replaced, and is still good: {reason}"
         reason = str(failure.value)
         self._repeats.warn(self._log, reason, text, what=self._what, reason=reason)

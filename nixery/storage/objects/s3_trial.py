@@ -100,7 +100,10 @@ class Trial:
             await self._try_objects()
             await self._try_upload()
         except StorageFull:
-            self._log.warn("the bucket is full: only what it holds is served")
+            self._log.warn(
+                "the bucket is full: only what it holds is served; restart the daemon when there "
+                "is room, since what the service has of S3 could not be tried"
+            )
         if self._missing:
             return [f"these permissions are missing in {bucket.name!r}: {', '.join(self._missing)}"]
         return await self._url_faults() if redirect else []

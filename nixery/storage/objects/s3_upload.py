@@ -71,7 +71,7 @@ class SentPart:
 class Multipart:
     """An upload in numbered parts, each of which the service keeps until all are completed.
 
-    :ivar ask: see :meth:`nixery.storage.objects.s3.S3Store.ask`.
+    :ivar ask: see :meth:`nixery.storage.objects.s3_requests.S3Requests.ask`.
     :ivar name: of the object that appears at the end.
     """
 

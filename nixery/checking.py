@@ -19,7 +19,7 @@ from twisted.internet.task import react
 
 from nixery.access.configured import make_access
 from nixery.access.watched import FileInvalid
-from nixery.daemon import make_agent, make_storage
+from nixery.daemon import make_storage
 from nixery.describing import named_by
 from nixery.http.listening import listening_fault
 from nixery.http.tls import Pair, split_endpoint, watch_pair
@@ -197,7 +197,7 @@ async def _try_endpoints(reactor: Any, settings: Settings, tried: Tried) -> None
 
 async def _try_bucket(reactor: Any, settings: Settings, tried: Tried) -> None:
     if settings.bucket is not None:
-        storage = make_storage(reactor, make_agent(reactor), settings, os.environ)
+        storage = make_storage(reactor, settings, os.environ)
         place = settings.storage_url
         tried.faults.extend(f"{place}: {fault}" for fault in await storage.faults())
         tried.remarks.extend(f"{place}: {remark}" for remark in storage.remarks)

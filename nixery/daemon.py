@@ -135,8 +135,7 @@ class Registry:
     def _make_stores(self) -> None:
         """Make the storage of images, and the history of builds."""
         reactor, settings = self._reactor, self._settings
-        agent = None if settings.bucket is None else make_agent(reactor)
-        self._storage = self._add(make_storage(reactor, agent, settings, self._environ))
+        self._storage = self._add(make_storage(reactor, settings, self._environ))
         if isinstance(self._storage, FilesystemStorage):
             self._measured.append(self._storage.housekeeping)
         folder = os.path.join(settings.state, "history")
@@ -170,7 +169,7 @@ class Registry:
         from nixery.nix.popularity_table import PopularityTable
 
         copy = os.path.join(self._settings.state, "popularity.json")
-        table = PopularityTable(self._reactor, make_agent(self._reactor), url, copy)
+        table = PopularityTable(self._reactor, _make_agent(self._reactor), url, copy)
         self._add(Component(table.load))
         return table
 
@@ -337,7 +336,7 @@ def make_service(
     return RegistryService(reactor, sites, registry, settings.stopping.drain, environ, terminal)
 
 
-def make_agent(reactor: Any) -> IAgent:
+def _make_agent(reactor: Any) -> IAgent:
     """An agent for HTTP requests, which keeps connections for a minute."""
     from twisted.web.client import Agent, HTTPConnectionPool
 
@@ -347,11 +346,8 @@ def make_agent(reactor: Any) -> IAgent:
     return Agent(reactor, connectTimeout=10, pool=pool)
 
 
-def make_storage(reactor: Any, agent: Any, settings: Settings, environ: Mapping[str, str]) -> Any:
-    """The storage of images, not started yet.
-
-    :param agent: an ``IAgent`` for a bucket; None without one.
-    """
+def make_storage(reactor: Any, settings: Settings, environ: Mapping[str, str]) -> Any:
+    """The storage of images, not started yet."""
     chosen = settings.bucket
     if chosen is None or chosen.name is None:
         marks = os.path.join(settings.state, "verified.json")
@@ -360,6 +356,7 @@ def make_storage(reactor: Any, agent: Any, settings: Settings, environ: Mapping[
     from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
 
     store: Any
+    agent = _make_agent(reactor)
     if isinstance(chosen, S3Choice):
         from nixery.storage.objects.aws_access import AwsProfile
         from nixery.storage.objects.s3 import S3Store

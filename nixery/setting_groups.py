@@ -34,7 +34,6 @@ from nixery.values import (
 DEFAULT_CHANNEL = "nixos-unstable"
 PAGES = ("all", "no-logs", "off")
 """How much of builds is shown: everything, everything but what packages print, nothing."""
-BACKENDS = ("filesystem", "gcs", "s3")
 
 
 @attrs.frozen
@@ -208,7 +207,7 @@ class StoragePlace:
     :param redirect: Whether clients load blobs from the bucket itself: on or off.
     """
 
-    backend: str | None = setting("NIXERY_STORAGE_BACKEND", one_of(*BACKENDS))
+    backend: str | None = setting("NIXERY_STORAGE_BACKEND", one_of("filesystem", "gcs", "s3"))
     folder: str | None = setting("STORAGE_PATH", absolute)
     redirect: bool = setting("NIXERY_STORAGE_REDIRECT=on", switch)
 

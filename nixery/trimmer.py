@@ -88,7 +88,7 @@ class Trimmer(Timer):
 def _forget() -> None:
     """Empty the caches of functions that a crowd has filled: each result that is kept keeps a page
     of memory, in which the rest was the crowd's."""
-    gc.unfreeze()
+    gc.unfreeze()  # what is frozen is not among the objects
     for each in gc.get_objects():
         if isinstance(each, _Cached) and each.cache_info().currsize > _MANY:
             each.cache_clear()

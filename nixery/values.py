@@ -31,6 +31,10 @@ location = matching(
     r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)+",
     "a path in a URL that begins and ends with '/': /_blobs/",
 )
+_path = matching(
+    r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?",
+    "words of letters, digits, '.', '_' and '-' with '/' between them; none begins with '.'",
+)
 revision = matching(
     r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._/+-]*", "the name of a branch, or a full commit"
 )
@@ -49,13 +53,7 @@ def url(*schemes: str) -> Callable[[str], str]:
 
 def s3_prefix(text: str) -> str:
     """The beginning of objects' names, with a slash at its end."""
-    word = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
-    return (
-        matching(rf"{word}(/{word})*/?", "words of letters, digits, '.', '_' and '-', with '/'")(
-            text
-        ).removesuffix("/")
-        + "/"
-    )
+    return _path(text).removesuffix("/") + "/"
 
 
 def uris(text: str) -> tuple[str, ...]:

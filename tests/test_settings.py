@@ -248,6 +248,9 @@ def test_blobs_that_are_handed_over() -> None:
     assert read(NIXERY_ACCEL="/a/b-l_obs/", **proxy, **kept).transport.accel == "/a/b-l_obs/"
     (fault,) = faults(NIXERY_ACCEL="/_blobs/")
     assert fault == "NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then"
+    for bucket in ("BUCKET", "S3_BUCKET"):
+        (fault,) = faults(NIXERY_ACCEL="/_blobs/", **proxy, **{bucket: "my-images"})
+        assert fault == "NIXERY_ACCEL is set; nginx can't send blobs of a bucket by itself"
     for wrong in ("/", "_blobs/", "/_blobs", "//", "/../", "/a/../", "/a b/", "/a%2f/", "/a\n/"):
         (fault,) = faults(NIXERY_ACCEL=wrong, **proxy)
         assert "a path in a URL that begins and ends with '/'" in fault

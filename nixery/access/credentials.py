@@ -82,7 +82,7 @@ class Credentials:
     verifier: "Callable[[], TokenVerifier | None]"
 
     def files(self) -> tuple[object, ...]:
-        """What the files say now that passwords and tokens are checked against."""
+        """The present contents of the files that passwords and tokens are checked against."""
         passwords = self.passwords.passwords() if self.passwords is not None else None
         return passwords, self.tokens(), self.verifier()
 

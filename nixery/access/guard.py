@@ -25,8 +25,8 @@ class Guard:
     rules: Callable[[], Rules] | None = None
 
     def files(self) -> tuple[object, ...]:
-        """What all files say now that decide about access: it equals what they said before as long
-        as nobody's rights have changed."""
+        """The present contents of all files that decide about access; they equal earlier ones as
+        long as nobody's rights have changed."""
         rules = self.rules() if self.rules is not None else None
         return (rules, *self.credentials.files()) if self.credentials is not None else (rules,)
 

@@ -76,19 +76,18 @@ class Watched(Generic[T]):
         except OSError as error:
             raise FileInvalid(_words(error)) from error
 
-    def look(self, force: bool = False, changing: AbstractContextManager[object] = _UNTOLD) -> bool:
+    def look(self, force: bool = False, changing: AbstractContextManager[object] = _UNTOLD) -> None:
         """Read the files if they have changed, and not since the last look. Blocks.
 
         A file that is being written may be empty for a moment, and empty rules deny nothing.
 
         :param force: read them in any case.
         :param changing: entered while the contents change.
-        :return: whether there are new contents.
         """
         found = [_signature(path) for path in self._paths]
         settled, self._found = found == self._found, found
         if not force and (found == self._read_as or not settled):
-            return False
+            return
         self._read_as = found
         try:
             value = self._read()
@@ -98,12 +97,11 @@ class Watched(Generic[T]):
                 path=" or ".join(self._paths),
                 error=_words(error),
             )
-            return False
+            return
         with changing:
             self.value = value
         self._log.info("{path} was reloaded", path=" and ".join(self._paths))
         self.warn()
-        return True
 
     def remarks(self) -> list[str]:
         """A sentence for each remark on the content."""

@@ -3,7 +3,7 @@
 import socket
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.http import Request
@@ -43,7 +43,6 @@ class IBoundedSite(Protocol):
     bounds: Bounds
     trusted: Trusted
     stopping: bool
-    reactor: IReactorTime
 
 
 class BoundedChannel(OpenChannel):

@@ -113,13 +113,9 @@ class KnownAnswers:
     def find(self, asked: AskedHead) -> KnownAnswer | None:
         """The answer to a request, if it is known and its client has room for another request."""
         answer = self._kept.get(asked.key, AGE)
-        if answer is None or self._is_always(answer, asked):
+        if answer is None or answer.always or asked.sender == "unix":
             return answer
         return answer if self.requests.has_room(asked.network) else None
-
-    def _is_always(self, answer: KnownAnswer, asked: AskedHead) -> bool:
-        """Whether an answer is given however many other requests the client has."""
-        return answer.always or asked.sender == "unix"
 
     def holds(self, answer: KnownAnswer, asked: AskedHead) -> bool:
         """Whether an answer still holds; if so, it is about to be given."""

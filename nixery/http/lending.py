@@ -114,7 +114,7 @@ class LendableChannel(KnowingChannel):
             self._offer()
 
     def cut(self) -> None:
-        """End it, since nobody knows how much of an answer was sent."""
+        """End it amid an answer whose rest is not known, or for which there is no room."""
         if self.transport.connected:
             self._closing = True
             self.transport.abortConnection()

@@ -82,11 +82,12 @@ def log_observer(
 ) -> ILogObserver | None:
     """The observer that writes the log where twistd's options say.
 
-    :return: none where twistd's own does that: to syslog, or to refuse what can't be.
+    :return: none where twistd's own does that: as text to syslog, or to refuse standard output in
+        the background, where nobody reads it.
     """
     path = options.get("logfile")
     in_foreground = bool(options.get("nodaemon"))
-    if not in_json and (options.get("syslog") or (path == "-" and not in_foreground)):
+    if (options.get("syslog") and not in_json) or (path == "-" and not in_foreground):
         return None
     line = json_line if in_json else text_line
     if path == "-" or (in_foreground and not path):

@@ -56,7 +56,7 @@ class AnswerFacts:
     :param kind: of the request: see :class:`nixery.http.routes.Route`.
     :param sent: bytes of the body.
     :param by: ``tag`` or ``digest``, if it is the answer to a pull.
-    :param pull: what its line is made of, then.
+    :param pull: the fields of its line, then.
     """
 
     kind: str
@@ -109,7 +109,7 @@ class AccessLog:
 
 
 def _pull(request: RegistryRequest, outcome: str, status: int) -> dict[str, Any]:
-    """What the line of a pull is made of; what differs with each answer is yet to be filled in."""
+    """The fields of the line of a pull; those that differ each time are yet to be filled in."""
     # As in an address: with spaces, a name could pass for the rest of the line.
     names = (request.variables[each] for each in ("name", "reference"))
     name, reference = (quote(each, safe=_IN_PATHS) for each in names)

@@ -64,7 +64,7 @@ class Auth:
         return self._guard.is_selective
 
     def files(self) -> tuple[object, ...]:
-        """What decides about access now: see :meth:`nixery.access.guard.Guard.files`."""
+        """The contents that decide about access: see :meth:`nixery.access.guard.Guard.files`."""
         return self._guard.files()
 
     def keep(self, request: RegistryRequest, again: Callable[[], bool]) -> None:

@@ -196,13 +196,15 @@ def test_others_than_the_user() -> None:
     assert pulls.ask(request("/v2/a/manifests/latest", "Authorization: Bearer wrong")) == 401
 
 
-@pytest.mark.parametrize("left", [100, 5, -5])
-def test_tokens_that_expire(left: int) -> None:
+@pytest.mark.parametrize("left", [100, 5, -1])
+def test_tokens_that_expire(monkeypatch: pytest.MonkeyPatch, left: int) -> None:
     """What is known for a token is known no longer than the token is good."""
     pulls = Pulls(is_open=False)
     key = Key(None, "ES256", SIGNER.key.public_key())
     pulls.verifier = TokenVerifier([key], AUDIENCE, ISSUER)
-    token = SIGNER.token("a", exp=int(time.time()) + left)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    token = SIGNER.token("a", exp=int(now) + left)
     asked = request("/v2/a/manifests/latest", f"Authorization: Bearer {token}")
     assert pulls.ask(asked) == 200  # some seconds of grace are for clocks that differ
     assert pulls.is_known(asked) == (left > 0)

@@ -195,6 +195,13 @@ class Watching(SetReactor):
         self.seconds = self.clock.seconds
 
 
+class Warm(PageCache):
+    """All files are in memory, whatever else is, and whether or not the file system tells."""
+
+    def has(self, file: FileIO, start: int, end: int) -> bool:
+        return True
+
+
 class Asked:
     """A request on one end of a pair of sockets, at whose other end the test reads."""
 
@@ -215,8 +222,8 @@ class Asked:
 
     def begin(self, file: Any, start: int, end: int, **others: Any) -> "Deferred[int]":
         request: Any = self
-        check = others.pop("check", lambda: None)
-        sending = send_file(self.reactor, request, file, start, end, check, **others)
+        usual: dict[str, Any] = {"check": lambda: None, "cache": Warm()}
+        sending = send_file(self.reactor, request, file, start, end, **(usual | others))
         return ensureDeferred(sending)
 
     def turn(self) -> int:
@@ -408,14 +415,9 @@ def test_files_that_end_early(file: FileIO) -> None:
 
 def test_where_the_kernel_cannot_send() -> None:
     """Of a file that the kernel can't send nothing is sent, and that is said."""
-
-    class Always(PageCache):
-        def has(self, file: FileIO, start: int, end: int) -> bool:
-            return True
-
     asked = Asked()
     with FileIO("/proc/self/mem") as file:
-        sending = asked.begin(file, 7, ONE, cache=Always())
+        sending = asked.begin(file, 7, ONE)
         assert asked.turn() == 0
     found: list[int] = []
     sending.addCallback(found.append)

@@ -227,7 +227,8 @@ def test_to_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_twistd_does_itself() -> None:
-    """A log in syslog, and options that can't be, are left to twistd."""
+    """A log of text in syslog, and options that can't be, are left to twistd."""
     clock: Any = Clock()
     assert log_observer(clock, {"syslog": True}, False) is None
-    assert log_observer(clock, {"logfile": "-"}, False) is None
+    for in_json in (False, True):
+        assert log_observer(clock, {"logfile": "-"}, in_json) is None

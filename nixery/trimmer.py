@@ -51,10 +51,12 @@ class Trimmer(Timer):
         self._most = 0
         self._times = 0
         self._settled = False
+        self._caches: list[_Cached[Any]] = []
 
     def startService(self) -> None:
         """Begin, where the C library can do it."""
         gc.set_threshold(*_THRESHOLDS)
+        self._caches = [each for each in gc.get_objects() if isinstance(each, _Cached)]
         # The modules: to search these for garbage takes a tenth of a second.
         gc.freeze()
         if not hasattr(self._library, "malloc_trim"):
@@ -76,19 +78,15 @@ class Trimmer(Timer):
         self._times += 1
         if self._most > _CROWD and (now < _CROWD or self._times >= _WHOLE):
             if now < _CROWD:
-                _forget()
+                self._forget()
             # Requests are in cycles, which Python would keep until there are many others.
             gc.collect()
-            if now < _CROWD:
-                gc.freeze()
             self._most, self._times = now, 0
         return in_thread(self._reactor, self._library.malloc_trim, 0)
 
-
-def _forget() -> None:
-    """Empty the caches of functions that a crowd has filled: each result that is kept keeps a page
-    of memory, in which the rest was the crowd's."""
-    gc.unfreeze()  # what is frozen is not among the objects
-    for each in gc.get_objects():
-        if isinstance(each, _Cached) and each.cache_info().currsize > _MANY:
-            each.cache_clear()
+    def _forget(self) -> None:
+        """Empty the caches of functions that a crowd has filled: each result that is kept keeps a
+        page of memory, in which the rest was the crowd's."""
+        for each in self._caches:
+            if each.cache_info().currsize > _MANY:
+                each.cache_clear()

@@ -453,6 +453,7 @@ async def test_hanging(logged: Callable[[], str]) -> None:
         await until(lambda: connection.back)
         assert connection.received() == HEAD
         assert not lives(process)
+        assert "a responder does not answer" in logged()
 
 
 @pytest_twisted.ensureDeferred

@@ -76,12 +76,8 @@ class ILendable(Protocol):
         """It is lost: nobody knows how much of an answer was sent."""
 
 
-class IWatching(IReactorFDSet):
-    """Watches descriptors."""
-
-
 class IPool(Protocol):
-    """What is told of a responder."""
+    """Is told of a responder."""
 
     def answered(self, connection: ILendable, request: Answered) -> None:
         """It has answered a request."""

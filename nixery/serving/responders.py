@@ -17,12 +17,12 @@ from threading import Lock
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
 from nixery.lifecycle import Timer
 from nixery.model.reading import Reading, children
-from nixery.serving.link import ILendable, IWatching, ResponderLink
+from nixery.serving.link import ILendable, ResponderLink
 from nixery.serving.packets import Answer, Answered
 
 BEAT_SECONDS = 5.0
@@ -60,7 +60,7 @@ class Known:
 
 @attrs.frozen
 class _Taught:
-    """What is to be known here of an answer; its bytes would be many."""
+    """An answer without its bytes, which would be many."""
 
     key: bytes
     closes: bool
@@ -69,7 +69,7 @@ class _Taught:
     until: float
 
 
-class IReactorOfResponders(IReactorTime, IWatching):
+class IReactorOfResponders(IReactorTime, IReactorFDSet):
     """The parts of a reactor that responders need."""
 
 

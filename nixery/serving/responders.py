@@ -7,7 +7,6 @@ takes long, is so answered by the daemon, on the client's own connection.
 """
 
 import itertools
-import os
 import sys
 import time
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
+from nixery.child_python import module_paths
 from nixery.lifecycle import Timer
 from nixery.model.reading import Reading, children
 from nixery.serving.link import ILendable, ResponderLink
@@ -255,7 +255,7 @@ class Responders:
         self._last.clear()  # the new one is to learn what the others know
         try:
             link = ResponderLink(self, self._reactor)
-            link.spawn(self._processes, argv, _environment(), self._secret)
+            link.spawn(self._processes, argv, module_paths(), self._secret)
         except OSError as error:
             text = "no responder can be started: {error}; tried again in {pause:g} s"
             self._log.warn(text, error=error, pause=_LONGEST_PAUSE)
@@ -280,10 +280,3 @@ def pause_before(quick_ends: int) -> float:
     :param quick_ends: how many in a row have ended soon after their start.
     """
     return 0.0 if quick_ends < 2 else min(_LONGEST_PAUSE, 2.0 ** (quick_ends - 2))
-
-
-def _environment() -> dict[str, str]:
-    """The environment of a responder: it finds the modules that we find, and no more."""
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
-    shared = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    return {"PYTHONPATH": paths, **shared}

@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nixery.packing.workers import packer_environment
+from nixery.child_python import module_paths
+from nixery.packing.workers import ALLOCATION
 
 ROUNDS = 3
 ROUNDS_BESIDE = 5
@@ -64,7 +65,7 @@ class Worker:
     """
 
     def __init__(self, root: str | None = None) -> None:
-        environment = packer_environment()
+        environment = {**module_paths(), **ALLOCATION}
         if root is not None:
             paths = os.pathsep.join([root, environment["PYTHONPATH"]])
             environment = {**os.environ, "PYTHONPATH": paths}

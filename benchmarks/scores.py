@@ -31,7 +31,7 @@ def at_most(ratio: float, other: str = "") -> Goal:
 
 
 class Numbers:
-    """What was measured: row → column → a number for each round."""
+    """Measurements: row → column → a number for each round."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

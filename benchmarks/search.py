@@ -146,9 +146,8 @@ def at_once(daemon: Daemon, language: Language) -> None:
 
     def search_on() -> None:
         while not done.is_set():
-            answers[
-                daemon.get(f"/packages?n=100&q={quote(' '.join(language.some(2)))}").status
-            ] += 1
+            query = quote(" ".join(language.some(2)))
+            answers[daemon.get(f"/packages?n=100&q={query}").status] += 1
 
     alone = [milliseconds(lambda: daemon.get(path)) for _ in range(QUERIES)]
     with ThreadPoolExecutor(AT_ONCE) as clients:

@@ -223,7 +223,7 @@ class Bench:
             self.rates.add(PULL_CPU, kind.name, server.cpu() - before)
 
     def tables(self) -> Iterator[str]:
-        """What came of it."""
+        """The tables, and what each is about."""
         rows: dict[str, Sequence[Goal]] = {row.name: [] for row in ROWS}
         names = [kind.name for kind in self._kinds]
         yield self.rates.table(GOALS, names, [BEFORE, "nginx"])

@@ -28,7 +28,8 @@ FLOORS: dict[str, set[str]] = {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "slots"),
         *("inotify", "whole_file"),
     },
-    "packing": {"reactor", "model", "interfaces"},
+    "child_python": set(),
+    "packing": {"reactor", "model", "interfaces", "child_python"},
     "storage": {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"),
         "inotify",
@@ -46,7 +47,7 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
         *("search", "reactor"),
     },
-    "serving": {"model", "lifecycle"},
+    "serving": {"model", "lifecycle", "child_python"},
     "values": {"model"},
     "setting_groups": {"model", "packing", "values"},
     "unknown": {"model"},

@@ -117,7 +117,12 @@ class BlockFile:
                 header = os.pread(file.fileno(), _HEADER.size, offset)
                 _, _, first, last, size = _HEADER.unpack(header)
                 behind = offset + _HEADER.size + size
-                if not header.startswith(_MARK) or not self.last < first <= last or behind > end:
+                marked = header.startswith(_MARK)
+                # Of two blocks that claim the same events, one has a damaged header.
+                clash = marked and bool(self._places) and first <= self.last
+                if clash and _contents(file.fileno(), self._places[-1]) is None:
+                    self._places.pop()
+                if not marked or not self.last < first <= last or behind > end:
                     offset = _next_mark(file.fileno(), offset + 1, end)
                     continue
                 self._places.append(_Place(first, last, offset + _HEADER.size, size))
@@ -167,8 +172,7 @@ class BlockFile:
             died = place.first == before + GAP + 1
             return lost(after, place.first - 1, None if died else place.first - 1 - after)
         with open(self.path, "rb") as file:
-            frame = os.pread(file.fileno(), place.size, place.offset)
-        data = _decompressed(frame)
+            data = _contents(file.fileno(), place)
         if data is None:
             return lost(after, place.last, place.last - after)
         return Block(place.first, place.last, data).after(after)
@@ -202,10 +206,13 @@ def _next_mark(descriptor: int, start: int, end: int) -> int:
     return end
 
 
-def _decompressed(frame: bytes) -> bytes | None:
+def _contents(descriptor: int, place: _Place) -> bytes | None:
+    """The lines of a block; none if they, or the numbers that it has by its header, are damaged."""
+    frame = os.pread(descriptor, place.size, place.offset)
     try:
         if zstandard.frame_content_size(frame) > _LARGEST:
             return None
-        return zstandard.ZstdDecompressor().decompress(frame)
+        data = zstandard.ZstdDecompressor().decompress(frame)
     except zstandard.ZstdError:
         return None
+    return data if data.count(b"\n") == place.last - place.first + 1 else None

@@ -19,6 +19,7 @@ from nixery.model.service_errors import ShuttingDown
 from nixery.packing.job import Job
 
 _ANSWER_LIMIT = 1 << 20  # bytes of an answer
+_SHOWN = 200  # bytes of an invalid answer, in the log
 _STDERR_LIMIT = 1 << 16  # bytes of a line of standard error
 
 
@@ -104,7 +105,8 @@ class PackerProcess(ProcessProtocol):
                 raise ValueError("it is no answer to a job")
             result = self.task.job.read(answer)
         except (ValueError, LookupError, TypeError, NixeryError) as error:
-            self._log.error("a packing process wrote {line!r}: {error}", line=line, error=error)
+            shown = line[:_SHOWN]
+            self._log.error("a packing process wrote {line!r}: {error}", line=shown, error=error)
             self._dying = True
             self.signal("KILL")
             result = PackingFailed("", "the packing process gave an invalid answer")

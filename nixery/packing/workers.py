@@ -1,4 +1,4 @@
-"""The processes that pack layers, fed and read by the reactor.
+"""The processes that make root file systems and pack layers, fed and read by the reactor.
 
 Packing is hashing, compression and walks of folders, which must not run in the reactor's thread.
 Starting a process holds the reactor up for some milliseconds, so there are few, and they stay for
@@ -12,13 +12,10 @@ from contextlib import suppress
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IReactorProcess,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
+from nixery.child_python import module_paths
 from nixery.model.build_errors import PackerKilled
 from nixery.model.errors import NixeryError
 from nixery.model.reading import Reading, children
@@ -30,13 +27,13 @@ T = TypeVar("T")
 
 _IDLE = 60.0
 """Seconds without a job after which processes end: each takes tens of megabytes."""
-_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
+ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
 """For glibc: memory for blocks is reused, and not requested from the kernel each time, which would
 clear it page by page."""
 
 
 class Packers:
-    """A pool of processes that pack layers, each one layer at a time.
+    """A pool of packing processes, each of which does one job at a time.
 
     They are started when needed, and end when they have not been for a while. If one dies, its own
     job fails, and the next job starts another.
@@ -210,7 +207,7 @@ class Packers:
         worker = PackerProcess(self._settle, self._forget)
         argv = [self._executable, "-P", "-m", "nixery.packing.worker"]
         argv += [] if self._reports is None else [self._reports]
-        environment = packer_environment()
+        environment = {**module_paths(), **ALLOCATION}
         self._processes.spawnProcess(worker, self._executable, argv, env=environment)
         self._workers.append(worker)
         return worker
@@ -225,12 +222,3 @@ class Packers:
     def _kill(self) -> None:
         for worker in list(self._workers):
             worker.signal("KILL")
-
-
-def packer_environment() -> dict[str, str]:
-    """The environment of a packing process: it finds the modules that we find, and no more."""
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
-    environment = {"PYTHONPATH": paths, **_ALLOCATION}
-    if "LD_LIBRARY_PATH" in os.environ:
-        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    return environment

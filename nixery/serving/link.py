@@ -76,12 +76,8 @@ class ILendable(Protocol):
         """It is lost: nobody knows how much of an answer was sent."""
 
 
-class IWatching(IReactorFDSet):
-    """Watches descriptors."""
-
-
 class IPool(Protocol):
-    """What is told of a responder."""
+    """Is told of a responder."""
 
     def answered(self, connection: ILendable, request: Answered) -> None:
         """It has answered a request."""
@@ -192,7 +188,8 @@ class ResponderLink(ProcessProtocol):
     def beat(self) -> None:
         """Ask whether the process lives; if it has said nothing since the last time, end it."""
         self.doRead()  # it may have spoken while we did not listen
-        if self._silent:
+        if self._silent and not self._ending:
+            self._log.warn("a responder does not answer, and is killed")
             self.kill()
         self._silent = True
         self.send(BEAT)
@@ -259,7 +256,9 @@ class ResponderLink(ProcessProtocol):
             if (connection := self._lent.pop(number, None)) is not None:
                 connection.returned(unsent)
         elif letter != LIVES:
-            self._log.error("a responder sent a packet of no kind: {packet!r}", packet=packet[:40])
+            self._log.error(
+                "a responder sent a packet of an unknown kind: {packet!r}", packet=packet[:40]
+            )
             self.kill()
 
     def outReceived(self, data: bytes) -> None:

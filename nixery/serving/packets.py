@@ -120,7 +120,7 @@ def answered_packets(requests: Iterable[Answered]) -> Iterator[bytes]:
 
 
 def read_answered(packet: bytes) -> Iterator[Answered]:
-    """What was answered."""
+    """The requests that a packet says were answered."""
     at = 1
     while at < len(packet):
         connection, answer, seconds, id_size, hops_size = _ANSWERED.unpack_from(packet, at)

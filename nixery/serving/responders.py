@@ -7,7 +7,6 @@ takes long, is so answered by the daemon, on the client's own connection.
 """
 
 import itertools
-import os
 import sys
 import time
 from collections import OrderedDict
@@ -17,12 +16,13 @@ from threading import Lock
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
+from nixery.child_python import module_paths
 from nixery.lifecycle import Timer
 from nixery.model.reading import Reading, children
-from nixery.serving.link import ILendable, IWatching, ResponderLink
+from nixery.serving.link import ILendable, ResponderLink
 from nixery.serving.packets import Answer, Answered
 
 BEAT_SECONDS = 5.0
@@ -60,7 +60,7 @@ class Known:
 
 @attrs.frozen
 class _Taught:
-    """What is to be known here of an answer; its bytes would be many."""
+    """An answer without its bytes, which would be many."""
 
     key: bytes
     closes: bool
@@ -69,7 +69,7 @@ class _Taught:
     until: float
 
 
-class IReactorOfResponders(IReactorTime, IWatching):
+class IReactorOfResponders(IReactorTime, IReactorFDSet):
     """The parts of a reactor that responders need."""
 
 
@@ -255,7 +255,7 @@ class Responders:
         self._last.clear()  # the new one is to learn what the others know
         try:
             link = ResponderLink(self, self._reactor)
-            link.spawn(self._processes, argv, _environment(), self._secret)
+            link.spawn(self._processes, argv, module_paths(), self._secret)
         except OSError as error:
             text = "no responder can be started: {error}; tried again in {pause:g} s"
             self._log.warn(text, error=error, pause=_LONGEST_PAUSE)
@@ -280,10 +280,3 @@ def pause_before(quick_ends: int) -> float:
     :param quick_ends: how many in a row have ended soon after their start.
     """
     return 0.0 if quick_ends < 2 else min(_LONGEST_PAUSE, 2.0 ** (quick_ends - 2))
-
-
-def _environment() -> dict[str, str]:
-    """The environment of a responder: it finds the modules that we find, and no more."""
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
-    shared = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    return {"PYTHONPATH": paths, **shared}

@@ -1,6 +1,7 @@
 """History on disks that are full, broken, or hold what a crash left."""
 
 import errno
+import json
 import os
 import resource
 import subprocess
@@ -257,6 +258,40 @@ async def test_what_a_crash_leaves(
     if not ended:
         record.done("sha256:x")
         await history.stop()
+
+
+def told(path: Path, after: int = 0) -> list[tuple[int, str]]:
+    """Number and type of each event that a file has behind one."""
+    file, found = BlockFile(str(path)), []
+    file.scan()
+    while (block := file.read(after)) is not None:
+        events = [json.loads(each) for each in block.data.splitlines()]
+        found += [(event["id"], event["type"]) for event in events]
+        after = block.last
+    return found
+
+
+def test_damaged_headers(tmp_path: Path) -> None:
+    """Whichever byte of a block's header is altered, the other blocks are told, each event once,
+    and that some are lost."""
+    path, size, header = tmp_path / "file", 300, 28
+    file = BlockFile(str(path))
+    starts = []
+    for first in (1, 1 + size, 1 + 2 * size):
+        starts.append(file.size)
+        lines = (line(number, 1.0, LogLine("x", "")) for number in range(first, first + size))
+        file.append(Block(first, first + size - 1, b"".join(lines)))
+    whole = path.read_bytes()
+    others = {*range(1, 1 + size), *range(1 + 2 * size, 1 + 3 * size)}
+    for place in range(starts[1], starts[1] + header):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        found = told(path)
+        assert [number for number, _ in found] == sorted({number for number, _ in found})
+        assert others <= {number for number, kind in found if kind == "log-line"}
+        assert "skipped" in {kind for _, kind in found}
+        for after in (1, size + 50, 2 * size + 50):
+            resumed = [number for number, _ in told(path, after)]
+            assert resumed == [number for number, _ in found if number > after]
 
 
 def numbered(listener: Listener) -> list[tuple[int, str]]:

@@ -276,12 +276,15 @@ async def test_a_child_that_is_killed(
 )
 @pytest_twisted.ensureDeferred
 async def test_an_answer_that_makes_no_sense(
-    pool: Callable[..., Packers], tmp_path: Path, answer: str
+    pool: Callable[..., Packers], tmp_path: Path, answer: str, caught: Callable[[], list[str]]
 ) -> None:
-    """A child that says anything but an answer is given up."""
+    """A child that says anything but an answer is given up, and the log has how that begins."""
     code = f"input(); print({answer!r}, flush=True); input()"
     with pytest.raises(PackingFailed, match="invalid answer"):
         await pool(executable=_script(tmp_path, code)).run(_job(tmp_path))
+    (line,) = (each for each in caught() if "a packing process wrote" in each)
+    assert answer[:100] in line
+    assert len(line) < 1000
 
 
 @pytest_twisted.ensureDeferred

@@ -34,6 +34,7 @@ _LAYOUT: dict[str, str] = {
     "manifests": _KEY,
     "provenance": _KEY,
     "served": _KEY,
+    "verified": _KEY,
     "leases": _KEY,
     # The state folder.
     "history": r"[0-9a-f]{16}(\.events\.zst|\.json(\.new)?)",

@@ -259,7 +259,7 @@ class ImageSettings:
     :param nix_timeout: Seconds that a Nix builder may run.
     :param nix_store: Folder for a Nix store of Nixery's own (the machine's store if there is one).
     :param layer_budget: Most layers that an image may have.
-    :param popularity_url: Popularity counts of the package set, as nixery-popcount writes them
+    :param popularity_url: Popularity counts of the package set, as nixery popcount writes them
         (http, https or file URL).
     :param compression: How layers are compressed: fast, small, zstd.
     :param packers: Layers that are packed at the same time, each by a process (one for each

@@ -30,6 +30,7 @@ from nixery.setting_groups import (
     Transport,
     Watching,
 )
+from nixery.state_folder import state_folder
 from nixery.unknown import unknown_variables
 
 SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH", "NIXERY_FLAKE")
@@ -144,7 +145,7 @@ class Settings:
             )
             for name, group in _GROUPS.items()
         }
-        return cls(state=_state_folder(environ), **groups)
+        return cls(state=state_folder(environ), **groups)
 
 
 _CHAPTERS = {
@@ -226,12 +227,3 @@ def _check_all_or_none(
     lacking = [name for name in names if not values[name]]
     if there and lacking:
         faults.append(f"{there[0]} is set without {' and '.join(lacking)}; they go together")
-
-
-def _state_folder(environ: Mapping[str, str]) -> str:
-    """systemd's state folder, else the user's by the XDG base directory specification."""
-    if environ.get("STATE_DIRECTORY"):
-        return environ["STATE_DIRECTORY"].split(":")[0]
-    home = environ.get("HOME") or os.path.expanduser("~")
-    base = environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
-    return os.path.join(base, "nixery")

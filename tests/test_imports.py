@@ -54,7 +54,8 @@ FLOORS: dict[str, set[str]] = {
     "help": {"model", "settings"},
     "requirements": set(),
     "plugin": {"requirements", "tap", ""},
-    "cli": set(),
+    "cli": {"model", "search", "settings", "nix_parts", "requirements", "unknown", "state_folder"},
+    "state_folder": set(),
     "terminal": set(),
     "first_success": {"reactor", "coalesce"},
     "first_look": {"reactor", "model", "nix", "first_success", "watching"},
@@ -63,7 +64,7 @@ FLOORS: dict[str, set[str]] = {
     "lifecycle": set(),
     "starts": set(),
     "trimmer": {"reactor", "lifecycle"},
-    "settings": {"model", "setting_groups", "unknown"},
+    "settings": {"model", "setting_groups", "state_folder", "unknown"},
     "nix_parts": {"model", "interfaces", "nix", "settings", "setting_groups", "starts"},
     "describing": {"model", "nix", "settings", "nix_parts", "requirements", "unknown"},
     "checking": {
@@ -83,7 +84,6 @@ FLOORS: dict[str, set[str]] = {
         *("checking", "describing", "help", "requirements", "terminal", "unknown"),
         "",
     },
-    "popcount": {"model", "search", "settings", "nix_parts"},
 }
 # What rules have no use for: time, the network, processes, files, randomness.
 IMPURE = {

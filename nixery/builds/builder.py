@@ -87,6 +87,15 @@ class Builder:
 
         return Pull(manifest, provenance, again if changes is not None else None)
 
+    async def known(self, image: Image) -> tuple[PinnedSource, Manifest] | None:
+        """The revision that an image's tag stands for, and the image's manifest.
+
+        :return: None if the image of that revision has not been made.
+        """
+        pinned = await self._resolve(image.tag)
+        manifest = await self._cache.manifest(self._wanted(image, pinned).key, again=True)
+        return None if manifest is None else (pinned, manifest)
+
     async def stored_manifest(self, digest: Digest) -> Pull:
         changes = self._cache.changes()
         manifest = await self._cache.stored(digest)

@@ -152,23 +152,13 @@ class SharedBuilds:
 
     async def _in_turn(self, build: _Build) -> Manifest:
         """Make an image when its turn comes, in the time that it may take."""
-        ticket, queue = build.ticket, self.queue
-        while True:
-            if not ticket.turn.called:
-                build.record.emit(Queued(queue.running, queue.waiting))
-            await ticket.turn
-            making = self._timed(Deferred.fromCoroutine(self._make(build)))
-            ticket.give_way = making.cancel
-            try:
-                manifest = await making
-            except BaseException:  # what is stopped may say so in any way
-                if self._stopping or not ticket.gives_way:
-                    queue.end(ticket)
-                    raise
-                queue.again(ticket)
-            else:
-                queue.end(ticket)
-                return manifest
+        queue = self.queue
+        return await queue.in_turn(
+            build.ticket,
+            lambda: self._timed(Deferred.fromCoroutine(self._make(build))),
+            lambda: self._stopping,
+            lambda: build.record.emit(Queued(queue.running, queue.waiting)),
+        )
 
     def _timed(self, making: Deferred[Manifest]) -> Deferred[Manifest]:
         def late(result: Manifest | Failure, seconds: float) -> Manifest | Failure:

@@ -8,7 +8,8 @@ A build that gives way is stopped, and waits for another turn.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +20,8 @@ from nixery.model.networks import networks_of
 from nixery.model.reading import Reading
 from nixery.model.service_errors import QueueFull
 from nixery.model.shares import Shares
+
+T = TypeVar("T")
 
 GRACE = 10.0
 """Seconds after which a build that no client waits for counts as abandoned: clients that are
@@ -91,6 +94,49 @@ class BuildQueue:
         ticket = Ticket(self._next_number(), clients=Counter([client]))
         self._wait(ticket)
         return ticket
+
+    def enter_behind(self, client: str) -> Ticket:
+        """Queue work that nobody waits for: it begins when no build of a client waits, and gives
+        way to any.
+
+        :param client: names the kind of work, which shares turns as a client does.
+        :raises QueueFull: if there is no place for it.
+        """
+        ticket = self.enter(client)
+        self.part(ticket, client)
+        ticket.cancel_timer(ABANDONED)
+        ticket.abandoned = True
+        return ticket
+
+    async def in_turn(
+        self,
+        ticket: Ticket,
+        work: Callable[[], "Deferred[T]"],
+        stopping: Callable[[], bool],
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> T:
+        """Do some work when its turn comes; what gives way begins anew with the next turn.
+
+        :param work: begins it; it is cancelled to give way.
+        :param stopping: whether nothing begins anew.
+        :param on_wait: called when it has to wait for its turn.
+        """
+        while True:
+            if not ticket.turn.called:
+                on_wait()
+            await ticket.turn
+            working = work()
+            ticket.give_way = working.cancel
+            try:
+                result = await working
+            except BaseException:  # what is stopped may say so in any way
+                if stopping() or not ticket.gives_way:
+                    self.end(ticket)
+                    raise
+                self.again(ticket)
+            else:
+                self.end(ticket)
+                return result
 
     def join(self, ticket: Ticket, client: str) -> None:
         """Note that one more client waits for a build."""

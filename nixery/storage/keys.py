@@ -6,11 +6,12 @@ Of records::
     manifests/<image key>           the digest of the image's manifest
     provenance/<manifest digest>    what the image was made from
     served/<sha256 of a name>       the images that were served by that name
+    verified/<manifest digest>      whether the image came out the same when it was made again
 """
 
 import re
 
-RECORDS = ("builds", "manifests", "provenance", "served")
+RECORDS = ("builds", "manifests", "provenance", "served", "verified")
 """The kinds of records, each with a folder of its own."""
 _RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")
 _BLOB = re.compile(r"[0-9a-f]{64}")

@@ -1,0 +1,128 @@
+"""Requests to a daemon, by the standard library's client: others take longer to import than most
+commands to run."""
+
+import json
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlsplit
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+from nixery.cli.exits import FAILED, NO_DAEMON, NOT_FOUND, USAGE, CommandFailed
+from nixery.cli.places import Place
+
+_PATIENCE = 60.0
+"""Seconds without a byte of an answer. Streams of events have a sign of life in between."""
+_LONGEST = 64 * 1024 * 1024
+"""Bytes of an answer: the list of the images that one daemon can know is shorter."""
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+class Client:
+    """Asks one daemon."""
+
+    def __init__(self, place: Place) -> None:
+        """
+        :raises CommandFailed: if there is no daemon, or its URL is none.
+        """
+        address = place.address()
+        if address is None:
+            raise place.absent()
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CommandFailed(
+                f"{address!r} is not the URL of a daemon; expected http:// or https://, and a host",
+                USAGE,
+            )
+        self.address = address
+        self._token = place.token()
+        # A proxy is for other hosts; where it is not, it would see the token.
+        local = parts.hostname in _LOCAL
+        self._opener = build_opener(_Redirects(), *([ProxyHandler({})] if local else []))
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """The JSON document at a path.
+
+        :raises CommandFailed: if there is none.
+        """
+        return self.ask("GET", path, **query)
+
+    def ask(self, method: str, path: str, body: Any = None, **query: str | int) -> Any:
+        """Make a request, and read the answer's JSON; None for an empty one.
+
+        :param path: of the URL, quoted.
+        :param body: is sent as JSON, unless it is None.
+        :raises CommandFailed: if it is refused, or the daemon can't be reached.
+        """
+        with self.open(method, path, body, **query) as answer:
+            content = _reading(self.address, lambda: answer.read(_LONGEST))
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            raise CommandFailed(
+                f"{self.address} answers something else than JSON; is it a Nixery?", NO_DAEMON
+            ) from None
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        accept: str = "application/json",
+        **query: Any,
+    ) -> HTTPResponse:
+        """Make a request, and give the answer, whose body is still to be read.
+
+        :raises CommandFailed: if it is refused, or the daemon can't be reached.
+        """
+        words = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in query.items())
+        content = None if body is None else json.dumps(body).encode("ascii")
+        request = Request(f"{self.address}{path}{'?' * bool(words)}{words}", content, method=method)
+        request.add_header("Accept", accept)
+        if content is not None:
+            request.add_header("Content-Type", "application/json")
+        if self._token:
+            # Where a redirect leads to another host, the token stays here.
+            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
+        return _reading(self.address, lambda: self._opener.open(request, timeout=_PATIENCE))
+
+    def lines(self, path: str, accept: str, **query: str | int) -> Iterator[bytes]:
+        """The lines of an answer, as they come.
+
+        :raises CommandFailed: if it is refused, or the daemon goes away.
+        """
+        with self.open("GET", path, accept=accept, **query) as answer:
+            while line := _reading(self.address, answer.readline):
+                yield line
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows a daemon's redirects for as long as a build takes."""
+
+    max_redirections = 10_000
+    max_repeats = 10_000
+
+
+def _reading(address: str, read: Any) -> Any:
+    try:
+        return read()
+    except HTTPError as error:
+        with error:
+            raise _refused(error.code, error.reason, error.read(_LONGEST)) from None
+    except (OSError, HTTPException) as error:
+        reason: Any = error.reason if isinstance(error, URLError) else error
+        words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        raise CommandFailed(f"{address} can't be reached: {words}", NO_DAEMON) from None
+
+
+def _refused(status: int, reason: str, content: bytes) -> CommandFailed:
+    """The end of a command whose request was refused, in the daemon's own words."""
+    try:
+        message = json.loads(content)["errors"][0]["message"]
+    except (ValueError, LookupError, TypeError):
+        message = f"the daemon answers {status} {reason}"
+    code = {401: NO_DAEMON, 403: NO_DAEMON, 404: NOT_FOUND, 405: NO_DAEMON, 429: NO_DAEMON}
+    if status == 401:
+        message = f"{message}; name the file with the daemon's API token by --token-file"
+    return CommandFailed(str(message), code.get(status, FAILED if status != 503 else NO_DAEMON))

@@ -1,0 +1,128 @@
+"""``nixery pull-ready``: images made before anybody pulls them."""
+
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from nixery.cli.build_steps import Steps
+from nixery.cli.client import Client
+from nixery.cli.exits import FAILED, CommandFailed
+from nixery.cli.names import ImageName, image_path
+from nixery.cli.output import print_json
+from nixery.cli.places import Place, as_json, with_place
+
+_AT_ONCE = 16
+"""Images that are asked for at the same time; the daemon's own limits are lower."""
+
+
+@click.command("pull-ready")
+@click.argument("names", type=ImageName(), nargs=-1, required=True)
+@as_json
+@with_place
+@click.pass_context
+def command(context: click.Context, place: Place, names: tuple[str, ...], in_json: bool) -> None:
+    """Have images made before they are pulled.
+
+    Their first pull then takes no longer than the others.
+
+    The exit code is 1 if any of them can't be made. Ctrl-C stops the waiting, not the builds.
+    """
+    client = Client(place)
+    wanted = list(dict.fromkeys(names))
+    shown = _quiet if in_json else _bars if sys.stdout.isatty() else _lines
+    results: dict[str, dict[str, Any]] = {}
+    with shown(wanted) as tell, ThreadPoolExecutor(min(len(wanted), _AT_ONCE)) as pool:
+        running = {pool.submit(_make, client, name, tell): name for name in wanted}
+        try:
+            for each in as_completed(running):
+                results[running[each]] = _result(running[each], each)
+        except KeyboardInterrupt:
+            # The threads wait for as long as the builds take.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if in_json:
+        print_json({"images": [results[name] for name in wanted]})
+    failed = [name for name in wanted if results[name]["error"]]
+    for name in failed:
+        click.echo(f"nixery: {name}: {results[name]['error']}", err=True)
+    if failed:
+        codes = {results[name]["exit_code"] for name in failed}
+        context.exit(codes.pop() if len(codes) == 1 else FAILED)
+
+
+Tell = Any
+"""Shows how far an image is: ``tell(name, steps)``."""
+
+
+def _make(client: Client, name: str, tell: Tell) -> Steps:
+    """Have an image made, and follow its build."""
+    steps = Steps()
+    tell(name, steps)
+    asked = client.ask("POST", image_path(name))
+    build = asked.get("build")
+    if asked["state"] != "done" and build:
+        for line in client.lines(f"/builds/{build}/events", "application/x-ndjson"):
+            if steps.note(json.loads(line)):
+                tell(name, steps)
+        asked = client.ask("POST", image_path(name))  # it is known now, or why not
+    steps.end(asked.get("digest"), asked.get("error"))
+    tell(name, steps)
+    return steps
+
+
+def _result(name: str, made: Any) -> dict[str, Any]:
+    try:
+        steps: Steps = made.result()
+    except CommandFailed as error:
+        return {"name": name, "digest": None, "error": error.message, "exit_code": error.exit_code}
+    code = FAILED if steps.error else 0
+    return {"name": name, "digest": steps.digest, "error": steps.error, "exit_code": code}
+
+
+@contextmanager
+def _quiet(names: list[str]) -> Iterator[Tell]:
+    yield lambda name, steps: None
+
+
+@contextmanager
+def _lines(names: list[str]) -> Iterator[Tell]:
+    """A line for each step, where no terminal shows them."""
+    last: dict[str, str] = {}
+
+    def tell(name: str, steps: Steps) -> None:
+        if steps.phase != last.get(name):
+            last[name] = steps.phase
+            click.echo(f"{name}: {steps.words()}")
+
+    yield tell
+
+
+@contextmanager
+def _bars(names: list[str]) -> Iterator[Tell]:
+    """A bar for each image, in a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(highlight=False)
+    narrow = console.width < 60
+    columns = [TextColumn("{task.description}", markup=False)]
+    columns += [] if narrow else [BarColumn(bar_width=20)]  # type: ignore[list-item]
+    columns += [TextColumn("{task.fields[words]}", markup=False)]
+    with Progress(*columns, console=console) as progress:
+        most = max(8, console.width // 3)
+        tasks = {name: progress.add_task(_cut(name, most), total=1, words="") for name in names}
+
+        def tell(name: str, steps: Steps) -> None:
+            room = console.width - min(most, max(map(len, names))) - (2 if narrow else 24)
+            progress.update(tasks[name], completed=steps.part(), words=_cut(steps.words(), room))
+
+        yield tell
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(1, width - 1)]}…"

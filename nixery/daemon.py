@@ -18,6 +18,7 @@ from nixery.builds.cache import Cache
 from nixery.builds.failures import Hints
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.builds.reproducing import Reproducer
 from nixery.first_look import FirstLook
 from nixery.history.history import History
 from nixery.history.record import Record
@@ -47,6 +48,7 @@ from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from nixery.storage.filesystem.staging import Staging
 from nixery.terminal import Terminal
 from nixery.trimmer import Trimmer
+from nixery.verifying import make_reproducer
 from nixery.watching.checks import disk_check, nix_check, source_check, storage_check
 from nixery.watching.disks import Disks
 from nixery.watching.lag import LagMeter
@@ -105,6 +107,7 @@ class Registry:
         self._nix = self._make_nix()
         self._cache = self._add(Cache(self._storage))
         self._builder = self._make_builder()
+        self._reproducer = self._add(self._make_reproducer())
         self._make_watchers()
         access = make_access(reactor, settings.access)
         self._responders = self._make_responders()
@@ -193,12 +196,25 @@ class Registry:
             staging.name,
             settings.naming,
         )
+        self._maker = maker
         # Where not everybody may pull everything, not all names are for everybody.
         hints = Hints(self._catalogue.suggest, self._tells_names)
         history, limits = self._history, settings.builds
         builder = Builder(reactor, resolver, storage, cache, maker, history, limits, hints)
         self._add(builder.queue)
         return self._add(builder)
+
+    def _make_reproducer(self) -> Reproducer:
+        return make_reproducer(
+            self._reactor,
+            self._settings.images,
+            self._builder,
+            self._cache,
+            self._maker,
+            self._nix,
+            self._nix_parts.commands,
+            lambda: _make_agent(self._reactor),
+        )
 
     def _make_watchers(self) -> None:
         """Make the parts that report the daemon's state to operators."""
@@ -300,6 +316,8 @@ class Registry:
     def _built(self, record: Record) -> None:
         timing = record.timing
         self.metrics.built(record.outcome, timing.phases, timing.layers)
+        if record.head.state == "done":
+            self._reproducer.made(record.head.name, record.head.tag)
 
     def _example(self) -> str:
         """The name of an image that can be pulled, as far as that is for everybody to know."""

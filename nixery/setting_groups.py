@@ -262,6 +262,8 @@ class ImageSettings:
     :param popularity_url: Popularity counts of the package set, as nixery popcount writes them
         (http, https or file URL).
     :param compression: How layers are compressed: fast, small, zstd.
+    :param verify_sample: Per cent of the images made that are made again in the background, when
+        nothing else is to be built, to see whether they come out the same.
     :param packers: Layers that are packed at the same time, each by a process (one for each
         processor).
     """
@@ -271,4 +273,5 @@ class ImageSettings:
     layer_budget: int = setting("NIXERY_LAYER_BUDGET=94", number(1, 120))
     popularity_url: str | None = setting("NIX_POPULARITY_URL", url("http", "https", "file"))
     compression: str = setting("NIXERY_COMPRESSION=fast", one_of(*COMPRESSIONS))
+    verify_sample: float = setting("NIXERY_VERIFY_SAMPLE=0", number(0, 100, float))
     packers: int | None = setting("NIXERY_PACKERS", number(1, 256))

@@ -1,14 +1,12 @@
 """A storage for images that are made to be compared: it takes everything, and keeps nothing."""
 
-from collections.abc import Sequence
-
 import attrs
 from zope.interface import implementer
 
 from nixery.interfaces import IUpload
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
-from nixery.model.manifest import Descriptor
+from nixery.storage.memory import MemoryStorage
 
 
 @implementer(IUpload)
@@ -26,24 +24,14 @@ class _Nowhere:
         pass
 
 
-class Rehearsal:
-    """As much of a storage as the parts use that make an image. Nothing is known in it, so that all
-    is made."""
+class Rehearsal(MemoryStorage):
+    """A storage in which nothing is known, whatever was written: so all is made."""
 
     async def write_blob(self, content: bytes) -> Digest:
         return Digest.of(content)
 
-    async def receive(self) -> _Nowhere:
-        return _Nowhere()
-
-    async def use(self, blobs: Sequence[Digest]) -> None:
-        pass
-
-    async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
-        return []
-
-    async def read_record(self, key: str, fresh: bool = False) -> bytes | None:
-        return None
-
     async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         pass
+
+    async def receive(self) -> IUpload:
+        return _Nowhere()

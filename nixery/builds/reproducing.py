@@ -94,12 +94,14 @@ class Reproducer:
         rebuilder: IRebuilder,
         maker: ImageMaker,
         ask: AskOther,
+        end: Callable[[], Deferred[None]],
         share: float = 0.0,
         now: Callable[[], float] = time.time,
     ) -> None:
         """
         :param maker: stores nothing: see :mod:`nixery.builds.rehearsal`.
         :param ask: asks another registry.
+        :param end: ends what it makes images with.
         :param share: per cent of the images made that are made again.
         :param now: seconds since the epoch.
         """
@@ -107,16 +109,19 @@ class Reproducer:
         """Is given each result."""
         self._reactor, self._builder, self._cache = reactor, builder, cache
         self._nix, self._rebuilder, self._maker, self._ask = nix, rebuilder, maker, ask
+        self._end = end
         self._share, self._now = share, now
         self._slots = Slots()
         self._running: Coalescer[Request, Reproduction] = Coalescer()
         self._progress: dict[Request, Progress] = {}
         self._stopping = False
 
-    def stop(self) -> Deferred[None]:
-        """Give up what is being verified; fires when nothing is left of it."""
+    async def stop(self) -> None:
+        """Give up what is being verified, and wait until nothing is left of it."""
         self._stopping = True
-        return self._running.stop().addCallback(lambda _: self._maker.layers.stop())
+        await self._running.stop()
+        await self._maker.layers.stop()
+        await self._end()
 
     def begin(self, request: Request) -> Progress:
         """Verify an image, unless that is being done.

@@ -2,15 +2,18 @@
 commands to run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException, HTTPResponse
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from nixery.cli.exits import FAILED, NO_DAEMON, NOT_FOUND, USAGE, CommandFailed
 from nixery.cli.places import Place
+
+T = TypeVar("T")
 
 _PATIENCE = 60.0
 """Seconds without a byte of an answer. Streams of events have a sign of life in between."""
@@ -55,7 +58,7 @@ class Client:
         :param body: is sent as JSON, unless it is None.
         :raises CommandFailed: if it is refused, or the daemon can't be reached.
         """
-        with self.open(method, path, body, **query) as answer:
+        with self.open(method, path, body, query=query) as answer:
             content = _reading(self.address, lambda: answer.read(_LONGEST))
         try:
             return json.loads(content) if content else None
@@ -70,7 +73,7 @@ class Client:
         path: str,
         body: Any = None,
         accept: str = "application/json",
-        **query: Any,
+        query: Mapping[str, str | int] = MappingProxyType({}),
     ) -> HTTPResponse:
         """Make a request, and give the answer, whose body is still to be read.
 
@@ -85,14 +88,15 @@ class Client:
         if self._token:
             # Where a redirect leads to another host, the token stays here.
             request.add_unredirected_header("Authorization", f"Bearer {self._token}")
-        return _reading(self.address, lambda: self._opener.open(request, timeout=_PATIENCE))
+        opened = _reading(self.address, lambda: self._opener.open(request, timeout=_PATIENCE))
+        return cast(HTTPResponse, opened)
 
     def lines(self, path: str, accept: str, **query: str | int) -> Iterator[bytes]:
         """The lines of an answer, as they come.
 
         :raises CommandFailed: if it is refused, or the daemon goes away.
         """
-        with self.open("GET", path, accept=accept, **query) as answer:
+        with self.open("GET", path, accept=accept, query=query) as answer:
             while line := _reading(self.address, answer.readline):
                 yield line
 
@@ -104,7 +108,7 @@ class _Redirects(HTTPRedirectHandler):
     max_repeats = 10_000
 
 
-def _reading(address: str, read: Any) -> Any:
+def _reading(address: str, read: Callable[[], T]) -> T:
     try:
         return read()
     except HTTPError as error:

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from nixery.cli.exits import FAILED, INTERRUPTED, USAGE
+from nixery.cli.exits import FAILED, INTERRUPTED, USAGE, CommandFailed
 
 NAMES = (
     *("serve", "check", "pull-ready", "list", "show", "log", "search", "compare", "verify"),
@@ -101,6 +101,8 @@ def main() -> None:
     except click.UsageError as error:
         hint = "" if error.ctx is None else f"; '{error.ctx.command_path} --help' says more"
         code = _fail(f"{error.format_message().rstrip('.')}{hint}", USAGE)
+    except CommandFailed as error:
+        code = _fail(error.message, error.code)
     except click.ClickException as error:
         code = _fail(error.format_message(), error.exit_code)
     except BrokenPipeError:

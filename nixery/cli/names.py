@@ -9,7 +9,7 @@ import click
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-class ImageName(click.ParamType):
+class ImageName(click.ParamType[str]):
     """A name with a tag or digest, or with neither: ``shell/git:latest``, ``git@sha256:…``.
 
     The value is the name with its tag; a registry's host before it is taken off.

@@ -79,7 +79,7 @@ def _result(name: str, made: Any) -> dict[str, Any]:
     try:
         steps: Steps = made.result()
     except CommandFailed as error:
-        return {"name": name, "digest": None, "error": error.message, "exit_code": error.exit_code}
+        return {"name": name, "digest": None, "error": error.message, "exit_code": error.code}
     code = FAILED if steps.error else 0
     return {"name": name, "digest": steps.digest, "error": steps.error, "exit_code": code}
 

@@ -73,7 +73,8 @@ class Reproduction:
     @property
     def outcome(self) -> Outcome:
         """``differs`` if anything does, ``failed`` if anything could not be made again."""
-        outcomes = {each.outcome for each in (*self.derivations, *self.layers)}
+        outcomes = {each.outcome for each in self.derivations}
+        outcomes |= {each.outcome for each in self.layers}
         if self.again and self.again != self.digest:
             outcomes.add("differs")
         worst: tuple[Outcome, ...] = ("differs", "failed")

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from nixery.interfaces import IStorage, Provenance
 from nixery.model.digest import Digest
+from nixery.model.image import Image
+from nixery.model.image_summary import ImageSummary, summary_of
 from nixery.model.manifest import (
     MAX_MANIFEST_SIZE,
     Descriptor,
@@ -37,6 +39,8 @@ class Cache:
         """
         self.lookups: Counter[str] = Counter()
         """How often a manifest was found in ``memory``, in the ``storage``, or was ``missing``."""
+        self.on_made: Callable[[ImageSummary], object] = lambda summary: None
+        """Is told of each image that is made here."""
         self._storage = storage
         self._by_key: Recent[str, Digest] = Recent(time.monotonic, remembered)
         self._by_digest: Recent[Digest, Manifest] = Recent(time.monotonic, remembered)
@@ -138,17 +142,22 @@ class Cache:
         self._provenance.put(digest, provenance)
 
     async def remember_manifest(
-        self, image_key: str, manifest: Manifest, provenance: Provenance
+        self,
+        image_key: str,
+        manifest: Manifest,
+        provenance: Provenance,
+        image: Image | None = None,
     ) -> None:
-        """Store a manifest whose blobs are stored, and know it by the image key from then on."""
+        """Store a manifest whose blobs are stored, and know it by the image key from then on.
+
+        :param image: what it was made for; without it, its summary has neither name nor tag.
+        """
         await self._storage.write_blob(manifest.content)
+        source, revision = provenance.source, provenance.revision
+        summary = summary_of(manifest, image, source, revision, made=time.time())
         # With its digest, as all records: what is of a blob that is no more can be told.
-        origin = {
-            "source": provenance.source,
-            "revision": provenance.revision,
-            "digest": str(manifest.digest),
-        }
-        await self.write(f"provenance/{manifest.digest.hex}", origin)
+        await self.write(f"provenance/{manifest.digest.hex}", summary.document())
+        self.on_made(summary)
         self._by_digest.put(manifest.digest, manifest)
         await self.remember_key(image_key, manifest.digest)
 

@@ -192,7 +192,8 @@ class SharedBuilds:
             manifest = await self._cache.manifest(wanted.key, again=True)
             if manifest is None or wanted.evaluate:
                 manifest = await self._maker.make(wanted.image, wanted.pinned, emit)
-                await self._cache.remember_manifest(wanted.key, manifest, wanted.provenance)
+                origin = wanted.provenance
+                await self._cache.remember_manifest(wanted.key, manifest, origin, wanted.image)
             return manifest
         finally:
             over = True

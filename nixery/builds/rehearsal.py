@@ -1,21 +1,13 @@
 """A storage for images that are made to be compared: it takes everything, and keeps nothing."""
 
-import attrs
-from zope.interface import implementer
+from collections.abc import Sequence
 
-from nixery.interfaces import IUpload
 from nixery.model.digest import Digest
-from nixery.model.errors import NixeryError
-from nixery.storage.memory import MemoryStorage
+from nixery.storage.memory import MemoryStorage, MemoryUpload
 
 
-@implementer(IUpload)
-@attrs.frozen
-class _Nowhere:
+class _Nowhere(MemoryUpload):
     """An upload whose bytes are dropped: the packing process tells their digest."""
-
-    sink: str = "/dev/null"
-    fault: NixeryError | None = None
 
     async def commit(self, digest: Digest, size: int) -> None:
         pass
@@ -33,5 +25,8 @@ class Rehearsal(MemoryStorage):
     async def write_record(self, key: str, content: bytes, lasting: bool = True) -> None:
         pass
 
-    async def receive(self) -> IUpload:
-        return _Nowhere()
+    async def use(self, blobs: Sequence[Digest]) -> None:
+        pass
+
+    async def receive(self) -> MemoryUpload:
+        return _Nowhere(self, "/dev/null")

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from nixery.model.suggestions import nearest_names
 
 PREFIX = "NIXERY_"
-URL, TOKEN, TOKEN_FILE = OF_COMMAND = ("NIXERY_URL", "NIXERY_TOKEN", "NIXERY_TOKEN_FILE")
+URL, TOKEN = OF_COMMAND = ("NIXERY_URL", "NIXERY_API_TOKEN")
 """Variables of the command ``nixery`` where it asks a daemon: which one, and with what token. The
 daemon passes them over."""
 _OF_TESTS = re.compile(r"NIXERY_(TEST|CHAOS)_.*")

@@ -39,7 +39,7 @@ FLOORS: dict[str, set[str]] = {
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
     "builds": {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
-        *("search", "reactor", "whole_file"),
+        *("search", "reactor", "slots", "whole_file"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
@@ -54,7 +54,12 @@ FLOORS: dict[str, set[str]] = {
     "help": {"model", "settings"},
     "requirements": set(),
     "plugin": {"requirements", "tap", ""},
-    "cli": {"model", "search", "settings", "nix_parts", "requirements", "unknown", "state_folder"},
+    "cli": {
+        *("model", "search", "history", "web", "settings", "nix_parts", "requirements", "unknown"),
+        "state_folder",
+    },
+    "other_registry": {"model", "storage"},
+    "verifying": {"builds", "nix", "packing", "setting_groups", "starts", "other_registry"},
     "state_folder": set(),
     "terminal": set(),
     "first_success": {"reactor", "coalesce"},
@@ -77,7 +82,7 @@ FLOORS: dict[str, set[str]] = {
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
         "serving",
-        "setting_groups",
+        *("setting_groups", "verifying"),
     },
     "tap": {
         *("http", "web", "settings", "daemon", "watching", "systemd", "descriptors"),

@@ -31,10 +31,14 @@ from nixery.model.request_errors import ManifestUnknown
 from nixery.model.service_errors import ShuttingDown, SourceUnavailable
 from nixery.model.source import PinnedSource
 from nixery.reactor import IReactor
+from nixery.recent import Recent
 from nixery.slots import Slots
 
 CLIENT = "verification"
 """Who verifications share their turns as: see :mod:`nixery.builds.queue`."""
+_REMEMBERED = 100
+_AGE = 600.0
+"""Seconds for which it is told how a verification ended."""
 _REVISION = "org.opencontainers.image.revision"
 
 Record = Callable[[Reproduction], Awaitable[None]]
@@ -114,6 +118,7 @@ class Reproducer:
         self._slots = Slots()
         self._running: Coalescer[Request, Reproduction] = Coalescer()
         self._progress: dict[Request, Progress] = {}
+        self._ended: Recent[Request, Progress] = Recent(reactor.seconds, _REMEMBERED)
         self._stopping = False
 
     async def stop(self) -> None:
@@ -132,8 +137,12 @@ class Reproducer:
         if progress is None:
             progress = self._progress[request] = Progress()
             running = self._running.join(request, lambda: self._run(request, progress))
-            running.addBoth(self._ended, request, progress)
+            running.addBoth(self._end_of, request, progress)
         return progress
+
+    def state(self, request: Request) -> Progress | None:
+        """How far a verification is, or how it ended some minutes ago."""
+        return self._progress.get(request) or self._ended.get(request, _AGE)
 
     def made(self, name: str, tag: str) -> None:
         """An image was made: verify it, if it is one of the sample."""
@@ -144,8 +153,8 @@ class Reproducer:
         """The last result of a manifest's image, as :meth:`Reproduction.document` has it."""
         return await self._cache.read(f"verified/{digest.hex}", lambda record: record["result"])
 
-    def _ended(self, result: Any, request: Request, progress: Progress) -> None:
-        del self._progress[request]
+    def _end_of(self, result: Any, request: Request, progress: Progress) -> None:
+        self._ended.put(request, self._progress.pop(request))
         if isinstance(result, Reproduction):
             progress.result = result
             return

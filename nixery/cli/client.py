@@ -2,13 +2,21 @@
 commands to run."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import (
+    BaseHandler,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
 from nixery.cli.exits import FAILED, NO_DAEMON, NOT_FOUND, USAGE, CommandFailed
 from nixery.cli.places import Place
@@ -19,6 +27,7 @@ _PATIENCE = 60.0
 """Seconds without a byte of an answer. Streams of events have a sign of life in between."""
 _LONGEST = 64 * 1024 * 1024
 """Bytes of an answer: the list of the images that one daemon can know is shorter."""
+_UNIX = "unix:"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -32,6 +41,9 @@ class Client:
         address = place.address()
         if address is None:
             raise place.absent()
+        own: list[BaseHandler] = []
+        if address.startswith(_UNIX):
+            own, address = [_UnixHandler(address.removeprefix(_UNIX))], "http://localhost"
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CommandFailed(
@@ -41,8 +53,9 @@ class Client:
         self.address = address
         self._token = place.token()
         # A proxy is for other hosts; where it is not, it would see the token.
-        local = parts.hostname in _LOCAL
-        self._opener = build_opener(_Redirects(), *([ProxyHandler({})] if local else []))
+        if parts.hostname in _LOCAL:
+            own.append(ProxyHandler({}))
+        self._opener = build_opener(_Redirects(), *own)
 
     def get(self, path: str, **query: str | int) -> Any:
         """The JSON document at a path.
@@ -99,6 +112,33 @@ class Client:
         with self.open("GET", path, accept=accept, query=query) as answer:
             while line := _reading(self.address, answer.readline):
                 yield line
+
+
+class _UnixConnection(HTTPConnection):
+    """A connection to a UNIX socket."""
+
+    def __init__(self, path: str, host: str, timeout: float) -> None:
+        super().__init__(host, timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _UnixHandler(HTTPHandler):
+    """Opens all URLs at a UNIX socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def http_open(self, req: Request) -> HTTPResponse:
+        def connect(host: str, timeout: float = _PATIENCE, **_: Any) -> HTTPConnection:
+            return _UnixConnection(self._path, host, timeout)
+
+        return self.do_open(connect, req)
 
 
 class _Redirects(HTTPRedirectHandler):

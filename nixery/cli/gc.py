@@ -1,4 +1,4 @@
-"""``nixery gc``: room made on the disks."""
+"""``nixery gc``: room made in the storage."""
 
 import click
 
@@ -13,14 +13,12 @@ from nixery.cli.places import Place, as_json, with_place
 def command(place: Place, in_json: bool) -> None:
     """Drop what is no longer needed.
 
-    That is blobs that no image has, and store paths beyond the limits.
-
-    The daemon does so by itself, within NIXERY_STORAGE_MAX, NIXERY_NIX_MIN_FREE and
-    NIXERY_NIX_KEEP_DAYS; this has it done now.
+    That is blobs of images that were removed, and of those of least recent use what is beyond
+    NIXERY_STORAGE_MAX. The daemon does so by itself; this has it done now.
     """
     done = Client(place).ask("POST", "/api/gc")
     if in_json:
         print_json(done)
     else:
-        freed = f"{done['blobs']} blobs, {size_text(done['bytes'])}"
-        click.echo(f"dropped {freed}; {done['roots']} images' store paths are kept no longer")
+        left = f"; {done['blobs']} are left, {size_text(done['size'])}" if done["blobs"] else ""
+        click.echo(f"dropped {done['dropped']} blobs{left}")

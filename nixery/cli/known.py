@@ -10,6 +10,7 @@ from nixery.cli.names import image_path, split
 from nixery.cli.places import Place
 
 _INDEX = "images.jsonl"
+_PAGE = 10_000
 
 
 def known_images(place: Place) -> list[dict[str, Any]]:
@@ -18,7 +19,12 @@ def known_images(place: Place) -> list[dict[str, Any]]:
     :raises CommandFailed: if there is neither a daemon nor a list in the state folder.
     """
     if place.address() is not None:
-        images: list[dict[str, Any]] = Client(place).get("/api/images")["images"]
+        client, images, after = Client(place), list[dict[str, Any]](), ""
+        while page := client.get("/api/images", n=_PAGE, after=after)["images"]:
+            images += page
+            if len(page) < _PAGE:
+                break
+            after = page[-1]["digest"]
         return images
     return _stored(place)
 

@@ -32,9 +32,6 @@ class ImageName(click.ParamType[str]):
             self.fail(f"{digest[:90]!r} is not a digest", parameter, context)
         return f"{name}@{digest}" if digest else f"{name}:{tag}"
 
-    def get_metavar(self, parameter: click.Parameter, context: click.Context) -> str:
-        return "NAME"
-
 
 def split(text: str) -> tuple[str, str, str]:
     """A name, its tag (``latest`` if it has none), and its digest or nothing.

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     """Print a table: as wide as the terminal is, or as it needs where there is none."""
     table = [[readable(text) for text in row] for row in rows]
     widths = [
-        max([len(column.title), *(len(row[at]) for row in table)])
+        max([len(column.title), *(_width(row[at]) for row in table)])
         for at, column in enumerate(columns)
     ]
     shown = list(range(len(columns)))
@@ -70,9 +71,19 @@ def _fit(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
 
 
 def _cell(text: str, width: int, right: bool) -> str:
-    if len(text) > width:
-        text = f"{text[: width - 1]}…"
-    return text.rjust(width) if right else text.ljust(width)
+    if _width(text) > width:
+        while _width(text) >= width:
+            text = text[:-1]
+        text = f"{text}…"
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+def _width(text: str) -> int:
+    """How many places a text takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:

@@ -8,10 +8,12 @@ import click
 
 from nixery.cli.exits import NO_DAEMON, USAGE, CommandFailed
 from nixery.state_folder import state_folder
-from nixery.unknown import TOKEN, TOKEN_FILE, URL
+from nixery.unknown import TOKEN, URL
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+TOKEN_FILE = "NIXERY_API_TOKEN_FILE"
+"""A setting of the daemon, which means the same here."""
 ADDRESS_FILE = "api-address"
 API_TOKEN_FILE = "api-token"
 _SERVICE = "/var/lib/nixery"

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any
@@ -11,17 +12,18 @@ import click
 
 from nixery.cli.build_steps import Steps
 from nixery.cli.client import Client
-from nixery.cli.exits import FAILED, CommandFailed
-from nixery.cli.names import ImageName, image_path
+from nixery.cli.exits import FAILED, NOT_FOUND, USAGE, CommandFailed
+from nixery.cli.names import ImageName, split
 from nixery.cli.output import print_json
 from nixery.cli.places import Place, as_json, with_place
 
+_AGAIN = 1.0  # second
 _AT_ONCE = 16
 """Images that are asked for at the same time; the daemon's own limits are lower."""
 
 
 @click.command("pull-ready")
-@click.argument("names", type=ImageName(), nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", type=ImageName(), nargs=-1, required=True)
 @as_json
 @with_place
 @click.pass_context
@@ -63,16 +65,44 @@ def _make(client: Client, name: str, tell: Tell) -> Steps:
     """Have an image made, and follow its build."""
     steps = Steps()
     tell(name, steps)
-    asked = client.ask("POST", image_path(name))
-    build = asked.get("build")
-    if asked["state"] != "done" and build:
-        for line in client.lines(f"/builds/{build}/events", "application/x-ndjson"):
-            if steps.note(json.loads(line)):
-                tell(name, steps)
-        asked = client.ask("POST", image_path(name))  # it is known now, or why not
+    asked = _ask(client, name)
+    while build := asked.get("build"):
+        ended = _follow(client, build, lambda: tell(name, steps), steps)
+        if ended is not None and ended["state"] != "running":
+            asked = ended
+            break
+        time.sleep(_AGAIN)  # where builds are not shown, it is known only whether it is made
+        asked = _ask(client, name)
     steps.end(asked.get("digest"), asked.get("error"))
     tell(name, steps)
     return steps
+
+
+def _ask(client: Client, name: str) -> dict[str, Any]:
+    wanted, tag, digest = split(name)
+    if digest:
+        raise CommandFailed("an image is made by its tag, not by its digest", USAGE)
+    asked: dict[str, Any] = client.ask("POST", "/api/images", {"name": wanted, "tag": tag})
+    return asked
+
+
+def _follow(
+    client: Client, build: str, show: Callable[[], None], steps: Steps
+) -> dict[str, Any] | None:
+    """Follow a build's events.
+
+    :return: the build in short, at its end; None if builds are not shown.
+    """
+    try:
+        for line in client.lines(f"/builds/{build}/events", "application/x-ndjson"):
+            if steps.note(json.loads(line)):
+                show()
+        ended: dict[str, Any] = client.get(f"/builds/{build}")
+    except CommandFailed as error:
+        if error.code == NOT_FOUND:
+            return None
+        raise
+    return ended
 
 
 def _result(name: str, made: Any) -> dict[str, Any]:

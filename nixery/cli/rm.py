@@ -8,7 +8,7 @@ from nixery.cli.places import Place, with_place
 
 
 @click.command
-@click.argument("names", type=ImageName(), nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", type=ImageName(), nargs=-1, required=True)
 @with_place
 def command(place: Place, names: tuple[str, ...]) -> None:
     """Remove images from the storage.

@@ -1,6 +1,5 @@
 """``nixery verify``: whether an image comes out the same when it is made again."""
 
-import sys
 import time
 from typing import Any
 
@@ -8,7 +7,7 @@ import click
 
 from nixery.cli.client import Client
 from nixery.cli.exits import DIFFERS, FAILED, CommandFailed
-from nixery.cli.names import ImageName, image_path
+from nixery.cli.names import ImageName, split
 from nixery.cli.output import Column, print_json, print_table
 from nixery.cli.places import Place, as_json, with_place
 from nixery.model.text import readable
@@ -40,20 +39,19 @@ def command(
     The daemon does it when nothing else is to be built, and keeps the result with the image. The
     exit code is 5 if anything differs.
     """
-    client, told = Client(place), ""
-    body = {"deep": deep, "against": against or ""}
-    state = client.ask("POST", f"{image_path(name)}/verification", body)
+    client, (wanted, tag, _) = Client(place), split(name)
+    asked = {"name": wanted, "tag": tag, "against": against or ""}
+    state = client.ask("POST", "/api/verifications", {**asked, "deep": deep})
+    told = ""
     while state["state"] == "running":
-        if state["step"] and state["step"] != told and not in_json:
+        if state["step"] != told and not in_json:
             told = state["step"]
             done = f" ({state['done']} of {state['total']})" if state["total"] else ""
-            click.echo(f"{readable(told)}{done}", err=not sys.stdout.isatty())
+            click.echo(f"{readable(told)}{done}", err=True)
         time.sleep(_PERIOD)
-        state = client.get(
-            f"{image_path(name)}/verification", deep=int(deep), against=against or ""
-        )
+        state = client.get("/api/verifications", **asked, deep=int(deep))
     if state["state"] == "failed":
-        raise CommandFailed(state["error"])
+        raise CommandFailed(state["error"], FAILED)
     result = state["result"]
     if in_json:
         print_json(result)

@@ -86,7 +86,9 @@ class Reproduction:
             {**attrs.asdict(each), "outcome": each.outcome, "paths": list(each.paths)}
             for each in self.layers
         ]
-        return {**attrs.asdict(self), "outcome": self.outcome, "layers": layers}
+        derivations = [attrs.asdict(each) for each in self.derivations]
+        parts = {"outcome": self.outcome, "derivations": derivations, "layers": layers}
+        return {**attrs.asdict(self, recurse=False), **parts}
 
 
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"

@@ -56,7 +56,10 @@ def test_help_for_a_reader_that_leaves(command: list[str], tmp_path: Path) -> No
 
 def test_help_names_the_command(tmp_path: Path) -> None:
     """``--help`` shows the usage of the command that was called."""
-    for command, said in ((["nixery", "serve"], "nixery serve [options]"), (["twistd", "nixery"], "twistd")):
+    for command, said in (
+        (["nixery", "serve"], "nixery serve [options]"),
+        (["twistd", "nixery"], "twistd"),
+    ):
         command = [str(BIN / command[0]), *command[1:], "--help"]
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HUNG)
         assert ran.stdout.startswith(f"Usage: {said}")

@@ -94,7 +94,7 @@ def test_a_life(start_daemon: StartDaemon) -> None:
     table = nixery(daemon, "list", "shell/*").out.splitlines()
     assert [line.split()[0] for line in table] == ["NAME", "shell/jq"]
     shown = nixery(daemon, "show", "hello", "--json").json()
-    assert [each["package"] for each in shown["contents"]["packages"]][0] != ""
+    assert "hello" in [each["package"] for each in shown["contents"]["packages"]]
     assert "root file system" in nixery(daemon, "show", f"hello@{hello['digest']}").out
     log = nixery(daemon, "log", "hello")
     assert log.code == 0
@@ -158,15 +158,12 @@ def test_a_terminal(start_daemon: StartDaemon, columns: int) -> None:
     assert code == 0
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
     assert "ready" in shown
-    assert ("\x1b[" in written) and ("━" in shown) == (columns >= 60)
+    assert ("━" in shown) == (columns >= 60)
     assert max(len(line) for line in re.split(r"[\r\n]+", shown)) <= columns
-    for arguments in (["list"], ["show", "hello"]):
-        code, written = in_terminal(daemon, columns, *arguments)
-        assert code == 0
-        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
-        digests = [line for line in shown.splitlines() if line.startswith("digest")]
-        lines = [line for line in shown.splitlines() if line not in digests]
-        assert max(map(len, lines)) <= columns or arguments == ["show", "hello"]
+    code, written = in_terminal(daemon, columns, "list")
+    assert code == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
+    assert max(map(len, shown.splitlines())) <= columns
 
 
 def test_an_interrupt(start_daemon: StartDaemon, package_set: PackageSet, tmp_path: Path) -> None:

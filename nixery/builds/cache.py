@@ -154,6 +154,11 @@ class Cache:
                 self._contents.put(digest, known)
         return known
 
+    async def verified(self, digest: Digest) -> dict[str, Any] | None:
+        """What came of the last verification of a manifest's image, as
+        :meth:`nixery.model.reproduction.Reproduction.document` has it."""
+        return await self.read(f"verified/{digest.hex}", lambda record: record["result"])
+
     async def remember_manifest(
         self,
         image_key: str,

@@ -22,7 +22,6 @@ from nixery.coalesce import Coalescer
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation, store_name
 from nixery.model.contents import Contents, unpack_contents
-from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image, parse_image
 from nixery.model.manifest import Manifest, parse_manifest
@@ -148,10 +147,6 @@ class Reproducer:
         """An image was made: verify it, if it is one of the sample."""
         if random.random() * 100 < self._share:
             self.begin(Request(parse_image(name, tag)))
-
-    async def last(self, digest: Digest) -> dict[str, Any] | None:
-        """The last result of a manifest's image, as :meth:`Reproduction.document` has it."""
-        return await self._cache.read(f"verified/{digest.hex}", lambda record: record["result"])
 
     def _end_of(self, result: Any, request: Request, progress: Progress) -> None:
         self._ended.put(request, self._progress.pop(request))

@@ -66,10 +66,9 @@ class Steps:
                 sizes = f"{size_text(planned['done'])} of {size_text(planned['expected'])}"
                 return f"downloading, {sizes}" if planned["expected"] else "downloading"
             case "building":
-                name = f" {readable(self._building[-1])}" if self._building else ""
-                return (
-                    f"building{name}, {self._built} of {max(self._built, planned['derivations'])}"
-                )
+                name = f": {readable(self._building[-1])}" if self._building else ""
+                total = max(self._built, planned["derivations"])
+                return f"building, {self._built} of {total}{name}"
             case "packing":
                 return f"packing, {self._stored} of {self._layers} layers"
             case "done":

@@ -17,6 +17,7 @@ from nixery.cli.names import ImageName, split
 from nixery.cli.output import print_json
 from nixery.cli.places import Place, as_json, with_place
 
+_FRAMES = 4  # in a second
 _AGAIN = 1.0  # second
 _AT_ONCE = 16
 """Images that are asked for at the same time; the daemon's own limits are lower."""
@@ -143,7 +144,7 @@ def _bars(names: list[str]) -> Iterator[Tell]:
     columns = [TextColumn("{task.description}", markup=False)]
     columns += [] if narrow else [BarColumn(bar_width=20)]  # type: ignore[list-item]
     columns += [TextColumn("{task.fields[words]}", markup=False)]
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, refresh_per_second=_FRAMES) as progress:
         most = max(8, console.width // 3)
         tasks = {name: progress.add_task(_cut(name, most), total=1, words="") for name in names}
 

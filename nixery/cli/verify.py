@@ -76,7 +76,6 @@ def _print(result: dict[str, Any]) -> None:
             click.echo(f"  {layer['digest']}: {layer['outcome']} ({names or 'root file system'})")
     if result["remark"]:
         click.echo(readable(result["remark"]))
-    verdict = {"same": "the same", "differs": "different"}.get(
-        result["outcome"], "not all the same"
-    )
-    click.echo(f"{result['name']}:{result['tag']} {result['digest']} is {verdict}")
+    words = {"same": "comes out the same", "differs": "comes out different"}
+    verdict = words.get(result["outcome"], "could not be made again in all parts")
+    click.echo(f"{result['name']}:{result['tag']} {verdict}: {result['digest']}")

@@ -8,6 +8,7 @@ from contextlib import suppress
 import attrs
 from twisted.internet.interfaces import IReactorThreads
 
+from nixery.model.closure import store_name
 from nixery.model.errors import NixeryError
 from nixery.model.reproduction import RebuiltDerivation
 from nixery.model.text import cut, readable
@@ -118,9 +119,9 @@ class Rebuilder:
             path = self._physical(output.path)
             if os.path.lexists(copy := _copy(path)):
                 try:
-                    return f"{output.path}: {first_difference(path, copy)}"
+                    return f"{store_name(output.path)}: {first_difference(path, copy)}"
                 except OSError as error:
-                    return f"{output.path} differs; it can't be read: {error.strerror}"
+                    return f"{store_name(output.path)} differs; it can't be read: {error.strerror}"
         return "an output differs"
 
     async def _remove_copies(self, outputs: Sequence[_Output]) -> None:

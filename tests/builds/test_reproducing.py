@@ -147,7 +147,7 @@ async def test_the_same(bench: Bench) -> None:
     assert len(made.layers) == len(pull.manifest.blobs) - 1
     assert bench.rebuilder.built == [f"{store_path('git-1.0')}.drv"]
     assert bench.parts.storage.blobs == blobs
-    assert await bench.reproducer.last(pull.manifest.digest) == made.document()
+    assert await bench.parts.cache.verified(pull.manifest.digest) == made.document()
 
 
 @pytest_twisted.ensureDeferred
@@ -273,7 +273,7 @@ async def test_the_sample(share: float, tmp_path: Path) -> None:
     bench.reproducer.made("git", "latest")
     for progress in list(bench.reproducer._progress.values()):
         await result(progress)
-    kept = await bench.reproducer.last(pull.manifest.digest)
+    kept = await bench.parts.cache.verified(pull.manifest.digest)
     assert (kept is not None) == bool(share)
 
 

@@ -50,7 +50,7 @@ def test_a_build(run: Run, api: FakeApi) -> None:
         "waiting",
         "evaluating",
         "downloading",
-        "building git-2.39.5, 0 of 2",
+        "building, 0 of 2: git-2.39.5",
         "packing, 1 of 3 layers",
         "ready, sha256:dd",
     ]

@@ -27,6 +27,8 @@ _PATIENCE = 60.0
 """Seconds without a byte of an answer. Streams of events have a sign of life in between."""
 _LONGEST = 64 * 1024 * 1024
 """Bytes of an answer: the list of the images that one daemon can know is shorter."""
+_OPERATORS = "/api/"
+"""Beginning of the paths that take the operator's token."""
 _UNIX = "unix:"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -98,8 +100,8 @@ class Client:
         request.add_header("Accept", accept)
         if content is not None:
             request.add_header("Content-Type", "application/json")
-        if self._token:
-            # Where a redirect leads to another host, the token stays here.
+        if self._token and path.startswith(_OPERATORS):
+            # Elsewhere, it is not known. Where a redirect leads to another host, it stays here.
             request.add_unredirected_header("Authorization", f"Bearer {self._token}")
         opened = _reading(self.address, lambda: self._opener.open(request, timeout=_PATIENCE))
         return cast(HTTPResponse, opened)
@@ -153,20 +155,20 @@ def _reading(address: str, read: Callable[[], T]) -> T:
         return read()
     except HTTPError as error:
         with error:
-            raise _refused(error.code, error.reason, error.read(_LONGEST)) from None
+            raise _refused(error.url, error.code, error.reason, error.read(_LONGEST)) from None
     except (OSError, HTTPException) as error:
         reason: Any = error.reason if isinstance(error, URLError) else error
         words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         raise CommandFailed(f"{address} can't be reached: {words}", NO_DAEMON) from None
 
 
-def _refused(status: int, reason: str, content: bytes) -> CommandFailed:
+def _refused(url: str, status: int, reason: str, content: bytes) -> CommandFailed:
     """The end of a command whose request was refused, in the daemon's own words."""
     try:
         message = json.loads(content)["errors"][0]["message"]
     except (ValueError, LookupError, TypeError):
         message = f"the daemon answers {status} {reason}"
     code = {401: NO_DAEMON, 403: NO_DAEMON, 404: NOT_FOUND, 405: NO_DAEMON, 429: NO_DAEMON}
-    if status == 401:
+    if status == 401 and urlsplit(url).path.startswith(_OPERATORS):
         message = f"{message}; name the file with the daemon's API token by --token-file"
     return CommandFailed(str(message), code.get(status, FAILED if status != 503 else NO_DAEMON))

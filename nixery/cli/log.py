@@ -31,57 +31,65 @@ def command(context: click.Context, place: Place, name: str, follow: bool) -> No
     """
     is_id = _ID.fullmatch(name) is not None
     wanted = name if is_id else ImageName().convert(name, None, context)
-    if place.address() is None:
-        failed = _print_stored(place, wanted, is_id)
-    else:
+    try:
         client = Client(place)
-        build = wanted if is_id else _latest(client, wanted)["id"]
-        _print(client, build, follow)
-        failed = client.get(f"/builds/{build}")["state"] == "failed"
-    if failed:
+        build = client.get(f"/builds/{wanted if is_id else _latest(client, wanted)}")
+    except CommandFailed:
+        # Where there are users, or pages are off, builds may not be shown; files tell of all.
+        if place.state is None or not os.path.isdir(_history(place)):
+            raise
+        state = _print_stored(place, wanted, is_id)
+    else:
+        state = _print(client, build, follow)
+    if state == "failed":
         context.exit(FAILED)
 
 
-def _latest(client: Client, name: str) -> dict[str, Any]:
-    """The last build of an image."""
+def _history(place: Place) -> str:
+    return os.path.join(place.state or "", "history")
+
+
+def _latest(client: Client, name: str) -> str:
+    """The ID of the last build of an image."""
     wanted, tag, _ = split(name)
     before: dict[str, str] = {}
     while builds := client.get("/builds", n=_PAGE, **before):
         for build in builds:
             if (build["name"], build["tag"]) == (wanted, tag):
-                found: dict[str, Any] = build
-                return found
+                return str(build["id"])
         before = {"before": builds[-1]["id"]}
     raise _no_build(name)
 
 
-def _print(client: Client, build: str, follow: bool) -> None:
-    """Print what there is of a log, or all of it as it comes."""
-    state = client.get(f"/builds/{build}")
-    if follow or state["state"] != "running":
-        for line in client.lines(f"/builds/{build}/log", "text/plain"):
+def _print(client: Client, build: dict[str, Any], follow: bool) -> str:
+    """Print what there is of a log, or all of it as it comes.
+
+    :return: the state of the build.
+    """
+    path = f"/builds/{build['id']}"
+    if follow or build["state"] != "running":
+        for line in client.lines(f"{path}/log", "text/plain"):
             click.echo(line.decode("utf-8", "replace"), nl=False)
-        return
+        return str(client.get(path)["state"])
     # A running build's log does not end; the number of its last event tells how far it is now.
     lines: list[bytes] = []
-    for line in client.lines(f"/builds/{build}/events", "application/x-ndjson"):
+    for line in client.lines(f"{path}/events", "application/x-ndjson"):
         lines.append(line)
-        if json.loads(line)["id"] >= state["events"]:
+        if json.loads(line)["id"] >= build["events"]:
             break
     _print_events(b"".join(lines))
+    return "running"
 
 
-def _print_stored(place: Place, name: str, is_id: bool) -> bool:
+def _print_stored(place: Place, name: str, is_id: bool) -> str:
     """Print a log from the state folder.
 
-    :return: whether the build failed.
+    :return: the state of the build.
     """
     from nixery.history.blocks import BlockFile
     from nixery.history.folder import HistoryFolder, ids_of
 
-    path = os.path.join(place.state or "", "history")
-    if not os.path.isdir(path):
-        raise place.absent()
+    path = _history(place)
     folder, (wanted, tag, _) = HistoryFolder(path), split(name)
     for id in [name] if is_id else ids_of(os.listdir(path)):
         with suppress(OSError, ValueError, KeyError, TypeError):  # none that can be read
@@ -92,7 +100,7 @@ def _print_stored(place: Place, name: str, is_id: bool) -> bool:
                 while (block := file.read(after)) is not None:
                     after = block.last
                     _print_events(block.data)
-                return head.state == "failed"
+                return head.state
     raise _no_build(name)
 
 

@@ -12,7 +12,7 @@ import click
 
 from nixery.cli.build_steps import Steps
 from nixery.cli.client import Client
-from nixery.cli.exits import FAILED, NOT_FOUND, USAGE, CommandFailed
+from nixery.cli.exits import FAILED, USAGE, CommandFailed
 from nixery.cli.names import ImageName, split
 from nixery.cli.output import print_json
 from nixery.cli.places import Place, as_json, with_place
@@ -92,17 +92,15 @@ def _follow(
 ) -> dict[str, Any] | None:
     """Follow a build's events.
 
-    :return: the build in short, at its end; None if builds are not shown.
+    :return: the build in short, at its end; None if builds are not shown, to all or to us.
     """
     try:
         for line in client.lines(f"/builds/{build}/events", "application/x-ndjson"):
             if steps.note(json.loads(line)):
                 show()
         ended: dict[str, Any] = client.get(f"/builds/{build}")
-    except CommandFailed as error:
-        if error.code == NOT_FOUND:
-            return None
-        raise
+    except CommandFailed:
+        return None  # if the daemon is gone, the next request tells
     return ended
 
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.iweb import IAgent
 
+from nixery.access.api_token import OperatorAccess
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
 from nixery.builds.builder import Builder
@@ -19,6 +20,7 @@ from nixery.builds.failures import Hints
 from nixery.builds.known_images import INTERVAL, KnownImages
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.builds.removal import Removals
 from nixery.first_look import FirstLook
 from nixery.history.history import History
 from nixery.history.record import Record
@@ -107,7 +109,9 @@ class Registry:
         self._cache = self._add(Cache(self._storage))
         images = KnownImages(reactor, self._storage, self._cache, settings.state)
         self._images = self._add(images)
-        self._add(Timer(reactor, INTERVAL, images.refresh))
+        grace = settings.disk.storage_grace
+        self._removals = Removals(reactor, self._storage, self._cache, images, grace)
+        self._add(Timer(reactor, INTERVAL, self._look_at_images))
         self._builder = self._make_builder()
         self._make_watchers()
         access = make_access(reactor, settings.access)
@@ -115,6 +119,8 @@ class Registry:
         changing = nullcontext if self._responders is None else self._responders.changing
         self._watch = self._add(Watch(reactor, [*access.watched, *certificates], changing))
         self._add(Expiry(certificates))
+        operators = OperatorAccess(reactor, settings.state, access.api_token)
+        self._operators = self._add(operators)
         self.site = self._make_site(Auth(access.guard, _token_server(settings)))
         self._add(self.site.bounds)
         if self._responders is not None:
@@ -273,6 +279,14 @@ class Registry:
                     "{path} can't be marked as Nixery's: {error}", path=path, error=fault
                 )
 
+    async def _look_at_images(self) -> None:
+        await self._images.refresh()
+        await self._removals.work_off()
+
+    async def listens(self, url: str) -> None:
+        """Tell programs of this machine where the daemon is to be reached."""
+        await self._operators.listens(url)
+
     async def look(self) -> str | None:
         """Wait until everything works.
 
@@ -335,7 +349,8 @@ def make_service(
     ends = [each for each in (listening, operations) if each is not None]
     certificates = [each.certificate for each in ends if each.certificate is not None]
     registry = Registry(reactor, settings, environ, certificates)
-    sites = [SiteAt(listening.endpoint, registry.site)]
+    is_tls = listening.certificate is not None
+    sites = [SiteAt(listening.endpoint, registry.site, is_tls)]
     if operations is not None:
         sites.append(SiteAt(operations.endpoint, registry.operations))
     return RegistryService(reactor, sites, registry, settings.stopping.drain, environ, terminal)

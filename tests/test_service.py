@@ -27,6 +27,9 @@ class Parts:
         self.parts = InOrder()
         self._look = look
 
+    async def listens(self, url: str) -> None:
+        pass
+
     async def look(self) -> str | None:
         assert self._look is not None, "it does not get so far"
         return await self._look()

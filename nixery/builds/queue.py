@@ -81,21 +81,35 @@ class BuildQueue:
         """The number of builds that wait for their turn."""
         return len(self._waiting)
 
-    def enter(self, client: str) -> Ticket:
+    def enter(self, client: str, behind: bool = False) -> Ticket:
         """Queue a build that a client waits for.
 
+        :param behind: see :meth:`enter_behind`.
         :raises QueueFull: if there is no place for it.
         """
         if self.running >= self._at_once and self.waiting >= self._most_waiting:
             self._displace(client)
-        ticket = Ticket(self._next_number(), clients=Counter([client]))
+        ticket = Ticket(self._next_number(), clients=Counter([client]), behind=behind)
         self._wait(ticket)
+        return ticket
+
+    def enter_behind(self, client: str) -> Ticket:
+        """Queue work that nobody waits for: it begins when no build waits or runs, and gives way to
+        any that needs its turn.
+
+        :param client: names the kind of work, which shares turns as a client does.
+        :raises QueueFull: if there is no place for it.
+        """
+        ticket = self.enter(client, behind=True)
+        self.part(ticket, client)
+        ticket.cancel_timer(ABANDONED)
+        ticket.abandoned = True
         return ticket
 
     def join(self, ticket: Ticket, client: str) -> None:
         """Note that one more client waits for a build."""
         if ticket.left is not None:
-            ticket.left, ticket.abandoned = None, False
+            ticket.left, ticket.abandoned, ticket.behind = None, False, False
             ticket.cancel_timer(ABANDONED)
             ticket.clients.clear()
         ticket.clients[client] += 1
@@ -171,6 +185,8 @@ class BuildQueue:
     def _look(self) -> None:
         """Give free turns away, and have a running build make room for one that waits."""
         while (ticket := self._next()) is not None and self.running < self._at_once:
+            if ticket.behind and self._running:
+                return
             self._begin(ticket)
         if ticket is None or ticket.abandoned:
             return

@@ -79,6 +79,7 @@ class FakeBuilder:
         on_build: OnBuild | None = None,
         client: str = "",
         request: str = "",
+        behind: bool = False,
     ) -> Pull:
         self.clients.append(client)
         self.requests.append(request)

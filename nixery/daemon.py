@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -20,6 +21,7 @@ from nixery.builds.failures import Hints
 from nixery.builds.known_images import INTERVAL, KnownImages
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.builds.prebuild import Prebuild
 from nixery.builds.removal import Removals
 from nixery.first_look import FirstLook
 from nixery.history.history import History
@@ -32,6 +34,7 @@ from nixery.http.tls import Certificate, Expiry
 from nixery.lifecycle import Component, InOrder, Timer
 from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
+from nixery.model.service_errors import ShuttingDown
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
 from nixery.nix.realise import Nix
@@ -57,6 +60,8 @@ from nixery.watching.metrics import IMeasured, Metrics
 from nixery.watching.readiness import Readiness
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.hooks import HooksApi
+from nixery.web.images import ImagesApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
@@ -65,12 +70,17 @@ from nixery.web.site import QuietSite, make_site
 if TYPE_CHECKING:
     from nixery.nix.popularity_table import PopularityTable
     from nixery.serving.responders import Responders
+    from nixery.watching.notifications import Notifications
 
 T = TypeVar("T")
 
 _SWITCH = 0.0005
 """Seconds that the reactor waits for a thread that computes, a search say: a request needs its
 turn several times. Python's own setting is ten times as much."""
+_SOONEST = 10.0
+"""Seconds between two looks for a new revision of which images are made in advance, at least."""
+_TOLD = ("id", "name", "tag", "started", "ended", "state", "digest", "error")
+"""Facts of a build that notifications have."""
 _CONNECTIONS = 16  # that are kept to one host
 
 
@@ -100,6 +110,7 @@ class Registry:
         self._reactor, self._settings, self._environ = reactor, settings, environ
         self.parts, self.metrics = InOrder(), Metrics(version())
         self._measured: list[IMeasured] = []
+        self._notifications: Notifications | None = None
         # First, since what it sets holds for threads that are started later.
         self._add(Trimmer(reactor, lambda: self.site.bounds.connections.open))
         self._add(Component(lambda: sys.setswitchinterval(_SWITCH)))
@@ -120,8 +131,10 @@ class Registry:
         self._watch = self._add(Watch(reactor, [*access.watched, *certificates], changing))
         self._add(Expiry(certificates))
         operators = OperatorAccess(reactor, settings.state, access.api_token)
-        self._operators = self._add(operators)
-        self.site = self._make_site(Auth(access.guard, _token_server(settings)))
+        self._operators, self._access = self._add(operators), access
+        auth = Auth(access.guard, _token_server(settings))
+        self._make_ahead(auth)
+        self.site = self._make_site(auth)
         self._add(self.site.bounds)
         if self._responders is not None:
             from nixery.http.lending import lend
@@ -256,7 +269,45 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
+            [
+                self._make_images_api(auth),
+                HooksApi(self._access.webhook_secret, self._pushed),
+            ],
         )
+
+    def _make_images_api(self, auth: Auth) -> ImagesApi:
+        return ImagesApi(
+            self._reactor,
+            self._operators,
+            self._builder,
+            self._storage,
+            self._cache,
+            self._images,
+            self._removals,
+            auth,
+            self._settings.shown.pages != "off",
+        )
+
+    def _make_ahead(self, auth: Auth) -> None:
+        """Make what works before anybody asks, and tells of builds."""
+        reactor, ahead = self._reactor, self._settings.ahead
+        self._prebuild = self._add(
+            Prebuild(reactor, self._builder, self._images, ahead.wanted, auth.somebody_may)
+        )
+        if ahead.wanted:
+            often = max(_SOONEST, self._settings.revisions.ttl)
+            self._add(Timer(reactor, often, self._prebuild.look))
+        if ahead.notify_url is not None:
+            # A client for HTTP takes time and memory.
+            from nixery.watching.notifications import Notifications
+
+            agent, secret = _make_agent(reactor), self._access.notify_secret
+            self._notifications = self._add(Notifications(reactor, agent, ahead.notify_url, secret))
+
+    def _pushed(self) -> None:
+        """The forge says that the source has changed."""
+        looking = Deferred.fromCoroutine(self._prebuild.pushed())
+        looking.addErrback(lambda failure: failure.trap(ShuttingDown))
 
     def _make_responders(self) -> "Responders | None":
         """The other processes that answer requests, if there are any."""
@@ -319,6 +370,11 @@ class Registry:
     def _built(self, record: Record) -> None:
         timing = record.timing
         self.metrics.built(record.outcome, timing.phases, timing.layers)
+        if self._notifications is not None:
+            head, kind = record.head, "built" if record.outcome == "done" else "failed"
+            data = attrs.asdict(head, filter=attrs.filters.include(*_TOLD))
+            subject, ended = f"{head.name}:{head.tag}", head.ended or head.started
+            self._notifications.tell(kind, head.id, subject, ended, data)
 
     def _example(self) -> str:
         """The name of an image that can be pulled, as far as that is for everybody to know."""

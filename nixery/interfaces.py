@@ -307,6 +307,12 @@ class IResolver(Interface):
         It costs next to nothing, and equals what :meth:`resolve` would answer.
         """
 
+    async def refresh() -> None:
+        """Ask the source anew for what its tags stand for, since they may have changed.
+
+        :raises SourceUnavailable: if the source can't be asked.
+        """
+
     async def tags() -> list[str]:
         """The tags that can be pulled, in order.
 

@@ -173,6 +173,9 @@ class Recorded:
         listening = [each for each in self._endpoints if each.site is not None and each.port.open]
         self.done.append(f"{what} {len(listening)}")
 
+    async def listens(self, url: str) -> None:
+        self._do(f"listen as {url}")
+
     async def look(self) -> str | None:
         await Deferred()
         return None

@@ -30,12 +30,14 @@ class Access:
 
     :param api_token: gives the token of operators, if a file was named.
     :param webhook_secret: gives the secret of the source's forge, if a file was named.
+    :param notify_secret: gives the secret that notifications are signed by, if a file was named.
     """
 
     guard: Guard
     watched: list[Watched[Any]]
     api_token: Callable[[], str] | None = None
     webhook_secret: Callable[[], str] | None = None
+    notify_secret: Callable[[], str] | None = None
 
 
 def make_access(reactor: Any, files: AccessFiles) -> Access:
@@ -74,6 +76,7 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
     rules = watch(files.rules, read_rules)
     api_token = watch(files.api_token, read_secret)
     webhook_secret = watch(files.webhook_secret, read_secret)
+    notify_secret = watch(files.notify_secret, read_secret)
     if faults:
         raise ExceptionGroup("files that can't be used", faults)
     credentials = None
@@ -83,7 +86,8 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
             tokens or (lambda: _NO_TOKENS),
             verifiers or (lambda: None),
         )
-    return Access(Guard(credentials, rules), watched, api_token, webhook_secret)
+    guard = Guard(credentials, rules)
+    return Access(guard, watched, api_token, webhook_secret, notify_secret)
 
 
 def read_rules(path: str) -> Rules:

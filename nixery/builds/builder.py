@@ -111,6 +111,10 @@ class Builder:
         :meth:`nixery.interfaces.IResolver.resolve`."""
         return await self._resolve(tag)
 
+    async def refresh(self) -> None:
+        """Ask the source anew: see :meth:`nixery.interfaces.IResolver.refresh`."""
+        await self._resolver.refresh()
+
     async def tags(self) -> list[str]:
         return await self._resolver.tags()
 

@@ -83,7 +83,7 @@ class Removals:
             }
             await self._cache.write(f"removed/{digest.hex}", removed)
         await self._storage.drop([digest], used=True)
-        await self._storage.delete_record(f"provenance/{digest.hex}")
+        await self._cache.forget(digest)
         self._images.forget([str(digest)])
         self._log.info("removed {digest}", digest=str(digest))
         if manifest is not None and manifest.media_type == INDEX_TYPE:

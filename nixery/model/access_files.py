@@ -20,6 +20,8 @@ class AccessFiles:
         file that is made in the state folder, api-token).
     :param webhook_secret: File with the secret by which a forge signs what it sends to
         /hooks/source (nothing is taken there).
+    :param notify_secret: File with the secret by which what is sent to NIXERY_NOTIFY_URL is signed
+        (it is not signed).
     """
 
     htpasswd: str | None = setting("NIXERY_HTPASSWD", absolute)
@@ -31,3 +33,4 @@ class AccessFiles:
     rules: str | None = setting("NIXERY_RULES", absolute)
     api_token: str | None = setting("NIXERY_API_TOKEN_FILE", absolute)
     webhook_secret: str | None = setting("NIXERY_WEBHOOK_SECRET_FILE", absolute)
+    notify_secret: str | None = setting("NIXERY_NOTIFY_SECRET_FILE", absolute)

@@ -16,7 +16,7 @@ from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import (
     Commit,
     Configuration,
-    Contents,
+    FolderContents,
     LocalFolder,
     Pin,
     PinnedSource,
@@ -82,6 +82,9 @@ class FolderResolver:
     def current(self, tag: str) -> PinnedSource | None:
         return _standing(self._seen) if tag == LATEST else None
 
+    async def refresh(self) -> None:
+        """A folder is looked at each time, or watched."""
+
     async def tags(self) -> list[str]:
         return [LATEST]
 
@@ -95,7 +98,7 @@ class FolderResolver:
             raise SourceUnavailable(str(self._source), reason) from error
 
     async def unchanged(self, pinned: PinnedSource) -> bool:
-        if not isinstance(pinned.pin, Contents):
+        if not isinstance(pinned.pin, FolderContents):
             return True
         return (await self.resolve(LATEST)).pin == pinned.pin
 
@@ -133,11 +136,11 @@ class FolderResolver:
 
     async def _pin_of(self, path: str) -> Pin:
         if _STORE_PATH.match(path):
-            return Contents(path, path)
+            return FolderContents(path, path)
         pin = await self._commit(path)
         if pin is None:
             taken = await in_thread(self._reactor, self._fingerprints.take)
-            pin = Contents(self._source.path, taken)
+            pin = FolderContents(self._source.path, taken)
         return pin
 
     def _look(self, before: WatchedTree | None) -> tuple[str, str, WatchedTree]:
@@ -189,6 +192,9 @@ class ConfiguredResolver:
         if pinned is None or configuration is None:
             return None
         return attrs.evolve(pinned, configuration=configuration)
+
+    async def refresh(self) -> None:
+        await self._resolver.refresh()
 
     async def tags(self) -> list[str]:
         return await self._resolver.tags()

@@ -3,6 +3,7 @@
 Of records::
 
     builds/<layer key>              the layer that was packed for it
+    contents/<manifest digest>      the packages, store paths and layers of the image
     manifests/<image key>           the digest of the image's manifest
     provenance/<manifest digest>    what the image was made from, and the rest of its summary
     pulls/0                         how often images were pulled
@@ -12,7 +13,7 @@ Of records::
 
 import re
 
-RECORDS = ("builds", "manifests", "provenance", "pulls", "removed", "served")
+RECORDS = ("builds", "contents", "manifests", "provenance", "pulls", "removed", "served")
 """The kinds of records, each with a folder of its own."""
 _RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")
 _PREFIX = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{0,128}}")

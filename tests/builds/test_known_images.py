@@ -49,7 +49,7 @@ class Instance:
         image = parse_image(name, tag)
         key = Digest.of(f"{name}:{tag}".encode()).hex
         manifest = await stored(self.storage, name, layer)
-        await self.cache.remember_manifest(key, manifest, ORIGIN, image)
+        await self.cache.remember_manifest(key, manifest, ORIGIN, image=image)
         return manifest
 
     @property

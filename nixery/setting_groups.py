@@ -17,6 +17,7 @@ from nixery.model.source import (
     Source,
 )
 from nixery.model.tags import TagPolicy
+from nixery.model.wanted_ahead import NOTHING_AHEAD, WantedAhead, read_wanted
 from nixery.packing.codecs import COMPRESSIONS
 from nixery.values import (
     addresses,
@@ -130,6 +131,21 @@ class Shown:
     hold: float = setting("NIXERY_HOLD=25", number(0.1, 3600, float))
     pages: str = setting("NIXERY_PAGES=all", one_of(*PAGES))
     traces: bool = setting("NIXERY_TRACES=off", switch)
+
+
+@attrs.frozen
+class Ahead:
+    """What is made before anybody asks, and who is told of builds.
+
+    :param wanted: Images that are made for each new revision of the package set before anybody asks
+        for them: names, and most-pulled:N for the N that were pulled most lately, with spaces or
+        commas between them.
+    :param notify_url: URL to which it is posted that an image was built, or that a build failed:
+        CloudEvents as JSON (http or https).
+    """
+
+    wanted: WantedAhead = setting("NIXERY_PREBUILD", read_wanted, unset=NOTHING_AHEAD)  # noqa: RUF009
+    notify_url: str | None = setting("NIXERY_NOTIFY_URL", url("http", "https"))
 
 
 @attrs.frozen

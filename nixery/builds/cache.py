@@ -185,6 +185,13 @@ class Cache:
         self._by_digest.put(manifest.digest, manifest)
         await self.remember_key(image_key, manifest.digest)
 
+    async def forget(self, digest: Digest) -> None:
+        """Forget what is remembered of an image whose manifest is no more."""
+        for each in (self._by_digest, self._provenance, self._contents):
+            each.forget(digest)
+        for kind in ("provenance", "contents"):
+            await self._storage.delete_record(f"{kind}/{digest.hex}")
+
     async def remember_key(self, image_key: str, digest: Digest) -> None:
         """Know a manifest that is stored by an image key from then on."""
         await self.write(f"manifests/{image_key}", {"digest": str(digest)})

@@ -89,24 +89,29 @@ class BuildQueue:
 
         :raises QueueFull: if there is no place for it.
         """
-        if self.running >= self._at_once and self.waiting >= self._most_waiting:
+        if self._is_full:
             self._displace(client)
         ticket = Ticket(self._next_number(), clients=Counter([client]))
         self._wait(ticket)
         return ticket
 
     def enter_behind(self, client: str) -> Ticket:
-        """Queue work that nobody waits for: it begins when no build of a client waits, and gives
-        way to any.
+        """Queue work that nobody waits for: it begins when no other waits or runs, and gives way to
+        any that needs its turn.
 
-        :param client: names the kind of work, which shares turns as a client does.
+        :param client: names the kind of work, which is charged for turns as a client is.
         :raises QueueFull: if there is no place for it.
         """
-        ticket = self.enter(client)
-        self.part(ticket, client)
-        ticket.cancel_timer(ABANDONED)
-        ticket.abandoned = True
+        if self._is_full:
+            raise QueueFull(self.waiting)
+        number, nobody = self._next_number(), Counter({client: 0})
+        ticket = Ticket(number, clients=nobody, left=number, abandoned=True, behind=True)
+        self._wait(ticket)
         return ticket
+
+    @property
+    def _is_full(self) -> bool:
+        return self.running >= self._at_once and self.waiting >= self._most_waiting
 
     async def in_turn(
         self,
@@ -141,7 +146,7 @@ class BuildQueue:
     def join(self, ticket: Ticket, client: str) -> None:
         """Note that one more client waits for a build."""
         if ticket.left is not None:
-            ticket.left, ticket.abandoned = None, False
+            ticket.left, ticket.abandoned, ticket.behind = None, False, False
             ticket.cancel_timer(ABANDONED)
             ticket.clients.clear()
         ticket.clients[client] += 1
@@ -217,6 +222,8 @@ class BuildQueue:
     def _look(self) -> None:
         """Give free turns away, and have a running build make room for one that waits."""
         while (ticket := self._next()) is not None and self.running < self._at_once:
+            if ticket.behind and self._running:
+                return
             self._begin(ticket)
         if ticket is None or ticket.abandoned:
             return
@@ -341,7 +348,7 @@ class BuildQueue:
 
 def _longest_abandoned(tickets: Iterable[Ticket]) -> Ticket | None:
     abandoned = (ticket for ticket in tickets if ticket.abandoned)
-    return min(abandoned, key=lambda ticket: ticket.left or 0, default=None)
+    return min(abandoned, key=lambda ticket: (not ticket.behind, ticket.left or 0), default=None)
 
 
 def _richest(tickets: Iterable[Ticket], others: Iterable[str], shares: Shares) -> Ticket | None:

@@ -68,6 +68,7 @@ from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import QuietSite, make_site
+from nixery.web.verification_api import VerificationApi
 
 if TYPE_CHECKING:
     from nixery.nix.popularity_table import PopularityTable
@@ -288,6 +289,7 @@ class Registry:
             [
                 self._make_images_api(auth),
                 HooksApi(self._access.webhook_secret, self._pushed),
+                VerificationApi(self._operators, self._reproducer),
             ],
         )
 

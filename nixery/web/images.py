@@ -102,7 +102,8 @@ class ImagesApi:
             return b""
         contents = await self._cache.contents(digest)
         inside = None if contents is None else attrs.asdict(contents)
-        document = {**shown(summary), "contents": inside}
+        verified = await self._cache.verified(digest)
+        document = {**shown(summary), "contents": inside, "verified": verified}
         _describe_json(request)
         await send_body(request, json.dumps(document).encode("ascii"))
         return None

@@ -7,7 +7,9 @@ digests; nothing of it is stored but the result.
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, Protocol
 
 import attrs
@@ -25,6 +27,7 @@ from nixery.model.contents import Contents, unpack_contents
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image, parse_image
 from nixery.model.manifest import Manifest, parse_manifest
+from nixery.model.reading import Reading
 from nixery.model.reproduction import RebuiltDerivation, RepackedLayer, Reproduction
 from nixery.model.request_errors import ManifestUnknown
 from nixery.model.service_errors import ShuttingDown, SourceUnavailable
@@ -36,6 +39,7 @@ from nixery.slots import Slots
 CLIENT = "verification"
 """Who verifications share their turns as: see :mod:`nixery.builds.queue`."""
 _REMEMBERED = 100
+_MOST_FAULTS = 20  # that the log names
 _AGE = 600.0
 """Seconds for which it is told how a verification ended."""
 _REVISION = "org.opencontainers.image.revision"
@@ -108,6 +112,8 @@ class Reproducer:
         :param share: per cent of the images made that are made again.
         :param now: seconds since the epoch.
         """
+        self.outcomes: Counter[str] = Counter()
+        """How often a verification ended with an outcome."""
         self.attest: Record | None = None
         """Is given each result."""
         self._reactor, self._builder, self._cache = reactor, builder, cache
@@ -119,6 +125,18 @@ class Reproducer:
         self._progress: dict[Request, Progress] = {}
         self._ended: Recent[Request, Progress] = Recent(reactor.seconds, _REMEMBERED)
         self._stopping = False
+
+    def readings(self) -> list[Reading]:
+        """The metric of verifications."""
+        return [
+            Reading(
+                "nixery_verifications",
+                "Images that were made again to be compared, by what came of it.",
+                lambda: self.outcomes,
+                "outcome",
+                total=True,
+            )
+        ]
 
     async def stop(self) -> None:
         """Give up what is being verified, and wait until nothing is left of it."""
@@ -260,8 +278,13 @@ class Reproducer:
         return str(made.digest) if alike else "", tuple(layers)
 
     async def _record(self, made: Reproduction) -> None:
+        self.outcomes[made.outcome] += 1
         words = f"{made.name}:{made.tag} {made.digest}: {made.outcome}"
-        self._log.info("verified {words}", words=words)
+        if made.outcome == "same":
+            self._log.info("verified {words}", words=words)
+        else:
+            parts = "; ".join(islice(_faults(made), _MOST_FAULTS))
+            self._log.warn("verified {words}: {parts}", words=words, parts=parts)
         document = {"digest": made.digest, "result": made.document()}
         try:
             await self._cache.write(f"verified/{made.digest.removeprefix('sha256:')}", document)
@@ -269,6 +292,18 @@ class Reproducer:
                 await self.attest(made)
         except NixeryError as error:
             self._log.warn("the result can't be kept: {error}", error=str(error))
+
+
+def _faults(made: Reproduction) -> Iterator[str]:
+    """The parts of an image that are not the same, the first of them."""
+    for derivation in made.derivations:
+        if derivation.outcome in ("differs", "failed"):
+            yield f"{store_name(derivation.derivation)} {derivation.outcome} ({derivation.detail})"
+    for layer in made.layers:
+        if layer.outcome != "same":
+            yield f"layer {layer.digest} {layer.outcome}"
+    if made.remark:
+        yield made.remark
 
 
 def _derivations(realisation: Realisation, deep: bool) -> list[str]:

@@ -4,8 +4,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 import click
@@ -16,6 +17,10 @@ from nixery.cli.exits import FAILED, USAGE, CommandFailed
 from nixery.cli.names import ImageName, split
 from nixery.cli.output import print_json
 from nixery.cli.places import Place, as_json, with_place
+
+Result = dict[str, Any]
+Tell = Callable[[str, Steps], None]
+"""Shows how far an image is."""
 
 _FRAMES = 4  # in a second
 _AGAIN = 1.0  # second
@@ -38,16 +43,8 @@ def command(context: click.Context, place: Place, names: tuple[str, ...], in_jso
     client = Client(place)
     wanted = list(dict.fromkeys(names))
     shown = _quiet if in_json else _bars if sys.stdout.isatty() else _lines
-    results: dict[str, dict[str, Any]] = {}
-    with shown(wanted) as tell, ThreadPoolExecutor(min(len(wanted), _AT_ONCE)) as pool:
-        running = {pool.submit(_make, client, name, tell): name for name in wanted}
-        try:
-            for each in as_completed(running):
-                results[running[each]] = _result(running[each], each)
-        except KeyboardInterrupt:
-            # The threads wait for as long as the builds take.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with shown(wanted) as tell:
+        results = _all(wanted, lambda name: _result(client, name, tell))
     if in_json:
         print_json({"images": [results[name] for name in wanted]})
     failed = [name for name in wanted if results[name]["error"]]
@@ -58,8 +55,30 @@ def command(context: click.Context, place: Place, names: tuple[str, ...], in_jso
         context.exit(codes.pop() if len(codes) == 1 else FAILED)
 
 
-Tell = Any
-"""Shows how far an image is: ``tell(name, steps)``."""
+def _all(names: list[str], make: Callable[[str], Result]) -> dict[str, Result]:
+    """Make all, some at once. Ctrl-C does not wait for those that are being made."""
+    waiting, made = SimpleQueue[str](), SimpleQueue[tuple[str, Result | BaseException]]()
+    for name in names:
+        waiting.put(name)
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                name = waiting.get_nowait()
+                try:
+                    made.put((name, make(name)))
+                except BaseException as error:
+                    made.put((name, error))
+
+    for _ in names[:_AT_ONCE]:
+        Thread(target=work, daemon=True).start()
+    results: dict[str, Result] = {}
+    for _ in names:
+        name, result = made.get()
+        if isinstance(result, BaseException):
+            raise result
+        results[name] = result
+    return results
 
 
 def _make(client: Client, name: str, tell: Tell) -> Steps:
@@ -104,9 +123,9 @@ def _follow(
     return ended
 
 
-def _result(name: str, made: Any) -> dict[str, Any]:
+def _result(client: Client, name: str, tell: Tell) -> Result:
     try:
-        steps: Steps = made.result()
+        steps = _make(client, name, tell)
     except CommandFailed as error:
         return {"name": name, "digest": None, "error": error.message, "exit_code": error.code}
     code = FAILED if steps.error else 0

@@ -169,6 +169,7 @@ async def test_a_derivation_that_differs(bench: Bench) -> None:
     made = await bench.verify()
     assert made.outcome == "differs"
     assert [each.detail for each in made.derivations] == ["bin/git"]
+    assert bench.reproducer.outcomes == {"differs": 1}
 
 
 @pytest_twisted.ensureDeferred

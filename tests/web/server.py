@@ -36,6 +36,7 @@ from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import IApi, QuietSite, make_site
 from tests.waiting import HUNG, until
@@ -268,6 +269,7 @@ async def serving(
     wrapped: bool = False,
     on_manifest: OnManifest = ignore_manifest,
     more: Sequence[IApi] = (),
+    packages: PackagesApi | None = None,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -278,7 +280,7 @@ async def serving(
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi(reactor, builder, history, auth)
     site = make_site(
-        *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
+        *(reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits, meter),
         accel=accel,
         on_manifest=on_manifest,
         more=more,

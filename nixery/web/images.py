@@ -44,7 +44,11 @@ _INVALID = ErrorKind(400, "BODY_INVALID")
 _WANTED = 'the body must be JSON such as {"name": "shell/git", "tag": "latest"}'
 _SUMMARY = schema_of(ImageSummary, leave_out=["blobs"], tag={"type": "string"})
 _LIST = object_of(complete={"type": "boolean"}, images=array_of(_SUMMARY))
-_IMAGE = {"allOf": [_SUMMARY, object_of(contents=schema_of(Contents | None))]}
+_RESULT = {
+    "type": ["object", "null"],
+    "description": "what came of its last verification: see /api/verifications",
+}
+_IMAGE = {"allOf": [_SUMMARY, object_of(contents=schema_of(Contents | None), verified=_RESULT)]}
 _BEGUN = object_of(**{name: {"type": "string"} for name in ("name", "tag", "build")})
 _WANTED_IMAGE = object_of(name={"type": "string"}) | {
     "properties": {"name": {"type": "string"}, "tag": {"type": "string", "default": LATEST}}

@@ -82,6 +82,7 @@ class Contents:
     :param revision: of the package source.
     :param made: when the image was made, in seconds since the epoch; it enters no blob.
     :param layers: the lowest first.
+    :param address: the URL that the image names as its source; empty if it names none.
     :param built: the store paths that were built here.
     :param substituted: store path → the binary cache that it came from, without credentials, as
         far as it is known; :data:`LOCAL` for a place on this machine.
@@ -96,6 +97,7 @@ class Contents:
     packages: tuple[PackageFacts, ...]
     paths: tuple[PathFacts, ...]
     layers: tuple[LayerFacts, ...]
+    address: str = ""
     built: tuple[str, ...] = ()
     substituted: Mapping[str, str] = attrs.Factory(dict)
 
@@ -106,6 +108,7 @@ def contents_of(
     realisation: Realisation,
     layers: Sequence[Layer],
     made: float,
+    address: str = "",
 ) -> Contents:
     """The contents of an image that was just made."""
     graph = realisation.graph
@@ -133,6 +136,7 @@ def contents_of(
             LayerFacts(str(layer.descriptor.digest), layer.descriptor.size, layer.paths)
             for layer in layers
         ),
+        address,
         built,
         {
             path: _disclosed(origin)
@@ -209,7 +213,7 @@ def unpack_contents(packed: str) -> Contents:
         raise ValueError(f"no contents: {error!r}") from error
 
 
-_PLAIN = ("name", "tag", "system", "source", "revision", "made")
+_PLAIN = ("name", "tag", "system", "source", "revision", "made", "address")
 
 
 def _read(document: dict[str, Any]) -> Contents:

@@ -131,6 +131,7 @@ def all_contents(draw: st.DrawFn) -> Contents:
         packages=tuple(draw(st.lists(package))),
         paths=tuple(PathFacts(n, draw(size), draw(some), n, draw(texts), n) for n in names),
         layers=tuple(draw(st.lists(st.builds(LayerFacts, TEXT, size, some)))),
+        address=draw(TEXT),
         built=draw(some),
         substituted=draw(origins),
     )

@@ -19,6 +19,7 @@ from nixery.reactor import IReactor
 from nixery.web.access_log import AccessLog, IMeter, NoMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
+from nixery.web.documents import DocumentsApi
 from nixery.web.front import Front
 from nixery.web.holding import Holding
 from nixery.web.operations import Operations
@@ -107,6 +108,7 @@ def make_site(
     operations: Operations | None = None,
     accel: str | None = None,
     on_manifest: OnManifest = ignore_manifest,
+    documents: DocumentsApi | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -121,6 +123,7 @@ def make_site(
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
+    :param documents: answers with documents about images; none for none.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
@@ -130,7 +133,7 @@ def make_site(
     log, links = AccessLog(meter or NoMeter(), on_manifest), builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app]
-    apps += [each.app for each in (builds, packages) if each is not None]
+    apps += [each.app for each in (builds, packages, documents) if each is not None]
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
     site = QuietSite(front, reactor, bounds, holding, known, links)

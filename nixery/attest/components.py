@@ -8,7 +8,7 @@ import attrs
 from packageurl import PackageURL
 
 from nixery.model.closure import store_name
-from nixery.model.contents import Contents, PackageFacts, PathFacts, split_name
+from nixery.model.contents import LOCAL, Contents, PackageFacts, PathFacts, split_name
 from nixery.model.manifest import Descriptor
 
 EPOCH = "1970-01-01T00:00:01Z"
@@ -17,7 +17,7 @@ _URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!#-;=?-\[\]_
 
 
 @attrs.frozen
-class Component:
+class PathComponent:
     """A store path.
 
     :param facts: what Nix says of it.
@@ -67,11 +67,14 @@ class Component:
         return url if _URL.fullmatch(url) else ""
 
 
-def components_of(contents: Contents) -> list[Component]:
+def components_of(contents: Contents) -> list[PathComponent]:
     """The components of an image, in the order of their store paths."""
     known = _Described(contents)
     layers = {path: layer.digest for layer in contents.layers for path in layer.paths}
-    origins = {path: f"fetched from {origin}" for path, origin in contents.substituted.items()}
+    origins = {
+        path: "copied from this machine" if origin == LOCAL else f"fetched from {origin}"
+        for path, origin in contents.substituted.items()
+    }
     origins |= dict.fromkeys(contents.built, "built here")
     return [
         _component(facts, known, layers.get(facts.path, ""), origins.get(facts.path, ""))
@@ -114,12 +117,12 @@ class _Described:
         )
 
 
-def _component(facts: PathFacts, known: _Described, layer: str, origin: str) -> Component:
+def _component(facts: PathFacts, known: _Described, layer: str, origin: str) -> PathComponent:
     name, version, output = _named(facts)
     package = known.package(facts, name, version)
     if package is not None:
         name, version = package.name or name, package.version or version
-    return Component(
+    return PathComponent(
         facts,
         name or store_name(facts.path),
         version,

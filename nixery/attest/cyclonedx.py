@@ -7,7 +7,7 @@ tests have the CycloneDX project's own library validate it.
 import uuid
 from typing import Any
 
-from nixery.attest.components import EPOCH, Component, components_of, image_purl
+from nixery.attest.components import EPOCH, PathComponent, components_of, image_purl
 from nixery.attest.document import Document, encode
 from nixery.attest.licences import licensed
 from nixery.model.contents import Contents
@@ -55,7 +55,7 @@ def cyclonedx_document(contents: Contents, subject: Descriptor) -> Document:
     return Document(MEDIA_TYPE, MEDIA_TYPE, encode(content), PREDICATE, "sbom.cdx.json")
 
 
-def _component(component: Component) -> dict[str, Any]:
+def _component(component: PathComponent) -> dict[str, Any]:
     package = component.package
     properties = {
         "nix:output_path": component.path,

@@ -7,6 +7,8 @@ tests have the CycloneDX project's own library validate it.
 import uuid
 from typing import Any
 
+from packageurl import PackageURL
+
 from nixery.attest.components import EPOCH, PathComponent, components_of, image_purl
 from nixery.attest.document import Document, encode
 from nixery.attest.licences import licensed
@@ -71,6 +73,8 @@ def _component(component: PathComponent) -> dict[str, Any]:
         "hashes": [_hash(component.nar_sha256)] if component.nar_sha256 else [],
         "licenses": _licences(package.licences) if package else [],
         "externalReferences": [{"type": "website", "url": homepage}] if homepage else [],
+        "cpe": component.cpe,
+        "components": [_ingredient(component.path, each) for each in component.ingredients],
     }
     return {
         "type": "application" if component.named else "library",
@@ -80,6 +84,17 @@ def _component(component: PathComponent) -> dict[str, Any]:
         **{name: value for name, value in optional.items() if value},
         "properties": [{"name": name, "value": text} for name, text in properties.items() if text],
     }
+
+
+def _ingredient(path: str, purl: PackageURL) -> dict[str, str]:
+    found = {
+        "type": "library",
+        "bom-ref": f"{path}#{purl.to_string()}",
+        "name": purl.name,
+        "version": purl.version or "",
+        "purl": purl.to_string(),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _hash(sha256: str) -> dict[str, str]:

@@ -85,7 +85,7 @@ def _package(component: PathComponent, own: dict[str, str]) -> dict[str, Any]:
         "downloadLocation": _UNKNOWN,
         "filesAnalyzed": False,
         "sourceInfo": "; ".join(_source(component)),
-        "externalRefs": [_purl(component.purl)],
+        "externalRefs": list(_references(component)),
         **_licences(licences.expression or _UNKNOWN),
         **{name: value for name, value in optional.items() if value},
     }
@@ -100,6 +100,18 @@ def _licences(declared: str) -> dict[str, str]:
         "licenseDeclared": declared,
         "copyrightText": _UNKNOWN,
     }
+
+
+def _references(component: PathComponent) -> Iterator[dict[str, str]]:
+    yield _purl(component.purl)
+    for purl in component.ingredients:
+        yield _purl(purl.to_string())
+    if component.cpe:
+        yield {
+            "referenceCategory": "SECURITY",
+            "referenceType": "cpe23Type",
+            "referenceLocator": component.cpe,
+        }
 
 
 def _purl(purl: str) -> dict[str, str]:

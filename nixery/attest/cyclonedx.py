@@ -65,6 +65,7 @@ def _component(component: PathComponent) -> dict[str, Any]:
         "nix:output": component.output,
         "nixery:layer": component.layer,
         "nixery:origin": component.origin,
+        "nixery:named": "true" if component.named else "",
     }
     homepage = component.homepage
     optional = {
@@ -77,7 +78,7 @@ def _component(component: PathComponent) -> dict[str, Any]:
         "components": [_ingredient(component.path, each) for each in component.ingredients],
     }
     return {
-        "type": "application" if component.named else "library",
+        "type": "library",  # Trivy lists no applications, not even by name
         "bom-ref": component.path,
         "name": component.name,
         "purl": component.purl,

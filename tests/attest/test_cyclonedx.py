@@ -56,7 +56,10 @@ def test_usual_document() -> None:
     properties = {each["name"]: each["value"] for each in man["properties"]}
     assert properties["nix:output"] == "man"
     assert properties["nixery:layer"] == LAYER
-    assert [git["type"], libc["type"]] == ["application", "library"]
+    assert {"name": "nixery:named", "value": "true"} in git["properties"]
+    assert "nixery:named" not in properties
+    # Trivy lists nothing else.
+    assert {each["type"] for each in made["components"]} == {"library"}
 
 
 def test_licences_that_spdx_knows() -> None:

@@ -29,11 +29,12 @@ def document(daemon: Daemon, path: str) -> Any:
 
 
 def listed(path: Path) -> set[tuple[str, str]]:
-    """Name and version of the packages that Syft finds in an SBOM."""
+    """Name and version of the packages of Nix that Syft finds in an SBOM."""
     environ = {"SYFT_CHECK_FOR_APP_UPDATE": "false", "HOME": str(path.parent)}
     command = [SYFT, "convert", str(path), "-o", "json"]
     found = subprocess.run(command, env=environ, check=True, capture_output=True).stdout
-    return {(each["name"], each["version"]) for each in json.loads(found)["artifacts"]}
+    every = json.loads(found)["artifacts"]
+    return {(each["name"], each["version"]) for each in every if each["type"] == "nix"}
 
 
 @pytest.mark.parametrize("format", ["spdx", "cyclonedx"])
@@ -44,11 +45,18 @@ def test_a_scanner_lists_the_packages(
     path = tmp_path / "sbom.json"
     path.write_text(json.dumps(document(daemon, f"sbom?format={format}")))
     found = listed(path)
-    layers = document(daemon, "sbom?format=cyclonedx")["components"]
-    assert found == {(each["name"], each.get("version", "")) for each in layers}
+    components = document(daemon, "sbom?format=cyclonedx")["components"]
+    assert found == {(each["name"], each.get("version", "")) for each in components}
     versions = dict(found)
     for package in ("bash", "coreutils", "git", "python3"):
         assert versions[package][0].isdigit()
+
+
+def test_packages_of_debian(daemon: Daemon, digest: str) -> None:
+    """Both formats name the packages of Debian that a named package was made of."""
+    for format in ("spdx", "cyclonedx"):
+        made = json.dumps(document(daemon, f"sbom?format={format}"))
+        assert "pkg:deb/debian/git@" in made or "pkg:deb/ubuntu/git@" in made
 
 
 def test_all_that_is_in_the_layers(daemon: Daemon, digest: str) -> None:

@@ -62,12 +62,13 @@ from nixery.watching.metrics import IMeasured, Metrics
 from nixery.watching.readiness import Readiness
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.documents import DocumentsApi
 from nixery.web.hooks import HooksApi
 from nixery.web.images import ImagesApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
-from nixery.web.site import QuietSite, make_site
+from nixery.web.site import IApi, QuietSite, make_site
 from nixery.web.verification_api import VerificationApi
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Registry:
         self._add(Component(self._claim_folders, lambda: self.site.leave()))
         self._make_stores()
         self._nix = self._make_nix()
-        self._cache = self._add(Cache(self._storage))
+        self._cache = self._add(Cache(self._storage, reactor=reactor))
         images = KnownImages(reactor, self._storage, self._cache, settings.state)
         self._images = self._add(images)
         grace = settings.disk.storage_grace
@@ -267,10 +268,12 @@ class Registry:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
         builds, packages, history = None, None, None
+        documents: list[IApi] = []
         if settings.shown.pages != "off":
             history = self._history
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
             packages = PackagesApi(reactor, self._catalogue, auth)
+            documents = [DocumentsApi(reactor, self._cache, self._images, auth)]
         return make_site(
             reactor,
             builder,
@@ -287,6 +290,7 @@ class Registry:
             settings.transport.accel,
             self._images.pulled,
             [
+                *documents,
                 self._make_images_api(auth),
                 HooksApi(self._access.webhook_secret, self._pushed),
                 VerificationApi(self._operators, self._reproducer),

@@ -109,7 +109,7 @@ class ImageMaker:
         made = self._reactor.seconds()
         packed = await in_thread(
             self._reactor,
-            lambda: pack_contents(contents_of(image, pinned, realisation, layers, made)),
+            lambda: pack_contents(contents_of(image, pinned, realisation, layers, made, address)),
         )
         return make_manifest(config, layers, execution.labels), packed
 

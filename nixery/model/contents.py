@@ -13,6 +13,7 @@ from nixery.model.image import Image
 from nixery.model.manifest import Layer
 from nixery.model.source import PinnedSource, without_credentials
 
+_MOST_PURLS = 50
 _MOST = 128 * 1024 * 1024
 """Bytes of packed contents that are unpacked."""
 
@@ -49,6 +50,8 @@ class PackageFacts:
     :param paths: the store paths of its outputs in the image.
     :param name: without the version.
     :param licences: SPDX identifiers or expressions, or other names where the set has none.
+    :param cpe: the name that databases of vulnerabilities have for it.
+    :param purls: package URLs of what it was made of.
     """
 
     package: str
@@ -58,6 +61,8 @@ class PackageFacts:
     description: str = ""
     homepage: str = ""
     licences: tuple[str, ...] = ()
+    cpe: str = ""
+    purls: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -82,6 +87,7 @@ class Contents:
     :param revision: of the package source.
     :param made: when the image was made, in seconds since the epoch; it enters no blob.
     :param layers: the lowest first.
+    :param address: the URL that the image names as its source; empty if it names none.
     :param built: the store paths that were built here.
     :param substituted: store path → the binary cache that it came from, without credentials, as
         far as it is known; :data:`LOCAL` for a place on this machine.
@@ -96,6 +102,7 @@ class Contents:
     packages: tuple[PackageFacts, ...]
     paths: tuple[PathFacts, ...]
     layers: tuple[LayerFacts, ...]
+    address: str = ""
     built: tuple[str, ...] = ()
     substituted: Mapping[str, str] = attrs.Factory(dict)
 
@@ -106,6 +113,7 @@ def contents_of(
     realisation: Realisation,
     layers: Sequence[Layer],
     made: float,
+    address: str = "",
 ) -> Contents:
     """The contents of an image that was just made."""
     graph = realisation.graph
@@ -133,6 +141,7 @@ def contents_of(
             LayerFacts(str(layer.descriptor.digest), layer.descriptor.size, layer.paths)
             for layer in layers
         ),
+        address,
         built,
         {
             path: _disclosed(origin)
@@ -160,6 +169,8 @@ def _package(root: Root) -> PackageFacts:
         about.description,
         about.homepage,
         tuple(dict.fromkeys(filter(None, licences))),
+        about.cpe,
+        tuple(dict.fromkeys(filter(None, about.purls)))[:_MOST_PURLS],
     )
 
 
@@ -209,7 +220,7 @@ def unpack_contents(packed: str) -> Contents:
         raise ValueError(f"no contents: {error!r}") from error
 
 
-_PLAIN = ("name", "tag", "system", "source", "revision", "made")
+_PLAIN = ("name", "tag", "system", "source", "revision", "made", "address")
 
 
 def _read(document: dict[str, Any]) -> Contents:
@@ -221,8 +232,8 @@ def _read(document: dict[str, Any]) -> Contents:
     return Contents(
         **{field: document[field] for field in _PLAIN},
         packages=tuple(
-            PackageFacts(package, paths(outputs), name, version, about, homepage, tuple(licences))
-            for package, outputs, name, version, about, homepage, licences in document["packages"]
+            PackageFacts(package, paths(outputs), *map(_as_written, rest))
+            for package, outputs, *rest in document["packages"]
         ),
         paths=tuple(
             PathFacts(own, size, paths(references), deriver, tuple(signers), nar)
@@ -234,3 +245,7 @@ def _read(document: dict[str, Any]) -> Contents:
         built=paths(document["built"]),
         substituted={path[number]: origin for number, origin in document["substituted"]},
     )
+
+
+def _as_written(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -107,7 +107,7 @@ def predicate_of(made: Reproduction) -> dict[str, Any]:
         "result": _RESULTS[made.outcome],
         "configuration": [
             {
-                "name": "nixery verify",
+                "uri": "urn:nixery:verification:v1",
                 "annotations": {
                     "source": made.source,
                     "revision": made.revision,

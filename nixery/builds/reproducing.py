@@ -30,7 +30,7 @@ from nixery.model.manifest import Manifest, parse_manifest
 from nixery.model.reading import Reading
 from nixery.model.reproduction import RebuiltDerivation, RepackedLayer, Reproduction
 from nixery.model.request_errors import ManifestUnknown
-from nixery.model.service_errors import ShuttingDown, SourceUnavailable
+from nixery.model.service_errors import QueueFull, ShuttingDown, SourceUnavailable
 from nixery.model.source import PinnedSource
 from nixery.reactor import IReactor
 from nixery.recent import Recent
@@ -38,7 +38,8 @@ from nixery.slots import Slots
 
 CLIENT = "verification"
 """Who verifications share their turns as: see :mod:`nixery.builds.queue`."""
-_REMEMBERED = 100
+_MOST = _REMEMBERED = 100
+"""Verifications that wait, and ended ones that are told of."""
 _MOST_FAULTS = 20  # that the log names
 _AGE = 600.0
 """Seconds for which it is told how a verification ended."""
@@ -149,9 +150,12 @@ class Reproducer:
         """Verify an image, unless that is being done.
 
         :return: changes while it is done.
+        :raises QueueFull: if too many wait.
         """
         progress = self._progress.get(request)
         if progress is None:
+            if len(self._progress) >= _MOST:
+                raise QueueFull(len(self._progress))
             progress = self._progress[request] = Progress()
             running = self._running.join(request, lambda: self._run(request, progress))
             running.addBoth(self._end_of, request, progress)
@@ -163,7 +167,7 @@ class Reproducer:
 
     def made(self, name: str, tag: str) -> None:
         """An image was made: verify it, if it is one of the sample."""
-        if random.random() * 100 < self._share:
+        if random.random() * 100 < self._share and len(self._progress) < _MOST:
             self.begin(Request(parse_image(name, tag)))
 
     def _end_of(self, result: Any, request: Request, progress: Progress) -> None:
@@ -173,8 +177,11 @@ class Reproducer:
             return
         error = result.value
         progress.error = error if isinstance(error, NixeryError) else ShuttingDown()
-        if not isinstance(error, NixeryError):
-            self._log.failure("while verifying {name}", result, name=request.image.name)
+        name = f"{request.image.name}:{request.image.tag}"
+        if isinstance(error, NixeryError):
+            self._log.info("{name} can't be verified: {error}", name=name, error=str(error))
+        else:
+            self._log.failure("while verifying {name}", result, name=name)
 
     async def _run(self, request: Request, progress: Progress) -> Reproduction:
         with await self._slots.take():

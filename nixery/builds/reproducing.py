@@ -4,11 +4,10 @@ Derivations are built again and compared by Nix, layers are packed again and com
 digests; nothing of it is stored but the result.
 """
 
-import json
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from typing import Any, Protocol
 
@@ -28,10 +27,11 @@ from nixery.model.errors import NixeryError
 from nixery.model.image import Image, parse_image
 from nixery.model.manifest import Manifest, parse_manifest
 from nixery.model.reading import Reading
-from nixery.model.reproduction import RebuiltDerivation, RepackedLayer, Reproduction
+from nixery.model.reproduction import RebuiltDerivation, RepackedLayer, Reproduction, compared
 from nixery.model.request_errors import ManifestUnknown
 from nixery.model.service_errors import QueueFull, ShuttingDown, SourceUnavailable
 from nixery.model.source import PinnedSource
+from nixery.model.text import cut
 from nixery.reactor import IReactor
 from nixery.recent import Recent
 from nixery.slots import Slots
@@ -43,7 +43,6 @@ _MOST = _REMEMBERED = 100
 _MOST_FAULTS = 20  # that the log names
 _AGE = 600.0
 """Seconds for which it is told how a verification ended."""
-_REVISION = "org.opencontainers.image.revision"
 
 Record = Callable[[Reproduction], Awaitable[None]]
 AskOther = Callable[[str, Image], Awaitable[bytes]]
@@ -211,8 +210,16 @@ class Reproducer:
         pinned, manifest = known
         if request.against:
             progress.step = f"asking {request.against}"
-            content = await self._ask(request.against, image)
-            again, layers, remark = _compared(manifest, content, pinned)
+            other = parse_manifest(await self._ask(request.against, image))
+            if other is None:
+                raise SourceUnavailable(request.against, "it answers with something else")
+            again, layers = str(other.digest), compared(manifest, other)
+            revision = other.annotation("revision") or pinned.revision
+            remark = (
+                ""
+                if revision == pinned.revision
+                else f"it serves the revision {cut(revision, 100)}"
+            )
         else:
             await self._rebuild(request, pinned, progress, rebuilt)
             progress.step = "packing the layers again"
@@ -290,7 +297,7 @@ class Reproducer:
         if made.outcome == "same":
             self._log.info("verified {words}", words=words)
         else:
-            parts = "; ".join(islice(_faults(made), _MOST_FAULTS))
+            parts = "; ".join(islice(made.faults(), _MOST_FAULTS))
             self._log.warn("verified {words}: {parts}", words=words, parts=parts)
         document = {"digest": made.digest, "result": made.document()}
         try:
@@ -301,18 +308,6 @@ class Reproducer:
             self._log.warn("the result can't be kept: {error}", error=str(error))
 
 
-def _faults(made: Reproduction) -> Iterator[str]:
-    """The parts of an image that are not the same, the first of them."""
-    for derivation in made.derivations:
-        if derivation.outcome in ("differs", "failed"):
-            yield f"{store_name(derivation.derivation)} {derivation.outcome} ({derivation.detail})"
-    for layer in made.layers:
-        if layer.outcome != "same":
-            yield f"layer {layer.digest} {layer.outcome}"
-    if made.remark:
-        yield made.remark
-
-
 def _derivations(realisation: Realisation, deep: bool) -> list[str]:
     """The derivations to build again, each once."""
     graph = realisation.graph
@@ -321,24 +316,3 @@ def _derivations(realisation: Realisation, deep: bool) -> list[str]:
         paths = [*paths, *(path for path in sorted(graph) if graph[path].get("built"))]
     found = (graph[path].get("deriver") for path in paths)
     return list(dict.fromkeys(each for each in found if each))
-
-
-def _compared(
-    manifest: Manifest, content: bytes, pinned: PinnedSource
-) -> tuple[str, tuple[RepackedLayer, ...], str]:
-    """Compare a manifest with another registry's.
-
-    :return: that one's digest, the layers, and a remark.
-    """
-    other = parse_manifest(content)
-    if other is None:
-        raise SourceUnavailable(
-            "the other registry", "it answers with something else than a manifest"
-        )
-    digests = {str(blob.digest) for blob in other.blobs[1:]}
-    own = [str(blob.digest) for blob in manifest.blobs[1:]]
-    layers = tuple(RepackedLayer(d, d if d in digests else "") for d in own)
-    annotations = json.loads(content).get("annotations") or {}
-    revision = annotations.get(_REVISION, pinned.revision)
-    remark = "" if revision == pinned.revision else f"it serves the revision {revision}"
-    return str(other.digest), layers, remark

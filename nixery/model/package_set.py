@@ -35,6 +35,8 @@ class Package:
     :param program: the one that it is mainly for.
     :param programs: what is known to be in its ``bin/``.
     :param available: whether the set says that it can be built as it is configured.
+    :param outputs: their names.
+    :param licences: SPDX identifiers, or the set's names where it has none.
     """
 
     path: Path
@@ -47,6 +49,8 @@ class Package:
     program: str = ""
     available: bool = True
     programs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
 
     @property
     def attribute(self) -> str:
@@ -67,12 +71,13 @@ class Package:
         """
         try:
             fields = json.loads(line)
-            lists = {name: tuple(fields.get(name, ())) for name in ("path", "programs")}
+            lists = {name: tuple(fields.get(name, ())) for name in ("path", "programs", *_LISTS)}
             return cls(**{**fields, **lists})
         except (TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"no package: {line[:100]!r}") from error
 
 
+_LISTS = ("outputs", "licences")
 _TEXTS = ("name", "pname", "version", "description", "homepage", "program")
 
 
@@ -115,9 +120,9 @@ def told_outputs(lines: Iterable[bytes]) -> list[str]:
     found: set[str] = set()
     for line in lines:
         said = _said(line)
-        outputs = said.get("outputs") if isinstance(said, dict) else None
-        if isinstance(outputs, list):
-            found.update(o for o in outputs if isinstance(o, str) and is_store_path(o))
+        paths = said.get("paths") if isinstance(said, dict) else None
+        if isinstance(paths, list):
+            found.update(p for p in paths if isinstance(p, str) and is_store_path(p))
     return sorted(found)
 
 
@@ -152,7 +157,13 @@ def _package(said: dict[str, Any]) -> Package | None:
     available = said.get("available") is not False
     if not texts["homepage"].startswith(("http://", "https://")):
         texts["homepage"] = ""
-    return Package(shown, **texts, available=available)  # type: ignore[arg-type]
+    lists = {field: _lines(said.get(field)) for field in _LISTS}
+    return Package(shown, **texts, **lists, available=available)  # type: ignore[arg-type]
+
+
+def _lines(texts: Any) -> tuple[str, ...]:
+    every = texts if isinstance(texts, list) else []
+    return tuple(filter(None, map(_line, every)))
 
 
 def _line(text: Any) -> str:

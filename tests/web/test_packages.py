@@ -68,6 +68,9 @@ class FakeCatalogue:
             raise self.error
         return attrs.evolve(self.found, packages=list(self.found.packages)[:limit])
 
+    def package(self, name: str) -> Package | None:
+        return next((each for each in self.found.packages if each.image == name), None)
+
     def suggest(self, name: str) -> Sequence[Suggestion]:
         return ()
 

@@ -31,6 +31,7 @@ _LAYOUT: dict[str, str] = {
     "layers": _DIGEST,
     "used": _DIGEST,
     "builds": _KEY,
+    "contents": _KEY,
     "manifests": _KEY,
     "provenance": _KEY,
     "served": _KEY,

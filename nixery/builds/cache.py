@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from nixery.interfaces import IStorage, Provenance
+from nixery.model.contents import Contents, unpack_contents
 from nixery.model.digest import Digest
 from nixery.model.manifest import (
     MAX_MANIFEST_SIZE,
@@ -21,6 +22,8 @@ from nixery.model.source import canonical_sha256
 from nixery.recent import Recent
 
 _REMEMBERED = 512
+_PATHS = 20_000
+"""Store paths of the contents that are in memory together."""
 
 V = TypeVar("V")
 
@@ -41,6 +44,7 @@ class Cache:
         self._by_key: Recent[str, Digest] = Recent(time.monotonic, remembered)
         self._by_digest: Recent[Digest, Manifest] = Recent(time.monotonic, remembered)
         self._provenance: Recent[Digest, Provenance] = Recent(time.monotonic, remembered)
+        self._contents: Recent[Digest, Contents] = Recent(time.monotonic, _PATHS, _weight)
 
     def readings(self) -> list[Reading]:
         """The metrics of the cache."""
@@ -137,10 +141,23 @@ class Cache:
         """Take note of what a manifest was just served for."""
         self._provenance.put(digest, provenance)
 
+    async def contents(self, digest: Digest) -> Contents | None:
+        """The contents of a manifest's image; none if an older version made it."""
+        known = self._contents.get(digest)
+        if known is None:
+            known = await self.read(f"contents/{digest.hex}", _contents)
+            if known is not None:
+                self._contents.put(digest, known)
+        return known
+
     async def remember_manifest(
-        self, image_key: str, manifest: Manifest, provenance: Provenance
+        self, image_key: str, manifest: Manifest, provenance: Provenance, contents: str = ""
     ) -> None:
-        """Store a manifest whose blobs are stored, and know it by the image key from then on."""
+        """Store a manifest whose blobs are stored, and know it by the image key from then on.
+
+        :param contents: of the image, by :func:`nixery.model.contents.pack_contents`. What is known
+            already stays: documents that are made of it are the same at any time.
+        """
         await self._storage.write_blob(manifest.content)
         # With its digest, as all records: what is of a blob that is no more can be told.
         origin = {
@@ -149,6 +166,9 @@ class Cache:
             "digest": str(manifest.digest),
         }
         await self.write(f"provenance/{manifest.digest.hex}", origin)
+        if contents and await self.contents(manifest.digest) is None:
+            record = {"contents": contents, "digest": str(manifest.digest)}
+            await self.write(f"contents/{manifest.digest.hex}", record)
         self._by_digest.put(manifest.digest, manifest)
         await self.remember_key(image_key, manifest.digest)
 
@@ -213,6 +233,14 @@ def _provenance(record: dict[str, Any]) -> Provenance:
     if not isinstance(source, str) or not isinstance(revision, str):
         raise TypeError("no provenance")
     return Provenance(source, revision)
+
+
+def _contents(record: dict[str, Any]) -> Contents:
+    return unpack_contents(record["contents"])
+
+
+def _weight(contents: Contents) -> int:
+    return len(contents.paths)
 
 
 def _layer(record: dict[str, Any]) -> Layer:

@@ -191,8 +191,10 @@ class SharedBuilds:
         try:
             manifest = await self._cache.manifest(wanted.key, again=True)
             if manifest is None or wanted.evaluate:
-                manifest = await self._maker.make(wanted.image, wanted.pinned, emit)
-                await self._cache.remember_manifest(wanted.key, manifest, wanted.provenance)
+                made = await self._maker.make(wanted.image, wanted.pinned, emit)
+                manifest, contents = made
+                origin = wanted.provenance
+                await self._cache.remember_manifest(wanted.key, manifest, origin, contents)
             return manifest
         finally:
             over = True

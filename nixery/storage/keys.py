@@ -3,6 +3,7 @@
 Of records::
 
     builds/<layer key>              the layer that was packed for it
+    contents/<manifest digest>      the packages, store paths and layers of the image
     manifests/<image key>           the digest of the image's manifest
     provenance/<manifest digest>    what the image was made from
     served/<sha256 of a name>       the images that were served by that name
@@ -10,7 +11,7 @@ Of records::
 
 import re
 
-RECORDS = ("builds", "manifests", "provenance", "served")
+RECORDS = ("builds", "contents", "manifests", "provenance", "served")
 """The kinds of records, each with a folder of its own."""
 _RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")
 _BLOB = re.compile(r"[0-9a-f]{64}")

@@ -40,6 +40,7 @@ class QuietSite(BoundedSite):
     """The site of the registry, and how it stops.
 
     :ivar known: the answers that are known.
+    :ivar shows_builds: whether it has pages of builds and packages.
     """
 
     protocol = KnowingChannel
@@ -51,10 +52,12 @@ class QuietSite(BoundedSite):
         bounds: Bounds,
         holding: Holding,
         known: KnownAnswers,
+        shows_builds: bool,
     ) -> None:
         super().__init__(root, reactor, bounds)
         self._holding = holding
         self.known = known
+        self.shows_builds = shows_builds
 
     async def release(self, handover: bool) -> None:
         """Let all go who are held, and keep no connection for longer than an answer.
@@ -128,6 +131,6 @@ def make_site(
     apps += [each.app for each in (builds, packages) if each is not None]
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
-    site = QuietSite(front, reactor, bounds, holding, known)
+    site = QuietSite(front, reactor, bounds, holding, known, links)
     site.trusted = trusted
     return site

@@ -4,7 +4,6 @@ All texts come from the set and may hold anything: they are made printable here.
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 import attrs
 
 from nixery.model.closure import is_store_path
+from nixery.model.contents import split_name
 from nixery.model.image import MAX_NAME_LENGTH, META, exact_image_name, image_name, spellings
 
 _MARK = b"trace: @nixery@"
 _END = b"@nixery@"
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
-# As Nix's own parseDrvName has it.
-_NAME = re.compile(r"(.*?)-([^a-zA-Z].*)")
 
 Path = tuple[str, ...]
 """The attribute names that lead to something in a set."""
@@ -150,7 +148,7 @@ def _package(said: dict[str, Any]) -> Package | None:
     if path is None:
         return None
     texts = {field: _line(said.get(field)) for field in _TEXTS}
-    name, version = _split(texts["name"])
+    name, version = split_name(texts["name"])
     texts["pname"] = texts["pname"] or name
     texts["version"] = texts["version"] or version
     shown = tuple(_line(step) for step in path)
@@ -173,12 +171,6 @@ def _line(text: Any) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c.isspace() else _UNPRINTABLE for c in text)
     return " ".join(text.split())
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A derivation's name without its version, and that."""
-    match = _NAME.fullmatch(name)
-    return (match[1], match[2]) if match else (name, "")
 
 
 # --- by which names images ask for them ---------------------------------------------------

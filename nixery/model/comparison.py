@@ -15,7 +15,7 @@ _OUTPUT = re.compile(r"(.+)-(bin|data|debug|dev|devdoc|doc|info|lib|man|out|py|s
 _PART = re.compile(r"[0-9]+|[^0-9.-]+")
 
 
-class Kind(Enum):
+class Difference(Enum):
     """How what has one name differs between two images."""
 
     ADDED = "added"
@@ -51,16 +51,16 @@ class Change:
     after: Versions
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Difference:
         """How it differs."""
         if not self.before.paths:
-            return Kind.ADDED
+            return Difference.ADDED
         if not self.after.paths:
-            return Kind.REMOVED
+            return Difference.REMOVED
         ranks = [max(map(_rank, each.numbers)) for each in (self.before, self.after)]
         if ranks[0] == ranks[1] or self.before.numbers == self.after.numbers:
-            return Kind.REBUILT
-        return Kind.UPGRADED if ranks[0] < ranks[1] else Kind.DOWNGRADED
+            return Difference.REBUILT
+        return Difference.UPGRADED if ranks[0] < ranks[1] else Difference.DOWNGRADED
 
     @property
     def growth(self) -> int:

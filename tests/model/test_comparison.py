@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixery.model.comparison import Change, Kind, Versions, changes, to_pull
+from nixery.model.comparison import Change, Difference, Versions, changes, to_pull
 from nixery.model.contents import Contents, LayerFacts, PathFacts
 
 MIRRORED = {
-    Kind.ADDED: Kind.REMOVED,
-    Kind.REMOVED: Kind.ADDED,
-    Kind.UPGRADED: Kind.DOWNGRADED,
-    Kind.DOWNGRADED: Kind.UPGRADED,
-    Kind.REBUILT: Kind.REBUILT,
+    Difference.ADDED: Difference.REMOVED,
+    Difference.REMOVED: Difference.ADDED,
+    Difference.UPGRADED: Difference.DOWNGRADED,
+    Difference.DOWNGRADED: Difference.UPGRADED,
+    Difference.REBUILT: Difference.REBUILT,
 }
 VERSIONS = ["1.0pre", "1.0", "1.0a", "1.0.1", "1.2", "1.10", "2"]
 """As Nix's ``compareVersions`` orders them."""
@@ -82,21 +82,21 @@ def test_versions_are_ordered_as_nix_does(low: int) -> None:
         (change,) = changes(
             image(facts(f"git-{VERSIONS[low]}")), image(facts(f"git-{VERSIONS[high]}"))
         )
-        assert change.kind == Kind.UPGRADED
+        assert change.kind == Difference.UPGRADED
 
 
 @pytest.mark.parametrize(
     ("before", "after", "kind"),
     [
-        ("git-1.0", "git-1-0", Kind.REBUILT),  # which Nix takes for equal
-        ("git-1.0", "git-1.0", Kind.REBUILT),
-        ("git", "git", Kind.REBUILT),
-        ("git", "git-1", Kind.UPGRADED),
-        ("git-1.0-doc", "git-1.1-doc", Kind.UPGRADED),
-        ("source-doc", "source-doc", Kind.REBUILT),
+        ("git-1.0", "git-1-0", Difference.REBUILT),  # which Nix takes for equal
+        ("git-1.0", "git-1.0", Difference.REBUILT),
+        ("git", "git", Difference.REBUILT),
+        ("git", "git-1", Difference.UPGRADED),
+        ("git-1.0-doc", "git-1.1-doc", Difference.UPGRADED),
+        ("source-doc", "source-doc", Difference.REBUILT),
     ],
 )
-def test_kinds(before: str, after: str, kind: Kind) -> None:
+def test_kinds(before: str, after: str, kind: Difference) -> None:
     """The version decides, and where it does not differ, something was built anew."""
     (change,) = changes(image(facts(before, "a")), image(facts(after, "b")))
     assert change.kind == kind

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from nixery.interfaces import IStorage, Provenance
 from nixery.model.contents import Contents, unpack_contents
 from nixery.model.digest import Digest
+from nixery.model.image import Image
+from nixery.model.image_summary import ImageSummary, summary_of
 from nixery.model.manifest import (
     MAX_MANIFEST_SIZE,
     Descriptor,
@@ -40,6 +42,8 @@ class Cache:
         """
         self.lookups: Counter[str] = Counter()
         """How often a manifest was found in ``memory``, in the ``storage``, or was ``missing``."""
+        self.on_made: Callable[[ImageSummary], object] = lambda summary: None
+        """Is told of each image that is made here."""
         self._storage = storage
         self._by_key: Recent[str, Digest] = Recent(time.monotonic, remembered)
         self._by_digest: Recent[Digest, Manifest] = Recent(time.monotonic, remembered)
@@ -151,24 +155,28 @@ class Cache:
         return known
 
     async def remember_manifest(
-        self, image_key: str, manifest: Manifest, provenance: Provenance, contents: str = ""
+        self,
+        image_key: str,
+        manifest: Manifest,
+        provenance: Provenance,
+        contents: str = "",
+        image: Image | None = None,
     ) -> None:
         """Store a manifest whose blobs are stored, and know it by the image key from then on.
 
         :param contents: of the image, by :func:`nixery.model.contents.pack_contents`. What is known
             already stays: documents that are made of it are the same at any time.
+        :param image: what it was made for; without it, its summary has neither name nor tag.
         """
         await self._storage.write_blob(manifest.content)
+        source, revision = provenance.source, provenance.revision
+        summary = summary_of(manifest, image, source, revision, made=time.time())
         # With its digest, as all records: what is of a blob that is no more can be told.
-        origin = {
-            "source": provenance.source,
-            "revision": provenance.revision,
-            "digest": str(manifest.digest),
-        }
-        await self.write(f"provenance/{manifest.digest.hex}", origin)
+        await self.write(f"provenance/{manifest.digest.hex}", summary.document())
         if contents and await self.contents(manifest.digest) is None:
             record = {"contents": contents, "digest": str(manifest.digest)}
             await self.write(f"contents/{manifest.digest.hex}", record)
+        self.on_made(summary)
         self._by_digest.put(manifest.digest, manifest)
         await self.remember_key(image_key, manifest.digest)
 

@@ -158,6 +158,12 @@ class History:
         record = self._records.get(id)
         return 0 if record is None or record.source.ended else record.waiting()
 
+    def state(self, head: BuildHead) -> str:
+        """The state of a build: that of its head, or ``queued`` if it waits for its turn."""
+        record = self._records.get(head.id)
+        is_queued = head.state == "running" and record is not None and record.is_queued
+        return "queued" if is_queued else head.state
+
     async def in_full(self, head: BuildHead) -> tuple[BuildHead, dict[str, Any]]:
         """A build whose error is not cut as in lists, and its summary, as values that JSON can
         hold; as much of it as can be read."""

@@ -69,6 +69,11 @@ class Record:
         complete = self._writer.fault is None
         return attrs.evolve(self._head, events=self.source.buffer.last, complete=complete)
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether the build waits for its turn."""
+        return self._summary.is_queued
+
     def details(self) -> dict[str, Any]:
         """The build's summary, as values that JSON can hold."""
         return {**self._summary.document(), "fault": self._writer.fault}

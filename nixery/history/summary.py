@@ -154,11 +154,16 @@ class Summary:
             case events.Stored(digest=digest):
                 self._layer(digest)["stored"] = True
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether the build waits for its turn."""
+        return "Queued" in self._facts and "Resolved" not in self._facts
+
     def document(self) -> dict[str, Any]:
         """The summary, as values that JSON can hold."""
         facts = self._facts
         return {
-            "queued": facts.get("Queued") if "Resolved" not in facts else None,
+            "queued": facts["Queued"] if self.is_queued else None,
             "source": facts.get("Resolved"),
             "packages": self._packages,
             "planned": {

@@ -39,7 +39,7 @@ FLOORS: dict[str, set[str]] = {
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
     "builds": {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
-        *("search", "reactor"),
+        *("search", "reactor", "whole_file"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},

@@ -18,7 +18,7 @@ from nixery.http.request import NOBODY, Trusted
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.limits import HttpLimits
 from nixery.reactor import IReactor
-from nixery.web.access_log import AccessLog, IMeter, NoMeter
+from nixery.web.access_log import AccessLog, IMeter, NoMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.front import Front
@@ -108,6 +108,7 @@ def make_site(
     meter: IMeter | None = None,
     operations: Operations | None = None,
     accel: str | None = None,
+    on_manifest: OnManifest = ignore_manifest,
     more: Iterable[Klein] = (),
 ) -> QuietSite:
     """The HTTP server's factory.
@@ -122,6 +123,7 @@ def make_site(
     :param meter: takes note of what is answered.
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
+    :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
     :param more: what else has routes.
     """
     bounds = Bounds(limits)
@@ -129,7 +131,7 @@ def make_site(
     # A cache of its own, and a small one: only manifests that are looked into are in it.
     cache = Cache(storage, remembered=64)
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
-    log, links = AccessLog(meter or NoMeter()), builds is not None
+    log, links = AccessLog(meter or NoMeter(), on_manifest), builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app, *more]
     apps += [each.app for each in (builds, packages) if each is not None]

@@ -116,7 +116,7 @@ class Record:
         """
         self.outcome = outcome
         self._log.failed(in_full or reason, outcome)
-        self._end(events.Failed(reason, derivation), state="failed", error=reason)
+        self._end(events.Failed(reason, derivation), state="failed", error=reason, kind=outcome)
 
     def saved(self) -> Deferred[None]:
         """Fires when all events are on disk, or lost. To be called once, after the end."""

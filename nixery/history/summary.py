@@ -33,6 +33,7 @@ class BuildHead:
     :param error: why it failed, for people to read.
     :param events: the number of its last event.
     :param complete: whether all events are on disk.
+    :param kind: of a failure: the name of its error's class; empty if that is not known.
     """
 
     id: str
@@ -46,6 +47,7 @@ class BuildHead:
     error: str | None = None
     events: int = 0
     complete: bool = True
+    kind: str = ""
 
     @classmethod
     def parse(cls, document: Any) -> "BuildHead":

@@ -66,8 +66,8 @@ def build_page(view: BuildView) -> Page:
 
 
 def _state(head: BuildHead, state: str) -> Tag:
-    spent = "" if head.ended is None else f", after {duration(head.ended - head.started)}"
-    text = f"{_STATES[state]}; begun {age(head.started)}{spent}. "
+    spent = "" if head.ended is None else f" after {duration(head.ended - head.started)}"
+    text = f"{_STATES[state]}{spent}; begun {age(head.started)}. "
     shown = tags.p(
         tags.span(text, id="state"),
         id="build",
@@ -83,10 +83,10 @@ def _failure(view: BuildView) -> Tag | None:
     head = view.head
     if head.error is None:
         return None
-    parts: list[Tag | str] = [
-        tags.h2("Why it failed"),
-        tags.pre("\n".join(readable(line) for line in head.error.split("\n"))),
-    ]
+    cause, *rest = (readable(line) for line in head.error.split("\n"))
+    parts: list[Tag | str] = [tags.h2("Why it failed"), tags.p(cause)]
+    if rest:
+        parts.append(tags.pre("\n".join(rest)))
     if told := advice(head.kind, head.error):
         parts += [tags.h3("What to do"), advised(head, told)]
     again = f"docker pull {view.host}/{head.name}:{head.tag}"

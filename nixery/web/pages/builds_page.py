@@ -89,7 +89,7 @@ def _row(head: BuildHead, state: str, waiting: int) -> Tag:
 
 def advised(head: BuildHead, told: Advice) -> Tag:
     """Advice, with links to the names that may be meant, or to a search."""
-    text = tags.p(told.text, class_="advice")
+    text = tags.p(told.text, class_="soft")
     for number, name in enumerate(told.instead):
         meant = TypedName.parse(head.name).replaced(told.package, name)
         target = f"/?q={quote(f'{meant}:{head.tag}')}"

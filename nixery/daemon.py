@@ -58,6 +58,7 @@ from nixery.web.builds import BuildsApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.start_api import StartApi
 from nixery.web.site import QuietSite, make_site
 
 if TYPE_CHECKING:
@@ -230,17 +231,18 @@ class Registry:
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        builds, packages, history = None, None, None
+        builds, packages, history, catalogue = None, None, None, None
         if settings.shown.pages != "off":
-            history = self._history
+            history, catalogue = self._history, self._catalogue
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
             packages = PackagesApi(reactor, self._catalogue, auth)
+        start = StartApi(reactor, builder, history, catalogue, auth, self._example)
         return make_site(
             reactor,
             builder,
             self._storage,
             settings.shown.hold,
-            PagesApi(reactor, builder, history, auth, self._example),
+            PagesApi(reactor, builder, history, auth),
             builds,
             packages,
             auth,
@@ -250,6 +252,7 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
+            [start.app],
         )
 
     def _make_responders(self) -> "Responders | None":

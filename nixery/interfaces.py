@@ -388,3 +388,10 @@ class ICatalogue(Interface):
 
         :param name: as images write it.
         """
+
+    def lacks(name: str) -> bool:
+        """Whether it is known that no package has a name. It takes less than a millisecond, and
+        waits for nothing.
+
+        :param name: as images write it.
+        """

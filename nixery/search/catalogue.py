@@ -95,6 +95,11 @@ class Catalogue:
         self._update()
         return [] if self._made is None else self._made.index.meant(name, _SUGGESTED)
 
+    def lacks(self, name: str) -> bool:
+        self._update()
+        made = self._made
+        return made is not None and made.kept_index.whole and not made.index.has(name)
+
     async def stop(self) -> None:
         """Cancel the update that is running, and wait until it has ended."""
         await self._updating.stop()

@@ -142,6 +142,15 @@ class Index:
         having.sort(key=lambda found: found[0].program != found[1])
         return [*names, *(Suggestion(p.image, program) for p, program in having)][:limit]
 
+    def has(self, name: str) -> bool:
+        """Whether a package has a name, in less than a millisecond.
+
+        :param name: as images write it: an attribute path in lower case.
+        """
+        numbers = _lowest([self.names.exactly(name)], _LOOKED_AT)
+        found = (Package.decode(self.packages[number]) for number in numbers)
+        return any(name in (package.image, package.attribute.lower()) for package in found)
+
     def _askable(self, numbers: int, other_than: str) -> Iterator[Package]:
         """Packages that images can name, other than by the given name."""
         found = (Package.decode(self.packages[n]) for n in _lowest([numbers], _LOOKED_AT))

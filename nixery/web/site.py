@@ -1,7 +1,9 @@
 """The HTTP server of the registry: its parts, and how it stops."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 
+from klein import Klein
 from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.internet.task import deferLater
 
@@ -107,6 +109,7 @@ def make_site(
     operations: Operations | None = None,
     accel: str | None = None,
     on_manifest: OnManifest = ignore_manifest,
+    more: Iterable[Klein] = (),
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -121,6 +124,7 @@ def make_site(
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
+    :param more: what else has routes.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
@@ -129,7 +133,7 @@ def make_site(
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
     log, links = AccessLog(meter or NoMeter(), on_manifest), builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
-    apps = [api.app, pages.app]
+    apps = [api.app, pages.app, *more]
     apps += [each.app for each in (builds, packages) if each is not None]
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)

@@ -24,7 +24,16 @@ from nixery.http.bounds import Bounds
 from nixery.http.door import DoorEndpoint
 from nixery.http.lending import lend
 from nixery.http.request import NOBODY, Trusted
-from nixery.interfaces import BlobFile, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
+from nixery.interfaces import (
+    BlobFile,
+    IBuilder,
+    ICatalogue,
+    IStorage,
+    Location,
+    OnBuild,
+    Provenance,
+    Pull,
+)
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
@@ -37,6 +46,7 @@ from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.start_api import StartApi
 from nixery.web.site import QuietSite, make_site
 from tests.waiting import HUNG, until
 
@@ -260,6 +270,7 @@ async def serving(
     meter: IMeter | None = None,
     accel: str | None = None,
     wrapped: bool = False,
+    catalogue: ICatalogue | None = None,
     on_manifest: OnManifest = ignore_manifest,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
@@ -273,6 +284,7 @@ async def serving(
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
         accel=accel,
+        more=[StartApi(reactor, builder, history, catalogue, auth).app],
         on_manifest=on_manifest,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")

@@ -18,8 +18,14 @@ def command(text: str, label: str) -> Tag:
     :param label: for screen readers.
     """
     button = tags.button("Copy", type="button", class_="copy", **{"aria-label": f"Copy: {label}"})
-    shown = tags.pre(tags.code(text))
+    shown = tags.pre(tags.code(*breakable(text)))
     return tags.div(shown, button, class_="command", role="group", **{"aria-label": label})
+
+
+def breakable(text: str) -> Sequence[Tag | str]:
+    """A text that may go on in another line behind a slash."""
+    first, *rest = text.split("/")
+    return [first, *(part for each in rest for part in ("/", tags.wbr(), each))]
 
 
 def tabs(name: str, legend: str, panels: Iterable[tuple[str, Sequence[Tag | str]]]) -> Tag:

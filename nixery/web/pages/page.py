@@ -17,6 +17,7 @@ _STATIC = {
     "start.js": "text/javascript; charset=utf-8",
     "build.js": "text/javascript; charset=utf-8",
 }
+_HTML = "text/html; charset=utf-8"
 # Three layers, of which one sees the upper sides; the lowest first.
 _LOGO = {"low": "16 17 30 24 16 31 2 24", "middle": "16 9 30 16 16 23 2 16"}
 _LOGO["top"] = "16 1 30 8 16 15 2 8"
@@ -79,7 +80,17 @@ async def send_page(request: RegistryRequest, page: Page, status: int = 200) -> 
     content = b"<!DOCTYPE html>\n" + await flattenString(None, _frame(request, page))
     request.setResponseCode(status)
     request.setHeader(b"Cache-Control", b"no-cache")
-    return describe_safely(request, "text/html; charset=utf-8", content)
+    return describe_safely(request, _HTML, content)
+
+
+async def send_parts(request: RegistryRequest, parts: Sequence[Content]) -> bytes:
+    """Set the headers of parts that a script puts into a page.
+
+    :return: their content.
+    """
+    content = await flattenString(None, tags.transparent(*[each for each in parts if each]))
+    request.setHeader(b"Cache-Control", b"no-cache")
+    return describe_safely(request, _HTML, content)
 
 
 def send_text(request: RegistryRequest, text: str, status: int = 200) -> bytes:

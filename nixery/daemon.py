@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from klein import Klein
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -58,8 +59,10 @@ from nixery.web.builds import BuildsApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.images_api import ImagesApi
 from nixery.web.pages.start_api import StartApi
 from nixery.web.site import QuietSite, make_site
+from nixery.web.stored_images import StoredImages
 
 if TYPE_CHECKING:
     from nixery.nix.popularity_table import PopularityTable
@@ -232,17 +235,20 @@ class Registry:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
         builds, packages, history, catalogue = None, None, None, None
+        more = list[Klein]()
         if settings.shown.pages != "off":
             history, catalogue = self._history, self._catalogue
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
+            stored = StoredImages(self._images, self._cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, auth)
+            more.append(ImagesApi(reactor, stored, history).app)
         start = StartApi(reactor, builder, history, catalogue, auth, self._example)
         return make_site(
             reactor,
             builder,
             self._storage,
             settings.shown.hold,
-            PagesApi(reactor, builder, history, auth),
+            PagesApi(),
             builds,
             packages,
             auth,
@@ -252,7 +258,7 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
-            [start.app],
+            [start.app, *more],
         )
 
     def _make_responders(self) -> "Responders | None":

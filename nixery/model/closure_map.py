@@ -10,7 +10,7 @@ from nixery.model.dependencies import needed_by
 from nixery.model.image import ALWAYS, parse_image
 from nixery.model.treemap import Rectangle, squarified
 
-_MOST_REGIONS = 8  # of single packages
+_MOST_REGIONS = 6  # of single packages
 _LEAST = 0.001  # of the whole: smaller tiles could not be seen
 
 
@@ -33,14 +33,14 @@ class Tile:
 class Region:
     """What one package alone needs of the closure, or what several need.
 
-    :param name: of the package, or the meta-package that it belongs to; empty for what several
-        need, and for the smallest regions together.
+    :param names: the parts of the image's name that alone need something of it: one, or those of
+        the smallest regions together; none for what several need, and for what every image has.
     :param shared: whether several need it.
     :param count: store paths.
     :param size: bytes of their NAR serialisations.
     """
 
-    name: str
+    names: tuple[str, ...]
     shared: bool
     count: int
     size: int
@@ -78,27 +78,30 @@ def closure_map(
 
     :param needed: see :func:`needing`.
     :param most: tiles of single store paths; the rest of each region is one tile.
-    :return: the regions of single packages, the greatest first, with what several need at the end.
+    :return: the regions of single packages, the greatest first, then those of the other packages,
+        of what every image has, and of what several need.
     """
-    held: defaultdict[tuple[str, bool], list[PathFacts]] = defaultdict(list)
+    held: defaultdict[str, list[PathFacts]] = defaultdict(list)
+    shared: list[PathFacts] = []
     for facts in contents.paths:
-        owners = needed[facts.path]
-        held["" if len(owners) > 1 else "".join(owners), len(owners) > 1].append(facts)
-    regions = sorted(held.items(), key=lambda item: (-_size(item[1]), item[0]))
-    alone = [(key, paths) for key, paths in regions if key[0]]
-    small = [paths for _, paths in alone[_MOST_REGIONS:]]
-    small += [paths for key, paths in regions if key == ("", False)]
-    shown = [*alone[:_MOST_REGIONS]]
-    for key, groups in ((("", False), small), (("", True), [held.get(("", True), [])])):
-        if paths := [facts for group in groups for facts in group]:
-            shown.append((key, paths))
+        names = needed[facts.path]
+        (shared if len(names) > 1 else held["".join(names)]).append(facts)
+    always = held.pop("", [])
+    alone = sorted(held.items(), key=lambda item: (-_size(item[1]), item[0]))
+    shown: list[tuple[tuple[str, ...], bool, list[PathFacts]]] = [
+        ((name,), False, paths) for name, paths in alone[:_MOST_REGIONS]
+    ]
+    if small := alone[_MOST_REGIONS:]:
+        others = [facts for _, paths in small for facts in paths]
+        shown.append((tuple(name for name, _ in small), False, others))
+    shown += [((), is_shared, p) for is_shared, p in ((False, always), (True, shared)) if p]
     ranked = sorted(contents.paths, key=lambda facts: -facts.size)[:most]
     least = _LEAST * _size(contents.paths)
     big = {facts.path for facts in ranked if facts.size >= least}
-    areas = _placed([_size(paths) for _, paths in shown], whole)
+    areas = _placed([_size(paths) for _, _, paths in shown], whole)
     return [
-        Region(*key, len(paths), _size(paths), _tiles(paths, big, area))
-        for (key, paths), area in zip(shown, areas, strict=True)
+        Region(names, is_shared, len(paths), _size(paths), _tiles(paths, big, area))
+        for (names, is_shared, paths), area in zip(shown, areas, strict=True)
     ]
 
 

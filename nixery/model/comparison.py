@@ -51,7 +51,7 @@ class Change:
     after: Versions
 
     @property
-    def kind(self) -> Difference:
+    def difference(self) -> Difference:
         """How it differs."""
         if not self.before.paths:
             return Difference.ADDED

@@ -54,7 +54,9 @@ def test_differences_are_symmetric(before: Contents, after: Contents) -> None:
     assert [(c.name, c.before, c.after) for c in there] == [
         (c.name, c.after, c.before) for c in back
     ]
-    assert [MIRRORED[change.kind] for change in there] == [change.kind for change in back]
+    assert [MIRRORED[change.difference] for change in there] == [
+        change.difference for change in back
+    ]
     assert [change.growth for change in there] == [-change.growth for change in back]
 
 
@@ -82,7 +84,7 @@ def test_versions_are_ordered_as_nix_does(low: int) -> None:
         (change,) = changes(
             image(facts(f"git-{VERSIONS[low]}")), image(facts(f"git-{VERSIONS[high]}"))
         )
-        assert change.kind == Difference.UPGRADED
+        assert change.difference == Difference.UPGRADED
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_versions_are_ordered_as_nix_does(low: int) -> None:
 def test_kinds(before: str, after: str, kind: Difference) -> None:
     """The version decides, and where it does not differ, something was built anew."""
     (change,) = changes(image(facts(before, "a")), image(facts(after, "b")))
-    assert change.kind == kind
+    assert change.difference == kind
 
 
 def test_outputs_are_of_one_package() -> None:

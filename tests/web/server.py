@@ -2,13 +2,14 @@
 
 import http.client
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import attrs
+from klein import Klein
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
@@ -272,6 +273,7 @@ async def serving(
     wrapped: bool = False,
     catalogue: ICatalogue | None = None,
     on_manifest: OnManifest = ignore_manifest,
+    more: Iterable[Klein] = (),
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -280,11 +282,11 @@ async def serving(
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
-    pages = PagesApi(reactor, builder, history, auth)
+    pages = PagesApi()
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
         accel=accel,
-        more=[StartApi(reactor, builder, history, catalogue, auth).app],
+        more=[StartApi(reactor, builder, history, catalogue, auth).app, *more],
         on_manifest=on_manifest,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")

@@ -35,7 +35,7 @@ reactor: Any = _reactor
 async def searching(auth: Auth = OPEN) -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    pages, packages = PagesApi(reactor, builder, None), PackagesApi(reactor, catalogue, auth)
+    pages, packages = PagesApi(), PackagesApi(reactor, catalogue, auth)
     site = make_site(reactor, builder, storage, 25, pages, packages=packages)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:

@@ -240,7 +240,7 @@ class Registry:
             history, catalogue = self._history, self._catalogue
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
             stored = StoredImages(self._images, self._cache, self._storage, auth)
-            packages = PackagesApi(reactor, self._catalogue, auth)
+            packages = PackagesApi(reactor, self._catalogue, stored, auth)
             more.append(ImagesApi(reactor, stored, history).app)
         start = StartApi(reactor, builder, history, catalogue, auth, self._example)
         return make_site(

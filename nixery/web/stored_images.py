@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,13 @@ from nixery.model.digest import Digest
 from nixery.model.image import parse_image
 from nixery.model.image_summary import ImageSummary
 from nixery.model.manifest import INDEX_TYPE, MAX_MANIFEST_SIZE, Manifest
-from nixery.model.request_errors import BlobUnknown, DigestInvalid, NameInvalid, TagInvalid
+from nixery.model.request_errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    TagInvalid,
+)
 from nixery.model.tags import LATEST
 from nixery.recent import Recent
 from nixery.web.auth import Auth
@@ -84,7 +90,9 @@ class StoredImages:
         for name in _spellings(path, tag or LATEST):
             if at:
                 found = await self._by_digest(digest)
-                seen = found is not None and found.name == name and self._sees(request, found)
+                seen = (
+                    found is not None and found.name == name and any(self._seen(request, [found]))
+                )
             else:
                 found = self._known.find(name, tag or LATEST)
                 seen = found is not None and self._auth.may_see(request, name, tag or LATEST)
@@ -101,21 +109,43 @@ class StoredImages:
         :raises ManifestUnknown: if the manifest is stored no more.
         :raises StorageUnavailable: if the storage fails.
         """
-        manifest = await self._cache.manifest_of(Digest.parse(summary.digest))
-        platforms: dict[str, Digest] = {}
-        if manifest.media_type == INDEX_TYPE:
-            platforms = _platforms(manifest)
-            first = next(iter(platforms.values()))
-            chosen = platforms.get(platform) or platforms.get(_PLATFORM) or first
-            manifest = await self._cache.manifest_of(chosen)
+        manifest, platforms = await self._manifest(summary, platform)
         config = await self._config(manifest.blobs[0].digest)
         contents = await self._cache.contents(manifest.digest)
         return StoredImage(summary, tag, manifest, config, contents, platforms)
 
+    async def contents(self, summary: ImageSummary) -> Contents | None:
+        """The contents of an image; of several platforms, those of the usual one.
+
+        :raises StorageUnavailable: if the storage fails.
+        """
+        try:
+            manifest, _ = await self._manifest(summary, "")
+        except ManifestUnknown:
+            return None
+        return await self._cache.contents(manifest.digest)
+
+    async def _manifest(
+        self, summary: ImageSummary, platform: str
+    ) -> tuple[Manifest, dict[str, Digest]]:
+        """The manifest of one platform, and those of all where there are several."""
+        manifest = await self._cache.manifest_of(Digest.parse(summary.digest))
+        if manifest.media_type != INDEX_TYPE:
+            return manifest, {}
+        platforms = _platforms(manifest)
+        first = next(iter(platforms.values()))
+        chosen = platforms.get(platform) or platforms.get(_PLATFORM) or first
+        return await self._cache.manifest_of(chosen), platforms
+
     def recent(self, request: RegistryRequest, most: int) -> list[ImageSummary]:
-        """The images that were made or pulled last, and that a client may see."""
-        seen = (each for each in self.every() if self._sees(request, each))
-        return list(islice(seen, most))
+        """The images that were made or pulled last, as far as a client may see them."""
+        return list(islice(self._seen(request, self.every()), most))
+
+    def holding(self, request: RegistryRequest, parts: Container[str]) -> list[ImageSummary]:
+        """The images with one of some parts in their names, as far as a client may see them; those
+        that were made or pulled last are first."""
+        named = (e for e in self.every() if any(part in parts for part in e.name.split("/")))
+        return list(self._seen(request, named))
 
     def every(self) -> Sequence[ImageSummary]:
         """All images, those that were made or pulled last first, as of some seconds ago."""
@@ -125,18 +155,19 @@ class StoredImages:
 
     def tags(self, request: RegistryRequest, name: str) -> dict[str, ImageSummary]:
         """The tags by which images of a name were asked for, and a client may see."""
-        every = [each for each in self.every() if each.name == name]
-        return {
-            tag: each
-            for each in reversed(every)
-            for tag in each.tags
-            if self._auth.may_see(request, name, tag)
-        }
+        every = list(self._seen(request, (e for e in self.every() if e.name == name)))
+        return {tag: each for each in reversed(every) for tag in each.tags}
 
-    def _sees(self, request: RegistryRequest, image: ImageSummary) -> bool:
-        tags = image.tags or (None,)
-        named = image.name != ""
-        return named and any(self._auth.may_see(request, image.name, tag) for tag in tags)
+    def _seen(
+        self, request: RegistryRequest, images: Iterable[ImageSummary]
+    ) -> Iterator[ImageSummary]:
+        """The images that a client may see, with those tags that it may."""
+        for image in images:
+            tags = [tag for tag in image.tags if self._auth.may_see(request, image.name, tag)]
+            if len(tags) < len(image.tags):
+                image = attrs.evolve(image, tags=tags)
+            if image.name and (tags or self._auth.may_see(request, image.name)):
+                yield image
 
     async def _by_digest(self, digest: str) -> ImageSummary | None:
         try:

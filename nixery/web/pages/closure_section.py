@@ -13,7 +13,7 @@ from nixery.model.contents import Contents, PathFacts, split_name
 from nixery.model.dependencies import shortest_path
 from nixery.model.text import cut, readable
 from nixery.model.treemap import Rectangle
-from nixery.web.pages.fragments import size, table
+from nixery.web.pages.fragments import measure, size, table
 from nixery.web.pages.page import Content
 from nixery.web.pages.svg import picture, shape
 
@@ -140,7 +140,7 @@ def _cell(tile: Tile, region: Region, colour: str, closure: Closure) -> Tag:
     ]
     if fitting := _fitting(tile, len(name), 1):
         parts.append(shape("text", name, x="7", y="18", class_=fitting))
-        if below := _fitting(tile, len(size(tile.size)), 2):
+        if below := _fitting(tile, max(len(name), len(size(tile.size))), 2):
             parts.append(shape("text", size(tile.size), x="7", y="34", class_=f"{below} soft"))
     area = tile.rectangle
     cell = shape(
@@ -174,7 +174,7 @@ def _parts(closure: Closure) -> Tag:
     for region, colour in sorted(coloured, key=lambda each: -each[0].size):
         swatch = tags.span(class_=f"swatch {colour}", **{"aria-hidden": "true"})
         name = tags.span(swatch, _of_region(region))
-        rows.append((name, str(region.count), size(region.size)))
+        rows.append((name, str(region.count), measure(region.size)))
     return table("Parts of the image", ("Needed by", "Store paths", "Size"), rows)
 
 
@@ -183,11 +183,11 @@ def _largest(closure: Closure) -> Tag:
         (
             _why_link(facts.path, closure),
             _for_whom(closure.needed[facts.path]),
-            size(facts.size),
+            measure(facts.size),
         )
         for facts in closure.largest[:_LARGEST]
     ]
-    shown = table("Largest store paths", ("Store path", "Why", "Size"), rows)
+    shown = table("Largest store paths", ("Store path", "Needed by", "Size"), rows)
     rest = len(closure.contents.paths) - _LARGEST
     every = tags.p(tags.a("All store paths as text", href="?show=paths"), class_="small")
     return tags.div(shown, every if rest > 0 else "", class_="stack")

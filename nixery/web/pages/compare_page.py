@@ -142,9 +142,9 @@ def _in_short(comparison: Comparison) -> Tag:
         if (found := comparison.of_kind(difference))
     ]
     growth = sum(change.growth for change in comparison.changes)
-    sizes = f"; unpacked {_signed(growth)}" if comparison.changes else ""
+    sizes = f" Unpacked, the difference is {_signed(growth)}." if growth else ""
     return tags.div(
-        tags.p(tags.strong(_pulled(comparison)), " for who has the first", sizes, "."),
+        tags.p("A client of the first has ", tags.strong(_pulled(comparison)), ".", sizes),
         tags.ul(*counts, class_="counts") if counts else "",
         class_="card",
     )
@@ -162,7 +162,10 @@ def _list(comparison: Comparison, difference: Difference) -> Content:
     if not found:
         return None
     title = _TITLES[difference]
-    rows = [(tags.code(readable(c.name)), _versions(c), _growth(c)) for c in found[:_SHOWN]]
+    rows = [
+        (tags.code(readable(c.name)), _versions(c), tags.span(_growth(c), class_="measure"))
+        for c in found[:_SHOWN]
+    ]
     rest = len(found) - _SHOWN
     text = f"{rest} more, of less bytes; in a terminal, this page has them all."
     more = tags.p(text, class_="small soft") if rest > 0 else ""
@@ -182,6 +185,7 @@ def _numbers(versions: Versions) -> str:
 
 
 def _growth(change: Change) -> str:
+    """The size of what came or went, or by how much something grew."""
     if not change.before.paths or not change.after.paths:
         return size(max(change.before.size, change.after.size))
     return _signed(change.growth)

@@ -104,10 +104,10 @@ def image_page(view: ImageView) -> Page:
             tags.section(tags.h2("About it"), _facts(view)),
             class_="columns",
         ),
-        tags.section(tags.h2("Packages"), _packages(view)) if contents is not None else None,
     ]
     if view.closure is not None:
         body += closure_section(view.closure, view.why)
+        body.append(tags.section(tags.h2("Packages"), _packages(view)))
     else:
         text = "An older version of Nixery made this image, and kept no record of what is in it."
         body.append(tags.p(text, class_="note"))

@@ -11,7 +11,7 @@ from nixery.model.contents import Contents, split_name
 from nixery.model.image_summary import PREFIX, ImageSummary
 from nixery.model.manifest import Descriptor
 from nixery.model.text import cut, readable
-from nixery.web.pages.fragments import size, table
+from nixery.web.pages.fragments import measure, size, table
 from nixery.web.pages.page import Content
 from nixery.web.pages.svg import picture, shape
 
@@ -161,7 +161,7 @@ def _row(
     kind = "common" if having else "own"
     bar = shape("rect", width=f"{layer.size / most:.2%}", height="100%", class_=kind)
     contents = held.get(digest) or tags.code(digest[7:19])
-    share = tags.span(tags.span(size(layer.size)), picture("share", bar), class_="measured")
+    share = tags.span(measure(layer.size), picture("share", bar), class_="measured")
     return contents, share, _also(having)
 
 

@@ -21,6 +21,7 @@ from nixery.model.contents import (
     PackageFacts,
     PathFacts,
     pack_contents,
+    split_name,
 )
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
@@ -28,8 +29,10 @@ from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make
 from nixery.model.rules import Patterns, Rules
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
+from nixery.web.packages import PackagesApi
 from nixery.web.pages.images_api import ImagesApi
 from nixery.web.stored_images import StoredImages
+from tests.web.fake_catalogue import FakeCatalogue
 from tests.web.server import Server, serving
 
 reactor: Any = _reactor
@@ -110,7 +113,9 @@ class Gallery:
         contents = Contents(
             *(image.name, tag, image.system, SOURCE, revision, 0.0),
             packages=tuple(
-                PackageFacts(package, tuple(map(store_path, own)), package, "1", about)
+                PackageFacts(
+                    package, tuple(map(store_path, own)), *split_name([*own, package][0]), about
+                )
                 for package, own in named.items()
             ),
             paths=tuple(paths),
@@ -130,19 +135,28 @@ class Gallery:
         return Descriptor(media_type, await self.storage.write_blob(content), len(content))
 
 
+def _package(package: str, own: Sequence[str], about: str) -> PackageFacts:
+    paths = tuple(map(store_path, own))
+    return PackageFacts(package, paths, *split_name([*own, package][0]), about)
+
+
 def _layer(blob: Descriptor, paths: tuple[str, ...]) -> LayerFacts:
     return LayerFacts(str(blob.digest), blob.size, paths)
 
 
 @asynccontextmanager
 async def showing(
-    gallery: Gallery, auth: Auth = OPEN, history: History | None = None
+    gallery: Gallery,
+    auth: Auth = OPEN,
+    history: History | None = None,
+    catalogue: FakeCatalogue | None = None,
 ) -> AsyncIterator[Server]:
-    """Serve the pages of images for the length of a block."""
+    """Serve the pages of images and packages for the length of a block."""
     images = StoredImages(gallery.known, gallery.cache, gallery.storage, auth)
-    api = ImagesApi(reactor, images, history)
-    async with serving(storage=gallery.storage, auth=auth, history=history, more=[api.app]) as it:
-        yield it
+    packages = PackagesApi(reactor, catalogue or FakeCatalogue(), images, auth)
+    more = [ImagesApi(reactor, images, history).app, packages.app]
+    async with serving(storage=gallery.storage, auth=auth, history=history, more=more) as server:
+        yield server
 
 
 def but(*names: str, tags: Sequence[str] = ()) -> Auth:

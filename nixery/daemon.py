@@ -58,6 +58,7 @@ from nixery.web.builds import BuildsApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.start_api import StartApi
 from nixery.web.site import QuietSite, make_site
 
@@ -252,7 +253,7 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
-            [start.app],
+            [start.app, DocsApi().app],
         )
 
     def _make_responders(self) -> "Responders | None":

@@ -41,7 +41,7 @@ class DocsApi:
     def index(self, request: RegistryRequest) -> bytes:
         """The list of documents."""
         if prefers_html(request):
-            return self._page(request, "", lambda: index_page(list(self._documents.values())))
+            return self._page(request, "", lambda: index_page(self._documents))
         lines = [f"/docs/{each.name:12} {each.title}\n" for each in self._documents.values()]
         return send_text(request, "".join(lines))
 
@@ -54,7 +54,7 @@ class DocsApi:
             raise RefusedRequest(NOT_FOUND, title, page=(title, text))
         if not prefers_html(request):
             return send_text(request, document.text)
-        return self._page(request, name, lambda: document_page(document, list(self._documents)))
+        return self._page(request, name, lambda: document_page(document, self._documents))
 
     def _page(self, request: RegistryRequest, name: str, make: Callable[[], Page]) -> bytes:
         """A page, which is the same for everybody, and written once."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from posixpath import basename
 
@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from twisted.web.template import Tag, tags
 
-from nixery.web.pages.page import Content, Page
+from nixery.web.pages.page import Page
 
 GROUPS = {
     "Pull images": ("names", "images", "clients", "verifying", "builds", "errors"),
@@ -69,32 +69,50 @@ def read_documentation(folder: str) -> dict[str, Document]:
     return {n: Document.parse(n, found[n].read_text("utf-8")) for n in dict.fromkeys(names)}
 
 
-def index_page(documents: Sequence[Document]) -> Page:
+def index_page(documents: Mapping[str, Document]) -> Page:
     """The list of all documents."""
-    body: list[Content] = [tags.h1("Documentation")]
-    *_, last = GROUPS
-    known = {name for group in GROUPS.values() for name in group}
     sections = []
-    for title, names in GROUPS.items():
+    for title, group in _grouped(documents):
         shown = [
-            tags.li(tags.a(each.title, href=f"/docs/{each.name}"), tags.p(each.summary))
-            for each in documents
-            if each.name in names or (title == last and each.name not in known)
+            tags.li(
+                tags.a(each.title, href=f"/docs/{each.name}"), tags.p(each.summary, class_="soft")
+            )
+            for each in group
         ]
         sections.append(tags.section(tags.h2(title), tags.ul(*shown, class_="list")))
-    return Page("Documentation of Nixery", [*body, tags.div(*sections, class_="columns")])
+    body = [tags.h1("Documentation"), tags.div(*sections, class_="columns")]
+    return Page("Documentation of Nixery", body)
 
 
-def document_page(document: Document, names: Sequence[str]) -> Page:
+def document_page(document: Document, documents: Mapping[str, Document]) -> Page:
     """A document.
 
-    :param names: of all documents, which it may link to.
+    :param documents: all of them, by name: it may link to them.
     """
-    tokens = _MARKDOWN.parse(document.text)
-    parts = _Writer(names).parts(tokens)
-    back = tags.p(tags.a("Documentation", href="/docs"), class_="soft small")
-    article = tags.article(*parts, class_="prose")
-    return Page(f"{document.title}: documentation of Nixery", [back, article])
+    parts = _Writer(documents).parts(_MARKDOWN.parse(document.text))
+    groups: list[Tag] = []
+    for title, group in _grouped(documents):
+        links = [(each, tags.a(each.title, href=f"/docs/{each.name}")) for each in group]
+        here = {"aria-current": "page"}
+        items = [link(**here) if each.name == document.name else link for each, link in links]
+        groups += [tags.h2(title), tags.ul(*map(tags.li, items))]
+    body = tags.div(
+        tags.nav(*groups, **{"aria-label": "Documents"}),
+        tags.p(tags.a("Documentation", href="/docs")),
+        tags.article(*parts, class_="prose"),
+        class_="docs",
+    )
+    return Page(f"{document.title}: documentation of Nixery", [body])
+
+
+def _grouped(documents: Mapping[str, Document]) -> Iterator[tuple[str, list[Document]]]:
+    """The documents of each group."""
+    *_, last = GROUPS
+    known = {name for group in GROUPS.values() for name in group}
+    others = tuple(name for name in documents if name not in known)
+    for title, names in GROUPS.items():
+        listed = (*names, *(others if title == last else ()))
+        yield title, [documents[name] for name in listed if name in documents]
 
 
 def _plain(token: Token) -> str:
@@ -106,9 +124,10 @@ def _plain(token: Token) -> str:
 class _Writer:
     """Makes elements of Markdown's tokens."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
+    def __init__(self, documents: Mapping[str, Document]) -> None:
+        self._documents = documents
         self._headings: Counter[str] = Counter()
+        self._tables = 0
 
     def parts(self, tokens: Sequence[Token]) -> list[Tag | str]:
         """The elements of a document, or of a paragraph."""
@@ -117,7 +136,7 @@ class _Writer:
         for number, token in enumerate(tokens):
             if token.nesting > 0:
                 tag = self._tag(token, tokens[number + 1])
-                open_[-1](_wide(tag) if token.tag == "table" else tag)
+                open_[-1](self._wide(tag) if token.tag == "table" else tag)
                 open_.append(tag)
             elif token.nesting < 0:
                 open_.pop()
@@ -144,12 +163,21 @@ class _Writer:
                 return [tags.code(token.content)]
             case "fence" | "code_block":
                 return [tags.pre(tags.code(token.content.rstrip("\n")), tabindex="0")]
+            # A document that is called by its file's name is called by its title.
+            case "text" if self._title(token.content):
+                return [self._title(token.content)]
             case "softbreak":
                 return ["\n"]
             case "hardbreak" | "hr":
                 return [Tag(token.tag)]
             case _:
                 return [token.content]
+
+    def _title(self, text: str) -> str:
+        """The title of the document whose file a text names; empty if it names none."""
+        name = text.removeprefix("docs/").removesuffix(".md")
+        named = name != text and name in self._documents
+        return self._documents[name].title if named else ""
 
     def _anchor(self, heading: str) -> str:
         """The ID of a heading, as GitHub makes it."""
@@ -164,10 +192,10 @@ class _Writer:
             return link
         path, _, heading = link.partition("#")
         name = basename(path).removesuffix(".md")
-        here = path.endswith(".md") and name in self._names
+        here = path.endswith(".md") and name in self._documents
         return f"/docs/{name}{'#' if heading else ''}{heading}" if here else ""
 
-
-def _wide(table: Tag) -> Tag:
-    label = {"aria-label": "Table"}
-    return tags.div(table, class_="wide", tabindex="0", role="region", **label)
+    def _wide(self, table: Tag) -> Tag:
+        self._tables += 1
+        label = {"aria-label": f"Table {self._tables}"}
+        return tags.div(table, class_="wide", tabindex="0", role="region", **label)

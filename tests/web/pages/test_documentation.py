@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from twisted.web.template import flattenString
+from twisted.web.template import Tag, flattenString
 
 from nixery.web.pages.documentation import (
     Document,
@@ -19,7 +19,7 @@ from tests.web.server import serving
 MARKDOWN = """# Title of `it`
 
 First words
-go on. Second [sentence](images.md#a-b): <script>alert(1)</script> & "more".
+go on. Second [images.md](images.md#a-b): <script>alert(1)</script> & "more".
 
 ## Over *there*
 
@@ -37,12 +37,15 @@ $ x <y>
 ```
 """
 
+IMAGES = Document.parse("images", "# What is in it\n\nMuch. And more.")
+
 
 def shown(text: str) -> Elements:
     """A document as a browser reads it."""
     parts: list[bytes] = []
-    content = document_page(Document.parse("x", text), ["images"]).body[1] or ""
-    flattenString(None, content).addCallback(parts.append)
+    content = document_page(Document.parse("x", text), {"images": IMAGES}).body[0]
+    assert isinstance(content, Tag)
+    flattenString(None, content.children[2]).addCallback(parts.append)
     return Elements(parts[0].decode())
 
 
@@ -54,6 +57,7 @@ def test_markdown() -> None:
     assert headings == ["title-of-it", "over-there", "over-there-1"]
     assert [a["href"] for a in elements.of("a")] == ["/docs/images#a-b", "https://d.example"]
     assert '<script>alert(1)</script> & "more".' in elements.text
+    assert "Second What is in it:" in elements.text
     assert "$ x <y>" in elements.text
     assert "one file" in elements.text
     assert elements.of("script") == []

@@ -133,9 +133,9 @@ async def test_only_what_the_client_may_pull(history: History) -> None:
         async with serving(history=history, catalogue=catalogue, auth=auth) as server:
             assert ("ripgrep" in (await typing(server, "rg")).text) == may
             assert ("did you mean" in (await typing(server, "rg/")).text) == may
-            activity = await server.ask("/activity")
-            assert (b"ripgrep" in activity.body) == may
-            assert (b"/git:latest" in activity.body) == may
+            activity = Elements((await server.ask("/activity")).body.decode())
+            assert ("ripgrep:latest" in activity.text) == may
+            assert ("ripgrep/git" in activity.text) == may
             assert ("Ready." in (await typing(server, "ripgrep")).text) == may
 
 

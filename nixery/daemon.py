@@ -59,6 +59,7 @@ from nixery.web.builds import BuildsApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.images_api import ImagesApi
 from nixery.web.pages.start_api import StartApi
 from nixery.web.site import QuietSite, make_site
@@ -258,7 +259,7 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
-            [start.app, *more],
+            [start.app, DocsApi().app, *more],
         )
 
     def _make_responders(self) -> "Responders | None":

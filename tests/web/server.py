@@ -47,6 +47,7 @@ from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.start_api import StartApi
 from nixery.web.site import QuietSite, make_site
 from tests.waiting import HUNG, until
@@ -286,7 +287,7 @@ async def serving(
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
         accel=accel,
-        more=[StartApi(reactor, builder, history, catalogue, auth).app, *more],
+        more=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *more],
         on_manifest=on_manifest,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")

@@ -135,7 +135,7 @@ def _cell(tile: Tile, region: Region, colour: str, closure: Closure) -> Tag:
     name = readable(split_name(whole)[0] if tile.path else whole)
     for_whom = _for_whom(closure.needed[tile.path]) if tile.path else _of_region(region)
     parts: list[Tag | str] = [
-        shape("title", f"{readable(whole)}: {size(tile.size)}, {for_whom}"),
+        shape("title", f"{readable(whole)}: {size(tile.size)}, needed by {for_whom}"),
         shape("rect", width="100%", height="100%", class_=colour),
     ]
     if fitting := _fitting(tile, len(name), 1):
@@ -207,7 +207,7 @@ def _for_whom(names: Sequence[str]) -> str:
     """The packages that need something, in words."""
     called = [readable(name) for name in names if name]
     if not called:
-        return "in every image"
+        return "every image"
     more = len(called) - _NAMED
     return ", ".join(called[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -229,11 +229,11 @@ def _why(closure: Closure, asked: str) -> Tag:
         way = closure.way_to(facts.path)
         sizes = {facts.path: facts.size for facts in closure.largest}
         steps = [_step(closure, path, sizes[path], at == 0) for at, path in enumerate(way)]
-        whom = _for_whom(closure.needed[facts.path])
+        whom = f"needed by {_for_whom(closure.needed[facts.path])}"
         parts += [
             tags.p(
                 tags.code(readable(store_name(facts.path))),
-                f", {size(facts.size)}: {whom}. ",
+                f", {size(facts.size)}, is {whom}. ",
                 "It is named itself." if len(way) == 1 else "The shortest way that leads to it:",
             ),
             tags.ol(*steps, class_="chain") if len(way) > 1 else None,

@@ -102,7 +102,7 @@ def duration(seconds: float) -> str:
 def image_link(head: BuildHead) -> Tag:
     """A link to the page of the image that a build was for."""
     name = f"{head.name}:{head.tag}"
-    return tags.a(readable(name), href=f"/images/{name}")
+    return tags.a(*breakable(readable(name)), href=f"/images/{name}")
 
 
 def build_link(head: BuildHead, text: str = "") -> Tag:
@@ -110,4 +110,5 @@ def build_link(head: BuildHead, text: str = "") -> Tag:
 
     :param text: of the link; empty for the name of the build's image.
     """
-    return tags.a(text or readable(f"{head.name}:{head.tag}"), href=f"/builds/{head.id}")
+    name = breakable(readable(f"{head.name}:{head.tag}"))
+    return tags.a(*([text] if text else name), href=f"/builds/{head.id}")

@@ -149,8 +149,8 @@ async def test_the_map(gallery: Gallery) -> None:
     area = sum(float(c["width"][:-1]) * float(c["height"][:-1]) for c in cells)
     assert abs(area - 100 * 100) < 50
     assert {f"?why={facts.path[44:]}#why" for facts in GIT} <= links(elements)
-    assert "perl-5.36.0: 45 MB, git" in elements.text
-    assert "glibc-2.36: 15 MB, git, jq" in elements.text
+    assert "perl-5.36.0: 45 MB, needed by git" in elements.text
+    assert "glibc-2.36: 15 MB, needed by git, jq" in elements.text
     assert "git alone" in elements.text
     assert "several packages" in elements.text
     (drawing,) = (a for tag, a in elements.elements if a.get("class") == "treemap")

@@ -60,7 +60,7 @@ async def test_a_name_without_scripts() -> None:
     ("typed", "fault"),
     [
         ("git..", "'git..' is not a valid package name"),
-        ("git:-x", "The tag '-x' is not valid"),
+        ("git:-x", "the tag '-x' is not valid"),
         ("user", "it names no package"),
         ("<script>", "'<script>' is not a valid package name"),
         ("x" * 260, "the limit is 255"),
@@ -133,9 +133,9 @@ async def test_only_what_the_client_may_pull(history: History) -> None:
         async with serving(history=history, catalogue=catalogue, auth=auth) as server:
             assert ("ripgrep" in (await typing(server, "rg")).text) == may
             assert ("did you mean" in (await typing(server, "rg/")).text) == may
-            activity = await server.ask("/activity")
-            assert (b"ripgrep" in activity.body) == may
-            assert (b"ripgrep/git" in activity.body) == may
+            activity = Elements((await server.ask("/activity")).body.decode())
+            assert ("ripgrep:latest" in activity.text) == may
+            assert ("ripgrep/git" in activity.text) == may
             assert ("Ready." in (await typing(server, "ripgrep")).text) == may
 
 

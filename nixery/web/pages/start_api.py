@@ -78,7 +78,7 @@ class StartApi:
         self._catalogue = catalogue
         self._auth = auth
         self._example = example
-        self._turns = FairTurns(clock)
+        self._turns = FairTurns(clock, share=0.25)
 
     @app.route("/", endpoint=Route(errors=Errors.PAGE))
     async def start(self, request: RegistryRequest) -> None:

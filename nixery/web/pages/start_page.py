@@ -43,6 +43,7 @@ class NamedImage:
     :param completions: of the last word.
     :param unknown: words that no package seems to have, each with names that may be meant.
     :param made: the last build of the image, if it was made already.
+    :param ready: whether the package index is there; it is being made if it is not.
     """
 
     host: str
@@ -53,6 +54,7 @@ class NamedImage:
     completions: Sequence[Completion] = ()
     unknown: Sequence[tuple[str, Sequence[Completion]]] = ()
     made: BuildHead | None = None
+    ready: bool = True
 
 
 @attrs.frozen
@@ -103,7 +105,7 @@ def start_page(start: Start) -> Page:
 
 def naming_parts(naming: NamedImage) -> list[Content]:
     """The parts of the page that follow what is typed."""
-    return [_suggestions(naming.completions), made_part(naming)]
+    return [_suggestions(naming), made_part(naming)]
 
 
 def start_text(start: Start) -> str:
@@ -177,16 +179,16 @@ def _field(naming: NamedImage) -> Tag:
     )
     return tags.form(
         tags.label("Packages, or programs that you need", for_="typed", class_="label"),
-        tags.div(prompt, _suggestions(naming.completions), class_="field"),
+        tags.div(prompt, _suggestions(naming), class_="field"),
         help_,
         action="/",
         id="naming",
     )
 
 
-def _suggestions(completions: Sequence[Completion]) -> Tag:
+def _suggestions(naming: NamedImage) -> Tag:
     options = []
-    for number, each in enumerate(completions):
+    for number, each in enumerate(naming.completions):
         option = tags.li(
             tags.b(readable(each.text)),
             tags.span(readable(each.note)) if each.note else "",
@@ -195,7 +197,7 @@ def _suggestions(completions: Sequence[Completion]) -> Tag:
             role="option",
         )
         options.append(option(**{"aria-selected": "false", "data-typed": each.typed}))
-    label = {"aria-label": "Suggestions"}
+    label = {"aria-label": "Suggestions", **({} if naming.ready else {"data-again": ""})}
     return tags.ul(*options, id="suggestions", role="listbox", hidden="", **label)
 
 
@@ -233,6 +235,8 @@ def _unknown(naming: NamedImage) -> list[Tag]:
 
 
 def _state(naming: NamedImage, named: bool) -> Tag:
+    if not naming.ready:
+        return tags.p("The package index is being made: suggestions come in a moment.")
     if not named:
         return tags.p("For example:", class_="soft")
     if naming.made is None:

@@ -109,6 +109,18 @@ async def test_suggestions() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_index_in_the_making() -> None:
+    """While there is no index, the page says so, and asks again; not if there will be none."""
+    catalogue = FakeCatalogue(found=SearchResult(ready=False))
+    async with serving(catalogue=catalogue) as server:
+        parts = await typing(server, "git")
+        assert "index is being made" in parts.text
+        assert [each for each in parts.of("ul") if "data-again" in each]
+        catalogue.found = SearchResult(ready=False, fault="x")
+        assert "index is being made" not in (await typing(server, "git")).text
+
+
+@pytest_twisted.ensureDeferred
 async def test_packages_that_are_not_there() -> None:
     """A word that no package has for a name is told, with what may be meant, unless more of it may
     be typed."""

@@ -5,34 +5,33 @@ from typing import Any
 
 from twisted.web.template import Tag, tags
 
-from nixery.web.pages.fragments import breakable, command, table
+from nixery.web.pages.fragments import breakable, facts, table
 from nixery.web.pages.page import Content, Page
 
 _METHODS = ("get", "head", "post", "put", "patch", "delete")
 _SCHEMAS = "#/components/schemas/"
 
 
-def reference_page(document: Mapping[str, Any], origin: str, address: str) -> Page:
+def reference_page(document: Mapping[str, Any], address: str) -> Page:
     """The page for browsers.
 
     :param document: OpenAPI 3, https://spec.openapis.org/oas/v3.1.0.
-    :param origin: scheme and host of the registry, as the client names it.
     :param address: the path of the document.
     """
     info = document["info"]
     link = tags.p(tags.a("OpenAPI document", href=address))
     lead = [*_paragraphs(info.get("description", "")), link]
-    body: list[Content] = [tags.h1(info["title"]), *lead]
+    body: list[Content] = [tags.h1(f"API of {info['title']}"), *lead]
     for title, about, operations in _groups(document):
-        body.append(tags.h2(title))
+        body.append(tags.h2(title[0].upper() + title[1:]))
         body += _paragraphs(about)
         for path, method, operation in operations:
-            body.append(_operation(document, origin, path, method, operation))
+            body.append(_operation(document, path, method, operation))
     schemas = document.get("components", {}).get("schemas", {})
     if schemas:
         body.append(tags.h2("Schemas"))
         body += [_schema(document, name, schema) for name, schema in schemas.items()]
-    return Page(f"{info['title']}: the API", body)
+    return Page(f"API of {info['title']}", body)
 
 
 def _paragraphs(text: str) -> list[Tag]:
@@ -64,7 +63,7 @@ def _groups(
 
 
 def _operation(
-    document: Mapping[str, Any], origin: str, path: str, method: str, operation: Mapping[str, Any]
+    document: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any]
 ) -> Tag:
     heading = tags.h3(tags.span(method.upper(), class_="method"), " ", tags.code(*breakable(path)))
     parts: list[Tag] = [heading]
@@ -73,7 +72,7 @@ def _operation(
     what = f"{method.upper()} {path}"
     shared = document["paths"][path].get("parameters", [])
     given = [_seen(document, each) for each in (*shared, *operation.get("parameters", []))]
-    if given:
+    if any("description" in each or each["in"] != "path" for each in given):
         rows = [_parameter(each) for each in given]
         parts.append(table(f"Parameters of {what}", ("Parameter", "In", "Type", "Meaning"), rows))
     if body := _seen(document, operation.get("requestBody", {})):
@@ -90,8 +89,6 @@ def _operation(
         for status, each in answers
     ]
     parts.append(table(f"Answers of {what}", ("Status", "Meaning", "Body"), answered))
-    if method == "get" and "{" not in path:
-        parts.append(command(f"curl {origin}{path}", f"The command that asks {path}"))
     return tags.section(*parts, class_="card operation")
 
 
@@ -108,8 +105,12 @@ def _contents(message: Mapping[str, Any]) -> Sequence[Tag | str]:
     """The media types of a body, each with its schema."""
     parts: list[Tag | str] = []
     for media_type, content in message.get("content", {}).items():
-        schema = _type(content.get("schema", {}))
-        parts += [", " if parts else "", tags.code(media_type), *([" ", *schema] if schema else [])]
+        schema = content.get("schema", {})
+        words = _type(schema)
+        parts += [", " if parts else "", tags.code(media_type), *([" ", *words] if words else [])]
+        if fields := schema.get("items", schema).get("properties"):
+            named = facts((name, tags.span(*_type(of))) for name, of in fields.items())
+            parts.append(tags.details(tags.summary("Fields"), named))
     return parts
 
 

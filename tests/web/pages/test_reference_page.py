@@ -9,7 +9,7 @@ from tests.web.pages.browsing import EVIL, Elements
 
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.1.0",
-    "info": {"title": "The API", "version": "1", "description": "For `programs`.\n\nMore."},
+    "info": {"title": "Nixery", "version": "1", "description": "For `programs`.\n\nMore."},
     "tags": [{"name": "images", "description": "What is stored."}],
     "paths": {
         "/api/images/{name}": {
@@ -17,7 +17,20 @@ DOCUMENT: dict[str, Any] = {
             "delete": {
                 "tags": ["images"],
                 "summary": f"Remove {EVIL}",
-                "responses": {"204": {"description": "It is gone."}},
+                "responses": {
+                    "204": {"description": "It is gone."},
+                    "409": {
+                        "description": "Not now.",
+                        "content": {
+                            "application/json": {
+                                "schema": {
+                                    "type": "object",
+                                    "properties": {"until": {"type": "number"}},
+                                }
+                            }
+                        },
+                    },
+                },
             },
         },
         "/api/images": {
@@ -47,7 +60,9 @@ DOCUMENT: dict[str, Any] = {
         "/other": {"get": {"summary": "Something else.", "responses": {}}},
     },
     "components": {
-        "parameters": {"name": {"name": "name", "in": "path", "required": True}},
+        "parameters": {
+            "name": {"name": "name", "in": "path", "required": True, "description": "x"}
+        },
         "responses": {"Refused": {"description": "It is refused."}},
         "schemas": {
             "Image": {
@@ -66,16 +81,29 @@ DOCUMENT: dict[str, Any] = {
 def test_a_document() -> None:
     """All operations, parameters, answers and schemas are there; references are followed, schemas
     linked; what a document says is text."""
-    page = reference_page(DOCUMENT, "http://h", "/api/openapi.json")
+    page = reference_page(DOCUMENT, "/api/openapi.json")
     parts: list[bytes] = []
     flattenString(None, tags.div(*[each for each in page.body if each])).addCallback(parts.append)
     elements = Elements(parts[0].decode())
     for text in (
-        *("The API", "For programs.", "More.", "What is stored.", "DELETE /api/images/{name}"),
-        *("path, needed", "It is gone.", "GET /api/images", "integer (int32)", "made, pulled"),
+        *(
+            "API of Nixery",
+            "For programs.",
+            "More.",
+            "What is stored.",
+            "DELETE /api/images/{name}",
+        ),
+        *(
+            "path, needed",
+            "untilnumber",
+            "It is gone.",
+            "GET /api/images",
+            "integer (int32)",
+            "made, pulled",
+        ),
         *("The images.", "application/json array of Image", "It is refused.", "An image."),
         *("Of its manifest.", "number or null", "array or null", "Others", "Something else."),
-        *("curl http://h/api/images", "<script>alert(1)</script>"),
+        "<script>alert(1)</script>",
     ):
         assert text in elements.text, text
     assert [each["href"] for each in elements.of("a")] == ["/api/openapi.json", "#schema-Image"]

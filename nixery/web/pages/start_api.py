@@ -26,14 +26,12 @@ from nixery.model.suggestions import MOST
 from nixery.model.tags import LATEST
 from nixery.model.typed_name import META_PACKAGES, TypedName
 from nixery.web.auth import OPEN, Auth
+from nixery.web.pages.naming_part import Completion, NamedImage, naming_parts
 from nixery.web.pages.page import prefers_html, send_page, send_parts, send_text
 from nixery.web.pages.start_page import (
     Activity,
-    Completion,
-    NamedImage,
     Start,
     activity_part,
-    naming_parts,
     start_page,
     start_text,
 )

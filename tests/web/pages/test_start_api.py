@@ -15,7 +15,8 @@ from nixery.model.service_errors import SourceUnavailable
 from nixery.model.suggestions import Suggestion
 from nixery.model.typed_name import TypedName
 from nixery.web.auth import Auth
-from nixery.web.pages.start_page import Activity, NamedImage, Start, start_text
+from nixery.web.pages.naming_part import NamedImage
+from nixery.web.pages.start_page import Activity, Start, start_text
 from tests.history.histories import begin
 from tests.web.fake_catalogue import FakeCatalogue
 from tests.web.pages.browsing import EVIL, Elements, made, page

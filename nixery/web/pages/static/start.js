@@ -43,6 +43,9 @@ async function ask() {
   if (number !== asked || !made.length) return;
   put(made);
   show(document.activeElement === field);
+  const wrong = document.querySelector("#made .fault, #made .hint");
+  const count = list().children.length;
+  document.getElementById("said").textContent = wrong?.textContent ?? `${count} suggestions`;
   if ("again" in list().dataset) timer = setTimeout(ask, ASK_AGAIN);
 }
 

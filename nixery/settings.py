@@ -154,7 +154,7 @@ _CHAPTERS = {
     "Where it listens": ("address",),
     "Package set and names": ("packages", "naming", "revisions"),
     "Pages and builds": ("shown", "history"),
-    "Made in advance, and notification": ("ahead",),
+    "Builds in advance, notifications": ("ahead",),
     "Who may pull what": ("transport", "access"),
     "What a package set may do": ("evaluation",),
     "Limits": ("builds", "http", "disk", "stopping"),

@@ -11,9 +11,11 @@ from twisted.internet.interfaces import IReactorTime
 from nixery.http.answers import ErrorKind, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Route
 from nixery.interfaces import ICatalogue, SearchResult
+from nixery.model.json_schema import array_of, schema_of
 from nixery.model.package_set import Package
 from nixery.search.ranking import MAX_WORDS
 from nixery.web.auth import OPEN, Auth
@@ -25,6 +27,13 @@ _USUAL_RESULTS = 20
 _LOOKED_THROUGH = 1000  # results, where some are of packages that the client may not pull
 _COME_AGAIN = 2  # seconds after which the index may be there
 _FRESH = 60  # seconds that an answer may be kept
+_SHOWN = schema_of(
+    Package,
+    leave_out=["path", "image", "name", "pname"],
+    name=schema_of(str | None),
+    attribute=schema_of(str),
+)
+_FOUND = schema_of(SearchResult, leave_out=["fault"], packages=array_of(_SHOWN))
 _INVALID = ErrorKind(400, "QUERY_INVALID")
 
 
@@ -41,7 +50,23 @@ class PackagesApi:
         self._auth = auth
         self._turns = FairTurns(clock)
 
-    @app.route("/packages", endpoint=Route())
+    @app.route(
+        "/packages",
+        endpoint=Route(
+            operations={
+                b"GET": Operation(
+                    {
+                        200: Answers("The packages.", _FOUND),
+                        202: Answers("There is no index yet: ask again.", _FOUND),
+                    },
+                    query={
+                        "q": "words",
+                        "n": f"how many ({_USUAL_RESULTS}), {MOST_RESULTS} at most",
+                    },
+                )
+            }
+        ),
+    )
     async def packages(self, request: RegistryRequest) -> None:
         """The packages that all words of ``q`` fit, best first; at most ``n`` of them."""
         query, limit = parse_query(request.uri)

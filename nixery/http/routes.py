@@ -1,6 +1,6 @@
 """The table of routes: what a request is for is found once, by its path."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
@@ -11,6 +11,8 @@ from klein import Klein
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map
+
+from nixery.http.operation import Operation
 
 _REMEMBERED = 1000
 """Paths whose routes are remembered."""
@@ -36,6 +38,10 @@ class Route:
         asked to find out whether anybody is there.
     :param probe: whether it is answered at once, without credentials.
     :param token: whether clients get credentials there, so that anonymous ones may ask.
+    :param operator: whether it is for operators, who show credentials of their own there, and not
+        those of clients.
+    :param methods: that it answers.
+    :param operations: what each of them does, for programs: see :mod:`nixery.web.openapi`.
     """
 
     kind: str = "page"
@@ -43,6 +49,9 @@ class Route:
     always: bool = False
     probe: bool = False
     token: bool = False
+    operator: bool = False
+    methods: Sequence[bytes] = (b"GET", b"HEAD")
+    operations: Mapping[bytes, Operation] = attrs.Factory(dict)
 
     @property
     def in_registry(self) -> bool:

@@ -1,7 +1,8 @@
 """The HTTP server of the registry: its parts, and how it stops."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, TimeoutError
@@ -14,7 +15,7 @@ from nixery.http.bounds import Bounds
 from nixery.http.fair import FairStarts
 from nixery.http.knowing_channel import KnowingChannel
 from nixery.http.known_answers import KnownAnswers
-from nixery.http.request import NOBODY, Trusted
+from nixery.http.request import NOBODY, RequestBody, Trusted
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.limits import HttpLimits
 from nixery.reactor import IReactor
@@ -23,6 +24,7 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.front import Front
 from nixery.web.holding import Holding
+from nixery.web.openapi import OpenApi
 from nixery.web.operations import Operations
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
@@ -36,6 +38,17 @@ ASK_AGAIN = 1.0
 LAST_WORDS = 1.0
 """Seconds that what was written last may take to leave."""
 _LIMITS = HttpLimits()
+
+
+class IApi(Protocol):
+    """Answers some paths.
+
+    :ivar app: their routes.
+    :ivar bodies: makes what takes the bodies of requests, by the first segment of their path.
+    """
+
+    app: Klein
+    bodies: Mapping[bytes, Callable[[], RequestBody]]
 
 
 class QuietSite(BoundedSite):
@@ -55,11 +68,24 @@ class QuietSite(BoundedSite):
         holding: Holding,
         known: KnownAnswers,
         shows_builds: bool,
+        bodies: Mapping[bytes, Callable[[], RequestBody]],
     ) -> None:
+        """
+        :param bodies: makes what takes bodies, by the first segment of a path.
+        """
         super().__init__(root, reactor, bounds)
+        self._bodies = bodies
         self._holding = holding
         self.known = known
         self.shows_builds = shows_builds
+
+    def body_for(self, target: bytes) -> RequestBody:
+        """What takes the body of a request.
+
+        :param target: its path and query.
+        """
+        make = self._bodies.get(target.lstrip(b"/").partition(b"/")[0], RequestBody)
+        return make()
 
     async def release(self, handover: bool) -> None:
         """Let all go who are held, and keep no connection for longer than an answer.
@@ -109,7 +135,8 @@ def make_site(
     operations: Operations | None = None,
     accel: str | None = None,
     on_manifest: OnManifest = ignore_manifest,
-    more: Iterable[Klein] = (),
+    more: Sequence[IApi] = (),
+    routes: Iterable[Klein] = (),
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -124,7 +151,8 @@ def make_site(
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
-    :param more: what else has routes.
+    :param more: answer paths of their own.
+    :param routes: of more pages.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
@@ -133,10 +161,12 @@ def make_site(
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
     log, links = AccessLog(meter or NoMeter(), on_manifest), builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
-    apps = [api.app, pages.app, *more]
-    apps += [each.app for each in (builds, packages) if each is not None]
+    apps = [api.app, pages.app, *routes]
+    apps += [each.app for each in (builds, packages, *more) if each is not None]
+    apps.append(OpenApi([Front.app, *apps]).app)
+    bodies = {path: make for each in more for path, make in each.bodies.items()}
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
-    site = QuietSite(front, reactor, bounds, holding, known, links)
+    site = QuietSite(front, reactor, bounds, holding, known, links, bodies)
     site.trusted = trusted
     return site

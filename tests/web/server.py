@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -46,10 +46,11 @@ from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.start_api import StartApi
-from nixery.web.site import QuietSite, make_site
+from nixery.web.site import IApi, QuietSite, make_site
 from tests.waiting import HUNG, until
 
 reactor: Any = _reactor
@@ -91,6 +92,7 @@ class FakeBuilder:
         on_build: OnBuild | None = None,
         client: str = "",
         request: str = "",
+        behind: bool = False,
     ) -> Pull:
         self.clients.append(client)
         self.requests.append(request)
@@ -192,6 +194,10 @@ class Server:
         """Wait until something is so."""
         await until(true)
 
+    async def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        """Send something."""
+        return await self._ask(path, "POST", headers, body)
+
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> Answer:
@@ -206,12 +212,13 @@ class Server:
             assert last.undated() == first.undated()
         return last
 
-    async def _ask(self, path: str, method: str, headers: dict[str, str] | None) -> Answer:
-
+    async def _ask(
+        self, path: str, method: str, headers: dict[str, str] | None, body: bytes | None = None
+    ) -> Answer:
         def talk() -> Answer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HUNG)
             try:
-                connection.request(method, path, headers=headers or {})
+                connection.request(method, path, body, headers or {})
                 answer = connection.getresponse()
                 fields = {name.lower(): value for name, value in answer.getheaders()}
                 return Answer(answer.status, answer.reason, fields, answer.read())
@@ -274,7 +281,9 @@ async def serving(
     wrapped: bool = False,
     catalogue: ICatalogue | None = None,
     on_manifest: OnManifest = ignore_manifest,
-    more: Iterable[Klein] = (),
+    more: Sequence[IApi] = (),
+    packages: PackagesApi | None = None,
+    routes: Iterable[Klein] = (),
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -285,10 +294,11 @@ async def serving(
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi()
     site = make_site(
-        *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
+        *(reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits, meter),
         accel=accel,
-        more=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *more],
+        routes=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *routes],
         on_manifest=on_manifest,
+        more=more,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     if wrapped:

@@ -13,7 +13,7 @@ from nixery.web.pages.page import STATIC
 from tests.web.fake_catalogue import FOUND, RIPGREP, FakeCatalogue
 from tests.web.pages.browsing import EVIL, HTML, page
 from tests.web.pages.gallery import GIT, MEGA, Gallery, but, facts, showing
-from tests.web.pages.test_images_api import links
+from tests.web.pages.test_image_pages import links
 
 JQ = Package(
     path=("jq",),

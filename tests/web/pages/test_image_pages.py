@@ -13,7 +13,7 @@ from nixery.model.digest import Digest
 from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN
-from nixery.web.pages.images_api import ImagesApi
+from nixery.web.pages.image_pages import ImagePages
 from nixery.web.pages.page import STATIC
 from nixery.web.stored_images import StoredImages
 from tests.history.histories import begin, open_history
@@ -242,8 +242,8 @@ async def test_no_path_of_this_machine(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path)
     manifest = await gallery.add()
     api = StoredImages(gallery.known, Cache(Unreadable()), Unreadable(), OPEN)
-    images = ImagesApi(reactor, api)
-    async with serving(more=[images.app]) as server:
+    images = ImagePages(reactor, api)
+    async with serving(routes=[images.app]) as server:
         for path in (
             "images/git/jq",
             f"images/git/jq@{manifest.digest}",

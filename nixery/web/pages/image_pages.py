@@ -33,7 +33,7 @@ _COMPARED = 500  # images whose layers are compared
 _REMEMBERED = 40_000  # store paths of closures that are in memory
 
 
-class ImagesApi:
+class ImagePages:
     """Answers what is asked about images, by GET and HEAD."""
 
     app = Klein()

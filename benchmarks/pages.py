@@ -33,7 +33,7 @@ async def measure(reactor: Any, folder: str) -> None:
     from nixery.web.builds import BuildsApi
     from nixery.web.packages import PackagesApi
     from nixery.web.pages.api import PagesApi
-    from nixery.web.pages.image_pages import ImagePages
+    from nixery.web.pages.images_api import ImagePages
     from nixery.web.pages.page import STATIC
     from nixery.web.pages.start_api import StartApi
     from nixery.web.site import make_site
@@ -51,14 +51,14 @@ async def measure(reactor: Any, folder: str) -> None:
     catalogue: Any = catalogue_of(reactor, PACKAGES)
     images = StoredImages(gallery.known, gallery.cache, gallery.storage, OPEN)
     builder = FakeBuilder()
-    routes = [
+    more = [
         ImagePages(reactor, images, history).app,
         StartApi(reactor, builder, history, catalogue).app,
     ]
     site = make_site(
         *(reactor, builder, gallery.storage, 45, PagesApi(), BuildsApi(reactor, history)),
         PackagesApi(reactor, catalogue, images),
-        routes=routes,
+        more=more,
     )
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     style = len(STATIC["style.css"].content)

@@ -69,7 +69,7 @@ from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.pages.docs_api import DocsApi
-from nixery.web.pages.image_pages import ImagePages
+from nixery.web.pages.images_api import ImagePages
 from nixery.web.pages.start_api import StartApi
 from nixery.web.site import QuietSite, make_site
 from nixery.web.stored_images import StoredImages
@@ -272,13 +272,13 @@ class Registry:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
         builds, packages, history, catalogue = None, None, None, None
-        shown = list[Klein]()
+        more = list[Klein]()
         if settings.shown.pages != "off":
             history, catalogue = self._history, self._catalogue
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
             stored = StoredImages(self._images, self._cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
-            shown.append(ImagePages(reactor, stored, history).app)
+            more.append(ImagePages(reactor, stored, history).app)
         start = StartApi(reactor, builder, history, catalogue, auth, self._example)
         return make_site(
             reactor,
@@ -295,12 +295,12 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
+            [start.app, DocsApi().app, *more],
             [
                 self._make_images_api(auth),
                 HooksApi(self._access.webhook_secret, self._pushed),
                 VerificationApi(self._operators, self._reproducer),
             ],
-            [start.app, DocsApi().app, *shown],
         )
 
     def _make_images_api(self, auth: Auth) -> ImagesApi:

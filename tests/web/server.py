@@ -281,9 +281,9 @@ async def serving(
     wrapped: bool = False,
     catalogue: ICatalogue | None = None,
     on_manifest: OnManifest = ignore_manifest,
-    more: Sequence[IApi] = (),
+    more: Iterable[Klein] = (),
+    apis: Sequence[IApi] = (),
     packages: PackagesApi | None = None,
-    routes: Iterable[Klein] = (),
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -296,9 +296,9 @@ async def serving(
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits, meter),
         accel=accel,
-        routes=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *routes],
+        more=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *more],
         on_manifest=on_manifest,
-        more=more,
+        apis=apis,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     if wrapped:

@@ -81,7 +81,7 @@ async def test_served(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_methods() -> None:
     """Each path answers the methods that the document names, and refuses others."""
-    async with serving(more=[HooksApi(lambda: SECRET, lambda: None)]) as server:
+    async with serving(apis=[HooksApi(lambda: SECRET, lambda: None)]) as server:
         answer = await server.ask("/api/openapi.json")
         for path, item in json.loads(answer.body)["paths"].items():
             for method in ("get", "post", "delete", "put"):

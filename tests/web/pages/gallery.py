@@ -30,7 +30,7 @@ from nixery.model.rules import Patterns, Rules
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
 from nixery.web.packages import PackagesApi
-from nixery.web.pages.image_pages import ImagePages
+from nixery.web.pages.images_api import ImagePages
 from nixery.web.stored_images import StoredImages
 from tests.web.fake_catalogue import FakeCatalogue
 from tests.web.server import Server, serving
@@ -154,10 +154,8 @@ async def showing(
     """Serve the pages of images and packages for the length of a block."""
     images = StoredImages(gallery.known, gallery.cache, gallery.storage, auth)
     packages = PackagesApi(reactor, catalogue or FakeCatalogue(), images, auth)
-    routes = [ImagePages(reactor, images, history).app, packages.app]
-    async with serving(
-        storage=gallery.storage, auth=auth, history=history, routes=routes
-    ) as server:
+    more = [ImagePages(reactor, images, history).app, packages.app]
+    async with serving(storage=gallery.storage, auth=auth, history=history, more=more) as server:
         yield server
 
 

@@ -13,7 +13,7 @@ from nixery.model.digest import Digest
 from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN
-from nixery.web.pages.image_pages import ImagePages
+from nixery.web.pages.images_api import ImagePages
 from nixery.web.pages.page import STATIC
 from nixery.web.stored_images import StoredImages
 from tests.history.histories import begin, open_history
@@ -243,7 +243,7 @@ async def test_no_path_of_this_machine(tmp_path: Path) -> None:
     manifest = await gallery.add()
     api = StoredImages(gallery.known, Cache(Unreadable()), Unreadable(), OPEN)
     images = ImagePages(reactor, api)
-    async with serving(routes=[images.app]) as server:
+    async with serving(more=[images.app]) as server:
         for path in (
             "images/git/jq",
             f"images/git/jq@{manifest.digest}",

@@ -6,7 +6,6 @@ from pathlib import Path
 import attrs
 import pytest
 import pytest_twisted
-from tests.web.pages.test_images_api import links
 
 from nixery.history.history import History
 from nixery.model.package_set import Package
@@ -14,6 +13,7 @@ from nixery.web.pages.page import STATIC
 from tests.web.fake_catalogue import FOUND, RIPGREP, FakeCatalogue
 from tests.web.pages.browsing import EVIL, HTML, page
 from tests.web.pages.gallery import GIT, MEGA, Gallery, but, facts, showing
+from tests.web.pages.test_images_api import links
 
 JQ = Package(
     path=("jq",),

@@ -9,6 +9,7 @@ from nixery.history.summary import BuildHead
 from nixery.model.text import readable
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_SHORT = 20  # characters
 _STEPS = (("day", 86400), ("hour", 3600), ("minute", 60))
 
 
@@ -18,8 +19,14 @@ def command(text: str, label: str) -> Tag:
     :param label: for screen readers.
     """
     button = tags.button("Copy", type="button", class_="copy", **{"aria-label": f"Copy: {label}"})
-    shown = tags.pre(tags.code(text))
+    shown = tags.pre(tags.code(*breakable(text)))
     return tags.div(shown, button, class_="command", role="group", **{"aria-label": label})
+
+
+def breakable(text: str) -> Sequence[Tag | str]:
+    """A text that may go on in another line behind a slash."""
+    first, *rest = text.split("/")
+    return [first, *(part for each in rest for part in ("/", tags.wbr(), each))]
 
 
 def tabs(name: str, legend: str, panels: Iterable[tuple[str, Sequence[Tag | str]]]) -> Tag:
@@ -52,12 +59,15 @@ def facts(rows: Iterable[tuple[str, Tag | str]]) -> Tag:
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Tag | str]]) -> Tag:
     """A table; its first column names the row."""
     header = tags.tr(*[tags.th(name, scope="col") for name in columns])
-    body = [
-        tags.tr(tags.th(first, scope="row"), *[tags.td(cell) for cell in rest])
-        for first, *rest in rows
-    ]
+    body = [tags.tr(tags.th(first, scope="row"), *map(_cell, rest)) for first, *rest in rows]
     content = tags.table(tags.caption(caption), tags.thead(header), tags.tbody(*body))
     return tags.div(content, class_="wide", tabindex="0", role="region", **{"aria-label": caption})
+
+
+def _cell(content: Tag | str) -> Tag:
+    """A cell of a table; a short text stays in a line."""
+    is_short = isinstance(content, str) and len(content) < _SHORT
+    return tags.td(content, class_="short") if is_short else tags.td(content)
 
 
 def size(count: int) -> str:
@@ -68,6 +78,11 @@ def size(count: int) -> str:
             return f"{value:.3g} {unit}" if unit != "B" else f"{count} B"
         value /= 1000
     raise AssertionError("the last unit takes all")
+
+
+def measure(count: int) -> Tag:
+    """Bytes in a table, on one line."""
+    return tags.span(size(count), class_="measure")
 
 
 def age(then: float) -> str:
@@ -91,7 +106,7 @@ def duration(seconds: float) -> str:
 def image_link(head: BuildHead) -> Tag:
     """A link to the page of the image that a build was for."""
     name = f"{head.name}:{head.tag}"
-    return tags.a(readable(name), href=f"/images/{name}")
+    return tags.a(*breakable(readable(name)), href=f"/images/{name}")
 
 
 def build_link(head: BuildHead, text: str = "") -> Tag:
@@ -99,4 +114,5 @@ def build_link(head: BuildHead, text: str = "") -> Tag:
 
     :param text: of the link; empty for the name of the build's image.
     """
-    return tags.a(text or readable(f"{head.name}:{head.tag}"), href=f"/builds/{head.id}")
+    name = breakable(readable(f"{head.name}:{head.tag}"))
+    return tags.a(*([text] if text else name), href=f"/builds/{head.id}")

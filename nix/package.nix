@@ -15,6 +15,7 @@ let
       attrs
       bcrypt
       botocore
+      click
       cryptography
       deflate
       google-api-core
@@ -25,6 +26,7 @@ let
       isal
       klein
       license-expression
+      markdown-it-py
       packageurl-python
       packaging
       prometheus-client
@@ -32,6 +34,7 @@ let
       pyjwt
       pyopenssl
       requests
+      rich
       treq
       twisted
       werkzeug

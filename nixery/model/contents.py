@@ -117,9 +117,9 @@ def contents_of(
     realisation: Realisation,
     layers: Sequence[Layer],
     made: float,
+    address: str = "",
     programs: Sequence[str] = (),
     tools: Sequence[str] = (),
-    address: str = "",
 ) -> Contents:
     """The contents of an image that was just made."""
     graph = realisation.graph

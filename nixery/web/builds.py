@@ -21,8 +21,10 @@ from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
+from nixery.model.json_schema import array_of, schema_of
 from nixery.web.auth import OPEN, Auth
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, send_events, shorten
 from nixery.web.pages.build_page import BuildView, build_page
@@ -32,6 +34,7 @@ from nixery.web.pages.page import prefers_html, send_page
 _PAGE, _SHOWN, _MOST = 100, 40, 1000
 _AT_ONCE = _PAGE + 1
 """Builds that are looked at in one turn: enough for a usual page, and some milliseconds."""
+_LINE = schema_of(BuildHead, waiting={"type": "integer"})
 _NUMBER = re.compile("[0-9]{1,15}")
 
 
@@ -63,7 +66,23 @@ class BuildsApi:
         self._turns = FairTurns(clock)
         self._beginning = FairTurns(clock, share=0.5)  # to listen: it may read a file, in a thread
 
-    @app.route("/builds", endpoint=Route(errors=Errors.PAGE_IN_BROWSER))
+    @app.route(
+        "/builds",
+        endpoint=Route(
+            errors=Errors.PAGE_IN_BROWSER,
+            operations={
+                b"GET": Operation(
+                    {200: Answers("The builds.", array_of(_LINE))},
+                    "Builds, the latest first",
+                    {
+                        "n": f"how many, {_PAGE} if it is not said, {_MOST} at most",
+                        "before": "an ID: only older builds; the Link header has the next page",
+                        "state": f"only those in one of the states {', '.join(STATES)}",
+                    },
+                )
+            },
+        ),
+    )
     async def builds(self, request: RegistryRequest) -> None:
         """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID, in one
         ``state``; in a browser as a page.
@@ -105,7 +124,13 @@ class BuildsApi:
         _describe_json(request)
         await send_pieces(request, self._list(page), self._turns)
 
-    @app.route("/builds/<string:id>", endpoint=Route(errors=Errors.PAGE_IN_BROWSER))
+    @app.route(
+        "/builds/<string:id>",
+        endpoint=Route(
+            errors=Errors.PAGE_IN_BROWSER,
+            operations={b"GET": Operation({200: Answers("The build, with its summary.", _LINE)})},
+        ),
+    )
     async def build(self, request: RegistryRequest, id: str) -> None:
         """The state of a build, in a browser as a page."""
         self._head(request, id)
@@ -126,7 +151,23 @@ class BuildsApi:
                 _describe_json(request)
         await send_body(request, body)
 
-    @app.route("/builds/<string:id>/events", endpoint=Route())
+    @app.route(
+        "/builds/<string:id>/events",
+        endpoint=Route(
+            operations={
+                b"GET": Operation(
+                    {
+                        200: Answers(
+                            "Server-sent events; a line of JSON for each if "
+                            f"{NDJSON.media_type} is accepted.",
+                            media_type="text/event-stream",
+                        )
+                    },
+                    query={"after": "the number of the last event that is known"},
+                )
+            }
+        ),
+    )
     async def events(self, request: RegistryRequest, id: str) -> bytes:
         """A build's events, from the first or behind the last that the client knows."""
         accept = request.getHeader(b"accept") or b""
@@ -134,7 +175,17 @@ class BuildsApi:
         form = NDJSON if NDJSON.media_type.encode("ascii") in accept else SERVER_SENT
         return await self._stream(request, id, form)
 
-    @app.route("/builds/<string:id>/log", endpoint=Route())
+    @app.route(
+        "/builds/<string:id>/log",
+        endpoint=Route(
+            operations={
+                b"GET": Operation(
+                    {200: Answers("The events, as text.", media_type="text/plain")},
+                    query={"raw": "if it is there, packages' lines are as they printed them"},
+                )
+            }
+        ),
+    )
     async def log(self, request: RegistryRequest, id: str) -> bytes:
         """A build's events as text; with ``raw``, packages' lines are as they printed them."""
         return await self._stream(request, id, RAW_TEXT if "raw" in request.query else TEXT)

@@ -14,16 +14,10 @@ from openapi_spec_validator import validate
 from twisted.internet import reactor as _reactor
 
 import nixery.web
-from nixery.builds.cache import Cache
-from nixery.builds.known_images import KnownImages
-from nixery.storage.memory import MemoryStorage
-from nixery.web.auth import OPEN
 from nixery.web.hooks import HooksApi
 from nixery.web.openapi import OpenApi, openapi_document
-from nixery.web.packages import PackagesApi
-from nixery.web.stored_images import StoredImages
 from tests.history.histories import begin, open_history
-from tests.web.fake_catalogue import FakeCatalogue
+from tests.web.fake_catalogue import packages_api
 from tests.web.server import Answer, serving
 from tests.web.test_hooks import SECRET
 from tests.web.test_images import OWN, Operated, operated
@@ -141,11 +135,7 @@ async def test_answers_to_anybody(tmp_path: Path) -> None:
     """What all clients are answered is what the document says."""
     history = await open_history(tmp_path)
     record = begin(history, "git")
-    storage = MemoryStorage()
-    cache = Cache(storage)
-    known = KnownImages(reactor, storage, cache, str(tmp_path))
-    images = StoredImages(known, cache, storage, OPEN)
-    packages = PackagesApi(reactor, FakeCatalogue(), images)
+    packages = packages_api()
     async with serving(history=history, packages=packages) as server:
         for path, route in (
             ("/builds", "/builds"),

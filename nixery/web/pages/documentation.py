@@ -92,10 +92,11 @@ def document_page(document: DocsPage, documents: Mapping[str, DocsPage]) -> Page
     parts = _Writer(documents).parts(_MARKDOWN.parse(document.text))
     groups: list[Tag] = []
     for title, group in _grouped(documents):
-        links = [(each, tags.a(each.title, href=f"/docs/{each.name}")) for each in group]
-        here = {"aria-current": "page"}
-        items = [link(**here) if each.name == document.name else link for each, link in links]
-        groups += [tags.h2(title), tags.ul(*map(tags.li, items))]
+        items = []
+        for each in group:
+            here = {"aria-current": "page"} if each.name == document.name else {}
+            items.append(tags.li(tags.a(each.title, href=f"/docs/{each.name}", **here)))
+        groups += [tags.h2(title), tags.ul(*items)]
     body = tags.div(
         tags.nav(*groups, **{"aria-label": "Documents"}),
         tags.p(tags.a("Documentation", href="/docs")),

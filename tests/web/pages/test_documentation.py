@@ -92,13 +92,15 @@ async def test_every_document() -> None:
     assert {"names", "images", "clients", "settings"} <= set(names)
     async with serving() as server:
         index = await page(server, "/docs")
-        listed = {a["href"] for a in index.of("a") if a["href"].startswith("/docs/")}
-        assert listed == {f"/docs/{name}" for name in names}
+        listed = [a["href"] for a in index.of("a") if a["href"].startswith("/docs/")]
+        assert sorted(listed) == sorted(f"/docs/{name}" for name in names)
         pages = {f"/docs/{name}": await page(server, f"/docs/{name}") for name in names}
         for name in names:
             answer = await server.ask(f"/docs/{name}")
             assert answer.body == (TOP / "docs" / f"{name}.md").read_bytes()
         for each in pages.values():
+            assert len([a for a in each.of("a") if a.get("aria-current")]) == 2
+            assert {"href": "/docs"} in each.of("a")
             for link in (a["href"] for a in each.of("a") if a["href"].startswith("/docs/")):
                 path, _, anchor = link.partition("#")
                 assert not anchor or anchor in {a.get("id") for _, a in pages[path].elements}

@@ -4,17 +4,18 @@
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from klein import Klein
 
 from nixery.attest.cyclonedx import cyclonedx_document
-from nixery.attest.document import Document
+from nixery.attest.document import IN_TOTO, Document
 from nixery.attest.provenance import provenance_document
 from nixery.attest.spdx import spdx_document
 from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.contents import Contents
@@ -37,6 +38,17 @@ _OLDER = (
     "An earlier version made it, and recorded nothing of its contents. Remove it and pull it again,"
     " or pull an image of a newer revision of the package set.",
 )
+_PLATFORM = {"platform": "of several, such as linux/arm64"}
+_FORMAT = {"format": f"{' or '.join(_FORMATS)}; else as the client accepts"}
+
+
+def _route(answers: Answers, query: Mapping[str, str]) -> Route:
+    operations = {b"GET": Operation({200: answers}, query=query)}
+    return Route(errors=Errors.PAGE_IN_BROWSER, operations=operations)
+
+
+_SBOM = _route(Answers("The SBOM."), {**_FORMAT, **_PLATFORM})
+_PROVENANCE = _route(Answers("An in-toto statement.", media_type=IN_TOTO), _PLATFORM)
 
 
 class DocumentsApi:
@@ -57,9 +69,7 @@ class DocumentsApi:
 
     # With a tag or a digest: without, these are the names of images with such packages.
 
-    @app.route(
-        "/images/<path:name>:<string:tag>/sbom", endpoint=Route(errors=Errors.PAGE_IN_BROWSER)
-    )
+    @app.route("/images/<path:name>:<string:tag>/sbom", endpoint=_SBOM)
     async def sbom(self, request: RegistryRequest, name: str, tag: str) -> None:
         """The SBOM of an image: in the ``format`` spdx or cyclonedx, or in one that is accepted."""
         accepted = request.getHeader(b"accept") or b""
@@ -70,10 +80,7 @@ class DocumentsApi:
         request.setHeader(b"Vary", b"Accept, Authorization")
         await self._send(request, f"{name}:{tag}", write)
 
-    @app.route(
-        "/images/<path:name>:<string:tag>/provenance",
-        endpoint=Route(errors=Errors.PAGE_IN_BROWSER),
-    )
+    @app.route("/images/<path:name>:<string:tag>/provenance", endpoint=_PROVENANCE)
     async def provenance(self, request: RegistryRequest, name: str, tag: str) -> None:
         """The provenance of an image."""
         request.setHeader(b"Vary", b"Authorization")

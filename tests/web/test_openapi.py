@@ -18,10 +18,10 @@ from nixery.web.hooks import HooksApi
 from nixery.web.openapi import OpenApi, openapi_document
 from nixery.web.packages import PackagesApi
 from tests.history.histories import begin, open_history
+from tests.web.fake_catalogue import FakeCatalogue
 from tests.web.server import Answer, serving
 from tests.web.test_hooks import SECRET
 from tests.web.test_images import OWN, Operated, operated
-from tests.web.test_packages import FakeCatalogue
 
 reactor: Any = _reactor
 

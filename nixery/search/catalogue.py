@@ -10,6 +10,7 @@ from zope.interface import implementer
 from nixery.coalesce import Coalescer
 from nixery.interfaces import ICatalogue, IResolver, SearchResult
 from nixery.model.errors import NixeryError
+from nixery.model.package_set import Package
 from nixery.model.service_errors import ShuttingDown, SourceChanged
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import Suggestion
@@ -85,6 +86,10 @@ class Catalogue:
             whole=kept_index.whole,
             fault=self._fault,
         )
+
+    def package(self, name: str) -> Package | None:
+        self._update()
+        return None if self._made is None else self._made.index.named(name)
 
     def suggest(self, name: str) -> Sequence[Suggestion]:
         self._update()

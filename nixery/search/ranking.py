@@ -110,6 +110,18 @@ class Index:
             fits = _both(fits, list(self._fits(word)))
         return [Package.decode(self.packages[number]) for number in _lowest(fits, limit)]
 
+    def named(self, name: str) -> Package | None:
+        """The package that has an attribute path, or that images ask for by a name.
+
+        :param name: of an attribute with its case, or as images write it.
+        """
+        found = [
+            Package.decode(self.packages[number])
+            for number in _lowest([self.names.exactly(name.lower())], _LOOKED_AT)
+        ]
+        exact = (each for each in found if each.attribute == name)
+        return next(exact, next((each for each in found if each.image == name), None))
+
     def meant(self, name: str, limit: int) -> list[Suggestion]:
         """Suggestions for a name that no package has, likeliest first.
 

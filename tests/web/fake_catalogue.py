@@ -50,6 +50,9 @@ class FakeCatalogue:
             raise self.error
         return attrs.evolve(self.found, packages=list(self.found.packages)[:limit])
 
+    def package(self, name: str) -> Package | None:
+        return next((p for p in self.found.packages if name in (p.image, p.attribute)), None)
+
     def suggest(self, name: str) -> Sequence[Suggestion]:
         return self.meant
 

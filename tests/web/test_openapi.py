@@ -16,9 +16,8 @@ from twisted.internet import reactor as _reactor
 import nixery.web
 from nixery.web.hooks import HooksApi
 from nixery.web.openapi import OpenApi, openapi_document
-from nixery.web.packages import PackagesApi
 from tests.history.histories import begin, open_history
-from tests.web.fake_catalogue import FakeCatalogue
+from tests.web.pages.gallery import Gallery, showing
 from tests.web.server import Answer, serving
 from tests.web.test_hooks import SECRET
 from tests.web.test_images import OWN, Operated, operated
@@ -82,7 +81,7 @@ async def test_served(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_methods() -> None:
     """Each path answers the methods that the document names, and refuses others."""
-    async with serving(more=[HooksApi(lambda: SECRET, lambda: None)]) as server:
+    async with serving(apis=[HooksApi(lambda: SECRET, lambda: None)]) as server:
         answer = await server.ask("/api/openapi.json")
         for path, item in json.loads(answer.body)["paths"].items():
             for method in ("get", "post", "delete", "put"):
@@ -136,8 +135,7 @@ async def test_answers_to_anybody(tmp_path: Path) -> None:
     """What all clients are answered is what the document says."""
     history = await open_history(tmp_path)
     record = begin(history, "git")
-    packages = PackagesApi(reactor, FakeCatalogue())
-    async with serving(history=history, packages=packages) as server:
+    async with showing(Gallery(tmp_path), history=history) as server:
         for path, route in (
             ("/builds", "/builds"),
             (f"/builds/{record.id}", "/builds/{id}"),

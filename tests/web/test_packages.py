@@ -17,6 +17,8 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from nixery.access.guard import Guard
+from nixery.builds.cache import Cache
+from nixery.builds.known_images import KnownImages
 from nixery.http.answers import RefusedRequest
 from nixery.interfaces import SearchResult
 from nixery.model.rules import Patterns, Rules
@@ -25,6 +27,7 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.packages import PackagesApi, parse_query
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import make_site
+from nixery.web.stored_images import StoredImages
 from tests.web.fake_catalogue import FOUND, RIPGREP, FakeCatalogue
 from tests.web.server import FakeBuilder, Server, serving
 
@@ -35,7 +38,10 @@ reactor: Any = _reactor
 async def searching(auth: Auth = OPEN) -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    pages, packages = PagesApi(reactor, builder, None), PackagesApi(reactor, catalogue, auth)
+    cache = Cache(storage)
+    known = KnownImages(reactor, storage, cache, "/nowhere")
+    images = StoredImages(known, cache, storage, auth)
+    pages, packages = PagesApi(), PackagesApi(reactor, catalogue, images, auth)
     site = make_site(reactor, builder, storage, 25, pages, packages=packages)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:

@@ -80,6 +80,11 @@ def size(count: int) -> str:
     raise AssertionError("the last unit takes all")
 
 
+def measure(count: int) -> Tag:
+    """Bytes in a table, on one line."""
+    return tags.span(size(count), class_="measure")
+
+
 def age(then: float) -> str:
     """The time since a moment, in words."""
     seconds = max(0.0, time.time() - then)

@@ -18,6 +18,8 @@ class Usage:
     :param sleeps: whether it has ``sleep``, so that a pod of it goes on.
     :param shell: the shell that it has; empty for none.
     :param over_http: whether the registry is asked without TLS.
+    :param pinned: a reference that means this image for ever; empty for an image that is yet to be
+        made, of which may be offered what nobody knows.
     """
 
     reference: str
@@ -25,6 +27,7 @@ class Usage:
     sleeps: bool = False
     shell: str = ""
     over_http: bool = False
+    pinned: str = ""
 
     def engine(self, program: str) -> list[tuple[str, str]]:
         """The commands of docker or podman, each with what it does."""
@@ -35,11 +38,13 @@ class Usage:
         return [pull, *(("Run it", readable(each)) for each in runs)]
 
     def kubernetes(self) -> list[tuple[str, str]]:
-        """A container of a pod, and a look into another pod."""
-        lines = ["containers:", "  - name: tools", f"    image: {self.reference}"]
+        """A container of a pod, unless the image has nothing that goes on, and a look into another
+        pod, where it has a shell."""
+        lines = ["containers:", "  - name: tools", f"    image: {self.pinned or self.reference}"]
         if self.sleeps:
             lines.append("    command: [sleep, infinity]")
-        found = [("A container of a pod", "\n".join(lines))]
+        may_go_on = self.sleeps or "" in self.runs or not self.pinned
+        found = [("A container of a pod", "\n".join(lines))] if may_go_on else []
         if self.shell:
             debug = f"kubectl debug -ti POD --image={self.reference} -- {self.shell}"
             found.append(("Look into a pod", debug))
@@ -47,7 +52,7 @@ class Usage:
 
     def dockerfile(self) -> list[tuple[str, str]]:
         """What a Dockerfile has of it."""
-        return [("Build on it", f"FROM {self.reference}")]
+        return [("Build on it", f"FROM {self.pinned or self.reference}")]
 
 
 def usage_tabs(usage: Usage, name: str = "client") -> Tag:
@@ -61,7 +66,8 @@ def usage_tabs(usage: Usage, name: str = "client") -> Tag:
         "Kubernetes": usage.kubernetes(),
         "Dockerfile": usage.dockerfile(),
     }
-    return tabs(name, "Client", [(title, _commands(title, of)) for title, of in panels.items()])
+    shown = [(title, _commands(title, found)) for title, found in panels.items() if found]
+    return tabs(name, "Client", shown)
 
 
 def _commands(client: str, commands: Sequence[tuple[str, str]]) -> list[Tag | str]:

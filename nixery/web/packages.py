@@ -207,6 +207,8 @@ def _shown(package: Package) -> dict[str, Any]:
         "homepage": package.homepage,
         "program": package.program,
         "programs": package.programs,
+        "outputs": package.outputs,
+        "licences": package.licences,
         "available": package.available,
     }
 

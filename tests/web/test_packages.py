@@ -96,6 +96,8 @@ async def test_found() -> None:
                 "homepage": "https://rg.example",
                 "program": "rg",
                 "programs": ["rg"],
+                "outputs": [],
+                "licences": [],
                 "available": True,
             }
         ],

@@ -284,6 +284,7 @@ async def serving(
     on_manifest: OnManifest = ignore_manifest,
     more: Iterable[Klein] = (),
     apis: Sequence[IApi] = (),
+    packages: PackagesApi | None = None,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -294,7 +295,7 @@ async def serving(
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi()
     site = make_site(
-        *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
+        *(reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits, meter),
         accel=accel,
         more=[
             StartApi(reactor, builder, history, catalogue, images, auth).app,

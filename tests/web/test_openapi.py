@@ -17,7 +17,7 @@ import nixery.web
 from nixery.web.hooks import HooksApi
 from nixery.web.openapi import OpenApi, openapi_document
 from tests.history.histories import begin, open_history
-from tests.web.pages.gallery import Gallery, showing
+from tests.web.fake_catalogue import packages_api
 from tests.web.server import Answer, serving
 from tests.web.test_hooks import SECRET
 from tests.web.test_images import OWN, Operated, operated
@@ -135,7 +135,8 @@ async def test_answers_to_anybody(tmp_path: Path) -> None:
     """What all clients are answered is what the document says."""
     history = await open_history(tmp_path)
     record = begin(history, "git")
-    async with showing(Gallery(tmp_path), history=history) as server:
+    packages = packages_api()
+    async with serving(history=history, packages=packages) as server:
         for path, route in (
             ("/builds", "/builds"),
             (f"/builds/{record.id}", "/builds/{id}"),

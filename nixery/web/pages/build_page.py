@@ -84,7 +84,7 @@ def _failure(view: BuildView) -> Tag | None:
     if head.error is None:
         return None
     cause, *rest = (readable(line) for line in head.error.split("\n"))
-    parts: list[Tag | str] = [tags.h2("Why it failed"), tags.p(cause, class_="cause")]
+    parts: list[Tag | str] = [tags.h2("Why it failed"), tags.p(cause)]
     if rest:
         parts.append(tags.pre("\n".join(rest)))
     told = advice(head.kind, head.error)

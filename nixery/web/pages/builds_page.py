@@ -83,7 +83,7 @@ def _row(head: BuildHead, state: str, waiting: int) -> Tag:
         return row
     cause = head.error.partition("\n")[0].removesuffix("; the end of its log:")
     told = advice(head.kind, head.error)
-    row(tags.p(readable(cut(cause, _LONGEST)), class_="cause"))
+    row(tags.p(readable(cut(cause, _LONGEST))))
     return row(advised(head, told)(class_="soft")) if told else row
 
 

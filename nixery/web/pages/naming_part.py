@@ -121,7 +121,7 @@ def made_part(naming: NamedImage) -> Tag:
     """The commands that use the image that is named, or what is wrong with its name."""
     part = tags.div(id="made", class_="stack card")
     if fault := naming.name.fault:
-        return part(tags.p(readable(fault), class_="fault cause"))
+        return part(tags.p(readable(fault), class_="fault"))
     named = bool(naming.name.words)
     name = naming.name.name if named else naming.example
     first = name.partition(":")[0].split("/")

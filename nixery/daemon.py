@@ -272,7 +272,7 @@ class Registry:
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        builds, packages, history, catalogue = None, None, None, None
+        builds, packages, history, catalogue, stored = None, None, None, None, None
         more = list[Klein]()
         if settings.shown.pages != "off":
             history, catalogue = self._history, self._catalogue
@@ -281,7 +281,7 @@ class Registry:
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
             more.append(ImagePages(reactor, stored, history).app)
             more.append(DocumentsApi(reactor, stored).app)
-        start = StartApi(reactor, builder, history, catalogue, auth, self._example)
+        start = StartApi(reactor, builder, history, catalogue, stored, auth, self._example)
         return make_site(
             reactor,
             builder,

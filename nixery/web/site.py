@@ -24,10 +24,11 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.front import Front
 from nixery.web.holding import Holding
-from nixery.web.openapi import OpenApi
+from nixery.web.openapi import OpenApi, openapi_document
 from nixery.web.operations import Operations
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.reference_api import ReferenceApi
 from nixery.web.v2 import RegistryApi
 
 ANSWER = 4.0
@@ -163,6 +164,7 @@ def make_site(
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app, *more]
     apps += [each.app for each in (builds, packages, *apis) if each is not None]
+    apps.append(ReferenceApi(lambda: openapi_document([Front.app, *apps])).app)
     apps.append(OpenApi([Front.app, *apps]).app)
     bodies = {path: make for each in apis for path, make in each.bodies.items()}
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)

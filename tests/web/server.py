@@ -51,6 +51,7 @@ from nixery.web.pages.api import PagesApi
 from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.start_api import StartApi
 from nixery.web.site import IApi, QuietSite, make_site
+from nixery.web.stored_images import StoredImages
 from tests.waiting import HUNG, until
 
 reactor: Any = _reactor
@@ -280,6 +281,7 @@ async def serving(
     accel: str | None = None,
     wrapped: bool = False,
     catalogue: ICatalogue | None = None,
+    images: StoredImages | None = None,
     on_manifest: OnManifest = ignore_manifest,
     more: Iterable[Klein] = (),
     apis: Sequence[IApi] = (),
@@ -296,7 +298,11 @@ async def serving(
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits, meter),
         accel=accel,
-        more=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *more],
+        more=[
+            StartApi(reactor, builder, history, catalogue, images, auth).app,
+            DocsApi().app,
+            *more,
+        ],
         on_manifest=on_manifest,
         apis=apis,
     )

@@ -155,7 +155,14 @@ async def showing(
     images = StoredImages(gallery.known, gallery.cache, gallery.storage, auth)
     packages = PackagesApi(reactor, catalogue or FakeCatalogue(), images, auth)
     more = [ImagePages(reactor, images, history).app, packages.app]
-    async with serving(storage=gallery.storage, auth=auth, history=history, more=more) as server:
+    async with serving(
+        storage=gallery.storage,
+        auth=auth,
+        history=history,
+        catalogue=catalogue,
+        images=images,
+        more=more,
+    ) as server:
         yield server
 
 

@@ -14,7 +14,6 @@ from nixery.attest.document import Document
 from nixery.attest.provenance import provenance_document
 from nixery.attest.spdx import spdx_document
 from nixery.builds.cache import Cache
-from nixery.builds.known_images import KnownImages
 from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
@@ -22,19 +21,15 @@ from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.contents import Contents
 from nixery.model.digest import Digest
-from nixery.model.image import parse_image
-from nixery.model.image_summary import ImageSummary
 from nixery.model.manifest import INDEX_TYPE, Descriptor, Manifest
 from nixery.model.request_errors import (
     DigestInvalid,
-    ImageInvalid,
     ManifestUnknown,
     NameInvalid,
     TagInvalid,
 )
-from nixery.model.tags import LATEST
 from nixery.reactor import IReactor, in_thread
-from nixery.web.auth import OPEN, Auth
+from nixery.web.stored_images import StoredImages
 
 Write = Callable[[Contents, Descriptor], Document]
 
@@ -59,17 +54,13 @@ class DocumentsApi:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    def __init__(
-        self, reactor: IReactor, cache: Cache, images: KnownImages, auth: Auth = OPEN
-    ) -> None:
+    def __init__(self, reactor: IReactor, cache: Cache, images: StoredImages) -> None:
         """
-        :param images: those that are stored.
-        :param auth: says which images a client may see.
+        :param images: finds those that a client may see.
         """
         self._reactor = reactor
         self._cache = cache
         self._images = images
-        self._auth = auth
         # Documents are written in a thread, which leaves half of the time to the reactor.
         self._turns = FairTurns(reactor, share=0.5)
 
@@ -100,8 +91,8 @@ class DocumentsApi:
     async def _send(self, request: RegistryRequest, name: str, tag: str, write: Write) -> None:
         """Send a document about the image ``name:tag``, which may be ``name@sha256:…`` as well."""
         try:
-            summary = await self._summary(request, name, tag)
-        except (NameInvalid, ImageInvalid, TagInvalid, DigestInvalid) as error:
+            summary, _ = await self._images.find(request, f"{name}:{tag}")
+        except (NameInvalid, TagInvalid, DigestInvalid) as error:
             raise _refused(str(error)) from None
         async with self._turns.turn(request.network):
             document = await self._document(request, Digest.parse(summary.digest), write)
@@ -115,26 +106,6 @@ class DocumentsApi:
             request.setResponseCode(304)
         else:
             await send_body(request, document.content)
-
-    async def _summary(self, request: RegistryRequest, name: str, tag: str) -> ImageSummary:
-        """An image that is stored, and that whoever asks may see.
-
-        :raises RefusedRequest: if there is none.
-        """
-        before, at, algorithm = name.partition("@")
-        if at:
-            found = await self._images.by_digest(Digest.parse(f"{algorithm}:{tag}"))
-            named = found is not None and found.name == parse_image(before, LATEST).name
-            tags = found.tags if found is not None and named else ()
-        else:
-            image = parse_image(name, tag)
-            spellings = [each for each in (image, image.official) if each is not None]
-            every = (self._images.find(each.name, tag) for each in spellings)
-            found = next((each for each in every if each is not None), None)
-            tags = (tag,)
-        if found is None or not any(self._auth.may_see(request, found.name, t) for t in tags):
-            raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST)
-        return found
 
     async def _document(self, request: RegistryRequest, digest: Digest, write: Write) -> Document:
         try:

@@ -33,7 +33,9 @@ from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
 from nixery.web.documents import DocumentsApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.images_api import ImagePages
 from nixery.web.site import make_site
+from nixery.web.stored_images import StoredImages
 from tests.attest.samples import USUAL, many
 from tests.web.server import FakeBuilder, Server, reactor
 
@@ -75,9 +77,10 @@ async def documents(folder: Path, auth: Auth = OPEN) -> AsyncIterator[Documents]
     builder, storage = FakeBuilder(), MemoryStorage()
     cache = Cache(storage, reactor=reactor)
     images = KnownImages(reactor, storage, cache, str(folder))
-    api = DocumentsApi(reactor, cache, images, auth)
+    stored = StoredImages(images, cache, storage, auth)
+    more = [DocumentsApi(reactor, cache, stored).app, ImagePages(reactor, stored).app]
     pages = PagesApi()
-    site = make_site(reactor, builder, storage, 25, pages, auth=auth, more=[api.app])
+    site = make_site(reactor, builder, storage, 25, pages, auth=auth, more=more)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
         yield Documents(Server(builder, storage, port.getHost().port, site), cache)
@@ -218,7 +221,7 @@ async def test_names_without_a_tag(tmp_path: Path) -> None:
         await made.make("git")
         answer = await made.server.ask("/images/git/sbom")
     assert answer.status == 404
-    assert b"No build of it" in answer.body
+    assert b"No image of that name" in answer.body
 
 
 @pytest_twisted.ensureDeferred

@@ -232,14 +232,23 @@ def _packages(view: ImageView) -> Tag:
 
 
 def _documents(view: ImageView) -> Tag:
-    name = view.image.summary.name
-    config = view.image.manifest.blobs[0].digest
+    name, manifest = view.image.summary.name, view.image.manifest
+    own = f"/images/{name}@{manifest.digest}"
     links = [
-        ("Manifest", f"/v2/{name}/manifests/{view.image.manifest.digest}"),
-        ("Configuration", f"/v2/{name}/blobs/{config}"),
+        ("Manifest", f"/v2/{name}/manifests/{manifest.digest}"),
+        ("Configuration", f"/v2/{name}/blobs/{manifest.blobs[0].digest}"),
     ]
+    if view.image.contents is not None:
+        links += [
+            ("Bill of materials, SPDX", f"{own}/sbom?format=spdx"),
+            ("Bill of materials, CycloneDX", f"{own}/sbom?format=cyclonedx"),
+            ("Provenance, SLSA", f"{own}/provenance"),
+        ]
     items = [tags.li(tags.a(text, href=target)) for text, target in links]
-    return tags.section(tags.h2("Documents"), tags.ul(*items, class_="list"), id="documents")
+    more = tags.a("What they say, and how to verify an image", href="/docs/attestations")
+    return tags.section(
+        tags.h2("Documents"), tags.ul(*items, class_="list"), tags.p(more), id="documents"
+    )
 
 
 def _comparison(view: ImageView) -> Tag:

@@ -207,9 +207,9 @@ def _shown(package: Package) -> dict[str, Any]:
         "homepage": package.homepage,
         "program": package.program,
         "programs": package.programs,
-        "available": package.available,
         "outputs": package.outputs,
         "licences": package.licences,
+        "available": package.available,
     }
 
 

@@ -44,8 +44,8 @@ def built(daemon: Daemon) -> list[str]:
     return [build["name"] for build in reversed(builds) if build["state"] == "done"]
 
 
-def operator(daemon: Daemon) -> dict[str, str]:
-    return {"Authorization": f"Bearer {(daemon.state / 'api-token').read_text().strip()}"}
+def operator(daemon: Daemon) -> str:
+    return f"Bearer {(daemon.state / 'api-token').read_text().strip()}"
 
 
 @contextmanager
@@ -143,7 +143,9 @@ def test_the_page(start_daemon: StartDaemon, tmp_path: Path) -> None:
 
 
 def listed(daemon: Daemon) -> list[dict[str, Any]]:
-    images: list[dict[str, Any]] = daemon.get("/api/images", **operator(daemon)).json()["images"]
+    images: list[dict[str, Any]] = daemon.get("/api/images", Authorization=operator(daemon)).json()[
+        "images"
+    ]
     return images
 
 
@@ -154,17 +156,17 @@ def test_removed_amid_a_pull(start_daemon: StartDaemon) -> None:
     own = operator(daemon)
     answer = daemon.pull("jq")
     manifest, digest = answer.json(), answer.headers["Docker-Content-Digest"]
-    assert daemon.get(f"/api/images/@{digest}", "DELETE", **own).status == 204
+    assert daemon.get(f"/api/images/@{digest}", "DELETE", Authorization=own).status == 204
     assert daemon.get(f"/v2/jq/manifests/{digest}").status == 404
     for blob in (manifest["config"], *manifest["layers"]):
         assert daemon.get(f"/v2/jq/blobs/{blob['digest']}").status == 200
-    assert daemon.get(f"/api/images/@{digest}", "DELETE", **own).status == 404
+    assert daemon.get(f"/api/images/@{digest}", "DELETE", Authorization=own).status == 404
     again = daemon.pull("jq")
     assert again.headers["Docker-Content-Digest"] == digest
     assert [each["name"] for each in listed(daemon)] == ["jq"]
     (image,) = listed(daemon)
     assert image["pulls"] >= 1
-    one = daemon.get(f"/api/images/jq@{digest}", **own).json()
+    one = daemon.get(f"/api/images/jq@{digest}", Authorization=own).json()
     assert "jq" in {package["package"] for package in one["contents"]["packages"]}
     address = daemon.state / "api-address"
     assert address.read_text() == f"http://{daemon.host}\n"

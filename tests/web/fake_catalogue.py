@@ -30,6 +30,8 @@ RIPGREP = Package(
     homepage="https://rg.example",
     program="rg",
     programs=("rg",),
+    outputs=("out",),
+    licences=("MIT",),
 )
 FOUND = SearchResult(ready=True, packages=[RIPGREP], source="folder:set", revision="abc", count=7)
 

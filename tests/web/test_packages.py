@@ -90,9 +90,9 @@ async def test_found() -> None:
                 "homepage": "https://rg.example",
                 "program": "rg",
                 "programs": ["rg"],
+                "outputs": ["out"],
+                "licences": ["MIT"],
                 "available": True,
-                "outputs": [],
-                "licences": [],
             }
         ],
     }

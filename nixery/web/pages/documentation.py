@@ -29,7 +29,7 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 @attrs.frozen
-class Chapter:
+class DocsPage:
     """A document that is served.
 
     :param name: in its address.
@@ -43,7 +43,7 @@ class Chapter:
     text: str
 
     @classmethod
-    def parse(cls, name: str, text: str) -> "Chapter":
+    def parse(cls, name: str, text: str) -> "DocsPage":
         """Read a document, which begins with a heading."""
         tokens = _MARKDOWN.parse(text)
         title = next(_plain(token) for token in tokens if token.type == "inline")
@@ -61,15 +61,15 @@ def find_documentation(package: str) -> str:
     return str(inside if inside.is_dir() else Path(package).parent / "docs")
 
 
-def read_documentation(folder: str) -> dict[str, Chapter]:
+def read_documentation(folder: str) -> dict[str, DocsPage]:
     """The documents of a folder, by name, in the order in which they are listed."""
     found = {path.stem: path for path in sorted(Path(folder).glob("*.md"))}
     first = [name for group in GROUPS.values() for name in group]
     names = [name for name in (*first, *found) if name in found and name not in _HIDDEN]
-    return {n: Chapter.parse(n, found[n].read_text("utf-8")) for n in dict.fromkeys(names)}
+    return {n: DocsPage.parse(n, found[n].read_text("utf-8")) for n in dict.fromkeys(names)}
 
 
-def index_page(documents: Mapping[str, Chapter]) -> Page:
+def index_page(documents: Mapping[str, DocsPage]) -> Page:
     """The list of all documents."""
     sections = []
     for title, group in _grouped(documents):
@@ -84,7 +84,7 @@ def index_page(documents: Mapping[str, Chapter]) -> Page:
     return Page("Documentation of Nixery", body)
 
 
-def document_page(document: Chapter, documents: Mapping[str, Chapter]) -> Page:
+def document_page(document: DocsPage, documents: Mapping[str, DocsPage]) -> Page:
     """A document.
 
     :param documents: all of them, by name: it may link to them.
@@ -106,7 +106,7 @@ def document_page(document: Chapter, documents: Mapping[str, Chapter]) -> Page:
     return Page(f"{document.title}: documentation of Nixery", [body])
 
 
-def _grouped(documents: Mapping[str, Chapter]) -> Iterator[tuple[str, list[Chapter]]]:
+def _grouped(documents: Mapping[str, DocsPage]) -> Iterator[tuple[str, list[DocsPage]]]:
     """The documents of each group."""
     *_, last = GROUPS
     known = {name for group in GROUPS.values() for name in group}
@@ -125,7 +125,7 @@ def _plain(token: Token) -> str:
 class _Writer:
     """Makes elements of Markdown's tokens."""
 
-    def __init__(self, documents: Mapping[str, Chapter]) -> None:
+    def __init__(self, documents: Mapping[str, DocsPage]) -> None:
         self._documents = documents
         self._headings: Counter[str] = Counter()
         self._tables = 0

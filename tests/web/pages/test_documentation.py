@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.web.template import Tag, flattenString
 
 from nixery.web.pages.documentation import (
-    Chapter,
+    DocsPage,
     document_page,
     find_documentation,
     read_documentation,
@@ -37,13 +37,13 @@ $ x <y>
 ```
 """
 
-IMAGES = Chapter.parse("images", "# What is in it\n\nMuch. And more.")
+IMAGES = DocsPage.parse("images", "# What is in it\n\nMuch. And more.")
 
 
 def shown(text: str) -> Elements:
     """A document as a browser reads it."""
     parts: list[bytes] = []
-    content = document_page(Chapter.parse("x", text), {"images": IMAGES}).body[0]
+    content = document_page(DocsPage.parse("x", text), {"images": IMAGES}).body[0]
     assert isinstance(content, Tag)
     flattenString(None, content.children[2]).addCallback(parts.append)
     return Elements(parts[0].decode())
@@ -66,7 +66,7 @@ def test_markdown() -> None:
 
 def test_in_short() -> None:
     """A document is listed by its heading and its first sentence."""
-    document = Chapter.parse("x", MARKDOWN)
+    document = DocsPage.parse("x", MARKDOWN)
     assert (document.title, document.summary) == ("Title of it", "First words go on.")
 
 

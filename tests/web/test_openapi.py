@@ -16,12 +16,11 @@ from twisted.internet import reactor as _reactor
 import nixery.web
 from nixery.web.hooks import HooksApi
 from nixery.web.openapi import OpenApi, openapi_document
-from nixery.web.packages import PackagesApi
 from tests.history.histories import begin, open_history
 from tests.web.server import Answer, serving
 from tests.web.test_hooks import SECRET
 from tests.web.test_images import OWN, Operated, operated
-from tests.web.test_packages import FakeCatalogue
+from tests.web.test_packages import searching
 
 reactor: Any = _reactor
 
@@ -82,7 +81,7 @@ async def test_served(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_methods() -> None:
     """Each path answers the methods that the document names, and refuses others."""
-    async with serving(more=[HooksApi(lambda: SECRET, lambda: None)]) as server:
+    async with serving(apis=[HooksApi(lambda: SECRET, lambda: None)]) as server:
         answer = await server.ask("/api/openapi.json")
         for path, item in json.loads(answer.body)["paths"].items():
             for method in ("get", "post", "delete", "put"):
@@ -136,14 +135,11 @@ async def test_answers_to_anybody(tmp_path: Path) -> None:
     """What all clients are answered is what the document says."""
     history = await open_history(tmp_path)
     record = begin(history, "git")
-    packages = PackagesApi(reactor, FakeCatalogue())
-    async with serving(history=history, packages=packages) as server:
+    async with serving(history=history) as server:
         for path, route in (
             ("/builds", "/builds"),
             (f"/builds/{record.id}", "/builds/{id}"),
             ("/builds/none", "/builds/{id}"),
-            ("/packages?q=git", "/packages"),
-            ("/packages?n=x", "/packages"),
             ("/v2/", "/v2/"),
             ("/v2/git/tags/list", "/v2/{name}/tags/list"),
             ("/v2/git/manifests/a!b", "/v2/{name}/manifests/{reference}"),
@@ -153,6 +149,9 @@ async def test_answers_to_anybody(tmp_path: Path) -> None:
             check(await server.ask(path), route)
     record.done("sha256:1")
     await history.stop()
+    async with searching() as (packages, _):
+        for path in ("/packages?q=rip", "/packages?n=x"):
+            check(await packages.ask(path), "/packages")
 
 
 @pytest_twisted.ensureDeferred

@@ -143,7 +143,12 @@ class Notifications:
             headers.setRawHeaders("X-Hub-Signature-256", [f"sha256={signature}"])
         try:
             asking = treq.post(
-                self._url, data=body, headers=headers, agent=self._agent, auth=self._auth
+                self._url,
+                data=body,
+                headers=headers,
+                agent=self._agent,
+                auth=self._auth,
+                allow_redirects=False,
             )
             response = await asking.addTimeout(_PATIENCE, self._reactor)
             reading = treq.collect(response, lambda data: None)

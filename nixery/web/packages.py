@@ -43,7 +43,7 @@ _COME_AGAIN = 2  # seconds after which the index may be there
 _FRESH = 60  # seconds that an answer may be kept
 _SHOWN = schema_of(
     Package,
-    leave_out=["path", "image", "name", "pname", "outputs", "licences"],
+    leave_out=["path", "image", "name", "pname"],
     name=schema_of(str | None),
     attribute=schema_of(str),
 )
@@ -207,6 +207,8 @@ def _shown(package: Package) -> dict[str, Any]:
         "homepage": package.homepage,
         "program": package.program,
         "programs": package.programs,
+        "outputs": package.outputs,
+        "licences": package.licences,
         "available": package.available,
     }
 

@@ -23,10 +23,11 @@ FLOORS: dict[str, set[str]] = {
     "reactor": set(),
     "inotify": set(),
     "ownership": {"whole_file"},
+    "url_credentials": set(),
     "whole_file": set(),
     "nix": {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "slots"),
-        *("inotify", "whole_file"),
+        *("inotify", "url_credentials", "whole_file"),
     },
     "child_python": set(),
     "packing": {"reactor", "model", "interfaces", "child_python"},
@@ -42,7 +43,7 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
         *("reactor", "repeats", "search", "slots", "whole_file"),
     },
-    "watching": {"reactor", "model", "interfaces", "lifecycle"},
+    "watching": {"reactor", "model", "interfaces", "lifecycle", "url_credentials"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         "attest",

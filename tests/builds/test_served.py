@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 
 from nixery.builds.cache import Cache
+from nixery.builds.patient_lease import PATIENCE
 from nixery.builds.served import (
     AGE,
     MOST_MANIFESTS,
     MOST_TAGS,
-    PATIENCE,
     ServedImages,
     ServedManifest,
     merged,

@@ -13,6 +13,9 @@ from twisted.web.iweb import IAgent
 
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
+from nixery.attest.image_documents import documents_of
+from nixery.attest.signing_keys import read_signing_key, remarks_on_key
+from nixery.builds.artifacts import Artifacts
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.failures import Hints
@@ -109,6 +112,7 @@ class Registry:
         self._images = self._add(images)
         self._add(Timer(reactor, INTERVAL, images.refresh))
         self._builder = self._make_builder()
+        self._artifacts = self._add(self._make_artifacts())
         self._make_watchers()
         access = make_access(reactor, settings.access)
         self._responders = self._make_responders()
@@ -204,6 +208,14 @@ class Registry:
         self._add(builder.queue)
         return self._add(builder)
 
+    def _make_artifacts(self) -> Artifacts:
+        signing = self._settings.signing
+        for remark in [each for path in signing.keys for each in remarks_on_key(path)]:
+            self._log.warn("{remark}", remark=remark)
+        keys = tuple(map(read_signing_key, signing.keys))
+        reactor, storage, cache = self._reactor, self._storage, self._cache
+        return Artifacts(reactor, storage, cache, keys, signing.host, documents_of)
+
     def _make_watchers(self) -> None:
         """Make the parts that report the daemon's state to operators."""
         reactor, settings, parts = self._reactor, self._settings, self._nix_parts
@@ -250,6 +262,7 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
+            self._artifacts,
         )
 
     def _make_responders(self) -> "Responders | None":

@@ -35,11 +35,12 @@ FLOORS: dict[str, set[str]] = {
         "inotify",
     },
     "access": {"reactor", "model", "coalesce", "recent", "slots", "lifecycle"},
+    "attest": {"model"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent", "whole_file"},
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
     "builds": {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
-        *("search", "reactor", "whole_file"),
+        *("search", "reactor", "whole_file", "attest"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
@@ -68,15 +69,14 @@ FLOORS: dict[str, set[str]] = {
     "describing": {"model", "nix", "settings", "nix_parts", "requirements", "unknown"},
     "checking": {
         *("model", "access", "nix", "http", "settings", "nix_parts", "daemon", "describing"),
-        "ownership",
+        *("ownership", "attest"),
     },
     "service": {"model", "lifecycle", "systemd", "http", "terminal"},
     "daemon": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "history"),
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
-        "serving",
-        "setting_groups",
+        *("serving", "setting_groups", "attest"),
     },
     "tap": {
         *("http", "web", "settings", "daemon", "watching", "systemd", "descriptors"),

@@ -35,6 +35,7 @@ class Route:
     :param always: whether a request is taken however many others its client has: it is cheap, and
         asked to find out whether anybody is there.
     :param probe: whether it is answered at once, without credentials.
+    :param public: whether it is for everybody, whatever credentials there are.
     :param token: whether clients get credentials there, so that anonymous ones may ask.
     """
 
@@ -42,6 +43,7 @@ class Route:
     errors: Errors = Errors.DOCUMENT
     always: bool = False
     probe: bool = False
+    public: bool = False
     token: bool = False
 
     @property

@@ -143,7 +143,8 @@ class Front(AnsweringResource):
     async def _serve(self, request: RegistryRequest) -> bytes | None:
         request.access = self._auth.files()
         try:
-            if not self._auth.is_open and not self._is_probe(request):
+            public = self._auth.is_open or request.route.public
+            if not public and not self._is_probe(request):
                 try:
                     await self._auth.identify(request)
                 except NixeryError as error:

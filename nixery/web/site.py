@@ -5,6 +5,7 @@ from contextlib import suppress
 from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.internet.task import deferLater
 
+from nixery.builds.artifacts import Artifacts
 from nixery.builds.cache import Cache
 from nixery.builds.served import ServedImages
 from nixery.http.bounded_site import BoundedSite
@@ -24,6 +25,8 @@ from nixery.web.holding import Holding
 from nixery.web.operations import Operations
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.permitted import PermittedDigests
+from nixery.web.referrers import ReferrersApi
 from nixery.web.v2 import RegistryApi
 
 ANSWER = 4.0
@@ -107,6 +110,7 @@ def make_site(
     operations: Operations | None = None,
     accel: str | None = None,
     on_manifest: OnManifest = ignore_manifest,
+    artifacts: Artifacts | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -121,15 +125,20 @@ def make_site(
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
+    :param artifacts: what is attached to images; none for images without signatures.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
     # A cache of its own, and a small one: only manifests that are looked into are in it.
     cache = Cache(storage, remembered=64)
-    served = ServedImages(reactor, storage, cache) if auth.is_selective else None
+    artifacts = artifacts or Artifacts(reactor, storage, cache)
+    selective = auth.is_selective
+    served = ServedImages(reactor, storage, cache, artifacts.blobs_of) if selective else None
+    permitted = PermittedDigests(auth, served)
+    referrers = ReferrersApi(auth, artifacts, permitted)
     log, links = AccessLog(meter or NoMeter(), on_manifest), builds is not None
-    api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
-    apps = [api.app, pages.app]
+    api = RegistryApi(reactor, builder, storage, holding, links, auth, permitted, referrers, accel)
+    apps = [api.app, referrers.app, pages.app]
     apps += [each.app for each in (builds, packages) if each is not None]
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)

@@ -58,6 +58,7 @@ from nixery.watching.metrics import IMeasured, Metrics
 from nixery.watching.readiness import Readiness
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.documents import DocumentsApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
@@ -107,7 +108,7 @@ class Registry:
         self._add(Component(self._claim_folders, lambda: self.site.leave()))
         self._make_stores()
         self._nix = self._make_nix()
-        self._cache = self._add(Cache(self._storage))
+        self._cache = self._add(Cache(self._storage, reactor=reactor))
         images = KnownImages(reactor, self._storage, self._cache, settings.state)
         self._images = self._add(images)
         self._add(Timer(reactor, INTERVAL, images.refresh))
@@ -242,11 +243,12 @@ class Registry:
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        builds, packages, history = None, None, None
+        builds, packages, documents, history = None, None, None, None
         if settings.shown.pages != "off":
             history = self._history
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
             packages = PackagesApi(reactor, self._catalogue, auth)
+            documents = DocumentsApi(reactor, self._cache, self._images, auth)
         return make_site(
             reactor,
             builder,
@@ -262,6 +264,7 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
+            documents,
             self._artifacts,
         )
 

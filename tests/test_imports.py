@@ -34,6 +34,7 @@ FLOORS: dict[str, set[str]] = {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"),
         "inotify",
     },
+    "attest": {"model"},
     "access": {"reactor", "model", "coalesce", "recent", "slots", "lifecycle"},
     "attest": {"model"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent", "whole_file"},
@@ -45,6 +46,7 @@ FLOORS: dict[str, set[str]] = {
     "watching": {"reactor", "model", "interfaces", "lifecycle"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
+        "attest",
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
         *("search", "reactor", "requirements"),
     },

@@ -1,6 +1,7 @@
 """The contents of an image as a CycloneDX document.
 
-https://cyclonedx.org/docs/1.5/json/. The tests have the CycloneDX project's own library validate it.
+https://cyclonedx.org/docs/1.5/json/. Scanners read this version, and some of them no later one. The
+tests have the CycloneDX project's own library validate it.
 """
 
 import uuid

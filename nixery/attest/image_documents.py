@@ -8,9 +8,7 @@ from nixery.model.contents import Contents
 from nixery.model.manifest import Descriptor
 
 
-def documents_of(
-    contents: Contents, subject: Descriptor, builder: str = BUILDER
-) -> list[Document]:
+def documents_of(contents: Contents, subject: Descriptor, builder: str = BUILDER) -> list[Document]:
     """The SBOM in both formats, and the provenance. Blocks: a millisecond for each store path.
 
     :param subject: the image's manifest.

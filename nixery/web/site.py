@@ -20,6 +20,7 @@ from nixery.reactor import IReactor
 from nixery.web.access_log import AccessLog, IMeter, NoMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
+from nixery.web.documents import DocumentsApi
 from nixery.web.front import Front
 from nixery.web.holding import Holding
 from nixery.web.operations import Operations
@@ -110,6 +111,7 @@ def make_site(
     operations: Operations | None = None,
     accel: str | None = None,
     on_manifest: OnManifest = ignore_manifest,
+    documents: DocumentsApi | None = None,
     artifacts: Artifacts | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
@@ -125,6 +127,7 @@ def make_site(
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
+    :param documents: answers with documents about images; none for none.
     :param artifacts: what is attached to images; none for images without signatures.
     """
     bounds = Bounds(limits)
@@ -139,7 +142,7 @@ def make_site(
     log, links = AccessLog(meter or NoMeter(), on_manifest), builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, permitted, referrers, accel)
     apps = [api.app, referrers.app, pages.app]
-    apps += [each.app for each in (builds, packages) if each is not None]
+    apps += [each.app for each in (builds, packages, documents) if each is not None]
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
     site = QuietSite(front, reactor, bounds, holding, known, links)

@@ -34,7 +34,6 @@ FLOORS: dict[str, set[str]] = {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"),
         "inotify",
     },
-    "attest": {"model"},
     "access": {"reactor", "model", "coalesce", "recent", "slots", "lifecycle"},
     "attest": {"model"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent", "whole_file"},

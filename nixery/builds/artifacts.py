@@ -4,6 +4,7 @@ They are stored as blobs. A record of the image lists them: it goes with the ima
 it. What is lost of them is made anew when it is asked for, the same bytes as before.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,7 @@ from nixery.interfaces import IStorage
 from nixery.model.artifact import descriptor_of, referrers_index
 from nixery.model.contents import Contents
 from nixery.model.digest import Digest
-from nixery.model.manifest import (
-    INDEX_TYPE,
-    MANIFEST_TYPE,
-    MAX_MANIFEST_SIZE,
-    Descriptor,
-    Manifest,
-)
+from nixery.model.manifest import MAX_MANIFEST_SIZE, Descriptor, Manifest, parse_manifest
 from nixery.model.request_errors import BlobUnknown, ManifestUnknown
 from nixery.model.source import canonical_sha256
 from nixery.reactor import IReactor, in_thread
@@ -222,7 +217,12 @@ class Artifacts:
 
     async def _manifest(self, suffix: str, digest: Digest) -> Manifest:
         content = await self._storage.read_blob(digest, MAX_MANIFEST_SIZE)
-        return Manifest(content, INDEX_TYPE if suffix == INDEX else MANIFEST_TYPE, digest, ())
+        if suffix == INDEX:
+            return referrers_index(json.loads(content)["manifests"])
+        manifest = parse_manifest(content)
+        if manifest is None:
+            raise BlobUnknown(str(digest))
+        return manifest
 
     async def _make(self, manifest: Manifest, document: Document | None = None) -> AttachedListing:
         """Make all that is attached to an image, unless another instance has just done so.

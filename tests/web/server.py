@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,9 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
+from nixery.attest.signing_keys import SigningKey
+from nixery.builds.artifacts import Artifacts
+from nixery.builds.cache import Cache
 from nixery.history.history import History
 from nixery.http.asked_head import SECRET
 from nixery.http.bounds import Bounds
@@ -60,6 +63,7 @@ class FakeBuilder:
     :ivar offered: the tags.
     :ivar served: of every image.
     :ivar build: the ID of the build that images come from.
+    :ivar cache: knows other manifests that are stored, if there is one.
     """
 
     asked: list[Image] = attrs.Factory(list)
@@ -72,6 +76,7 @@ class FakeBuilder:
     made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
     served: Manifest = MANIFEST
+    cache: Cache | None = None
 
     async def manifest(
         self,
@@ -92,9 +97,11 @@ class FakeBuilder:
         return self._pull()
 
     async def stored_manifest(self, digest: Digest) -> Pull:
-        if digest != MANIFEST.digest:
+        if digest == MANIFEST.digest:
+            return self._pull()
+        if self.cache is None:
             raise ManifestUnknown(str(digest))
-        return self._pull()
+        return Pull(await self.cache.stored(digest), None, lambda: True)
 
     def _pull(self) -> Pull:
         told = self.made_from
@@ -261,9 +268,11 @@ async def serving(
     accel: str | None = None,
     wrapped: bool = False,
     on_manifest: OnManifest = ignore_manifest,
+    keys: Sequence[SigningKey] = (),
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
+    :param keys: that images are signed with which are stored.
     :param wrapped: whether connections are such as :class:`WrappingEndpoint` makes.
     """
     builder = FakeBuilder()
@@ -274,6 +283,7 @@ async def serving(
         *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
         accel=accel,
         on_manifest=on_manifest,
+        artifacts=Artifacts(reactor, storage, Cache(storage), keys),
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     if wrapped:

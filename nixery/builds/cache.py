@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import attrs
+
 from nixery.interfaces import IStorage, Provenance
 from nixery.model.digest import Digest
 from nixery.model.manifest import (
@@ -67,38 +69,35 @@ class Cache:
         digest, level = self._by_key.get(image_key), "memory"
         if digest is None:
             digest, level = await self.read(f"manifests/{image_key}", _digest), "storage"
-        manifest = await self._whole(digest) if digest is not None else None
+        manifest = await self.whole(digest) if digest is not None else None
         if not again:
             self.lookups[level if manifest is not None else "missing"] += 1
         if manifest is not None and digest is not None:
             self._by_key.put(image_key, digest)
         return manifest
 
-    async def _whole(self, digest: Digest) -> Manifest | None:
-        """A manifest, if all that it names is stored."""
+    async def whole(self, digest: Digest) -> Manifest | None:
+        """A manifest, if all that it leads to is stored."""
         try:
             manifest = await self.manifest_of(digest)
         except ManifestUnknown:
             return None
-        own = Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
-        if await self._storage.missing_blobs([own, *manifest.blobs]):
-            return None
-        return manifest
+        return None if await self._storage.missing_blobs(manifest.parts) else manifest
 
     async def stored(self, digest: Digest) -> Manifest:
         """A manifest whose blobs are all stored.
 
         :raises ManifestUnknown: if there is none of that digest.
         """
-        manifest = await self._whole(digest)
+        manifest = await self.whole(digest)
         if manifest is None:
             raise ManifestUnknown(str(digest))
         return manifest
 
     async def manifest_of(self, digest: Digest) -> Manifest:
-        """A stored manifest.
+        """A stored manifest; an index has its manifests with it.
 
-        :raises ManifestUnknown: if there is none of that digest.
+        :raises ManifestUnknown: if there is none of that digest, or one of an index is missing.
         """
         manifest = self._by_digest.get(digest)
         if manifest is not None:
@@ -110,6 +109,9 @@ class Cache:
         manifest = parse_manifest(content)
         if manifest is None:
             raise ManifestUnknown(str(digest))
+        if manifest.is_index:
+            children = [await self.manifest_of(blob.digest) for blob in manifest.blobs]
+            manifest = attrs.evolve(manifest, children=tuple(children))
         self._by_digest.put(digest, manifest)
         return manifest
 
@@ -138,9 +140,12 @@ class Cache:
         self._provenance.put(digest, provenance)
 
     async def remember_manifest(
-        self, image_key: str, manifest: Manifest, provenance: Provenance
+        self, image_key: str | None, manifest: Manifest, provenance: Provenance
     ) -> None:
-        """Store a manifest whose blobs are stored, and know it by the image key from then on."""
+        """Store a manifest whose blobs are stored, and know it by the image key from then on.
+
+        :param image_key: none for a manifest that is known by its digest alone.
+        """
         await self._storage.write_blob(manifest.content)
         # With its digest, as all records: what is of a blob that is no more can be told.
         origin = {
@@ -150,7 +155,8 @@ class Cache:
         }
         await self.write(f"provenance/{manifest.digest.hex}", origin)
         self._by_digest.put(manifest.digest, manifest)
-        await self.remember_key(image_key, manifest.digest)
+        if image_key is not None:
+            await self.remember_key(image_key, manifest.digest)
 
     async def remember_key(self, image_key: str, digest: Digest) -> None:
         """Know a manifest that is stored by an image key from then on."""

@@ -50,7 +50,7 @@ class ServedManifest:
 
     :param digest: the manifest's.
     :param tags: that it was served for, the latest last.
-    :param blobs: prefixes of its blobs' digests, one after the other.
+    :param blobs: prefixes of the digests of all that it leads to, one after the other.
     :raises TypeError: if one of them is of another type.
     """
 
@@ -61,7 +61,7 @@ class ServedManifest:
     @classmethod
     def of(cls, manifest: Manifest, tag: str) -> "ServedManifest":
         """A manifest that is served for a tag."""
-        blobs = "".join(blob.digest.hex[:_PREFIX] for blob in manifest.blobs)
+        blobs = "".join(blob.digest.hex[:_PREFIX] for blob in manifest.parts[1:])
         return cls(str(manifest.digest), (tag,), blobs)
 
     def may_hold(self, digest: Digest) -> bool:
@@ -133,7 +133,7 @@ class ServedImages:
                     manifest = await self._cache.manifest_of(Digest.parse(each.digest))
                 except ManifestUnknown:
                     continue
-                if any(blob.digest == digest for blob in manifest.blobs):
+                if any(part.digest == digest for part in manifest.parts):
                     return True
         return False
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from klein import Klein
 
 from nixery.builds.served import ServedImages
+from nixery.http.accept import named_type
 from nixery.http.answers import describe
 from nixery.http.gate import send_body
 from nixery.http.request import RegistryRequest
@@ -22,7 +23,7 @@ from nixery.interfaces import IBlobs, IBuilder, Provenance
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import parse_image, parse_name
-from nixery.model.manifest import INDEX_TYPE, Manifest
+from nixery.model.manifest import INDEX_TYPE, INDEX_TYPES, Manifest
 from nixery.model.request_errors import BlobUnknown, ManifestUnknown
 from nixery.model.source import header_value
 from nixery.model.tags import LATEST
@@ -91,14 +92,17 @@ class RegistryApi:
             if permitted != name:
                 image = parse_image(permitted, reference)
             on_build = partial(self._on_build, request)
-            work = self._builder.manifest(image, on_build, request.holder, request.id)
+            if not image.has_platform:
+                request.setHeader(b"Vary", b"Accept")
+            index = named_type(request, INDEX_TYPES)
+            work = self._builder.manifest(image, on_build, request.holder, request.id, index)
             pull = await self._holding.hold(request, work)
             if self._served is not None:
                 await self._served.note(image, pull.manifest)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
         manifest = pull.manifest
-        parts = (manifest.digest, *(blob.digest for blob in manifest.blobs))
+        parts = tuple(part.digest for part in manifest.parts)
         self._in_use.served(name, parts)
         if pull.again is not None and not request.build:
             again = partial(self._in_use.served_again, name, parts, pull.again)

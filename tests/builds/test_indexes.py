@@ -229,7 +229,8 @@ async def test_a_full_queue(tmp_path: Path) -> None:
     """Where there is a place for one build alone, the pull is refused, and tries again."""
     limits = BuildLimits(at_once=1, waiting=0)
     parts = make_parts(str(tmp_path), limits=limits, systems=BOTH)
-    parts.nix.gate = gate = Deferred()
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate = gate
     pulling = Deferred.fromCoroutine(pull(parts))
     parts.nix.gate = None
     gate.callback(None)
@@ -242,7 +243,8 @@ async def test_a_full_queue(tmp_path: Path) -> None:
 async def test_builds_are_shared_and_charged_to_who_asks(parts: Parts) -> None:
     """An index waits for the builds that pulls of its platforms have begun; each build counts for
     its client like any other."""
-    parts.nix.gate = gate = Deferred()
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate = gate
     alone = Deferred.fromCoroutine(pull(parts, "arm64/git", client="one"))
     told: list[str] = []
     both = Deferred.fromCoroutine(pull(parts, client="two", on_build=told.append))

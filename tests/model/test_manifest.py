@@ -157,12 +157,11 @@ def test_parts() -> None:
     """All that a manifest or an index leads to, itself included."""
     manifest = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1), LAYERS)
     index = make_index({"linux/arm64": manifest}, {})
-    own = [
-        Descriptor(each.media_type, each.digest, len(each.content)) for each in (index, manifest)
-    ]
-    assert manifest.parts == (own[1], *manifest.blobs)
-    assert index.parts == (own[0], *manifest.parts)
-    assert [(each.is_index) for each in (index, manifest)] == [True, False]
+    own = Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
+    assert manifest.parts == (own, *manifest.blobs)
+    own = Descriptor(index.media_type, index.digest, len(index.content))
+    assert index.parts == (own, *manifest.parts)
+    assert [each.is_index for each in (index, manifest)] == [True, False]
 
 
 def test_platforms_that_are_left_out() -> None:

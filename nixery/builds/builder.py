@@ -79,7 +79,7 @@ class Builder:
         if len(wanted) == 1:
             found = MadeIndex(await self._image(wanted[0], asker))
         else:
-            found = await self._indexes.get(wanted, index, asker)
+            found = await self._indexes.get(image, wanted, index, asker)
         manifest, provenance = found.manifest, provenance_of(pinned)
         self._cache.note_provenance(manifest.digest, provenance)
 

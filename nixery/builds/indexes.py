@@ -9,9 +9,9 @@ from nixery.builds.coalescing import Asker, Wanted
 from nixery.builds.failures import LASTING, Hints
 from nixery.builds.layers import gather
 from nixery.coalesce import Coalescer
-from nixery.interfaces import OnBuild
+from nixery.interfaces import OnBuild, Provenance
 from nixery.model.errors import NixeryError
-from nixery.model.image import platform_of
+from nixery.model.image import Image, platform_of
 from nixery.model.image_key import index_key
 from nixery.model.manifest import Manifest, make_index
 from nixery.model.service_errors import (
@@ -57,11 +57,14 @@ class Indexes:
         self._image = image
         self._storing: Coalescer[tuple[str | None, str], None] = Coalescer()
 
-    async def get(self, wanted: Sequence[Wanted], media_type: str, asker: Asker) -> MadeIndex:
+    async def get(
+        self, image: Image, wanted: Sequence[Wanted], media_type: str, asker: Asker
+    ) -> MadeIndex:
         """The index of some images, which differ in their platforms.
 
         Each image is made as if it had been asked for alone.
 
+        :param image: what was asked for, without a platform.
         :raises NixeryError: the first image's, if none can be made, or that of all.
         """
         key = index_key((each.key for each in wanted), media_type)
@@ -84,8 +87,11 @@ class Indexes:
         left_out = {platform: _cause(error) for platform, error in failed.items()}
         manifest = make_index(made, left_out, media_type)
         lasts = all(isinstance(error, LASTING) for error in failed.values())
-        storing = key if lasts else None, str(manifest.digest)
-        await self._storing.join(storing, lambda: self._store(storing[0], manifest, wanted[0]))
+        lasting = key if lasts else None
+        await self._storing.join(
+            (lasting, str(manifest.digest)),
+            lambda: self._store(lasting, manifest, wanted[0].provenance, image),
+        )
         return MadeIndex(manifest, lasts)
 
     async def _outcome(self, wanted: Wanted, asker: Asker) -> Manifest | NixeryError:
@@ -96,10 +102,12 @@ class Indexes:
         except NixeryError as error:
             return error
 
-    async def _store(self, key: str | None, manifest: Manifest, wanted: Wanted) -> None:
+    async def _store(
+        self, key: str | None, manifest: Manifest, provenance: Provenance, image: Image
+    ) -> None:
         """Store an index; many may ask for one that does not last."""
         if key is not None or await self._cache.whole(manifest.digest) is None:
-            await self._cache.remember_manifest(key, manifest, wanted.provenance)
+            await self._cache.remember_manifest(key, manifest, provenance, image=image)
 
 
 def _askers(asker: Asker, count: int) -> list[Asker]:

@@ -1,5 +1,6 @@
 """Every request, once it is answered: counted, and pulls logged."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -39,6 +40,15 @@ class IMeter(Protocol):
         """A request was answered, with so many bytes."""
 
 
+OnManifest = Callable[[str, str, bool], object]
+"""Takes the digest of a manifest that was sent, the tag by which it was asked for if it was, and
+whether it was sent, not only its head: clients look by ``HEAD`` whether they have it already."""
+
+
+def ignore_manifest(digest: str, tag: str, whole: bool) -> None:
+    """Take no note of a manifest that was sent."""
+
+
 class NoMeter:
     """Counts nothing."""
 
@@ -57,6 +67,7 @@ class AnswerFacts:
     :param sent: bytes of the body.
     :param by: ``tag`` or ``digest``, if it is the answer to a pull.
     :param pull: the fields of its line, then.
+    :param manifest: what there is to tell an :data:`OnManifest` of the one that was sent, if so.
     """
 
     kind: str
@@ -64,18 +75,23 @@ class AnswerFacts:
     sent: int
     by: str
     pull: dict[str, Any] | None
+    manifest: tuple[str, str, bool] | None = None
 
     def unsent(self) -> "AnswerFacts":
         """Those of the same request, if its client leaves before the answer."""
         pull = self.pull and {**self.pull, "outcome": "left", "status": _LEFT}
-        return attrs.evolve(self, status=_LEFT, sent=0, pull=pull)
+        return attrs.evolve(self, status=_LEFT, sent=0, pull=pull, manifest=None)
 
 
 @attrs.frozen
 class AccessLog:
-    """Takes note of requests: nothing that it logs comes unescaped from a client."""
+    """Takes note of requests: nothing that it logs comes unescaped from a client.
+
+    :param on_manifest: is told of each manifest that was sent.
+    """
 
     meter: IMeter
+    on_manifest: OnManifest = ignore_manifest
     _log = Logger()
 
     def facts(self, request: RegistryRequest, left: bool) -> AnswerFacts:
@@ -84,11 +100,16 @@ class AccessLog:
         :param left: whether the client left before it, or amid it.
         """
         status = _LEFT if left and not request.startedWriting else request.code
-        kind, by, pull = request.route.kind, "", None
+        kind, by, pull, manifest = request.route.kind, "", None, None
         if kind == "manifest":
             pull = _pull(request, "left" if left else _outcome(request), status)
-            by = "digest" if ":" in request.variables["reference"] else "tag"
-        return AnswerFacts(kind, status, request.sentLength, by, pull)
+            reference = request.variables["reference"]
+            by = "digest" if ":" in reference else "tag"
+            digest = request.responseHeaders.getRawHeaders(b"docker-content-digest")
+            if status == 200 and digest and not left:
+                tag = reference if by == "tag" else ""
+                manifest = digest[0].decode("ascii"), tag, request.method == b"GET"
+        return AnswerFacts(kind, status, request.sentLength, by, pull, manifest)
 
     def note(
         self, facts: AnswerFacts, id: str, sender: str, seconds: float, unsent: bool = False
@@ -106,6 +127,8 @@ class AccessLog:
             self.meter.pulled(facts.by, pull["outcome"])
             told = {"request": id, "client": sender, "milliseconds": seconds * 1000}
             self._log.info(_LINE, log_later=True, **(pull | told))
+        if facts.manifest is not None:
+            self.on_manifest(*facts.manifest)
 
 
 def _pull(request: RegistryRequest, outcome: str, status: int) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def test_a_platform_that_lacks_a_package(
     assert "no matching manifest" in docker("pull", "--platform=linux/arm64", image).output
     refused = docker.ctr("images", "pull", "--plain-http", "--platform=linux/arm64", image)
     assert "no match for platform" in refused.output
-    none = "no image found in manifest list for architecture arm64"
+    none = "no image found in image index for architecture arm64"
     assert none in podman("pull", "--tls-verify=false", "--platform=linux/arm64", image).output
     inspect = ["skopeo", "--override-arch=arm64", "inspect", "--tls-verify=false"]
     assert none in run([*inspect, f"docker://{image}"]).output

@@ -245,7 +245,8 @@ async def _try_parts(parts: NixParts, settings: Settings, tried: Tried) -> None:
 
     async def look() -> None:
         pinned = await parts.resolver.resolve(LATEST)
-        await Offered(parts.commands, parts.evaluator, parts.sources).among(pinned, WANTED)
+        looker = Offered(parts.commands, parts.evaluator, parts.sources, settings.systems[0])
+        await looker.among(pinned, WANTED)
 
     await parts.evaluator.start()
     await _try(build, "", tried)

@@ -165,9 +165,10 @@ class Registry:
         nix = self._add(Nix(reactor, commands, sources, evaluator, state, limit, kept, traces))
         self._add(Collector(reactor, commands, kept, disk.nix_min_free))
         self._popularity = self._make_popularity()
-        indexer = Indexer(reactor, parts.processes, commands, sources, evaluator)
+        system = settings.systems[0]
+        indexer = Indexer(reactor, parts.processes, commands, sources, evaluator, system=system)
         folder = os.path.join(state, "search")
-        self._catalogue = self._add(Catalogue(reactor, parts.resolver, indexer, folder))
+        self._catalogue = self._add(Catalogue(reactor, parts.resolver, indexer, folder, system))
         return nix
 
     def _make_popularity(self) -> "PopularityTable | None":
@@ -205,7 +206,9 @@ class Registry:
         # Where not everybody may pull everything, not all names are for everybody.
         hints = Hints(self._catalogue.suggest, self._tells_names)
         history, limits = self._history, settings.builds
-        builder = Builder(reactor, resolver, storage, cache, maker, history, limits, hints)
+        builder = Builder(
+            *(reactor, resolver, storage, cache, maker, history, limits, hints), settings.systems
+        )
         self._add(builder.queue)
         return self._add(builder)
 
@@ -222,7 +225,9 @@ class Registry:
         reactor, settings, parts = self._reactor, self._settings, self._nix_parts
         commands, latest = parts.commands, self._builder.latest
         self._first_look = first_look = self._add(
-            FirstLook(reactor, commands, parts.evaluator, parts.sources, latest)
+            FirstLook(
+                reactor, commands, parts.evaluator, parts.sources, latest, settings.systems[0]
+            )
         )
         store = commands.store or "/nix/store"
         disks = {"state": settings.state, "nix": store, **settings.folders}

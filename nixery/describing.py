@@ -3,6 +3,7 @@
 import os
 import shutil
 
+from nixery.model.image import platform_of
 from nixery.model.source import Channel, Flake, GitRepository, LocalFolder, Source, hide_credentials
 from nixery.model.tags import LATEST
 from nixery.nix.commands import find_store
@@ -25,6 +26,7 @@ def describe(settings: Settings) -> str:
             *([f"processes    {workers}, of which one builds"] if workers > 1 else []),
             f"may pull     {_access(settings)}",
             f"packages     {_full_name(settings.packages.source)}",
+            f"platforms    {', '.join(map(platform_of, settings.systems))}",
             f"tags         {_served_tags(settings)}",
             f"evaluation   {_evaluation(settings, store)}",
             f"storage      {_storage(settings)}",

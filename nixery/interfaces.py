@@ -11,7 +11,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.image import Image
-from nixery.model.manifest import Descriptor, Manifest
+from nixery.model.manifest import INDEX_TYPE, Descriptor, Manifest
 from nixery.model.package_set import Package
 from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource
@@ -311,9 +311,14 @@ class IBuilder(Interface):
     """Images by name, made when they are not known yet."""
 
     async def manifest(
-        image: Image, on_build: OnBuild | None = None, client: str = "", request: str = ""
+        image: Image,
+        on_build: OnBuild | None = None,
+        client: str = "",
+        request: str = "",
+        index: str = INDEX_TYPE,
     ) -> Pull:
-        """The manifest of an image whose blobs are all stored.
+        """The manifest of an image whose blobs are all stored: an index if the registry has several
+        platforms, and the image's name none.
 
         One build runs however many ask; cancelling one caller's wait stops nobody else's, and
         not the build, which goes on for as long as nobody else wants its turn.
@@ -322,6 +327,7 @@ class IBuilder(Interface):
         :param client: who asks: turns are shared out between clients, as
             :mod:`nixery.model.networks` tells them apart.
         :param request: what the request is called in the log: so is a build that it begins.
+        :param index: the media type that an index has; empty for the image of the first platform.
         :raises NixeryError: what kept the image from being made.
         """
 

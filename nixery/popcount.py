@@ -33,7 +33,13 @@ async def count(reactor: Any, settings: Settings) -> dict[str, int]:
     await parts.evaluator.start()
     pinned = await parts.resolver.resolve(LATEST)
     indexer = Indexer(
-        reactor, parts.processes, parts.commands, parts.sources, parts.evaluator, _LIMITS
+        reactor,
+        parts.processes,
+        parts.commands,
+        parts.sources,
+        parts.evaluator,
+        _LIMITS,
+        settings.systems[0],
     )
     found = await indexer.outputs(pinned)
     there = await parts.commands.valid(found.paths)

@@ -14,6 +14,7 @@ import attrs
 
 from nixery.model.access_files import AccessFiles
 from nixery.model.identity import Naming
+from nixery.model.image import AMD64, ARM64
 from nixery.model.limits import BuildLimits, DiskLimits, HistoryLimits, HttpLimits
 from nixery.model.setting import Setting, settings_of
 from nixery.model.signing import Signing
@@ -98,6 +99,12 @@ class Settings:
     def storage_path(self) -> str:
         """The folder of the filesystem storage."""
         return self.storage.folder or os.path.join(self.state, "storage")
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The Nix systems of images whose names say no platform; the first is the usual one."""
+        own = ARM64 if os.uname().machine in ("aarch64", "arm64") else AMD64
+        return self.images.platforms or (own,)
 
     @property
     def handover(self) -> bool:

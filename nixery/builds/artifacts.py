@@ -4,7 +4,6 @@ They are stored as blobs. A record of the image lists them: it goes with the ima
 it. What is lost of them is made anew when it is asked for, the same bytes as before.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -19,12 +18,14 @@ from nixery.builds.layers import gather
 from nixery.builds.patient_lease import patient_lease
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IStorage
-from nixery.model.artifact import descriptor_of, referrers_index
+from nixery.model.artifact import referrers_index
 from nixery.model.contents import Contents
 from nixery.model.digest import Digest
+from nixery.model.image import AMD64, parse_image
 from nixery.model.manifest import MAX_MANIFEST_SIZE, Descriptor, Manifest, parse_manifest
 from nixery.model.request_errors import BlobUnknown, ManifestUnknown
 from nixery.model.source import canonical_sha256
+from nixery.model.tags import LATEST
 from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
 
@@ -32,8 +33,6 @@ FORMAT_VERSION = 1
 """Part of what tells whether artifacts are those that would be made now."""
 _REMEMBERED = 256
 _AT_ONCE = 2  # images whose artifacts are made
-_PLATFORMS = ("amd64", "arm64")
-"""Meta-packages by which the image of one platform is named."""
 _NOBODY = "nixery"
 """The repository that a signature names where neither host nor name is known."""
 
@@ -181,14 +180,11 @@ class Artifacts:
         # Artifacts are manifests as well, and have none of their own.
         if await self._cache.provenance(subject) is None:
             return NOTHING
-        contents = await self._contents(manifest)
+        contents = await self._cache.contents(subject)
         listing = await self._stored(subject, self._basis(contents))
         listing = listing or await self._make(manifest)
         self._known.put(subject, (changes, listing))
         return listing
-
-    async def _contents(self, manifest: Manifest) -> Contents | None:
-        return await self._cache.contents(manifest.digest)
 
     def _basis(self, contents: Contents | None) -> str:
         """Stands for all that artifacts depend on besides the manifest."""
@@ -207,19 +203,13 @@ class Artifacts:
         if await self._storage.missing_blobs(blobs):
             return None
         try:
-            tags = {
-                suffix: await self._manifest(suffix, digest)
-                for suffix, digest in record.tags.items()
-            }
+            tags = {suffix: await self._manifest(digest) for suffix, digest in record.tags.items()}
         except BlobUnknown:
             return None
         return AttachedListing(tags, record.blobs)
 
-    async def _manifest(self, suffix: str, digest: Digest) -> Manifest:
-        content = await self._storage.read_blob(digest, MAX_MANIFEST_SIZE)
-        if suffix == INDEX:
-            return referrers_index(json.loads(content)["manifests"])
-        manifest = parse_manifest(content)
+    async def _manifest(self, digest: Digest) -> Manifest:
+        manifest = parse_manifest(await self._storage.read_blob(digest, MAX_MANIFEST_SIZE))
         if manifest is None:
             raise BlobUnknown(str(digest))
         return manifest
@@ -233,7 +223,7 @@ class Artifacts:
         async with patient_lease(self._reactor, self._storage, _key(subject)):
             await self._turns.acquire()
             try:
-                contents = await self._contents(manifest)
+                contents = await self._cache.contents(subject)
                 basis = self._basis(contents)
                 if document is None and (known := await self._stored(subject, basis, fresh=True)):
                     return known
@@ -244,13 +234,16 @@ class Artifacts:
     async def _store(
         self, manifest: Manifest, contents: Contents | None, basis: str, document: Document | None
     ) -> AttachedListing:
-        subject = descriptor_of(manifest)
+        subject = manifest.parts[0]
         record = await self._cache.read(_key(subject.digest), _Record.parse, fresh=True)
         added = list(record.added) if record is not None else []
         if document is not None:
             others = [e for e in added if e.predicate_type != document.predicate_type]
             added = [*others, document]
-        attached = await in_thread(self._reactor, self._attach, subject, contents, added)
+        names = names_of(await self._cache.read(f"provenance/{subject.digest.hex}", _name) or "")
+        references = ["/".join(filter(None, (self._host, name))) or _NOBODY for name in names]
+        making = in_thread(self._reactor, self._attach, subject, references, contents, added)
+        attached = await making
         if not attached.blobs:
             return NOTHING
         await gather(map(self._storage.write_blob, attached.blobs))
@@ -261,22 +254,29 @@ class Artifacts:
         return AttachedListing(attached.tags, blobs)
 
     def _attach(
-        self, subject: Descriptor, contents: Contents | None, added: Sequence[Document]
+        self,
+        subject: Descriptor,
+        references: Sequence[str],
+        contents: Contents | None,
+        added: Sequence[Document],
     ) -> Attached:
         """Make the documents about an image, and attach them. Takes long: for threads."""
         made = () if contents is None else self._documents(contents, subject)
-        names = [""] if contents is None else names_of(contents.name)
-        references = ["/".join(filter(None, (self._host, name))) or _NOBODY for name in names]
         return attach(subject, references, [*made, *added], self._keys)
 
 
 def names_of(name: str) -> list[str]:
     """The names that an image is pulled by: its own, and that of an index that it may be in.
 
-    :param name: the shortest one that asks for it alone.
+    :param name: the shortest one that asks for it alone; empty if that is not known.
     """
-    others = [each for each in name.split("/") if each not in _PLATFORMS]
-    return list(dict.fromkeys([name, "/".join(others)]))
+    index = attrs.evolve(parse_image(name, LATEST), system=AMD64).name if name else ""
+    return list(dict.fromkeys([name, index]))
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    """The name in the record of an image: not what a package may have its manifest say."""
+    return str(record.get("name", ""))
 
 
 def _key(subject: Digest) -> str:

@@ -7,7 +7,14 @@ import attrs
 
 from nixery.model.build_errors import PackerKilled
 from nixery.model.errors import NixeryError
-from nixery.model.package_errors import NotAPackage, UnknownPackage
+from nixery.model.package_errors import (
+    AmbiguousPackage,
+    InterpretersDiffer,
+    NotAPackage,
+    PackageUnnameable,
+    SystemUnsupported,
+    UnknownPackage,
+)
 from nixery.model.service_errors import (
     NixUnavailable,
     QueueFull,
@@ -33,6 +40,12 @@ PASSING = (
     StorageUnavailable,
 )
 """Errors that may be over in a moment: they say nothing of the image."""
+
+LASTING = (
+    *(UnknownPackage, NotAPackage, AmbiguousPackage, PackageUnnameable, InterpretersDiffer),
+    SystemUnsupported,
+)
+"""Errors that follow from the package set: there is no such image of that revision."""
 
 
 @attrs.frozen

@@ -23,7 +23,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import parse_image
 from nixery.model.image_summary import ImageSummary, summary_of
-from nixery.model.manifest import MAX_MANIFEST_SIZE, parse_manifest
+from nixery.model.manifest import MAX_MANIFEST_SIZE
 from nixery.model.pull_counts import (
     PullCount,
     added,
@@ -31,7 +31,7 @@ from nixery.model.pull_counts import (
     most_pulled,
     read_counts,
 )
-from nixery.model.request_errors import BlobUnknown, DigestInvalid
+from nixery.model.request_errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from nixery.model.source import canonical_sha256
 from nixery.reactor import IReactor, in_thread
 from nixery.whole_file import whole_file
@@ -181,7 +181,7 @@ class KnownImages:
     def _name(self, summary: ImageSummary) -> None:
         for tag in summary.tags:
             before = self._known.get(self._by_name.get((summary.name, tag), ""))
-            if before is None or before.used <= summary.used:
+            if before is None or summary.supersedes(before):
                 self._by_name[summary.name, tag] = summary.digest
 
     # --- the storage ----------------------------------------------------------------------
@@ -216,12 +216,9 @@ class KnownImages:
         self, digest: Digest, source: str = "", revision: str = ""
     ) -> ImageSummary | None:
         try:
-            content = await self._storage.read_blob(digest, MAX_MANIFEST_SIZE)
-            manifest = parse_manifest(content)
-            if manifest is None:
-                return None
+            manifest = await self._cache.manifest_of(digest)
             config = await self._storage.read_blob(manifest.blobs[0].digest, MAX_MANIFEST_SIZE)
-        except BlobUnknown:
+        except (ManifestUnknown, BlobUnknown):
             return None
         return summary_of(manifest, None, source, revision, config=config)
 

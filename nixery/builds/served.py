@@ -24,7 +24,7 @@ from nixery.interfaces import ILeases
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
-from nixery.model.manifest import MANIFEST_TYPE, Manifest
+from nixery.model.manifest import Manifest
 from nixery.model.request_errors import ManifestUnknown
 from nixery.model.source import canonical_sha256
 from nixery.recent import Recent
@@ -50,8 +50,8 @@ class ServedManifest:
 
     :param digest: the manifest's.
     :param tags: that it was served for, the latest last.
-    :param blobs: prefixes of its blobs' digests, one after the other, and behind them of those of
-        what is attached to it.
+    :param blobs: prefixes of the digests of all that it leads to, one after the other, and behind
+        them of those of what is attached to it.
     :raises TypeError: if one of them is of another type.
     """
 
@@ -62,7 +62,7 @@ class ServedManifest:
     @classmethod
     def of(cls, manifest: Manifest, tag: str) -> "ServedManifest":
         """A manifest that is served for a tag."""
-        blobs = "".join(blob.digest.hex[:_PREFIX] for blob in manifest.blobs)
+        blobs = "".join(blob.digest.hex[:_PREFIX] for blob in manifest.parts[1:])
         return cls(str(manifest.digest), (tag,), blobs)
 
     def may_hold(self, digest: Digest) -> bool:
@@ -170,7 +170,7 @@ class ServedImages:
                     manifest = await self._cache.manifest_of(Digest.parse(each.digest))
                 except ManifestUnknown:
                     continue
-                if any(blob.digest == digest for blob in manifest.blobs):
+                if any(part.digest == digest for part in manifest.parts):
                     return True
                 for own in _with_children(manifest):
                     if digest.hex in await self._attached(own):
@@ -218,9 +218,8 @@ class ServedImages:
 
 
 def _with_children(manifest: Manifest) -> list[Digest]:
-    """The digests of a manifest and of those that it names, if it is an index."""
-    named = (blob.digest for blob in manifest.blobs if blob.media_type == MANIFEST_TYPE)
-    return [manifest.digest, *named]
+    """The digests of a manifest and, if it is an index, of its manifests."""
+    return [each.digest for each in (manifest, *manifest.children)]
 
 
 def _key(name: str) -> str:

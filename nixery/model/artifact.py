@@ -38,7 +38,7 @@ class Artifact:
     @property
     def descriptor(self) -> dict[str, Any]:
         """As it stands in the index of those that refer to the same manifest."""
-        own = descriptor_of(self.manifest).document()
+        own = self.manifest.parts[0].document()
         annotations = {"annotations": dict(self.annotations)} if self.annotations else {}
         return {**own, "artifactType": self.artifact_type, **annotations}
 
@@ -46,11 +46,6 @@ class Artifact:
 def json_bytes(document: Any) -> bytes:
     """JSON, the same bytes for equal documents."""
     return canonical_json(document).encode("ascii")
-
-
-def descriptor_of(manifest: Manifest) -> Descriptor:
-    """The descriptor of a manifest itself."""
-    return Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
 
 
 def is_artifact(manifest: Manifest) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from klein import Klein
 
+from nixery.http.accept import named_type
 from nixery.http.answers import describe
 from nixery.http.gate import send_body
 from nixery.http.request import RegistryRequest
@@ -19,6 +20,7 @@ from nixery.http.routes import Route
 from nixery.interfaces import IBlobs, IBuilder, Provenance
 from nixery.model.artifact import is_artifact
 from nixery.model.image import parse_image
+from nixery.model.manifest import INDEX_TYPES
 from nixery.model.request_errors import BlobUnknown, ManifestUnknown
 from nixery.model.source import header_value
 from nixery.reactor import IReactor
@@ -89,14 +91,17 @@ class RegistryApi:
             if permitted != name:
                 image = parse_image(permitted, reference)
             on_build = partial(self._on_build, request)
-            work = self._builder.manifest(image, on_build, request.holder, request.id)
+            if not image.has_platform:
+                request.setHeader(b"Vary", b"Accept")
+            index = named_type(request, INDEX_TYPES)
+            work = self._builder.manifest(image, on_build, request.holder, request.id, index)
             pull = await self._holding.hold(request, work)
             if self._permitted.served is not None:
                 await self._permitted.served.note(image, pull.manifest)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
         manifest = pull.manifest
-        parts = (manifest.digest, *(blob.digest for blob in manifest.blobs))
+        parts = tuple(part.digest for part in manifest.parts)
         again = pull.again
         if not is_artifact(manifest):  # whose image is still the one in use
             self._in_use.served(name, parts)

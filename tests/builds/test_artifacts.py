@@ -19,10 +19,12 @@ from nixery.builds.cache import Cache
 from nixery.interfaces import Provenance
 from nixery.model.contents import Contents, pack_contents
 from nixery.model.digest import Digest
+from nixery.model.image import parse_image
 from nixery.model.manifest import (
     CONFIG_TYPE,
     Descriptor,
     Manifest,
+    make_index,
     make_manifest,
     parse_manifest,
 )
@@ -68,7 +70,8 @@ class World:
         config = Descriptor(CONFIG_TYPE, await self.storage.write_blob(b"config"), 6)
         manifest = make_manifest(config, [])
         packed = "" if contents is None else pack_contents(contents)
-        await Cache(self.storage).remember_manifest("0" * 64, manifest, ORIGIN, packed)
+        image = None if contents is None else parse_image(contents.name, contents.tag)
+        await Cache(self.storage).remember_manifest("0" * 64, manifest, ORIGIN, packed, image)
         return manifest
 
     def kept(self, listing: AttachedListing) -> bool:
@@ -200,11 +203,23 @@ async def test_names(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("name", "names"),
-    [("git", ["git"]), ("shell/arm64/git", ["shell/arm64/git", "shell/git"])],
+    [("git", ["git"]), ("shell/arm64/git", ["shell/arm64/git", "shell/git"]), ("", [""])],
 )
 def test_names_of_one_platform(name: str, names: list[str]) -> None:
     """The image of a platform is pulled by the name of all platforms, too."""
     assert names_of(name) == names
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_index(world: World) -> None:
+    """An index is signed by its own name, and has no documents; its images have theirs."""
+    image = await world.image()
+    index = make_index({"linux/amd64": image}, {})
+    named = parse_image("shell/git", "latest")
+    await Cache(world.storage).remember_manifest(None, index, ORIGIN, image=named)
+    listing = await world.instance(FIRST, host="example.com").of(index.digest)
+    assert references(world, listing) == ["example.com/shell/git"]
+    assert len(listed(listing)) == 1
 
 
 @pytest_twisted.ensureDeferred

@@ -24,7 +24,14 @@ from nixery.builds.served import (
 from nixery.interfaces import ILease
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
-from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
+from nixery.model.manifest import (
+    CONFIG_TYPE,
+    Descriptor,
+    Layer,
+    Manifest,
+    make_index,
+    make_manifest,
+)
 from nixery.model.source import canonical_sha256
 from nixery.storage.memory import MemoryStorage
 
@@ -81,7 +88,8 @@ class World:
     async def serve(
         self, instance: ServedImages, name: str, made: Manifest, tag: str = "latest"
     ) -> None:
-        await self.storage.write_blob(made.content)
+        for each in (made, *made.children):
+            await self.storage.write_blob(each.content)
         await instance.note(parse_image(name, tag), made)
 
 
@@ -107,6 +115,18 @@ async def test_what_an_image_holds(world: World) -> None:
             assert await images.holds(name, digest, anything)
             assert await images.holds(other, digest, anything) == (digest == BASE)
             assert not await images.holds("third", digest, anything)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_an_index_holds(world: World) -> None:
+    """A name that was served an index has all that this leads to, in other instances too."""
+    index = make_index({"linux/amd64": HELLO, "linux/arm64": SECRET}, {})
+    await world.serve(world.instance(), "both", index)
+    for images in (world.instance(), world.instance()):
+        for part in index.parts:
+            assert await images.holds("both", part.digest, anything)
+            assert not await images.holds("other", part.digest, anything)
+        assert not await images.holds("both", Digest.of(b"else"), anything)
 
 
 @pytest_twisted.ensureDeferred

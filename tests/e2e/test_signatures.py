@@ -104,8 +104,8 @@ def registry(verifiers: Verifiers) -> Iterator[str]:
 @pytest.mark.parametrize("bundles", ["true", "false"])
 @pytest.mark.parametrize("key", KEYS)
 def test_cosign(verifiers: Verifiers, key: str, bundles: str) -> None:
-    """cosign verifies an image by each of the keys, from a bundle and from its tag, and each kind of
-    attestation; by another key it does not."""
+    """cosign verifies an image and all attestations by each of the keys, from bundles and from its
+    own tags; by another key it does not."""
     image, form = verifiers.image(), f"--new-bundle-format={bundles}"
     ran = verifiers.cosign("verify", image, key, form)
     assert ran.code == 0, ran.output

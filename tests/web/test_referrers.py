@@ -13,6 +13,7 @@ from nixery.builds.cache import Cache
 from nixery.interfaces import Provenance
 from nixery.model.contents import Contents, pack_contents
 from nixery.model.digest import Digest
+from nixery.model.image import parse_image
 from nixery.model.manifest import (
     CONFIG_TYPE,
     INDEX_TYPE,
@@ -49,7 +50,9 @@ async def add(storage: MemoryStorage, config: bytes) -> Manifest:
     descriptor = Descriptor(CONFIG_TYPE, await storage.write_blob(config), len(config))
     image = make_manifest(descriptor, [])
     origin, packed = Provenance("git:https://example.com/x", "1"), pack_contents(CONTENTS)
-    await Cache(storage).remember_manifest(Digest.of(config).hex, image, origin, packed)
+    await Cache(storage).remember_manifest(
+        Digest.of(config).hex, image, origin, packed, parse_image("hello", "latest")
+    )
     return image
 
 

@@ -8,16 +8,21 @@ import attrs
 from packageurl import PackageURL
 
 from nixery.model.closure import store_name
-from nixery.model.contents import Contents, PackageFacts, PathFacts, split_name
+from nixery.model.contents import LOCAL, Contents, PackageFacts, PathFacts, split_name
 from nixery.model.manifest import Descriptor
 
 EPOCH = "1970-01-01T00:00:01Z"
 """The date of all documents: they are the same whenever they are made."""
+_NAME = re.compile(r"[0-9a-zA-Z+\-._?=]+")
+_SHA256 = re.compile(r"sha256-([A-Za-z0-9+/]{43}=)")
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!#-;=?-\[\]_a-z~]*)?")
+# https://nvlpubs.nist.gov/nistpubs/Legacy/IR/nistir7695.pdf: thirteen parts, in which other signs
+# than these are escaped.
+_CPE = re.compile(r"cpe:2\.3:[aho](?::(?:[*-]|(?:[A-Za-z0-9._-]|\\[!-/:-@\[-`{-~])+)){10}")
 
 
 @attrs.frozen
-class Component:
+class PathComponent:
     """A store path.
 
     :param facts: what Nix says of it.
@@ -47,11 +52,8 @@ class Component:
     @property
     def nar_sha256(self) -> str:
         """The sha256 of the NAR in hexadecimal digits; empty if unknown."""
-        encoded = self.facts.hash.removeprefix("sha256-")
-        try:
-            return b64decode(encoded, validate=True).hex()
-        except ValueError:
-            return ""
+        match = _SHA256.fullmatch(self.facts.hash)
+        return b64decode(match[1]).hex() if match else ""
 
     @property
     def purl(self) -> str:
@@ -61,17 +63,38 @@ class Component:
         return PackageURL("nix", None, self.name, self.version, qualifiers).to_string()
 
     @property
+    def cpe(self) -> str:
+        """The CPE 2.3 name of the package; empty if it has none."""
+        cpe = self.package.cpe if self.package and self.named else ""
+        return cpe if _CPE.fullmatch(cpe) else ""
+
+    @property
+    def ingredients(self) -> list[PackageURL]:
+        """The package URLs of what the package was made of, such as packages of Debian."""
+        found: dict[str, PackageURL] = {}
+        for text in self.package.purls if self.package and self.named else ():
+            try:
+                purl = PackageURL.from_string(text)
+            except ValueError:
+                continue
+            found[purl.to_string()] = purl
+        return list(found.values())
+
+    @property
     def homepage(self) -> str:
         """The URL of the package's home page; empty if it has none."""
         url = self.package.homepage if self.package else ""
         return url if _URL.fullmatch(url) else ""
 
 
-def components_of(contents: Contents) -> list[Component]:
+def components_of(contents: Contents) -> list[PathComponent]:
     """The components of an image, in the order of their store paths."""
     known = _Described(contents)
     layers = {path: layer.digest for layer in contents.layers for path in layer.paths}
-    origins = {path: f"fetched from {origin}" for path, origin in contents.substituted.items()}
+    origins = {
+        path: "copied from this machine" if origin == LOCAL else f"fetched from {origin}"
+        for path, origin in contents.substituted.items()
+    }
     origins |= dict.fromkeys(contents.built, "built here")
     return [
         _component(facts, known, layers.get(facts.path, ""), origins.get(facts.path, ""))
@@ -114,12 +137,13 @@ class _Described:
         )
 
 
-def _component(facts: PathFacts, known: _Described, layer: str, origin: str) -> Component:
+def _component(facts: PathFacts, known: _Described, layer: str, origin: str) -> PathComponent:
     name, version, output = _named(facts)
     package = known.package(facts, name, version)
     if package is not None:
-        name, version = package.name or name, package.version or version
-    return Component(
+        name = package.name if _NAME.fullmatch(package.name) else name
+        version = package.version or version
+    return PathComponent(
         facts,
         name or store_name(facts.path),
         version,

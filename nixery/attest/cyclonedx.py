@@ -7,7 +7,9 @@ tests have the CycloneDX project's own library validate it.
 import uuid
 from typing import Any
 
-from nixery.attest.components import EPOCH, Component, components_of, image_purl
+from packageurl import PackageURL
+
+from nixery.attest.components import EPOCH, PathComponent, components_of, image_purl
 from nixery.attest.document import Document, encode
 from nixery.attest.licences import licensed
 from nixery.model.contents import Contents
@@ -55,7 +57,7 @@ def cyclonedx_document(contents: Contents, subject: Descriptor) -> Document:
     return Document(MEDIA_TYPE, MEDIA_TYPE, encode(content), PREDICATE, "sbom.cdx.json")
 
 
-def _component(component: Component) -> dict[str, Any]:
+def _component(component: PathComponent) -> dict[str, Any]:
     package = component.package
     properties = {
         "nix:output_path": component.path,
@@ -63,6 +65,7 @@ def _component(component: Component) -> dict[str, Any]:
         "nix:output": component.output,
         "nixery:layer": component.layer,
         "nixery:origin": component.origin,
+        "nixery:named": "true" if component.named else "",
     }
     homepage = component.homepage
     optional = {
@@ -71,15 +74,28 @@ def _component(component: Component) -> dict[str, Any]:
         "hashes": [_hash(component.nar_sha256)] if component.nar_sha256 else [],
         "licenses": _licences(package.licences) if package else [],
         "externalReferences": [{"type": "website", "url": homepage}] if homepage else [],
+        "cpe": component.cpe,
+        "components": [_ingredient(component.path, each) for each in component.ingredients],
     }
     return {
-        "type": "application" if component.named else "library",
+        "type": "library",  # Trivy lists no applications, not even by name
         "bom-ref": component.path,
         "name": component.name,
         "purl": component.purl,
         **{name: value for name, value in optional.items() if value},
         "properties": [{"name": name, "value": text} for name, text in properties.items() if text],
     }
+
+
+def _ingredient(path: str, purl: PackageURL) -> dict[str, str]:
+    found = {
+        "type": "library",
+        "bom-ref": f"{path}#{purl.to_string()}",
+        "name": purl.name,
+        "version": purl.version or "",
+        "purl": purl.to_string(),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _hash(sha256: str) -> dict[str, str]:

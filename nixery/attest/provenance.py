@@ -5,7 +5,7 @@ https://slsa.dev/spec/v1.0/provenance.
 
 from typing import Any
 
-from nixery.attest.components import Component, components_of
+from nixery.attest.components import PathComponent, components_of
 from nixery.attest.document import IN_TOTO, Document, encode, statement_about
 from nixery.model.contents import Contents
 from nixery.model.manifest import Descriptor
@@ -63,7 +63,7 @@ def _source(contents: Contents) -> dict[str, Any]:
     return told | {"annotations": {"revision": contents.revision}}
 
 
-def _path(component: Component, contents: Contents) -> dict[str, Any]:
+def _path(component: PathComponent, contents: Contents) -> dict[str, Any]:
     """A store path; the digest is that of its NAR."""
     annotations = {
         "derivation": component.facts.deriver,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nixery.attest.components import EPOCH, Component, components_of, image_purl
+from nixery.attest.components import EPOCH, PathComponent, components_of, image_purl
 from nixery.attest.document import Document, encode
 from nixery.attest.licences import licensed
 from nixery.model.contents import Contents
@@ -63,7 +63,7 @@ def _image(contents: Contents, subject: Descriptor) -> dict[str, Any]:
     }
 
 
-def _package(component: Component, own: dict[str, str]) -> dict[str, Any]:
+def _package(component: PathComponent, own: dict[str, str]) -> dict[str, Any]:
     """
     :param own: takes the licences that SPDX does not know.
     """
@@ -85,7 +85,7 @@ def _package(component: Component, own: dict[str, str]) -> dict[str, Any]:
         "downloadLocation": _UNKNOWN,
         "filesAnalyzed": False,
         "sourceInfo": "; ".join(_source(component)),
-        "externalRefs": [_purl(component.purl)],
+        "externalRefs": list(_references(component)),
         **_licences(licences.expression or _UNKNOWN),
         **{name: value for name, value in optional.items() if value},
     }
@@ -102,6 +102,18 @@ def _licences(declared: str) -> dict[str, str]:
     }
 
 
+def _references(component: PathComponent) -> Iterator[dict[str, str]]:
+    yield _purl(component.purl)
+    for purl in component.ingredients:
+        yield _purl(purl.to_string())
+    if component.cpe:
+        yield {
+            "referenceCategory": "SECURITY",
+            "referenceType": "cpe23Type",
+            "referenceLocator": component.cpe,
+        }
+
+
 def _purl(purl: str) -> dict[str, str]:
     return {
         "referenceCategory": "PACKAGE-MANAGER",
@@ -110,7 +122,7 @@ def _purl(purl: str) -> dict[str, str]:
     }
 
 
-def _source(component: Component) -> Iterator[str]:
+def _source(component: PathComponent) -> Iterator[str]:
     yield f"store path {component.path}"
     if component.facts.deriver:
         yield f"derivation {component.facts.deriver}"
@@ -120,7 +132,7 @@ def _source(component: Component) -> Iterator[str]:
         yield component.origin
 
 
-def _relationships(components: Sequence[Component]) -> Iterator[dict[str, str]]:
+def _relationships(components: Sequence[PathComponent]) -> Iterator[dict[str, str]]:
     yield _related(_DOCUMENT, "DESCRIBES", _IMAGE)
     ids = {component.path: _id(component.path) for component in components}
     for component in components:

@@ -13,6 +13,7 @@ from nixery.model.image import Image
 from nixery.model.manifest import Layer
 from nixery.model.source import PinnedSource, without_credentials
 
+_MOST_PURLS = 50
 _MOST = 128 * 1024 * 1024
 """Bytes of packed contents that are unpacked."""
 
@@ -49,6 +50,8 @@ class PackageFacts:
     :param paths: the store paths of its outputs in the image.
     :param name: without the version.
     :param licences: SPDX identifiers or expressions, or other names where the set has none.
+    :param cpe: the name that databases of vulnerabilities have for it.
+    :param purls: package URLs of what it was made of.
     """
 
     package: str
@@ -58,6 +61,8 @@ class PackageFacts:
     description: str = ""
     homepage: str = ""
     licences: tuple[str, ...] = ()
+    cpe: str = ""
+    purls: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -164,6 +169,8 @@ def _package(root: Root) -> PackageFacts:
         about.description,
         about.homepage,
         tuple(dict.fromkeys(filter(None, licences))),
+        about.cpe,
+        tuple(dict.fromkeys(filter(None, about.purls)))[:_MOST_PURLS],
     )
 
 
@@ -225,8 +232,8 @@ def _read(document: dict[str, Any]) -> Contents:
     return Contents(
         **{field: document[field] for field in _PLAIN},
         packages=tuple(
-            PackageFacts(package, paths(outputs), name, version, about, homepage, tuple(licences))
-            for package, outputs, name, version, about, homepage, licences in document["packages"]
+            PackageFacts(package, paths(outputs), *map(_as_written, rest))
+            for package, outputs, *rest in document["packages"]
         ),
         paths=tuple(
             PathFacts(own, size, paths(references), deriver, tuple(signers), nar)
@@ -238,3 +245,7 @@ def _read(document: dict[str, Any]) -> Contents:
         built=paths(document["built"]),
         substituted={path[number]: origin for number, origin in document["substituted"]},
     )
+
+
+def _as_written(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -25,7 +25,13 @@ from nixery.model.digest import Digest
 from nixery.model.image import parse_image
 from nixery.model.image_summary import ImageSummary
 from nixery.model.manifest import INDEX_TYPE, Descriptor, Manifest
-from nixery.model.request_errors import ManifestUnknown
+from nixery.model.request_errors import (
+    DigestInvalid,
+    ImageInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    TagInvalid,
+)
 from nixery.model.tags import LATEST
 from nixery.reactor import IReactor, in_thread
 from nixery.web.auth import OPEN, Auth
@@ -93,7 +99,10 @@ class DocumentsApi:
 
     async def _send(self, request: RegistryRequest, name: str, tag: str, write: Write) -> None:
         """Send a document about the image ``name:tag``, which may be ``name@sha256:…`` as well."""
-        summary = await self._summary(request, name, tag)
+        try:
+            summary = await self._summary(request, name, tag)
+        except (NameInvalid, ImageInvalid, TagInvalid, DigestInvalid) as error:
+            raise _refused(str(error)) from None
         async with self._turns.turn(request.network):
             document = await self._document(request, Digest.parse(summary.digest), write)
         own = hashlib.sha256(document.content).hexdigest()[:32]

@@ -43,6 +43,8 @@ USUAL = Contents(
             "Distributed version control system",
             "https://git-scm.com/",
             ("GPL-2.0-only", "own licence"),
+            "cpe:2.3:a:git-scm:git:2.42.0:*:*:*:*:*:*:*",
+            ("pkg:deb/debian/git@1:2.42.0-1?arch=amd64", "no purl"),
         ),
     ),
     (
@@ -66,6 +68,11 @@ LICENCES = st.sampled_from(
 )
 _NAMES = st.from_regex(r"[0-9a-zA-Z+\-._?=]{1,12}", fullmatch=True)
 _HOMEPAGES = st.sampled_from(["https://example.com/x?y=z#a", "http://x y", "javascript:x"]) | TEXTS
+_CPE_PART = st.from_regex(r"[*]|-|[A-Za-z0-9._-]+|([a-z]|\\\\[!-/])+", fullmatch=True)
+_CPES = TEXTS | st.tuples(*[_CPE_PART] * 10).map(lambda parts: ":".join(("cpe:2.3:a", *parts)))
+_PURLS = TEXTS | st.builds(
+    "pkg:{}/{}@{}".format, st.sampled_from(["deb/debian", "a b"]), TEXTS, TEXTS
+)
 
 
 @st.composite
@@ -95,6 +102,8 @@ def any_contents(draw: st.DrawFn) -> Contents:
         TEXTS,
         _HOMEPAGES,
         st.lists(LICENCES | st.text(min_size=1, max_size=12), max_size=4).map(tuple),
+        _CPES,
+        st.lists(_PURLS, max_size=3).map(tuple),
     )
     return Contents(
         draw(st.sampled_from(["git", "shell/git", "arm64/a.b-c_d"])),

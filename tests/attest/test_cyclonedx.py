@@ -45,10 +45,21 @@ def test_usual_document() -> None:
         {"license": {"name": "own licence"}},
     ]
     assert git["externalReferences"] == [{"type": "website", "url": "https://git-scm.com/"}]
+    (deb,) = git["components"]
+    assert (deb["name"], deb["version"], deb["purl"]) == (
+        "git",
+        "1:2.42.0-1",
+        "pkg:deb/debian/git@1:2.42.0-1?arch=amd64",
+    )
+    assert git["cpe"].startswith("cpe:2.3:a:git-scm:git:")
+    assert not {"cpe", "components"} & man.keys()
     properties = {each["name"]: each["value"] for each in man["properties"]}
     assert properties["nix:output"] == "man"
     assert properties["nixery:layer"] == LAYER
-    assert [git["type"], libc["type"]] == ["application", "library"]
+    assert {"name": "nixery:named", "value": "true"} in git["properties"]
+    assert "nixery:named" not in properties
+    # Trivy lists nothing else.
+    assert {each["type"] for each in made["components"]} == {"library"}
 
 
 def test_licences_that_spdx_knows() -> None:
@@ -71,7 +82,7 @@ def test_dependencies() -> None:
     }
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(any_contents())
 def test_any_document_is_valid(contents: Contents) -> None:
     """Whatever a package set says, the document is valid."""

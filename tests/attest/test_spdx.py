@@ -42,6 +42,10 @@ def test_usual_document() -> None:
     assert "built here" in found["sourceInfo"]
     assert of_package(LIBC)["licenseDeclared"] == "NOASSERTION"
     assert "fetched from https://cache.example.com" in of_package(LIBC)["sourceInfo"]
+    assert [each["referenceLocator"] for each in found["externalRefs"][1:]] == [
+        "pkg:deb/debian/git@1:2.42.0-1?arch=amd64",
+        "cpe:2.3:a:git-scm:git:2.42.0:*:*:*:*:*:*:*",
+    ]
     (own,) = document.extracted_licensing_info
     assert own.extracted_text == "own licence"
 
@@ -65,7 +69,7 @@ def test_relationships() -> None:
     }
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(any_contents())
 def test_any_document_is_valid(contents: Contents) -> None:
     """Whatever a package set says, the document is valid."""

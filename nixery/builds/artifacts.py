@@ -148,7 +148,10 @@ class Artifacts:
         :raises StorageUnavailable: if the storage fails.
         """
         known = self.current(subject)
-        return known or await self._finding.join(subject, lambda: self._find(subject))
+        if known is None:
+            return await self._finding.join(subject, lambda: self._find(subject))
+        await self._storage.use([Digest(hex) for hex in known.blobs])
+        return known
 
     async def blobs_of(self, subject: Digest) -> Collection[str]:
         """The hexadecimal digits of the digests of all that was ever made for an image."""

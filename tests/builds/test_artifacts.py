@@ -108,6 +108,16 @@ async def test_made_once(world: World) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_in_use(world: World) -> None:
+    """What is listed is in use each time, since whoever asks is about to load it."""
+    image, artifacts = await world.image(), world.instance(FIRST)
+    listing = await artifacts.of(image.digest)
+    world.storage.used.clear()
+    await artifacts.of(image.digest)
+    assert {each.hex for each in world.storage.used} == set(listing.blobs)
+
+
+@pytest_twisted.ensureDeferred
 async def test_two_instances(world: World) -> None:
     """Two instances that are asked at once make the same, the second what the first has made."""
     image = await world.image()

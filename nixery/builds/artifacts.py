@@ -31,6 +31,8 @@ from nixery.recent import Recent
 
 FORMAT_VERSION = 1
 """Part of what tells whether artifacts are those that would be made now."""
+AGE = 600.0
+"""Seconds after which a list is read again: another instance may have added something."""
 _REMEMBERED = 256
 _AT_ONCE = 2  # images whose artifacts are made
 _NOBODY = "nixery"
@@ -93,7 +95,7 @@ class _Record:
         return cls(
             record["made"],
             {suffix: Digest.parse(text) for suffix, text in record["tags"].items()},
-            record["blobs"],
+            {Digest(hex).hex: int(size) for hex, size in record["blobs"].items()},
             [
                 Document(**{**each, "content": each["content"].encode("utf-8")})
                 for each in record["added"]
@@ -129,6 +131,7 @@ class Artifacts:
         )
         self._finding: Coalescer[Digest, AttachedListing] = Coalescer()
         self._turns = DeferredSemaphore(_AT_ONCE)
+        self._additions = 0
 
     @property
     def public_keys(self) -> str:
@@ -137,7 +140,7 @@ class Artifacts:
 
     def current(self, subject: Digest) -> AttachedListing | None:
         """What is attached to an image, if that is known to be stored. It costs next to nothing."""
-        changes, listing = self._known.get(subject) or (None, None)
+        changes, listing = self._known.get(subject, AGE) or (None, None)
         return listing if changes is not None and changes == self._storage.changes() else None
 
     async def of(self, subject: Digest) -> AttachedListing:
@@ -169,13 +172,14 @@ class Artifacts:
         manifest = await self._cache.stored(subject)
         await self._make(manifest, document)
         self._known.forget(subject)
+        self._additions += 1
 
     async def stop(self) -> None:
         """Make nothing more."""
         await self._finding.stop()
 
     async def _find(self, subject: Digest) -> AttachedListing:
-        changes = self._storage.changes()
+        changes, additions = self._storage.changes(), self._additions
         try:
             manifest = await self._cache.stored(subject)
         except ManifestUnknown:
@@ -186,7 +190,8 @@ class Artifacts:
         contents = await self._cache.contents(subject)
         listing = await self._stored(subject, self._basis(contents))
         listing = listing or await self._make(manifest)
-        self._known.put(subject, (changes, listing))
+        if additions == self._additions:  # it may lack what was added meanwhile
+            self._known.put(subject, (changes, listing))
         return listing
 
     def _basis(self, contents: Contents | None) -> str:

@@ -56,7 +56,7 @@ class Builder:
         self._most_packages = limits.packages
         self._resolving: Coalescer[str, PinnedSource] = Coalescer()
         self._systems = systems
-        self._indexes = Indexes(cache, self._image)
+        self._indexes = Indexes(reactor.seconds, cache, self._image)
         self._builds = SharedBuilds(reactor, storage, cache, maker, history, limits, hints)
         self.queue = self._builds.queue
         self._given_up: Deferred[None] | None = None

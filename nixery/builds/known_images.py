@@ -107,7 +107,8 @@ class KnownImages:
         :param name: any spelling.
         :raises NameInvalid, ImageInvalid or TagInvalid: if there can be no such image.
         """
-        return self._known.get(self._by_name.get((parse_image(name, tag).name, tag), ""))
+        digests = (self._by_name.get((each, tag)) for each in parse_image(name, tag).names)
+        return self._known.get(next(filter(None, digests), ""))
 
     async def by_digest(self, digest: Digest) -> ImageSummary | None:
         """The image of a manifest, also if another instance made it a moment ago."""

@@ -29,16 +29,17 @@ from nixery.recent import Recent
 
 _MOST = 1000
 
-PASSING = (
+OF_REGISTRY = (
     QueueFull,
     ShuttingDown,
     SourceUnavailable,
     SourceChanged,
-    NixUnavailable,
-    PackerKilled,
     StorageFull,
     StorageUnavailable,
 )
+"""Errors that all images may have at the moment, whatever their packages and platform."""
+
+PASSING = (*OF_REGISTRY, NixUnavailable, PackerKilled)
 """Errors that may be over in a moment: they say nothing of the image."""
 
 LASTING = (

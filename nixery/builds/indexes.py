@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from nixery.builds.cache import Cache
 from nixery.builds.coalescing import Asker, Wanted
-from nixery.builds.failures import LASTING, PASSING, Hints
+from nixery.builds.failures import LASTING, OF_REGISTRY, PASSING, Hints
 from nixery.builds.layers import gather
 from nixery.coalesce import Coalescer
 from nixery.interfaces import OnBuild, Provenance
@@ -18,24 +18,11 @@ from nixery.model.errors import NixeryError
 from nixery.model.image import Image, platform_of
 from nixery.model.image_key import index_key
 from nixery.model.manifest import Manifest, make_index
-from nixery.model.service_errors import (
-    QueueFull,
-    ShuttingDown,
-    SourceChanged,
-    SourceUnavailable,
-    StorageFull,
-    StorageUnavailable,
-)
 from nixery.model.text import cut
 from nixery.recent import Recent
 
 _LONGEST_CAUSE = 200
 _MOST_PARTIAL = 1000
-_OF_ALL = (
-    *(QueueFull, ShuttingDown, SourceChanged, SourceUnavailable, StorageFull),
-    StorageUnavailable,
-)
-"""Errors that say nothing of a platform: the pull fails, rather than leave one out."""
 _WITHOUT_HINTS = Hints(for_all=False)
 """An index is the same for everybody, and whatever else is known meanwhile."""
 
@@ -83,7 +70,7 @@ class Indexes:
         Each image is made as if it had been asked for alone.
 
         :param image: what was asked for, without a platform.
-        :raises NixeryError: the first image's, if none can be made, or that of all.
+        :raises NixeryError: the first image's, if none can be made; or one of the whole registry.
         """
         key = index_key((each.key for each in wanted), media_type)
         if (known := await self._cache.manifest(key)) is not None:
@@ -147,8 +134,8 @@ class Indexes:
     async def _outcome(self, wanted: Wanted, asker: Asker) -> Manifest | NixeryError:
         try:
             return await self._image(wanted, asker)
-        except _OF_ALL:
-            raise
+        except OF_REGISTRY:
+            raise  # an index without a platform would say something of that
         except NixeryError as error:
             return error
 

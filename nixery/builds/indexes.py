@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from nixery.builds.cache import Cache
 from nixery.builds.coalescing import Asker, Wanted
-from nixery.builds.failures import LASTING, OF_REGISTRY, PASSING, Hints
+from nixery.builds.failures import OF_REGISTRY, PASSING, Hints, is_lasting
 from nixery.builds.layers import gather
 from nixery.coalesce import Coalescer
 from nixery.interfaces import OnBuild, Provenance
@@ -119,7 +119,7 @@ class Indexes:
             raise next(iter(failed.values()))
         left_out = {platform: _cause(error) for platform, error in failed.items()}
         manifest = make_index(made, left_out, media_type)
-        lasts = all(isinstance(error, LASTING) for error in failed.values())
+        lasts = all(map(is_lasting, failed.values()))
         lasting = key if lasts else None
         await self._storing.join(
             (lasting, str(manifest.digest)),

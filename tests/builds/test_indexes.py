@@ -14,7 +14,12 @@ from nixery.model.errors import NixeryError
 from nixery.model.image import AMD64, ARM64, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import DOCKER_INDEX_TYPE, INDEX_TYPE, LEFT_OUT, Manifest
-from nixery.model.package_errors import NotAPackage, SystemUnsupported, UnknownPackage
+from nixery.model.package_errors import (
+    EvaluationFailed,
+    NotAPackage,
+    SystemUnsupported,
+    UnknownPackage,
+)
 from nixery.model.request_errors import ManifestUnknown
 from nixery.model.service_errors import NixUnavailable, QueueFull, ShuttingDown, StorageFull
 from nixery.model.suggestions import Suggestion
@@ -143,6 +148,8 @@ LASTING = [
     UnknownPackage("git", ["gut"], None, [Suggestion("secret.git", "")]),
     NotAPackage("git", "a set of packages", ["secret"]),
     SystemUnsupported(ARM64),
+    EvaluationFailed("Package ‘git-1’ in /nix/x is not available,\nrefusing to evaluate.\n"),
+    EvaluationFailed("Refusing to evaluate package 'git-1' because it is marked as broken"),
 ]
 
 
@@ -170,6 +177,7 @@ PASSING = [
     BuildFailed("git-1.0", "cannot build on '/srv/secret/x'\nat all", ["log"]),
     ImageTimedOut(60.0),
     NixUnavailable("nix-build was killed"),
+    EvaluationFailed("stack overflow"),
 ]
 
 

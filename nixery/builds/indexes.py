@@ -85,7 +85,7 @@ class Indexes:
             return await make(asker)
         if key not in self._retrying:
             self._retrying.add(key)
-            retrying = Deferred.fromCoroutine(make(attrs.evolve(asker, on_build=None)))
+            retrying = Deferred.fromCoroutine(make(attrs.evolve(asker, on_build=None, behind=True)))
             retrying.addBoth(self._retried, key)
         return MadeIndex(partial, lasts=False)
 

@@ -56,7 +56,7 @@ class Builder:
         self._most_packages = limits.packages
         self._resolving: Coalescer[str, PinnedSource] = Coalescer()
         self._systems = systems
-        self._indexes = Indexes(cache, self._image)
+        self._indexes = Indexes(reactor.seconds, cache, self._image)
         self._builds = SharedBuilds(reactor, storage, cache, maker, history, limits, hints)
         self.queue = self._builds.queue
         self._given_up: Deferred[None] | None = None
@@ -67,6 +67,7 @@ class Builder:
         on_build: OnBuild | None = None,
         client: str = "",
         request: str = "",
+        behind: bool = False,
         index: str = INDEX_TYPE,
     ) -> Pull:
         if len(image.own) > (most := self._most_packages):
@@ -74,7 +75,7 @@ class Builder:
             raise ImageInvalid(image.name, reason)
         changes = self._cache.changes()
         pinned = await self._resolve(image.tag, client)
-        asker = Asker(on_build, client, request)
+        asker = Asker(on_build, client, request, behind)
         wanted = [self._wanted(each, pinned) for each in self._images(image, index)]
         if len(wanted) == 1:
             found = MadeIndex(await self._image(wanted[0], asker))
@@ -95,6 +96,18 @@ class Builder:
         holds = changes is not None and found.lasts
         return Pull(manifest, provenance, again if holds else None)
 
+    async def known(self, image: Image) -> tuple[PinnedSource, Manifest] | None:
+        """The revision that an image's tag stands for, and the image's manifest, that for the first
+        platform where its name says none.
+
+        :return: None if the image of that revision has not been made.
+        """
+        pinned = await self._resolve(image.tag)
+        manifest = await self._cache.manifest(
+            self._wanted(self.usual(image), pinned).key, again=True
+        )
+        return None if manifest is None else (pinned, manifest)
+
     async def stored_manifest(self, digest: Digest) -> Pull:
         changes = self._cache.changes()
         manifest = await self._cache.stored(digest)
@@ -111,7 +124,16 @@ class Builder:
 
     async def latest(self) -> PinnedSource:
         """The current package set."""
-        return await self._resolve(LATEST)
+        return await self.pinned(LATEST)
+
+    async def pinned(self, tag: str) -> PinnedSource:
+        """The immutable revision that a tag stands for: see
+        :meth:`nixery.interfaces.IResolver.resolve`."""
+        return await self._resolve(tag)
+
+    async def refresh(self) -> None:
+        """Ask the source anew: see :meth:`nixery.interfaces.IResolver.refresh`."""
+        await self._resolver.refresh()
 
     async def tags(self) -> list[str]:
         return await self._resolver.tags()
@@ -134,14 +156,18 @@ class Builder:
     def _resolve(self, tag: str, client: str = "") -> Deferred[PinnedSource]:
         return self._resolving.join(tag, lambda: self._resolver.resolve(tag, client))
 
+    def usual(self, image: Image) -> Image:
+        """The image for the first platform, where a name says none."""
+        return image if image.has_platform else image.on(self._systems[0])
+
     def _images(self, image: Image, index: str) -> list[Image]:
         """The images of the platforms that are asked for.
 
         :param index: empty for one of them.
         """
-        if image.has_platform:
-            return [image]
-        return [image.on(system) for system in self._systems[: None if index else 1]]
+        if image.has_platform or not index:
+            return [self.usual(image)]
+        return [image.on(system) for system in self._systems]
 
     async def _image(self, wanted: Wanted, asker: Asker) -> Manifest:
         """The manifest of an image for one platform, which is made if need be."""

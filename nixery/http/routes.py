@@ -1,6 +1,6 @@
 """The table of routes: what a request is for is found once, by its path."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
@@ -37,6 +37,9 @@ class Route:
     :param probe: whether it is answered at once, without credentials.
     :param public: whether it is for everybody, whatever credentials there are.
     :param token: whether clients get credentials there, so that anonymous ones may ask.
+    :param operator: whether it is for operators, who show credentials of their own there, and not
+        those of clients.
+    :param methods: that it answers.
     """
 
     kind: str = "page"
@@ -45,6 +48,8 @@ class Route:
     probe: bool = False
     public: bool = False
     token: bool = False
+    operator: bool = False
+    methods: Sequence[bytes] = (b"GET", b"HEAD")
 
     @property
     def in_registry(self) -> bool:

@@ -118,6 +118,13 @@ class Image:
         return "/".join([*meta, *self.own])
 
     @property
+    def names(self) -> list[str]:
+        """The names that this image may be known by, the likeliest first: on a registry for arm64
+        alone, one whose name says no platform is known by that with it."""
+        systems = () if self.has_platform else SYSTEMS.values()
+        return list(dict.fromkeys([self.name, *(self.on(system).name for system in systems)]))
+
+    @property
     def architecture(self) -> str:
         """The architecture as image configs write it (GOARCH)."""
         return platform_of(self.system).removeprefix("linux/")

@@ -8,12 +8,17 @@ Of records::
     provenance/<manifest digest>    what the image was made from, and the rest of its summary
     pulls/0                         how often images were pulled
     referrers/<manifest digest>     the artifacts that are attached to the image
+    removed/<manifest digest>       the blobs of an image that was removed, until they are dropped
     served/<sha256 of a name>       the images that were served by that name
+    verified/<manifest digest>      whether the image came out the same when it was made again
 """
 
 import re
 
-RECORDS = ("builds", "contents", "manifests", "provenance", "pulls", "referrers", "served")
+RECORDS = (
+    *("builds", "contents", "manifests", "provenance", "pulls"),
+    *("referrers", "removed", "served", "verified"),
+)
 """The kinds of records, each with a folder of its own."""
 _RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")
 _PREFIX = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{0,128}}")

@@ -94,7 +94,7 @@ class RegistryApi:
             if not image.has_platform:
                 request.setHeader(b"Vary", b"Accept")
             index = named_type(request, INDEX_TYPES)
-            work = self._builder.manifest(image, on_build, request.holder, request.id, index)
+            work = self._builder.manifest(image, on_build, request.holder, request.id, index=index)
             pull = await self._holding.hold(request, work)
             if self._permitted.served is not None:
                 await self._permitted.served.note(image, pull.manifest)

@@ -14,11 +14,17 @@ from nixery.model.errors import NixeryError
 from nixery.model.image import AMD64, ARM64, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.manifest import DOCKER_INDEX_TYPE, INDEX_TYPE, LEFT_OUT, Manifest
-from nixery.model.package_errors import NotAPackage, SystemUnsupported, UnknownPackage
+from nixery.model.package_errors import (
+    EvaluationFailed,
+    NotAPackage,
+    SystemUnsupported,
+    UnknownPackage,
+)
 from nixery.model.request_errors import ManifestUnknown
 from nixery.model.service_errors import NixUnavailable, QueueFull, ShuttingDown, StorageFull
 from nixery.model.suggestions import Suggestion
 from tests.builds.fakes import Parts, make_parts
+from tests.waiting import until
 
 BOTH = (AMD64, ARM64)
 
@@ -142,6 +148,8 @@ LASTING = [
     UnknownPackage("git", ["gut"], None, [Suggestion("secret.git", "")]),
     NotAPackage("git", "a set of packages", ["secret"]),
     SystemUnsupported(ARM64),
+    EvaluationFailed("Package ‘git-1’ in /nix/x is not available,\nrefusing to evaluate.\n"),
+    EvaluationFailed("Refusing to evaluate package 'git-1' because it is marked as broken"),
 ]
 
 
@@ -169,6 +177,7 @@ PASSING = [
     BuildFailed("git-1.0", "cannot build on '/srv/secret/x'\nat all", ["log"]),
     ImageTimedOut(60.0),
     NixUnavailable("nix-build was killed"),
+    EvaluationFailed("stack overflow"),
 ]
 
 
@@ -191,6 +200,43 @@ async def test_a_platform_that_fails_for_now(parts: Parts, error: NixeryError) -
     assert len(whole.children) == 2
     assert [image.system for image in restarted.nix.asked] == [ARM64]
     assert (await pull(again(parts))).manifest == whole
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_failed_delays_no_pull(tmp_path: Path) -> None:
+    """It is tried again in the background, once however many pull meanwhile; they get what there
+    is. When it succeeds, the next pull gets all, and when something of that is lost, waits for
+    it."""
+    parts = make_parts(str(tmp_path), limits=BuildLimits(failure_ttl=0), systems=BOTH)
+    parts.nix.errors[ARM64] = BuildFailed("git-1.0", "no")
+    partial = (await pull(parts)).manifest
+    gate: Deferred[None] = Deferred()
+    parts.nix.gate = gate
+    told: list[str] = []
+    for _ in range(3):
+        assert (await pull(parts, on_build=told.append)).manifest == partial
+    assert told == []
+    assert [image.system for image in parts.nix.asked] == [AMD64, ARM64, ARM64]
+    parts.nix.errors.clear()
+    gate.callback(None)
+    await until(lambda: not parts.builder._indexes._retrying)
+    whole = (await pull(parts)).manifest
+    assert len(whole.children) == 2
+    del parts.storage.blobs[whole.children[1].digest]
+    assert (await pull(parts)).manifest == whole
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stop_while_a_build_is_tried_again(tmp_path: Path) -> None:
+    """It is given up, as others are."""
+    parts = make_parts(str(tmp_path), limits=BuildLimits(failure_ttl=0), systems=BOTH)
+    parts.nix.errors[ARM64] = BuildFailed("git-1.0", "no")
+    await pull(parts)
+    parts.nix.gate = Deferred()
+    await pull(parts)
+    assert parts.builder._indexes._retrying
+    await parts.builder.stop()
+    assert not parts.builder._indexes._retrying
 
 
 @pytest_twisted.ensureDeferred

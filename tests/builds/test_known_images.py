@@ -275,6 +275,20 @@ async def test_a_storage_that_hangs_at_the_end(instance: Instance) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_registries_for_arm64(tmp_path: Path) -> None:
+    """Their images are found by names without a platform, too."""
+    parts = make_parts(str(tmp_path), systems=[ARM64])
+    images = KnownImages(reactor, parts.storage, parts.cache, str(tmp_path))
+    made = (await parts.builder.manifest(parse_image("htop", "latest"))).manifest
+    for name in ("htop", "arm64/htop"):
+        found = images.find(name, "latest")
+        assert found is not None
+        assert found.digest == str(made.digest)
+    assert images.find("amd64/htop", "latest") is None
+    await parts.builder.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_latest_of_a_name(instance: Instance) -> None:
     """Of several images of one name and tag, the one that was made or pulled last is found; when it
     is forgotten, the one before it is."""

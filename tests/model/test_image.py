@@ -123,6 +123,8 @@ def test_names_without_platform() -> None:
         assert (own.system, own.architecture, own.shell) == (system, platform, False)
         assert platform_of(system) == f"linux/{platform}"
     assert [image.on(system).name for system in (AMD64, ARM64)] == ["git", "arm64/git"]
+    assert image.names == ["git", "arm64/git"]
+    assert image.on(AMD64).names == ["git"]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.api import PagesApi
-from nixery.web.site import QuietSite, make_site
+from nixery.web.site import IApi, QuietSite, make_site
 from tests.waiting import HUNG, until
 
 reactor: Any = _reactor
@@ -88,6 +88,7 @@ class FakeBuilder:
         on_build: OnBuild | None = None,
         client: str = "",
         request: str = "",
+        behind: bool = False,
         index: str = INDEX_TYPE,
     ) -> Pull:
         self.clients.append(client)
@@ -195,6 +196,10 @@ class Server:
         """Wait until something is so."""
         await until(true)
 
+    async def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        """Send something."""
+        return await self._ask(path, "POST", headers, body)
+
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> Answer:
@@ -209,12 +214,13 @@ class Server:
             assert last.undated() == first.undated()
         return last
 
-    async def _ask(self, path: str, method: str, headers: dict[str, str] | None) -> Answer:
-
+    async def _ask(
+        self, path: str, method: str, headers: dict[str, str] | None, body: bytes | None = None
+    ) -> Answer:
         def talk() -> Answer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HUNG)
             try:
-                connection.request(method, path, headers=headers or {})
+                connection.request(method, path, body, headers or {})
                 answer = connection.getresponse()
                 fields = {name.lower(): value for name, value in answer.getheaders()}
                 return Answer(answer.status, answer.reason, fields, answer.read())
@@ -277,6 +283,7 @@ async def serving(
     wrapped: bool = False,
     on_manifest: OnManifest = ignore_manifest,
     keys: Sequence[SigningKey] = (),
+    more: Sequence[IApi] = (),
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -292,6 +299,7 @@ async def serving(
         accel=accel,
         on_manifest=on_manifest,
         artifacts=Artifacts(reactor, storage, Cache(storage), keys),
+        more=more,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     if wrapped:

@@ -191,8 +191,8 @@ def _spellings(name: str) -> tuple[list[str], list[str]]:
         return [], []
     # A set that has something named ``library`` is asked for two packages.
     both = [attrs.evolve(image, prefixed=False), image.official]
-    images = [each for each in both if each is not None]
-    return [each.name for each in images], [each.tag for each in images]
+    names = [known for each in both if each is not None for known in each.names]
+    return names, [image.tag] * len(names)
 
 
 def _wish(request: RegistryRequest) -> Wish:

@@ -17,6 +17,7 @@ from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
 from nixery.attest.image_documents import documents_of
 from nixery.attest.signing_keys import read_signing_key, remarks_on_key
+from nixery.attest.verification_document import verification_document
 from nixery.builds.artifacts import Artifacts
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
@@ -36,8 +37,10 @@ from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
 from nixery.lifecycle import Component, InOrder, Timer
+from nixery.model.digest import Digest
 from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
+from nixery.model.reproduction import Reproduction
 from nixery.model.service_errors import ShuttingDown
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
@@ -71,7 +74,7 @@ from nixery.web.images import ImagesApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
-from nixery.web.site import QuietSite, make_site
+from nixery.web.site import IApi, QuietSite, make_site
 from nixery.web.verification_api import VerificationApi
 
 if TYPE_CHECKING:
@@ -127,12 +130,15 @@ class Registry:
         self._cache = self._add(Cache(self._storage, reactor=reactor))
         images = KnownImages(reactor, self._storage, self._cache, settings.state)
         self._images = self._add(images)
-        grace = settings.disk.storage_grace
-        self._removals = Removals(reactor, self._storage, self._cache, images, grace)
+        self._artifacts = artifacts = self._add(self._make_artifacts())
+        self._removals = Removals(
+            *(reactor, self._storage, self._cache, images, settings.disk.storage_grace),
+            artifacts.blobs_of,
+        )
         self._add(Timer(reactor, INTERVAL, self._look_at_images))
         self._builder = self._make_builder()
-        self._artifacts = self._add(self._make_artifacts())
         self._reproducer = self._add(self._make_reproducer())
+        self._reproducer.attest = self._attest
         self._make_watchers()
         access = make_access(reactor, settings.access)
         self._responders = self._make_responders()
@@ -256,6 +262,9 @@ class Registry:
             lambda: _make_agent(self._reactor),
         )
 
+    async def _attest(self, made: Reproduction) -> None:
+        await self._artifacts.add(Digest.parse(made.digest), verification_document(made))
+
     def _make_watchers(self) -> None:
         """Make the parts that report the daemon's state to operators."""
         reactor, settings, parts = self._reactor, self._settings, self._nix_parts
@@ -284,7 +293,8 @@ class Registry:
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        builds, packages, documents, history = None, None, None, None
+        builds, packages, history = None, None, None
+        documents: list[IApi] = []
         if settings.shown.pages != "off":
             history = self._history
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)

@@ -157,7 +157,7 @@ class Artifacts:
         return known
 
     async def blobs_of(self, subject: Digest) -> Collection[str]:
-        """The hexadecimal digits of the digests of all that was ever made for an image."""
+        """The hexadecimal digits of the digests of all that is attached to an image already."""
         known = self.current(subject)
         if known is None:
             record = await self._cache.read(_key(subject), _Record.parse)
@@ -285,6 +285,11 @@ def names_of(name: str) -> list[str]:
 def _name(record: Mapping[str, Any]) -> str:
     """The name in the record of an image: not what a package may have its manifest say."""
     return str(record.get("name", ""))
+
+
+async def nothing_attached(subject: Digest) -> Collection[str]:
+    """Where there are no artifacts: see :meth:`Artifacts.blobs_of`."""
+    return ()
 
 
 def _key(subject: Digest) -> str:

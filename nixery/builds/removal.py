@@ -6,16 +6,18 @@ grace of a pull is over, but for those of other images, and those that are being
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
+from nixery.builds.artifacts import nothing_attached
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IStorage
+from nixery.model.artifact import EMPTY_DIGEST
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.request_errors import ManifestUnknown
@@ -46,10 +48,12 @@ class Removals:
         cache: Cache,
         images: KnownImages,
         grace: float,
+        attached: Callable[[Digest], Awaitable[Collection[str]]] = nothing_attached,
         now: Callable[[], float] = time.time,
     ) -> None:
         """
         :param grace: seconds for which the blobs of an image stay after it was removed.
+        :param attached: the hexadecimal digits of the digests of all that is attached to an image.
         :param now: seconds since the epoch.
         """
         self._reactor = reactor
@@ -57,6 +61,7 @@ class Removals:
         self._cache = cache
         self._images = images
         self._grace = grace
+        self._attached = attached
         self._now = now
         self._removing: Coalescer[Digest, None] = Coalescer()
 
@@ -75,9 +80,11 @@ class Removals:
             manifest = await self._cache.manifest_of(digest)
         except ManifestUnknown:
             manifest = None  # what is left of it goes as well
+        attached = {*map(Digest, await self._attached(digest))} - {EMPTY_DIGEST}
         if manifest is not None:
+            blobs = [*(blob.digest for blob in manifest.blobs), *sorted(attached)]
             removed = {
-                "digests": [str(blob.digest) for blob in manifest.blobs],
+                "digests": [str(blob) for blob in blobs],
                 "removed": self._now(),
             }
             await self._cache.write(f"removed/{digest.hex}", removed)

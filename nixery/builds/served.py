@@ -17,6 +17,7 @@ from attrs.validators import deep_iterable, instance_of
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from nixery.builds.artifacts import nothing_attached
 from nixery.builds.cache import Cache
 from nixery.builds.patient_lease import patient_lease
 from nixery.coalesce import Coalescer
@@ -91,10 +92,6 @@ def merged(images: Images, more: Images) -> Images:
     return tuple(known.values())[-MOST_MANIFESTS:]
 
 
-async def _nothing(subject: Digest) -> Collection[str]:
-    return ()
-
-
 class ServedImages:
     """The images that were served, by name; the last used records are in memory."""
 
@@ -105,7 +102,7 @@ class ServedImages:
         clock: IReactorTime,
         leases: ILeases,
         cache: Cache,
-        attached: Callable[[Digest], Awaitable[Collection[str]]] = _nothing,
+        attached: Callable[[Digest], Awaitable[Collection[str]]] = nothing_attached,
     ) -> None:
         """
         :param attached: the hexadecimal digits of the digests of all that is attached to a

@@ -16,7 +16,8 @@ from nixery.model.source import canonical_json
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 """The config of an artifact: there is nothing to configure."""
-_CONFIG = Descriptor(EMPTY_TYPE, Digest.of(EMPTY), len(EMPTY))
+EMPTY_DIGEST = Digest.of(EMPTY)
+_CONFIG = Descriptor(EMPTY_TYPE, EMPTY_DIGEST, len(EMPTY))
 _TITLE = "org.opencontainers.image.title"
 
 

@@ -23,7 +23,6 @@ from nixery.reactor import IReactor
 from nixery.web.access_log import AccessLog, IMeter, NoMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
-from nixery.web.documents import DocumentsApi
 from nixery.web.front import Front
 from nixery.web.holding import Holding
 from nixery.web.operations import Operations

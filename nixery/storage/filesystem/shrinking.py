@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
-from nixery.model.artifact import EMPTY
-from nixery.model.digest import Digest
+from nixery.model.artifact import EMPTY_DIGEST
 from nixery.storage.filesystem.files import remove
 from nixery.storage.filesystem.last_use import Marks
 from nixery.storage.filesystem.pace import Pace
@@ -22,8 +21,6 @@ AFTER = 0.9
 """How full a storage is, of what it may be, after some were dropped: not to do it all the time."""
 MOST_RECORDS = 1000
 """Records of one kind that are kept of one blob."""
-_SHARED = Digest.of(EMPTY).hex
-"""A blob that all artifacts have in common."""
 _SORTED = 2000  # blobs that are sorted at once
 _TIDY = 86400.0
 """Seconds after which records are looked through, whether blobs were dropped or not."""
@@ -190,7 +187,8 @@ class Shrinker:
         """Drop the records of blobs that are no more, and of those that have very many the
         oldest: each revision of a package set leaves one of an image that it does not change.
 
-        What was attached to a manifest goes with the record that lists it.
+        What was attached to a manifest goes with the record that lists it, but for the config that
+        all of it has in common.
 
         :param left: blobs that were there a moment ago, with their sizes: those that go are taken
             out. Others may have come since.
@@ -231,7 +229,7 @@ def _blobs_of(path: str) -> tuple[list[str], bool, list[str]]:
         named = [record["digest"]] if of_one else record["digests"]
         names = [text.removeprefix("sha256:") for text in named]
         listed = record.get("blobs", ())
-        attached = [name for name in listed if is_blob_name(name) and name != _SHARED]
+        attached = [name for name in listed if is_blob_name(name) and name != EMPTY_DIGEST.hex]
         return (names if all(map(is_blob_name, names)) else []), of_one, attached
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [], True, []

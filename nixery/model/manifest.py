@@ -90,7 +90,7 @@ class Manifest:
         manifests of an index name."""
         own = Descriptor(self.media_type, self.digest, len(self.content))
         named = chain.from_iterable(child.parts for child in self.children)
-        return (own, *(named if self.is_index else self.blobs))
+        return (own, *(named if self.children else self.blobs))
 
 
 def config_bytes(

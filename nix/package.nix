@@ -25,6 +25,7 @@ let
       isal
       klein
       license-expression
+      markdown-it-py
       packageurl-python
       packaging
       prometheus-client

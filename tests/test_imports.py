@@ -47,7 +47,7 @@ FLOORS: dict[str, set[str]] = {
     "web": {
         "attest",
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
-        *("search", "reactor", "requirements"),
+        *("search", "reactor", "recent", "requirements"),
     },
     "serving": {"model", "lifecycle", "child_python"},
     "values": {"model"},

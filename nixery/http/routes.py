@@ -57,7 +57,7 @@ class Route:
         return self.kind in ("manifest", "blob", "registry")
 
 
-NOWHERE = Route()
+NOWHERE = Route(errors=Errors.PAGE_IN_BROWSER)
 
 
 class Routes:

@@ -134,6 +134,8 @@ def all_contents(draw: st.DrawFn) -> Contents:
         address=draw(TEXT),
         built=draw(some),
         substituted=draw(origins),
+        programs=draw(texts),
+        tools=draw(texts),
     )
 
 

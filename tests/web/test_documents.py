@@ -76,8 +76,8 @@ async def documents(folder: Path, auth: Auth = OPEN) -> AsyncIterator[Documents]
     cache = Cache(storage, reactor=reactor)
     images = KnownImages(reactor, storage, cache, str(folder))
     api = DocumentsApi(reactor, cache, images, auth)
-    pages = PagesApi(reactor, builder, None)
-    site = make_site(reactor, builder, storage, 25, pages, auth=auth, more=[api])
+    pages = PagesApi()
+    site = make_site(reactor, builder, storage, 25, pages, auth=auth, apis=[api])
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
         yield Documents(Server(builder, storage, port.getHost().port, site), cache)

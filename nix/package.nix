@@ -24,6 +24,7 @@ let
       inotify-simple
       isal
       klein
+      markdown-it-py
       packaging
       prometheus-client
       psutil

@@ -1,6 +1,6 @@
 """The HTTP server of the registry: its parts, and how it stops."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -134,7 +134,8 @@ def make_site(
     operations: Operations | None = None,
     accel: str | None = None,
     on_manifest: OnManifest = ignore_manifest,
-    more: Sequence[IApi] = (),
+    more: Iterable[Klein] = (),
+    apis: Sequence[IApi] = (),
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -149,7 +150,8 @@ def make_site(
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
-    :param more: answer paths of their own.
+    :param more: what else has routes.
+    :param apis: what takes the bodies of requests.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
@@ -158,9 +160,9 @@ def make_site(
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
     log, links = AccessLog(meter or NoMeter(), on_manifest), builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
-    apps = [api.app, pages.app]
-    apps += [each.app for each in (builds, packages, *more) if each is not None]
-    bodies = {path: make for each in more for path, make in each.bodies.items()}
+    apps = [api.app, pages.app, *more]
+    apps += [each.app for each in (builds, packages, *apis) if each is not None]
+    bodies = {path: make for each in apis for path, make in each.bodies.items()}
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
     site = QuietSite(front, reactor, bounds, holding, known, links, bodies)

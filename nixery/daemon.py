@@ -78,7 +78,7 @@ from nixery.web.pages.api import PagesApi
 from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.images_api import ImagePages
 from nixery.web.pages.start_api import StartApi
-from nixery.web.site import IApi, QuietSite, make_site
+from nixery.web.site import QuietSite, make_site
 from nixery.web.stored_images import StoredImages
 from nixery.web.verification_api import VerificationApi
 
@@ -300,14 +300,13 @@ class Registry:
         reactor, settings, builder = self._reactor, self._settings, self._builder
         builds, packages, history, catalogue = None, None, None, None
         more = list[Klein]()
-        documents: list[IApi] = []
         if settings.shown.pages != "off":
             history, catalogue = self._history, self._catalogue
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
             stored = StoredImages(self._images, self._cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
             more.append(ImagePages(reactor, stored, history).app)
-            documents = [DocumentsApi(reactor, self._cache, self._images, auth)]
+            more.append(DocumentsApi(reactor, self._cache, self._images, auth).app)
         start = StartApi(reactor, builder, history, catalogue, auth, self._example)
         return make_site(
             reactor,
@@ -326,7 +325,6 @@ class Registry:
             self._images.pulled,
             [start.app, DocsApi().app, *more],
             [
-                *documents,
                 self._make_images_api(auth),
                 HooksApi(self._access.webhook_secret, self._pushed),
                 VerificationApi(self._operators, self._reproducer),

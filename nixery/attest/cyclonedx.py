@@ -5,6 +5,7 @@ tests have the CycloneDX project's own library validate it.
 """
 
 import uuid
+from itertools import chain
 from typing import Any
 
 from packageurl import PackageURL
@@ -48,11 +49,11 @@ def cyclonedx_document(contents: Contents, subject: Descriptor) -> Document:
                 "purl": image,
             },
         },
-        "components": [_component(each) for each in components],
-        "dependencies": [
-            {"ref": image, "dependsOn": [each.path for each in components if each.named]},
-            *({"ref": c.path, "dependsOn": list(c.facts.references)} for c in components),
-        ],
+        "components": map(_component, components),
+        "dependencies": chain(
+            [{"ref": image, "dependsOn": [each.path for each in components if each.named]}],
+            ({"ref": c.path, "dependsOn": c.facts.references} for c in components),
+        ),
     }
     return Document(MEDIA_TYPE, MEDIA_TYPE, encode(content), PREDICATE, "sbom.cdx.json")
 

@@ -1,7 +1,7 @@
 """A document about an image, as bytes, and the statement that attaches it to the image."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -58,8 +58,9 @@ def statement_about(subject: Descriptor, name: str, predicate_type: str) -> dict
 def encode(document: Mapping[str, Any]) -> bytes:
     """A JSON object, as bytes.
 
-    The elements of long lists are written one by one: no other thread runs while one piece is
-    written.
+    Long lists are given as iterators. Their elements are made and written one by one: no other
+    thread runs while one piece is written, nor while Python's garbage collector looks through very
+    many of them.
     """
     return _text(document).encode("ascii")
 
@@ -67,4 +68,6 @@ def encode(document: Mapping[str, Any]) -> bytes:
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{_encode(name)}:{_text(each)}' for name, each in value.items())}}}"
-    return f"[{','.join(map(_encode, value))}]" if isinstance(value, list) else _encode(value)
+    if isinstance(value, Iterator):
+        return f"[{','.join(map(_encode, value))}]"
+    return _encode(value)

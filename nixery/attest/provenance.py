@@ -3,6 +3,7 @@
 https://slsa.dev/spec/v1.0/provenance.
 """
 
+from itertools import chain
 from typing import Any
 
 from nixery.attest.components import PathComponent, components_of
@@ -37,14 +38,14 @@ def provenance_document(
                 "system": contents.system,
                 "packages": [package.package for package in contents.packages],
             },
-            "resolvedDependencies": [
-                _source(contents),
-                *(_path(each, contents) for each in components if each.path not in built),
-            ],
+            "resolvedDependencies": chain(
+                [_source(contents)],
+                (_path(each, contents) for each in components if each.path not in built),
+            ),
         },
         "runDetails": {
             "builder": {"id": builder},
-            "byproducts": [_path(each, contents) for each in components if each.path in built],
+            "byproducts": (_path(each, contents) for each in components if each.path in built),
         },
     }
     statement = statement_about(subject, contents.name, PREDICATE) | {"predicate": predicate}

@@ -6,6 +6,7 @@ takes seconds for an image of some hundred store paths; the tests have that libr
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from nixery.attest.components import EPOCH, PathComponent, components_of, image_purl
@@ -29,8 +30,9 @@ def spdx_document(contents: Contents, subject: Descriptor) -> Document:
     """
     components = components_of(contents)
     own: dict[str, str] = {}
-    packages = [_image(contents, subject), *(_package(each, own) for each in components)]
-    content = {
+    for package in filter(None, (component.package for component in components)):
+        own.update(licensed(package.licences).own)
+    content: dict[str, Any] = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": _DOCUMENT,
@@ -39,8 +41,8 @@ def spdx_document(contents: Contents, subject: Descriptor) -> Document:
         "documentNamespace": f"https://spdx.org/spdxdocs/nixery-{subject.digest.hex}",
         "creationInfo": {"created": EPOCH, "creators": ["Tool: nixery"]},
         "documentDescribes": [_IMAGE],
-        "packages": packages,
-        "relationships": list(_relationships(components)),
+        "packages": chain([_image(contents, subject)], map(_package, components)),
+        "relationships": _relationships(components),
     }
     if own:
         content["hasExtractedLicensingInfos"] = [
@@ -63,13 +65,9 @@ def _image(contents: Contents, subject: Descriptor) -> dict[str, Any]:
     }
 
 
-def _package(component: PathComponent, own: dict[str, str]) -> dict[str, Any]:
-    """
-    :param own: takes the licences that SPDX does not know.
-    """
+def _package(component: PathComponent) -> dict[str, Any]:
     package = component.package
     licences = licensed(package.licences if package else ())
-    own.update(licences.own)
     optional = {
         "versionInfo": component.version,
         "description": package.description if package else "",

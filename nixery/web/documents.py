@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from klein import Klein
 
@@ -18,7 +18,7 @@ from nixery.builds.known_images import KnownImages
 from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
-from nixery.http.request import RegistryRequest, RequestBody
+from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.contents import Contents
 from nixery.model.digest import Digest
@@ -66,7 +66,6 @@ class DocumentsApi:
         :param images: those that are stored.
         :param auth: says which images a client may see.
         """
-        self.bodies: Mapping[bytes, Callable[[], RequestBody]] = {}
         self._reactor = reactor
         self._cache = cache
         self._images = images

@@ -23,6 +23,12 @@ def test_json(document: dict[str, Any]) -> None:
     assert content == json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
+@given(st.lists(VALUES))
+def test_long_lists(elements: list[Any]) -> None:
+    """An iterator is written as the list of what it gives, however deep in objects it is."""
+    assert json.loads(encode({"x": {"y": iter(elements)}})) == {"x": {"y": elements}}
+
+
 def test_statement() -> None:
     """A document is the predicate of a statement about the image; a statement is one already."""
     document = Document("a", "b", b'{"x":1}', "https://type", "x.json")

@@ -77,7 +77,7 @@ async def documents(folder: Path, auth: Auth = OPEN) -> AsyncIterator[Documents]
     images = KnownImages(reactor, storage, cache, str(folder))
     api = DocumentsApi(reactor, cache, images, auth)
     pages = PagesApi()
-    site = make_site(reactor, builder, storage, 25, pages, auth=auth, apis=[api])
+    site = make_site(reactor, builder, storage, 25, pages, auth=auth, more=[api.app])
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
         yield Documents(Server(builder, storage, port.getHost().port, site), cache)

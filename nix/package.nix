@@ -24,7 +24,9 @@ let
       inotify-simple
       isal
       klein
+      license-expression
       markdown-it-py
+      packageurl-python
       packaging
       prometheus-client
       psutil

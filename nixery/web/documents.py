@@ -24,7 +24,7 @@ from nixery.model.contents import Contents
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
 from nixery.model.image_summary import ImageSummary
-from nixery.model.manifest import INDEX_TYPE, Descriptor, Manifest
+from nixery.model.manifest import Descriptor, Manifest
 from nixery.model.request_errors import (
     DigestInvalid,
     ImageInvalid,
@@ -154,7 +154,7 @@ def _of_platform(manifest: Manifest, platform: str) -> Descriptor:
     :param platform: as ``linux/arm64``; empty for the first in an index.
     :raises RefusedRequest: if the index has none for the platform.
     """
-    if manifest.media_type != INDEX_TYPE:
+    if not manifest.is_index:
         return Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
     listed = [each["platform"] for each in json.loads(manifest.content)["manifests"]]
     platforms = [f"{each['os']}/{each['architecture']}" for each in listed]

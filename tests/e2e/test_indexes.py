@@ -87,6 +87,15 @@ def test_images_are_those_of_one_platform(daemon: Daemon, start_daemon: StartDae
     assert digest_of(alone.pull("arm64/jq", accept=TAKES_BOTH)) == found["linux/arm64"]
 
 
+def test_the_page_of_an_index(daemon: Daemon) -> None:
+    """The page of a name is that of its index, for each platform."""
+    digest = digest_of(daemon.pull("hello", accept=TAKES_BOTH))
+    for query in ("", "?platform=linux/amd64", "?platform=linux/arm64"):
+        page = daemon.get(f"/images/hello{query}", Accept="text/html")
+        assert page.status == 200
+        assert f"hello@{digest}" in page.body.decode()
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_docker(daemon: Daemon, docker: Docker, tmp_path: Path, platform: str) -> None:
     """docker gets the programs of the platform that it asks for."""

@@ -279,6 +279,7 @@ def test_credentials_that_go_together() -> None:
         ({"NIXERY_JWT_REALM": "https://x/t", "NIXERY_JWT_AUDIENCE": "x"}, "NIXERY_JWT_KEY"),
         ({"NIXERY_JWT_ISSUER": "x"}, "NIXERY_JWT_KEY"),
         ({"NIXERY_SIGNING_HOST": "x"}, "NIXERY_SIGNING_KEY"),
+        ({"NIXERY_NOTIFY_SECRET_FILE": "/s"}, "NIXERY_NOTIFY_URL"),
     ):
         (fault,) = faults(**environ)
         assert f"without {lacking};" in fault

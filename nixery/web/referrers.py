@@ -17,6 +17,7 @@ from nixery.model.request_errors import ManifestUnknown
 from nixery.web.auth import Auth
 from nixery.web.manifests import answer_manifest
 from nixery.web.permitted import PermittedDigests
+from nixery.web.registry_operations import KEYS, PEM_TYPE, REFERRERS
 
 PUBLIC_KEYS = "/.well-known/nixery/cosign.pub"
 """Where the public keys are to be had."""
@@ -43,7 +44,10 @@ class ReferrersApi:
         self._artifacts = artifacts
         self._permitted = permitted
 
-    @app.route("/v2/<path:name>/referrers/<string:digest>", endpoint=Route("registry"))
+    @app.route(
+        "/v2/<path:name>/referrers/<string:digest>",
+        endpoint=Route("registry", operations=REFERRERS),
+    )
     async def referrers(self, request: RegistryRequest, name: str, digest: str) -> bytes:
         """The artifacts that refer to a manifest; none for one that was never served."""
         listing = NOTHING
@@ -75,13 +79,13 @@ class ReferrersApi:
             raise ManifestUnknown(tag)
         return answer_manifest(request, manifest)
 
-    @app.route(PUBLIC_KEYS, endpoint=Route(public=True))
+    @app.route(PUBLIC_KEYS, endpoint=Route(public=True, operations=KEYS))
     def public_keys(self, request: RegistryRequest) -> bytes:
         """The keys that signatures are verified with, that of the first signature first."""
         keys = self._artifacts.public_keys
         if not keys:
             raise RefusedRequest(NOT_FOUND, "this registry signs nothing")
-        return describe(request, "application/x-pem-file", keys.encode("ascii"))
+        return describe(request, PEM_TYPE, keys.encode("ascii"))
 
     async def _listing(self, request: RegistryRequest, name: str, text: str) -> AttachedListing:
         """What is attached to an image, as far as the client may pull that by the name.

@@ -30,6 +30,7 @@ from nixery.web.holding import Holding
 from nixery.web.manifests import answer_manifest
 from nixery.web.permitted import PermittedDigests
 from nixery.web.referrers import ReferrersApi, is_attached
+from nixery.web.registry_operations import BLOB, MANIFEST, TAGS, VERSION
 
 _MOST_TAGS = 10_000
 
@@ -70,14 +71,17 @@ class RegistryApi:
         self._holding = holding
         self._in_use = ImagesInUse(reactor, storage)
 
-    @app.route("/v2/", endpoint=Route("registry", always=True))
+    @app.route("/v2/", endpoint=Route("registry", always=True, operations=VERSION))
     def version(self, request: RegistryRequest) -> bytes:
         """Confirm that this is a registry."""
         self._auth.greet(request)
         self._auth.keep(request, lambda: True)
         return _json(request, {})
 
-    @app.route("/v2/<path:name>/manifests/<string:reference>", endpoint=Route("manifest"))
+    @app.route(
+        "/v2/<path:name>/manifests/<string:reference>",
+        endpoint=Route("manifest", operations=MANIFEST),
+    )
     async def manifest(self, request: RegistryRequest, name: str, reference: str) -> bytes:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
@@ -110,7 +114,7 @@ class RegistryApi:
             self._auth.keep(request, again)
         return answer_manifest(request, manifest)
 
-    @app.route("/v2/<path:name>/blobs/<string:digest>", endpoint=Route("blob"))
+    @app.route("/v2/<path:name>/blobs/<string:digest>", endpoint=Route("blob", operations=BLOB))
     async def blob(self, request: RegistryRequest, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
         parsed = await self._permitted.digest(request, name, digest, BlobUnknown)
@@ -120,7 +124,7 @@ class RegistryApi:
                 request, parsed, lambda: self._in_use.image(name) == image
             )
 
-    @app.route("/v2/<path:name>/tags/list", endpoint=Route("registry"))
+    @app.route("/v2/<path:name>/tags/list", endpoint=Route("registry", operations=TAGS))
     async def tags(self, request: RegistryRequest, name: str) -> None:
         """The tags of a name, in pages if asked for: every name has those of the source."""
         self._permitted.permit(request, name)

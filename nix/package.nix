@@ -24,6 +24,9 @@ let
       inotify-simple
       isal
       klein
+      opentelemetry-api
+      opentelemetry-exporter-otlp-proto-http
+      opentelemetry-sdk
       packaging
       prometheus-client
       psutil

@@ -28,6 +28,7 @@ from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
 from nixery.lifecycle import Component, InOrder, Timer
 from nixery.model.example import USUAL
+from nixery.model.open_telemetry import collector_of
 from nixery.model.popularity import Popularity
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
@@ -62,6 +63,7 @@ from nixery.web.site import QuietSite, make_site
 if TYPE_CHECKING:
     from nixery.nix.popularity_table import PopularityTable
     from nixery.serving.responders import Responders
+    from nixery.watching.traces import Traces
 
 T = TypeVar("T")
 
@@ -100,6 +102,7 @@ class Registry:
         # First, since what it sets holds for threads that are started later.
         self._add(Trimmer(reactor, lambda: self.site.bounds.connections.open))
         self._add(Component(lambda: sys.setswitchinterval(_SWITCH)))
+        self._traces = self._make_traces()
         self._add(Component(self._claim_folders, lambda: self.site.leave()))
         self._make_stores()
         self._nix = self._make_nix()
@@ -131,6 +134,15 @@ class Registry:
         if hasattr(part, "readings"):
             self._measured.append(cast(IMeasured, part))
         return part
+
+    def _make_traces(self) -> "Traces | None":
+        """What makes traces, if the environment names a collector for them."""
+        if collector_of(self._environ) is None:
+            return None
+        # The library takes time and memory.
+        from nixery.watching.traces import Traces
+
+        return self._add(Traces(self._reactor, version(), self._environ))
 
     def _make_stores(self) -> None:
         """Make the storage of images, and the history of builds."""
@@ -245,6 +257,7 @@ class Registry:
             self.metrics,
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
+            self._traces,
         )
 
     def _make_responders(self) -> "Responders | None":
@@ -300,6 +313,8 @@ class Registry:
     def _built(self, record: Record) -> None:
         timing = record.timing
         self.metrics.built(record.outcome, timing.phases, timing.layers)
+        if self._traces is not None:
+            self._traces.built(record, self._history)
 
     def _example(self) -> str:
         """The name of an image that can be pulled, as far as that is for everybody to know."""

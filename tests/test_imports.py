@@ -41,7 +41,7 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
         *("search", "reactor"),
     },
-    "watching": {"reactor", "model", "interfaces", "lifecycle"},
+    "watching": {"reactor", "model", "interfaces", "lifecycle", "repeats", "history"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import socket
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -81,7 +81,7 @@ class DualStackEndpoint:
             raise CannotListenError("", self.port, error) from error
         with opened:  # the reactor has a descriptor of its own
             opened.setblocking(False)
-            return self.reactor.adoptStreamPort(opened.fileno(), family, factory)
+            return self.reactor.adoptStreamPort(opened.fileno(), family, cast(Any, factory))
 
 
 def _endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:

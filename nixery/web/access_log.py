@@ -1,5 +1,6 @@
 """Every request, once it is answered: counted, and pulls logged."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -22,6 +23,8 @@ _LINE = (
     "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
     "{milliseconds:.1f} ms{by}{why}"
 )
+_TRACE_CONTEXT = ("traceparent", "tracestate")
+"""Headers by which clients name the trace that a pull belongs to: https://www.w3.org/TR/trace-context/"""
 _IN_PATHS = "/:@!$&'()*+,;="
 _LEFT = 499
 """The status that is counted if the client left before its answer, as by other servers."""
@@ -49,6 +52,16 @@ class NoMeter:
         """Take no note."""
 
 
+class ITraced(Protocol):
+    """Makes spans of pulls: see :class:`nixery.watching.traces.Traces`."""
+
+    def begin(self, id: str, name: str, reference: str, headers: Mapping[str, str]) -> None:
+        """A pull's request for a manifest begins."""
+
+    def end(self, id: str, status: int, outcome: str, build: str) -> None:
+        """It was answered, or its client has left."""
+
+
 @attrs.frozen
 class AnswerFacts:
     """All there is to note of an answer, but for what differs when it is given again.
@@ -73,10 +86,21 @@ class AnswerFacts:
 
 @attrs.frozen
 class AccessLog:
-    """Takes note of requests: nothing that it logs comes unescaped from a client."""
+    """Takes note of requests: nothing that it logs comes unescaped from a client.
+
+    :param traces: none if no traces are made.
+    """
 
     meter: IMeter
+    traces: ITraced | None = None
     _log = Logger()
+
+    def begin(self, request: RegistryRequest) -> None:
+        """A request begins whose answer is not known as a whole."""
+        if self.traces is not None and request.route.kind == "manifest":
+            told = {name: request.header(name.encode("ascii")) for name in _TRACE_CONTEXT}
+            name, reference = (request.variables[each] for each in ("name", "reference"))
+            self.traces.begin(request.id, name, reference, told)
 
     def facts(self, request: RegistryRequest, left: bool) -> AnswerFacts:
         """The facts of an answer.
@@ -104,6 +128,8 @@ class AccessLog:
         self.meter.answered(facts.kind, facts.status, facts.sent, seconds)
         if (pull := facts.pull) is not None:
             self.meter.pulled(facts.by, pull["outcome"])
+            if self.traces is not None:
+                self.traces.end(id, facts.status, pull["outcome"], pull["build"])
             told = {"request": id, "client": sender, "milliseconds": seconds * 1000}
             self._log.info(_LINE, log_later=True, **(pull | told))
 

@@ -16,7 +16,7 @@ from nixery.http.request import NOBODY, Trusted
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.limits import HttpLimits
 from nixery.reactor import IReactor
-from nixery.web.access_log import AccessLog, IMeter, NoMeter
+from nixery.web.access_log import AccessLog, IMeter, ITraced, NoMeter
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.front import Front
@@ -103,6 +103,7 @@ def make_site(
     meter: IMeter | None = None,
     operations: Operations | None = None,
     accel: str | None = None,
+    traces: ITraced | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -116,13 +117,14 @@ def make_site(
     :param meter: takes note of what is answered.
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
+    :param traces: makes spans of pulls; none for no traces.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
     # A cache of its own, and a small one: only manifests that are looked into are in it.
     cache = Cache(storage, remembered=64)
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
-    log, links = AccessLog(meter or NoMeter()), builds is not None
+    log, links = AccessLog(meter or NoMeter(), traces), builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app]
     apps += [each.app for each in (builds, packages) if each is not None]

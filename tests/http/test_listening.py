@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -142,9 +141,9 @@ async def test_taken_in_one_family(held: tuple[str, socket.AddressFamily]) -> No
 
 
 @pytest.fixture
-def _without_ipv6(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose kernel has no IPv6."""
-    made = socket.socket.__new__
+    made: Any = socket.socket.__new__
 
     def make(cls: Any, family: int = -1, *rest: Any, **options: Any) -> Any:
         if family == socket.AF_INET6:
@@ -152,7 +151,6 @@ def _without_ipv6(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return made(cls, family, *rest, **options)
 
     monkeypatch.setattr(socket.socket, "__new__", make)
-    yield
 
 
 @pytest.mark.usefixtures("_without_ipv6")

@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from tests.e2e.clients import run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
 from tests.waiting import HUNG, wait_until
@@ -34,9 +33,8 @@ def test_a_pull_is_traced(start_daemon: StartDaemon) -> None:
         wait_until(lambda: bool(collector.named("make image") and collector.named("GET manifest")))
         (build,) = collector.named("make image")
         assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
-        assert {"resolve", "queue", "evaluate", "furnish", "pack", "store"} >= {
-            span.name for span in collector.spans if span.name not in ("GET manifest", "make image")
-        } - {"realise", "build"}
+        names = {span.name for span in collector.spans}
+        assert names >= {"resolve", "evaluate", "furnish", "pack", "store"}
         within = {bytes(span.span_id): span.name for span in collector.spans}
         assert within[build.parent_span_id] == "GET manifest"
         for name in ("evaluate", "furnish", "pack"):
@@ -69,18 +67,14 @@ def addressed(daemon: Daemon, host: str) -> str:
     return lines[0]
 
 
-@pytest.mark.real_client
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_both_families(start_daemon: StartDaemon, workers: str) -> None:
     """The daemon is reached at ``localhost`` by IPv6 and by IPv4, whichever process answers, and
-    knows clients of IPv4 by the addresses that they have; skopeo pulls by an address of IPv6."""
+    knows clients of IPv4 by the addresses that they have."""
     daemon = start_daemon(NIXERY_WORKERS=workers)
     assert daemon.pull("hello").status == 200
     for host in ("127.0.0.1", "::1"):
         for _ in range(3):
             line = addressed(daemon, host)
             assert re.search(rf" for {re.escape(host)}: known", line), line
-    image = f"docker://[::1]:{daemon.port}/hello"
-    done = run(["skopeo", "inspect", "--tls-verify=false", image])
-    assert done.code == 0, done.output
     assert "::ffff:" not in daemon.log

@@ -15,14 +15,17 @@ NOT_REAL := not container and not fresh and not ceph and not real_nix
 # hangs, or dies, ends the run.
 PARALLEL := -n 2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: .FORCE run docs test unit test-oldest test-newest container-test readme-test s3-test chaos \
-	bench dist clean
+.PHONY: .FORCE run docs manifests test unit test-oldest test-newest container-test readme-test s3-test \
+	chaos bench dist clean
 
 run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
 
 docs: $(VENV)/.installed-test  ## write the tables of docs/settings.md anew
 	@$(VENV)/bin/python -m nixery.help docs/settings.md
+
+manifests: $(VENV)/.installed-test  ## write deploy/kubernetes anew, from the Helm chart
+	@$(VENV)/bin/python -m tests.helm
 
 test:  ## all tests, with real Nix and real clients
 	@scripts/require $(PROGRAMS) $(TEST_PROGRAMS)

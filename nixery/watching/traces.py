@@ -90,15 +90,23 @@ class Traces:
         logging.getLogger("opentelemetry").addHandler(self._words)
         if self._remark is not None:
             self._log.warn("{remark}", remark=self._remark)
+        try:
+            self._begin()
+        except ValueError as error:  # of a variable's value
+            self._log.warn("no traces are sent: {error}", error=error)
+
+    def _begin(self) -> None:
         resource = Resource.create(self._facts)
+        exporter = OTLPSpanExporter()
         self._provider = provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = provider.get_tracer("nixery")
 
     async def stop(self) -> None:
         """Send what is left, for a moment; a collector that does not answer is not waited for."""
         provider, self._provider, self._tracer = self._provider, None, None
         if provider is None:
+            logging.getLogger("opentelemetry").removeHandler(self._words)
             return
         over: Deferred[None] = Deferred()
 

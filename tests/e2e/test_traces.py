@@ -25,9 +25,8 @@ def test_a_pull_is_traced(start_daemon: StartDaemon) -> None:
             OTEL_SERVICE_NAME="registry",
             OTEL_BSP_SCHEDULE_DELAY="100",
         )
-        told = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
         path = "/v2/hello/manifests/latest"
-        while (answer := daemon.get(path, **told)).status == 307:
+        while (answer := daemon.get(path, traceparent=f"00-{TRACE}-{PARENT}-01")).status == 307:
             path = answer.headers["Location"]
         assert answer.status == 200
         wait_until(lambda: bool(collector.named("make image") and collector.named("GET manifest")))

@@ -173,7 +173,7 @@ async def test_a_collector_that_is_gone(tmp_path: Path, monkeypatch: pytest.Monk
         for where in (mute, closed):
             url = f"http://127.0.0.1:{where.getsockname()[1]}"
             monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
-            monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
+            monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
             monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "20")
             monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5")
             tracing = traces()
@@ -206,6 +206,22 @@ async def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await tracing.stop()
         asked = [facts(span)["nixery.request"] for span in collector.named("GET manifest")]
     assert asked == [f"r{number}" for number in range(40, 50)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable whose value can't be used is told to the log; pulls go on without traces."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
+    with capturedLogs() as captured:
+        tracing = traces()
+        tracing.begin("r1", "git", "latest", {})
+        tracing.end("r1", 200, "known", "")
+        await tracing.stop()
+    told = [formatEvent(each) or "" for each in captured]
+    assert "'grpc'" in told[0]
+    assert any("soon" in line for line in told)
 
 
 def test_free_when_off() -> None:

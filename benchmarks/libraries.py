@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.service import milliseconds
 from nixery.model.image import parse_image
-from nixery.model.source import Contents, LocalFolder, PinnedSource, canonical_json
+from nixery.model.source import FolderContents, LocalFolder, PinnedSource, canonical_json
 from nixery.nix.realise import request_for
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.packages import STORE, TOP, PackageSet, make_package_set
@@ -31,7 +31,7 @@ def build(package_set: PackageSet, name: str, combine: str | None) -> None:
     :param combine: what there is instead of ``environments.nix``.
     """
     path = str(package_set.folder)
-    pinned = PinnedSource(LocalFolder(path), Contents(path, "1"))
+    pinned = PinnedSource(LocalFolder(path), FolderContents(path, "1"))
     source = {"type": "path", "path": path}
     request = request_for(parse_image(name, "latest"), pinned, source, "@nixery@")
     subprocess.run(

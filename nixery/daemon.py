@@ -16,6 +16,7 @@ from nixery.access.watched import Watch, Watched
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.failures import Hints
+from nixery.builds.known_images import INTERVAL, KnownImages
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.first_look import FirstLook
@@ -107,6 +108,9 @@ class Registry:
         self._make_stores()
         self._nix = self._make_nix()
         self._cache = self._add(Cache(self._storage))
+        images = KnownImages(reactor, self._storage, self._cache, settings.state)
+        self._images = self._add(images)
+        self._add(Timer(reactor, INTERVAL, images.refresh))
         self._builder = self._make_builder()
         self._make_watchers()
         access = make_access(reactor, settings.access)
@@ -257,6 +261,7 @@ class Registry:
             self.metrics,
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
+            self._images.pulled,
             self._traces,
         )
 

@@ -1,6 +1,6 @@
 """Interfaces between layers."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import attrs
 from twisted.internet.interfaces import IConsumer
@@ -121,6 +121,13 @@ class IRecords(Interface):
 
     async def delete_record(key: str) -> None:
         """Delete a record if there is one."""
+
+    def list_records(prefix: str) -> AsyncIterator[str]:
+        """The keys of records, in no order, without reading these. Of a record that is written or
+        deleted meanwhile, the key may be among them or not.
+
+        :param prefix: a kind of records with ``/`` behind it, and the first digits of keys, if any.
+        """
 
 
 class IBlobs(Interface):

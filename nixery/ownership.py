@@ -31,8 +31,10 @@ _LAYOUT: dict[str, str] = {
     "layers": _DIGEST,
     "used": _DIGEST,
     "builds": _KEY,
+    "contents": _KEY,
     "manifests": _KEY,
     "provenance": _KEY,
+    "pulls": _KEY,
     "served": _KEY,
     "leases": _KEY,
     # The state folder.
@@ -52,7 +54,9 @@ _LAYOUT: dict[str, str] = {
     "programs": _ANYTHING,
 }
 """Nixery's folders, and the pattern of the names in each."""
-_FILES = re.compile(r"scrubbed|(popularity|verified)\.json(\.new)?|twistd\.(log(\.[0-9]+)?|pid)")
+_FILES = re.compile(
+    r"scrubbed|((popularity|verified)\.json|images\.jsonl)(\.new)?|twistd\.(log(\.[0-9]+)?|pid)"
+)
 _PASSED_OVER = re.compile(r"\..*|lost\+found", re.DOTALL)
 """Names made by the file system, or by programs that use the folder as a home: Nix, git, ssh."""
 _PROOF = ({"roots", "history"}, {"staging", "layers", "builds", "manifests"})

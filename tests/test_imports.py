@@ -39,13 +39,13 @@ FLOORS: dict[str, set[str]] = {
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
     "builds": {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
-        *("search", "reactor"),
+        *("search", "reactor", "whole_file"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle", "repeats", "history"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
-        *("search", "reactor"),
+        *("search", "reactor", "requirements"),
     },
     "serving": {"model", "lifecycle", "child_python"},
     "values": {"model"},

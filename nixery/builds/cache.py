@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from nixery.interfaces import IStorage, Provenance
+from nixery.model.contents import Contents, unpack_contents
 from nixery.model.digest import Digest
+from nixery.model.image import Image
+from nixery.model.image_summary import ImageSummary, summary_of
 from nixery.model.manifest import (
     MAX_MANIFEST_SIZE,
     Descriptor,
@@ -21,6 +24,8 @@ from nixery.model.source import canonical_sha256
 from nixery.recent import Recent
 
 _REMEMBERED = 512
+_PATHS = 20_000
+"""Store paths of the contents that are in memory together."""
 
 V = TypeVar("V")
 
@@ -37,10 +42,13 @@ class Cache:
         """
         self.lookups: Counter[str] = Counter()
         """How often a manifest was found in ``memory``, in the ``storage``, or was ``missing``."""
+        self.on_made: Callable[[ImageSummary], object] = lambda summary: None
+        """Is told of each image that is made here."""
         self._storage = storage
         self._by_key: Recent[str, Digest] = Recent(time.monotonic, remembered)
         self._by_digest: Recent[Digest, Manifest] = Recent(time.monotonic, remembered)
         self._provenance: Recent[Digest, Provenance] = Recent(time.monotonic, remembered)
+        self._contents: Recent[Digest, Contents] = Recent(time.monotonic, _PATHS, _weight)
 
     def readings(self) -> list[Reading]:
         """The metrics of the cache."""
@@ -137,18 +145,38 @@ class Cache:
         """Take note of what a manifest was just served for."""
         self._provenance.put(digest, provenance)
 
+    async def contents(self, digest: Digest) -> Contents | None:
+        """The contents of a manifest's image; none if an older version made it."""
+        known = self._contents.get(digest)
+        if known is None:
+            known = await self.read(f"contents/{digest.hex}", _contents)
+            if known is not None:
+                self._contents.put(digest, known)
+        return known
+
     async def remember_manifest(
-        self, image_key: str, manifest: Manifest, provenance: Provenance
+        self,
+        image_key: str,
+        manifest: Manifest,
+        provenance: Provenance,
+        contents: str = "",
+        image: Image | None = None,
     ) -> None:
-        """Store a manifest whose blobs are stored, and know it by the image key from then on."""
+        """Store a manifest whose blobs are stored, and know it by the image key from then on.
+
+        :param contents: of the image, by :func:`nixery.model.contents.pack_contents`. What is known
+            already stays: documents that are made of it are the same at any time.
+        :param image: what it was made for; without it, its summary has neither name nor tag.
+        """
         await self._storage.write_blob(manifest.content)
+        source, revision = provenance.source, provenance.revision
+        summary = summary_of(manifest, image, source, revision, made=time.time())
         # With its digest, as all records: what is of a blob that is no more can be told.
-        origin = {
-            "source": provenance.source,
-            "revision": provenance.revision,
-            "digest": str(manifest.digest),
-        }
-        await self.write(f"provenance/{manifest.digest.hex}", origin)
+        await self.write(f"provenance/{manifest.digest.hex}", summary.document())
+        if contents and await self.contents(manifest.digest) is None:
+            record = {"contents": contents, "digest": str(manifest.digest)}
+            await self.write(f"contents/{manifest.digest.hex}", record)
+        self.on_made(summary)
         self._by_digest.put(manifest.digest, manifest)
         await self.remember_key(image_key, manifest.digest)
 
@@ -213,6 +241,14 @@ def _provenance(record: dict[str, Any]) -> Provenance:
     if not isinstance(source, str) or not isinstance(revision, str):
         raise TypeError("no provenance")
     return Provenance(source, revision)
+
+
+def _contents(record: dict[str, Any]) -> Contents:
+    return unpack_contents(record["contents"])
+
+
+def _weight(contents: Contents) -> int:
+    return len(contents.paths)
 
 
 def _layer(record: dict[str, Any]) -> Layer:

@@ -191,8 +191,9 @@ class SharedBuilds:
         try:
             manifest = await self._cache.manifest(wanted.key, again=True)
             if manifest is None or wanted.evaluate:
-                manifest = await self._maker.make(wanted.image, wanted.pinned, emit)
-                await self._cache.remember_manifest(wanted.key, manifest, wanted.provenance)
+                image, origin = wanted.image, wanted.provenance
+                manifest, contents = await self._maker.make(image, wanted.pinned, emit)
+                await self._cache.remember_manifest(wanted.key, manifest, origin, contents, image)
             return manifest
         finally:
             over = True

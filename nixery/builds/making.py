@@ -11,6 +11,7 @@ from nixery.interfaces import IBlobs, INix, IResolver
 from nixery.model import events
 from nixery.model.build_errors import ClosureTooLarge
 from nixery.model.closure import Realisation, closure_size
+from nixery.model.contents import contents_of, pack_contents
 from nixery.model.digest import Digest
 from nixery.model.events import Emit, Event
 from nixery.model.execution import Execution
@@ -75,9 +76,10 @@ class ImageMaker:
     def __attrs_post_init__(self) -> None:
         self.has_library = Recent(self._reactor.seconds, _MOST_SETS)
 
-    async def make(self, image: Image, pinned: PinnedSource, emit: Emit) -> Manifest:
+    async def make(self, image: Image, pinned: PinnedSource, emit: Emit) -> tuple[Manifest, str]:
         """Make an image. Its blobs are stored, its manifest is not.
 
+        :return: the manifest, and the contents as :meth:`Cache.remember_manifest` takes them.
         :raises NixeryError: what kept it from being made.
         """
         emit(events.Resolved(str(pinned.source), pinned.revision))
@@ -104,7 +106,12 @@ class ImageMaker:
         content = config_bytes(image, layers, execution, identity)
         digest = await self._storage.write_blob(content)
         config = Descriptor(CONFIG_TYPE, digest, len(content))
-        return make_manifest(config, layers, execution.labels)
+        made = self._reactor.seconds()
+        packed = await in_thread(
+            self._reactor,
+            lambda: pack_contents(contents_of(image, pinned, realisation, layers, made)),
+        )
+        return make_manifest(config, layers, execution.labels), packed
 
     async def _realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         """Have Nix make the packages, unless it announces to load more than an image may have."""

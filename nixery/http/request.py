@@ -157,6 +157,12 @@ class RegistryRequest(OpenRequest):
         trusted: Trusted = self.site.trusted  # type: ignore[union-attr]
         return trusted
 
+    @property
+    def shows_builds(self) -> bool:
+        """Whether its site has pages of builds and packages."""
+        shows: bool = self.site.shows_builds  # type: ignore[union-attr]
+        return shows
+
     @cached_property
     def is_of_proxy(self) -> bool:
         """Whether it comes from a proxy that is trusted."""

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import attrs
 
@@ -17,11 +17,18 @@ _STORE_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-[0-9a-zA-Z+\-._?=]{1,211}")
 class Node(TypedDict):
     """A store path's facts in a :data:`Graph`.
 
-    ``size`` is the path's NAR size in bytes, ``references`` are store paths, never its own.
+    ``size`` is the path's NAR size in bytes, ``references`` are store paths, never its own;
+    ``hash`` is that of the NAR as Nix writes it, ``deriver`` the store path of its derivation,
+    ``signers`` are the names of the keys that it is signed with, and ``built`` tells that this
+    machine's Nix built it: each is left out if it is empty.
     """
 
     size: int
     references: Sequence[str]
+    hash: NotRequired[str]
+    deriver: NotRequired[str]
+    signers: NotRequired[Sequence[str]]
+    built: NotRequired[bool]
 
 
 Graph = Mapping[str, Node]
@@ -41,6 +48,7 @@ class Root:
     :param library: the kind of interpreter that is to find it in the root file system, if it is a
         library that has no other way of being found.
     :param about: what is said of it for people.
+    :param name: of its derivation, with the version.
     """
 
     package: str
@@ -51,6 +59,7 @@ class Root:
     said: Any = None
     library: str = ""
     about: About = attrs.Factory(About)
+    name: str = ""
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -66,12 +75,15 @@ class Realisation:
     :param graph: the closure of all roots.
     :param guard: what keeps the store paths from garbage collection until it is released.
     :param has_library: whether the set has something named ``library``.
+    :param substituted: store path → the binary cache that it came from, without credentials; for
+        those whose origin is remembered.
     """
 
     roots: tuple[Root, ...]
     graph: Graph
     guard: str
     has_library: bool
+    substituted: Mapping[str, str] = attrs.Factory(dict)
 
     @property
     def paths(self) -> list[str]:
@@ -131,8 +143,18 @@ def _node(path: str, info: Any, known: Mapping[str, str]) -> Node:
     every = {
         known.get(name) or known.get(full := _absolute(name), full) for name in info["references"]
     }
-    references = sorted(every - {path})
-    return {"size": int(info["narSize"]), "references": references}
+    node: Node = {"size": int(info["narSize"]), "references": sorted(every - {path})}
+    # The rest only describes the path: what has another form in some version is left out.
+    if isinstance(nar := info.get("narHash"), str) and nar.startswith("sha256-"):
+        node["hash"] = nar
+    if isinstance(deriver := info.get("deriver"), str) and deriver.endswith(".drv"):
+        node["deriver"] = _absolute(deriver)
+    signatures = info.get("signatures") or ()
+    if signers := {text.partition(":")[0] for text in signatures if isinstance(text, str)}:
+        node["signers"] = sorted(signers)
+    if info.get("ultimate") is True:
+        node["built"] = True
+    return node
 
 
 def _entries(document: Any) -> dict[str, Any]:

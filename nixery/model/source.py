@@ -147,7 +147,7 @@ class Commit:
 
 
 @attrs.frozen
-class Contents:
+class FolderContents:
     """The contents of a path on this machine, which may be edited.
 
     :param path: absolute.
@@ -181,7 +181,7 @@ class LockedFlake:
         return ["flake", without_credentials(self.reference), self.revision]
 
 
-Pin = Commit | Contents | LockedFlake
+Pin = Commit | FolderContents | LockedFlake
 
 
 @attrs.frozen

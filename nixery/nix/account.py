@@ -184,6 +184,7 @@ def _root(document: dict[str, Any]) -> Root:
         program=document["program"],
         said=document.get("image"),
         library=str(document.get("library", "")),
+        name=document["name"],
         about=About.parse(document["about"]),
     )
 

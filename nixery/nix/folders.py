@@ -16,7 +16,7 @@ from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import (
     Commit,
     Configuration,
-    Contents,
+    FolderContents,
     LocalFolder,
     Pin,
     PinnedSource,
@@ -95,7 +95,7 @@ class FolderResolver:
             raise SourceUnavailable(str(self._source), reason) from error
 
     async def unchanged(self, pinned: PinnedSource) -> bool:
-        if not isinstance(pinned.pin, Contents):
+        if not isinstance(pinned.pin, FolderContents):
             return True
         return (await self.resolve(LATEST)).pin == pinned.pin
 
@@ -133,11 +133,11 @@ class FolderResolver:
 
     async def _pin_of(self, path: str) -> Pin:
         if _STORE_PATH.match(path):
-            return Contents(path, path)
+            return FolderContents(path, path)
         pin = await self._commit(path)
         if pin is None:
             taken = await in_thread(self._reactor, self._fingerprints.take)
-            pin = Contents(self._source.path, taken)
+            pin = FolderContents(self._source.path, taken)
         return pin
 
     def _look(self, before: WatchedTree | None) -> tuple[str, str, WatchedTree]:

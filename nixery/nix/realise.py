@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from nixery.interfaces import INix
 from nixery.model.closure import Realisation
-from nixery.model.events import Emit, Said
+from nixery.model.events import Emit, FetchStarted, Said
 from nixery.model.image import Image, spellings
 from nixery.model.package_errors import EvaluationFailed
 from nixery.model.registration import ValidPath
@@ -29,9 +29,12 @@ from nixery.nix.lines import OnLines
 from nixery.nix.messages import disclosed, without_place
 from nixery.nix.sources import Sources, set_request
 from nixery.reactor import IReactor, in_thread
+from nixery.recent import Recent
 from nixery.slots import Slot, Turns
 
 _WARNING = 1  # a level of Nix's
+_MOST_ORIGINS = 50_000
+"""Store paths whose binary cache is remembered: Nix tells it only when it copies them."""
 
 
 @implementer(INix)
@@ -66,6 +69,7 @@ class Nix:
         self._roots = os.path.join(state, "roots")
         self._time_limit = time_limit
         self._kept = kept
+        self._origins: Recent[str, str] = Recent(reactor.seconds, _MOST_ORIGINS)
 
     def start(self) -> None:
         """Remove the garbage collector roots of processes that are gone, and log it."""
@@ -109,7 +113,9 @@ class Nix:
         except BaseException:
             remove_roots(guard)
             raise
-        return Realisation(roots, graph, guard, account.has_library)
+        known = ((path, self._origins.get(path)) for path in graph)
+        substituted = {path: origin for path, origin in known if origin is not None}
+        return Realisation(roots, graph, guard, account.has_library, substituted)
 
     async def registered(self, realisation: Realisation) -> list[ValidPath]:
         return await self._commands.registered(list(realisation.graph))
@@ -185,6 +191,8 @@ class Nix:
                 for event in parser.feed(line):
                     if not isinstance(event, Failing):
                         event = without_place(source, self._commands.store, event, account.mark)
+                    if isinstance(event, FetchStarted):
+                        self._origins.put(event.path, event.origin)
                     for noted in account.note(event):
                         for shown in disclosed(noted, self._traces):
                             emit(shown)

@@ -14,7 +14,7 @@ from nixery.model.request_errors import UnknownTag
 from nixery.model.service_errors import NixUnavailable, SourceUnavailable
 from nixery.model.source import (
     Commit,
-    Contents,
+    FolderContents,
     LockedFlake,
     PinnedSource,
     Source,
@@ -55,7 +55,7 @@ class Sources:
         :raises SourceUnavailable: if it can't be fetched.
         """
         match pinned.pin:
-            case Contents(path=path):
+            case FolderContents(path=path):
                 return {"type": "path", "path": path}
             case LockedFlake(reference=reference):
                 paths = await self._fetched(pinned)

@@ -3,16 +3,19 @@
 Of records::
 
     builds/<layer key>              the layer that was packed for it
+    contents/<manifest digest>      the packages, store paths and layers of the image
     manifests/<image key>           the digest of the image's manifest
-    provenance/<manifest digest>    what the image was made from
+    provenance/<manifest digest>    what the image was made from, and the rest of its summary
+    pulls/0                         how often images were pulled
     served/<sha256 of a name>       the images that were served by that name
 """
 
 import re
 
-RECORDS = ("builds", "manifests", "provenance", "served")
+RECORDS = ("builds", "contents", "manifests", "provenance", "pulls", "served")
 """The kinds of records, each with a folder of its own."""
 _RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")
+_PREFIX = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{0,128}}")
 _BLOB = re.compile(r"[0-9a-f]{64}")
 _UUID = re.compile(r"[0-9a-f]{32}")
 _LEASE = re.compile(r"[0-9a-f]{1,128}")
@@ -24,6 +27,16 @@ def check_record_key(key: str) -> str:
     :raises ValueError: for a key of any other form: what makes keys is at fault.
     """
     return _checked(is_record_key(key), key, "record")
+
+
+def check_record_prefix(prefix: str) -> str:
+    """The prefix itself, which is that of the keys of one kind of records.
+
+    :raises ValueError: for a prefix of any other form.
+    """
+    if _PREFIX.fullmatch(prefix) is None:
+        raise ValueError(f"{prefix!r} is not a prefix of the keys of records")
+    return prefix
 
 
 def check_lease_key(key: str) -> str:

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import DeferredLock
@@ -17,7 +17,7 @@ from nixery.model.errors import NixeryError
 from nixery.model.manifest import Descriptor
 from nixery.model.request_errors import BlobUnknown
 from nixery.model.service_errors import StorageFull, StorageUnavailable
-from nixery.storage.keys import check_lease_key, check_record_key
+from nixery.storage.keys import check_lease_key, check_record_key, check_record_prefix
 
 
 @implementer(IUpload)
@@ -121,6 +121,11 @@ class MemoryStorage:
     async def delete_record(self, key: str) -> None:
         self._check()
         self.records.pop(check_record_key(key), None)
+
+    async def list_records(self, prefix: str) -> AsyncIterator[str]:
+        self._check()
+        for key in [key for key in self.records if key.startswith(check_record_prefix(prefix))]:
+            yield key
 
     async def write_blob(self, content: bytes) -> Digest:
         self._check_room()

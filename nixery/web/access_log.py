@@ -1,6 +1,6 @@
 """Every request, once it is answered: counted, and pulls logged."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -42,6 +42,15 @@ class IMeter(Protocol):
         """A request was answered, with so many bytes."""
 
 
+OnManifest = Callable[[str, str, bool], object]
+"""Takes the digest of a manifest that was sent, the tag by which it was asked for if it was, and
+whether it was sent, not only its head: clients look by ``HEAD`` whether they have it already."""
+
+
+def ignore_manifest(digest: str, tag: str, whole: bool) -> None:
+    """Take no note of a manifest that was sent."""
+
+
 class NoMeter:
     """Counts nothing."""
 
@@ -70,6 +79,7 @@ class AnswerFacts:
     :param sent: bytes of the body.
     :param by: ``tag`` or ``digest``, if it is the answer to a pull.
     :param pull: the fields of its line, then.
+    :param manifest: what there is to tell an :data:`OnManifest` of the one that was sent, if so.
     """
 
     kind: str
@@ -77,21 +87,24 @@ class AnswerFacts:
     sent: int
     by: str
     pull: dict[str, Any] | None
+    manifest: tuple[str, str, bool] | None = None
 
     def unsent(self) -> "AnswerFacts":
         """Those of the same request, if its client leaves before the answer."""
         pull = self.pull and {**self.pull, "outcome": "left", "status": _LEFT}
-        return attrs.evolve(self, status=_LEFT, sent=0, pull=pull)
+        return attrs.evolve(self, status=_LEFT, sent=0, pull=pull, manifest=None)
 
 
 @attrs.frozen
 class AccessLog:
     """Takes note of requests: nothing that it logs comes unescaped from a client.
 
+    :param on_manifest: is told of each manifest that was sent.
     :param traces: none if no traces are made.
     """
 
     meter: IMeter
+    on_manifest: OnManifest = ignore_manifest
     traces: ITraced | None = None
     _log = Logger()
 
@@ -108,11 +121,16 @@ class AccessLog:
         :param left: whether the client left before it, or amid it.
         """
         status = _LEFT if left and not request.startedWriting else request.code
-        kind, by, pull = request.route.kind, "", None
+        kind, by, pull, manifest = request.route.kind, "", None, None
         if kind == "manifest":
             pull = _pull(request, "left" if left else _outcome(request), status)
-            by = "digest" if ":" in request.variables["reference"] else "tag"
-        return AnswerFacts(kind, status, request.sentLength, by, pull)
+            reference = request.variables["reference"]
+            by = "digest" if ":" in reference else "tag"
+            digest = request.responseHeaders.getRawHeaders(b"docker-content-digest")
+            if status == 200 and digest and not left:
+                tag = reference if by == "tag" else ""
+                manifest = digest[0].decode("ascii"), tag, request.method == b"GET"
+        return AnswerFacts(kind, status, request.sentLength, by, pull, manifest)
 
     def note(
         self, facts: AnswerFacts, id: str, sender: str, seconds: float, unsent: bool = False
@@ -132,6 +150,8 @@ class AccessLog:
                 self.traces.end(id, facts.status, pull["outcome"], pull["build"])
             told = {"request": id, "client": sender, "milliseconds": seconds * 1000}
             self._log.info(_LINE, log_later=True, **(pull | told))
+        if facts.manifest is not None:
+            self.on_manifest(*facts.manifest)
 
 
 def _pull(request: RegistryRequest, outcome: str, status: int) -> dict[str, Any]:

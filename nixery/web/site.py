@@ -16,7 +16,14 @@ from nixery.http.request import NOBODY, Trusted
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.limits import HttpLimits
 from nixery.reactor import IReactor
-from nixery.web.access_log import AccessLog, IMeter, ITraced, NoMeter
+from nixery.web.access_log import (
+    AccessLog,
+    IMeter,
+    ITraced,
+    NoMeter,
+    OnManifest,
+    ignore_manifest,
+)
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.front import Front
@@ -40,6 +47,7 @@ class QuietSite(BoundedSite):
     """The site of the registry, and how it stops.
 
     :ivar known: the answers that are known.
+    :ivar shows_builds: whether it has pages of builds and packages.
     """
 
     protocol = KnowingChannel
@@ -51,10 +59,12 @@ class QuietSite(BoundedSite):
         bounds: Bounds,
         holding: Holding,
         known: KnownAnswers,
+        shows_builds: bool,
     ) -> None:
         super().__init__(root, reactor, bounds)
         self._holding = holding
         self.known = known
+        self.shows_builds = shows_builds
 
     async def release(self, handover: bool) -> None:
         """Let all go who are held, and keep no connection for longer than an answer.
@@ -103,6 +113,7 @@ def make_site(
     meter: IMeter | None = None,
     operations: Operations | None = None,
     accel: str | None = None,
+    on_manifest: OnManifest = ignore_manifest,
     traces: ITraced | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
@@ -117,6 +128,7 @@ def make_site(
     :param meter: takes note of what is answered.
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
+    :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
     :param traces: makes spans of pulls; none for no traces.
     """
     bounds = Bounds(limits)
@@ -124,12 +136,13 @@ def make_site(
     # A cache of its own, and a small one: only manifests that are looked into are in it.
     cache = Cache(storage, remembered=64)
     served = ServedImages(reactor, storage, cache) if auth.is_selective else None
-    log, links = AccessLog(meter or NoMeter(), traces), builds is not None
+    log = AccessLog(meter or NoMeter(), on_manifest, traces)
+    links = builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app]
     apps += [each.app for each in (builds, packages) if each is not None]
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
-    site = QuietSite(front, reactor, bounds, holding, known)
+    site = QuietSite(front, reactor, bounds, holding, known, links)
     site.trusted = trusted
     return site

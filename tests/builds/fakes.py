@@ -30,7 +30,7 @@ from nixery.model.image import Image
 from nixery.model.limits import BuildLimits
 from nixery.model.popularity import Popularity
 from nixery.model.registration import ValidPath
-from nixery.model.source import Contents, LocalFolder, PinnedSource
+from nixery.model.source import FolderContents, LocalFolder, PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.packing.job import FurnishJob, PackedLayer, PackJob
 from nixery.packing.tar import Entry
@@ -141,7 +141,7 @@ class FakeResolver:
 
     @property
     def _pinned(self) -> PinnedSource:
-        pin = Contents("/some/set", self.revision)
+        pin = FolderContents("/some/set", self.revision)
         return PinnedSource(LocalFolder("/some/set"), pin, stale=self.stale)
 
     async def tags(self) -> list[str]:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from nixery.builds.cache import Cache
 from nixery.interfaces import Provenance
+from nixery.model.contents import Contents, pack_contents
 from nixery.model.digest import Digest
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
 from nixery.model.request_errors import ManifestUnknown
@@ -53,6 +54,29 @@ async def test_manifests_are_remembered() -> None:
         assert await cache.manifest(KEY) == manifest
         assert await cache.manifest_of(manifest.digest) == manifest
         assert await cache.manifest("1" * 64) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_contents_are_remembered() -> None:
+    """Contents stay as they were written first; there are none of an image without, or where the
+    record was altered."""
+    storage = MemoryStorage()
+    manifest = await stored_manifest(storage)
+    await Cache(storage).remember_manifest(KEY, manifest, ORIGIN)
+    assert await Cache(storage).contents(manifest.digest) is None
+    ours = Cache(storage)
+    for made in (1.0, 2.0):
+        await ours.remember_manifest(KEY, manifest, ORIGIN, pack_contents(contents(made)))
+        for cache in (ours, Cache(storage)):
+            assert await cache.contents(manifest.digest) == contents(1.0)
+    key = f"contents/{manifest.digest.hex}"
+    storage.records[key] = (storage.records[key] or b"").replace(b'"eJ', b'"eK')
+    assert await ours.contents(manifest.digest) == contents(1.0)
+    assert await Cache(storage).contents(manifest.digest) is None
+
+
+def contents(made: float) -> Contents:
+    return Contents("git", "latest", "x86_64-linux", "git:x", "1", made, (), (), ())
 
 
 @pytest_twisted.ensureDeferred

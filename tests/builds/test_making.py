@@ -12,7 +12,7 @@ from nixery.builds.making import set_key
 from nixery.interfaces import Pull
 from nixery.model.image import AMD64, ARM64, parse_image
 from nixery.model.package_errors import UnknownPackage
-from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
+from nixery.model.source import Configuration, FolderContents, LocalFolder, PinnedSource
 from nixery.packing.tar import Entry
 from tests.builds.fakes import Parts, make_parts, store_path
 
@@ -137,14 +137,30 @@ async def test_failures(parts: Parts) -> None:
 def test_what_is_known_is_of_one_set() -> None:
     """Another revision, configuration or system is another set."""
     sets = [
-        PinnedSource(LocalFolder("/set"), Contents("/set", "1")),
-        PinnedSource(LocalFolder("/set"), Contents("/set", "2")),
-        PinnedSource(LocalFolder("/set"), Contents("/set", "1"), Configuration("{}")),
+        PinnedSource(LocalFolder("/set"), FolderContents("/set", "1")),
+        PinnedSource(LocalFolder("/set"), FolderContents("/set", "2")),
+        PinnedSource(LocalFolder("/set"), FolderContents("/set", "1"), Configuration("{}")),
     ]
     keys = {set_key(each, system) for each in sets for system in (AMD64, ARM64)}
     assert len(keys) == 6
-    again = PinnedSource(LocalFolder("/set"), Contents("/set", "1"))
+    again = PinnedSource(LocalFolder("/set"), FolderContents("/set", "1"))
     assert set_key(again, AMD64) in keys
+
+
+@pytest_twisted.ensureDeferred
+async def test_contents(parts: Parts) -> None:
+    """The contents of an image that was made are known by its digest: all of its layers, in order,
+    and their store paths."""
+    pull = await parts.builder.manifest(parse_image("jq/git", "latest"))
+    found = await parts.again().cache.contents(pull.manifest.digest)
+    assert found is not None
+    assert (found.name, found.tag, found.system) == ("git/jq", "latest", AMD64)
+    assert (found.source, found.revision) == ("folder:set", "1")
+    assert [each.package for each in found.packages] == ["git", "jq"]
+    blobs = [(str(blob.digest), blob.size) for blob in pull.manifest.blobs[1:]]
+    assert [(each.digest, each.size) for each in found.layers] == blobs
+    packed = sorted(path for layer in found.layers for path in layer.paths)
+    assert packed == [each.path for each in found.paths]
 
 
 @pytest_twisted.ensureDeferred
@@ -157,7 +173,7 @@ async def test_joining_a_build_that_does_not_evaluate(parts: Parts) -> None:
     official = Deferred.fromCoroutine(parts.builder.manifest(parse_image("library/git", "latest")))
     other = make_parts(parts.nix.folder, parts.storage)
     made = await other.builder._maker.make(image, await other.builder.latest(), lambda event: None)
-    await other.cache.remember_manifest(key, made, await other.builder.provenance())
+    await other.cache.remember_manifest(key, made[0], await other.builder.provenance(), made[1])
     await lease.release()
-    assert {(await each).manifest.digest for each in (plain, official)} == {made.digest}
+    assert {(await each).manifest.digest for each in (plain, official)} == {made[0].digest}
     assert parts.nix.asked == [PLAIN]

@@ -54,7 +54,8 @@ def test_a_name_that_pulls(daemon: Daemon, docker: Docker) -> None:
         page.get_by_label("shell: bash").check()
         page.locator("#results").get_by_role("button", name="Copy").first.click()
         text: str = page.evaluate("navigator.clipboard.readText()")
-        assert text == page.get_by_label("The command that pulls the image").inner_text()
+        shown = page.get_by_label("The command that pulls the image", exact=True).locator("code")
+        assert text == shown.inner_text()
         return text
 
     command = in_browser(use)
@@ -86,7 +87,7 @@ def test_commands_that_run(daemon: Daemon, docker: Docker) -> None:
             page.goto(f"http://{daemon.host}/images/{name}")
             copied[name] = []
             for block in page.get_by_label("Run it", exact=True).all():
-                block.locator("xpath=../following-sibling::button").first.click()
+                block.get_by_role("button").click()
                 copied[name].append(page.evaluate("navigator.clipboard.readText()"))
         return copied
 

@@ -9,8 +9,8 @@ from nixery.model.source import (
     NIXPKGS_URL,
     Channel,
     Commit,
-    Contents,
     Flake,
+    FolderContents,
     GitRepository,
     LocalFolder,
     LockedFlake,
@@ -104,7 +104,7 @@ def test_channels_and_folders() -> None:
     mirror = "https://mirror.internal/nixpkgs"
     assert address_of(PinnedSource(Channel("c", mirror), Commit(mirror, COMMIT))) == NIXPKGS_URL
     assert of_git(NIXPKGS_URL) == NIXPKGS_URL
-    assert address_of(PinnedSource(LocalFolder("/srv/set"), Contents("/srv/set", "1"))) == ""
+    assert address_of(PinnedSource(LocalFolder("/srv/set"), FolderContents("/srv/set", "1"))) == ""
     assert address_of(PinnedSource(LocalFolder("/srv/set"), Commit("/srv/set", COMMIT))) == ""
 
 

@@ -15,7 +15,14 @@ from zope.interface.verify import verifyObject
 from nixery.interfaces import IResolver
 from nixery.model.request_errors import UnknownTag
 from nixery.model.service_errors import ShuttingDown, SourceUnavailable
-from nixery.model.source import Commit, Configuration, Contents, LocalFolder, Pin, PinnedSource
+from nixery.model.source import (
+    Commit,
+    Configuration,
+    FolderContents,
+    LocalFolder,
+    Pin,
+    PinnedSource,
+)
 from nixery.nix import folders, watched_tree
 from nixery.nix.fingerprint import Fingerprints
 from nixery.nix.folders import ConfiguredResolver, FolderResolver
@@ -66,7 +73,7 @@ async def test_folders(tmp_path: Path) -> None:
     ours = resolver(tmp_path, processes)
     assert verifyObject(IResolver, ours)
     first = await ours.resolve("latest")
-    assert isinstance(first.pin, Contents)
+    assert isinstance(first.pin, FolderContents)
     assert await ours.resolve("latest") == first
     assert await ours.unchanged(first)
     (tmp_path / "default.nix").write_text("two")
@@ -104,7 +111,7 @@ async def test_store_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for folder in (path, path / ".", link):
         ours = resolver(folder)
         for _ in range(2):
-            assert await pin(ours) == Contents(str(path), str(path))
+            assert await pin(ours) == FolderContents(str(path), str(path))
         assert ours.current("latest") is not None
     link.unlink()
     assert ours.current("latest") is None
@@ -132,7 +139,7 @@ async def test_links_that_change_during_a_look(
     monkeypatch.setattr(folders, "WatchedTree", Changing)
     ours = resolver(link)
     await pin(ours)
-    assert await pin(ours) == Contents(str(two), str(two))
+    assert await pin(ours) == FolderContents(str(two), str(two))
 
 
 @pytest.mark.program
@@ -149,7 +156,7 @@ async def test_clean_work_trees(tmp_path: Path) -> None:
     assert await resolved(ours) == pinned
     assert processes.started == started
     (tmp_path / "default.nix").write_text("two")
-    assert isinstance(await pin(ours), Contents)
+    assert isinstance(await pin(ours), FolderContents)
     assert await ours.unchanged(pinned)
     second = repository.commit("two")
     assert await pin(ours) == Commit(str(tmp_path), second)
@@ -224,7 +231,7 @@ DIRTY = [unborn, untracked, ignored, staged, deleted, executable, broken]
 async def test_other_work_trees(tmp_path: Path, make: Callable[[Repository], None]) -> None:
     """A work tree that has anything else in it, or no commit, is its contents."""
     make(Repository(tmp_path))
-    assert isinstance(await pin(resolver(tmp_path)), Contents)
+    assert isinstance(await pin(resolver(tmp_path)), FolderContents)
 
 
 @pytest_twisted.ensureDeferred

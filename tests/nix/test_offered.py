@@ -10,14 +10,14 @@ from twisted.internet.defer import Deferred, succeed
 
 from nixery.model.package_errors import EvaluationFailed
 from nixery.model.service_errors import NixUnavailable
-from nixery.model.source import Channel, Commit, Contents, LocalFolder, PinnedSource
+from nixery.model.source import Channel, Commit, FolderContents, LocalFolder, PinnedSource
 from nixery.nix.child import Ended
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator, Prepared
 from nixery.nix.offered import Offered
 from nixery.nix.sources import Sources
 
-FOLDER = PinnedSource(LocalFolder("/srv/secret/set"), Contents("/srv/secret/set", "1"))
+FOLDER = PinnedSource(LocalFolder("/srv/secret/set"), FolderContents("/srv/secret/set", "1"))
 
 
 @attrs.define

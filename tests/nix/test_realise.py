@@ -23,7 +23,7 @@ from nixery.model.image import Image, parse_image
 from nixery.model.package_errors import EvaluationFailed
 from nixery.model.registration import ValidPath
 from nixery.model.service_errors import NixUnavailable, StorageFull
-from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
+from nixery.model.source import Configuration, FolderContents, LocalFolder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
 from nixery.nix.gc_roots import KeptRoots
@@ -37,7 +37,7 @@ reactor: Any = _reactor
 EXPRESSIONS = str(Path(__file__).resolve().parents[2] / "nix")
 SAMPLES = Path(__file__).parent / "samples"
 IMAGE = parse_image("x", "latest")
-PINNED = PinnedSource(LocalFolder("/some/set"), Contents("/some/set", "1"))
+PINNED = PinnedSource(LocalFolder("/some/set"), FolderContents("/some/set", "1"))
 SOURCE = {"type": "path", "path": "/some/set"}
 MARK = "@nixery-0@"
 X = "/nix/store/" + "a" * 32 + "-x-1.0"
@@ -58,6 +58,7 @@ END
 CLOSURE = json.dumps(
     {X: {"narSize": 2, "references": [X, LIBC]}, LIBC: {"narSize": 1, "references": []}}
 )
+ROOT = Root("x", "X", X, name="x-1.0")
 
 
 class Machine:
@@ -105,7 +106,7 @@ async def test_realise(machine: Machine) -> None:
     """The result has the packages and their closure; a guard keeps them until it is released."""
     assert verifyObject(INix, machine.nix)
     realised = await machine.realise()
-    assert realised.roots == (Root("x", "X", X),)
+    assert realised.roots == (ROOT,)
     assert realised.graph == {
         X: {"size": 2, "references": [LIBC]},
         LIBC: {"size": 1, "references": []},
@@ -115,6 +116,19 @@ async def test_realise(machine: Machine) -> None:
     await machine.nix.release(realised)
     await machine.nix.release(realised)
     assert machine.guards == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_origins(machine: Machine) -> None:
+    """The binary cache of a store path is known from its copying on, which may have been for
+    another image, or in a run that failed."""
+    assert (await machine.realise()).substituted == {}
+    copied = {"action": "start", "id": 1, "type": 108, "fields": [LIBC, "https://u:p@cache/?x=y"]}
+    machine.program("nix-build", f"echo '@nix {json.dumps(copied)}' >&2; exit 1")
+    with pytest.raises(NixUnavailable):
+        await machine.realise()
+    machine.program("nix-build", FOUND)
+    assert (await machine.realise()).substituted == {LIBC: "https://cache/"}
 
 
 @pytest_twisted.ensureDeferred
@@ -203,7 +217,7 @@ async def test_packages_that_say_nothing_of_themselves(machine: Machine) -> None
     fail = f"{FOUND.replace(_FOUND, STRAY)} exit 1"
     asked = """grep -q '"about":true' "$0.arguments\""""
     machine.program("nix-build", f"if {asked}\nthen {fail}\nfi\n{FOUND}")
-    assert (await machine.realise()).roots == (Root("x", "X", X),)
+    assert (await machine.realise()).roots == (ROOT,)
     assert Said(1, "the image is made without package descriptions (meta)") in machine.events
     machine.program("nix-build", fail)
     with pytest.raises(EvaluationFailed, match="no x"):

@@ -15,8 +15,8 @@ from nixery.model.request_errors import UnknownTag
 from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import (
     Commit,
-    Contents,
     Flake,
+    FolderContents,
     GitRepository,
     LocalFolder,
     LockedFlake,
@@ -148,7 +148,7 @@ async def test_a_store_that_fails(machine: Machine) -> None:
 @pytest_twisted.ensureDeferred
 async def test_folders_stay_where_they_are(machine: Machine) -> None:
     """A folder is read in place, and nothing is fetched."""
-    pinned = PinnedSource(LocalFolder("/some/set"), Contents("/some/set", "1"))
+    pinned = PinnedSource(LocalFolder("/some/set"), FolderContents("/some/set", "1"))
     assert await machine.sources().request(pinned) == {"type": "path", "path": "/some/set"}
 
 

@@ -1,9 +1,10 @@
 """Ceph's gateway to S3, with all that it takes: a monitor, a daemon that stores objects in memory,
 the gateway. Debian's packages; nothing of it outlives the block.
 
-By the first version of Ceph's protocol, clients of Ceph 16 may ask the monitor before they have
-learned the cluster's ID, and are refused ("wrong fsid"): about one in twenty, `ceph` and `ceph-osd`
-alike. By the second version none is, but its gateway gets no connection without keys.
+All speak the second version of Ceph's protocol, with keys. By the first version, clients of Ceph 16
+may ask the monitor before they have learned the cluster's ID, and are refused ("wrong fsid"): about
+one in twenty, `ceph` and `ceph-osd` alike. Without keys, the gateway gets no connection by the
+second.
 """
 
 import uuid
@@ -21,14 +22,12 @@ KEY = {"AWS_ACCESS_KEY_ID": "ceph", "AWS_SECRET_ACCESS_KEY": "secret"}
 _CONFIGURATION = """\
 [global]
 fsid = {cluster}
-mon host = v1:127.0.0.1:{monitor}
+mon host = v2:127.0.0.1:{monitor}
 mon initial members = a
 public network = 127.0.0.0/8
 cluster network = 127.0.0.0/8
 ms bind ipv6 = false
-auth cluster required = none
-auth service required = none
-auth client required = none
+ms bind msgr1 = false
 mon allow pool size one = true
 mon data avail crit = 0
 mon data = {folder}/mon
@@ -47,6 +46,7 @@ pid file = {folder}/$name.pid
 keyring = {folder}/keyring
 rgw frontends = beast endpoint=127.0.0.1:{gateway}
 """
+_ALL = ("--cap", "mon", "allow *", "--cap", "osd", "allow *")
 
 
 class _Programs:
@@ -128,11 +128,15 @@ def ceph_gateway(folder: Path, bucket: str = "images") -> Iterator[S3Service]:
         (folder / name).mkdir(parents=True)
     text = _CONFIGURATION.format(cluster=cluster, monitor=monitor, gateway=gateway, folder=folder)
     (folder / "ceph.conf").write_text(text)
+    (folder / "keyring").touch()
     programs = _Programs(folder)
     run, start = programs.run, programs.start
     with programs.watched():
-        run("monmaptool", "--create", "--addv", "a", f"[v1:127.0.0.1:{monitor}]", "map")
-        run("ceph-mon", "--mkfs", "-i", "a", "--monmap", "map", "--fsid", cluster)
+        for name in ("mon.", "client.admin", "client.rgw", "osd.0"):
+            run("ceph-authtool", "keyring", "--gen-key", "--name", name, *_ALL)
+        made = ("--monmap", "map", "--fsid", cluster, "--keyring", "keyring")
+        run("monmaptool", "--create", "--addv", "a", f"[v2:127.0.0.1:{monitor}]", "map")
+        run("ceph-mon", "--mkfs", "-i", "a", *made)
         start("ceph-mon", "-i", "a")
         disk = str(uuid.uuid4())
         run("ceph", "osd", "new", disk)

@@ -16,7 +16,7 @@ from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.package_errors import EvaluationFailed
 from nixery.model.package_set import Package
 from nixery.model.service_errors import SourceUnavailable
-from nixery.model.source import Configuration, Contents, LocalFolder, PinnedSource
+from nixery.model.source import Configuration, FolderContents, LocalFolder, PinnedSource
 from nixery.model.suggestions import Suggestion
 from nixery.search.catalogue import FIRST_WAIT, LOOK_AGAIN, PROGRAMS_AGAIN, Catalogue
 from nixery.search.index_file import KeptIndex, index_key, read_index, write_index
@@ -278,9 +278,9 @@ def test_shelf(tmp_path: Path) -> None:
 
 def test_keys() -> None:
     """The key of an index depends on all that its listing depends on."""
-    pinned = PinnedSource(LocalFolder("/a"), Contents("/a", "1"))
+    pinned = PinnedSource(LocalFolder("/a"), FolderContents("/a", "1"))
     others = [
-        attrs.evolve(pinned, pin=Contents("/a", "2")),
+        attrs.evolve(pinned, pin=FolderContents("/a", "2")),
         attrs.evolve(pinned, configuration=Configuration()),
         attrs.evolve(pinned, configuration=Configuration(config='{"a":1}')),
     ]

@@ -11,7 +11,7 @@ from twisted.internet import reactor as _reactor
 
 from nixery.model.package_errors import EvaluationFailed
 from nixery.model.package_set import Package
-from nixery.model.source import Contents, LocalFolder, PinnedSource
+from nixery.model.source import FolderContents, LocalFolder, PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
 from nixery.nix.git import Git
@@ -67,7 +67,7 @@ async def listing(
     written = f"{{ {members} }}" if members.rstrip().endswith(";") else members
     expression = f"let {PACKAGE} many = builtins.genList (i: i); in {written}"
     (folder / "default.nix").write_text(expression, "utf-8")
-    pinned = PinnedSource(LocalFolder(str(folder)), Contents(str(folder), "1"))
+    pinned = PinnedSource(LocalFolder(str(folder)), FolderContents(str(folder), "1"))
     return await indexer(folder, limits).packages(pinned)
 
 
@@ -159,7 +159,7 @@ async def test_outputs(tmp_path: Path) -> None:
       zzz = d "zzz" { };
     """
     (tmp_path / "default.nix").write_text(f"let {PACKAGE} in rec {{ {members} }}", "utf-8")
-    pinned = PinnedSource(LocalFolder(str(tmp_path)), Contents(str(tmp_path), "1"))
+    pinned = PinnedSource(LocalFolder(str(tmp_path)), FolderContents(str(tmp_path), "1"))
     found = await indexer(tmp_path).outputs(pinned)
     names = [path[44:] for path in found.paths]
     assert sorted(names) == ["aaa", "both", "both-dev", "inner", "zzz"]
@@ -329,7 +329,7 @@ async def test_confined(tmp_path: Path) -> None:
         place=None,
         environ={**environ, "NIX_PATH": "", "PYTHONPATH": str(Path(EXPRESSIONS).parent)},
     )
-    pinned = PinnedSource(LocalFolder(str(folder)), Contents(str(folder), "1"))
+    pinned = PinnedSource(LocalFolder(str(folder)), FolderContents(str(folder), "1"))
     found = await indexer(tmp_path, None, confined).packages(pinned)
     assert named(found) == ["a", "c"]
     assert found.skipped == ("b",)

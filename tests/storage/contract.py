@@ -271,6 +271,25 @@ class StorageContract:
         assert await storage.read_record(KEY) is None
 
     @pytest_twisted.ensureDeferred
+    async def test_listed_records(self, backend: Backend, storage: IStorage) -> None:
+        """The keys of a kind, or of those that begin with some digits, are listed without others,
+        however many there are, by every instance; those of deleted records are not."""
+        many = {f"builds/{number:08x}" for number in range(40)}
+        others = {"manifests/0a", "provenance/0a"}
+        for key in [*many, *others]:
+            await storage.write_record(key, b"record", lasting=False)
+        other = await backend.open()
+        await other.delete_record("builds/00000001")
+        for each in (storage, other):
+            assert {k async for k in each.list_records("builds/")} == many - {"builds/00000001"}
+            assert [k async for k in each.list_records("manifests/0")] == ["manifests/0a"]
+            assert [k async for k in each.list_records("served/")] == []
+            assert len([k async for k in each.list_records("builds/0000000")]) == 15
+        for wrong in ("", "builds", "layers/", "builds/..", "builds/0/", "builds/0g"):
+            with pytest.raises(ValueError, match="is not a prefix"):
+                _ = [k async for k in storage.list_records(wrong)]
+
+    @pytest_twisted.ensureDeferred
     async def test_record_keys(self, storage: IStorage) -> None:
         """Records of different keys, and blobs, do not touch each other."""
         digest = await storage.write_blob(CONTENT)

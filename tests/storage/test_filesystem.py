@@ -413,3 +413,16 @@ async def test_a_lease_that_nobody_waits_for(storage: FilesystemStorage, folder:
         await (await storage.lease("0a")).release()
     while os.listdir(folder / "leases"):  # the thread of the last one that left may be at it
         await deferLater(reactor, 0.01, lambda: None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_records(storage: FilesystemStorage, folder: Path) -> None:
+    """Thousands of records are listed, what is none beside them is not, and neither is one where
+    somebody has removed their folder."""
+    keys = {f"builds/{number:08x}" for number in range(2500)}
+    for key in keys:
+        (folder / key).touch()
+    (folder / "builds" / "notes.txt").touch()
+    assert {key async for key in storage.list_records("builds/")} == keys
+    (folder / "served").rmdir()
+    assert [key async for key in storage.list_records("served/")] == []

@@ -33,7 +33,7 @@ from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manife
 from nixery.model.request_errors import ManifestUnknown
 from nixery.serving.responders import Responders
 from nixery.storage.memory import MemoryStorage
-from nixery.web.access_log import IMeter
+from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.api import PagesApi
@@ -260,6 +260,7 @@ async def serving(
     meter: IMeter | None = None,
     accel: str | None = None,
     wrapped: bool = False,
+    on_manifest: OnManifest = ignore_manifest,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -272,6 +273,7 @@ async def serving(
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
         accel=accel,
+        on_manifest=on_manifest,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     if wrapped:

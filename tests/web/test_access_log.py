@@ -14,12 +14,13 @@ from nixery.model.build_errors import (
     PackingFailed,
     TooManyFiles,
 )
+from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.package_errors import AmbiguousPackage, EvaluationFailed, UnknownPackage
 from nixery.model.request_errors import Denied, UnknownTag
 from nixery.model.service_errors import NixUnavailable, QueueFull
 from nixery.web.access_log import NoMeter
-from tests.web.server import Collector, serving
+from tests.web.server import MANIFEST, Collector, serving
 from tests.web.test_v2 import example
 
 FAILED = (
@@ -128,3 +129,24 @@ async def test_names_that_forge_a_line() -> None:
             await server.ask(f"/v2/{name}/manifests/%C3%A9!")
         (line,) = [each for each in captured if "status" in each]
         assert line["image"] == f"{name}:%C3%A9!"
+
+
+@pytest_twisted.ensureDeferred
+async def test_manifests_that_were_sent() -> None:
+    """Each manifest that is sent is told, by which tag, and whether it was sent whole, also when
+    the answer is known; what is current, refused or not there is not."""
+    sent = []
+    digest = str(MANIFEST.digest)
+    async with serving(on_manifest=lambda *facts: sent.append(facts)) as server:
+        for method in ("HEAD", "GET", "GET", "GET"):
+            await server.ask("/v2/hello/manifests/v1", method)
+            await server.ask(f"/v2/hello/manifests/{digest}", method)
+        assert sent[:2] == [(digest, "v1", False), (digest, "", False)]
+        assert sent[2:] == 3 * [(digest, "v1", True), (digest, "", True)]
+        assert server.site.known.given > 0
+        known = {"If-None-Match": f'"{digest}"'}
+        assert (await server.ask("/v2/hello/manifests/v1", headers=known)).status == 304
+        assert (await server.ask("/v2/hello/manifests/a!b")).status == 400
+        other = Digest.of(b"other")
+        assert (await server.ask(f"/v2/hello/manifests/{other}")).status == 404
+        assert len(sent) == 8

@@ -101,6 +101,14 @@ def read_file(path: str, limit: int | None = None) -> bytes | None:
         raise
 
 
+def scan(folder: str) -> contextlib.AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    """The entries of a folder; none if it is not there."""
+    try:
+        return os.scandir(folder)
+    except FileNotFoundError:
+        return contextlib.nullcontext(iter(()))
+
+
 @contextlib.contextmanager
 def sealed(path: str, size: int) -> Iterator[int]:
     """A file that another process has written, safe on the disk and open.

@@ -16,7 +16,8 @@ Several processes may share one folder. All that touches files runs in the react
 
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -40,6 +41,7 @@ from nixery.storage.filesystem.files import (
     make_usable,
     read_file,
     remove,
+    scan,
     sealed,
     settle,
     storage_faults,
@@ -51,10 +53,17 @@ from nixery.storage.filesystem.standing import StandingBlobs
 from nixery.storage.filesystem.verification import BlobVerifier, Verdict, verify_file
 from nixery.storage.filesystem.verified_marks import VerifiedMarks
 from nixery.storage.held_lease import LeaseTiming
-from nixery.storage.keys import RECORDS, check_lease_key, check_record_key
+from nixery.storage.keys import (
+    RECORDS,
+    check_lease_key,
+    check_record_key,
+    check_record_prefix,
+    is_record_key,
+)
 from nixery.whole_file import put_in_place, sync_folder, whole_file
 
 _FOLDERS = ("staging", "layers", *RECORDS, "leases", "used")
+_LISTED = 1000  # names of records that are read at once
 _FRESH = 30.0  # seconds by which a blob's last use may be later than its mark says, at most
 
 P = ParamSpec("P")
@@ -136,6 +145,14 @@ class FilesystemStorage:
 
     async def delete_record(self, key: str) -> None:
         await self._in_thread(self._delete, self._path(check_record_key(key)))
+
+    async def list_records(self, prefix: str) -> AsyncIterator[str]:
+        kind, _, digits = check_record_prefix(prefix).partition("/")
+        with await self._in_thread(scan, self._path(kind)) as entries:
+            while names := await self._in_thread(_next_names, entries):
+                for key in (f"{kind}/{name}" for name in names if name.startswith(digits)):
+                    if is_record_key(key):
+                        yield key
 
     async def write_blob(self, content: bytes) -> Digest:
         digest = await self._in_thread(Digest.of, content)
@@ -368,3 +385,7 @@ class FilesystemStorage:
 
     def _path(self, key: str) -> str:
         return os.path.join(self._folder, key)
+
+
+def _next_names(entries: Iterator[os.DirEntry[str]]) -> list[str]:
+    return [entry.name for entry in islice(entries, _LISTED)]

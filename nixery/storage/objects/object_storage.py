@@ -35,7 +35,14 @@ from nixery.model.request_errors import BlobUnknown
 from nixery.model.service_errors import StorageUnavailable
 from nixery.recent import Recent
 from nixery.storage.held_lease import LeaseTiming
-from nixery.storage.keys import check_lease_key, check_record_key, is_lease_key, is_staged_name
+from nixery.storage.keys import (
+    check_lease_key,
+    check_record_key,
+    check_record_prefix,
+    is_lease_key,
+    is_record_key,
+    is_staged_name,
+)
 from nixery.storage.objects.object_blobs import BlobFacts, ObjectBlobs, blob_name, is_whole
 from nixery.storage.objects.object_leases import ObjectLeases
 from nixery.storage.objects.object_store import (
@@ -164,6 +171,11 @@ class ObjectStorage:
     async def delete_record(self, key: str) -> None:
         await self._store.delete(check_record_key(key))
         self._note_record(key, None)
+
+    async def list_records(self, prefix: str) -> AsyncIterator[str]:
+        async for found in self._objects(check_record_prefix(prefix)):
+            if is_record_key(found.name):
+                yield found.name
 
     def _note_record(self, key: str, content: bytes | None) -> None:
         if content is not None and len(content) <= _SMALL:

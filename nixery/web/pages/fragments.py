@@ -17,9 +17,36 @@ def command(text: str, label: str) -> Tag:
 
     :param label: for screen readers.
     """
-    code = tags.code(text, tabindex="0", **{"aria-label": label, "role": "textbox"})
-    code(**{"aria-readonly": "true"})
-    return tags.pre(code, class_="command")
+    button = tags.button("Copy", type="button", class_="copy", **{"aria-label": f"Copy: {label}"})
+    shown = tags.pre(tags.code(text))
+    return tags.div(shown, button, class_="command", role="group", **{"aria-label": label})
+
+
+def tabs(name: str, legend: str, panels: Iterable[tuple[str, Sequence[Tag | str]]]) -> Tag:
+    """Several views of one thing, of which one is shown: choices, so that no script is needed.
+
+    :param name: differs from those of other tabs of the page.
+    :param legend: for screen readers.
+    :param panels: the title and the contents of each; the first is shown.
+    """
+    parts = []
+    for number, (title, contents) in enumerate(panels):
+        id = f"{name}-{number}"
+        choice = tags.input(type="radio", name=name, id=id, value=title)
+        parts += [choice(checked="") if number == 0 else choice, tags.label(title, for_=id)]
+        parts.append(tags.div(*contents, class_="panel"))
+    return tags.fieldset(tags.legend(legend, class_="unseen"), *parts, class_="tabs")
+
+
+def badge(state: str) -> Tag:
+    """The state of a build: one of ``running``, ``queued``, ``failed`` and ``done``."""
+    return tags.span(state, class_=f"badge {state}")
+
+
+def facts(rows: Iterable[tuple[str, Tag | str]]) -> Tag:
+    """A list of facts, each with its name; those with nothing to say are left out."""
+    shown = [(tags.dt(name), tags.dd(fact)) for name, fact in rows if fact]
+    return tags.dl(*[part for row in shown for part in row], class_="facts")
 
 
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Tag | str]]) -> Tag:

@@ -9,13 +9,18 @@ from twisted.web.template import Tag, flattenString, tags
 
 from nixery.http.answers import describe
 from nixery.http.request import RegistryRequest
+from nixery.requirements import version
 
 _STATIC = {
     "style.css": "text/css; charset=utf-8",
-    "copy.js": "text/javascript; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
     "start.js": "text/javascript; charset=utf-8",
     "build.js": "text/javascript; charset=utf-8",
 }
+# Three layers, of which one sees the upper sides; the lowest first.
+_LOGO = {"low": "16 17 30 24 16 31 2 24", "middle": "16 9 30 16 16 23 2 16"}
+_LOGO["top"] = "16 1 30 8 16 15 2 8"
+_BUILDS, _DOCS, _API = ("Builds", "/builds"), ("Docs", "/docs"), ("API", "/api")
 # No script and no style but our own files; nothing from elsewhere, and no frame around us.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -51,12 +56,14 @@ class Page:
 
     :param script: the name of the static file that makes it live, if one does.
     :param refresh: seconds after which a browser without scripts asks again.
+    :param query: the words in the field that searches for packages.
     """
 
     title: str
     body: Sequence[Content]
     script: str = ""
     refresh: int = 0
+    query: str = ""
 
 
 def prefers_html(request: RegistryRequest) -> bool:
@@ -69,7 +76,7 @@ async def send_page(request: RegistryRequest, page: Page, status: int = 200) -> 
 
     :return: its content.
     """
-    content = b"<!DOCTYPE html>\n" + await flattenString(None, _frame(page))
+    content = b"<!DOCTYPE html>\n" + await flattenString(None, _frame(request, page))
     request.setResponseCode(status)
     request.setHeader(b"Cache-Control", b"no-cache")
     return describe_safely(request, "text/html; charset=utf-8", content)
@@ -110,7 +117,15 @@ def address(name: str) -> str:
     return f"/static/{STATIC[name].digest}/{name}"
 
 
-def _frame(page: Page) -> Tag:
+def _frame(request: RegistryRequest, page: Page) -> Tag:
+    skip = tags.a("Skip to the content", href="#main", class_="skip")
+    main = Tag("main", {"id": "main"}, [part for part in page.body if part is not None])
+    said = tags.div(id="said", class_="unseen", **{"aria-live": "polite"})
+    body = tags.body(skip, _banner(request, page.query), main, _footer(request), said)
+    return tags.html(_head(page), body, lang="en")
+
+
+def _head(page: Page) -> Tag:
     head = [
         tags.meta(charset="utf-8"),
         tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
@@ -118,13 +133,44 @@ def _frame(page: Page) -> Tag:
         tags.link(rel="stylesheet", href=address("style.css")),
         tags.link(rel="icon", href="data:,"),  # browsers ask for one otherwise
     ]
-    for name in ("copy.js", page.script):
+    for name in ("page.js", page.script):
         if name:
             head.append(tags.script(type="module", src=address(name)))
     if page.refresh:
         refresh = {"http-equiv": "refresh", "content": str(page.refresh)}
         head.append(tags.noscript(tags.meta(**refresh)))
-    banner = tags.header(tags.a("Nixery", href="/", class_="home"), class_="banner")
-    main = Tag("main", {"id": "main"}, [part for part in page.body if part is not None])
-    skip = tags.a("Skip to the content", href="#main", class_="skip")
-    return tags.html(tags.head(*head), tags.body(skip, banner, main), lang="en")
+    return tags.head(*head)
+
+
+def _banner(request: RegistryRequest, query: str) -> Tag:
+    """The name of the project, the search, and links to the parts of the site."""
+    layers = [Tag("polygon", {"points": points, "class": name}) for name, points in _LOGO.items()]
+    logo = Tag("svg", {"viewBox": "0 0 32 32", "aria-hidden": "true"}, [*layers])
+    field = tags.input(type="search", name="q", value=query, placeholder="Search packages")
+    field(**{"aria-label": "Search packages"}, autocomplete="off", spellcheck="false")
+    search = tags.form(
+        field, tags.button("Search"), action="/packages", role="search", class_="search"
+    )
+    own = request.path.decode("utf-8", "replace")
+    links = [_BUILDS, _DOCS, _API] if request.shows_builds else [_DOCS, _API]
+    items = []
+    for text, target in links:
+        link, is_here = tags.a(text, href=target), own == target or own.startswith(f"{target}/")
+        items.append(tags.li(link(**{"aria-current": "page"}) if is_here else link))
+    return tags.header(
+        tags.div(
+            tags.a(logo, "Nixery", href="/", class_="home"),
+            search if request.shows_builds else "",
+            tags.nav(tags.ul(*items, class_="links"), **{"aria-label": "Site"}),
+            class_="inner",
+        ),
+        class_="banner",
+    )
+
+
+def _footer(request: RegistryRequest) -> Tag:
+    links = [_DOCS, _API, ("Package source", "/#source")]
+    items = [tags.li(tags.a(text, href=target)) for text, target in links]
+    more = tags.nav(tags.ul(*items, class_="links"), **{"aria-label": "About"})
+    text = f"Nixery {version()}: container images made on demand"
+    return tags.footer(tags.div(tags.span(text), more, class_="inner"))

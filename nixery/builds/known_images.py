@@ -1,0 +1,333 @@
+"""The images that are stored: what there is to list, without a look at each.
+
+Summaries of all images are in memory, and in a file of the state folder. They follow the records
+of the storage, where other instances may make images and drop them: the keys are listed now and
+then, and only records of images that are not known yet are read. How often images were pulled is
+counted in memory, and added now and then to a record that all instances share.
+"""
+
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.logger import Logger
+
+from nixery.builds.cache import Cache
+from nixery.builds.layers import gather
+from nixery.interfaces import ILease, IStorage
+from nixery.model.digest import Digest
+from nixery.model.errors import NixeryError
+from nixery.model.image import parse_image
+from nixery.model.image_summary import ImageSummary, summary_of
+from nixery.model.manifest import MAX_MANIFEST_SIZE, parse_manifest
+from nixery.model.pull_counts import (
+    PullCount,
+    added,
+    counts_record,
+    most_pulled,
+    read_counts,
+)
+from nixery.model.request_errors import BlobUnknown, DigestInvalid
+from nixery.model.source import canonical_sha256
+from nixery.reactor import IReactor, in_thread
+from nixery.whole_file import whole_file
+
+INTERVAL = 300.0
+"""Seconds between two looks at what is stored."""
+MOST = 50_000
+"""Images that are known, of about a kilobyte each."""
+_AT_ONCE = 16  # records that are read
+_COUNTS = "pulls/0"
+_LEASE = canonical_sha256({"lease of": _COUNTS})
+_PATIENCE = 5.0
+
+
+class KnownImages:
+    """Summaries of all images in the storage.
+
+    :ivar complete: whether all are known that were there at the last look.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        storage: IStorage,
+        cache: Cache,
+        state: str,
+        now: Callable[[], float] = time.time,
+        most: int = MOST,
+        patience: float = _PATIENCE,
+    ) -> None:
+        """
+        :param cache: tells of the images that are made here.
+        :param state: the folder in which the summaries are kept over a restart.
+        :param now: seconds since the epoch.
+        :param most: images.
+        :param patience: seconds to wait for another instance that adds its counts, and for a
+            storage at the end.
+        """
+        self.complete = False
+        self._reactor = reactor
+        self._storage = storage
+        self._cache = cache
+        self._path = os.path.join(state, "images.jsonl")
+        self._now = now
+        self._most = most
+        self._patience = patience
+        self._known: dict[str, ImageSummary] = {}
+        self._by_name: dict[tuple[str, str], str] = {}
+        self._fresh: set[str] = set()  # made, or found, since the last look began
+        self._counts: dict[str, PullCount] = {}  # as the storage had them last, with ours
+        self._uncounted: dict[str, PullCount] = {}  # those that the storage has yet to be told
+        self._unsaved = False
+        cache.on_made = self._put
+
+    async def start(self) -> None:
+        """Read what an earlier process knew."""
+        for summary in await in_thread(self._reactor, _read, self._path):
+            self._put(summary)
+        self._fresh.clear()
+        self._unsaved = False
+
+    async def stop(self) -> None:
+        """Write down what is known, and add what was counted to the storage if that is quick."""
+        counting = Deferred.fromCoroutine(self._add_counts())
+        await counting.addTimeout(self._patience, self._reactor).addErrback(lambda _: None)
+        await self._save()
+
+    def find(self, name: str, tag: str) -> ImageSummary | None:
+        """The image that was made, or pulled, last by a name and tag.
+
+        :param name: any spelling.
+        :raises NameInvalid, ImageInvalid or TagInvalid: if there can be no such image.
+        """
+        return self._known.get(self._by_name.get((parse_image(name, tag).name, tag), ""))
+
+    async def by_digest(self, digest: Digest) -> ImageSummary | None:
+        """The image of a manifest, also if another instance made it a moment ago."""
+        known = self._known.get(str(digest))
+        if known is None:
+            known = await self._read_summary(digest)
+            if known is not None:
+                self._put(known)
+        return known
+
+    def all(self) -> list[ImageSummary]:
+        """All images, those that were made or pulled last first."""
+        return sorted(self._known.values(), key=lambda summary: summary.used, reverse=True)
+
+    def most_pulled(self, number: int) -> list[tuple[str, str]]:
+        """The names and tags that were pulled most lately, by all instances, the first one most:
+        see :data:`nixery.model.pull_counts.HALF_LIFE`."""
+        return most_pulled(self._counts, number, self._now())
+
+    def pulled(self, digest: str, tag: str, counts: bool = True) -> None:
+        """A manifest was sent to a client.
+
+        :param tag: by which it was asked for; empty if it was by digest.
+        :param counts: whether this is a pull, or only a look at which manifest there is.
+        """
+        summary = self._known.get(digest, _unknown(digest)).tagged(tag)
+        now = self._now()
+        one = PullCount(summary.name, summary.tag, int(counts), now, float(counts))
+        for table in (self._counts, self._uncounted):
+            before = table.get(digest)
+            table[digest] = one if before is None else before.plus(one)
+        if digest in self._known:
+            count = self._counts[digest]
+            self._know(attrs.evolve(summary, pulls=count.pulls, pulled=count.pulled))
+
+    def forget(self, digests: Iterable[str]) -> None:
+        """Some images are no more."""
+        if [digest for digest in list(digests) if self._known.pop(digest, None) is not None]:
+            self._unsaved = True
+            self._by_name.clear()
+            for summary in self._known.values():
+                self._name(summary)
+
+    async def refresh(self) -> None:
+        """Look at what is stored; what fails is tried again next time."""
+        try:
+            await self._follow()
+            await self._add_counts()
+        except NixeryError as error:
+            self._log.warn("the list of images may be out of date: {error}", error=str(error))
+        await self._save()
+
+    def _put(self, summary: ImageSummary) -> None:
+        """Take note of an image that is stored."""
+        if summary.digest not in self._known and len(self._known) >= self._most:
+            self.complete = False
+            return
+        self._fresh.add(summary.digest)
+        if (before := self._known.get(summary.digest)) is not None:
+            summary = attrs.evolve(summary, tags=before.tags).tagged(summary.tag)
+        if (count := self._counts.get(summary.digest)) is not None:
+            summary = attrs.evolve(summary, pulls=count.pulls, pulled=count.pulled)
+            summary = summary.tagged(count.tag)
+        self._know(summary)
+
+    def _know(self, summary: ImageSummary) -> None:
+        self._known[summary.digest] = summary
+        self._name(summary)
+        self._unsaved = True
+
+    def _name(self, summary: ImageSummary) -> None:
+        for tag in summary.tags:
+            before = self._known.get(self._by_name.get((summary.name, tag), ""))
+            if before is None or before.used <= summary.used:
+                self._by_name[summary.name, tag] = summary.digest
+
+    # --- the storage ----------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Learn of the images that others have made, and of those that are no more."""
+        self._fresh.clear()
+        anew = not self._known
+        stored = {key.partition("/")[2] async for key in self._storage.list_records("provenance/")}
+        stored = {f"sha256:{digits}" for digits in stored if len(digits) == 64}
+        self.forget(self._known.keys() - stored - self._fresh)
+        unknown = sorted(stored - self._known.keys())[: self._most - len(self._known)]
+        await _work_off(self._learn(digest) for digest in unknown)
+        if anew:
+            await self._learn_older()
+        self.complete = len(self._known) < self._most
+
+    async def _learn(self, digest: str) -> None:
+        summary = await self._read_summary(Digest.parse(digest))
+        if summary is not None:
+            self._put(summary)
+
+    async def _read_summary(self, digest: Digest) -> ImageSummary | None:
+        """The summary of an image, from its record, or from its documents if an older version
+        made it."""
+        summary = await self._cache.read(f"provenance/{digest.hex}", _summary)
+        if summary is None or summary.blobs:
+            return summary
+        return await self._summarise(digest, summary.source, summary.revision)
+
+    async def _summarise(
+        self, digest: Digest, source: str = "", revision: str = ""
+    ) -> ImageSummary | None:
+        try:
+            content = await self._storage.read_blob(digest, MAX_MANIFEST_SIZE)
+            manifest = parse_manifest(content)
+            if manifest is None:
+                return None
+            config = await self._storage.read_blob(manifest.blobs[0].digest, MAX_MANIFEST_SIZE)
+        except BlobUnknown:
+            return None
+        return summary_of(manifest, None, source, revision, config=config)
+
+    async def _learn_older(self) -> None:
+        """Learn of the images of versions that kept no record of what an image was made from, and
+        have one from now on."""
+        keys = [key async for key in self._storage.list_records("manifests/")]
+
+        async def learn(key: str) -> None:
+            digest = await self._cache.read(key, lambda record: Digest.parse(record["digest"]))
+            if digest is None or str(digest) in self._known:
+                return
+            origin = await self._cache.provenance(digest)
+            told = (origin.source, origin.revision) if origin is not None else ("", "")
+            if (summary := await self._summarise(digest, *told)) is not None:
+                await self._cache.write(f"provenance/{digest.hex}", summary.document())
+                self._put(summary)
+
+        await _work_off(map(learn, keys))
+
+    async def _add_counts(self) -> None:
+        """Add what was counted here to the record of all instances, and take over theirs."""
+        ours, self._uncounted = self._uncounted, {}
+        try:
+            theirs = await self._read_counts()
+            if ours:
+                lease = await self._lease()
+                try:
+                    theirs = added(await self._read_counts(), ours, self._now())
+                    await self._cache.write(_COUNTS, counts_record(theirs), lasting=False)
+                finally:
+                    if lease is not None:
+                        await lease.release()
+        except BaseException:
+            self._uncounted = added(ours, self._uncounted, self._now())
+            raise
+        self._counts = added(theirs, self._uncounted, self._now())
+        for digest, count in self._counts.items():
+            known = self._known.get(digest)
+            if known is not None and (count.pulls, count.pulled) != (known.pulls, known.pulled):
+                known = attrs.evolve(known, pulls=count.pulls, pulled=count.pulled)
+                self._know(known.tagged(count.tag))
+
+    async def _lease(self) -> ILease | None:
+        """Try to keep other instances from writing the record meanwhile: without it, one of two
+        simultaneous writes may be lost."""
+        waiting = Deferred.fromCoroutine(self._storage.lease(_LEASE))
+        try:
+            return await waiting.addTimeout(self._patience, self._reactor)
+        except TimeoutError:
+            return None
+
+    async def _read_counts(self) -> dict[str, PullCount]:
+        return await self._cache.read(_COUNTS, read_counts, fresh=True) or {}
+
+    async def _save(self) -> None:
+        if self._unsaved:
+            self._unsaved = False
+            try:
+                known = list(self._known.values())
+                await in_thread(self._reactor, _write, self._path, known)
+            except OSError as error:
+                text = "{path} can't be written, and is made anew after a restart: {error}"
+                self._log.warn(text, path=self._path, error=error.strerror)
+
+
+def _unknown(digest: str) -> ImageSummary:
+    return ImageSummary(digest)
+
+
+def _summary(record: dict[str, Any]) -> ImageSummary:
+    """The summary in a record; an older version wrote source and revision alone."""
+    return ImageSummary(**record)
+
+
+def _read(path: str) -> list[ImageSummary]:
+    """The summaries in a file, as far as they can be read. Blocks."""
+    summaries = []
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                summary = ImageSummary(**json.loads(line))
+                Digest.parse(summary.digest)
+                summaries.append(summary)
+    except (OSError, ValueError, TypeError, RecursionError, DigestInvalid):
+        pass  # what is missing is found in the storage
+    return summaries
+
+
+def _write(path: str, summaries: Sequence[ImageSummary]) -> None:
+    """Write summaries to a file, a line for each: the reactor goes on between two. Blocks."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with whole_file(path, lasting=False) as file:
+        for summary in summaries:
+            file.write(json.dumps(summary.document()).encode("ascii") + b"\n")
+
+
+async def _work_off(works: Iterable[Awaitable[None]]) -> None:
+    """Do all of some work, a few at once.
+
+    :raises NixeryError: if some failed.
+    """
+    following = iter(works)
+
+    async def work() -> None:
+        for each in following:
+            await each
+
+    await gather(work() for _ in range(_AT_ONCE))

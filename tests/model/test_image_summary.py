@@ -1,0 +1,89 @@
+"""The summaries of images that are stored."""
+
+import json
+
+import pytest
+
+from nixery.model.digest import Digest
+from nixery.model.image import parse_image
+from nixery.model.image_summary import ImageSummary, summary_of
+from nixery.model.manifest import (
+    CONFIG_TYPE,
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    Descriptor,
+    Layer,
+    Manifest,
+    make_manifest,
+)
+
+CONFIG = Descriptor(CONFIG_TYPE, Digest.of(b"config"), 6)
+LAYER = Layer(Descriptor("gzip", Digest.of(b"layer"), 5), Digest.of(b"tar"), ())
+TITLE = {"org.opencontainers.image.title": "shell/git"}
+
+
+def test_what_was_asked_for() -> None:
+    """An image that was asked for has its shortest name, its tag and its platform; its size is that
+    of all that a client loads."""
+    manifest = make_manifest(CONFIG, [LAYER], TITLE)
+    image = parse_image("arm64/shell/git", "v1")
+    summary = summary_of(manifest, image, "git:x", "abc", made=12.5)
+    assert summary.name == "shell/arm64/git"
+    assert (summary.tags, summary.tag) == (("v1",), "v1")
+    assert summary.platforms == ("linux/arm64",)
+    assert (summary.source, summary.revision, summary.made) == ("git:x", "abc", 12.5)
+    assert summary.size == len(manifest.content) + 6 + 5
+    assert summary.blobs == CONFIG.digest.hex[:8] + LAYER.descriptor.digest.hex[:8]
+
+
+@pytest.mark.parametrize(
+    ("config", "platforms"),
+    [
+        (b'{"os": "linux", "architecture": "arm64"}', ("linux/arm64",)),
+        *((each, ()) for each in (b"", b"[]", b"{}", b'{"os": "linux"}')),
+    ],
+)
+def test_what_documents_tell(config: bytes, platforms: tuple[str, ...]) -> None:
+    """Of an image of an older version, its own documents tell name and platform, as far as they
+    do."""
+    summary = summary_of(make_manifest(CONFIG, [LAYER], TITLE), config=config)
+    assert (summary.name, summary.tags, summary.platforms) == ("shell/git", (), platforms)
+    assert summary_of(make_manifest(CONFIG, [LAYER])).name == ""
+
+
+def test_index() -> None:
+    """An index has the platforms of its manifests."""
+    children = [
+        {
+            "mediaType": MANIFEST_TYPE,
+            "digest": str(Digest.of(name.encode())),
+            "size": 9,
+            "platform": {"os": "linux", "architecture": name},
+        }
+        for name in ("amd64", "arm64")
+    ]
+    content = json.dumps({"mediaType": INDEX_TYPE, "manifests": children}).encode()
+    blobs = tuple(Descriptor(MANIFEST_TYPE, Digest.parse(c["digest"]), 9) for c in children)  # type: ignore[arg-type]
+    summary = summary_of(Manifest(content, INDEX_TYPE, Digest.of(content), blobs))
+    assert summary.platforms == ("linux/amd64", "linux/arm64")
+
+
+def test_tags() -> None:
+    """The tag by which an image was asked for last is the last one; few are kept."""
+    summary = ImageSummary("sha256:1", tags=("a", "b"))
+    assert summary.tagged("a").tags == ("b", "a")
+    assert summary.tagged("") == summary.tagged("b") == summary
+    for number in range(50):
+        summary = summary.tagged(str(number))
+    assert summary.tags == tuple(map(str, range(30, 50)))
+    assert ImageSummary("sha256:1").tag == "latest"
+
+
+def test_documents() -> None:
+    """A summary comes back from JSON as it was, and nothing of another form does."""
+    image = parse_image("git", "v1")
+    summary = summary_of(make_manifest(CONFIG, [LAYER]), image, "git:x", "abc", made=1.5)
+    assert ImageSummary(**json.loads(json.dumps(summary.document()))) == summary
+    for wrong in ({"digest": 1}, {"digest": "x", "tags": [1]}, {"digest": "x", "name": None}):
+        with pytest.raises(TypeError):
+            ImageSummary(**wrong)

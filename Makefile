@@ -6,7 +6,7 @@ UNIT_TEST_PROGRAMS := zstd=zstd promtool=prometheus
 TEST_PROGRAMS := $(UNIT_TEST_PROGRAMS) patchelf=patchelf dockerd=docker.io docker=docker.io \
 	containerd=containerd podman=podman skopeo=skopeo pigz=pigz openssl=openssl curl=curl \
 	ssh=openssh-client chromium=chromium libatomic.so.1=libatomic1 ps=procps nginx=nginx-light \
-	systemd-analyze=systemd
+	haproxy=haproxy systemd-analyze=systemd
 # What the daemon is compared with.
 BENCH_PROGRAMS := docker-registry=docker-registry nginx=nginx-light
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos

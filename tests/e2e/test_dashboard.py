@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,8 +21,8 @@ from tests.waiting import HUNG, wait_until
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
 NOTHING_YET = {"Certificate expires in", "Gave way", "Refused", "Starts"}
-"""What a daemon has nothing to show for without TLS, without more to do than it can, and before it is
-started again."""
+"""What a daemon has nothing to show for without TLS, without more to do than it can, and as long as
+it is not started again."""
 
 
 @contextmanager
@@ -71,8 +72,9 @@ def test_every_panel_shows_something(start_daemon: StartDaemon, tmp_path: Path) 
                 assert answered.status == 200
             digest = answered.json()["config"]["digest"]
             assert daemon.get(f"/v2/{name}/blobs/{digest}").status == 200
-            seen = f'nixery_builds_total{{outcome="done"}} > {number}'
-            wait_until(lambda seen=seen: answer(address, seen))
+            wait_until(
+                partial(answer, address, f'nixery_builds_total{{outcome="done"}} > {number}')
+            )
         left = [
             (title, query)
             for title, query in queries()

@@ -63,11 +63,12 @@ def haproxy(first: Daemon, second: Daemon, folder: Path) -> Iterator[Front]:
         "192.0.2.1:8080": f"127.0.0.1:{first.port}",
         "192.0.2.2:8080": f"127.0.0.1:{second.port}",
         "inter 2s": "inter 200ms",
-        "maxconn 4000": f"maxconn 100\n    stats socket {os.path.relpath(statistics)}",
+        "maxconn 4000": f"maxconn 100\n    stats socket {statistics}",
     }
     configuration = folder / "haproxy.cfg"
     configuration.write_text(moved(CONFIGURATION, places))
     checked = run(["/usr/sbin/haproxy", "-c", "-f", str(configuration)])
+    assert checked.code == 0, checked.output
     assert "warning" not in checked.output.lower(), checked.output
     process = subprocess.Popen(["/usr/sbin/haproxy", "-db", "-f", str(configuration)])
     try:

@@ -21,8 +21,9 @@ PARALLEL := -n 2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
 
-docs: $(VENV)/.installed-test  ## write the tables of docs/settings.md anew
+docs: $(VENV)/.installed-test  ## write the tables of docs/settings.md and the help in docs/command.md anew
 	@$(VENV)/bin/python -m nixery.help docs/settings.md
+	@$(VENV)/bin/python docs/command.py docs/command.md
 
 manifests: $(VENV)/.installed-test  ## write deploy/kubernetes anew, from the Helm chart
 	@$(VENV)/bin/python -m tests.helm

@@ -8,7 +8,7 @@
 # path was printed last: the caller runs this again from there, and then with that path to skip.
 #
 # `request` is JSON: { system, source } as in realise.nix, and
-# outputs   true to print the store paths of the packages' outputs too, for nixery-popcount
+# outputs   true to print the store paths of the packages' outputs too, for nixery popcount
 # from      the path to begin at, in the order of attribute names; [ ] for the first
 # skip      paths not to be evaluated
 { request, findSet ? import ./set.nix }:

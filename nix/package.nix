@@ -1,5 +1,5 @@
-# Nixery as a package of nixpkgs: `pkgs.callPackage ./package.nix { }`. It has the programs nixery,
-# nixery-popcount, and twistd, which has Nixery among its plugins.
+# Nixery as a package of nixpkgs: `pkgs.callPackage ./package.nix { }`. It has the programs nixery
+# and twistd, which has Nixery among its plugins.
 { lib, python3, runCommand, makeWrapper, coreutils, git, gnutar, gzip, nix, openssh, util-linux }:
 let
   inherit (lib.importTOML ../pyproject.toml) project;
@@ -61,7 +61,7 @@ runCommand "nixery-${version}"
     platforms = lib.platforms.linux;
   };
 } ''
-  for program in nixery nixery-popcount twistd; do
+  for program in nixery twistd; do
     makeWrapper ${environment}/bin/$program $out/bin/$program --prefix PATH : ${programs}
   done
 ''

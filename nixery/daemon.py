@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.iweb import IAgent
 
+from nixery.access.api_token import OperatorAccess
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
 from nixery.builds.builder import Builder
@@ -19,6 +21,9 @@ from nixery.builds.failures import Hints
 from nixery.builds.known_images import INTERVAL, KnownImages
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
+from nixery.builds.prebuild import Prebuild
+from nixery.builds.removal import Removals
+from nixery.builds.reproducing import Reproducer
 from nixery.first_look import FirstLook
 from nixery.history.history import History
 from nixery.history.record import Record
@@ -31,6 +36,7 @@ from nixery.lifecycle import Component, InOrder, Timer
 from nixery.model.example import USUAL
 from nixery.model.open_telemetry import collector_of
 from nixery.model.popularity import Popularity
+from nixery.model.service_errors import ShuttingDown
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
 from nixery.nix.realise import Nix
@@ -49,6 +55,7 @@ from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from nixery.storage.filesystem.staging import Staging
 from nixery.terminal import Terminal
 from nixery.trimmer import Trimmer
+from nixery.verifying import make_reproducer
 from nixery.watching.checks import disk_check, nix_check, source_check, storage_check
 from nixery.watching.disks import Disks
 from nixery.watching.lag import LagMeter
@@ -56,14 +63,18 @@ from nixery.watching.metrics import IMeasured, Metrics
 from nixery.watching.readiness import Readiness
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.hooks import HooksApi
+from nixery.web.images import ImagesApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import QuietSite, make_site
+from nixery.web.verification_api import VerificationApi
 
 if TYPE_CHECKING:
     from nixery.nix.popularity_table import PopularityTable
     from nixery.serving.responders import Responders
+    from nixery.watching.notifications import Notifications
     from nixery.watching.traces import Traces
 
 T = TypeVar("T")
@@ -71,6 +82,10 @@ T = TypeVar("T")
 _SWITCH = 0.0005
 """Seconds that the reactor waits for a thread that computes, a search say: a request needs its
 turn several times. Python's own setting is ten times as much."""
+_SOONEST = 10.0
+"""Seconds between two looks for a new revision of which images are made in advance, at least."""
+_TOLD = ("id", "name", "tag", "started", "ended", "state", "digest", "error")
+"""Facts of a build that notifications have."""
 _CONNECTIONS = 16  # that are kept to one host
 
 
@@ -100,6 +115,7 @@ class Registry:
         self._reactor, self._settings, self._environ = reactor, settings, environ
         self.parts, self.metrics = InOrder(), Metrics(version())
         self._measured: list[IMeasured] = []
+        self._notifications: Notifications | None = None
         # First, since what it sets holds for threads that are started later.
         self._add(Trimmer(reactor, lambda: self.site.bounds.connections.open))
         self._add(Component(lambda: sys.setswitchinterval(_SWITCH)))
@@ -110,15 +126,22 @@ class Registry:
         self._cache = self._add(Cache(self._storage))
         images = KnownImages(reactor, self._storage, self._cache, settings.state)
         self._images = self._add(images)
-        self._add(Timer(reactor, INTERVAL, images.refresh))
+        grace = settings.disk.storage_grace
+        self._removals = Removals(reactor, self._storage, self._cache, images, grace)
+        self._add(Timer(reactor, INTERVAL, self._look_at_images))
         self._builder = self._make_builder()
+        self._reproducer = self._add(self._make_reproducer())
         self._make_watchers()
         access = make_access(reactor, settings.access)
         self._responders = self._make_responders()
         changing = nullcontext if self._responders is None else self._responders.changing
         self._watch = self._add(Watch(reactor, [*access.watched, *certificates], changing))
         self._add(Expiry(certificates))
-        self.site = self._make_site(Auth(access.guard, _token_server(settings)))
+        operators = OperatorAccess(reactor, settings.state, access.api_token)
+        self._operators, self._access = self._add(operators), access
+        auth = Auth(access.guard, _token_server(settings))
+        self._make_ahead(auth)
+        self.site = self._make_site(auth)
         self._add(self.site.bounds)
         if self._responders is not None:
             from nixery.http.lending import lend
@@ -209,12 +232,25 @@ class Registry:
             staging.name,
             settings.naming,
         )
+        self._maker = maker
         # Where not everybody may pull everything, not all names are for everybody.
         hints = Hints(self._catalogue.suggest, self._tells_names)
         history, limits = self._history, settings.builds
         builder = Builder(reactor, resolver, storage, cache, maker, history, limits, hints)
         self._add(builder.queue)
         return self._add(builder)
+
+    def _make_reproducer(self) -> Reproducer:
+        return make_reproducer(
+            self._reactor,
+            self._settings.images,
+            self._builder,
+            self._cache,
+            self._maker,
+            self._nix,
+            self._nix_parts.commands,
+            lambda: _make_agent(self._reactor),
+        )
 
     def _make_watchers(self) -> None:
         """Make the parts that report the daemon's state to operators."""
@@ -262,8 +298,47 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
+            [
+                self._make_images_api(auth),
+                HooksApi(self._access.webhook_secret, self._pushed),
+                VerificationApi(self._operators, self._reproducer),
+            ],
             self._traces,
         )
+
+    def _make_images_api(self, auth: Auth) -> ImagesApi:
+        return ImagesApi(
+            self._reactor,
+            self._operators,
+            self._builder,
+            self._storage,
+            self._cache,
+            self._images,
+            self._removals,
+            auth,
+            self._settings.shown.pages != "off",
+        )
+
+    def _make_ahead(self, auth: Auth) -> None:
+        """Make what works before anybody asks, and tells of builds."""
+        reactor, ahead = self._reactor, self._settings.ahead
+        self._prebuild = self._add(
+            Prebuild(reactor, self._builder, self._images, ahead.wanted, auth.somebody_may)
+        )
+        if ahead.wanted:
+            often = max(_SOONEST, self._settings.revisions.ttl)
+            self._add(Timer(reactor, often, self._prebuild.look))
+        if ahead.notify_url is not None:
+            # A client for HTTP takes time and memory.
+            from nixery.watching.notifications import Notifications
+
+            agent, secret = _make_agent(reactor), self._access.notify_secret
+            self._notifications = self._add(Notifications(reactor, agent, ahead.notify_url, secret))
+
+    def _pushed(self) -> None:
+        """The forge says that the source has changed."""
+        looking = Deferred.fromCoroutine(self._prebuild.pushed())
+        looking.addErrback(lambda failure: failure.trap(ShuttingDown))
 
     def _make_responders(self) -> "Responders | None":
         """The other processes that answer requests, if there are any."""
@@ -285,6 +360,14 @@ class Registry:
                 self._log.warn(
                     "{path} can't be marked as Nixery's: {error}", path=path, error=fault
                 )
+
+    async def _look_at_images(self) -> None:
+        await self._images.refresh()
+        await self._removals.work_off()
+
+    async def listens(self, url: str) -> None:
+        """Tell programs of this machine where the daemon is to be reached."""
+        await self._operators.listens(url)
 
     async def look(self) -> str | None:
         """Wait until everything works.
@@ -318,6 +401,13 @@ class Registry:
     def _built(self, record: Record) -> None:
         timing = record.timing
         self.metrics.built(record.outcome, timing.phases, timing.layers)
+        if record.head.state == "done":
+            self._reproducer.made(record.head.name, record.head.tag)
+        if self._notifications is not None:
+            head, kind = record.head, "built" if record.outcome == "done" else "failed"
+            data = attrs.asdict(head, filter=attrs.filters.include(*_TOLD))
+            subject, ended = f"{head.name}:{head.tag}", head.ended or head.started
+            self._notifications.tell(kind, head.id, subject, ended, data)
         if self._traces is not None:
             self._traces.built(record, self._history)
 
@@ -350,7 +440,8 @@ def make_service(
     ends = [each for each in (listening, operations) if each is not None]
     certificates = [each.certificate for each in ends if each.certificate is not None]
     registry = Registry(reactor, settings, environ, certificates)
-    sites = [SiteAt(listening.endpoint, registry.site)]
+    is_tls = listening.certificate is not None
+    sites = [SiteAt(listening.endpoint, registry.site, is_tls)]
     if operations is not None:
         sites.append(SiteAt(operations.endpoint, registry.operations))
     return RegistryService(reactor, sites, registry, settings.stopping.drain, environ, terminal)

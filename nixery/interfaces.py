@@ -157,6 +157,13 @@ class IBlobs(Interface):
     async def missing_blobs(blobs: Sequence[Descriptor]) -> list[Digest]:
         """Those of some blobs that are not there in their full size: a cheap look."""
 
+    async def drop(blobs: Sequence[Digest], used: bool = False) -> list[Digest]:
+        """Drop blobs that nobody needs any more, if they are there.
+
+        :param used: whether those go too that were of use a moment ago: see :meth:`use`.
+        :return: those that stay for that.
+        """
+
     def changes() -> int | None:
         """A number that is another one as soon as any blob may have been lost, cut or altered.
 
@@ -192,6 +199,20 @@ class ILeases(Interface):
         """
 
 
+@attrs.frozen
+class Tidied:
+    """The outcome of :meth:`IStorage.tidy`.
+
+    :param dropped: blobs that were dropped for others.
+    :param size: bytes of all blobs that are left; none where nobody counts them.
+    :param blobs: how many are left; none likewise.
+    """
+
+    dropped: int = 0
+    size: int | None = None
+    blobs: int | None = None
+
+
 class IStorage(IBlobs, IRecords, ILeases):
     """Where images are kept."""
 
@@ -203,6 +224,9 @@ class IStorage(IBlobs, IRecords, ILeases):
 
     def stop() -> None:
         """Stop background work."""
+
+    async def tidy() -> Tidied:
+        """Do now what is done in the background: drop what is too much, or what nobody finished."""
 
     async def probe() -> None:
         """Write something, read it again, and leave nothing of it.
@@ -283,6 +307,12 @@ class IResolver(Interface):
         It costs next to nothing, and equals what :meth:`resolve` would answer.
         """
 
+    async def refresh() -> None:
+        """Ask the source anew for what its tags stand for, since they may have changed.
+
+        :raises SourceUnavailable: if the source can't be asked.
+        """
+
     async def tags() -> list[str]:
         """The tags that can be pulled, in order.
 
@@ -311,7 +341,11 @@ class IBuilder(Interface):
     """Images by name, made when they are not known yet."""
 
     async def manifest(
-        image: Image, on_build: OnBuild | None = None, client: str = "", request: str = ""
+        image: Image,
+        on_build: OnBuild | None = None,
+        client: str = "",
+        request: str = "",
+        behind: bool = False,
     ) -> Pull:
         """The manifest of an image whose blobs are all stored.
 
@@ -322,6 +356,7 @@ class IBuilder(Interface):
         :param client: who asks: turns are shared out between clients, as
             :mod:`nixery.model.networks` tells them apart.
         :param request: what the request is called in the log: so is a build that it begins.
+        :param behind: whether nobody waits for the image: builds for others go first then.
         :raises NixeryError: what kept the image from being made.
         """
 

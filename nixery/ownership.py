@@ -35,7 +35,9 @@ _LAYOUT: dict[str, str] = {
     "manifests": _KEY,
     "provenance": _KEY,
     "pulls": _KEY,
+    "removed": _KEY,
     "served": _KEY,
+    "verified": _KEY,
     "leases": _KEY,
     # The state folder.
     "history": r"[0-9a-f]{16}(\.events\.zst|\.json(\.new)?)",
@@ -55,7 +57,8 @@ _LAYOUT: dict[str, str] = {
 }
 """Nixery's folders, and the pattern of the names in each."""
 _FILES = re.compile(
-    r"scrubbed|((popularity|verified)\.json|images\.jsonl)(\.new)?|twistd\.(log(\.[0-9]+)?|pid)"
+    r"scrubbed|((popularity|verified)\.json|images\.jsonl)(\.new)?|api-token|api-address|"
+    r"twistd\.(log(\.[0-9]+)?|pid)"
 )
 _PASSED_OVER = re.compile(r"\..*|lost\+found", re.DOTALL)
 """Names made by the file system, or by programs that use the folder as a home: Nix, git, ssh."""

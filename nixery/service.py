@@ -35,6 +35,9 @@ class IRegistry(Protocol):
 
     parts: InOrder
 
+    async def listens(self, url: str) -> None:
+        """Take note that clients are served, and at which URL programs of this machine reach it."""
+
     async def look(self) -> str | None:
         """Wait until everything that requests need is known to work; cancelled when the daemon
         stops.
@@ -54,10 +57,21 @@ class IRegistry(Protocol):
 
 @attrs.frozen
 class SiteAt:
-    """A site, and the endpoint that it is served at."""
+    """A site, and the endpoint that it is served at.
+
+    :param is_tls: whether TLS is spoken there.
+    """
 
     endpoint: IStreamServerEndpoint
     site: IProtocolFactory
+    is_tls: bool = False
+
+    def url(self, where: str) -> str:
+        """The URL of an address that is listened on; a UNIX socket has one that begins with
+        ``unix:``, and its path."""
+        if where.startswith("/"):
+            return f"unix:{where}"
+        return f"{'https' if self.is_tls else 'http'}://{where}"
 
 
 class RegistryService(Service):
@@ -124,6 +138,7 @@ class RegistryService(Service):
             self._ports.append(await each.endpoint.listen(each.site))
         where = address_of(self._ports[0].getHost())
         self._log.info("listening on {where}", where=where)
+        await self._registry.listens(self._sites[0].url(where))
         self._notifier.ready(f"listening on {where}")
         self._terminal.started(f"listening on {where}")
         self._looking = Deferred.fromCoroutine(self._look(where))

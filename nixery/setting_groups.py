@@ -17,6 +17,7 @@ from nixery.model.source import (
     Source,
 )
 from nixery.model.tags import TagPolicy
+from nixery.model.wanted_ahead import NOTHING_AHEAD, WantedAhead, read_wanted
 from nixery.packing.codecs import COMPRESSIONS
 from nixery.values import (
     addresses,
@@ -131,6 +132,21 @@ class Shown:
     hold: float = setting("NIXERY_HOLD=25", number(0.1, 3600, float))
     pages: str = setting("NIXERY_PAGES=all", one_of(*PAGES))
     traces: bool = setting("NIXERY_TRACES=off", switch)
+
+
+@attrs.frozen
+class Ahead:
+    """What is made before anybody asks, and who is told of builds.
+
+    :param wanted: Images that are made for each new revision of the package set before anybody asks
+        for them: names, and most-pulled:N for the N that were pulled most lately, with spaces or
+        commas between them.
+    :param notify_url: URL to which it is posted that an image was built, or that a build failed:
+        CloudEvents as JSON (http or https).
+    """
+
+    wanted: WantedAhead = setting("NIXERY_PREBUILD", read_wanted, unset=NOTHING_AHEAD)  # noqa: RUF009
+    notify_url: str | None = setting("NIXERY_NOTIFY_URL", url("http", "https"))
 
 
 @attrs.frozen
@@ -260,9 +276,11 @@ class ImageSettings:
     :param nix_timeout: Seconds that a Nix builder may run.
     :param nix_store: Folder for a Nix store of Nixery's own (the machine's store if there is one).
     :param layer_budget: Most layers that an image may have.
-    :param popularity_url: Popularity counts of the package set, as nixery-popcount writes them
+    :param popularity_url: Popularity counts of the package set, as nixery popcount writes them
         (http, https or file URL).
     :param compression: How layers are compressed: fast, small, zstd.
+    :param verify_sample: Per cent of the images made that are made again in the background, when
+        nothing else is to be built, to see whether they come out the same.
     :param packers: Layers that are packed at the same time, each by a process (one for each
         processor).
     """
@@ -272,4 +290,5 @@ class ImageSettings:
     layer_budget: int = setting("NIXERY_LAYER_BUDGET=94", number(1, 120))
     popularity_url: str | None = setting("NIX_POPULARITY_URL", url("http", "https", "file"))
     compression: str = setting("NIXERY_COMPRESSION=fast", one_of(*COMPRESSIONS))
+    verify_sample: float = setting("NIXERY_VERIFY_SAMPLE=0", number(0, 100, float))
     packers: int | None = setting("NIXERY_PACKERS", number(1, 256))

@@ -18,6 +18,7 @@ from nixery.model.limits import BuildLimits, DiskLimits, HistoryLimits, HttpLimi
 from nixery.model.setting import Setting, settings_of
 from nixery.setting_groups import (
     Address,
+    Ahead,
     BucketChoice,
     Evaluation,
     ImageSettings,
@@ -30,6 +31,7 @@ from nixery.setting_groups import (
     Transport,
     Watching,
 )
+from nixery.state_folder import state_folder
 from nixery.unknown import unknown_variables
 
 SOURCES = ("NIXERY_CHANNEL", "NIXERY_PKGS_REPO", "NIXERY_PKGS_PATH", "NIXERY_FLAKE")
@@ -63,6 +65,7 @@ class Settings:
     revisions: Revisions
     shown: Shown
     history: HistoryLimits
+    ahead: Ahead
     transport: Transport
     access: AccessFiles
     evaluation: Evaluation
@@ -144,13 +147,14 @@ class Settings:
             )
             for name, group in _GROUPS.items()
         }
-        return cls(state=_state_folder(environ), **groups)
+        return cls(state=state_folder(environ), **groups)
 
 
 _CHAPTERS = {
     "Where it listens": ("address",),
     "Package set and names": ("packages", "naming", "revisions"),
     "Pages and builds": ("shown", "history"),
+    "Made in advance, and notification": ("ahead",),
     "Who may pull what": ("transport", "access"),
     "What a package set may do": ("evaluation",),
     "Limits": ("builds", "http", "disk", "stopping"),
@@ -209,6 +213,8 @@ def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
         )
     token_server = ("NIXERY_JWT_KEY", "NIXERY_JWT_REALM", "NIXERY_JWT_AUDIENCE")
     _check_all_or_none(values, token_server, faults)
+    if values["NIXERY_NOTIFY_SECRET_FILE"] and not values["NIXERY_NOTIFY_URL"]:
+        faults.append("NIXERY_NOTIFY_SECRET_FILE is set without NIXERY_NOTIFY_URL")
     if values["NIXERY_ACCEL"] and not values["NIXERY_TRUSTED_PROXIES"]:
         faults.append("NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then")
     if values["NIXERY_JWT_ISSUER"] and not values["NIXERY_JWT_KEY"]:
@@ -226,12 +232,3 @@ def _check_all_or_none(
     lacking = [name for name in names if not values[name]]
     if there and lacking:
         faults.append(f"{there[0]} is set without {' and '.join(lacking)}; they go together")
-
-
-def _state_folder(environ: Mapping[str, str]) -> str:
-    """systemd's state folder, else the user's by the XDG base directory specification."""
-    if environ.get("STATE_DIRECTORY"):
-        return environ["STATE_DIRECTORY"].split(":")[0]
-    home = environ.get("HOME") or os.path.expanduser("~")
-    base = environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
-    return os.path.join(base, "nixery")

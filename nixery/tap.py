@@ -41,7 +41,7 @@ class Options(UsageOptions):
     def getSynopsis(self) -> str:
         """The usage line, with the command as it was called."""
         if os.path.basename(sys.argv[0]) == "nixery":
-            return "Usage: nixery [options]"
+            return "Usage: nixery serve [options]"
         return str(super().getSynopsis())
 
     def getUsage(self, width: int | None = None) -> str:

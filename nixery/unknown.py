@@ -9,6 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from nixery.model.suggestions import nearest_names
 
 PREFIX = "NIXERY_"
+URL, TOKEN = OF_COMMAND = ("NIXERY_URL", "NIXERY_API_TOKEN")
+"""Variables of the command ``nixery`` where it asks a daemon: which one, and with what token. The
+daemon passes them over."""
 _OF_TESTS = re.compile(r"NIXERY_(TEST|CHAOS)_.*")
 """Variables of the project's own tests, whose daemons have the environment of the tests."""
 _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S*")
@@ -27,7 +30,7 @@ def unknown_variables(environ: Mapping[str, str], known: Collection[str]) -> lis
 
     :param known: the names of all settings.
     """
-    others = {*service_links(environ, known), *known}
+    others = {*service_links(environ, known), *known, *OF_COMMAND}
     unknown = (
         name
         for name in environ

@@ -39,7 +39,7 @@ FLOORS: dict[str, set[str]] = {
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
     "builds": {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
-        *("search", "reactor", "whole_file"),
+        *("reactor", "repeats", "search", "slots", "whole_file"),
     },
     "watching": {"reactor", "model", "interfaces", "lifecycle", "repeats", "history"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
@@ -54,7 +54,13 @@ FLOORS: dict[str, set[str]] = {
     "help": {"model", "settings"},
     "requirements": set(),
     "plugin": {"requirements", "tap", ""},
-    "cli": set(),
+    "cli": {
+        *("model", "search", "history", "web", "settings", "nix_parts", "requirements", "unknown"),
+        "state_folder",
+    },
+    "other_registry": {"model", "storage"},
+    "verifying": {"builds", "nix", "packing", "setting_groups", "starts", "other_registry"},
+    "state_folder": set(),
     "terminal": set(),
     "first_success": {"reactor", "coalesce"},
     "first_look": {"reactor", "model", "nix", "first_success", "watching"},
@@ -63,7 +69,7 @@ FLOORS: dict[str, set[str]] = {
     "lifecycle": set(),
     "starts": set(),
     "trimmer": {"reactor", "lifecycle"},
-    "settings": {"model", "setting_groups", "unknown"},
+    "settings": {"model", "setting_groups", "state_folder", "unknown"},
     "nix_parts": {"model", "interfaces", "nix", "settings", "setting_groups", "starts"},
     "describing": {"model", "nix", "settings", "nix_parts", "requirements", "unknown"},
     "checking": {
@@ -76,14 +82,13 @@ FLOORS: dict[str, set[str]] = {
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
         "serving",
-        "setting_groups",
+        *("setting_groups", "verifying"),
     },
     "tap": {
         *("http", "web", "settings", "daemon", "watching", "systemd", "descriptors"),
         *("checking", "describing", "help", "requirements", "terminal", "unknown"),
         "",
     },
-    "popcount": {"model", "search", "settings", "nix_parts"},
 }
 # What rules have no use for: time, the network, processes, files, randomness.
 IMPURE = {

@@ -27,6 +27,9 @@ class Parts:
         self.parts = InOrder()
         self._look = look
 
+    async def listens(self, url: str) -> None:
+        pass
+
     async def look(self) -> str | None:
         assert self._look is not None, "it does not get so far"
         return await self._look()
@@ -169,6 +172,9 @@ class Recorded:
         """Note it, with how many endpoints are listened at meanwhile."""
         listening = [each for each in self._endpoints if each.site is not None and each.port.open]
         self.done.append(f"{what} {len(listening)}")
+
+    async def listens(self, url: str) -> None:
+        self._do(f"listen as {url}")
 
     async def look(self) -> str | None:
         await Deferred()

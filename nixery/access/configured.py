@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from nixery.access.api_token import read_secret
 from nixery.access.credentials import Credentials, Tokens, read_tokens
 from nixery.access.guard import Guard
 from nixery.access.htpasswd import Passwords, read_passwords
@@ -25,10 +26,18 @@ _KEYS = {"allow": "allow", "deny": "deny", "allow-tags": "allow_tags", "deny-tag
 
 @attrs.frozen
 class Access:
-    """A guard, and the files that it depends on."""
+    """A guard, and the files that it depends on.
+
+    :param api_token: gives the token of operators, if a file was named.
+    :param webhook_secret: gives the secret of the source's forge, if a file was named.
+    :param notify_secret: gives the secret that notifications are signed by, if a file was named.
+    """
 
     guard: Guard
     watched: list[Watched[Any]]
+    api_token: Callable[[], str] | None = None
+    webhook_secret: Callable[[], str] | None = None
+    notify_secret: Callable[[], str] | None = None
 
 
 def make_access(reactor: Any, files: AccessFiles) -> Access:
@@ -65,6 +74,9 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
     tokens = watch(files.tokens, read_tokens)
     verifiers = watch(files.jwt_key, verifier)
     rules = watch(files.rules, read_rules)
+    api_token = watch(files.api_token, read_secret)
+    webhook_secret = watch(files.webhook_secret, read_secret)
+    notify_secret = watch(files.notify_secret, read_secret)
     if faults:
         raise ExceptionGroup("files that can't be used", faults)
     credentials = None
@@ -74,7 +86,8 @@ def make_access(reactor: Any, files: AccessFiles) -> Access:
             tokens or (lambda: _NO_TOKENS),
             verifiers or (lambda: None),
         )
-    return Access(Guard(credentials, rules), watched)
+    guard = Guard(credentials, rules)
+    return Access(guard, watched, api_token, webhook_secret, notify_secret)
 
 
 def read_rules(path: str) -> Rules:

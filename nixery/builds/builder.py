@@ -57,13 +57,14 @@ class Builder:
         on_build: OnBuild | None = None,
         client: str = "",
         request: str = "",
+        behind: bool = False,
     ) -> Pull:
         if len(image.own) > (most := self._most_packages):
             reason = f"it names {len(image.own)} packages; the limit is {most}"
             raise ImageInvalid(image.name, reason)
         changes = self._cache.changes()
         pinned = await self._resolve(image.tag, client)
-        asker = Asker(on_build, client, request)
+        asker = Asker(on_build, client, request, behind)
         wanted = self._wanted(image, pinned)
         manifest = await self._cache.manifest(wanted.key)
         if manifest is None and (official := image.official) is not None:
@@ -87,6 +88,15 @@ class Builder:
 
         return Pull(manifest, provenance, again if changes is not None else None)
 
+    async def known(self, image: Image) -> tuple[PinnedSource, Manifest] | None:
+        """The revision that an image's tag stands for, and the image's manifest.
+
+        :return: None if the image of that revision has not been made.
+        """
+        pinned = await self._resolve(image.tag)
+        manifest = await self._cache.manifest(self._wanted(image, pinned).key, again=True)
+        return None if manifest is None else (pinned, manifest)
+
     async def stored_manifest(self, digest: Digest) -> Pull:
         changes = self._cache.changes()
         manifest = await self._cache.stored(digest)
@@ -103,7 +113,16 @@ class Builder:
 
     async def latest(self) -> PinnedSource:
         """The current package set."""
-        return await self._resolve(LATEST)
+        return await self.pinned(LATEST)
+
+    async def pinned(self, tag: str) -> PinnedSource:
+        """The immutable revision that a tag stands for: see
+        :meth:`nixery.interfaces.IResolver.resolve`."""
+        return await self._resolve(tag)
+
+    async def refresh(self) -> None:
+        """Ask the source anew: see :meth:`nixery.interfaces.IResolver.refresh`."""
+        await self._resolver.refresh()
 
     async def tags(self) -> list[str]:
         return await self._resolver.tags()

@@ -154,6 +154,11 @@ class Cache:
                 self._contents.put(digest, known)
         return known
 
+    async def verified(self, digest: Digest) -> dict[str, Any] | None:
+        """What came of the last verification of a manifest's image, as
+        :meth:`nixery.model.reproduction.Reproduction.document` has it."""
+        return await self.read(f"verified/{digest.hex}", lambda record: record["result"])
+
     async def remember_manifest(
         self,
         image_key: str,
@@ -179,6 +184,13 @@ class Cache:
         self.on_made(summary)
         self._by_digest.put(manifest.digest, manifest)
         await self.remember_key(image_key, manifest.digest)
+
+    async def forget(self, digest: Digest) -> None:
+        """Forget what is remembered of an image whose manifest is no more."""
+        for each in (self._by_digest, self._provenance, self._contents):
+            each.forget(digest)
+        for kind in ("provenance", "contents"):
+            await self._storage.delete_record(f"{kind}/{digest.hex}")
 
     async def remember_key(self, image_key: str, digest: Digest) -> None:
         """Know a manifest that is stored by an image key from then on."""

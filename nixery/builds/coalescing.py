@@ -50,11 +50,15 @@ class Wanted:
 
 @attrs.frozen
 class Asker:
-    """Who asks for an image: see :meth:`nixery.interfaces.IBuilder.manifest`."""
+    """Who asks for an image: see :meth:`nixery.interfaces.IBuilder.manifest`.
+
+    :param behind: whether nobody waits: see :meth:`nixery.builds.queue.BuildQueue.enter_behind`.
+    """
 
     on_build: OnBuild | None
     client: str
     request: str
+    behind: bool = False
 
 
 @attrs.frozen
@@ -64,6 +68,11 @@ class _Build:
     wanted: Wanted
     record: Record
     ticket: Ticket
+
+    @property
+    def waiting(self) -> int:
+        """The number of those who wait for it."""
+        return self.ticket.clients.total()
 
 
 @attrs.define(eq=False)
@@ -96,7 +105,8 @@ class SharedBuilds:
         key = wanted.key
         build = self._builds.get(key)
         if build is not None:
-            self.queue.join(build.ticket, asker.client)
+            if not asker.behind:
+                self.queue.join(build.ticket, asker.client)
         elif (failed := self._failures.get(key)) is not None:
             if asker.on_build is not None:
                 asker.on_build(failed.build)
@@ -110,8 +120,9 @@ class SharedBuilds:
 
         waiting = self._running.join(key, start)
         if build is not None:
-            waiting.addBoth(self._leave, build.ticket, asker.client)
-            build.record.asked(self._running.waiting(key))
+            if not asker.behind:
+                waiting.addBoth(self._leave, build.ticket, asker.client)
+                build.record.asked(build.waiting)
             if asker.on_build is not None:
                 asker.on_build(build.record.id)
         return waiting
@@ -127,10 +138,11 @@ class SharedBuilds:
 
     def _begin(self, wanted: Wanted, asker: Asker) -> _Build:
         key, image = wanted.key, wanted.image
-        ticket = self.queue.enter(asker.client)
+        enter = self.queue.enter_behind if asker.behind else self.queue.enter
+        ticket = enter(asker.client)
         record = self._history.begin(key, image.name, image.tag, asker.request)
-        record.waiting = lambda: self._running.waiting(key)
         build = self._builds[key] = _Build(wanted, record, ticket)
+        record.waiting = lambda: build.waiting
         return build
 
     async def _run(self, build: _Build) -> Manifest:
@@ -152,23 +164,13 @@ class SharedBuilds:
 
     async def _in_turn(self, build: _Build) -> Manifest:
         """Make an image when its turn comes, in the time that it may take."""
-        ticket, queue = build.ticket, self.queue
-        while True:
-            if not ticket.turn.called:
-                build.record.emit(Queued(queue.running, queue.waiting))
-            await ticket.turn
-            making = self._timed(Deferred.fromCoroutine(self._make(build)))
-            ticket.give_way = making.cancel
-            try:
-                manifest = await making
-            except BaseException:  # what is stopped may say so in any way
-                if self._stopping or not ticket.gives_way:
-                    queue.end(ticket)
-                    raise
-                queue.again(ticket)
-            else:
-                queue.end(ticket)
-                return manifest
+        queue = self.queue
+        return await queue.in_turn(
+            build.ticket,
+            lambda: self._timed(Deferred.fromCoroutine(self._make(build))),
+            lambda: self._stopping,
+            lambda: build.record.emit(Queued(queue.running, queue.waiting)),
+        )
 
     def _timed(self, making: Deferred[Manifest]) -> Deferred[Manifest]:
         def late(result: Manifest | Failure, seconds: float) -> Manifest | Failure:

@@ -22,7 +22,7 @@ from nixery.interfaces import ILease, IStorage
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import parse_image
-from nixery.model.image_summary import ImageSummary, summary_of
+from nixery.model.image_summary import PREFIX, ImageSummary, summary_of
 from nixery.model.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from nixery.model.pull_counts import (
     PullCount,
@@ -142,6 +142,13 @@ class KnownImages:
         if digest in self._known:
             count = self._counts[digest]
             self._know(attrs.evolve(summary, pulls=count.pulls, pulled=count.pulled))
+
+    def needed(self, blobs: Iterable[Digest]) -> set[Digest]:
+        """Those of some blobs that are of a known image, and perhaps a few more; it takes a while.
+        Blocks."""
+        known = [summary.blobs for summary in list(self._known.values())]
+        prefixes = ((blob, blob.hex[:PREFIX]) for blob in blobs)
+        return {blob for blob, prefix in prefixes if any(prefix in each for each in known)}
 
     def forget(self, digests: Iterable[str]) -> None:
         """Some images are no more."""

@@ -8,7 +8,8 @@ A build that gives way is stopped, and waits for another turn.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +20,8 @@ from nixery.model.networks import networks_of
 from nixery.model.reading import Reading
 from nixery.model.service_errors import QueueFull
 from nixery.model.shares import Shares
+
+T = TypeVar("T")
 
 GRACE = 10.0
 """Seconds after which a build that no client waits for counts as abandoned: clients that are
@@ -86,16 +89,64 @@ class BuildQueue:
 
         :raises QueueFull: if there is no place for it.
         """
-        if self.running >= self._at_once and self.waiting >= self._most_waiting:
+        if self._is_full:
             self._displace(client)
         ticket = Ticket(self._next_number(), clients=Counter([client]))
         self._wait(ticket)
         return ticket
 
+    def enter_behind(self, client: str) -> Ticket:
+        """Queue work that nobody waits for: it begins when no other waits or runs, and gives way to
+        any that needs its turn.
+
+        :param client: names the kind of work, which is charged for turns as a client is.
+        :raises QueueFull: if there is no place for it.
+        """
+        if self._is_full:
+            raise QueueFull(self.waiting)
+        number, nobody = self._next_number(), Counter({client: 0})
+        ticket = Ticket(number, clients=nobody, left=number, abandoned=True, behind=True)
+        self._wait(ticket)
+        return ticket
+
+    @property
+    def _is_full(self) -> bool:
+        return self.running >= self._at_once and self.waiting >= self._most_waiting
+
+    async def in_turn(
+        self,
+        ticket: Ticket,
+        work: Callable[[], "Deferred[T]"],
+        stopping: Callable[[], bool],
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> T:
+        """Do some work when its turn comes; what gives way begins anew with the next turn.
+
+        :param work: begins it; it is cancelled to give way.
+        :param stopping: whether nothing begins anew.
+        :param on_wait: called when it has to wait for its turn.
+        """
+        while True:
+            if not ticket.turn.called:
+                on_wait()
+            await ticket.turn
+            working = work()
+            ticket.give_way = working.cancel
+            try:
+                result = await working
+            except BaseException:  # what is stopped may say so in any way
+                if stopping() or not ticket.gives_way:
+                    self.end(ticket)
+                    raise
+                self.again(ticket)
+            else:
+                self.end(ticket)
+                return result
+
     def join(self, ticket: Ticket, client: str) -> None:
         """Note that one more client waits for a build."""
         if ticket.left is not None:
-            ticket.left, ticket.abandoned = None, False
+            ticket.left, ticket.abandoned, ticket.behind = None, False, False
             ticket.cancel_timer(ABANDONED)
             ticket.clients.clear()
         ticket.clients[client] += 1
@@ -171,6 +222,8 @@ class BuildQueue:
     def _look(self) -> None:
         """Give free turns away, and have a running build make room for one that waits."""
         while (ticket := self._next()) is not None and self.running < self._at_once:
+            if ticket.behind and self._running:
+                return
             self._begin(ticket)
         if ticket is None or ticket.abandoned:
             return
@@ -295,7 +348,7 @@ class BuildQueue:
 
 def _longest_abandoned(tickets: Iterable[Ticket]) -> Ticket | None:
     abandoned = (ticket for ticket in tickets if ticket.abandoned)
-    return min(abandoned, key=lambda ticket: ticket.left or 0, default=None)
+    return min(abandoned, key=lambda ticket: (not ticket.behind, ticket.left or 0), default=None)
 
 
 def _richest(tickets: Iterable[Ticket], others: Iterable[str], shares: Shares) -> Ticket | None:

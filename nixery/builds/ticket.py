@@ -20,6 +20,7 @@ class Ticket:
         Cancelling it leaves the queue.
     :ivar give_way: stops the build, which has its turn and will wait for another.
     :ivar gives_way: whether that was called.
+    :ivar behind: whether it begins only when no other build runs.
     :ivar clients: the clients that wait for the build, and how often; the last one stays at zero.
     :ivar counted: those clients that the build is charged to.
     :ivar left: when the last client left, as a number of the same kind; None while one waits.
@@ -34,6 +35,7 @@ class Ticket:
     turn: Deferred[None] = attrs.Factory(Deferred)
     give_way: Callable[[], None] | None = None
     gives_way: bool = False
+    behind: bool = False
     clients: Counter[str] = attrs.Factory(Counter)
     counted: tuple[str, ...] = ()
     left: int | None = None

@@ -93,11 +93,20 @@ class HistoryFolder:
         kept = []
         for id in ids:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                head = BuildHead.parse(self._read(id)["head"])
-                if head.id != id:
-                    raise ValueError("another build's")
+                head = self.head(id)
                 kept.append(self._recover(head) if head.state == "running" else self._kept(head))
         return kept
+
+    def head(self, id: str) -> BuildHead:
+        """A build as its file has it.
+
+        :raises OSError: if it can't be read.
+        :raises ValueError, KeyError or TypeError: if it is something else.
+        """
+        head = BuildHead.parse(self._read(id)["head"])
+        if head.id != id:
+            raise ValueError("another build's")
+        return head
 
     def clear(self, names: Iterable[str], known: Container[str], own: Container[str]) -> list[str]:
         """Remove files of ours that belong to no build.

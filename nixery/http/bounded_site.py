@@ -12,7 +12,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from nixery.http.bounds import Bounds
 from nixery.http.channel import BoundedChannel
-from nixery.http.request import NOBODY, RegistryRequest
+from nixery.http.request import NOBODY, RegistryRequest, RequestBody
 from nixery.model.service_errors import NoRoomToWait
 
 
@@ -42,6 +42,13 @@ class BoundedSite(Site):
     def acceptableProtocols(self) -> list[bytes]:
         """Offer HTTP/1.1; Twisted would offer HTTP/2 if it could speak it."""
         return [b"http/1.1"]
+
+    def body_for(self, target: bytes) -> RequestBody:
+        """What takes the body of a request.
+
+        :param target: its path and query.
+        """
+        return RequestBody()
 
     def getContentFile(self, length: int | None) -> BytesIO:
         """An empty body, whatever is sent: Twisted would make temporary files."""

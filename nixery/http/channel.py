@@ -20,7 +20,15 @@ from nixery.http.framing import (
     body_fault,
     opening_fault,
 )
-from nixery.http.request import Address, BodyTooLarge, Trusted, new_id, peer_address
+from nixery.http.request import (
+    Address,
+    BodyTooLarge,
+    RequestBody,
+    Trusted,
+    new_id,
+    peer_address,
+    split_target,
+)
 from nixery.http.twisted_private import OpenChannel
 from nixery.model.networks import network_of
 
@@ -43,6 +51,12 @@ class IBoundedSite(Protocol):
     bounds: Bounds
     trusted: Trusted
     stopping: bool
+
+    def body_for(self, target: bytes) -> RequestBody:
+        """What takes the body of a request.
+
+        :param target: its path and query.
+        """
 
 
 class BoundedChannel(OpenChannel):
@@ -113,7 +127,9 @@ class BoundedChannel(OpenChannel):
 
     def allHeadersReceived(self) -> None:
         """Go on to the body, if there may be one like it."""
-        refusal = body_fault(self.http_version, self.length)
+        request: Any = self.requests[-1]
+        request.body = self.site.body_for(split_target(self.asked_target)[1])
+        refusal = body_fault(self.http_version, self.length, request.body.most)
         if refusal is None:
             super().allHeadersReceived()  # type: ignore[no-untyped-call]
         else:

@@ -11,7 +11,6 @@ from http import HTTPStatus
 import attrs
 
 from nixery.http.answers import error_document
-from nixery.http.request import MOST_BODY
 
 _MOST_HEADERS = 500
 # Twisted keeps the names that it has seen, ten thousand of them, for ever.
@@ -73,7 +72,7 @@ TLS_IN_PLAIN = _refusal(
 )
 TARGET_TOO_LONG = _refusal("header_size", 414, "the request target is too long")
 HEAD_TOO_LARGE = _refusal("header_size", 431, "the request headers are too large")
-BODY_TOO_LARGE = _refusal("body_size", 413, "this registry is read-only: requests have no body")
+BODY_TOO_LARGE = _refusal("body_size", 413, "the request's body is larger than is taken here")
 TOO_SLOW = _refusal("slow", 408, "the request took too long to arrive")
 
 
@@ -140,12 +139,13 @@ def _header_fault(line: bytes) -> Refusal | None:
     return None
 
 
-def body_fault(version: bytes, length: int | None) -> Refusal | None:
+def body_fault(version: bytes, length: int | None, most: int) -> Refusal | None:
     """The refusal of the body that a head announces, if anything is wrong with it.
 
     :param length: bytes; none if it comes in chunks.
+    :param most: bytes that it may have.
     """
     if length is None:
         # A proxy that speaks HTTP/1.0 knows of no chunks.
         return _malformed("HTTP/1.0 has no chunked encoding") if version == b"HTTP/1.0" else None
-    return BODY_TOO_LARGE if length > MOST_BODY else None
+    return BODY_TOO_LARGE if length > most else None

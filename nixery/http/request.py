@@ -28,7 +28,7 @@ from nixery.model.request_key import is_request_id
 from nixery.model.rules import ANONYMOUS, Who
 
 MOST_BODY = 64 * 1024
-"""Bytes of a request's body; nothing here wants one, so what comes is dropped."""
+"""Bytes of a request's body that nothing wants, so that it is dropped."""
 HOST = re.compile(rb"[A-Za-z0-9._\-\[\]:%]{1,255}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -69,6 +69,34 @@ class BodyTooLarge(Exception):
     """More of a body has come than is taken."""
 
 
+class RequestBody:
+    """The body of a request where nothing wants one: it is dropped as it comes.
+
+    :cvar most: bytes that it may have.
+    """
+
+    most = MOST_BODY
+
+    def add(self, data: bytes) -> None:
+        """Take the next piece."""
+
+
+class SmallBody(RequestBody):
+    """A body that is kept.
+
+    :ivar content: what has come of it.
+    """
+
+    most = 4096
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def add(self, data: bytes) -> None:
+        """Take the next piece."""
+        self.content += data
+
+
 class RegistryRequest(OpenRequest):
     """A request; a trusted proxy says who sends it, and to which address it was sent.
 
@@ -79,6 +107,7 @@ class RegistryRequest(OpenRequest):
     :ivar error_code: the precise code of the error that it was answered with, if it was.
     :ivar told: that error's cause in a line, for the log.
     :ivar access: what decided about access when it came: see :meth:`nixery.web.auth.Auth.files`.
+    :ivar body: takes its body, as the site decides by the path.
     :ivar again: says of its answer whether it may be given again: see :meth:`keep`.
     """
 
@@ -90,6 +119,7 @@ class RegistryRequest(OpenRequest):
     told = ""
     access: tuple[object, ...] = ()
     again: Callable[[], bool] | None = None
+    body: RequestBody = RequestBody()
     _received = 0
 
     def keep(self, again: Callable[[], bool]) -> None:
@@ -122,13 +152,14 @@ class RegistryRequest(OpenRequest):
         super().render(resrc)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Drop a piece of the body, which nothing here wants.
+        """Pass on a piece of the body.
 
-        :raises BodyTooLarge: if it is larger than :data:`MOST_BODY`.
+        :raises BodyTooLarge: if there is more of it than its path takes.
         """
         self._received += len(data)
-        if self._received > MOST_BODY:
+        if self._received > self.body.most:
             raise BodyTooLarge
+        self.body.add(data)
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Let something write when the client takes more; stop it if the client has left.

@@ -1,6 +1,6 @@
 """The table of routes: what a request is for is found once, by its path."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
@@ -36,6 +36,9 @@ class Route:
         asked to find out whether anybody is there.
     :param probe: whether it is answered at once, without credentials.
     :param token: whether clients get credentials there, so that anonymous ones may ask.
+    :param operator: whether it is for operators, who show credentials of their own there, and not
+        those of clients.
+    :param methods: that it answers.
     """
 
     kind: str = "page"
@@ -43,6 +46,8 @@ class Route:
     always: bool = False
     probe: bool = False
     token: bool = False
+    operator: bool = False
+    methods: Sequence[bytes] = (b"GET", b"HEAD")
 
     @property
     def in_registry(self) -> bool:

@@ -87,6 +87,11 @@ class OpenChannel(HTTPChannel):
         """The version that the request's first line names."""
         return self._version
 
+    @property
+    def asked_target(self) -> bytes:
+        """The target that the request's first line names."""
+        return self._path
+
     def malformed(self) -> None:
         """Answer what Twisted finds to be no proper request."""
         raise NotImplementedError

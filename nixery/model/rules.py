@@ -147,6 +147,14 @@ class Rules:
         """
         return self._said(who.name, name, tag)
 
+    def allow_somebody(self, name: str, tag: str | None) -> bool:
+        """Whether there is anybody who may pull an image: any user may be, who is not named here.
+
+        :param tag: none for what is named by its digest.
+        :raises NameInvalid: if that is no name of an image.
+        """
+        return any(self._said(user, name, tag) for user in (None, "", *self.users))
+
     def _say(self, user: str | None, name: str, tag: str | None) -> bool:
         own = self._of(user)
         image = parse_image(name, LATEST)

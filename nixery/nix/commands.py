@@ -121,8 +121,12 @@ class Commands:
             collection is running.
         """
         outputs = await self._output("nix-store", "--query", "--outputs", "--", derivation)
-        delete = ("nix-store", "--delete", "--", *outputs.split(), derivation)
-        await self._output(*delete, limit=_DELETE_LIMIT)
+        await self.remove(*outputs.split(), derivation)
+
+    async def remove(self, *paths: str) -> None:
+        """Remove paths from the store, unless something needs them; for errors see
+        :meth:`delete`."""
+        await self._output("nix-store", "--delete", "--", *paths, limit=_DELETE_LIMIT)
 
     async def closure(self, paths: Sequence[str]) -> Graph:
         """The reference graph of the closure of valid store paths.

@@ -82,6 +82,9 @@ class FolderResolver:
     def current(self, tag: str) -> PinnedSource | None:
         return _standing(self._seen) if tag == LATEST else None
 
+    async def refresh(self) -> None:
+        """A folder is looked at each time, or watched."""
+
     async def tags(self) -> list[str]:
         return [LATEST]
 
@@ -189,6 +192,9 @@ class ConfiguredResolver:
         if pinned is None or configuration is None:
             return None
         return attrs.evolve(pinned, configuration=configuration)
+
+    async def refresh(self) -> None:
+        await self._resolver.refresh()
 
     async def tags(self) -> list[str]:
         return await self._resolver.tags()

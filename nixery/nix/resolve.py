@@ -108,6 +108,10 @@ class GitResolver:
         known = None if self._day(name) is None else self._memory.fresh(name)
         return None if known is None else self._pinned(known.text, known.stale)
 
+    async def refresh(self) -> None:
+        await self._list(self._memory.now())
+        self._unknown = Recent(self._memory.now, _UNKNOWN_KEPT)
+
     async def tags(self) -> list[str]:
         listing, _ = await self._list()
         return self._policy.offered(sorted(listing.names))
@@ -260,6 +264,9 @@ class FlakeResolver:
     def current(self, tag: str) -> PinnedSource | None:
         known = self._memory.fresh(_LOCKED) if tag == LATEST else None
         return None if known is None else self._pinned(known)
+
+    async def refresh(self) -> None:
+        await self._memory.newer(_LOCKED, self._memory.now(), self._ask)
 
     async def tags(self) -> list[str]:
         return [LATEST]

@@ -7,12 +7,17 @@ Of records::
     manifests/<image key>           the digest of the image's manifest
     provenance/<manifest digest>    what the image was made from, and the rest of its summary
     pulls/0                         how often images were pulled
+    removed/<manifest digest>       the blobs of an image that was removed, until they are dropped
     served/<sha256 of a name>       the images that were served by that name
+    verified/<manifest digest>      whether the image came out the same when it was made again
 """
 
 import re
 
-RECORDS = ("builds", "contents", "manifests", "provenance", "pulls", "served")
+RECORDS = (
+    *("builds", "contents", "manifests", "provenance", "pulls"),
+    *("removed", "served", "verified"),
+)
 """The kinds of records, each with a folder of its own."""
 _RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")
 _PREFIX = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{0,128}}")

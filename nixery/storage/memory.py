@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import DeferredLock
 from zope.interface import implementer
 
-from nixery.interfaces import ILease, IStorage, IUpload, Value
+from nixery.interfaces import ILease, IStorage, IUpload, Tidied, Value
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.manifest import Descriptor
@@ -107,6 +107,10 @@ class MemoryStorage:
     def stop(self) -> None:
         pass
 
+    async def tidy(self) -> Tidied:
+        self._check()
+        return Tidied()
+
     async def probe(self) -> None:
         self._check_room()
 
@@ -149,6 +153,14 @@ class MemoryStorage:
             for blob in blobs
             if blob.digest not in self.blobs or len(self.blobs[blob.digest]) != blob.size
         ]
+
+    async def drop(self, blobs: Sequence[Digest], used: bool = False) -> list[Digest]:
+        self._check()
+        stay = [digest for digest in blobs if digest in self.used and not used]
+        for digest in blobs:
+            if digest not in stay and digest in self.blobs:
+                del self.blobs[digest]
+        return stay
 
     def changes(self) -> int | None:
         return self.blobs.changes if self.fault is None else None

@@ -19,6 +19,7 @@ from nixery.access.guard import Guard
 from nixery.http.answers import describe
 from nixery.http.request import RegistryRequest
 from nixery.model.errors import NixeryError
+from nixery.model.image import Image
 from nixery.model.package_errors import NotAPackage, UnknownPackage
 from nixery.model.request_errors import Denied, NameInvalid, Unauthorized
 from nixery.model.rules import ANONYMOUS, Who
@@ -128,6 +129,11 @@ class Auth:
         except (Denied, Unauthorized, NameInvalid):
             return False
         return True
+
+    def somebody_may(self, image: Image) -> bool:
+        """Whether there is anybody who may pull an image."""
+        rules = self._guard.rules
+        return rules is None or rules().allow_somebody(image.name, image.tag)
 
     def censored(self, request: RegistryRequest, error: NixeryError) -> NixeryError:
         """An error without the names of packages that the sender of a request may not pull."""

@@ -36,7 +36,6 @@ from nixery.web.operations import Operations
 from nixery.web.pages.api import PagesApi
 from nixery.web.pages.page import prefers_html
 
-_ALLOWED = (b"GET", b"HEAD")
 _LONGEST_PATH = 2048
 _UNKNOWN_PATHS = {
     b"v2": Route("registry"),
@@ -118,9 +117,11 @@ class Front(AnsweringResource):
         """Why a request is refused at once; one that is not counts as running."""
         if (fault := _fault(request)) is not None:
             return RefusedRequest(UNSUPPORTED, fault)
-        if request.method not in _ALLOWED:
-            request.setHeader(b"Allow", b", ".join(_ALLOWED))
+        if request.method not in (allowed := request.route.methods):
+            request.setHeader(b"Allow", b", ".join(allowed))
             message = "this registry is read-only: images are made on demand"
+            if request.route.operator:
+                message = f"this path takes only {b', '.join(allowed).decode()}"
             return RefusedRequest(ErrorKind(405, "UNSUPPORTED"), message)
         # How many clients are behind a UNIX socket is not known.
         always = request.route.always or request.sender == "unix"
@@ -144,7 +145,8 @@ class Front(AnsweringResource):
     async def _serve(self, request: RegistryRequest) -> bytes | None:
         request.access = self._auth.files()
         try:
-            if not self._auth.is_open and not self._is_probe(request):
+            own = self._is_probe(request) or request.route.operator
+            if not self._auth.is_open and not own:
                 try:
                     await self._auth.identify(request)
                 except NixeryError as error:

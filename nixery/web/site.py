@@ -1,7 +1,10 @@
 """The HTTP server of the registry: its parts, and how it stops."""
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
+from klein import Klein
 from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.internet.task import deferLater
 
@@ -12,7 +15,7 @@ from nixery.http.bounds import Bounds
 from nixery.http.fair import FairStarts
 from nixery.http.knowing_channel import KnowingChannel
 from nixery.http.known_answers import KnownAnswers
-from nixery.http.request import NOBODY, Trusted
+from nixery.http.request import NOBODY, RequestBody, Trusted
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.limits import HttpLimits
 from nixery.reactor import IReactor
@@ -43,6 +46,17 @@ LAST_WORDS = 1.0
 _LIMITS = HttpLimits()
 
 
+class IApi(Protocol):
+    """Answers some paths.
+
+    :ivar app: their routes.
+    :ivar bodies: makes what takes the bodies of requests, by the first segment of their path.
+    """
+
+    app: Klein
+    bodies: Mapping[bytes, Callable[[], RequestBody]]
+
+
 class QuietSite(BoundedSite):
     """The site of the registry, and how it stops.
 
@@ -60,11 +74,24 @@ class QuietSite(BoundedSite):
         holding: Holding,
         known: KnownAnswers,
         shows_builds: bool,
+        bodies: Mapping[bytes, Callable[[], RequestBody]],
     ) -> None:
+        """
+        :param bodies: makes what takes bodies, by the first segment of a path.
+        """
         super().__init__(root, reactor, bounds)
+        self._bodies = bodies
         self._holding = holding
         self.known = known
         self.shows_builds = shows_builds
+
+    def body_for(self, target: bytes) -> RequestBody:
+        """What takes the body of a request.
+
+        :param target: its path and query.
+        """
+        make = self._bodies.get(target.lstrip(b"/").partition(b"/")[0], RequestBody)
+        return make()
 
     async def release(self, handover: bool) -> None:
         """Let all go who are held, and keep no connection for longer than an answer.
@@ -114,6 +141,7 @@ def make_site(
     operations: Operations | None = None,
     accel: str | None = None,
     on_manifest: OnManifest = ignore_manifest,
+    more: Sequence[IApi] = (),
     traces: ITraced | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
@@ -129,6 +157,7 @@ def make_site(
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
+    :param more: answer paths of their own.
     :param traces: makes spans of pulls; none for no traces.
     """
     bounds = Bounds(limits)
@@ -140,9 +169,10 @@ def make_site(
     links = builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app]
-    apps += [each.app for each in (builds, packages) if each is not None]
+    apps += [each.app for each in (builds, packages, *more) if each is not None]
+    bodies = {path: make for each in more for path, make in each.bodies.items()}
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
-    site = QuietSite(front, reactor, bounds, holding, known, links)
+    site = QuietSite(front, reactor, bounds, holding, known, links, bodies)
     site.trusted = trusted
     return site

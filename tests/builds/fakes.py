@@ -126,6 +126,12 @@ class FakeResolver:
     edited: bool = False
     committed: int | None = None
     stale: bool = False
+    refreshed: int = 0
+
+    async def refresh(self) -> None:
+        self.refreshed += 1
+        if self.error is not None:
+            raise self.error
 
     async def resolve(self, tag: str, client: str = "") -> PinnedSource:
         self.asked.append(tag)

@@ -519,3 +519,60 @@ def test_nobody_starves(at_once: int, others: list[str]) -> None:
         crowd.end()
     assert mine.turn.called
     assert len(crowd.turns) <= 10 + at_once + len(CLIENTS)
+
+
+def test_behind_all_others() -> None:
+    """What nobody waits for begins only when nothing else runs or waits, and one at a time."""
+    crowd = Crowd(at_once=3, waiting=9)
+    crowd.ask("a")
+    first, second = crowd.queue.enter_behind("ahead"), crowd.queue.enter_behind("ahead")
+    assert not first.turn.called
+    crowd.ask("b")
+    crowd.end()
+    assert not first.turn.called
+    crowd.end()
+    assert (first.turn.called, second.turn.called) == (True, False)
+    crowd.queue.end(first)
+    assert second.turn.called
+
+
+def test_what_is_behind_gives_way() -> None:
+    """It gives its turn to any build that needs one, before one that clients have left."""
+    crowd = Crowd(at_once=2, waiting=9)
+    behind = crowd.queue.enter_behind("ahead")
+    gave: list[str] = []
+    behind.give_way = lambda: gave.append("ahead")
+    crowd.ask("a")
+    assert gave == []
+    crowd.ask("b")
+    assert gave == ["ahead"]
+    crowd.queue.again(behind)
+    assert crowd.turns == ["a", "b"]
+    assert not behind.turn.called
+    crowd.end(2)
+    assert behind.turn.called
+
+
+def test_somebody_waits_for_what_was_behind() -> None:
+    """As soon as a client asks for it, it is a build as all others."""
+    crowd = Crowd(at_once=1, waiting=9)
+    crowd.ask("a")
+    behind = crowd.queue.enter_behind("ahead")
+    crowd.ask("b")
+    crowd.queue.join(behind, "c")
+    assert (behind.behind, behind.abandoned, behind.clients) == (False, False, {"c": 1})
+    crowd.end(2)
+    assert behind.turn.called
+
+
+def test_no_place_behind() -> None:
+    """It takes nobody's place in a full queue, and a client takes its place."""
+    crowd = Crowd(at_once=1, waiting=1)
+    crowd.ask("a")
+    behind = crowd.queue.enter_behind("ahead")
+    with pytest.raises(QueueFull):
+        crowd.queue.enter_behind("ahead")
+    failures: list[Failure] = []
+    behind.turn.addErrback(failures.append)
+    crowd.ask("b")
+    assert [failure.type for failure in failures] == [QueueFull]

@@ -16,16 +16,16 @@ from tests.e2e.packages import PackageSet
 
 pytestmark = pytest.mark.real_nix
 
-POPCOUNT = str(Path(sys.executable).with_name("nixery-popcount"))
+NIXERY = str(Path(sys.executable).with_name("nixery"))
 
 
 def test_a_table_of_the_package_set(
     start_daemon: StartDaemon, package_set: PackageSet, tmp_path: Path
 ) -> None:
-    """``nixery-popcount`` counts what is in the store, and the daemon groups by its table; a copy
+    """``nixery popcount`` counts what is in the store, and the daemon groups by its table; a copy
     serves while the table can't be reached."""
     start_daemon().pull("shell/git")
-    counted = run([POPCOUNT], **package_set.environ)
+    counted = run([NIXERY, "popcount"], **package_set.environ)
     assert counted.code == 0, counted.output
     said, _, printed = counted.output.partition("{")
     # No evaluation survives these.

@@ -45,6 +45,12 @@ real // {
   # --- that fail ---
   inherit broken;
   dependsOnBroken = build "depends-on-broken-1.0" { } "ln -s ${broken} $out";
+  neverTheSame = build "never-the-same-1.0" { } ''
+    mkdir -p $out/share
+    echo the same > $out/share/a
+    read id < /proc/sys/kernel/random/uuid
+    echo "$id" > $out/share/id
+  '';
   noOutput = build "no-output-1.0" { } "echo nothing is made";
   # What was loaded is not what its author had seen.
   wrongHash = build "wrong-hash-1.0"

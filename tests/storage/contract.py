@@ -135,6 +135,28 @@ class StorageContract:
         assert await storage.read_blob(digest, LIMIT) == CONTENT
         await assert_unknown(storage, unknown)
 
+    @pytest_twisted.ensureDeferred
+    async def test_dropped(self, backend: Backend, storage: IStorage) -> None:
+        """A blob that is dropped is unknown to every instance, and can be made anew; one that is
+        not there is dropped already."""
+        digest = await storage.write_blob(CONTENT)
+        other = await backend.open()
+        for _ in range(2):
+            assert await storage.drop([digest, Digest.of(b"never")], used=True) == []
+            await assert_unknown(storage, digest)
+            await assert_unknown(other, digest)
+        assert await storage.write_blob(CONTENT) == digest
+        assert await storage.read_blob(digest, LIMIT) == CONTENT
+
+    @pytest_twisted.ensureDeferred
+    async def test_tidied(self, storage: IStorage) -> None:
+        """To tidy up harms nothing that is whole."""
+        digest = await storage.write_blob(CONTENT)
+        await storage.write_record(KEY, b"record")
+        assert (await storage.tidy()).dropped == 0
+        assert await storage.read_blob(digest, LIMIT) == CONTENT
+        assert await storage.read_record(KEY) == b"record"
+
     # --- uploads --------------------------------------------------------------------------
 
     @pytest_twisted.ensureDeferred

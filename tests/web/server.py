@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.api import PagesApi
-from nixery.web.site import QuietSite, make_site
+from nixery.web.site import IApi, QuietSite, make_site
 from tests.waiting import HUNG, until
 
 reactor: Any = _reactor
@@ -79,6 +79,7 @@ class FakeBuilder:
         on_build: OnBuild | None = None,
         client: str = "",
         request: str = "",
+        behind: bool = False,
     ) -> Pull:
         self.clients.append(client)
         self.requests.append(request)
@@ -180,6 +181,10 @@ class Server:
         """Wait until something is so."""
         await until(true)
 
+    async def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        """Send something."""
+        return await self._ask(path, "POST", headers, body)
+
     async def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None
     ) -> Answer:
@@ -194,12 +199,13 @@ class Server:
             assert last.undated() == first.undated()
         return last
 
-    async def _ask(self, path: str, method: str, headers: dict[str, str] | None) -> Answer:
-
+    async def _ask(
+        self, path: str, method: str, headers: dict[str, str] | None, body: bytes | None = None
+    ) -> Answer:
         def talk() -> Answer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HUNG)
             try:
-                connection.request(method, path, headers=headers or {})
+                connection.request(method, path, body, headers or {})
                 answer = connection.getresponse()
                 fields = {name.lower(): value for name, value in answer.getheaders()}
                 return Answer(answer.status, answer.reason, fields, answer.read())
@@ -261,6 +267,7 @@ async def serving(
     accel: str | None = None,
     wrapped: bool = False,
     on_manifest: OnManifest = ignore_manifest,
+    more: Sequence[IApi] = (),
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -274,6 +281,7 @@ async def serving(
         *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
         accel=accel,
         on_manifest=on_manifest,
+        more=more,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     if wrapped:

@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from nixery.interfaces import BlobFile, ILease, IStorage, IUpload
+from nixery.interfaces import BlobFile, ILease, IStorage, IUpload, Tidied
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.limits import DiskLimits
@@ -132,6 +132,9 @@ class FilesystemStorage:
         if not self.housekeeping.busy:
             self._staging.leave()
 
+    async def tidy(self) -> Tidied:
+        return await self.housekeeping.tidy()
+
     async def probe(self) -> None:
         if not await self._in_thread(self._probe):
             raise StorageUnavailable("what was written just now is not there")
@@ -174,6 +177,10 @@ class FilesystemStorage:
     async def use(self, blobs: Sequence[Digest]) -> None:
         if due := self._marks.due([blob.hex for blob in blobs]):
             await self._in_thread(self._use, due)
+
+    async def drop(self, blobs: Sequence[Digest], used: bool = False) -> list[Digest]:
+        stay = await self.housekeeping.drop([blob.hex for blob in blobs], used)
+        return [blob for blob in blobs if blob.hex in stay]
 
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
         found = await self._found([blob.digest for blob in blobs])

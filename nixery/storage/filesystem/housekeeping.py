@@ -1,16 +1,18 @@
 """The background work of a storage in a folder: it stays within its bound, and whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from nixery.coalesce import Coalescer
+from nixery.interfaces import Tidied
 from nixery.model.limits import DiskLimits
 from nixery.model.reading import Reading
 from nixery.reactor import IReactor, in_thread
 from nixery.repeats import Repeats
+from nixery.storage.filesystem.files import storage_faults
 from nixery.storage.filesystem.last_use import Marks
 from nixery.storage.filesystem.pace import Stopped
 from nixery.storage.filesystem.scrubbing import Scrubber
@@ -56,11 +58,13 @@ class Housekeeping:
         self.dropped = 0
         self.scrubber = Scrubber(folder, aside)
         self._reactor = reactor
+        self._folder = folder
         self._limits = limits
         untold = min(_UNTOLD, limits.storage_grace)
         grace = limits.storage_grace + marks.fresh + untold
         self._shrinker = Shrinker(folder, marks, aside, limits.storage_max, grace)
         self._shrinking: Coalescer[None, None] = Coalescer()
+        self._dropping = DeferredLock()
         self._full = False
         self._not_before = 0.0
         self._loop = LoopingCall(self._shrink)
@@ -123,7 +127,26 @@ class Housekeeping:
     @property
     def busy(self) -> bool:
         """Whether blobs are being looked through and dropped."""
-        return len(self._shrinking) > 0
+        return len(self._shrinking) > 0 or self._dropping.locked
+
+    async def drop(self, names: Sequence[str], used: bool) -> list[str]:
+        """Drop some blobs, by their names: see :meth:`Shrinker.drop`.
+
+        :return: those that stay.
+        :raises StorageUnavailable: if that fails.
+        """
+
+        def drop() -> list[str]:
+            with storage_faults(self._folder):
+                return self._shrinker.drop(names, used)
+
+        return await self._dropping.run(in_thread, self._reactor, drop)
+
+    async def tidy(self) -> Tidied:
+        """Drop what is too much now."""
+        before = self.dropped
+        await self._shrink()
+        return Tidied(self.dropped - before, self.size, self.count)
 
     def wrote(self, size: int) -> None:
         """A blob was written.
@@ -140,7 +163,7 @@ class Housekeeping:
 
     async def _shrink_once(self) -> None:
         try:
-            shrunk = await in_thread(self._reactor, self._shrinker.shrink)
+            shrunk = await self._dropping.run(in_thread, self._reactor, self._shrinker.shrink)
         except Stopped:
             return
         except Exception as error:

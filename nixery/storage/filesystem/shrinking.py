@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -137,13 +137,25 @@ class Shrinker:
             if used < self._now() - self._grace:
                 self._marks.drop(name)
 
-    def _drop(self, name: str) -> bool:
+    def drop(self, names: Sequence[str], used: bool) -> list[str]:
+        """Drop some blobs, if they are there.
+
+        :param used: whether those go too that are of use.
+        :return: those that stay.
+        """
+        if [name for name in names if self._drop(name, used)]:
+            sync_folder(os.path.join(self._folder, "layers"))
+        return [name for name in names if self._has(name)]
+
+    def _drop(self, name: str, used: bool = False) -> bool:
         """Drop a blob, unless somebody has found a use for it meanwhile.
 
         It is moved aside first: who marks it from then on does not find it, and who has marked it
         before is seen here.
+
+        :param used: whether it goes in any case.
         """
-        if self._is_used(name):
+        if not used and self._is_used(name):
             return False
         path = os.path.join(self._folder, "layers", name)
         aside = self._spare = self._spare or self._aside()
@@ -152,7 +164,7 @@ class Shrinker:
         except FileNotFoundError:
             self._spare = ""  # it may be the other folder that is gone
             return False
-        if self._is_used(name):
+        if not used and self._is_used(name):
             os.replace(aside, path)
             return False
         # Not by moving the next one over it, which costs ext4 more than to remove it.

@@ -27,7 +27,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from nixery.coalesce import Coalescer
-from nixery.interfaces import ILease, IStorage, IUpload, Redirect, Stream
+from nixery.interfaces import ILease, IStorage, IUpload, Redirect, Stream, Tidied
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.manifest import Descriptor
@@ -142,6 +142,10 @@ class ObjectStorage:
         """What operators should know of the bucket's service; complete after :meth:`faults`."""
         return self._store.store.remarks
 
+    async def tidy(self) -> Tidied:
+        await self._clean()
+        return Tidied()
+
     async def probe(self) -> None:
         name, content = f"staging/{uuid.uuid4().hex}", uuid.uuid4().bytes
         written = await self._store.write(NewObject(name, content))
@@ -210,6 +214,13 @@ class ObjectStorage:
 
     async def use(self, blobs: Sequence[Digest]) -> None:
         """A bucket drops nothing, unless its own rules say so."""
+
+    async def drop(self, blobs: Sequence[Digest], used: bool = False) -> list[Digest]:
+        for digest in blobs:
+            await self._store.delete(blob_name(digest))
+            self._lost(digest)
+            self._contents.forget(digest)
+        return []  # what is of use, nobody knows here
 
     async def missing_blobs(self, blobs: Sequence[Descriptor]) -> list[Digest]:
         looks = [Deferred.fromCoroutine(self._look(blob.digest)) for blob in blobs]

@@ -1,4 +1,4 @@
-"""The command ``nixery``."""
+"""``nixery serve``, which is ``twistd nixery`` in the foreground."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.waiting import HUNG
 BIN = Path(sys.executable).parent
 
 
-@pytest.mark.parametrize("command", [["nixery"], ["twistd", "nixery"]])
+@pytest.mark.parametrize("command", [["nixery", "serve"], ["twistd", "nixery"]])
 def test_version(command: list[str], tmp_path: Path) -> None:
     """``--version`` prints Nixery's version and not Twisted's, with either command."""
     command = [str(BIN / command[0]), *command[1:], "--version"]
@@ -21,7 +21,7 @@ def test_version(command: list[str], tmp_path: Path) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"nixery {version()}\n", "")
 
 
-@pytest.mark.parametrize("command", [["nixery"], ["twistd", "nixery"]])
+@pytest.mark.parametrize("command", [["nixery", "serve"], ["twistd", "nixery"]])
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
@@ -41,7 +41,7 @@ def test_mistyped_options(command: list[str], argument: str, said: str, tmp_path
     assert "secret" not in line
 
 
-@pytest.mark.parametrize("command", [["nixery"], ["twistd", "nixery"]])
+@pytest.mark.parametrize("command", [["nixery", "serve"], ["twistd", "nixery"]])
 def test_help_for_a_reader_that_leaves(command: list[str], tmp_path: Path) -> None:
     """``--help | head`` ends without a traceback."""
     command = [str(BIN / command[0]), *command[1:], "--help"]
@@ -56,7 +56,10 @@ def test_help_for_a_reader_that_leaves(command: list[str], tmp_path: Path) -> No
 
 def test_help_names_the_command(tmp_path: Path) -> None:
     """``--help`` shows the usage of the command that was called."""
-    for command, said in ((["nixery"], "nixery [options]"), (["twistd", "nixery"], "twistd")):
+    for command, said in (
+        (["nixery", "serve"], "nixery serve [options]"),
+        (["twistd", "nixery"], "twistd"),
+    ):
         command = [str(BIN / command[0]), *command[1:], "--help"]
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HUNG)
         assert ran.stdout.startswith(f"Usage: {said}")

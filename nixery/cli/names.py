@@ -1,0 +1,53 @@
+"""Names of images, as commands take them."""
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class ImageName(click.ParamType[str]):
+    """A name with a tag or digest, or with neither: ``shell/git:latest``, ``git@sha256:…``.
+
+    The value is the name with its tag; a registry's host before it is taken off.
+    """
+
+    name = "name"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> str:
+        from nixery.model.image import parse_image
+        from nixery.model.request_errors import NameInvalid, TagInvalid
+
+        name, tag, digest = split(str(value))
+        try:
+            parse_image(name, tag)
+        except (NameInvalid, TagInvalid) as error:
+            self.fail(str(error), parameter, context)
+        if digest and not _DIGEST.fullmatch(digest):
+            self.fail(f"{digest[:90]!r} is not a digest", parameter, context)
+        return f"{name}@{digest}" if digest else f"{name}:{tag}"
+
+
+def split(text: str) -> tuple[str, str, str]:
+    """A name, its tag (``latest`` if it has none), and its digest or nothing.
+
+    What is before the first slash is a host, as for docker, if it has a dot with a port behind it,
+    or is ``localhost``.
+    """
+    text = re.sub(r"^(docker://)?((localhost|[^/]*\.[^/]*|[^/]*)(:[0-9]+)/|localhost/)?", "", text)
+    name, _, digest = text.partition("@")
+    name, _, tag = name.partition(":")
+    return name, tag or "latest", digest
+
+
+def image_path(name: str) -> str:
+    """The path of an image in the daemon's API.
+
+    :param name: as :class:`ImageName` gives it.
+    """
+    return f"/api/images/{quote(name, safe='/:@')}"

@@ -1,0 +1,130 @@
+"""The result of making an image again: whether its derivations and layers came out the same."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import attrs
+
+Outcome = Literal["same", "differs", "failed", "skipped"]
+"""``failed`` could not be made again, ``skipped`` was not tried."""
+
+
+@attrs.frozen
+class RebuiltDerivation:
+    """A derivation that was built again, or was to be.
+
+    :param derivation: its store path.
+    :param detail: where an output differs first, or why there is no result.
+    """
+
+    derivation: str
+    outcome: Outcome
+    detail: str = ""
+
+
+@attrs.frozen
+class RepackedLayer:
+    """A layer that was packed again.
+
+    :param digest: the one in the image.
+    :param again: of what was packed now; empty if nothing was.
+    :param paths: its store paths; none for the root file system.
+    """
+
+    digest: str
+    again: str
+    paths: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether it is the same."""
+        return "same" if self.digest == self.again else "differs" if self.again else "failed"
+
+
+@attrs.frozen
+class Reproduction:
+    """An image that was made again, in part or as a whole, or asked of another registry.
+
+    :param digest: of its manifest.
+    :param again: the digest of the manifest that was made now, or that the other registry has;
+        empty if there is none.
+    :param deep: whether all of its closure that was built here was built again, rather than the
+        packages that it names.
+    :param against: the URL of the other registry; empty if it was made again here.
+    :param began: seconds since the epoch.
+    :param ended: seconds since the epoch.
+    :param remark: what explains a difference, if anything does.
+    """
+
+    name: str
+    tag: str
+    digest: str
+    again: str
+    source: str
+    revision: str
+    deep: bool
+    against: str
+    began: float
+    ended: float
+    derivations: tuple[RebuiltDerivation, ...]
+    layers: tuple[RepackedLayer, ...]
+    remark: str = ""
+
+    @property
+    def outcome(self) -> Outcome:
+        """``differs`` if anything does, ``failed`` if anything could not be made again."""
+        outcomes = {each.outcome for each in self.derivations}
+        outcomes |= {each.outcome for each in self.layers}
+        if self.again and self.again != self.digest:
+            outcomes.add("differs")
+        worst: tuple[Outcome, ...] = ("differs", "failed")
+        return next((each for each in worst if each in outcomes), "same")
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        layers = [
+            {**attrs.asdict(each), "outcome": each.outcome, "paths": list(each.paths)}
+            for each in self.layers
+        ]
+        derivations = [attrs.asdict(each) for each in self.derivations]
+        parts = {"outcome": self.outcome, "derivations": derivations, "layers": layers}
+        return {**attrs.asdict(self, recurse=False), **parts}
+
+
+PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
+"""https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md"""
+_RESULTS = {"same": "PASSED", "differs": "FAILED", "failed": "WARNED", "skipped": "WARNED"}
+
+
+def predicate_of(made: Reproduction) -> dict[str, Any]:
+    """A result as the predicate of an in-toto attestation: each derivation and layer is a test."""
+    tests = [
+        *((f"rebuild {each.derivation}", each.outcome) for each in made.derivations),
+        *((f"repack {each.digest}", each.outcome) for each in made.layers),
+        *([(f"manifest {made.digest}", _alike(made))] if made.again else []),
+    ]
+    return {
+        "result": _RESULTS[made.outcome],
+        "configuration": [
+            {
+                "name": "nixery verify",
+                "annotations": {
+                    "source": made.source,
+                    "revision": made.revision,
+                    "deep": made.deep,
+                    **({"against": made.against} if made.against else {}),
+                },
+            }
+        ],
+        "passedTests": _with(tests, ["same"]),
+        "warnedTests": _with(tests, ["failed", "skipped"]),
+        "failedTests": _with(tests, ["differs"]),
+    }
+
+
+def _alike(made: Reproduction) -> Outcome:
+    return "same" if made.again == made.digest else "differs"
+
+
+def _with(tests: Iterable[tuple[str, Outcome]], outcomes: list[Outcome]) -> list[str]:
+    return [name for name, outcome in tests if outcome in outcomes]

@@ -1,0 +1,263 @@
+"""Images for operators: what is stored, made in advance, and removed.
+
+``GET /api/images`` lists them, ``POST`` has one made; ``/api/images/NAME:TAG`` is one of them,
+which ``DELETE`` removes; ``POST /api/gc`` tidies the storage up. All of it takes the operator's
+token, as a bearer token: browsers send none by themselves, so that no other site can use it.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import attrs
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from nixery.access.api_token import OperatorAccess
+from nixery.builds.cache import Cache
+from nixery.builds.known_images import KnownImages
+from nixery.builds.removal import Removals
+from nixery.http.answers import ErrorKind, RefusedRequest, describe
+from nixery.http.fair import FairTurns
+from nixery.http.gate import send_body, send_pieces
+from nixery.http.request import RegistryRequest, RequestBody, SmallBody
+from nixery.http.routes import Route
+from nixery.interfaces import IBuilder, IStorage, Pull
+from nixery.model.digest import Digest
+from nixery.model.image import Image, parse_image
+from nixery.model.image_summary import ImageSummary
+from nixery.model.request_errors import Denied, ManifestUnknown, Unauthorized
+from nixery.model.tags import LATEST
+from nixery.reactor import IReactor
+from nixery.web.auth import Auth
+
+_PAGE, _MOST = 100, 10_000
+_AT_ONCE = 500  # summaries that are looked through in one turn
+_NUMBER = re.compile("[0-9]{1,9}")
+_INVALID = ErrorKind(400, "BODY_INVALID")
+_WANTED = 'the body must be JSON such as {"name": "shell/git", "tag": "latest"}'
+OPERATOR = "operator"
+"""The client that builds are charged to which operators ask for."""
+
+
+class ImagesApi:
+    """Answers ``/api/images`` and ``/api/gc``."""
+
+    app = Klein()
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        operators: OperatorAccess,
+        builder: IBuilder,
+        storage: IStorage,
+        cache: Cache,
+        images: KnownImages,
+        removals: Removals,
+        auth: Auth,
+        links: bool,
+    ) -> None:
+        """
+        :param auth: says what clients may pull.
+        :param links: whether builds are to be seen below ``/builds``.
+        """
+        self.bodies: Mapping[bytes, Callable[[], RequestBody]] = {b"api": SmallBody}
+        self._reactor = reactor
+        self._operators = operators
+        self._builder = builder
+        self._storage = storage
+        self._cache = cache
+        self._images = images
+        self._removals = removals
+        self._auth = auth
+        self._links = links
+        self._turns = FairTurns(reactor)
+
+    @app.route("/api/images", endpoint=Route(operator=True, methods=(b"GET", b"HEAD", b"POST")))
+    async def images(self, request: RegistryRequest) -> bytes | None:
+        """The images that are stored, or one more."""
+        self._check(request)
+        if request.method == b"POST":
+            return await self._warm(request, _wanted(request))
+        await self._list(request)
+        return None
+
+    @app.route(
+        "/api/images/<path:reference>",
+        endpoint=Route(operator=True, methods=(b"GET", b"HEAD", b"DELETE")),
+    )
+    async def image(self, request: RegistryRequest, reference: str) -> bytes | None:
+        """An image: what is in it, or that it is to go."""
+        self._check(request)
+        summary = await self._find(reference)
+        digest = Digest.parse(summary.digest)
+        if request.method == b"DELETE":
+            await self._removals.remove(digest)
+            request.setResponseCode(204)
+            return b""
+        contents = await self._cache.contents(digest)
+        inside = None if contents is None else attrs.asdict(contents)
+        verified = await self._cache.verified(digest)
+        document = {**shown(summary), "contents": inside, "verified": verified}
+        _describe_json(request)
+        await send_body(request, json.dumps(document).encode("ascii"))
+        return None
+
+    @app.route("/api/gc", endpoint=Route(operator=True, methods=(b"POST",)))
+    async def gc(self, request: RegistryRequest) -> bytes:
+        """Drop now what is too much, or of images that were removed a while ago."""
+        self._check(request)
+        await self._images.refresh()
+        await self._removals.work_off()
+        tidied = await self._storage.tidy()
+        return _json(request, attrs.asdict(tidied))
+
+    def _check(self, request: RegistryRequest) -> None:
+        check_operator(self._operators, request)
+
+    async def _list(self, request: RegistryRequest) -> None:
+        """The images, those that were made or pulled last first, in pages: ``n`` of them, behind
+        the digest ``after``; with ``q``, those whose names and tags have all its words."""
+        number, after = request.parameter("n"), request.parameter("after")
+        count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else _PAGE
+        words, page = request.parameter("q").lower().split(), list[ImageSummary]()
+        every = _behind(iter(self._images.all()), after)
+        while len(page) <= count:
+            async with self._turns.turn(request.network):
+                looked_at = list(islice(every, _AT_ONCE))
+                page += [summary for summary in looked_at if _fits(summary, words)]
+            if len(looked_at) < _AT_ONCE:
+                break
+        following = len(page) > count
+        page = page[:count]
+        if following and page:
+            link = f'</api/images?n={count}&after={page[-1].digest}>; rel="next"'
+            request.setHeader(b"Link", link.encode("ascii"))
+        _describe_json(request)
+        await send_pieces(request, _listed(page, self._images.complete), self._turns)
+
+    async def _find(self, reference: str) -> ImageSummary:
+        """The image that ``NAME:TAG``, ``NAME@DIGEST`` or ``DIGEST`` means.
+
+        :raises ManifestUnknown: if there is none.
+        """
+        name, at, digest = reference.rpartition("@")
+        if at or reference.startswith("sha256:"):
+            found = await self._images.by_digest(Digest.parse(digest))
+            if found is not None and name and parse_image(name, LATEST).name != found.name:
+                found = None
+        else:
+            name, _, tag = reference.partition(":")
+            found = self._images.find(name, tag or LATEST)
+        if found is None:
+            raise ManifestUnknown(reference)
+        return found
+
+    async def _warm(self, request: RegistryRequest, image: Image) -> bytes:
+        """Have an image made, unless it is: at once if it is known, else with its build's address.
+
+        :raises NixeryError: if it is refused before a build has begun.
+        """
+        if not self._auth.somebody_may(image):
+            raise Denied(f"{image.name}:{image.tag}")
+        begun: Deferred[Pull | str] = Deferred()
+
+        def begin(outcome: Pull | Failure | str) -> None:
+            if not begun.called:
+                begun.callback(outcome)
+
+        def on_build(id: str) -> None:
+            # Not at once: a build that failed a moment ago is told of before its error.
+            self._reactor.callLater(0, begin, id)
+
+        asking = self._builder.manifest(image, on_build, OPERATOR, request.id)
+        Deferred.fromCoroutine(asking).addBoth(begin)  # later errors are told by the history
+        outcome = await begun
+        if isinstance(outcome, Pull):
+            summary = await self._images.by_digest(outcome.manifest.digest)
+            digest = str(outcome.manifest.digest)
+            known = summary or ImageSummary(digest, image.name, (image.tag,))
+            location = f"/api/images/{digest}"
+            document = shown(known)
+        else:
+            address = f"/api/images/{image.name}:{image.tag}"
+            location = f"/builds/{outcome}" if self._links else address
+            document = {"name": image.name, "tag": image.tag, "build": outcome}
+            request.setResponseCode(202)
+            request.build = outcome
+        request.setHeader(b"Location", location.encode("ascii"))
+        return _json(request, document)
+
+
+def check_operator(operators: OperatorAccess, request: RegistryRequest) -> None:
+    """Check that a request is an operator's.
+
+    :raises Unauthorized: if it is not.
+    """
+    headers = request.requestHeaders.getRawHeaders(b"authorization", [])
+    try:
+        operators.check(headers[0].decode("latin-1") if len(headers) == 1 else "")
+    except Unauthorized:
+        request.setHeader(b"WWW-Authenticate", b'Bearer realm="Nixery API"')
+        raise
+
+
+def shown(summary: ImageSummary) -> dict[str, Any]:
+    """A summary as operators get it."""
+    document = summary.document()
+    del document["blobs"]
+    return {**document, "tag": summary.tag}
+
+
+def _wanted(request: RegistryRequest) -> Image:
+    """The image that a body names.
+
+    :raises RefusedRequest: if it names none.
+    :raises NixeryError: if that is no name, or no tag.
+    """
+    body = request.body.content if isinstance(request.body, SmallBody) else b""
+    try:
+        document = json.loads(body)
+        name, tag = document["name"], document.get("tag") or LATEST
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RefusedRequest(_INVALID, _WANTED) from None
+    if not isinstance(name, str) or not isinstance(tag, str):
+        raise RefusedRequest(_INVALID, _WANTED)
+    return parse_image(name, tag)
+
+
+def _behind(summaries: Iterator[ImageSummary], digest: str) -> Iterator[ImageSummary]:
+    """The summaries behind that of a digest; all of them where none is named."""
+    for summary in summaries if digest else ():
+        if summary.digest == digest:
+            break
+    return summaries
+
+
+def _fits(summary: ImageSummary, words: Sequence[str]) -> bool:
+    text = " ".join((summary.name, *summary.tags, summary.digest)) if words else ""
+    return all(word in text for word in words)
+
+
+def _listed(page: Sequence[ImageSummary], complete: bool) -> Iterator[bytes]:
+    """The list's document; its lines are made when they are sent."""
+    yield b'{"complete": %b, "images": [' % json.dumps(complete).encode("ascii")
+    for number, summary in enumerate(page):
+        line = json.dumps(shown(summary)).encode("ascii")
+        yield b", " + line if number else line
+    yield b"]}"
+
+
+def _json(request: RegistryRequest, document: Any) -> bytes:
+    request.setHeader(b"Cache-Control", b"no-store")
+    return describe(request, "application/json", json.dumps(document).encode("ascii"))
+
+
+def _describe_json(request: RegistryRequest) -> None:
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Cache-Control", b"no-store")

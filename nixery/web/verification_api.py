@@ -1,0 +1,112 @@
+"""Verification for operators: images made again, to see whether they come out the same.
+
+``POST /api/verifications`` begins one, and tells how far it is; ``GET`` tells the same, with the
+result at its end, for some minutes. What came of the last one is kept with the image.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from klein import Klein
+
+from nixery.access.api_token import OperatorAccess
+from nixery.builds.reproducing import Progress, Reproducer, Request
+from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest, describe
+from nixery.http.request import RegistryRequest, RequestBody, SmallBody
+from nixery.http.routes import Route
+from nixery.model.image import parse_image
+from nixery.model.tags import LATEST
+from nixery.web.images import check_operator
+
+_INVALID = ErrorKind(400, "BODY_INVALID")
+_WANTED = 'the body must be JSON such as {"name": "git", "tag": "latest", "deep": false}'
+
+
+class VerificationApi:
+    """Answers ``/api/verifications``."""
+
+    app = Klein()
+
+    def __init__(self, operators: OperatorAccess, reproducer: Reproducer) -> None:
+        self.bodies: Mapping[bytes, Callable[[], RequestBody]] = {b"api": SmallBody}
+        self._operators = operators
+        self._reproducer = reproducer
+
+    @app.route(
+        "/api/verifications",
+        endpoint=Route(operator=True, methods=(b"GET", b"HEAD", b"POST")),
+    )
+    def verifications(self, request: RegistryRequest) -> bytes:
+        """Begin a verification, or tell how far it is."""
+        check_operator(self._operators, request)
+        if request.method == b"POST":
+            body = request.body.content if isinstance(request.body, SmallBody) else b""
+            progress: Progress | None = self._reproducer.begin(_wanted(_read(body)))
+            request.setResponseCode(202)
+        else:
+            names = ("name", "tag", "against")
+            asked: dict[str, Any] = {name: request.parameter(name) for name in names}
+            asked["deep"] = request.parameter("deep") == "1"
+            progress = self._reproducer.state(_wanted(asked))
+        if progress is None:
+            raise RefusedRequest(NOT_FOUND, "no such verification runs, or has ended just now")
+        request.setHeader(b"Cache-Control", b"no-store")
+        return describe(request, "application/json", _shown(progress))
+
+
+def _read(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise RefusedRequest(_INVALID, _WANTED)
+    return document
+
+
+def _wanted(asked: Mapping[str, Any]) -> Request:
+    """What is to be verified.
+
+    :raises RefusedRequest: if that is not told.
+    :raises NixeryError: if a name or tag is none.
+    """
+    name, tag = asked.get("name"), asked.get("tag") or LATEST
+    deep, against = asked.get("deep", False), asked.get("against") or ""
+    if not (isinstance(name, str) and isinstance(tag, str) and isinstance(deep, bool)):
+        raise RefusedRequest(_INVALID, _WANTED)
+    if not isinstance(against, str) or (against and not _is_url(against)):
+        text = "'against' must be the URL of a registry, such as https://HOST, without credentials"
+        raise RefusedRequest(_INVALID, text)
+    return Request(parse_image(name, tag), deep, against)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and not (parts.username or parts.password or parts.query or parts.fragment)
+            and text.isascii()
+            and text.isprintable()
+            and " " not in text
+            and (parts.port is None or parts.port > 0)
+        )
+    except ValueError:
+        return False
+
+
+def _shown(progress: Progress) -> bytes:
+    ended = progress.result is not None or progress.error is not None
+    return json.dumps(
+        {
+            "state": "running" if not ended else "failed" if progress.error else "done",
+            "step": progress.step,
+            "done": progress.done,
+            "total": progress.total,
+            "error": None if progress.error is None else str(progress.error.public()),
+            "result": None if progress.result is None else progress.result.document(),
+        }
+    ).encode("ascii")

@@ -1,0 +1,187 @@
+"""Notifications, as a receiver gets them."""
+
+import hmac
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest_twisted
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.web.client import Agent
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from nixery.watching.notifications import MOST, PAUSES, Notifications
+from tests.waiting import until
+
+reactor: Any = _reactor
+
+SECRET = "a-secret-of-the-receiver"
+
+
+class Receiver(Resource):
+    """Answers with some statuses, one after the other, and then with 204.
+
+    :ivar silent: whether it answers nothing.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statuses: list[int] = []
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        self.silent = False
+
+    def render_POST(self, request: Request) -> Any:
+        """Take a notification."""
+        fields = request.requestHeaders.getAllRawHeaders()
+        headers = {name.decode().lower(): values[0].decode() for name, values in fields}
+        assert request.content is not None
+        self.received.append((headers, request.content.read()))
+        if self.silent:
+            return NOT_DONE_YET
+        request.setResponseCode(self.statuses.pop(0) if self.statuses else 204)
+        return b""
+
+
+@attrs.define
+class Sent:
+    """Notifications to a receiver.
+
+    :ivar clock: of the pauses.
+    """
+
+    notifications: Notifications
+    receiver: Receiver
+    clock: Clock
+
+    def tell(self, number: int = 1) -> None:
+        data = {"name": "git", "tag": "latest"}
+        self.notifications.tell("built", f"{number:04}", "git:latest", 1e9, data)
+
+    async def paused(self, seconds: float) -> None:
+        """Wait until an attempt has failed, and the next is to follow after a while."""
+        due = [self.clock.seconds() + seconds]
+        await until(lambda: [call.getTime() for call in self.clock.getDelayedCalls()] == due)
+
+    async def outcomes(self, **expected: int) -> None:
+        await until(lambda: self.notifications.outcomes == expected)
+
+
+@asynccontextmanager
+async def sending(secret: str | None = None, path: str = "hook") -> AsyncIterator[Sent]:
+    receiver, clock = Receiver(), Clock()
+    port = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")
+    url = f"http://user:hidden@127.0.0.1:{port.getHost().port}/{path}"
+    key = None if secret is None else lambda: secret
+    notifications = Notifications(clock, Agent(reactor), url, key)  # type: ignore[arg-type]
+    try:
+        yield Sent(notifications, receiver, clock)
+    finally:
+        await notifications.stop()
+        await maybeDeferred(port.stopListening)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_sent() -> None:
+    """Each is a CloudEvent, signed as GitHub signs its own, in order."""
+    async with sending(SECRET) as sent:
+        for number in range(3):
+            sent.tell(number)
+        await sent.outcomes(sent=3)
+        assert [json.loads(body)["id"] for _, body in sent.receiver.received] == [
+            *("0000", "0001", "0002")
+        ]
+        headers, body = sent.receiver.received[0]
+        event = json.loads(body)
+        assert (event["specversion"], event["type"]) == ("1.0", "nixery.image.built")
+        assert (event["subject"], event["time"]) == ("git:latest", "2001-09-09T01:46:40+00:00")
+        assert event["source"]
+        assert event["data"] == {"name": "git", "tag": "latest"}
+        credentials = b64encode(b"user:hidden").decode()
+        assert headers["authorization"] == f"Basic {credentials}"
+        assert headers["content-type"] == "application/cloudevents+json"
+        signature = hmac.new(SECRET.encode(), body, "sha256").hexdigest()
+        assert headers["x-hub-signature-256"] == f"sha256={signature}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_tried_again() -> None:
+    """What fails for now is tried again, the later the more often it failed, before others; that is
+    told once, without the address's password."""
+    async with sending() as sent:
+        sent.receiver.statuses = [503, 429, 500]
+        with capturedLogs() as logged:
+            for number in range(2):
+                sent.tell(number)
+            for tries, pause in enumerate(PAUSES[:3], 1):
+                await sent.paused(pause)
+                assert len(sent.receiver.received) == tries
+                assert sent.notifications.outcomes == {}
+                sent.clock.advance(pause)
+            await sent.outcomes(sent=2)
+        ids = [json.loads(body)["id"] for _, body in sent.receiver.received]
+        assert ids == ["0000"] * 4 + ["0001"]
+        (told,) = [formatEvent(each) for each in logged if "does not take" in formatEvent(each)]
+        assert "503" in told
+        assert "hidden" not in told
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused() -> None:
+    """What the receiver refuses for good is not sent again, and others are sent."""
+    async with sending() as sent:
+        sent.receiver.statuses = [404, 301]
+        for number in range(3):
+            sent.tell(number)
+        await sent.outcomes(refused=2, sent=1)
+        assert len(sent.receiver.received) == 3
+        assert "x-hub-signature-256" not in sent.receiver.received[0][0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_given_up() -> None:
+    """After some attempts, what can't be sent is dropped."""
+    async with sending() as sent:
+        sent.receiver.statuses = [500] * (len(PAUSES) + 1)
+        sent.tell()
+        for pause in PAUSES:
+            await sent.paused(pause)
+            sent.clock.advance(pause)
+        await sent.outcomes(dropped=1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_bounded() -> None:
+    """While the receiver is away, the latest wait for it, and older ones are dropped; stopping
+    waits for nothing."""
+    async with sending() as sent:
+        sent.receiver.silent = True
+        for number in range(MOST + 7):
+            sent.tell(number)
+        assert sent.notifications.outcomes == {"dropped": 7}
+        await until(lambda: bool(sent.receiver.received))
+        await sent.notifications.stop()
+        sent.tell()
+        assert sent.notifications.outcomes == {"dropped": 7}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_receiver_that_hangs() -> None:
+    """A receiver that does not answer is given up for now, and tried again."""
+    async with sending() as sent:
+        sent.receiver.silent = True
+        sent.tell()
+        await until(lambda: bool(sent.receiver.received))
+        sent.clock.advance(10)
+        await sent.paused(PAUSES[0])
+        sent.receiver.silent = False
+        sent.clock.advance(PAUSES[0])
+        await sent.outcomes(sent=1)

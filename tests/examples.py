@@ -22,6 +22,11 @@ def typed(page: str) -> list[str]:
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
+def settings(page: str) -> dict[str, str]:
+    """The variables that a page has its readers set."""
+    return dict(re.findall(r"^(\w+)=(.+)$", "".join(blocks(page, "sh")), re.MULTILINE))
+
+
 def moved(text: str, places: Mapping[str, object]) -> str:
     """A text with the places of a test, all of which must occur in it."""
     for here, there in places.items():

@@ -3,9 +3,6 @@
 import base64
 import getpass
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,10 +11,10 @@ from tests.e2e.clients import Ran, run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
 from tests.e2e.git_servers import git_over_ssh
+from tests.e2e.nginx import serving
 from tests.e2e.packages import STORE, PackageSet
-from tests.examples import blocks, moved, typed
+from tests.examples import blocks, moved, settings, typed
 from tests.ports import free_port
-from tests.waiting import HUNG, wait_until
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
@@ -51,26 +48,6 @@ def build_of(daemon: Daemon) -> dict[str, object]:
         f"/builds/{daemon.get('/builds?n=1').json()[0]['id']}"
     ).json()
     return found
-
-
-@contextmanager
-def nginx(site: str, folder: Path) -> Iterator[None]:
-    """nginx with a site, for the length of a block."""
-    folder.mkdir()
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in kinds)
-    (folder / "nginx.conf").write_text(
-        f"daemon off; pid {folder}/pid; user {getpass.getuser()}; worker_processes 1; events {{}}"
-        f"http {{ access_log off; {temporary}\n{site}\n}}"
-    )
-    command = ["/usr/sbin/nginx", "-e", str(folder / "errors"), "-c", str(folder / "nginx.conf")]
-    process = subprocess.Popen(command)
-    try:
-        wait_until((folder / "pid").exists)
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=HUNG)
 
 
 def test_a_private_binary_cache(
@@ -117,7 +94,7 @@ def test_a_private_binary_cache(
             NIXERY_NIX_STORE=str(folder / "store"),
         )
 
-    with nginx(moved(site, places), tmp_path / "nginx"):
+    with serving(moved(site, places), tmp_path / "nginx"):
         daemon = start(SECRET, "right")
         assert daemon.pull("hello").status == 200
         build = build_of(daemon)
@@ -172,13 +149,12 @@ def test_an_arm64_builder(
                 "HOST_KEY": printed.output.strip(),
             },
         )
-        (port,) = blocks(page, "sh")
-        name, _, options = moved(port, {"22": server.port}).strip().partition("=")
-        here: Mapping[str, str] = {
+        options = moved(settings(page)["NIX_SSHOPTS"], {"22": server.port})
+        here = {
             "NIX_CONF_DIR": str(own_settings(package_set, tmp_path / "here", told)),
             "NIXERY_NIX_STORE": str(tmp_path / "here" / "store"),
             "NIXERY_PKGS_PATH": str(packages),
-            name: options,
+            "NIX_SSHOPTS": options,
         }
         daemon = start_daemon(**here)
         answer = daemon.pull("arm64/tool")

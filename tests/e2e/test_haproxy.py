@@ -4,7 +4,6 @@ import csv
 import http.client
 import io
 import os
-import re
 import signal
 import socket
 import ssl
@@ -18,7 +17,7 @@ import pytest
 from tests.e2e.clients import run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Daemon
-from tests.examples import blocks, moved
+from tests.examples import blocks, moved, settings
 from tests.ports import free_port
 from tests.waiting import HUNG, wait_until
 from tests.web.certificates import make_pair
@@ -27,7 +26,7 @@ pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
 PAGE = "examples/haproxy"
 (CONFIGURATION,) = blocks(PAGE, "haproxy")
-SETTINGS = dict(re.findall(r"^(NIXERY_\w+)=(\S+)$", "".join(blocks(PAGE, "sh")), re.MULTILINE))
+SETTINGS = settings(PAGE)
 
 
 class Front:

@@ -123,7 +123,7 @@ spec:
   terminationGracePeriodSeconds: {{ add 45 (.Values.settings.NIXERY_DRAIN | default 30 | int) }}
   serviceAccountName: {{ include "nixery.account" . }}
   automountServiceAccountToken: false
-  # Otherwise a Service named nixery would set variables such as NIXERY_PORT.
+  # Otherwise a Service named nixery would set variables that begin like settings.
   enableServiceLinks: false
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
@@ -152,7 +152,7 @@ spec:
   {{- end }}
   containers:
     - name: nixery
-      image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+      image: {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       env:
         {{- include "nixery.env" . | nindent 8 }}

@@ -3,6 +3,7 @@ FROM debian:12 AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 COPY LICENSE README.md pyproject.toml setup.py /src/
 COPY nix /src/nix
+COPY docs /src/docs
 COPY twisted /src/twisted
 COPY nixery /src/nixery
 # Twisted keeps a list of its plugins, which nobody may write later on.

@@ -1,4 +1,5 @@
-"""Puts the Nix expressions into the package; all else about it is in pyproject.toml."""
+"""Puts the Nix expressions and the documentation into the package; all else about it is in
+pyproject.toml."""
 
 import shutil
 from pathlib import Path
@@ -10,8 +11,8 @@ from setuptools.command.build_py import build_py
 OURSELVES = ["package.nix", "container.nix", "module.nix"]
 
 
-class BuildWithExpressions(build_py):
-    """Copies the folder nix/ into the package: a wheel has nothing beside its packages."""
+class BuildWithFolders(build_py):
+    """Copies nix/ and docs/ into the package: a wheel has nothing beside its packages."""
 
     def run(self) -> None:
         super().run()
@@ -19,6 +20,10 @@ class BuildWithExpressions(build_py):
             target = Path(self.build_lib) / "nixery" / "expressions"
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree("nix", target, ignore=shutil.ignore_patterns("__pycache__", *OURSELVES))
+            documentation = Path(self.build_lib) / "nixery" / "documentation"
+            documentation.mkdir(exist_ok=True)
+            for document in Path("docs").glob("*.md"):
+                shutil.copy(document, documentation)
 
 
-setup(cmdclass={"build_py": BuildWithExpressions})
+setup(cmdclass={"build_py": BuildWithFolders})

@@ -8,6 +8,7 @@
 # path was printed last: the caller runs this again from there, and then with that path to skip.
 #
 # `request` is JSON: { system, source } as in realise.nix, and
+# licences  whether to print the packages' licences too
 # outputs   true to print the store paths of the packages' outputs too, for nixery popcount
 # from      the path to begin at, in the order of attribute names; [ ] for the first
 # skip      paths not to be evaluated
@@ -28,6 +29,7 @@ let
   deepest = 3; # steps of a path
   longestName = 200; # bytes; of attribute names too
   longestText = 1000;
+  most = 20; # licences, and outputs, of a package
 
   tell = value: trace "@nixery@${toJSON value}@nixery@";
 
@@ -48,6 +50,23 @@ let
   first = value: let known = attempt value; in
     if isList known && known != [ ] then name (head known) else name known;
 
+  # The first few of what an attribute has, one or many.
+  many = value:
+    let
+      known = attempt value;
+      every = if isList known then known else if known == null then [ ] else [ known ];
+      count = length every;
+    in
+    genList (elemAt every) (if count < most then count else most);
+
+  # A licence's SPDX identifier, or its name.
+  licence = value:
+    let
+      known = attempt value;
+      called = filter (each: each != "") (map name [ (known.spdxId or null) (known.shortName or null) (known.fullName or null) ]);
+    in
+    if isAttrs known then concatStringsSep "" (genList (elemAt called) (if called == [ ] then 0 else 1)) else name known;
+
   described = path: package: {
     inherit path;
     name = name (package.name or null);
@@ -57,15 +76,19 @@ let
     program = name (package.meta.mainProgram or null);
     homepage = first (package.meta.homepage or null);
     available = attempt (package.meta.available or null) != false;
-  } // (if asked.outputs or false then { outputs = outputs package; } else { });
+    outputs = map name (many (package.outputs or null));
+  }
+  # Where a run begins, the last one ended: a licence that can't be evaluated costs no package.
+  // (if asked.licences && path != asked.from then { licences = map licence (many (package.meta.license or null)); } else { })
+  // (if asked.paths or false then { paths = paths package; } else { });
 
   # The store paths; an output that can't be evaluated is left out.
-  outputs = package:
+  paths = package:
     let
       names = attempt (package.outputs or [ "out" ]);
-      paths = map (name: attempt (package.${name} or package).outPath) (if isList names then names else [ ]);
+      every = map (name: attempt (package.${name} or package).outPath) (if isList names then names else [ ]);
     in
-    map unsafeDiscardStringContext (filter isString paths);
+    map unsafeDiscardStringContext (filter isString every);
 
   # --- the walk through the set ---
 

@@ -24,6 +24,7 @@ let
       inotify-simple
       isal
       klein
+      markdown-it-py
       opentelemetry-api
       opentelemetry-exporter-otlp-proto-http
       opentelemetry-sdk

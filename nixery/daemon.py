@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
+from klein import Klein
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -68,7 +69,11 @@ from nixery.web.images import ImagesApi
 from nixery.web.operations import Operations, OperationsSite
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.docs_api import DocsApi
+from nixery.web.pages.images_api import ImagePages
+from nixery.web.pages.start_api import StartApi
 from nixery.web.site import QuietSite, make_site
+from nixery.web.stored_images import StoredImages
 from nixery.web.verification_api import VerificationApi
 
 if TYPE_CHECKING:
@@ -278,17 +283,21 @@ class Registry:
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        builds, packages, history = None, None, None
+        builds, packages, history, catalogue = None, None, None, None
+        more = list[Klein]()
         if settings.shown.pages != "off":
-            history = self._history
+            history, catalogue = self._history, self._catalogue
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
-            packages = PackagesApi(reactor, self._catalogue, auth)
+            stored = StoredImages(self._images, self._cache, self._storage, auth)
+            packages = PackagesApi(reactor, self._catalogue, stored, auth)
+            more.append(ImagePages(reactor, stored, history).app)
+        start = StartApi(reactor, builder, history, catalogue, auth, self._example)
         return make_site(
             reactor,
             builder,
             self._storage,
             settings.shown.hold,
-            PagesApi(reactor, builder, history, auth, self._example),
+            PagesApi(),
             builds,
             packages,
             auth,
@@ -298,6 +307,7 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._images.pulled,
+            [start.app, DocsApi().app, *more],
             [
                 self._make_images_api(auth),
                 HooksApi(self._access.webhook_secret, self._pushed),

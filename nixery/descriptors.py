@@ -11,8 +11,9 @@ from nixery.model.limits import HttpLimits
 
 _log = Logger()
 
-EACH = 2
-"""Files per connection: its socket, and the blob that is sent on it."""
+EACH = 3
+"""Files per connection: its socket, the blob that is sent on it, and the socket of somebody who is
+about to be refused, since as many may wait for that."""
 OTHERS = 512
 """Files for everything else: pipes of children, files being written, package sources."""
 

@@ -410,9 +410,23 @@ class ICatalogue(Interface):
         :param limit: the most that are given.
         """
 
+    def package(name: str) -> Package | None:
+        """The package of a name, nothing if there is none, or no index yet. It takes less than a
+        millisecond, and waits for nothing.
+
+        :param name: an attribute path, or as images write it.
+        """
+
     def suggest(name: str) -> Sequence[Suggestion]:
         """What a name that no package has may stand for, likeliest first; nothing while there is
         no index. It takes less than a millisecond, and waits for nothing.
+
+        :param name: as images write it.
+        """
+
+    def lacks(name: str) -> bool:
+        """Whether it is known that no package has a name. It takes less than a millisecond, and
+        waits for nothing.
 
         :param name: as images write it.
         """

@@ -23,7 +23,7 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], limits.connections)
     [
         (256, 4000, 1000, 1000 * EACH + OTHERS, 1000),
         (4000, 4000, 1000, 4000, 1000),
-        (256, 1512, 1000, 1512, 500),
+        (256, 2012, 1000, 2012, 503),
         (100, 100, 1000, 100, 25),
     ],
     ids=["raised", "enough", "as far as it goes", "next to nothing"],

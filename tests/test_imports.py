@@ -45,7 +45,7 @@ FLOORS: dict[str, set[str]] = {
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
-        *("search", "reactor", "requirements"),
+        *("search", "reactor", "recent", "requirements"),
     },
     "serving": {"model", "lifecycle", "child_python"},
     "values": {"model"},

@@ -14,7 +14,6 @@ from nixery.model.closure import Realisation, closure_size
 from nixery.model.contents import contents_of, pack_contents
 from nixery.model.digest import Digest
 from nixery.model.events import Emit, Event
-from nixery.model.execution import Execution
 from nixery.model.grouping import group_layers
 from nixery.model.identity import COMMIT, Identity, Naming
 from nixery.model.image import Image
@@ -100,18 +99,17 @@ class ImageMaker:
             created = await self._resolver.date(pinned) if dated else None
             address = self.naming.address(pinned)
             identity = Identity(image.name, pinned.revision, address, created)
-            layers, execution = await self._layers_of(image, identity, realisation, emit)
+            layers, root = await self._layers_of(image, identity, realisation, emit)
         finally:
             await self._nix.release(realisation)
-        content = config_bytes(image, layers, execution, identity)
+        run = root.execution
+        content = config_bytes(image, layers, run, identity)
         digest = await self._storage.write_blob(content)
         config = Descriptor(CONFIG_TYPE, digest, len(content))
         made = self._reactor.seconds()
-        packed = await in_thread(
-            self._reactor,
-            lambda: pack_contents(contents_of(image, pinned, realisation, layers, made)),
-        )
-        return make_manifest(config, layers, execution.labels), packed
+        facts = image, pinned, realisation, layers, made, run.programs, root.tools
+        packed = await in_thread(self._reactor, lambda: pack_contents(contents_of(*facts)))
+        return make_manifest(config, layers, run.labels), packed
 
     async def _realise(self, image: Image, pinned: PinnedSource, emit: Emit) -> Realisation:
         """Have Nix make the packages, unless it announces to load more than an image may have."""
@@ -133,8 +131,8 @@ class ImageMaker:
 
     async def _layers_of(
         self, image: Image, identity: Identity, realisation: Realisation, emit: Emit
-    ) -> tuple[list[Layer], Execution]:
-        """An image's layers, and how containers of it are run."""
+    ) -> tuple[list[Layer], FurnishedRoot]:
+        """An image's layers, and its root file system."""
         with state_faults():
             entries = await in_thread(self._reactor, self._new_file)
         try:
@@ -142,7 +140,7 @@ class ImageMaker:
             arguments = realisation, made.key, entries, self._popularity()
             contents = await in_thread(self._reactor, self._group, *arguments)
             with keep_alive(self._reactor, self._storage) as keep:
-                return await self._make_layers(contents, keep, emit), made.execution
+                return await self._make_layers(contents, keep, emit), made
         finally:
             removed = self.layers.when_packed(entries)
             removed.addCallback(lambda _: in_thread(self._reactor, remove, entries))

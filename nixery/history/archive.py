@@ -50,6 +50,7 @@ class Archive:
     loaded: Deferred[None] = attrs.field(init=False, factory=partial(succeed, None))
     _kept: dict[str, KeptBuild] = attrs.field(init=False, factory=dict)
     _ids: list[str] = attrs.field(init=False, factory=list)  # in order
+    _in_state: dict[str, list[str]] = attrs.field(init=False, factory=dict)  # in order
     # Builds that succeeded, in order, by name and tag.
     _images: dict[tuple[str, str], list[str]] = attrs.field(init=False, factory=dict)
     _newest: list[str] = attrs.field(init=False, factory=list)  # of each image, in order
@@ -68,13 +69,14 @@ class Archive:
         kept = self._kept.get(id)
         return None if kept is None else kept.head
 
-    def ids(self, before: str | None = None) -> Iterator[str]:
-        """The IDs of all builds, the latest first, found as they are asked for; builds may come
-        and go meanwhile.
+    def ids(self, before: str | None = None, state: str | None = None) -> Iterator[str]:
+        """The IDs of builds, the latest first, found as they are asked for; builds may come and go
+        meanwhile.
 
         :param before: an ID: only those of older builds.
+        :param state: only those of builds that ended so.
         """
-        return _downward(self._ids, before)
+        return _downward(self._ids if state is None else self._in_state.get(state, []), before)
 
     def newest(self) -> Iterator[str]:
         """The IDs of the last build that succeeded of each image, like :meth:`ids`."""
@@ -91,6 +93,7 @@ class Archive:
         self._kept[head.id] = kept
         self._size += kept.size
         insort(self._ids, head.id)
+        insort(self._in_state.setdefault(head.state, []), head.id)
         if head.state == "done":
             ids = self._images.setdefault((head.name, head.tag), [])
             before = ids[-1:]
@@ -122,7 +125,8 @@ class Archive:
     def _drop(self, id: str) -> None:
         kept = self._kept.pop(id)
         self._size -= kept.size
-        del self._ids[bisect_left(self._ids, id)]
+        for ids in (self._ids, self._in_state[kept.head.state]):
+            del ids[bisect_left(ids, id)]
         image = (kept.head.name, kept.head.tag)
         if kept.head.state == "done":
             ids = self._images[image]

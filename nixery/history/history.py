@@ -113,14 +113,15 @@ class History:
         self._begun[head.id] = Deferred.fromCoroutine(archive.save(head, {}))
         return record
 
-    def heads(self, before: str | None = None) -> Iterator[BuildHead]:
-        """All builds, the latest first; each is looked up when it is asked for.
+    def heads(self, before: str | None = None, state: str | None = None) -> Iterator[BuildHead]:
+        """Builds, the latest first; each is looked up when it is asked for.
 
         :param before: an ID: only older builds.
+        :param state: only builds in this state, as :meth:`state` has it.
         """
         own = sorted((id for id in self._records if before is None or id < before), reverse=True)
-        for id, _ in groupby(merge(own, self._archive.ids(before), reverse=True)):
-            if (head := self.head(id)) is not None:
+        for id, _ in groupby(merge(own, self._archive.ids(before, state), reverse=True)):
+            if (head := self.head(id)) is not None and state in (None, self.state(head)):
                 yield head
 
     def images(self) -> Iterator[BuildHead]:
@@ -157,6 +158,12 @@ class History:
         """How many clients wait for a build."""
         record = self._records.get(id)
         return 0 if record is None or record.source.ended else record.waiting()
+
+    def state(self, head: BuildHead) -> str:
+        """The state of a build: that of its head, or ``queued`` if it waits for its turn."""
+        record = self._records.get(head.id)
+        is_queued = head.state == "running" and record is not None and record.is_queued
+        return "queued" if is_queued else head.state
 
     async def in_full(self, head: BuildHead) -> tuple[BuildHead, dict[str, Any]]:
         """A build whose error is not cut as in lists, and its summary, as values that JSON can

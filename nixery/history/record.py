@@ -70,6 +70,11 @@ class Record:
         complete = self._writer.fault is None
         return attrs.evolve(self._head, events=self.source.buffer.last, complete=complete)
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether the build waits for its turn."""
+        return self._summary.is_queued
+
     def details(self) -> dict[str, Any]:
         """The build's summary, as values that JSON can hold."""
         return {**self._summary.document(), "fault": self._writer.fault}
@@ -112,7 +117,7 @@ class Record:
         """
         self.outcome = outcome
         self._log.failed(in_full or reason, outcome)
-        self._end(events.Failed(reason, derivation), state="failed", error=reason)
+        self._end(events.Failed(reason, derivation), state="failed", error=reason, kind=outcome)
 
     def saved(self) -> Deferred[None]:
         """Fires when all events are on disk, or lost. To be called once, after the end."""

@@ -33,6 +33,7 @@ class BuildHead:
     :param error: why it failed, for people to read.
     :param events: the number of its last event.
     :param complete: whether all events are on disk.
+    :param kind: of a failure: the name of its error's class; empty if that is not known.
     """
 
     id: str
@@ -46,6 +47,7 @@ class BuildHead:
     error: str | None = None
     events: int = 0
     complete: bool = True
+    kind: str = ""
 
     @classmethod
     def parse(cls, document: Any) -> "BuildHead":
@@ -154,11 +156,16 @@ class Summary:
             case events.Stored(digest=digest):
                 self._layer(digest)["stored"] = True
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether the build waits for its turn."""
+        return "Queued" in self._facts and "Resolved" not in self._facts
+
     def document(self) -> dict[str, Any]:
         """The summary, as values that JSON can hold."""
         facts = self._facts
         return {
-            "queued": facts.get("Queued") if "Resolved" not in facts else None,
+            "queued": facts["Queued"] if self.is_queued else None,
             "source": facts.get("Resolved"),
             "packages": self._packages,
             "planned": {

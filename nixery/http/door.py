@@ -2,11 +2,14 @@
 
 Twisted makes a transport and a protocol for every connection that a port accepts. With a crowd that
 reconnects as soon as it is turned away, the daemon would do nothing else, and the kernel would drop
-the first packets of other newcomers, which then try again after a second.
+the first packets of other newcomers, which then try again after a second. And whoever comes behind
+a crowd does not wait until each of it was told that there is no room, which takes longer than to
+find it out.
 """
 
 import os
 import socket
+from collections import deque
 from contextlib import suppress
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM, errorcode
 from typing import Any, cast
@@ -62,11 +65,16 @@ class Door:
         self._refuses = site.bounds.connections.refuses
         self._trusted = site.trusted
         self._asked = bytearray(site.bounds.limits.header_size)
+        self._answer = b""
+        self._refused: deque[socket.socket] = deque()
+        self._most = site.bounds.limits.connections
+        self._later: IDelayedCall | None = None
         self._pause: IDelayedCall | None = None
         self._held: socket.socket | None = None
         self._repeats = Repeats(reactor.seconds)
         port.stopReading()
         self._socket = socket.socket(fileno=os.dup(port.fileno()))
+        self._is_unix = self._socket.family == socket.AF_UNIX
         reactor.addReader(self)
 
     def startListening(self) -> None:
@@ -97,44 +105,69 @@ class Door:
 
     def _end(self) -> None:
         pause, self._pause = self._pause, None
-        if pause is not None:
-            pause.cancel()
+        later, self._later = self._later, None
+        for each in (pause, later):
+            if each is not None:
+                each.cancel()
         if self._held is not None:
             self._held.close()
+        while self._turned_away():
+            pass
         self._socket.close()
 
     def doRead(self) -> None:
-        """Accept connections for a short while, so that other work has its turn."""
-        answer = b"" if self._is_tls else no_room(NO_ROOM).to_bytes(new_id())
+        """Accept connections for a short while, so that other work has its turn; those that are
+        refused are told so when nobody else waits."""
+        self._answer = b"" if self._is_tls else no_room(NO_ROOM).to_bytes(new_id())
         end = self._reactor.seconds() + _SLICE
         while self._pause is None and self._reactor.seconds() < end:
             try:
                 connection, address = self._socket.accept()
             except BlockingIOError:
-                return
+                while self._reactor.seconds() < end and self._turned_away():
+                    pass
+                break
             except OSError as error:
-                if error.errno in _NO_ROOM:
+                if error.errno in _NO_ROOM and not self._turned_away():
                     self._wait(error.errno)
                 continue  # or the newcomer has left
             try:
-                self._welcome(connection, address, answer)
+                self._welcome(connection, address)
             except Exception:  # as Twisted does: the others are to be served
                 self._log.failure("while taking a connection")
                 connection.close()
+        if self._refused and self._later is None:
+            self._later = self._reactor.callLater(0, self._read_later)
 
-    def _welcome(self, connection: socket.socket, address: Any, answer: bytes) -> None:
-        peer = None if connection.family == socket.AF_UNIX else read_address(address[0])
+    def _read_later(self) -> None:
+        self._later = None
+        self.doRead()
+
+    def _welcome(self, connection: socket.socket, address: Any) -> None:
+        peer = None if self._is_unix else read_address(address[0])
         if self._refuses(bounded_client(peer, self._trusted)):
-            with connection:
-                # What is not read by then would have the kernel take back the answer, which leaves
-                # in one packet with the end of the connection.
-                with suppress(OSError):
-                    connection.recv_into(self._asked, flags=socket.MSG_DONTWAIT)
-                with suppress(OSError):
-                    connection.send(answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
+            self._refused.append(connection)
+            if len(self._refused) > self._most:
+                self._turned_away()
             return
         connection.setblocking(False)
         self._adopt(connection)
+
+    def _turned_away(self) -> bool:
+        """Tell one that there is no room, the one that has waited longest for that.
+
+        :return: whether there was one.
+        """
+        if not self._refused:
+            return False
+        with self._refused.popleft() as connection:
+            # What is not read by then would have the kernel take back the answer, which leaves in
+            # one packet with the end of the connection.
+            with suppress(OSError):
+                connection.recv_into(self._asked, flags=socket.MSG_DONTWAIT)
+            with suppress(OSError):
+                connection.send(self._answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
+        return True
 
     def _adopt(self, connection: socket.socket) -> None:
         """Hand a connection to Twisted, which needs room for one more descriptor."""
@@ -142,6 +175,8 @@ class Door:
         try:
             adopt(connection.fileno(), connection.family, self._port.factory)
         except OSError as error:
+            if error.errno in _NO_ROOM and self._turned_away():
+                return self._adopt(connection)
             if error.errno in _NO_ROOM:
                 self._held = connection
                 self._wait(error.errno)

@@ -55,7 +55,7 @@ class Route:
         return self.kind in ("manifest", "blob", "registry")
 
 
-NOWHERE = Route()
+NOWHERE = Route(errors=Errors.PAGE_IN_BROWSER)
 
 
 class Routes:

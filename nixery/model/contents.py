@@ -85,6 +85,8 @@ class Contents:
     :param built: the store paths that were built here.
     :param substituted: store path → the binary cache that it came from, without credentials, as
         far as it is known; :data:`LOCAL` for a place on this machine.
+    :param programs: what may be run by name: see :class:`nixery.model.execution.Execution`.
+    :param tools: of ``bash``, ``sh`` and ``sleep``, those that it has.
     """
 
     name: str
@@ -98,6 +100,8 @@ class Contents:
     layers: tuple[LayerFacts, ...]
     built: tuple[str, ...] = ()
     substituted: Mapping[str, str] = attrs.Factory(dict)
+    programs: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
 
 
 def contents_of(
@@ -106,6 +110,8 @@ def contents_of(
     realisation: Realisation,
     layers: Sequence[Layer],
     made: float,
+    programs: Sequence[str] = (),
+    tools: Sequence[str] = (),
 ) -> Contents:
     """The contents of an image that was just made."""
     graph = realisation.graph
@@ -139,6 +145,8 @@ def contents_of(
             for path, origin in sorted(realisation.substituted.items())
             if path in graph and path not in built
         },
+        tuple(programs),
+        tuple(tools),
     )
 
 
@@ -192,6 +200,8 @@ def pack_contents(contents: Contents) -> str:
         "layers": [[each.digest, each.size, numbers(each.paths)] for each in contents.layers],
         "built": numbers(contents.built),
         "substituted": [[number[path], origin] for path, origin in contents.substituted.items()],
+        "programs": contents.programs,
+        "tools": contents.tools,
     }
     text = json.dumps(document, separators=(",", ":"))
     return b64encode(zlib.compress(text.encode("ascii"))).decode("ascii")
@@ -233,4 +243,6 @@ def _read(document: dict[str, Any]) -> Contents:
         ),
         built=paths(document["built"]),
         substituted={path[number]: origin for number, origin in document["substituted"]},
+        programs=tuple(document["programs"]),
+        tools=tuple(document["tools"]),
     )

@@ -179,6 +179,15 @@ def spellings(step: str) -> list[str]:
     return [*written, *(f"_{each}" for each in written if each[0].isdigit())]
 
 
+def name_parts(package: str) -> set[str]:
+    """The parts of the names of images that hold a package which was asked for.
+
+    :param package: an attribute path, or as images write it.
+    """
+    groups = {"shell": (*SHELL,), "ci": (*SHELL, *CI)}
+    return {package.lower(), *(group for group, held in groups.items() if package in held)}
+
+
 def exact_image_name(attribute: str) -> str:
     """The name of an attribute where others differ from it in case only.
 

@@ -4,7 +4,6 @@ All texts come from the set and may hold anything: they are made printable here.
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 import attrs
 
 from nixery.model.closure import is_store_path
+from nixery.model.contents import split_name
 from nixery.model.image import MAX_NAME_LENGTH, META, exact_image_name, image_name, spellings
 
 _MARK = b"trace: @nixery@"
 _END = b"@nixery@"
 _UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
-# As Nix's own parseDrvName has it.
-_NAME = re.compile(r"(.*?)-([^a-zA-Z].*)")
 
 Path = tuple[str, ...]
 """The attribute names that lead to something in a set."""
@@ -35,6 +33,8 @@ class Package:
     :param program: the one that it is mainly for.
     :param programs: what is known to be in its ``bin/``.
     :param available: whether the set says that it can be built as it is configured.
+    :param outputs: their names.
+    :param licences: SPDX identifiers, or the set's names where it has none.
     """
 
     path: Path
@@ -47,6 +47,8 @@ class Package:
     program: str = ""
     available: bool = True
     programs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
 
     @property
     def attribute(self) -> str:
@@ -67,12 +69,13 @@ class Package:
         """
         try:
             fields = json.loads(line)
-            lists = {name: tuple(fields.get(name, ())) for name in ("path", "programs")}
+            lists = {name: tuple(fields.get(name, ())) for name in ("path", "programs", *_LISTS)}
             return cls(**{**fields, **lists})
         except (TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"no package: {line[:100]!r}") from error
 
 
+_LISTS = ("outputs", "licences")
 _TEXTS = ("name", "pname", "version", "description", "homepage", "program")
 
 
@@ -115,9 +118,9 @@ def told_outputs(lines: Iterable[bytes]) -> list[str]:
     found: set[str] = set()
     for line in lines:
         said = _said(line)
-        outputs = said.get("outputs") if isinstance(said, dict) else None
-        if isinstance(outputs, list):
-            found.update(o for o in outputs if isinstance(o, str) and is_store_path(o))
+        paths = said.get("paths") if isinstance(said, dict) else None
+        if isinstance(paths, list):
+            found.update(p for p in paths if isinstance(p, str) and is_store_path(p))
     return sorted(found)
 
 
@@ -145,14 +148,20 @@ def _package(said: dict[str, Any]) -> Package | None:
     if path is None:
         return None
     texts = {field: _line(said.get(field)) for field in _TEXTS}
-    name, version = _split(texts["name"])
+    name, version = split_name(texts["name"])
     texts["pname"] = texts["pname"] or name
     texts["version"] = texts["version"] or version
     shown = tuple(_line(step) for step in path)
     available = said.get("available") is not False
     if not texts["homepage"].startswith(("http://", "https://")):
         texts["homepage"] = ""
-    return Package(shown, **texts, available=available)  # type: ignore[arg-type]
+    lists = {field: _lines(said.get(field)) for field in _LISTS}
+    return Package(shown, **texts, **lists, available=available)  # type: ignore[arg-type]
+
+
+def _lines(texts: Any) -> tuple[str, ...]:
+    every = texts if isinstance(texts, list) else []
+    return tuple(filter(None, map(_line, every)))
 
 
 def _line(text: Any) -> str:
@@ -162,12 +171,6 @@ def _line(text: Any) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c.isspace() else _UNPRINTABLE for c in text)
     return " ".join(text.split())
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A derivation's name without its version, and that."""
-    match = _NAME.fullmatch(name)
-    return (match[1], match[2]) if match else (name, "")
 
 
 # --- by which names images ask for them ---------------------------------------------------

@@ -10,6 +10,7 @@ from zope.interface import implementer
 from nixery.coalesce import Coalescer
 from nixery.interfaces import ICatalogue, IResolver, SearchResult
 from nixery.model.errors import NixeryError
+from nixery.model.package_set import Package
 from nixery.model.service_errors import ShuttingDown, SourceChanged
 from nixery.model.source import PinnedSource
 from nixery.model.suggestions import Suggestion
@@ -86,9 +87,18 @@ class Catalogue:
             fault=self._fault,
         )
 
+    def package(self, name: str) -> Package | None:
+        self._update()
+        return None if self._made is None else self._made.index.named(name)
+
     def suggest(self, name: str) -> Sequence[Suggestion]:
         self._update()
         return [] if self._made is None else self._made.index.meant(name, _SUGGESTED)
+
+    def lacks(self, name: str) -> bool:
+        self._update()
+        made = self._made
+        return made is not None and made.kept_index.whole and not made.index.has(name)
 
     async def stop(self) -> None:
         """Cancel the update that is running, and wait until it has ended."""

@@ -14,7 +14,7 @@ from nixery.model.image import AMD64
 from nixery.model.source import PinnedSource, canonical_sha256
 from nixery.whole_file import whole_file
 
-_FORMAT = 1
+_FORMAT = 2
 _FILE = "index.gz"
 _LEFT = re.compile(r"index\.gz\.[0-9a-f]{32}\.new|tmp[a-z0-9_]{8}")
 """Files of processes that were killed, with names of this version and of earlier ones."""

@@ -112,7 +112,7 @@ class Indexer:
 
         :raises NixeryError: if the set can't be fetched, or not be evaluated at all.
         """
-        progress = await self._look_through(pinned, {"outputs": True})
+        progress = await self._look_through(pinned, {"paths": True})
         lines = (line.rstrip() for line in progress.lines)
         paths = await in_thread(self._reactor, told_outputs, lines)
         return OutputListing(paths, progress.skipped_names, progress.whole)
@@ -162,7 +162,10 @@ class Indexer:
 
         :return: whether the end of the set was reached.
         """
-        asked = request | {"from": progress.start, "skip": progress.skipped}
+        # Each licence that ends an evaluation takes a run: too many of them are left out.
+        licences = progress.runs <= self._limits.runs // 2
+        walk = {"from": progress.start, "skip": progress.skipped, "licences": licences}
+        asked = request | walk
         prepared = await self._evaluator.prepare("index", asked)
 
         def on_lines(lines: list[bytes]) -> None:
@@ -197,6 +200,7 @@ class _Walk:
     :ivar skipped: attributes that can't be evaluated.
     :ivar lines: what the expression printed, for :func:`nixery.model.package_set.parse_told`.
     :ivar whole: whether the end of the set was reached.
+    :ivar runs: the number of runs so far, this one included.
     """
 
     def __init__(self, now: float, limits: ListingLimits) -> None:
@@ -209,7 +213,7 @@ class _Walk:
         self._size = 0
         self._errors: list[bytes] = []
         self._last: Path = ()
-        self._runs = 0
+        self.runs = 0
         self._over = False
 
     def take(self, lines: list[bytes]) -> None:
@@ -234,8 +238,8 @@ class _Walk:
 
     def goes_on(self, now: float) -> bool:
         """Whether there is to be another run."""
-        self._runs += 1
-        within = self._runs <= self._limits.runs and not self.is_full
+        self.runs += 1
+        within = self.runs <= self._limits.runs and not self.is_full
         return not self._over and within and now < self.until
 
     def ended(self, whole: bool) -> None:

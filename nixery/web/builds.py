@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
+from urllib.parse import urlencode
 
 import attrs
 from klein import Klein
@@ -16,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nixery.history.history import History
 from nixery.history.summary import BuildHead, brief
-from nixery.http.answers import NOT_FOUND, RefusedRequest
+from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
@@ -25,14 +26,16 @@ from nixery.http.routes import Errors, Route
 from nixery.web.auth import OPEN, Auth
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, send_events, shorten
 from nixery.web.pages.build_page import BuildView, build_page
+from nixery.web.pages.builds_page import STATES, BuildsView, builds_page
 from nixery.web.pages.page import prefers_html, send_page
 
-_PAGE, _MOST = 100, 1000
+_PAGE, _SHOWN, _MOST = 100, 40, 1000
 _AT_ONCE = _PAGE + 1
 """Builds that are looked at in one turn: enough for a usual page, and some milliseconds."""
 _NUMBER = re.compile("[0-9]{1,15}")
 
 
+_INVALID = ErrorKind(400, "QUERY_INVALID")
 _LOST = (
     "This build is not known here",
     "It never existed, or is no longer remembered. The start page lists recent builds.",
@@ -60,15 +63,21 @@ class BuildsApi:
         self._turns = FairTurns(clock)
         self._beginning = FairTurns(clock, share=0.5)  # to listen: it may read a file, in a thread
 
-    @app.route("/builds", endpoint=Route())
+    @app.route("/builds", endpoint=Route(errors=Errors.PAGE_IN_BROWSER))
     async def builds(self, request: RegistryRequest) -> None:
-        """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID.
+        """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID, in one
+        ``state``; in a browser as a page.
 
         Long errors are cut: they are whole in the answer about one build.
         """
-        number = request.parameter("n")
-        count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else _PAGE
-        every, heads = self._history.heads(request.parameter("before") or None), list[BuildHead]()
+        number, state = request.parameter("n"), request.parameter("state")
+        if state not in ("", *STATES):
+            raise RefusedRequest(_INVALID, f"state must be one of {', '.join(STATES)}")
+        is_page = prefers_html(request)
+        usual = _SHOWN if is_page else _PAGE
+        count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else usual
+        before = request.parameter("before")
+        every, heads = self._history.heads(before or None, state or None), list[BuildHead]()
         while len(heads) <= count:
             async with self._turns.turn(request.network):
                 looked_at = list(islice(every, _AT_ONCE))
@@ -76,9 +85,23 @@ class BuildsApi:
             if len(looked_at) < _AT_ONCE:
                 break
         page = heads[:count]
+        more = ""
         if page and len(page) < len(heads):
-            link = f'</builds?n={count}&before={page[-1].id}>; rel="next"'
-            request.setHeader(b"Link", link.encode("ascii"))
+            fields = {"n": number and str(count), "state": state, "before": page[-1].id}
+            more = "/builds?" + urlencode({name: text for name, text in fields.items() if text})
+            request.setHeader(b"Link", f'<{more}>; rel="next"'.encode("ascii"))
+        if is_page:
+            async with self._turns.turn(request.network):
+                view = BuildsView(
+                    [self._in_line(head) for head in page],
+                    state,
+                    self._states(request),
+                    more,
+                    not before,
+                )
+                body = await send_page(request, builds_page(view))
+            await send_body(request, body)
+            return
         _describe_json(request)
         await send_pieces(request, self._list(page), self._turns)
 
@@ -91,7 +114,11 @@ class BuildsApi:
             if prefers_html(request):
                 error = head.error if self._logs else shorten(head.error)
                 view = BuildView(
-                    request.asked_host, attrs.evolve(head, error=error), details, self._logs
+                    request.asked_host,
+                    attrs.evolve(head, error=error),
+                    self._history.state(head),
+                    details,
+                    self._logs,
                 )
                 body = await send_page(request, build_page(view))
             else:
@@ -111,6 +138,21 @@ class BuildsApi:
     async def log(self, request: RegistryRequest, id: str) -> bytes:
         """A build's events as text; with ``raw``, packages' lines are as they printed them."""
         return await self._stream(request, id, RAW_TEXT if "raw" in request.query else TEXT)
+
+    def _in_line(self, head: BuildHead) -> tuple[BuildHead, str, int]:
+        """A build of the page's list, with its state and the clients that wait for it."""
+        return head, self._history.state(head), self._history.waiting(head.id)
+
+    def _states(self, request: RegistryRequest) -> list[str]:
+        """The states in which there are builds that the client may see among the latest."""
+        return [
+            state
+            for state in STATES
+            if any(
+                self._auth.may_see(request, head.name, head.tag)
+                for head in islice(self._history.heads(state=state), _AT_ONCE)
+            )
+        ]
 
     def _head(self, request: RegistryRequest, id: str) -> BuildHead:
         """A build that the client may see."""
@@ -166,3 +208,4 @@ def _unknown() -> RefusedRequest:
 def _describe_json(request: RegistryRequest) -> None:
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Cache-Control", b"no-cache")
+    request.setHeader(b"Vary", b"Accept")

@@ -1,6 +1,6 @@
 """The HTTP server of the registry: its parts, and how it stops."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -141,7 +141,8 @@ def make_site(
     operations: Operations | None = None,
     accel: str | None = None,
     on_manifest: OnManifest = ignore_manifest,
-    more: Sequence[IApi] = (),
+    more: Iterable[Klein] = (),
+    apis: Sequence[IApi] = (),
     traces: ITraced | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
@@ -157,7 +158,8 @@ def make_site(
     :param operations: health and metrics; none if they are not served here.
     :param accel: see :class:`nixery.web.blobs.BlobAnswers`.
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
-    :param more: answer paths of their own.
+    :param more: what else has routes.
+    :param apis: what takes the bodies of requests.
     :param traces: makes spans of pulls; none for no traces.
     """
     bounds = Bounds(limits)
@@ -168,9 +170,9 @@ def make_site(
     log = AccessLog(meter or NoMeter(), on_manifest, traces)
     links = builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
-    apps = [api.app, pages.app]
-    apps += [each.app for each in (builds, packages, *more) if each is not None]
-    bodies = {path: make for each in more for path, make in each.bodies.items()}
+    apps = [api.app, pages.app, *more]
+    apps += [each.app for each in (builds, packages, *apis) if each is not None]
+    bodies = {path: make for each in apis for path, make in each.bodies.items()}
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)
     site = QuietSite(front, reactor, bounds, holding, known, links, bodies)

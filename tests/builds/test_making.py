@@ -161,6 +161,7 @@ async def test_contents(parts: Parts) -> None:
     assert [(each.digest, each.size) for each in found.layers] == blobs
     packed = sorted(path for layer in found.layers for path in layer.paths)
     assert packed == [each.path for each in found.paths]
+    assert (found.programs, found.tools) == (("git", "jq"), ())
 
 
 @pytest_twisted.ensureDeferred

@@ -13,7 +13,8 @@ from tests.waiting import HUNG
 
 T = TypeVar("T")
 
-WIDE, NARROW = {"width": 1100, "height": 800}, {"width": 360, "height": 700}
+WIDTHS = {390: 844, 1024: 768, 1600: 1000}
+"""Of windows, in pixels, and their heights: a telephone, a small and a large screen."""
 _AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
@@ -32,16 +33,18 @@ def _patient(make: Callable[..., Made]) -> Callable[..., Made]:
     return patient
 
 
-def in_browser(work: Callable[[Browser], T]) -> T:
+def in_browser(work: Callable[[Browser], T], *flags: str) -> T:
     """Do something with a browser of its own.
 
     In a thread of its own too: Playwright shares none with a running reactor.
+
+    :param flags: more options of the browser.
     """
 
     def run() -> T:
         program = shutil.which("chromium") or "chromium"
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+            browser = playwright.chromium.launch(executable_path=program, args=[*_FLAGS, *flags])
             expect.set_options(timeout=HUNG * 1000)
             # A browser has no limits of its own that its pages would begin with.
             browser.new_page = _patient(browser.new_page)  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 import email
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -61,8 +62,8 @@ def test_contents_of_the_sdist(release: Release) -> None:
 
 
 def test_contents_of_the_wheel(release: Release) -> None:
-    """A wheel holds every file of the library, the plugin without a package file beside it, and
-    every Nix expression except those that install Nixery itself."""
+    """A wheel holds every file of the library, the plugin without a package file beside it, every
+    Nix expression except those that install Nixery itself, and the documentation's text."""
     names = {n for n in zipfile.ZipFile(release.wheel).namelist() if ".dist-info/" not in n}
     library = {name for name in release.files if name.startswith("nixery/")}
     assert "nixery/py.typed" in library
@@ -73,7 +74,12 @@ def test_contents_of_the_wheel(release: Release) -> None:
         for name in release.files - ourselves
         if name.startswith("nix/")
     }
-    assert names == library | expressions | {"twisted/plugins/nixery_plugin.py"}
+    documentation = {
+        name.replace("docs/", "nixery/documentation/", 1)
+        for name in release.files
+        if re.fullmatch(r"docs/[^/]+\.md", name)
+    }
+    assert names == library | expressions | documentation | {"twisted/plugins/nixery_plugin.py"}
 
 
 def test_metadata(release: Release) -> None:
@@ -116,7 +122,8 @@ def installed(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_a_wheel_runs(installed: Path, tmp_path: Path) -> None:
-    """Installed from a wheel, ``twistd nixery`` is there and finds its expressions inside."""
+    """Installed from a wheel, ``twistd nixery`` is there and finds its expressions and its
+    documentation inside."""
     environ = {"HOME": str(tmp_path), "PORT": "0", "NIXERY_NIX_STORE": str(tmp_path / "nix")}
     (tmp_path / "default.nix").write_text("{ }")
     environ |= {"NIXERY_PKGS_PATH": str(tmp_path), "NIX_CONF_DIR": str(tmp_path)}
@@ -125,10 +132,13 @@ def test_a_wheel_runs(installed: Path, tmp_path: Path) -> None:
     assert f"the folder {tmp_path}\n" in checked.output
     script = (
         "import nixery, os; from nixery.nix.evaluation import find_expressions;"
-        "print(find_expressions(os.path.dirname(nixery.__file__)))"
+        "from nixery.web.pages.documentation import find_documentation;"
+        "package = os.path.dirname(nixery.__file__);"
+        "print(find_expressions(package), find_documentation(package))"
     )
     found = run([sys.executable, "-c", script], PYTHONPATH=str(installed))
-    assert found.output.strip() == str(installed / "nixery" / "expressions")
+    folders = [str(installed / "nixery" / name) for name in ("expressions", "documentation")]
+    assert found.output.split() == folders
 
 
 def test_commands_of_a_wheel(installed: Path) -> None:

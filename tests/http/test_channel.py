@@ -530,7 +530,7 @@ async def test_a_slow_client(blob: Locating) -> None:
 @asynccontextmanager
 async def secure(folder: Path, limits: HttpLimits) -> AsyncIterator[tuple[QuietSite, int]]:
     """A site that speaks TLS, and its port, for the length of a block."""
-    pages = PagesApi(reactor, FakeBuilder(), None)
+    pages = PagesApi()
     site = make_site(reactor, FakeBuilder(), MemoryStorage(), 25, pages, limits=limits)
     watched = watch_pair(make_pair(folder, "here"))
     below = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
@@ -582,7 +582,7 @@ async def test_unix_sockets(tmp_path: Path) -> None:
     handshake is answered."""
     limits = HttpLimits(client_connections=1, client_requests=1)
     builder = FakeBuilder(gate=Deferred())
-    pages = PagesApi(reactor, builder, None)
+    pages = PagesApi()
     site = make_site(reactor, builder, MemoryStorage(), 25, pages, limits=limits)
     path = str(tmp_path / "s")
     port = await UNIXServerEndpoint(reactor, path).listen(site)

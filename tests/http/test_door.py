@@ -279,3 +279,39 @@ async def test_closed(tmp_path: Path, kind: str) -> None:
         await maybeDeferred(door.door.stopListening)
         with pytest.raises(OSError, match=r"refused|No such"):
             door.connect()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_waits_behind_a_crowd(tmp_path: Path) -> None:
+    """Whoever comes behind a crowd that there is no room for is let in before those are told so,
+    and all of them are told."""
+    slow: Any = Slow()
+    bounds = Bounds(HttpLimits(connections=ROOM))
+    site = BoundedSite(Whoami(), reactor, bounds)
+    endpoint = DoorEndpoint(slow, serverFromString(reactor, "tcp:0:interface=127.0.0.1"), False)
+    door: Any = await endpoint.listen(site)
+    fakes = fill(bounds, 12)
+    with ExitStack() as stack:
+
+        def come(address: str) -> socket.socket:
+            where = ("127.0.0.1", door.getHost().port)
+            made = stack.enter_context(socket.create_connection(where, HUNG, (address, 0)))
+            made.setblocking(False)
+            return made
+
+        crowd = [come("127.0.0.1") for _ in range(ROOM)]
+        come("127.0.0.2")
+        told: list[int] = []
+        while not told or told[-1] < len(crowd):
+            door.doRead()
+            told.append(sum(_is_told(each) for each in crowd))
+            let_in = any(fake.closed for fake in fakes)  # one of them has made room
+            assert let_in or not told[-1]
+        assert 0 in told
+        await maybeDeferred(door.stopListening)
+
+
+def _is_told(connection: socket.socket) -> bool:
+    with suppress(BlockingIOError):
+        return connection.recv(1 << 16, socket.MSG_PEEK).startswith(b"HTTP")
+    return False

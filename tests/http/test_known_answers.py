@@ -60,7 +60,7 @@ class Pulls:
         self.verifier: TokenVerifier | None = None
         credentials = Credentials(None, lambda: self.tokens, lambda: self.verifier)
         auth = OPEN if is_open else Auth(Guard(credentials, lambda: self.rules))
-        pages, proxies = PagesApi(clock, self.builder, None, auth), Trusted.parse(trusted)
+        pages, proxies = PagesApi(), Trusted.parse(trusted)
         self.site = make_site(
             clock, self.builder, self.storage, 25, pages, auth=auth, trusted=proxies
         )

@@ -164,7 +164,7 @@ async def test_changes_of_what_has_not_left(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_unix_sockets(blob: Locating) -> None:
     """Files are sent on UNIX sockets as well."""
-    pages = PagesApi(reactor, FakeBuilder(), None)
+    pages = PagesApi()
     site = make_site(reactor, FakeBuilder(), blob, 25, pages)
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/s"

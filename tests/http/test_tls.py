@@ -79,7 +79,7 @@ async def serving(pair: Pair, limits: HttpLimits = LIMITS) -> AsyncIterator[Plac
     """Serve over TLS for the length of a block."""
     watched = watch_pair(pair)
     builder = FakeBuilder()
-    pages = PagesApi(reactor, builder, None)
+    pages = PagesApi()
     site = make_site(reactor, builder, MemoryStorage(), 25, pages, limits=limits)
     below = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     port = await TLSEndpoint(below, watched).listen(site)

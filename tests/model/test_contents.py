@@ -133,6 +133,8 @@ def all_contents(draw: st.DrawFn) -> Contents:
         layers=tuple(draw(st.lists(st.builds(LayerFacts, TEXT, size, some)))),
         built=draw(some),
         substituted=draw(origins),
+        programs=draw(texts),
+        tools=draw(texts),
     )
 
 

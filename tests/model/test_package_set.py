@@ -84,7 +84,8 @@ def test_any_object(said: dict[str, Any]) -> None:
 @given(st.text(), st.lists(st.text()).map(tuple), st.booleans())
 def test_encode(text: str, programs: tuple[str, ...], available: bool) -> None:
     """A package that was written is read again."""
-    package = Package((text, "b"), description=text, programs=programs, available=available)
+    lists: dict[str, Any] = {"programs": programs, "outputs": programs[:1], "licences": programs}
+    package = Package((text, "b"), description=text, available=available, **lists)
     assert Package.decode(package.encode()) == package
     assert b"\n" not in package.encode()
 

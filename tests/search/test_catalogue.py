@@ -140,6 +140,21 @@ async def test_suggestions(place: Place) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_package(place: Place) -> None:
+    """A package is found by its attribute path or its name in images; there is none before the
+    index is there, which is made then."""
+    place.lister.listed = [HELLO, Package(("pyPackages", "Six"), image="pypackages.six")]
+    place.lister.gate = Deferred()
+    assert place.catalogue.package("hello") is None
+    place.lister.gate.callback(None)
+    assert place.catalogue.package("hello") == HELLO
+    for name in ("pyPackages.Six", "pypackages.six"):
+        assert place.catalogue.package(name) == place.lister.listed[1]
+    for name in ("PYPACKAGES.SIX", "six", "hello-1", ""):
+        assert place.catalogue.package(name) is None
+
+
+@pytest_twisted.ensureDeferred
 async def test_new_revision(place: Place) -> None:
     """The old index serves until that of the new revision is ready."""
     await place.found("hello")

@@ -86,8 +86,9 @@ async def test_fields(tmp_path: Path) -> None:
       hello = p "hello-2.10" // {
         pname = "hello"; version = "2.10"; meta = {
           description = "says hello"; mainProgram = "hi"; homepage = [ "https://a.example" ];
-          available = false;
+          available = false; license = [ { spdxId = "MIT"; shortName = "mit"; } "own" ];
         };
+        outputs = [ "out" "man" 3 ];
       };
     """
     found = await listing(tmp_path, members)
@@ -103,6 +104,8 @@ async def test_fields(tmp_path: Path) -> None:
             homepage="https://a.example",
             program="hi",
             available=False,
+            outputs=("out", "man"),
+            licences=("MIT", "own"),
         )
     ]
 
@@ -138,6 +141,37 @@ async def test_one_broken_package(tmp_path: Path, broken: str, ends: bool) -> No
     found = await listing(tmp_path, f'aaa = p "a"; bad = {broken}; zzz = p "z";')
     assert named(found) == ["aaa", "zzz"]
     assert list(found.skipped) == (["bad"] if ends else [])
+    assert found.whole
+
+
+@pytest_twisted.ensureDeferred
+async def test_licences(tmp_path: Path) -> None:
+    """A licence that can't be evaluated, in whichever way, costs its package no more than that; so
+    does one of many that end the evaluation, for which there are not enough runs."""
+    licences = {
+        "aaa": '"MIT"',
+        "abort": 'abort "broken"',
+        "ends": "{ }.missing",
+        "full": '{ fullName = "Full"; }',
+        "many": '[ { spdxId = "A"; } { } { shortName = throw "x"; fullName = "B"; } ]',
+        "more": "builtins.genList toString 30",
+        "odd": "[ 3 { spdxId = 4; } [ ] ]",
+        "throw": 'throw "x"',
+    }
+    members = [
+        f'{name} = p "x" // {{ meta.license = {text}; }};' for name, text in licences.items()
+    ]
+    found = await listing(tmp_path, " ".join(members))
+    known = {package.attribute: package.licences for package in packages_of(found)}
+    assert known == {
+        **{"aaa": ("MIT",), "abort": (), "ends": (), "full": ("Full",), "many": ("A", "B")},
+        **{"more": tuple(map(str, range(20))), "odd": (), "throw": ()},
+    }
+    assert found.whole
+    assert found.skipped == ()
+    ending = [f'a{n} = p "x" // {{ meta.license = abort ""; }};' for n in range(9)]
+    found = await listing(tmp_path, " ".join(ending), ListingLimits(runs=6))
+    assert len(named(found)) == 9
     assert found.whole
 
 

@@ -84,6 +84,6 @@ class Connected(Connection):
     def __init__(self) -> None:
         clock: Any = Clock()
         self.builder = FakeBuilder()
-        pages = PagesApi(clock, self.builder, None)
+        pages = PagesApi()
         site = make_site(clock, self.builder, MemoryStorage(), 25, pages, limits=LIMITS)
         super().__init__(clock, site)

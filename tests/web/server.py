@@ -2,13 +2,14 @@
 
 import http.client
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import attrs
+from klein import Klein
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint, connectProtocol
@@ -24,7 +25,16 @@ from nixery.http.bounds import Bounds
 from nixery.http.door import DoorEndpoint
 from nixery.http.lending import lend
 from nixery.http.request import NOBODY, Trusted
-from nixery.interfaces import BlobFile, IBuilder, IStorage, Location, OnBuild, Provenance, Pull
+from nixery.interfaces import (
+    BlobFile,
+    IBuilder,
+    ICatalogue,
+    IStorage,
+    Location,
+    OnBuild,
+    Provenance,
+    Pull,
+)
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
@@ -37,6 +47,8 @@ from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.docs_api import DocsApi
+from nixery.web.pages.start_api import StartApi
 from nixery.web.site import IApi, QuietSite, make_site
 from tests.waiting import HUNG, until
 
@@ -266,8 +278,10 @@ async def serving(
     meter: IMeter | None = None,
     accel: str | None = None,
     wrapped: bool = False,
+    catalogue: ICatalogue | None = None,
     on_manifest: OnManifest = ignore_manifest,
-    more: Sequence[IApi] = (),
+    more: Iterable[Klein] = (),
+    apis: Sequence[IApi] = (),
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -276,12 +290,13 @@ async def serving(
     builder = FakeBuilder()
     storage = storage or MemoryStorage()
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
-    pages = PagesApi(reactor, builder, history, auth)
+    pages = PagesApi()
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
         accel=accel,
+        more=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *more],
         on_manifest=on_manifest,
-        more=more,
+        apis=apis,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     if wrapped:

@@ -101,7 +101,7 @@ class Side:
         for blob in BLOBS:
             self.storage.blobs[MANIFEST.digest.of(blob)] = blob
         self.counted: list[tuple[object, ...]] = []
-        pages = PagesApi(self.clock, self.builder, None, auth)
+        pages = PagesApi()
         clock: Any = self.clock
         proxies, builder = Trusted.parse(trusted), self.builder
         self.site = make_site(

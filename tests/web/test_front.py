@@ -100,7 +100,8 @@ async def test_faults(path: str, accept: str, monkeypatch: pytest.MonkeyPatch) -
         ("/builds/0123/log", "text/html", False),
         ("/v2/nothing", "text/html", False),
         ("/images/nothing", "text/html", True),
-        ("/nothing", "text/html", False),
+        ("/nothing", "text/html", True),
+        ("/nothing", "*/*", False),
     ],
 )
 async def test_what_is_not_there(path: str, accept: str, is_page: bool, tmp_path: Path) -> None:

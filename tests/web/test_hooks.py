@@ -47,7 +47,7 @@ async def test_pushes(forge: str) -> None:
     """A push that any of the forges has signed in its way is taken note of."""
     pushes: list[str] = []
     hooks = HooksApi(lambda: SECRET, lambda: pushes.append(forge))
-    async with serving(more=[hooks]) as server:
+    async with serving(apis=[hooks]) as server:
         answer = await server.post("/hooks/source", BODY, GOOD[forge])
     assert (answer.status, pushes) == (202, [forge])
 
@@ -58,7 +58,7 @@ async def test_wrong_signatures(headers: dict[str, str]) -> None:
     """What is not signed, or not rightly in one of the ways, changes nothing."""
     pushes: list[str] = []
     hooks = HooksApi(lambda: SECRET, lambda: pushes.append("push"))
-    async with serving(more=[hooks]) as server:
+    async with serving(apis=[hooks]) as server:
         answer = await server.post("/hooks/source", BODY, headers)
     assert (answer.status, answer.error()["code"], pushes) == (401, "UNAUTHORIZED", [])
     assert SECRET.encode() not in answer.body
@@ -72,11 +72,11 @@ async def test_what_is_no_push() -> None:
     pushes: list[str] = []
     hooks = HooksApi(lambda: SECRET, lambda: pushes.append("push"))
     empty = {"X-Hub-Signature-256": signature(b""), "X-GitHub-Event": "ping"}
-    async with serving(more=[hooks]) as server:
+    async with serving(apis=[hooks]) as server:
         assert (await server.post("/hooks/source", b"", empty)).status == 202
         assert (await server.ask("/hooks/source")).status == 405
     hooks = HooksApi(None, lambda: pushes.append("push"))
-    async with serving(more=[hooks]) as server:
+    async with serving(apis=[hooks]) as server:
         assert (await server.post("/hooks/source", b"", empty)).status == 404
     assert pushes == []
 
@@ -85,7 +85,7 @@ async def test_what_is_no_push() -> None:
 async def test_bodies_are_bounded() -> None:
     """A body that is larger than any forge sends is refused as soon as that is said."""
     hooks = HooksApi(lambda: SECRET, lambda: None)
-    async with serving(more=[hooks]) as server:
+    async with serving(apis=[hooks]) as server:
         for size in (b"26214401", b"999999999999"):
             head = b"POST /hooks/source HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\n\r\n" % size
             client = await server.connect(Collector())

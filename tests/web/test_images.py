@@ -69,7 +69,7 @@ async def operated(folder: Path, auth: Auth = OPEN, grace: float = 0.0) -> Async
     removals = Removals(reactor, storage, cache, images, grace)
     operators = OperatorAccess(reactor, str(folder), lambda: OWN["Authorization"][7:])
     parts = (reactor, operators, builder, storage, cache, images, removals, auth)
-    async with serving(more=[ImagesApi(*parts, True)], auth=auth) as server:
+    async with serving(apis=[ImagesApi(*parts, True)], auth=auth) as server:
         server.builder = builder
         yield Operated(server, storage, cache, images)
 

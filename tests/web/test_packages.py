@@ -1,7 +1,7 @@
 """``GET /packages`` on a real port."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -15,68 +15,33 @@ from hypothesis import strategies as st
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from zope.interface import implementer
 
 from nixery.access.guard import Guard
+from nixery.builds.cache import Cache
+from nixery.builds.known_images import KnownImages
 from nixery.http.answers import RefusedRequest
-from nixery.interfaces import ICatalogue, SearchResult
-from nixery.model.package_set import Package
+from nixery.interfaces import SearchResult
 from nixery.model.rules import Patterns, Rules
-from nixery.model.suggestions import Suggestion
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
 from nixery.web.packages import PackagesApi, parse_query
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import make_site
+from nixery.web.stored_images import StoredImages
+from tests.web.fake_catalogue import FOUND, RIPGREP, FakeCatalogue
 from tests.web.server import FakeBuilder, Server, serving
 
 reactor: Any = _reactor
-
-RIPGREP = Package(
-    path=("ripgrep",),
-    image="ripgrep",
-    name="ripgrep-14.0",
-    pname="ripgrep",
-    version="14.0",
-    description="<script>alert('é')</script>",
-    homepage="https://rg.example",
-    program="rg",
-    programs=("rg",),
-)
-FOUND = SearchResult(ready=True, packages=[RIPGREP], source="folder:set", revision="abc", count=7)
-
-
-@implementer(ICatalogue)
-@attrs.define
-class FakeCatalogue:
-    """Finds what it is told to, and remembers what it was asked.
-
-    :ivar gate: while it is set, searches wait for it.
-    """
-
-    gate: Deferred[None] | None = None
-
-    found: SearchResult = FOUND
-    error: Exception | None = None
-    asked: list[tuple[str, int]] = attrs.Factory(list)
-
-    async def search(self, query: str, limit: int) -> SearchResult:
-        self.asked.append((query, limit))
-        if self.gate is not None:
-            await self.gate
-        if self.error is not None:
-            raise self.error
-        return attrs.evolve(self.found, packages=list(self.found.packages)[:limit])
-
-    def suggest(self, name: str) -> Sequence[Suggestion]:
-        return ()
 
 
 @asynccontextmanager
 async def searching(auth: Auth = OPEN) -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    pages, packages = PagesApi(reactor, builder, None), PackagesApi(reactor, catalogue, auth)
+    cache = Cache(storage)
+    known = KnownImages(reactor, storage, cache, "/nowhere")
+    images = StoredImages(known, cache, storage, auth)
+    pages, packages = PagesApi(), PackagesApi(reactor, catalogue, images, auth)
     site = make_site(reactor, builder, storage, 25, pages, packages=packages)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:

@@ -26,7 +26,7 @@ async def verifying(folder: Path) -> AsyncIterator[tuple[Server, Bench]]:
     bench = make_bench(str(folder))
     operators = OperatorAccess(reactor, str(folder), lambda: OWN["Authorization"][7:])
     api = VerificationApi(operators, bench.reproducer)
-    async with serving(more=[api]) as server:
+    async with serving(apis=[api]) as server:
         yield server, bench
 
 

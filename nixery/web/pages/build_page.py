@@ -1,29 +1,47 @@
 """The page of a build: how far it has come, what it says, and why it failed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 from twisted.web.template import Tag, tags
 
 from nixery.history.summary import BuildHead
+from nixery.model.advice import advice
 from nixery.model.text import readable
-from nixery.web.pages.fragments import age, command, duration, image_link, size, table
+from nixery.web.pages.builds_page import advised
+from nixery.web.pages.fragments import (
+    age,
+    badge,
+    breakable,
+    command,
+    duration,
+    image_link,
+    size,
+    table,
+)
 from nixery.web.pages.page import Content, Page
 
-_STATES = {"running": "It is running", "done": "It is done", "failed": "It failed"}
+_STATES = {
+    "running": "It is running",
+    "queued": "It is waiting for its turn",
+    "done": "It is done",
+    "failed": "It failed",
+}
 
 
 @attrs.frozen
 class BuildView:
     """The contents of a build's page.
 
+    :param state: of the build: see :meth:`nixery.history.history.History.state`.
     :param details: of the build: see :class:`nixery.history.summary.Summary`.
     :param logs: whether the output of packages is shown.
     """
 
     host: str
     head: BuildHead
+    state: str
     details: Mapping[str, Any]
     logs: bool
 
@@ -31,85 +49,81 @@ class BuildView:
 def build_page(view: BuildView) -> Page:
     """The page for browsers; its script follows the events where there is one."""
     head = view.head
-    name = f"{head.name}:{head.tag}"
-    body: list[Content] = [
-        tags.h1("Build of ", tags.code(readable(name))),
-        _state(head, bool(view.details.get("queued"))),
-        _failure(view),
-        tags.h2("Progress"),
-        *_progress(view.details),
-        tags.h2("Derivations"),
-        _derivations(view.details.get("derivations", [])),
-        *_collisions(view.details.get("collided") or {}),
-        tags.h2("Log"),
-        *_log(view),
-    ]
+    name = readable(f"{head.name}:{head.tag}")
+    title = tags.h1("Build of ", tags.code(*breakable(name)))
     live = head.state == "running"
+    parts = [_progress(view.details, live), _derivations(view.details, live)]
+    # A failure leads with its cause, and the log has its reason.
+    parts.insert(0 if head.state == "failed" else 2, _log(view))
+    body: list[Content] = [
+        tags.div(title, badge(view.state), class_="row"),
+        _state(head, view.state),
+        _failure(view),
+        *parts,
+        *_collisions(view.details.get("collided") or {}),
+    ]
     return Page(f"Build of {name}", body, script="build.js", refresh=5 if live else 0)
 
 
-def _state(head: BuildHead, queued: bool) -> Tag:
-    words = (
-        "It is waiting for its turn" if queued and head.state == "running" else _STATES[head.state]
-    )
-    spent = "" if head.ended is None else f", after {duration(head.ended - head.started)}"
-    text = f"{words}; begun {age(head.started)}{spent}. "
-    state = tags.p(
+def _state(head: BuildHead, state: str) -> Tag:
+    spent = "" if head.ended is None else f" after {duration(head.ended - head.started)}"
+    text = f"{_STATES[state]}{spent}; begun {age(head.started)}. "
+    shown = tags.p(
         tags.span(text, id="state"),
         id="build",
         role="status",
+        class_="soft",
         **{"data-id": head.id, "data-state": head.state},
     )
-    return state(image_link(head)) if head.state == "done" else state
+    return shown(image_link(head)) if head.state == "done" else shown
 
 
 def _failure(view: BuildView) -> Tag | None:
+    """Why the build failed, and what to do."""
     head = view.head
     if head.error is None:
         return None
-    return tags.section(
-        tags.h2("Why it failed"),
-        tags.pre("\n".join(readable(line) for line in head.error.split("\n"))),
-        tags.p("To try again:"),
-        command(f"docker pull {view.host}/{head.name}:{head.tag}", "The command that tries again"),
-        class_="failure",
-    )
+    cause, *rest = (readable(line) for line in head.error.split("\n"))
+    parts: list[Tag | str] = [tags.h2("Why it failed"), tags.p(cause, class_="cause")]
+    if rest:
+        parts.append(tags.pre("\n".join(rest)))
+    if told := advice(head.kind, head.error):
+        parts += [tags.h3("What to do"), advised(head, told)]
+    again = f"docker pull {view.host}/{head.name}:{head.tag}"
+    parts += [tags.p("To try again:"), command(again, "The command that tries again")]
+    return tags.section(*parts, class_="failure")
 
 
-def _progress(details: Mapping[str, Any]) -> list[Tag]:
+def _progress(details: Mapping[str, Any], live: bool) -> Tag:
     derivations = details.get("derivations", [])
     ended = sum(each["state"] != "building" for each in derivations)
     planned = max(len(derivations), details.get("planned", {}).get("derivations") or 0)
     fetched = details.get("fetched", {})
+    done, expected = fetched.get("done", 0), fetched.get("expected", 0)
     layers = details.get("layers", {})
     made = sum(bool(each.get("stored")) for each in layers.get("made", []))
-    known = (layers.get("known") or 0) + made
-    return [
+    known, of = (layers.get("known") or 0) + made, layers.get("layers") or 0
+    bars = [
         _bar("built", "Derivations built", ended, planned, f"{ended} of {planned}"),
-        _bar(
-            "fetched",
-            "Bytes fetched",
-            fetched.get("done", 0),
-            fetched.get("expected", 0),
-            f"{size(fetched.get('done', 0))} of {size(fetched.get('expected', 0))}",
-        ),
-        _bar(
-            "layers",
-            "Layers stored",
-            known,
-            layers.get("layers") or 0,
-            f"{known} of {layers.get('layers') or 0}",
-        ),
+        _bar("fetched", "Bytes fetched", done, expected, f"{size(done)} of {size(expected)}"),
+        _bar("layers", "Layers stored", known, of, f"{known} of {of}"),
     ]
+    section = tags.section(tags.h2("Progress"), *bars)
+    return section if live or planned or expected or of else section(hidden="")
 
 
 def _bar(name: str, label: str, done: int, of: int, text: str) -> Tag:
+    """A bar; it is hidden while there is nothing to do."""
     bar = tags.progress(text, id=name, max=str(max(of, 1)), value=str(min(done, max(of, 1))))
     words = tags.span(text, id=f"{name}-text")
-    return tags.p(tags.label(label, for_=name), bar, " ", words, class_="bar")
+    row = tags.p(tags.label(label, for_=name), bar, words, class_="bar")
+    return row if of else row(hidden="")
 
 
-def _derivations(derivations: Sequence[Mapping[str, Any]]) -> Tag:
+def _derivations(details: Mapping[str, Any], live: bool) -> Tag | None:
+    derivations = details.get("derivations", [])
+    if not derivations and not live:
+        return None
     rows = []
     for each in derivations:
         spent = duration(each["ended"] - each["started"]) if each["ended"] is not None else ""
@@ -117,8 +131,8 @@ def _derivations(derivations: Sequence[Mapping[str, Any]]) -> Tag:
         name = tags.code(readable(each["name"]))
         rows.append((name, each["state"], readable(phase), spent))
     content = table("Derivations that are built", ("Name", "State", "Phase", "Time"), rows)
-    content(id="derivations")
-    return content
+    section = tags.section(tags.h2("Derivations"), content, id="derivations")
+    return section if rows else section(hidden="")
 
 
 def _collisions(collided: Mapping[str, Any]) -> list[Tag]:
@@ -139,15 +153,12 @@ def _collisions(collided: Mapping[str, Any]) -> list[Tag]:
     return [*content, tags.p(f"There are {more} more; the log has all.")] if more else content
 
 
-def _log(view: BuildView) -> list[Tag]:
+def _log(view: BuildView) -> Tag:
     address = f"/builds/{view.head.id}/log"
-    whole = tags.p(
-        tags.a("The whole log as text", href=address),
-        ", in a terminal: ",
-        tags.code(f"curl -N {view.host}{address}"),
-    )
+    title = tags.div(tags.h2("Log"), tags.a("As text", href=address), class_="row")
+    whole = command(f"curl -N {view.host}{address}", "The command that shows the log in a terminal")
     if not view.logs:
-        return [tags.p("The output of builds is not shown here."), whole]
+        return tags.section(title, tags.p("The output of builds is not shown here."), whole)
     tools = tags.div(
         tags.label("Find ", tags.input(type="search", id="find")),
         tags.label(tags.input(type="checkbox", id="wrap"), " wrap lines"),
@@ -156,6 +167,6 @@ def _log(view: BuildView) -> list[Tag]:
         hidden="",
     )
     lines = tags.pre(
-        id="log", tabindex="0", role="log", **{"aria-label": "Log", "aria-live": "off"}
+        id="log", tabindex="0", role="log", hidden="", **{"aria-label": "Log", "aria-live": "off"}
     )
-    return [whole, tools, lines]
+    return tags.section(title, tools, lines, whole)

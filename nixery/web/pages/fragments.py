@@ -18,8 +18,14 @@ def command(text: str, label: str) -> Tag:
     :param label: for screen readers.
     """
     button = tags.button("Copy", type="button", class_="copy", **{"aria-label": f"Copy: {label}"})
-    shown = tags.pre(tags.code(text))
+    shown = tags.pre(tags.code(*breakable(text)))
     return tags.div(shown, button, class_="command", role="group", **{"aria-label": label})
+
+
+def breakable(text: str) -> Sequence[Tag | str]:
+    """A text that may go on in another line behind a slash."""
+    first, *rest = text.split("/")
+    return [first, *(part for each in rest for part in ("/", tags.wbr(), each))]
 
 
 def tabs(name: str, legend: str, panels: Iterable[tuple[str, Sequence[Tag | str]]]) -> Tag:
@@ -70,6 +76,11 @@ def size(count: int) -> str:
     raise AssertionError("the last unit takes all")
 
 
+def measure(count: int) -> Tag:
+    """Bytes in a table, on one line."""
+    return tags.span(size(count), class_="measure")
+
+
 def age(then: float) -> str:
     """The time since a moment, in words."""
     seconds = max(0.0, time.time() - then)
@@ -91,7 +102,7 @@ def duration(seconds: float) -> str:
 def image_link(head: BuildHead) -> Tag:
     """A link to the page of the image that a build was for."""
     name = f"{head.name}:{head.tag}"
-    return tags.a(readable(name), href=f"/images/{name}")
+    return tags.a(*breakable(readable(name)), href=f"/images/{name}")
 
 
 def build_link(head: BuildHead, text: str = "") -> Tag:
@@ -99,4 +110,5 @@ def build_link(head: BuildHead, text: str = "") -> Tag:
 
     :param text: of the link; empty for the name of the build's image.
     """
-    return tags.a(text or readable(f"{head.name}:{head.tag}"), href=f"/builds/{head.id}")
+    name = breakable(readable(f"{head.name}:{head.tag}"))
+    return tags.a(*([text] if text else name), href=f"/builds/{head.id}")

@@ -1,38 +1,53 @@
-"""The page of an image: what is in it, and how to use it."""
+"""The page of an image: what it is, how to use it, and what is in it."""
 
 from collections.abc import Mapping, Sequence
-from shlex import quote
+from shlex import join, quote
 from typing import Any
 
 import attrs
 from twisted.web.template import Tag, tags
 
-from nixery.history.summary import BuildHead
-from nixery.model.manifest import Descriptor, Manifest
-from nixery.model.text import readable
-from nixery.web.pages.fragments import age, build_link, command, size, table
+from nixery.model.image_summary import ImageSummary
+from nixery.model.manifest import Descriptor
+from nixery.model.text import cut, readable
+from nixery.web.pages.closure_section import Closure, closure_section
+from nixery.web.pages.fragments import age, facts, size, table
+from nixery.web.pages.layers_section import Sharing, layers_section
 from nixery.web.pages.page import Content, Page
+from nixery.web.pages.usage import Usage, usage_tabs
+from nixery.web.stored_images import StoredImage
+
+_TAGS = 12  # that are named
+_PACKAGES = 30  # that are shown
+_VALUE = 160  # characters of a variable, or a description
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class ImageView:
     """The contents of an image's page.
 
-    :param head: the latest build of it that was done.
-    :param details: of that build: see :class:`nixery.history.summary.Summary`.
-    :param others: layer → how many other recent images have it.
+    :param host: of the registry, as the client names it.
+    :param over_http: whether the client asked without TLS.
+    :param closure: of the image; none if an older version made it.
+    :param sharing: of its layers with other images that the client may see.
+    :param tags: the tags of images of this name, with their images.
+    :param build: the ID of the build that made it; empty if it is remembered no more.
+    :param why: the store path that is to be explained; empty for one that tells much.
     """
 
     host: str
-    head: BuildHead
-    manifest: Manifest
-    details: Mapping[str, Any]
-    others: Mapping[str, int]
+    over_http: bool
+    image: StoredImage
+    closure: Closure | None
+    sharing: Sharing
+    tags: Mapping[str, ImageSummary]
+    build: str = ""
+    why: str = ""
 
     @property
     def layers(self) -> Sequence[Descriptor]:
         """The layers, the lowest first."""
-        return self.manifest.blobs[1:]
+        return self.image.manifest.blobs[1:]
 
     @property
     def total(self) -> int:
@@ -40,152 +55,209 @@ class ImageView:
         return sum(layer.size for layer in self.layers)
 
     @property
-    def shared(self) -> int:
-        """The bytes of the layers that other images have too."""
-        return sum(layer.size for layer in self.layers if self.others.get(str(layer.digest)))
+    def reference(self) -> str:
+        """Host, name, and tag or digest."""
+        return f"{self.host}/{self.image.label.removesuffix(':latest')}"
 
     @property
     def pinned(self) -> str:
         """A reference that means this image for ever."""
-        return f"{self.host}/{self.head.name}@{self.manifest.digest}"
-
-    def runs(self, reference: str) -> list[str]:
-        """The commands that run the image: as it is, or its programs by their names."""
-        ways = [""] if self.has_command else [f" {quote(p)}" for p in self._known("programs")]
-        return [readable(f"docker run --rm -ti {reference}{way}") for way in ways]
-
-    def pods(self) -> list[str]:
-        """Containers of a pod that go on, where the image has something that does."""
-        lines = ["containers:", "  - name: tools", f"    image: {self.pinned}"]
-        if "sleep" in self._known("tools"):
-            return ["\n".join([*lines, "    command: [sleep, infinity]"])]
-        return ["\n".join(lines)] if self.has_command else []
-
-    def debugs(self, reference: str) -> list[str]:
-        """The command that has a shell of the image look into a pod, where it has one."""
-        shells = [tool for tool in self._known("tools") if tool in ("bash", "sh")]
-        return [f"kubectl debug -ti POD --image={reference} -- {shell}" for shell in shells[:1]]
+        return f"{self.host}/{self.image.summary.name}@{self.image.summary.digest}"
 
     @property
-    def has_command(self) -> bool:
-        """Whether containers of it start something without being told."""
-        return bool(self._known("entrypoint") or self._known("command"))
-
-    def _known(self, fact: str) -> list[str]:
-        furnished = self.details.get("furnished") or {}
-        return [str(each) for each in furnished.get(fact, ())]
+    def usage(self) -> Usage:
+        """The commands that this image can run: its own, or its programs by their names."""
+        contents, run = self.image.contents, self.image.run
+        has_command = bool(run.get("Entrypoint") or run.get("Cmd"))
+        programs = contents.programs if contents is not None else ()
+        tools = contents.tools if contents is not None else ()
+        return Usage(
+            self.reference,
+            [""] if has_command else [f" {quote(program)}" for program in programs],
+            "sleep" in tools,
+            next((tool for tool in ("bash", "sh") if tool in tools), ""),
+            self.over_http,
+            self.pinned,
+        )
 
     @property
     def packages(self) -> list[tuple[str, str, str]]:
-        """Attribute path, name with version, and size with dependencies, if known, of each
-        package."""
+        """The name, version and description of each package."""
+        contents = self.image.contents
         return [
-            (
-                readable(str(package["attribute"])),
-                readable(str(package["name"])),
-                size(package["closure"]["size"]) if "closure" in package else "",
-            )
-            for package in self.details.get("packages", [])
+            (readable(each.package), readable(each.version), readable(each.description))
+            for each in (contents.packages if contents is not None else ())
         ]
 
 
 def image_page(view: ImageView) -> Page:
     """The page for browsers."""
-    name = f"{view.head.name}:{view.head.tag}"
-    reference = f"{view.host}/{name}"
-    config = view.manifest.blobs[0].digest
-    at = f"/v2/{view.head.name}"
+    image, contents = view.image, view.image.contents
     body: list[Content] = [
-        tags.h1(tags.code(readable(name))),
-        tags.p(
-            f"Made {age(view.head.ended or view.head.started)}; ",
-            build_link(view.head, "its build"),
+        tags.section(
+            tags.h1(tags.code(readable(image.label))),
+            tags.p(*_made(view), class_="lead"),
+            class_="stack",
         ),
-        tags.h2("Use it"),
-        *_uses(view, reference),
-        tags.h2("Contents"),
-        _contents(view),
-        tags.h2("Layers"),
-        *_layers(view),
-        tags.h2("Documents"),
-        tags.ul(
-            tags.li(tags.a("The manifest", href=f"{at}/manifests/{view.manifest.digest}")),
-            tags.li(tags.a("The configuration", href=f"{at}/blobs/{config}")),
+        tags.div(
+            tags.section(tags.h2("Use it"), usage_tabs(view.usage), class_="card"),
+            tags.section(tags.h2("About it"), _facts(view)),
+            class_="columns",
         ),
     ]
-    return Page(f"{name}: an image of Nixery", body)
+    if view.closure is not None:
+        body += closure_section(view.closure, view.why)
+        body.append(tags.section(tags.h2("Packages"), _packages(view)))
+    else:
+        text = "An older version of Nixery made this image, and kept no record of what is in it."
+        body.append(tags.p(text, class_="note"))
+    body.append(layers_section(view.layers, contents, view.sharing))
+    body.append(tags.div(_documents(view), _comparison(view), class_="columns"))
+    return Page(f"{image.label}: an image of Nixery", body)
 
 
 def image_text(view: ImageView) -> str:
     """The page for terminals."""
-    closure = view.details.get("closure") or {}
-    name = f"{view.head.name}:{view.head.tag}"
+    docker = view.usage.engine("docker")
     lines = [
-        f"{readable(view.head.name)}:{readable(view.head.tag)}",
+        readable(view.image.label),
         "",
-        f"    docker pull {view.host}/{name}",
+        *(f"    {text}" for _, text in docker[:1]),
         f"    docker pull {view.pinned}",
-        *(f"    {run}" for run in view.runs(f"{view.host}/{name}")),
+        *(f"    {text}" for _, text in docker[1:]),
         "",
-        f"Layers:  {len(view.layers)}, {size(view.total)}; {size(view.shared)} of it shared "
-        "with other images here",
+        f"Layers:  {len(view.layers)}, {size(view.total)} to pull",
     ]
-    if closure:
-        lines += [f"Closure: {closure['paths']} store paths, {size(closure['size'])}"]
+    if view.closure is not None:
+        count = len(view.closure.contents.paths)
+        lines += [f"Closure: {count} store paths, {size(view.closure.size)}"]
     if view.packages:
         lines += ["", "Packages:", ""]
         lines += [
-            f"    {what[:40]:40} {needs:>8}  {name[:24]}".rstrip()
-            for name, what, needs in view.packages
+            f"    {cut(name, 30):30} {cut(version, 12):12} {cut(about, 30)}".rstrip()
+            for name, version, about in view.packages
         ]
     return "\n".join([*lines, ""])
 
 
-def _uses(view: ImageView, reference: str) -> list[Tag]:
-    uses = [
-        ("Pull it", [f"docker pull {reference}"]),
-        ("Run it", view.runs(reference)),
-        ("Build on it", [f"FROM {view.pinned}"]),
-        ("Kubernetes", view.pods()),
-        ("Debug a pod", view.debugs(reference)),
-    ]
-    parts: list[Tag] = []
-    for title, texts in uses:
-        if texts:
-            parts += [tags.h3(title), *(command(text, title) for text in texts)]
-    return parts
+# --- its parts ----------------------------------------------------------------------------
 
 
-def _contents(view: ImageView) -> Tag:
-    if not view.packages:
-        return tags.p("Its packages are no longer remembered; the manifest lists its layers.")
-    closure = view.details.get("closure") or {}
-    text = ""
-    if closure:
-        text = f"With all dependencies: {closure['paths']} store paths, {size(closure['size'])}."
-    rows = [(tags.code(name), what, needs) for name, what, needs in view.packages]
-    columns = ("Package", "Version", "Size with dependencies")
-    return tags.div(table("Packages", columns, rows), tags.p(text))
+def _made(view: ImageView) -> list[Tag | str]:
+    summary = view.image.summary
+    parts: list[Tag | str] = []
+    if summary.made:
+        when = f"Made {age(summary.made)}"
+        parts += [tags.a(when, href=f"/builds/{view.build}") if view.build else when, "; "]
+    pulls = f"pulled {summary.pulls} times" if summary.pulls > 1 else "pulled once"
+    parts.append(f"{size(view.total)} to pull" + (f", {pulls}" if summary.pulls else ""))
+    return [*parts, "."]
 
 
-def _layers(view: ImageView) -> list[Tag]:
-    text = (
-        f"{len(view.layers)} layers, {size(view.total)} to load; {size(view.shared)} of it "
-        "in layers that other recent images share."
+def _facts(view: ImageView) -> Tag:
+    image, run = view.image, view.image.run
+    summary = image.summary
+    return facts(
+        [
+            ("Digest", tags.code(summary.digest)),
+            ("Platforms", _platforms(image)),
+            ("Source", readable(summary.source)),
+            ("Revision", tags.code(readable(summary.revision)) if summary.revision else ""),
+            ("Tags", _tags(view)),
+            ("Entry point", _program(run.get("Entrypoint"))),
+            ("Command", _program(run.get("Cmd"))),
+            ("User", readable(str(run.get("User") or "root"))),
+            ("Folder", readable(str(run.get("WorkingDir") or ""))),
+            ("Ports", readable(", ".join(_keys(run.get("ExposedPorts"))))),
+            ("Volumes", readable(", ".join(_keys(run.get("Volumes"))))),
+            ("Environment", _environment(run.get("Env"))),
+        ]
     )
-    rows = []
-    for number, layer in enumerate(view.layers, 1):
-        others = view.others.get(str(layer.digest), 0)
-        share = tags.meter(
-            size(layer.size),
-            min="0",
-            max=str(max(1, *(each.size for each in view.layers))),
-            value=str(layer.size),
-            class_="shared" if others else "own",
-            **{"aria-label": f"layer {number}: {size(layer.size)}"},
+
+
+def _platforms(image: StoredImage) -> Tag | str:
+    if not image.platforms:
+        return readable(", ".join(image.summary.platforms))
+    links: list[Tag | str] = []
+    for platform, digest in image.platforms.items():
+        link = tags.a(readable(platform), href=f"?platform={quote(platform)}")
+        shown = link(**{"aria-current": "true"}) if digest == image.manifest.digest else link
+        links += [", ", shown]
+    return tags.span(*links[1:])
+
+
+def _tags(view: ImageView) -> Tag | str:
+    own = view.image.summary.digest
+    names = [tag for tag, image in view.tags.items() if image.digest == own]
+    others = [tag for tag, image in view.tags.items() if image.digest != own]
+    parts: list[Tag | str] = []
+    for tag in [*names, *others][:_TAGS]:
+        link = tags.a(readable(tag), href=f"/images/{view.image.summary.name}:{tag}")
+        parts += [", ", link, "" if tag in names else " (another image)"]
+    return tags.span(*parts[1:]) if parts else ""
+
+
+def _program(words: Any) -> Tag | str:
+    return tags.code(readable(join(map(str, words)))) if isinstance(words, list) and words else ""
+
+
+def _keys(named: Any) -> list[str]:
+    return sorted(map(str, named)) if isinstance(named, dict) else []
+
+
+def _environment(variables: Any) -> Tag | str:
+    if not isinstance(variables, list) or not variables:
+        return ""
+    lines = [readable(cut(str(each), _VALUE)) for each in variables]
+    title = f"{len(lines)} variable{'s' if len(lines) > 1 else ''}"
+    text = tags.pre(tags.code("\n".join(lines)), class_="listing")
+    return tags.details(tags.summary(title), text)
+
+
+def _packages(view: ImageView) -> Tag:
+    rows = [
+        (
+            tags.div(
+                tags.a(tags.code(name), href=f"/packages/{quote(name)}"),
+                tags.small(cut(about, _VALUE)),
+                class_="titled",
+            ),
+            version,
         )
-        shared = f"shared with {others}" if others else "not shared"
-        digest = tags.code(str(layer.digest)[7:19])
-        rows.append((str(number), tags.span(share, " ", size(layer.size)), shared, digest))
-    columns = ("Layer", "Size", "Other images", "Digest")
-    return [tags.p(text), table("Layers, the lowest first", columns, rows)]
+        for name, version, about in view.packages[:_PACKAGES]
+    ]
+    rest = len(view.packages) - _PACKAGES
+    more = tags.p(f"{rest} more; in a terminal, this page has them all.", class_="small soft")
+    return tags.div(table("Packages", ("Package", "Version"), rows), more if rest > 0 else "")
+
+
+def _documents(view: ImageView) -> Tag:
+    name = view.image.summary.name
+    config = view.image.manifest.blobs[0].digest
+    links = [
+        ("Manifest", f"/v2/{name}/manifests/{view.image.manifest.digest}"),
+        ("Configuration", f"/v2/{name}/blobs/{config}"),
+    ]
+    items = [tags.li(tags.a(text, href=target)) for text, target in links]
+    return tags.section(tags.h2("Documents"), tags.ul(*items, class_="list"), id="documents")
+
+
+def _comparison(view: ImageView) -> Tag:
+    label = view.image.label
+    own = view.image.summary.digest
+    others = [tag for tag, image in view.tags.items() if image.digest != own][:_TAGS]
+    name = view.image.summary.name
+    field = tags.input(type="text", name="to", id="compare-to", list="tags", placeholder=label)
+    form = tags.form(
+        tags.input(type="hidden", name="from", value=label),
+        tags.label("Another tag or name", for_="compare-to", class_="label"),
+        tags.div(
+            field(autocomplete="off", spellcheck="false", required=""),
+            tags.button("Compare", type="submit"),
+            class_="ask",
+        ),
+        tags.datalist(*[tags.option(value=f"{name}:{tag}") for tag in others], id="tags"),
+        action="/compare",
+    )
+    text = "Which packages are new, gone or of another version, and how much there is to pull."
+    return tags.section(tags.h2("Compare"), tags.p(text, class_="soft"), form)

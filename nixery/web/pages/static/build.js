@@ -12,6 +12,7 @@ let drawing = false;
 
 function bar(name, done, of, text) {
   const element = document.getElementById(name);
+  element.parentElement.hidden = !of;
   element.max = Math.max(of, 1);
   element.value = Math.min(done, element.max);
   document.getElementById(`${name}-text`).textContent = text;
@@ -29,6 +30,7 @@ function bytes(number) {
 
 function row(name) {
   const body = document.querySelector("#derivations tbody");
+  document.getElementById("derivations").hidden = false;
   const line = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
@@ -71,6 +73,7 @@ function draw() {
 
 function say(text) {
   if (!log) return;
+  log.hidden = document.getElementById("tools").hidden = false;
   waiting.push(text);
   if (waiting.length > 2 * MOST) waiting.splice(0, MOST);
   if (drawing || pause.checked) return;
@@ -78,19 +81,22 @@ function say(text) {
   requestAnimationFrame(draw);
 }
 
-function state(words) {
+function state(word, words) {
+  const badge = document.querySelector(".badge");
+  badge.textContent = word;
+  badge.className = `badge ${word}`;
   const element = document.getElementById("state");
   element.textContent = element.textContent.replace(/^[^;]*/, words);
 }
 
 const progressed = {
   "queued": () => {
-    state("It is waiting for its turn");
+    state("queued", "It is waiting for its turn");
     document.querySelector("#derivations tbody").replaceChildren();
     derivations.clear();
     count.built = 0;
   },
-  "resolved": () => state("It is running"),
+  "resolved": () => state("running", "It is running"),
   "builds-planned": (event) => { count.planned = event.derivations; },
   "build-started": (event) => {
     derivations.set(event.derivation, { line: row(event.derivation), began: event.time });
@@ -136,7 +142,6 @@ function follow() {
 }
 
 if (log) {
-  document.getElementById("tools").hidden = false;
   find.addEventListener("input", () => {
     for (const line of log.children) line.classList.toggle("miss", !matches(line.textContent));
   });

@@ -1,79 +1,91 @@
-// Makes an image's name of packages, with suggestions from the package set.
-const builder = document.getElementById("builder");
-const packages = document.getElementById("packages");
-const tag = document.getElementById("tag");
-const found = document.getElementById("found");
-const [pull, from] = document.querySelectorAll("#results code");
-const META = builder.dataset.meta.split(" ");  // these stand for no package, and come first
-let asked = 0;
-let timer;
+// The field that makes a name as one types, and what happens meanwhile. The server understands what
+// is typed: it sends suggestions, faults and commands as they are shown without scripts.
+const WAIT = 120, LOOK_AGAIN = 5000;  // ms
+const field = document.getElementById("typed");
+let asked = 0, timer, chosen = -1;
 
-function words() {
-  return packages.value.toLowerCase().split(/[\s/]+/).filter(Boolean);
+async function parts(address) {
+  const answer = await fetch(address);
+  const text = answer.ok ? await answer.text() : "";
+  return new DOMParser().parseFromString(text, "text/html").body.children;
 }
 
-function show() {
-  const named = words();
-  const wanted = (name) => named.includes(name) || document.getElementById(name)?.checked;
-  const path = [...META.filter(wanted), ...named.filter((word) => !META.includes(word))].join("/");
-  const image = `${builder.dataset.host}/${path || "shell"}:${tag.value.trim() || "latest"}`;
-  pull.textContent = `docker pull ${image}`;
-  from.textContent = `FROM ${image}`;
+function put(made) {
+  for (const part of [...made]) {
+    document.getElementById(part.id).replaceWith(part);
+    part.dispatchEvent(new CustomEvent("drawn", { bubbles: true }));
+  }
 }
 
-function take(name) {
-  const others = packages.value.split(/[\s/]+/);
-  others[others.length - 1] = name;
-  packages.value = `${others.join(" ")} `;
-  found.replaceChildren();
-  packages.focus();
-  show();
+const list = () => document.getElementById("suggestions");
+
+function choose(number) {
+  const options = list().children;
+  chosen = options.length ? (number + options.length) % options.length : -1;
+  for (const [at, option] of [...options].entries()) {
+    option.setAttribute("aria-selected", String(at === chosen));
+  }
+  if (chosen < 0) return field.removeAttribute("aria-activedescendant");
+  options[chosen].scrollIntoView({ block: "nearest" });
+  field.setAttribute("aria-activedescendant", options[chosen].id);
 }
 
-// Why a package of another name was found.
-function reason(each, word) {
-  const named = [each.name, each.attribute].some((name) => name.toLowerCase().includes(word));
-  const program = [each.program, ...each.programs].find((name) => name.toLowerCase() === word);
-  return program && !named ? `(it has the program ${program})` : "";
+function show(open) {
+  list().hidden = !open || !list().children.length;
+  field.setAttribute("aria-expanded", String(!list().hidden));
+  chosen = -1;
+  field.removeAttribute("aria-activedescendant");
 }
 
-function suggestion(each, word) {
-  const button = document.createElement("button");
-  button.type = "button";
-  const texts = [each.name, each.version, reason(each, word), each.description];
-  button.textContent = texts.filter(Boolean).join("  ");
-  button.addEventListener("click", () => take(each.name));
-  const item = document.createElement("li");
-  item.append(button);
-  return item;
-}
-
-async function suggest() {
-  const word = packages.value.split(/[\s/]+/).pop();
+async function ask() {
   const number = ++asked;
-  if (!word) {
-    found.replaceChildren();
-    return;
-  }
-  const answer = await fetch(`/packages?n=8&q=${encodeURIComponent(word)}`);
-  if (number !== asked || !answer.ok) return;
-  const result = await answer.json();
-  if (number !== asked) return;
-  const list = document.createElement("ul");
-  list.append(...result.packages.filter((each) => each.name)
-    .map((each) => suggestion(each, word.toLowerCase())));
-  found.replaceChildren(list);
-  if (!result.ready) {
-    found.textContent = "The package index is being built.";
-    timer = setTimeout(suggest, 2000);
-  }
+  const made = await parts(`/name?q=${encodeURIComponent(field.value)}`);
+  if (number !== asked || !made.length) return;
+  put(made);
+  show(document.activeElement === field);
 }
 
-builder.addEventListener("input", (event) => {
-  show();
-  if (event.target !== packages) return;
-  clearTimeout(timer);
-  timer = setTimeout(suggest, 150);
+function take(option) {
+  field.value = option.dataset.typed;
+  field.focus();
+  ask();
+}
+
+const keys = {
+  ArrowDown: () => (list().hidden ? ask() : choose(chosen + 1)),
+  ArrowUp: () => (list().hidden ? ask() : choose(chosen < 0 ? -1 : chosen - 1)),
+  Enter: () => {
+    if (!list().hidden && chosen >= 0) take(list().children[chosen]);
+    else show(false);
+  },
+  Escape: () => {
+    if (list().hidden) {
+      field.value = "";
+      ask();
+    } else show(false);
+  },
+};
+
+field.addEventListener("keydown", (event) => {
+  if (!keys[event.key] || event.isComposing) return;
+  event.preventDefault();
+  keys[event.key]();
 });
-builder.addEventListener("submit", (event) => event.preventDefault());
-show();
+field.addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(ask, WAIT);
+});
+field.addEventListener("focus", () => show(true));
+field.addEventListener("blur", () => show(false));
+document.addEventListener("mousedown", (event) => {
+  const option = event.target.closest("#suggestions li");
+  if (!option) return;
+  event.preventDefault();  // the field keeps the focus
+  take(option);
+});
+document.getElementById("naming").addEventListener("submit", (event) => event.preventDefault());
+
+setInterval(async () => {
+  if (document.hidden || document.getElementById("activity").matches(":focus-within, :hover")) return;
+  put(await parts("/activity"));
+}, LOOK_AGAIN);

@@ -1,0 +1,196 @@
+"""The page that has two images beside each other."""
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import attrs
+from twisted.web.template import Tag, tags
+
+from nixery.model.comparison import Change, Difference, Versions, changes, to_pull
+from nixery.model.contents import Contents, LayerFacts
+from nixery.model.text import cut, readable
+from nixery.web.pages.fragments import size, table
+from nixery.web.pages.page import Content, Page
+
+_SHOWN = 150  # names in a list
+_TITLES = {
+    Difference.UPGRADED: "Upgraded",
+    Difference.DOWNGRADED: "Downgraded",
+    Difference.ADDED: "Added",
+    Difference.REMOVED: "Removed",
+    Difference.REBUILT: "Built anew, of the same version",
+}
+
+
+@attrs.frozen(eq=False)
+class Side:
+    """One of the two images.
+
+    :param label: its name with tag or digest.
+    :param contents: nothing if an older version made it.
+    :param layers: that it has.
+    """
+
+    label: str
+    contents: Contents | None
+    layers: Sequence[LayerFacts]
+
+
+@attrs.frozen(eq=False)
+class Comparison:
+    """The differences of two images.
+
+    :param changes: of store paths; none if the contents of one are not known.
+    :param pulled: the layers that a client of the first pulls for the second.
+    """
+
+    before: Side
+    after: Side
+    changes: Sequence[Change]
+    pulled: Sequence[LayerFacts]
+
+    @classmethod
+    def of(cls, before: Side, after: Side) -> "Comparison":
+        """Compare two images. It takes a while for large ones."""
+        known = before.contents is not None and after.contents is not None
+        found = changes(before.contents, after.contents) if known else []  # type: ignore[arg-type]
+        return cls(before, after, found, to_pull(before.layers, after.layers))
+
+    @property
+    def bytes(self) -> int:
+        """The compressed bytes that are pulled."""
+        return sum(layer.size for layer in self.pulled)
+
+    def of_kind(self, difference: Difference) -> list[Change]:
+        """The changes of one kind, those of most bytes first."""
+        found = [change for change in self.changes if change.difference is difference]
+        return sorted(found, key=lambda change: -abs(change.growth))
+
+
+def compare_page(comparison: Comparison) -> Page:
+    """The page for browsers."""
+    before, after = comparison.before, comparison.after
+    body: list[Content] = [
+        tags.section(
+            tags.h1("Compare images"),
+            tags.p(_link(before), " → ", _link(after), class_="lead"),
+            compare_form(before.label, after.label),
+            class_="stack",
+        ),
+        _in_short(comparison),
+        *(_list(comparison, difference) for difference in _TITLES),
+    ]
+    if before.contents is None or after.contents is None:
+        text = "An older version of Nixery made one of them, and kept no record of what is in it."
+        body.append(tags.p(text, class_="note"))
+    elif not comparison.changes:
+        body.append(tags.p("Both have the same store paths.", class_="note"))
+    return Page(f"{before.label} and {after.label}", body)
+
+
+def compare_text(comparison: Comparison) -> str:
+    """The page for terminals."""
+    before, after = (readable(side.label) for side in (comparison.before, comparison.after))
+    lines = [f"{before} -> {after}", "", f"To pull: {_pulled(comparison)}"]
+    for difference, title in _TITLES.items():
+        found = comparison.of_kind(difference)
+        if found:
+            lines += ["", f"{title}: {len(found)}", ""]
+            lines += [
+                f"    {cut(readable(c.name), 30):30} {cut(_versions(c), 30):30} {_growth(c)}"
+                for c in found
+            ]
+    return "\n".join([*lines, ""])
+
+
+def ask_page(before: str, after: str, fault: str = "") -> Page:
+    """The page that asks which images to compare.
+
+    :param fault: what is wrong with those that were named.
+    """
+    body: list[Content] = [
+        tags.h1("Compare images"),
+        tags.p(
+            "Which packages are new, gone or of another version, and how much there is to pull.",
+            class_="lead",
+        ),
+        tags.p(readable(fault), class_="fault") if fault else None,
+        compare_form(before, after),
+    ]
+    return Page("Compare images", body)
+
+
+def compare_form(before: str, after: str) -> Tag:
+    """The form that names two images."""
+    fields = []
+    for name, label, value in (("from", "From", before), ("to", "To", after)):
+        field = tags.input(type="text", name=name, id=f"compare-{name}", value=readable(value))
+        field(autocomplete="off", spellcheck="false", placeholder="NAME:TAG", required="")
+        fields.append(tags.div(tags.label(label, for_=f"compare-{name}", class_="label"), field))
+    button = tags.button("Compare", type="submit", class_="primary")
+    return tags.form(*fields, button, action="/compare", class_="pair")
+
+
+def _link(side: Side) -> Tag:
+    return tags.a(tags.code(readable(side.label)), href=f"/images/{quote(side.label, safe='/:@')}")
+
+
+def _in_short(comparison: Comparison) -> Tag:
+    counts = [
+        tags.li(tags.strong(str(len(found))), f" {difference.value}")
+        for difference in _TITLES
+        if (found := comparison.of_kind(difference))
+    ]
+    growth = sum(change.growth for change in comparison.changes)
+    sizes = f" Unpacked, the difference is {_signed(growth)}." if growth else ""
+    return tags.div(
+        tags.p("A client of the first has ", tags.strong(_pulled(comparison)), ".", sizes),
+        tags.ul(*counts, class_="counts") if counts else "",
+        class_="card",
+    )
+
+
+def _pulled(comparison: Comparison) -> str:
+    number = len(comparison.pulled)
+    if not number:
+        return "nothing to pull"
+    return f"{size(comparison.bytes)} to pull, in {number} layer{'s' if number > 1 else ''}"
+
+
+def _list(comparison: Comparison, difference: Difference) -> Content:
+    found = comparison.of_kind(difference)
+    if not found:
+        return None
+    title = _TITLES[difference]
+    rows = [
+        (tags.code(readable(c.name)), _versions(c), tags.span(_growth(c), class_="measure"))
+        for c in found[:_SHOWN]
+    ]
+    rest = len(found) - _SHOWN
+    text = f"{rest} more, of less bytes; in a terminal, this page has them all."
+    more = tags.p(text, class_="small soft") if rest > 0 else ""
+    shown = table(title, ("Name", "Version", "Size"), rows)
+    return tags.section(tags.h2(title), shown, more)
+
+
+def _versions(change: Change) -> str:
+    before, after = (_numbers(each) for each in (change.before, change.after))
+    if not change.before.paths or not change.after.paths or before == after:
+        return before or after
+    return f"{before or 'no version'} → {after or 'no version'}"
+
+
+def _numbers(versions: Versions) -> str:
+    return readable(cut(", ".join(number for number in versions.numbers if number), 60))
+
+
+def _growth(change: Change) -> str:
+    """The size of what came or went, or by how much something grew."""
+    if not change.before.paths or not change.after.paths:
+        return size(max(change.before.size, change.after.size))
+    return _signed(change.growth)
+
+
+def _signed(growth: int) -> str:
+    sign = "+" if growth > 0 else "−" if growth < 0 else "±"
+    return f"{sign}{size(abs(growth))}"

@@ -1,0 +1,141 @@
+"""Pages of images: ``/images/NAME``, and ``/compare`` for two of them."""
+
+import time
+from collections.abc import Callable
+
+from klein import Klein
+
+from nixery.history.history import History
+from nixery.http.answers import RefusedRequest
+from nixery.http.fair import FairTurns
+from nixery.http.gate import send_body
+from nixery.http.request import RegistryRequest
+from nixery.http.routes import Errors, Route
+from nixery.model.contents import LayerFacts
+from nixery.model.digest import Digest
+from nixery.reactor import IReactor, in_thread
+from nixery.recent import Recent
+from nixery.web.pages.closure_section import Closure, paths_text
+from nixery.web.pages.compare_page import Comparison, Side, ask_page, compare_page, compare_text
+from nixery.web.pages.image_page import ImageView, image_page, image_text
+from nixery.web.pages.layers_section import Sharing, layers_text
+from nixery.web.pages.page import (
+    Page,
+    describe_page,
+    prefers_html,
+    send_page,
+    send_text,
+    written,
+)
+from nixery.web.stored_images import StoredImage, StoredImages
+
+_COMPARED = 500  # images whose layers are compared
+_REMEMBERED = 40_000  # store paths of closures that are in memory
+
+
+class ImagePages:
+    """Answers what is asked about images, by GET and HEAD."""
+
+    app = Klein()
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+
+    def __init__(
+        self, reactor: IReactor, images: StoredImages, history: History | None = None
+    ) -> None:
+        """
+        :param history: of builds, which pages lead to; none to show none.
+        """
+        self._reactor = reactor
+        self._images = images
+        self._history = history
+        self._turns = FairTurns(reactor)
+        self._closures: Recent[Digest, Closure] = Recent(
+            time.monotonic, _REMEMBERED, lambda closure: len(closure.largest)
+        )
+
+    @app.route("/images/<path:name>", endpoint=Route(errors=Errors.PAGE))
+    async def image(self, request: RegistryRequest, name: str) -> None:
+        """What an image is, how to use it, and what is in it."""
+        async with self._turns.turn(request.network):
+            body = await self._image(request, name)
+        await send_body(request, body)
+
+    @app.route("/compare", endpoint=Route(errors=Errors.PAGE))
+    async def compare(self, request: RegistryRequest) -> None:
+        """What differs between the images that ``from`` and ``to`` name."""
+        async with self._turns.turn(request.network):
+            body = await self._compare(request)
+        await send_body(request, body)
+
+    async def _image(self, request: RegistryRequest, name: str) -> bytes:
+        summary, tag = await self._images.find(request, name)
+        image = await self._images.load(summary, tag, request.parameter("platform"))
+        closure = await self._closure(image)
+        match request.parameter("show"):
+            case "paths" if closure is not None:
+                return send_text(request, await in_thread(self._reactor, paths_text, closure))
+            case "layers":
+                layers = image.manifest.blobs[1:]
+                return send_text(
+                    request, await in_thread(self._reactor, layers_text, layers, image.contents)
+                )
+        recent = self._images.recent(request, _COMPARED)
+        build = self._history and self._history.latest(summary.name, image.tag or summary.tag)
+        tags = self._images.tags(request, summary.name)
+        why = request.parameter("why")[:300]
+
+        def view() -> ImageView:
+            return ImageView(
+                request.asked_host,
+                request.origin.startswith("http:"),
+                image,
+                closure,
+                Sharing.of(image.manifest.blobs[1:], summary.digest, recent),
+                tags,
+                build.id if build and build.digest == summary.digest else "",
+                why,
+            )
+
+        if prefers_html(request):
+            return await self._page(request, lambda: image_page(view()))
+        return send_text(request, await in_thread(self._reactor, lambda: image_text(view())))
+
+    async def _compare(self, request: RegistryRequest) -> bytes:
+        before, after = (request.parameter(name).strip()[:600] for name in ("from", "to"))
+        if not before or not after:
+            return await send_page(request, ask_page(before, after))
+        sides = []
+        for name in (before, after):
+            try:
+                summary, tag = await self._images.find(request, name)
+            except RefusedRequest as error:
+                fault = f"No image that is stored here is called {name}."
+                if prefers_html(request):
+                    page = ask_page(before, after, fault)
+                    return await send_page(request, page, error.kind.status)
+                return send_text(request, f"{fault}\n", error.kind.status)
+            sides.append(_side(await self._images.load(summary, tag)))
+        comparison = await in_thread(self._reactor, Comparison.of, *sides)
+        if prefers_html(request):
+            return await self._page(request, lambda: compare_page(comparison))
+        return send_text(request, await in_thread(self._reactor, compare_text, comparison))
+
+    async def _closure(self, image: StoredImage) -> Closure | None:
+        """The closure of an image, as far as it is known."""
+        digest = image.manifest.digest
+        known = self._closures.get(digest)
+        if known is None and image.contents is not None:
+            known = await in_thread(self._reactor, Closure.of, image.contents)
+            self._closures.put(digest, known)
+        return known
+
+    async def _page(self, request: RegistryRequest, make: Callable[[], Page]) -> bytes:
+        """Make and write a page in a thread: the reactor has others to serve."""
+        content = await in_thread(self._reactor, lambda: written(request, make()))
+        return describe_page(request, content)
+
+
+def _side(image: StoredImage) -> Side:
+    layers = [LayerFacts(str(blob.digest), blob.size) for blob in image.manifest.blobs[1:]]
+    return Side(image.label, image.contents, layers)

@@ -1,0 +1,85 @@
+"""The page of a package search."""
+
+from collections.abc import Sequence
+from urllib.parse import quote, urlencode
+
+import attrs
+from twisted.web.template import Tag, tags
+
+from nixery.interfaces import SearchResult
+from nixery.model.package_set import Package
+from nixery.model.text import cut
+from nixery.web.pages.page import Content, Page
+
+_LONGEST = 200  # characters of a description
+_PROGRAMS = 6  # that are named
+_AGAIN = 3  # seconds after which an index that is being made is looked for again
+
+
+@attrs.frozen(eq=False)
+class SearchView:
+    """A search and its results.
+
+    :param packages: those that the client may see.
+    :param most: how many were asked for.
+    :param limit: the most that can be asked for.
+    """
+
+    query: str
+    result: SearchResult
+    packages: Sequence[Package]
+    most: int
+    limit: int
+
+
+def packages_page(found: SearchView) -> Page:
+    """The page for browsers."""
+    title = f"Packages: {found.query}" if found.query else "Packages"
+    result = found.result
+    if not result.ready:
+        return waiting_page(title, found.query, result.fault)
+    heading = ("Packages for ", tags.q(found.query)) if found.query else ("Packages",)
+    body: list[Content] = [
+        tags.h1(*heading),
+        tags.p(f"{result.count:,} packages of {result.source} are searched", class_="soft")(
+            "." if result.whole else ", which are not all: its end could not be evaluated.",
+            f" There is no newer index: {result.fault}." if result.fault else "",
+        ),
+    ]
+    if found.packages:
+        body.append(tags.ul(*map(_entry, found.packages), class_="list"))
+    else:
+        body.append(tags.p("No package fits all of these words.", class_="empty"))
+    if found.most <= len(found.packages) and found.most < found.limit:
+        more = urlencode({"q": found.query, "n": found.limit})
+        body.append(tags.p(tags.a("Show more", href=f"/packages?{more}", class_="button")))
+    return Page(title, body, query=found.query)
+
+
+def waiting_page(title: str, query: str, fault: str) -> Page:
+    """The page while there is no index."""
+    text = f"There is none yet: {fault}." if fault else "It is being made, from the package source."
+    body: list[Content] = [
+        tags.h1("The index of packages"),
+        tags.p(text, " This page looks again by itself."),
+    ]
+    return Page(title, body, query=query, refresh=_AGAIN)
+
+
+def package_link(package: Package) -> Tag:
+    """A link to a package's page."""
+    return tags.a(tags.code(package.attribute), href=f"/packages/{quote(package.attribute)}")
+
+
+def _entry(package: Package) -> Tag:
+    programs = list(dict.fromkeys(filter(None, (package.program, *package.programs))))
+    more = len(programs) - _PROGRAMS
+    named = ", ".join(programs[:_PROGRAMS]) + (f" and {more} more" if more > 0 else "")
+    state = "" if package.available else tags.span("not available", class_="badge queued")
+    return tags.li(
+        tags.div(package_link(package), tags.span(package.version, class_="soft"), state)(
+            class_="entry"
+        ),
+        tags.p(cut(package.description, _LONGEST)) if package.description else "",
+        tags.p("Programs: ", tags.code(named), class_="small soft") if programs else "",
+    )

@@ -1,0 +1,210 @@
+"""Images that are stored, found by the names that people give them, for those who may see them."""
+
+import json
+import time
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import attrs
+
+from nixery.builds.cache import Cache
+from nixery.builds.known_images import KnownImages
+from nixery.http.answers import NOT_FOUND, RefusedRequest
+from nixery.http.request import RegistryRequest
+from nixery.interfaces import IBlobs
+from nixery.model.contents import Contents
+from nixery.model.digest import Digest
+from nixery.model.image import parse_image
+from nixery.model.image_summary import ImageSummary
+from nixery.model.manifest import INDEX_TYPE, MAX_MANIFEST_SIZE, Manifest
+from nixery.model.request_errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    TagInvalid,
+)
+from nixery.model.tags import LATEST
+from nixery.recent import Recent
+from nixery.web.auth import Auth
+
+_FRESH = 5.0  # seconds for which the order of all images is kept
+_CONFIGS = 256  # that are in memory
+_PLATFORM = "linux/amd64"  # of an index, the one that is shown where it has it
+
+
+@attrs.frozen(eq=False)
+class StoredImage:
+    """An image that is stored, of one platform.
+
+    :param summary: of the image that was asked for, which may be an index of several.
+    :param tag: by which it was asked for; empty if it was by digest.
+    :param manifest: of the platform.
+    :param config: of that manifest; empty if it can't be read.
+    :param contents: of the platform; none if an older version made it.
+    :param platforms: platform → manifest, where there are several.
+    """
+
+    summary: ImageSummary
+    tag: str
+    manifest: Manifest
+    config: Mapping[str, Any]
+    contents: Contents | None
+    platforms: Mapping[str, Digest]
+
+    @property
+    def label(self) -> str:
+        """The name by which its page is found, with the tag or digest."""
+        return f"{self.summary.name}{f':{self.tag}' if self.tag else f'@{self.summary.digest}'}"
+
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """How containers of it are run, as its config has it."""
+        run = self.config.get("config")
+        return run if isinstance(run, dict) else {}
+
+
+class StoredImages:
+    """Finds images, and tells of those that a client may see."""
+
+    def __init__(self, known: KnownImages, cache: Cache, blobs: IBlobs, auth: Auth) -> None:
+        self._known = known
+        self._cache = cache
+        self._blobs = blobs
+        self._auth = auth
+        self._configs: Recent[Digest, Mapping[str, Any]] = Recent(time.monotonic, _CONFIGS)
+        self._all: list[ImageSummary] = []
+        self._since = 0.0
+
+    async def find(self, request: RegistryRequest, text: str) -> tuple[ImageSummary, str]:
+        """The image that a text names.
+
+        :param text: ``NAME``, ``NAME:TAG`` or ``NAME@DIGEST``; the packages in any order.
+        :return: it, and the tag by which it was named; empty if it was by digest.
+        :raises RefusedRequest: if there is none that the client may see.
+        :raises StorageUnavailable: if the storage fails.
+        """
+        path, at, digest = text.partition("@")
+        path, _, tag = path.partition(":")
+        for name in _spellings(path, tag or LATEST):
+            if at:
+                found = await self._by_digest(digest)
+                seen = (
+                    found is not None and found.name == name and any(self._seen(request, [found]))
+                )
+            else:
+                found = self._known.find(name, tag or LATEST)
+                seen = found is not None and self._auth.may_see(request, name, tag or LATEST)
+            if found is not None and seen:
+                return found, "" if at else tag or LATEST
+        title = "This image is not known here"
+        text = "No image of that name is stored. Pull it, and its page is here."
+        raise RefusedRequest(NOT_FOUND, title, page=(title, text))
+
+    async def load(self, summary: ImageSummary, tag: str, platform: str = "") -> StoredImage:
+        """An image with its documents.
+
+        :param platform: of an index, such as ``linux/arm64``.
+        :raises ManifestUnknown: if the manifest is stored no more.
+        :raises StorageUnavailable: if the storage fails.
+        """
+        manifest, platforms = await self._manifest(summary, platform)
+        config = await self._config(manifest.blobs[0].digest)
+        contents = await self._cache.contents(manifest.digest)
+        return StoredImage(summary, tag, manifest, config, contents, platforms)
+
+    async def contents(self, summary: ImageSummary) -> Contents | None:
+        """The contents of an image; of several platforms, those of the usual one.
+
+        :raises StorageUnavailable: if the storage fails.
+        """
+        try:
+            manifest, _ = await self._manifest(summary, "")
+        except ManifestUnknown:
+            return None
+        return await self._cache.contents(manifest.digest)
+
+    async def _manifest(
+        self, summary: ImageSummary, platform: str
+    ) -> tuple[Manifest, dict[str, Digest]]:
+        """The manifest of one platform, and those of all where there are several."""
+        manifest = await self._cache.manifest_of(Digest.parse(summary.digest))
+        if manifest.media_type != INDEX_TYPE:
+            return manifest, {}
+        platforms = _platforms(manifest)
+        first = next(iter(platforms.values()))
+        chosen = platforms.get(platform) or platforms.get(_PLATFORM) or first
+        return await self._cache.manifest_of(chosen), platforms
+
+    def recent(self, request: RegistryRequest, most: int) -> list[ImageSummary]:
+        """The images that were made or pulled last, as far as a client may see them."""
+        return list(islice(self._seen(request, self.every()), most))
+
+    def holding(self, request: RegistryRequest, parts: Container[str]) -> list[ImageSummary]:
+        """The images with one of some parts in their names, as far as a client may see them; those
+        that were made or pulled last are first."""
+        named = (e for e in self.every() if any(part in parts for part in e.name.split("/")))
+        return list(self._seen(request, named))
+
+    def every(self) -> Sequence[ImageSummary]:
+        """All images, those that were made or pulled last first, as of some seconds ago."""
+        if not self._all or time.monotonic() - self._since > _FRESH:
+            self._all, self._since = self._known.all(), time.monotonic()
+        return self._all
+
+    def tags(self, request: RegistryRequest, name: str) -> dict[str, ImageSummary]:
+        """The tags by which images of a name were asked for, and a client may see."""
+        every = list(self._seen(request, (e for e in self.every() if e.name == name)))
+        return {tag: each for each in reversed(every) for tag in each.tags}
+
+    def _seen(
+        self, request: RegistryRequest, images: Iterable[ImageSummary]
+    ) -> Iterator[ImageSummary]:
+        """The images that a client may see, with those tags that it may."""
+        for image in images:
+            tags = [tag for tag in image.tags if self._auth.may_see(request, image.name, tag)]
+            if len(tags) < len(image.tags):
+                image = attrs.evolve(image, tags=tags)
+            if image.name and (tags or self._auth.may_see(request, image.name)):
+                yield image
+
+    async def _by_digest(self, digest: str) -> ImageSummary | None:
+        try:
+            return await self._known.by_digest(Digest.parse(digest))
+        except DigestInvalid:
+            return None
+
+    async def _config(self, digest: Digest) -> Mapping[str, Any]:
+        known = self._configs.get(digest)
+        if known is None:
+            try:
+                document = json.loads(await self._blobs.read_blob(digest, MAX_MANIFEST_SIZE))
+            except (BlobUnknown, ValueError, RecursionError):
+                return {}
+            known = document if isinstance(document, dict) else {}
+            self._configs.put(digest, known)
+        return known
+
+
+def _spellings(path: str, tag: str) -> Iterator[str]:
+    """The names that an image may be known by, the likeliest first: ``library/NAME`` is ``NAME``
+    for most sets."""
+    try:
+        image = parse_image(path, tag)
+    except (NameInvalid, TagInvalid):
+        return
+    # A set that has something named ``library`` is asked for two packages.
+    yield attrs.evolve(image, prefixed=False).name
+    if image.official is not None:
+        yield image.official.name
+
+
+def _platforms(index: Manifest) -> dict[str, Digest]:
+    """The platforms of an index, in its order."""
+    found = {}
+    for child in json.loads(index.content)["manifests"]:
+        platform = child.get("platform", {})
+        name = f"{platform.get('os')}/{platform.get('architecture')}"
+        found[name] = Digest.parse(child["digest"])
+    return found

@@ -1,0 +1,60 @@
+"""A package index that tests fill."""
+
+from collections.abc import Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from nixery.interfaces import ICatalogue, SearchResult
+from nixery.model.package_set import Package
+from nixery.model.suggestions import Suggestion
+
+RIPGREP = Package(
+    path=("ripgrep",),
+    image="ripgrep",
+    name="ripgrep-14.0",
+    pname="ripgrep",
+    version="14.0",
+    description="<script>alert('é')</script>",
+    homepage="https://rg.example",
+    program="rg",
+    programs=("rg",),
+)
+FOUND = SearchResult(ready=True, packages=[RIPGREP], source="folder:set", revision="abc", count=7)
+
+
+@implementer(ICatalogue)
+@attrs.define
+class FakeCatalogue:
+    """Finds what it is told to, and remembers what it was asked.
+
+    :ivar gate: while it is set, searches wait for it.
+    :ivar meant: what it suggests for every name.
+    :ivar lacking: the names that no package has.
+    """
+
+    gate: Deferred[None] | None = None
+
+    found: SearchResult = FOUND
+    error: Exception | None = None
+    asked: list[tuple[str, int]] = attrs.Factory(list)
+    meant: Sequence[Suggestion] = ()
+    lacking: Sequence[str] = ()
+
+    async def search(self, query: str, limit: int) -> SearchResult:
+        self.asked.append((query, limit))
+        if self.gate is not None:
+            await self.gate
+        if self.error is not None:
+            raise self.error
+        return attrs.evolve(self.found, packages=list(self.found.packages)[:limit])
+
+    def package(self, name: str) -> Package | None:
+        return next((p for p in self.found.packages if name in (p.image, p.attribute)), None)
+
+    def suggest(self, name: str) -> Sequence[Suggestion]:
+        return self.meant
+
+    def lacks(self, name: str) -> bool:
+        return name in self.lacking

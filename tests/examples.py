@@ -1,4 +1,4 @@
-"""The worked examples in docs/, as readers copy them."""
+"""Pages in docs/ that are worked examples, as readers copy them."""
 
 import re
 from collections.abc import Mapping

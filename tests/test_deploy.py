@@ -165,7 +165,7 @@ def test_alerts_are_about_metrics_that_exist() -> None:
             assert f"`{outcome}`" in page
 
 
-PAGES = ["README.md", *sorted(str(page.relative_to(TOP)) for page in TOP.glob("docs/**/*.md"))]
+PAGES = ["README.md", *sorted(str(page.relative_to(TOP)) for page in TOP.glob("docs/*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES)

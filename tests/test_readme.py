@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.test_readme import NOT_PASTED
 from tests.readme import TOP, commands
 
-DOCS = sorted(TOP.glob("docs/**/*.md"))
+DOCS = sorted(TOP.glob("docs/*.md"))
 PAGES = [*sorted(TOP.glob("*.md")), TOP / "changes" / "README.md", *DOCS]
 
 

@@ -55,7 +55,7 @@ def test_a_private_binary_cache(
 ) -> None:
     """With the page's commands and files, packages come from a cache that asks for a password, and
     nothing is built; with a wrong password, nothing comes, and neither password is told."""
-    page, port = "examples/private-cache", free_port()
+    page, port = "private-cache", free_port()
     keys, cache, there = tmp_path / "keys", tmp_path / "cache", f"127.0.0.1:{port}"
     keys.mkdir()
     generate, copy, *_ = typed(page)
@@ -115,7 +115,7 @@ def test_an_arm64_builder(
 ) -> None:
     """With the page's files, a package for 64-bit ARM is built by another machine, by a key that
     can do nothing else there: here by a second store behind an SSH server, which plays one."""
-    page = "examples/arm64-builder"
+    page = "arm64-builder"
     there = tmp_path / "there"
     (packages := tmp_path / "packages").mkdir()
     (packages / "default.nix").write_text(ARM)

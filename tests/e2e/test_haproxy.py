@@ -1,4 +1,4 @@
-"""HAProxy in front of two instances, as docs/examples/haproxy.md has it."""
+"""HAProxy in front of two instances, as docs/haproxy.md has it."""
 
 import csv
 import http.client
@@ -24,7 +24,7 @@ from tests.web.certificates import make_pair
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
-PAGE = "examples/haproxy"
+PAGE = "haproxy"
 (CONFIGURATION,) = blocks(PAGE, "haproxy")
 SETTINGS = settings(PAGE)
 

@@ -53,7 +53,7 @@ def test_a_backup(start_daemon: StartDaemon, tmp_path: Path) -> None:
     backup.mkdir()
     (tmp_path / "root" / "etc" / "default").mkdir(parents=True)
     (tmp_path / "root" / "etc" / "default" / "nixery").write_text("NIXERY_CHANNEL=x\n")
-    save, save_settings, make_folder, restore = typed("examples/backup")
+    save, save_settings, make_folder, restore = typed("backup")
     daemon = start_daemon(state=here)
     image = digests(daemon, "hello")
     assert daemon.pull("broken").status == 400

@@ -87,6 +87,7 @@ bench: $(VENV)/.installed-test  ## measure: half an hour; nothing else should ru
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/crowd.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/packing.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/documents.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/libraries.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/storage.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/strangers.py

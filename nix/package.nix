@@ -24,10 +24,12 @@ let
       inotify-simple
       isal
       klein
+      license-expression
       markdown-it-py
       opentelemetry-api
       opentelemetry-exporter-otlp-proto-http
       opentelemetry-sdk
+      packageurl-python
       packaging
       prometheus-client
       psutil

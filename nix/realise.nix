@@ -106,6 +106,8 @@ let
         description = text (package.meta.description or null);
         homepage = text (head (many (package.meta.homepage or null) ++ [ null ]));
         licenses = map licence (many (package.meta.license or null));
+        cpe = text (package.meta.identifiers.cpe or null);
+        purls = map text (many (package.meta.identifiers.purls or package.meta.identifiers.purl or null));
       };
       known = from (if asked.about then package else { });
     in

@@ -64,6 +64,7 @@ from nixery.watching.metrics import IMeasured, Metrics
 from nixery.watching.readiness import Readiness
 from nixery.web.auth import Auth, TokenServer
 from nixery.web.builds import BuildsApi
+from nixery.web.documents import DocumentsApi
 from nixery.web.hooks import HooksApi
 from nixery.web.images import ImagesApi
 from nixery.web.operations import Operations, OperationsSite
@@ -128,7 +129,7 @@ class Registry:
         self._add(Component(self._claim_folders, lambda: self.site.leave()))
         self._make_stores()
         self._nix = self._make_nix()
-        self._cache = self._add(Cache(self._storage))
+        self._cache = self._add(Cache(self._storage, reactor=reactor))
         images = KnownImages(reactor, self._storage, self._cache, settings.state)
         self._images = self._add(images)
         grace = settings.disk.storage_grace
@@ -291,6 +292,7 @@ class Registry:
             stored = StoredImages(self._images, self._cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
             more.append(ImagePages(reactor, stored, history).app)
+            more.append(DocumentsApi(reactor, self._cache, self._images, auth).app)
         start = StartApi(reactor, builder, history, catalogue, auth, self._example)
         return make_site(
             reactor,

@@ -34,6 +34,7 @@ FLOORS: dict[str, set[str]] = {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"),
         "inotify",
     },
+    "attest": {"model"},
     "access": {"reactor", "model", "coalesce", "recent", "slots", "lifecycle"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent", "whole_file"},
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
@@ -44,6 +45,7 @@ FLOORS: dict[str, set[str]] = {
     "watching": {"reactor", "model", "interfaces", "lifecycle", "repeats", "history"},
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
+        "attest",
         *("model", "interfaces", "repeats", "builds", "access", "watching", "http", "history"),
         *("search", "reactor", "recent", "requirements"),
     },

@@ -54,7 +54,11 @@ let
       } // {
       inherit pname;
       inherit (package) version;
-      meta = { inherit (package) description homepage; available = true; }
+      meta = {
+        inherit (package) description homepage;
+        available = true;
+        identifiers = { inherit (package) purls; };
+      }
       // (if package.program == null then { } else { mainProgram = package.program; });
     } // (if package.interpreter == null then { } else {
       withPackages = choose: environment pname package.interpreter (choose top);

@@ -147,10 +147,16 @@ def _make(folder: Path, architecture: str, tell: Callable[[str], None]) -> Any:
     files = apt.download(found, folder / "debs", tell)
     tell("reading the packages")
     inspected = at_once(lambda file: inspect(folder / "debs" / file.name, file.sha256), files)
-    lock = make_lock({deb.name: deb for deb in inspected}, roots, architecture)
+    lock = make_lock({deb.name: deb for deb in inspected}, roots, architecture, _release())
     shutil.rmtree(apt.folder)
     tell("done")
     return lock
+
+
+def _release() -> str:
+    """The release of Debian as package URLs name it: ``debian-12``; those to be have no number."""
+    told = platform.freedesktop_os_release()
+    return f"{told['ID']}-{told.get('VERSION_ID') or told.get('VERSION_CODENAME', 'sid')}"
 
 
 def recipe(release: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import quote
 
 from deb import Deb
 from programs import SetupError
@@ -23,13 +24,16 @@ class Node:
     interpreters: set[str] = field(default_factory=set)
 
 
-def make_lock(debs: Mapping[str, Deb], roots: Mapping[str, Any], architecture: str) -> Any:
+def make_lock(
+    debs: Mapping[str, Deb], roots: Mapping[str, Any], architecture: str, release: str
+) -> Any:
     """The lock file: everything that ``default.nix`` needs to know.
 
     :param debs: all downloaded packages by name.
     :param roots: the contents of ``roots.json``. Names in it that begin with those of packages and
         end with versions are patterns, and ``{NAME}`` is the version of a package, as far as it
         is part of folders' names: ``5.36``.
+    :param release: of Debian or what is made from it, as package URLs name it: ``debian-12``.
     :raises SetupError: if packages need each other about which ``roots.json`` says different
         things.
     """
@@ -47,7 +51,8 @@ def make_lock(debs: Mapping[str, Deb], roots: Mapping[str, Any], architecture: s
             if name in debs
         },
         "packages": {
-            name: _package(name, nodes[name], debs, roots) for name in sorted(reach(nodes, wanted))
+            name: _package(name, nodes[name], debs, roots, release)
+            for name in sorted(reach(nodes, wanted))
         },
     }
 
@@ -181,7 +186,9 @@ def reach(nodes: Mapping[str, Node], starts: Iterable[str]) -> set[str]:
     return reached
 
 
-def _package(name: str, node: Node, debs: Mapping[str, Deb], roots: Mapping[str, Any]) -> Any:
+def _package(
+    name: str, node: Node, debs: Mapping[str, Deb], roots: Mapping[str, Any], release: str
+) -> Any:
     main = debs[name] if name in debs else debs[sorted(node.debs)[0]]
     members = [debs[member] for member in sorted(node.debs)]
     return {
@@ -192,11 +199,19 @@ def _package(name: str, node: Node, debs: Mapping[str, Deb], roots: Mapping[str,
             *({"file": deb.file, "sha256": deb.sha256, "only": ""} for deb in members),
             *_parts(roots["parts"].get(name, {}), debs),
         ],
+        "purls": [_purl(deb, release) for deb in members],
         "depends": sorted(node.depends),
         "wrapped": roots["wrapped"].get(name),
         "interpreter": roots["interpreters"].get(name),
         "program": _main_program(name, {each for deb in members for each in deb.programs}),
     }
+
+
+def _purl(deb: Deb, release: str) -> str:
+    """The package URL of a Debian package, by which scanners know it."""
+    vendor, version = release.partition("-")[0], quote(deb.version, safe=":~")
+    architecture = deb.file.removesuffix(".deb").rpartition("_")[2]
+    return f"pkg:deb/{vendor}/{quote(deb.name)}@{version}?arch={architecture}&distro={release}"
 
 
 def _main_program(name: str, programs: set[str]) -> str | None:

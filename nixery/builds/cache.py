@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from twisted.internet.interfaces import IReactorThreads
+
 from nixery.interfaces import IStorage, Provenance
 from nixery.model.contents import Contents, unpack_contents
 from nixery.model.digest import Digest
@@ -21,11 +23,14 @@ from nixery.model.manifest import (
 from nixery.model.reading import Reading
 from nixery.model.request_errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from nixery.model.source import canonical_sha256
+from nixery.reactor import in_thread
 from nixery.recent import Recent
 
 _REMEMBERED = 512
 _PATHS = 20_000
 """Store paths of the contents that are in memory together."""
+_LONG = 30_000
+"""Characters of packed contents that are unpacked in a thread: some milliseconds of work."""
 
 V = TypeVar("V")
 
@@ -36,15 +41,22 @@ class Cache:
     A record carries a digest of itself: one that was cut or altered counts as missing.
     """
 
-    def __init__(self, storage: IStorage, remembered: int = _REMEMBERED) -> None:
+    def __init__(
+        self,
+        storage: IStorage,
+        remembered: int = _REMEMBERED,
+        reactor: IReactorThreads | None = None,
+    ) -> None:
         """
         :param remembered: manifests that are kept in memory.
+        :param reactor: its threads read long records; without it, they are read at once.
         """
         self.lookups: Counter[str] = Counter()
         """How often a manifest was found in ``memory``, in the ``storage``, or was ``missing``."""
         self.on_made: Callable[[ImageSummary], object] = lambda summary: None
         """Is told of each image that is made here."""
         self._storage = storage
+        self._reactor = reactor
         self._by_key: Recent[str, Digest] = Recent(time.monotonic, remembered)
         self._by_digest: Recent[Digest, Manifest] = Recent(time.monotonic, remembered)
         self._provenance: Recent[Digest, Provenance] = Recent(time.monotonic, remembered)
@@ -149,10 +161,19 @@ class Cache:
         """The contents of a manifest's image; none if an older version made it."""
         known = self._contents.get(digest)
         if known is None:
-            known = await self.read(f"contents/{digest.hex}", _contents)
+            packed = await self.read(f"contents/{digest.hex}", _packed)
+            known = await self._unpacked(packed) if packed is not None else None
             if known is not None:
                 self._contents.put(digest, known)
         return known
+
+    async def _unpacked(self, packed: str) -> Contents | None:
+        try:
+            if self._reactor is None or len(packed) < _LONG:
+                return unpack_contents(packed)
+            return await in_thread(self._reactor, unpack_contents, packed)
+        except ValueError:
+            return None
 
     async def verified(self, digest: Digest) -> dict[str, Any] | None:
         """What came of the last verification of a manifest's image, as
@@ -255,8 +276,8 @@ def _provenance(record: dict[str, Any]) -> Provenance:
     return Provenance(source, revision)
 
 
-def _contents(record: dict[str, Any]) -> Contents:
-    return unpack_contents(record["contents"])
+def _packed(record: dict[str, Any]) -> str:
+    return str(record["contents"])
 
 
 def _weight(contents: Contents) -> int:

@@ -107,7 +107,7 @@ class ImageMaker:
         digest = await self._storage.write_blob(content)
         config = Descriptor(CONFIG_TYPE, digest, len(content))
         made = self._reactor.seconds()
-        facts = image, pinned, realisation, layers, made, run.programs, root.tools
+        facts = image, pinned, realisation, layers, made, address, run.programs, root.tools
         packed = await in_thread(self._reactor, lambda: pack_contents(contents_of(*facts)))
         return make_manifest(config, layers, run.labels), packed
 

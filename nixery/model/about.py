@@ -37,19 +37,26 @@ class License:
 
 @attrs.frozen
 class About:
-    """The description of a package; each text is empty if the set has none."""
+    """The description of a package; each text is empty if the set has none.
+
+    :param cpe: the name that databases of vulnerabilities have for it.
+    :param purls: package URLs of what it was made of.
+    """
 
     version: str = ""
     description: str = ""
     homepage: str = ""
     licenses: tuple[License, ...] = ()
+    cpe: str = ""
+    purls: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, document: Any) -> "About":
         """Read what ``realise.nix`` says of a package."""
         licenses = tuple(License(each["spdx"], each["name"]) for each in document["licenses"])
-        texts = {name: _line(document[name]) for name in ("version", "description", "homepage")}
-        return cls(**texts, licenses=licenses)
+        names = ("version", "description", "homepage", "cpe")
+        texts = {name: _line(document[name]) for name in names}
+        return cls(**texts, licenses=licenses, purls=tuple(map(_line, document["purls"])))
 
 
 def _line(text: str) -> str:

@@ -13,6 +13,7 @@ from nixery.model.image import Image
 from nixery.model.manifest import Layer
 from nixery.model.source import PinnedSource, without_credentials
 
+_MOST_PURLS = 50
 _MOST = 128 * 1024 * 1024
 """Bytes of packed contents that are unpacked."""
 
@@ -49,6 +50,8 @@ class PackageFacts:
     :param paths: the store paths of its outputs in the image.
     :param name: without the version.
     :param licences: SPDX identifiers or expressions, or other names where the set has none.
+    :param cpe: the name that databases of vulnerabilities have for it.
+    :param purls: package URLs of what it was made of.
     """
 
     package: str
@@ -58,6 +61,8 @@ class PackageFacts:
     description: str = ""
     homepage: str = ""
     licences: tuple[str, ...] = ()
+    cpe: str = ""
+    purls: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -82,6 +87,7 @@ class Contents:
     :param revision: of the package source.
     :param made: when the image was made, in seconds since the epoch; it enters no blob.
     :param layers: the lowest first.
+    :param address: the URL that the image names as its source; empty if it names none.
     :param built: the store paths that were built here.
     :param substituted: store path → the binary cache that it came from, without credentials, as
         far as it is known; :data:`LOCAL` for a place on this machine.
@@ -98,6 +104,7 @@ class Contents:
     packages: tuple[PackageFacts, ...]
     paths: tuple[PathFacts, ...]
     layers: tuple[LayerFacts, ...]
+    address: str = ""
     built: tuple[str, ...] = ()
     substituted: Mapping[str, str] = attrs.Factory(dict)
     programs: tuple[str, ...] = ()
@@ -110,6 +117,7 @@ def contents_of(
     realisation: Realisation,
     layers: Sequence[Layer],
     made: float,
+    address: str = "",
     programs: Sequence[str] = (),
     tools: Sequence[str] = (),
 ) -> Contents:
@@ -139,6 +147,7 @@ def contents_of(
             LayerFacts(str(layer.descriptor.digest), layer.descriptor.size, layer.paths)
             for layer in layers
         ),
+        address,
         built,
         {
             path: _disclosed(origin)
@@ -168,6 +177,8 @@ def _package(root: Root) -> PackageFacts:
         about.description,
         about.homepage,
         tuple(dict.fromkeys(filter(None, licences))),
+        about.cpe,
+        tuple(dict.fromkeys(filter(None, about.purls)))[:_MOST_PURLS],
     )
 
 
@@ -219,7 +230,7 @@ def unpack_contents(packed: str) -> Contents:
         raise ValueError(f"no contents: {error!r}") from error
 
 
-_PLAIN = ("name", "tag", "system", "source", "revision", "made")
+_PLAIN = ("name", "tag", "system", "source", "revision", "made", "address")
 
 
 def _read(document: dict[str, Any]) -> Contents:
@@ -231,8 +242,8 @@ def _read(document: dict[str, Any]) -> Contents:
     return Contents(
         **{field: document[field] for field in _PLAIN},
         packages=tuple(
-            PackageFacts(package, paths(outputs), name, version, about, homepage, tuple(licences))
-            for package, outputs, name, version, about, homepage, licences in document["packages"]
+            PackageFacts(package, paths(outputs), *map(_as_written, rest))
+            for package, outputs, *rest in document["packages"]
         ),
         paths=tuple(
             PathFacts(own, size, paths(references), deriver, tuple(signers), nar)
@@ -246,3 +257,7 @@ def _read(document: dict[str, Any]) -> Contents:
         programs=tuple(document["programs"]),
         tools=tuple(document["tools"]),
     )
+
+
+def _as_written(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -39,8 +39,8 @@ _FOUND = {
             **{"package": str, "attribute": [str], "name": str},
             **{"path": str, "others": [str], "program": str},
             "about": {
-                **{"version": str, "description": str, "homepage": str},
-                "licenses": [{"spdx": str, "name": str}],
+                **{"version": str, "description": str, "homepage": str, "cpe": str},
+                **{"licenses": [{"spdx": str, "name": str}], "purls": [str]},
             },
         }
     ],

@@ -1,5 +1,6 @@
 """From Debian packages to the derivations of the set."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def deb(
 
 
 def lock(*debs: Deb, **roots: Any) -> Any:
-    return make_lock({d.name: d for d in debs}, {**ROOTS, **roots}, "amd64")
+    return make_lock({d.name: d for d in debs}, {**ROOTS, **roots}, "amd64", "debian-12")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,17 @@ def lock(*debs: Deb, **roots: Any) -> Any:
 def test_the_main_program(programs: str, main: str | None) -> None:
     """A package is mainly for the program of its name, or for the only one that it has."""
     assert lock(deb("app", programs=programs))["packages"]["app"]["program"] == main
+
+
+def test_package_urls() -> None:
+    """A derivation tells which packages of Debian it is made of, as scanners know them."""
+    perl = replace(deb("perl", version="5.36.0-7+deb12u2"), file="perl_5_amd64.deb")
+    base = replace(deb("perl-base"), file="perl-base_2_all.deb")
+    made = lock(deb("app", "perl"), perl, base)["packages"]
+    assert made["perl"]["purls"] == [
+        "pkg:deb/debian/perl@5.36.0-7%2Bdeb12u2?arch=amd64&distro=debian-12",
+        "pkg:deb/debian/perl-base@1:2.0~rc1-3?arch=all&distro=debian-12",
+    ]
 
 
 def test_dependencies() -> None:

@@ -58,8 +58,9 @@ def test_what_is_said_is_an_expression(licenses: list[License]) -> None:
 )
 def test_texts_are_lines(said: str, shown: str) -> None:
     """A text is one line, which terminals can be shown."""
-    texts = dict.fromkeys(("version", "description", "homepage"), said)
-    assert About.parse({**texts, "licenses": []}) == About(shown, shown, shown)
+    texts = dict.fromkeys(("version", "description", "homepage", "cpe"), said)
+    document = {**texts, "licenses": [], "purls": [said]}
+    assert About.parse(document) == About(shown, shown, shown, (), shown, (shown,))
 
 
 def test_no_label_is_without_end() -> None:

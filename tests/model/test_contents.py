@@ -119,7 +119,7 @@ def all_contents(draw: st.DrawFn) -> Contents:
     some = st.lists(st.sampled_from(names), unique=True).map(tuple) if names else st.just(())
     origins = st.dictionaries(st.sampled_from(names), TEXT) if names else st.just({})
     size, texts = st.integers(0), st.lists(TEXT).map(tuple)
-    package = st.builds(PackageFacts, TEXT, some, TEXT, TEXT, TEXT, TEXT, texts)
+    package = st.builds(PackageFacts, TEXT, some, TEXT, TEXT, TEXT, TEXT, texts, TEXT, texts)
     name, tag, system, source, revision = (draw(TEXT) for _ in range(5))
     return Contents(
         name,
@@ -131,6 +131,7 @@ def all_contents(draw: st.DrawFn) -> Contents:
         packages=tuple(draw(st.lists(package))),
         paths=tuple(PathFacts(n, draw(size), draw(some), n, draw(texts), n) for n in names),
         layers=tuple(draw(st.lists(st.builds(LayerFacts, TEXT, size, some)))),
+        address=draw(TEXT),
         built=draw(some),
         substituted=draw(origins),
         programs=draw(texts),

@@ -32,7 +32,9 @@ PINNED = PinnedSource(GitRepository(URL), Commit(URL, "0" * 40))
 DRV = "/nix/store/" + "a" * 32 + "-x-1.0.drv"
 OUT = "/nix/store/" + "b" * 32 + "-x-1.0"
 MARK = new_mark()
-ABOUT = json.dumps({"version": "1.0", "description": "", "homepage": "", "licenses": []})
+ABOUT = json.dumps(
+    {"version": "1.0", "description": "", "homepage": "", "licenses": [], "cpe": "", "purls": []}
+)
 FOUND = Said(
     0,
     f'trace: {MARK}{{"found":[{{"attribute":["pkgs","X"],"name":"x-1.0","package":"pkgs.x",'

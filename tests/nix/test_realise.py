@@ -47,7 +47,7 @@ _FOUND = "@nix " + json.dumps(
         "action": "msg",
         "level": 0,
         "msg": 'trace: @nixery@{"found":[{"attribute":["X"],"name":"x-1.0","package":"x",'
-        f'"others":[],"program":"","about":{{"version":"","description":"","homepage":"","licenses":[]}},"path":"{X}"}}],"library":false}}@nixery@',
+        f'"others":[],"program":"","about":{{"version":"","description":"","homepage":"","licenses":[],"cpe":"","purls":[]}},"path":"{X}"}}],"library":false}}@nixery@',
     }
 )
 # Between marks as it is told to.

@@ -45,6 +45,8 @@ let
     "inotify-simple"
     "isal"
     "klein"
+    "license-expression"
+    "packageurl-python"
     "packaging"
     "prometheus-client"
     "psutil"

@@ -84,6 +84,7 @@ bench: $(VENV)/.installed-test  ## measure: half an hour; nothing else should ru
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/sources.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/history.py lists
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/pages.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/crowd.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/packing.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/search.py

@@ -1,60 +1,96 @@
-"""Takes the pictures in this folder: ``PYTHONPATH=. python docs/screenshots.py``.
+"""Takes the pictures of docs/screenshots: ``PYTHONPATH=. python docs/screenshots.py FOLDER``.
 
-It uses the tests' package set, daemon and browser.
+It uses the tests' package set, daemon and browser. ``docs/pages.md`` shows the pictures.
 """
 
+import io
+import sys
 import tempfile
 import threading
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser
 
-from tests.e2e.browser import NARROW, WIDE, in_browser
+from tests.e2e.browser import WIDTHS, in_browser
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.packages import PackageSet, make_package_set
+from tests.waiting import wait_until
 
-HERE = Path(__file__).parent
-SIZES = {"wide": WIDE, "narrow": NARROW}
+IMAGES = ("hello", "jq", "shell/git", "shell/git/htop", "python3", "broken", "shell/gti", "jqq")
+TALLEST = 1600
+COLOURS = 48
+"""Of a picture: enough for a page, and a third of the bytes."""
 
 
-def take(daemon: Daemon, browser: Browser) -> None:
-    """Every page, light and dark, wide and narrow."""
+def paths_of(daemon: Daemon) -> dict[str, str]:
+    """The pages, and their addresses."""
     builds = {head["name"]: head["id"] for head in daemon.get("/builds").json()}
-    paths = {
+    return {
         "start": "/",
+        "named": "/?q=shell/git/jq",
         "image": "/images/shell/git",
+        "compare": "/compare?from=shell/git&to=shell/git/htop",
+        "packages": "/packages?q=git",
+        "package": "/packages/git",
+        "builds": "/builds",
         "running": f"/builds/{builds['slow']}",
         "failed": f"/builds/{builds['broken']}",
+        "unknown": f"/builds/{builds['shell/gti']}",
+        "api": "/api",
+        "docs": "/docs",
+        "document": "/docs/names",
+        "nothing": "/images/nothing",
     }
+
+
+def take(daemon: Daemon, browser: Browser, folder: Path) -> None:
+    """Every page, light and dark, at each width."""
     for scheme in ("light", "dark"):
-        for size, viewport in SIZES.items():
-            page = browser.new_page(viewport=viewport, color_scheme=scheme)
-            for name, path in paths.items():
+        for width, height in WIDTHS.items():
+            page = browser.new_page(
+                viewport={"width": width, "height": height},
+                color_scheme=scheme,  # type: ignore[arg-type]
+            )
+            for name, path in paths_of(daemon).items():
                 page.goto(f"http://{daemon.host}{path}")
+                page.wait_for_load_state("load")
                 if name == "start":
-                    page.get_by_label("Packages, separated").fill("python")
-                    page.locator("#found button").first.wait_for()
-                page.wait_for_timeout(500)
-                page.screenshot(path=HERE / f"{name}-{scheme}-{size}.png")
+                    page.get_by_role("combobox").fill("shell/py")
+                    page.get_by_role("option").first.wait_for()
+                elif name == "running":
+                    page.get_by_text("step 2").first.wait_for()
+                tall = page.evaluate("Math.max(innerHeight, document.body.scrollHeight)")
+                clip = {"x": 0, "y": 0, "width": width, "height": min(TALLEST, tall)}
+                taken = page.screenshot(full_page=True, clip=clip)  # type: ignore[arg-type]
+                with Image.open(io.BytesIO(taken)) as picture:
+                    few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+                few.save(folder / f"{name}-{width}-{scheme}.png", optimize=True)
             page.close()
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        packages = make_package_set().with_slow(Path(name))
-        take_all(Path(name) / "state", packages)
-
-
-def take_all(state: Path, packages: PackageSet) -> None:
+def take_all(state: Path, packages: PackageSet, folder: Path) -> None:
     """Take the pages of a daemon that has made some images, and is at one."""
     with running(state, packages.environ) as daemon:
-        for image in ("shell/git", "shell/git/htop", "jq", "broken"):
+        for image in IMAGES:
             daemon.pull(image)
+        wait_until(lambda: daemon.get("/packages?q=git").json()["ready"])
         pull = threading.Thread(target=daemon.pull, args=("slow",))
         pull.start()
-        in_browser(lambda browser: take(daemon, browser))
-        daemon.stop()
-        pull.join()
+        wait_until(lambda: daemon.get("/builds").json()[0]["name"] == "slow")
+        try:
+            in_browser(lambda browser: take(daemon, browser, folder))
+        finally:
+            daemon.stop()
+            pull.join()
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        packages = make_package_set().with_slow(Path(name))
+        take_all(Path(name) / "state", packages, folder)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
 #
 # `request` is JSON: { system, source } as in realise.nix, and
 # licences  whether to print the packages' licences too
-# outputs   true to print the store paths of the packages' outputs too, for nixery popcount
+# paths     true to print the store paths of the packages' outputs too, for nixery popcount
 # from      the path to begin at, in the order of attribute names; [ ] for the first
 # skip      paths not to be evaluated
 { request, findSet ? import ./set.nix }:

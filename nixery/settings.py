@@ -154,7 +154,7 @@ _CHAPTERS = {
     "Where it listens": ("address",),
     "Package set and names": ("packages", "naming", "revisions"),
     "Pages and builds": ("shown", "history"),
-    "Made in advance, and notification": ("ahead",),
+    "Builds in advance, notifications": ("ahead",),
     "Who may pull what": ("transport", "access"),
     "What a package set may do": ("evaluation",),
     "Limits": ("builds", "http", "disk", "stopping"),
@@ -214,7 +214,9 @@ def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
     token_server = ("NIXERY_JWT_KEY", "NIXERY_JWT_REALM", "NIXERY_JWT_AUDIENCE")
     _check_all_or_none(values, token_server, faults)
     if values["NIXERY_NOTIFY_SECRET_FILE"] and not values["NIXERY_NOTIFY_URL"]:
-        faults.append("NIXERY_NOTIFY_SECRET_FILE is set without NIXERY_NOTIFY_URL")
+        faults.append(
+            "NIXERY_NOTIFY_SECRET_FILE is set without NIXERY_NOTIFY_URL; they go together"
+        )
     if values["NIXERY_ACCEL"] and not values["NIXERY_TRUSTED_PROXIES"]:
         faults.append("NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then")
     if values["NIXERY_JWT_ISSUER"] and not values["NIXERY_JWT_KEY"]:

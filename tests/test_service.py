@@ -204,17 +204,20 @@ def test_in_order(in_time: bool) -> None:
     with capturedLogs() as captured:
         stopped: list[object] = []
         service.stopService().addCallback(stopped.append)
-        assert registry.done == ["start 0", "release 2", "drain 1"]
+        assert registry.done == ["start 0", f"{LISTENS} 2", "release 2", "drain 1"]
         if in_time:
             registry.answered.callback(None)
         else:
             clock.advance(30)
-    assert registry.done[3:] == ["stop 1"]
+    assert registry.done[4:] == ["stop 1"]
     assert len(stopped) == 1
     assert not any(each.port.open for each in endpoints)
     assert clock.getDelayedCalls() == []
     cut = "some answers were not finished in time and are cut off"
     assert (cut in [formatEvent(event) for event in captured]) == (not in_time)
+
+
+LISTENS = "listen as http://localhost:4321"
 
 
 class Waiting(Clock):
@@ -245,8 +248,9 @@ def test_signals() -> None:
     signal.raise_signal(signal.SIGHUP)
     stopped: list[object] = []
     service.stopService().addCallback(stopped.append)
-    assert (registry.done, stopped) == (["start 0", "reload 1", "release 1", "drain 0"], [])
+    assert registry.done == ["start 0", f"{LISTENS} 1", "reload 1", "release 1", "drain 0"]
+    assert stopped == []
     signal.raise_signal(signal.SIGTERM)
-    assert (registry.done[4:], len(stopped)) == (["stop 0"], 1)
+    assert (registry.done[5:], len(stopped)) == (["stop 0"], 1)
     after = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     assert after == before

@@ -264,6 +264,7 @@ def test_credentials_that_go_together() -> None:
         ({"NIXERY_JWT_KEY": "/k"}, "NIXERY_JWT_REALM and NIXERY_JWT_AUDIENCE"),
         ({"NIXERY_JWT_REALM": "https://x/t", "NIXERY_JWT_AUDIENCE": "x"}, "NIXERY_JWT_KEY"),
         ({"NIXERY_JWT_ISSUER": "x"}, "NIXERY_JWT_KEY"),
+        ({"NIXERY_NOTIFY_SECRET_FILE": "/s"}, "NIXERY_NOTIFY_URL"),
     ):
         (fault,) = faults(**environ)
         assert f"without {lacking};" in fault

@@ -41,6 +41,7 @@ INTERVAL = 300.0
 MOST = 50_000
 """Images that are known, of about a kilobyte each."""
 _AT_ONCE = 16  # records that are read
+_NEVER = (0, 0.0)
 _COUNTS = "pulls/0"
 _LEASE = canonical_sha256({"lease of": _COUNTS})
 _PATIENCE = 5.0
@@ -85,6 +86,7 @@ class KnownImages:
         self._fresh: set[str] = set()  # made, or found, since the last look began
         self._counts: dict[str, PullCount] = {}  # as the storage had them last, with ours
         self._uncounted: dict[str, PullCount] = {}  # those that the storage has yet to be told
+        self._sent: dict[tuple[str, str], tuple[int, float]] = {}  # manifests, by which tags
         self._unsaved = False
         cache.on_made = self._put
 
@@ -107,10 +109,12 @@ class KnownImages:
         :param name: any spelling.
         :raises NameInvalid, ImageInvalid or TagInvalid: if there can be no such image.
         """
+        self._settle()
         return self._known.get(self._by_name.get((parse_image(name, tag).name, tag), ""))
 
     async def by_digest(self, digest: Digest) -> ImageSummary | None:
         """The image of a manifest, also if another instance made it a moment ago."""
+        self._settle()
         known = self._known.get(str(digest))
         if known is None:
             known = await self._read_summary(digest)
@@ -120,28 +124,36 @@ class KnownImages:
 
     def all(self) -> list[ImageSummary]:
         """All images, those that were made or pulled last first."""
+        self._settle()
         return sorted(self._known.values(), key=lambda summary: summary.used, reverse=True)
 
     def most_pulled(self, number: int) -> list[tuple[str, str]]:
         """The names and tags that were pulled most lately, by all instances, the first one most:
         see :data:`nixery.model.pull_counts.HALF_LIFE`."""
+        self._settle()
         return most_pulled(self._counts, number, self._now())
 
     def pulled(self, digest: str, tag: str, counts: bool = True) -> None:
-        """A manifest was sent to a client.
+        """A manifest was sent to a client. It costs a microsecond: answers that are known take few.
 
         :param tag: by which it was asked for; empty if it was by digest.
         :param counts: whether this is a pull, or only a look at which manifest there is.
         """
-        summary = self._known.get(digest, _unknown(digest)).tagged(tag)
-        now = self._now()
-        one = PullCount(summary.name, summary.tag, int(counts), now, float(counts))
-        for table in (self._counts, self._uncounted):
-            before = table.get(digest)
-            table[digest] = one if before is None else before.plus(one)
-        if digest in self._known:
-            count = self._counts[digest]
-            self._know(attrs.evolve(summary, pulls=count.pulls, pulled=count.pulled))
+        key = digest, tag
+        self._sent[key] = (self._sent.get(key, _NEVER)[0] + counts, self._now())
+
+    def _settle(self) -> None:
+        """Count the manifests that were sent lately."""
+        sent, self._sent = sorted(self._sent.items(), key=lambda each: each[1][1]), {}
+        for (digest, tag), (pulls, pulled) in sent:
+            summary = self._known.get(digest, ImageSummary(digest)).tagged(tag)
+            one = PullCount(summary.name, summary.tag, pulls, pulled, float(pulls))
+            for table in (self._counts, self._uncounted):
+                before = table.get(digest)
+                table[digest] = one if before is None else before.plus(one)
+            if digest in self._known:
+                count = self._counts[digest]
+                self._know(attrs.evolve(summary, pulls=count.pulls, pulled=count.pulled))
 
     def needed(self, blobs: Iterable[Digest]) -> set[Digest]:
         """Those of some blobs that are of a known image, and perhaps a few more; it takes a while.
@@ -251,6 +263,7 @@ class KnownImages:
 
     async def _add_counts(self) -> None:
         """Add what was counted here to the record of all instances, and take over theirs."""
+        self._settle()
         ours, self._uncounted = self._uncounted, {}
         try:
             theirs = await self._read_counts()
@@ -293,10 +306,6 @@ class KnownImages:
             except OSError as error:
                 text = "{path} can't be written, and is made anew after a restart: {error}"
                 self._log.warn(text, path=self._path, error=error.strerror)
-
-
-def _unknown(digest: str) -> ImageSummary:
-    return ImageSummary(digest)
 
 
 def _summary(record: dict[str, Any]) -> ImageSummary:

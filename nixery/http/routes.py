@@ -12,6 +12,8 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map
 
+from nixery.http.operation import Operation
+
 _REMEMBERED = 1000
 """Paths whose routes are remembered."""
 _LONGEST = 500
@@ -39,6 +41,7 @@ class Route:
     :param operator: whether it is for operators, who show credentials of their own there, and not
         those of clients.
     :param methods: that it answers.
+    :param operations: what each of them does, for programs: see :mod:`nixery.web.openapi`.
     """
 
     kind: str = "page"
@@ -48,6 +51,7 @@ class Route:
     token: bool = False
     operator: bool = False
     methods: Sequence[bytes] = (b"GET", b"HEAD")
+    operations: Mapping[bytes, Operation] = attrs.Factory(dict)
 
     @property
     def in_registry(self) -> bool:

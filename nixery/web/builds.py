@@ -6,7 +6,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
@@ -21,17 +21,22 @@ from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
+from nixery.model.json_schema import array_of, schema_of
 from nixery.web.auth import OPEN, Auth
 from nixery.web.forms import NDJSON, RAW_TEXT, SERVER_SENT, TEXT, Form, send_events, shorten
 from nixery.web.pages.build_page import BuildView, build_page
 from nixery.web.pages.builds_page import STATES, BuildsView, builds_page
 from nixery.web.pages.page import prefers_html, send_page
 
-_PAGE, _SHOWN, _MOST = 100, 40, 1000
+_PAGE, _SHOWN, _MOST = 100, 30, 1000
 _AT_ONCE = _PAGE + 1
 """Builds that are looked at in one turn: enough for a usual page, and some milliseconds."""
+_LOOKED_THROUGH = 1000
+"""Builds that are looked at for one page in a browser: a client may see few of them."""
+_LINE = schema_of(BuildHead, waiting={"type": "integer"})
 _NUMBER = re.compile("[0-9]{1,15}")
 
 
@@ -63,7 +68,23 @@ class BuildsApi:
         self._turns = FairTurns(clock)
         self._beginning = FairTurns(clock, share=0.5)  # to listen: it may read a file, in a thread
 
-    @app.route("/builds", endpoint=Route(errors=Errors.PAGE_IN_BROWSER))
+    @app.route(
+        "/builds",
+        endpoint=Route(
+            errors=Errors.PAGE_IN_BROWSER,
+            operations={
+                b"GET": Operation(
+                    {200: Answers("The builds.", array_of(_LINE))},
+                    "Builds, the latest first",
+                    {
+                        "n": f"how many, {_PAGE} if it is not said, {_MOST} at most",
+                        "before": "an ID: only older builds; the Link header has the next page",
+                        "state": f"one of {', '.join(STATES)}: only builds in this state",
+                    },
+                )
+            },
+        ),
+    )
     async def builds(self, request: RegistryRequest) -> None:
         """The builds, the latest first, in pages: ``n`` of them, ``before`` an ID, in one
         ``state``; in a browser as a page.
@@ -77,35 +98,42 @@ class BuildsApi:
         usual = _SHOWN if is_page else _PAGE
         count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else usual
         before = request.parameter("before")
-        every, heads = self._history.heads(before or None, state or None), list[BuildHead]()
-        while len(heads) <= count:
-            async with self._turns.turn(request.network):
-                looked_at = list(islice(every, _AT_ONCE))
-                heads += [h for h in looked_at if self._auth.may_see(request, h.name, h.tag)]
-            if len(looked_at) < _AT_ONCE:
-                break
-        page = heads[:count]
-        more = ""
-        if page and len(page) < len(heads):
-            fields = {"n": number and str(count), "state": state, "before": page[-1].id}
-            more = "/builds?" + urlencode({name: text for name, text in fields.items() if text})
-            request.setHeader(b"Link", f'<{more}>; rel="next"'.encode("ascii"))
+        every = self._history.heads(before or None, state or None)
+        fields = {"n": number and str(count), "state": state}
         if is_page:
             async with self._turns.turn(request.network):
+                heads, older = self._some(request, every, count)
                 view = BuildsView(
-                    [self._in_line(head) for head in page],
+                    [(h, self._history.state(h), self._history.waiting(h.id)) for h in heads],
                     state,
                     self._states(request),
-                    more,
+                    _more(fields, older),
                     not before,
                 )
                 body = await send_page(request, builds_page(view))
             await send_body(request, body)
             return
+        seen = list[BuildHead]()
+        while len(seen) <= count:
+            async with self._turns.turn(request.network):
+                looked_at = list(islice(every, _AT_ONCE))
+                seen += [h for h in looked_at if self._auth.may_see(request, h.name, h.tag)]
+            if len(looked_at) < _AT_ONCE:
+                break
+        page = seen[:count]
+        if page and len(page) < len(seen):
+            link = f'<{_more(fields, page[-1].id)}>; rel="next"'
+            request.setHeader(b"Link", link.encode("ascii"))
         _describe_json(request)
         await send_pieces(request, self._list(page), self._turns)
 
-    @app.route("/builds/<string:id>", endpoint=Route(errors=Errors.PAGE_IN_BROWSER))
+    @app.route(
+        "/builds/<string:id>",
+        endpoint=Route(
+            errors=Errors.PAGE_IN_BROWSER,
+            operations={b"GET": Operation({200: Answers("The build, with its summary.", _LINE)})},
+        ),
+    )
     async def build(self, request: RegistryRequest, id: str) -> None:
         """The state of a build, in a browser as a page."""
         self._head(request, id)
@@ -126,7 +154,23 @@ class BuildsApi:
                 _describe_json(request)
         await send_body(request, body)
 
-    @app.route("/builds/<string:id>/events", endpoint=Route())
+    @app.route(
+        "/builds/<string:id>/events",
+        endpoint=Route(
+            operations={
+                b"GET": Operation(
+                    {
+                        200: Answers(
+                            "Server-sent events; a line of JSON for each if "
+                            f"{NDJSON.media_type} is accepted.",
+                            media_type="text/event-stream",
+                        )
+                    },
+                    query={"after": "the number of the last event that is known"},
+                )
+            }
+        ),
+    )
     async def events(self, request: RegistryRequest, id: str) -> bytes:
         """A build's events, from the first or behind the last that the client knows."""
         accept = request.getHeader(b"accept") or b""
@@ -134,14 +178,37 @@ class BuildsApi:
         form = NDJSON if NDJSON.media_type.encode("ascii") in accept else SERVER_SENT
         return await self._stream(request, id, form)
 
-    @app.route("/builds/<string:id>/log", endpoint=Route())
+    @app.route(
+        "/builds/<string:id>/log",
+        endpoint=Route(
+            operations={
+                b"GET": Operation(
+                    {200: Answers("The events, as text.", media_type="text/plain")},
+                    query={"raw": "if it is there, packages' lines are as they printed them"},
+                )
+            }
+        ),
+    )
     async def log(self, request: RegistryRequest, id: str) -> bytes:
         """A build's events as text; with ``raw``, packages' lines are as they printed them."""
         return await self._stream(request, id, RAW_TEXT if "raw" in request.query else TEXT)
 
-    def _in_line(self, head: BuildHead) -> tuple[BuildHead, str, int]:
-        """A build of the page's list, with its state and the clients that wait for it."""
-        return head, self._history.state(head), self._history.waiting(head.id)
+    def _some(
+        self, request: RegistryRequest, every: Iterator[BuildHead], count: int
+    ) -> tuple[list[BuildHead], str]:
+        """The first builds that the client may see, of not too many that are looked at.
+
+        :return: them, and the ID before which others are; empty if there are none.
+        """
+        seen: list[BuildHead] = []
+        for number, head in enumerate(every, 1):
+            if self._auth.may_see(request, head.name, head.tag):
+                if len(seen) == count:
+                    return seen, seen[-1].id
+                seen.append(head)
+            if number == _LOOKED_THROUGH:
+                return seen, head.id
+        return seen, ""
 
     def _states(self, request: RegistryRequest) -> list[str]:
         """The states in which there are builds that the client may see among the latest."""
@@ -199,6 +266,15 @@ class BuildsApi:
         """A build as an object of the list, fit for anybody to see."""
         line = {**attrs.asdict(head), "waiting": self._history.waiting(head.id)}
         return line if self._logs else {name: shorten(value) for name, value in line.items()}
+
+
+def _more(fields: Mapping[str, str], before: str) -> str:
+    """The address of the list's next part; empty if there is none.
+
+    :param fields: of the query for this part.
+    """
+    named = {name: text for name, text in fields.items() if text}
+    return f"/builds?{urlencode({**named, 'before': before})}" if before else ""
 
 
 def _unknown() -> RefusedRequest:

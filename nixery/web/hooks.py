@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from nixery.access.api_token import bearer_token, is_same
 from nixery.http.answers import NOT_FOUND, RefusedRequest, describe
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest, RequestBody
 from nixery.http.routes import Route
 from nixery.model.request_errors import Unauthorized
@@ -58,9 +59,18 @@ class HooksApi:
         self._secret = secret
         self._pushed = pushed
 
-    @app.route("/hooks/source", endpoint=Route(operator=True, methods=(b"POST",)))
+    @app.route(
+        "/hooks/source",
+        endpoint=Route(
+            operator=True,
+            methods=(b"POST",),
+            operations={
+                b"POST": Operation({202: Answers("The source will be asked anew.")}),
+            },
+        ),
+    )
     def source(self, request: RegistryRequest) -> bytes:
-        """Take note of a push."""
+        """Take note of a push to the package source, by its forge."""
         if self._secret is None:
             raise RefusedRequest(NOT_FOUND, "no webhook secret is set here")
         if not self._is_signed(request, self._secret()):

@@ -23,12 +23,15 @@ from nixery.builds.removal import Removals
 from nixery.http.answers import ErrorKind, RefusedRequest, describe
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest, RequestBody, SmallBody
 from nixery.http.routes import Route
-from nixery.interfaces import IBuilder, IStorage, Pull
+from nixery.interfaces import IBuilder, IStorage, Pull, Tidied
+from nixery.model.contents import Contents
 from nixery.model.digest import Digest
 from nixery.model.image import Image, parse_image
 from nixery.model.image_summary import ImageSummary
+from nixery.model.json_schema import array_of, object_of, schema_of
 from nixery.model.request_errors import Denied, ManifestUnknown, Unauthorized
 from nixery.model.tags import LATEST
 from nixery.reactor import IReactor
@@ -39,6 +42,13 @@ _AT_ONCE = 500  # summaries that are looked through in one turn
 _NUMBER = re.compile("[0-9]{1,9}")
 _INVALID = ErrorKind(400, "BODY_INVALID")
 _WANTED = 'the body must be JSON such as {"name": "shell/git", "tag": "latest"}'
+_SUMMARY = schema_of(ImageSummary, leave_out=["blobs"], tag={"type": "string"})
+_LIST = object_of(complete={"type": "boolean"}, images=array_of(_SUMMARY))
+_IMAGE = {"allOf": [_SUMMARY, object_of(contents=schema_of(Contents | None))]}
+_BEGUN = object_of(**{name: {"type": "string"} for name in ("name", "tag", "build")})
+_WANTED_IMAGE = object_of(name={"type": "string"}) | {
+    "properties": {"name": {"type": "string"}, "tag": {"type": "string", "default": LATEST}}
+}
 OPERATOR = "operator"
 """The client that builds are charged to which operators ask for."""
 
@@ -78,7 +88,32 @@ class ImagesApi:
         self._links = links
         self._turns = FairTurns(reactor)
 
-    @app.route("/api/images", endpoint=Route(operator=True, methods=(b"GET", b"HEAD", b"POST")))
+    @app.route(
+        "/api/images",
+        endpoint=Route(
+            operator=True,
+            methods=(b"GET", b"HEAD", b"POST"),
+            operations={
+                b"GET": Operation(
+                    {200: Answers("The images.", _LIST)},
+                    "Images that are stored, those that were made or pulled last first",
+                    {
+                        "n": f"how many, {_PAGE} if it is not said, {_MOST} at most",
+                        "after": "a digest: only images behind it; Link has the next page",
+                        "q": "words, all of which the name, a tag or the digest must have",
+                    },
+                ),
+                b"POST": Operation(
+                    {
+                        200: Answers("It is there; Location has its address.", _SUMMARY),
+                        202: Answers("It is being made; Location has the build's.", _BEGUN),
+                    },
+                    "Have an image made, unless it is",
+                    body=_WANTED_IMAGE,
+                ),
+            },
+        ),
+    )
     async def images(self, request: RegistryRequest) -> bytes | None:
         """The images that are stored, or one more."""
         self._check(request)
@@ -89,7 +124,20 @@ class ImagesApi:
 
     @app.route(
         "/api/images/<path:reference>",
-        endpoint=Route(operator=True, methods=(b"GET", b"HEAD", b"DELETE")),
+        endpoint=Route(
+            operator=True,
+            methods=(b"GET", b"HEAD", b"DELETE"),
+            operations={
+                b"GET": Operation(
+                    {200: Answers("The image.", _IMAGE)},
+                    "An image, named by NAME:TAG, NAME@DIGEST or DIGEST, and what is in it",
+                ),
+                b"DELETE": Operation(
+                    {204: Answers("It is removed.", media_type="")},
+                    "Remove an image; what others share, or somebody is loading, stays",
+                ),
+            },
+        ),
     )
     async def image(self, request: RegistryRequest, reference: str) -> bytes | None:
         """An image: what is in it, or that it is to go."""
@@ -108,7 +156,14 @@ class ImagesApi:
         await send_body(request, json.dumps(document).encode("ascii"))
         return None
 
-    @app.route("/api/gc", endpoint=Route(operator=True, methods=(b"POST",)))
+    @app.route(
+        "/api/gc",
+        endpoint=Route(
+            operator=True,
+            methods=(b"POST",),
+            operations={b"POST": Operation({200: Answers("It is done.", schema_of(Tidied))})},
+        ),
+    )
     async def gc(self, request: RegistryRequest) -> bytes:
         """Drop now what is too much, or of images that were removed a while ago."""
         self._check(request)

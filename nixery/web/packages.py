@@ -11,10 +11,12 @@ from klein import Klein
 from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.image import name_parts
+from nixery.model.json_schema import array_of, schema_of
 from nixery.model.package_set import Package
 from nixery.reactor import IReactor, in_thread
 from nixery.search.ranking import MAX_WORDS
@@ -39,6 +41,13 @@ _LOOKED_THROUGH = 1000  # results, where some are of packages that the client ma
 _LOOKED_INTO = 16  # images that hold a package
 _COME_AGAIN = 2  # seconds after which the index may be there
 _FRESH = 60  # seconds that an answer may be kept
+_SHOWN = schema_of(
+    Package,
+    leave_out=["path", "image", "name", "pname"],
+    name=schema_of(str | None),
+    attribute=schema_of(str),
+)
+_FOUND = schema_of(SearchResult, leave_out=["fault"], packages=array_of(_SHOWN))
 _INVALID = ErrorKind(400, "QUERY_INVALID")
 
 
@@ -60,7 +69,24 @@ class PackagesApi:
         self._auth = auth
         self._turns = FairTurns(reactor)
 
-    @app.route("/packages", endpoint=Route(errors=Errors.PAGE_IN_BROWSER))
+    @app.route(
+        "/packages",
+        endpoint=Route(
+            errors=Errors.PAGE_IN_BROWSER,
+            operations={
+                b"GET": Operation(
+                    {
+                        200: Answers("The packages.", _FOUND),
+                        202: Answers("There is no index yet: ask again.", _FOUND),
+                    },
+                    query={
+                        "q": "words",
+                        "n": f"how many ({_USUAL_RESULTS}), {MOST_RESULTS} at most",
+                    },
+                )
+            },
+        ),
+    )
     async def packages(self, request: RegistryRequest) -> None:
         """The packages that all words of ``q`` fit, best first; at most ``n`` of them."""
         query, limit = parse_query(request.uri)
@@ -181,7 +207,11 @@ def _shown(package: Package) -> dict[str, Any]:
         "homepage": package.homepage,
         "program": package.program,
         "programs": package.programs,
+        "outputs": package.outputs,
+        "licences": package.licences,
         "available": package.available,
+        "outputs": package.outputs,
+        "licences": package.licences,
     }
 
 

@@ -31,6 +31,7 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.front import Front
 from nixery.web.holding import Holding
+from nixery.web.openapi import OpenApi
 from nixery.web.operations import Operations
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
@@ -172,6 +173,7 @@ def make_site(
     api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
     apps = [api.app, pages.app, *more]
     apps += [each.app for each in (builds, packages, *apis) if each is not None]
+    apps.append(OpenApi([Front.app, *apps]).app)
     bodies = {path: make for each in apis for path, make in each.bodies.items()}
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)
     front = Front(reactor, apps, pages, links, auth, known, log, operations)

@@ -30,6 +30,7 @@ from nixery.reactor import IReactor
 from nixery.web.auth import Auth
 from nixery.web.blobs import BlobAnswers, ImagesInUse
 from nixery.web.holding import Holding
+from nixery.web.registry_operations import BLOB, MANIFEST, REFERRERS, TAGS, VERSION
 
 # https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
 _REFERRERS_TAG = re.compile(r"sha(256|512)-[0-9a-f]{32,}")
@@ -69,14 +70,17 @@ class RegistryApi:
         self._holding = holding
         self._in_use = ImagesInUse(reactor, storage)
 
-    @app.route("/v2/", endpoint=Route("registry", always=True))
+    @app.route("/v2/", endpoint=Route("registry", always=True, operations=VERSION))
     def version(self, request: RegistryRequest) -> bytes:
         """Confirm that this is a registry."""
         self._auth.greet(request)
         self._auth.keep(request, lambda: True)
         return _json(request, {})
 
-    @app.route("/v2/<path:name>/manifests/<string:reference>", endpoint=Route("manifest"))
+    @app.route(
+        "/v2/<path:name>/manifests/<string:reference>",
+        endpoint=Route("manifest", operations=MANIFEST),
+    )
     async def manifest(self, request: RegistryRequest, name: str, reference: str) -> bytes:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
@@ -105,7 +109,7 @@ class RegistryApi:
             self._auth.keep(request, again)
         return _manifest(request, manifest)
 
-    @app.route("/v2/<path:name>/blobs/<string:digest>", endpoint=Route("blob"))
+    @app.route("/v2/<path:name>/blobs/<string:digest>", endpoint=Route("blob", operations=BLOB))
     async def blob(self, request: RegistryRequest, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
         parsed = await self._digest(request, name, digest, BlobUnknown)
@@ -115,7 +119,7 @@ class RegistryApi:
                 request, parsed, lambda: self._in_use.image(name) == image
             )
 
-    @app.route("/v2/<path:name>/tags/list", endpoint=Route("registry"))
+    @app.route("/v2/<path:name>/tags/list", endpoint=Route("registry", operations=TAGS))
     async def tags(self, request: RegistryRequest, name: str) -> None:
         """The tags of a name, in pages if asked for: every name has those of the source."""
         self._permit(request, name)
@@ -130,7 +134,10 @@ class RegistryApi:
             request.setHeader(b"Link", link.encode("ascii"))
         await send_body(request, _json(request, {"name": name, "tags": page}))
 
-    @app.route("/v2/<path:name>/referrers/<string:digest>", endpoint=Route("registry"))
+    @app.route(
+        "/v2/<path:name>/referrers/<string:digest>",
+        endpoint=Route("registry", operations=REFERRERS),
+    )
     def referrers(self, request: RegistryRequest, name: str, digest: str) -> bytes:
         """The artifacts that refer to a manifest: there are none."""
         self._permit(request, name)

@@ -141,13 +141,13 @@ def test_commands_that_run(daemon: Daemon, docker: Docker) -> None:
         for name in STARTED:
             page.goto(f"http://{daemon.host}/images/{name}")
             copied[name] = []
-            for block in page.get_by_label("Run it", exact=True).all():
+            for block in page.get_by_label("Run it (docker)", exact=True).all():
                 block.get_by_role("button").click()
                 copied[name].append(page.evaluate("navigator.clipboard.readText()"))
         return copied
 
     for name, commands in in_browser(use).items():
-        image = f"{daemon.host}/{name.removeprefix('library/')}:latest"
+        image = f"{daemon.host}/{name.removeprefix('library/')}"
         assert commands == [f"docker run --rm -ti {image}{way}" for way in STARTED[name]]
         for command, words in zip(commands, STARTED[name].values(), strict=True):
             ran = docker.on_terminal(*shlex.split(command)[1:], entered="exit\n")
@@ -251,6 +251,7 @@ def test_everybody_can_use_them(daemon: Daemon, scheme: Any) -> None:
     builds = builds_of(daemon)
     paths = [
         *("/", "/?q=shell/git", "/?q=x..", "/builds", "/builds?state=failed", "/builds/none"),
+        *("/docs", "/docs/clients", "/nothing"),
         *("/images/shell/git", f"/builds/{builds['broken']}", f"/builds/{builds['shell/git']}"),
     ]
 

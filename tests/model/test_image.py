@@ -15,6 +15,7 @@ from nixery.model.image import (
     SHELL,
     exact_image_name,
     image_name,
+    name_parts,
     official_name,
     parse_image,
     parse_name,
@@ -183,3 +184,16 @@ def test_spellings(step: str, attributes: list[str]) -> None:
 def test_every_case_can_be_spelled(attribute: str) -> None:
     """Of attributes that differ in case alone, each has a name that means it."""
     assert attribute in spellings(exact_image_name(attribute))
+
+
+@pytest.mark.parametrize(
+    ("package", "parts"),
+    [
+        ("bashInteractive", {"bashinteractive", "shell", "ci"}),
+        ("curl", {"curl", "ci"}),
+        ("python3Packages.six", {"python3packages.six"}),
+    ],
+)
+def test_parts_of_names_with_a_package(package: str, parts: set[str]) -> None:
+    """A package is in images that name it, or a meta-package that stands for it."""
+    assert name_parts(package) == parts

@@ -27,6 +27,17 @@ def test_deny_wins() -> None:
     assert [rules.allow(BOB, name, None) for name in "abc"] == [False, True, True]
 
 
+def test_somebody() -> None:
+    """What anonymous clients, some user, or one who is not named may pull, somebody may."""
+    rules = Rules(
+        Patterns(allow=("a",), deny=("d",)),
+        Patterns(allow=("b",)),
+        {"alice": Patterns(allow=("c", "d"), deny_tags=("old",))},
+    )
+    assert [rules.allow_somebody(name, "new") for name in "abcde"] == [True] * 3 + [False] * 2
+    assert [rules.allow_somebody(name, "old") for name in "ac"] == [True, False]
+
+
 def test_ones_own_patterns_come_first() -> None:
     """What everyone is allowed counts for users of whom nothing is said."""
     rules = Rules(

@@ -211,6 +211,24 @@ async def test_answers_are_kept_for_a_while(repository: Repository, tmp_path: Pa
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_push_that_is_told(repository: Repository, tmp_path: Path) -> None:
+    """A push that the forge tells of is seen at once, and so is a tag that was unknown before; a
+    source that is away keeps its last revision."""
+    ours = resolver(repository.url, tmp_path)
+    await revision(ours, "latest")
+    with pytest.raises(UnknownTag):
+        await ours.resolve("v9")
+    second = repository.commit("second")
+    repository.git("tag", "v9")
+    await ours.refresh()
+    assert [await revision(ours, tag) for tag in ("latest", "v9")] == [second, second]
+    repository.folder.rename(tmp_path / "away")
+    with pytest.raises(SourceUnavailable):
+        await ours.refresh()
+    assert await revision(ours, "latest") == second
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_remote_that_is_gone(repository: Repository, tmp_path: Path) -> None:
     """While a remote can't be read, what is known of it is served, marked as stale, also after a
     restart; what was never asked for is unavailable."""
@@ -461,6 +479,9 @@ async def test_flakes(tmp_path: Path, date: int | None) -> None:
         assert ours.current("latest") == pinned
         assert ours.current("other") is None
         assert await ours.date(pinned) == date
+        if answer is not None:
+            await ours.refresh()
+            assert ours.current("latest") == pinned
         await ours.stop()
     with pytest.raises(UnknownTag):
         await ours.resolve("other")

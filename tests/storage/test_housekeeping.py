@@ -137,6 +137,20 @@ def test_used_by_another_process(tmp_path: Path) -> None:
     assert folder.blobs() == {name}
 
 
+def test_dropped_on_demand(tmp_path: Path) -> None:
+    """What is to be dropped stays while it is of use, unless it is to go in any case; what is not
+    there is dropped already."""
+    folder = Folder(tmp_path)
+    old = folder.blob("old")
+    folder.time += 100
+    used, gone = folder.blob("used"), folder.blob("gone")
+    assert folder.shrinker.drop([old, used, "0" * 64], used=False) == [used]
+    assert folder.blobs() == {used, gone}
+    assert folder.shrinker.drop([gone], used=True) == []
+    assert folder.blobs() == {used}
+    assert set(folder.marks.all()) == {used}
+
+
 def test_marks_that_fail(tmp_path: Path) -> None:
     """What can't be marked keeps nothing else from being marked, and is tried again."""
     folder = Folder(tmp_path)

@@ -77,7 +77,7 @@ def test_read() -> None:
 def test_every_metric_is_documented(tmp_path: Path) -> None:
     """The page on metrics has all of them, with their labels, and no others."""
     environ = {"STATE_DIRECTORY": str(tmp_path), "NIXERY_PKGS_PATH": str(tmp_path)}
-    environ["NIXERY_WORKERS"] = "2"
+    environ |= {"NIXERY_WORKERS": "2", "NIXERY_NOTIFY_URL": "http://127.0.0.1:1/"}
     registry = Registry(reactor, Settings.from_environ(environ), environ)
     families = text_string_to_metric_families(generate_latest(registry.metrics.registry).decode())
     names = {f.name + "_total" * (f.type == "counter") for f in families}

@@ -1,14 +1,24 @@
 """A package index that tests fill."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from nixery.builds.cache import Cache
+from nixery.builds.known_images import KnownImages
 from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.package_set import Package
 from nixery.model.suggestions import Suggestion
+from nixery.storage.memory import MemoryStorage
+from nixery.web.auth import OPEN, Auth
+from nixery.web.packages import PackagesApi
+from nixery.web.stored_images import StoredImages
+
+reactor: Any = _reactor
 
 RIPGREP = Package(
     path=("ripgrep",),
@@ -20,6 +30,8 @@ RIPGREP = Package(
     homepage="https://rg.example",
     program="rg",
     programs=("rg",),
+    outputs=("out",),
+    licences=("MIT",),
 )
 FOUND = SearchResult(ready=True, packages=[RIPGREP], source="folder:set", revision="abc", count=7)
 
@@ -58,3 +70,12 @@ class FakeCatalogue:
 
     def lacks(self, name: str) -> bool:
         return name in self.lacking
+
+
+def packages_api(catalogue: ICatalogue | None = None, auth: Auth = OPEN) -> PackagesApi:
+    """Answers about packages where no image is stored."""
+    storage = MemoryStorage()
+    cache = Cache(storage)
+    known = KnownImages(reactor, storage, cache, "/nowhere")
+    images = StoredImages(known, cache, storage, auth)
+    return PackagesApi(reactor, catalogue or FakeCatalogue(), images, auth)

@@ -46,6 +46,7 @@ from nixery.storage.memory import MemoryStorage
 from nixery.web.access_log import IMeter, OnManifest, ignore_manifest
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
+from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
 from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.start_api import StartApi
@@ -282,6 +283,7 @@ async def serving(
     on_manifest: OnManifest = ignore_manifest,
     more: Iterable[Klein] = (),
     apis: Sequence[IApi] = (),
+    packages: PackagesApi | None = None,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
@@ -292,7 +294,7 @@ async def serving(
     builds = BuildsApi(reactor, history, logs, auth) if history is not None else None
     pages = PagesApi()
     site = make_site(
-        *(reactor, builder, storage, hold, pages, builds, None, auth, trusted, limits, meter),
+        *(reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits, meter),
         accel=accel,
         more=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *more],
         on_manifest=on_manifest,

@@ -218,7 +218,7 @@ async def test_names_without_a_tag(tmp_path: Path) -> None:
         await made.make("git")
         answer = await made.server.ask("/images/git/sbom")
     assert answer.status == 404
-    assert b"No build of it" in answer.body
+    assert b"There is nothing at this address" in answer.body
 
 
 @pytest_twisted.ensureDeferred

@@ -17,18 +17,15 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from nixery.access.guard import Guard
-from nixery.builds.cache import Cache
-from nixery.builds.known_images import KnownImages
 from nixery.http.answers import RefusedRequest
 from nixery.interfaces import SearchResult
 from nixery.model.rules import Patterns, Rules
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
-from nixery.web.packages import PackagesApi, parse_query
+from nixery.web.packages import parse_query
 from nixery.web.pages.api import PagesApi
 from nixery.web.site import make_site
-from nixery.web.stored_images import StoredImages
-from tests.web.fake_catalogue import FOUND, RIPGREP, FakeCatalogue
+from tests.web.fake_catalogue import FOUND, RIPGREP, FakeCatalogue, packages_api
 from tests.web.server import FakeBuilder, Server, serving
 
 reactor: Any = _reactor
@@ -38,10 +35,7 @@ reactor: Any = _reactor
 async def searching(auth: Auth = OPEN) -> AsyncIterator[tuple[Server, FakeCatalogue]]:
     """Serve a catalogue for the length of a block."""
     builder, storage, catalogue = FakeBuilder(), MemoryStorage(), FakeCatalogue()
-    cache = Cache(storage)
-    known = KnownImages(reactor, storage, cache, "/nowhere")
-    images = StoredImages(known, cache, storage, auth)
-    pages, packages = PagesApi(), PackagesApi(reactor, catalogue, images, auth)
+    pages, packages = PagesApi(), packages_api(catalogue, auth)
     site = make_site(reactor, builder, storage, 25, pages, packages=packages)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
@@ -96,7 +90,11 @@ async def test_found() -> None:
                 "homepage": "https://rg.example",
                 "program": "rg",
                 "programs": ["rg"],
+                "outputs": ["out"],
+                "licences": ["MIT"],
                 "available": True,
+                "outputs": [],
+                "licences": [],
             }
         ],
     }

@@ -84,12 +84,12 @@ def _row(head: BuildHead, state: str, waiting: int) -> Tag:
     cause = head.error.partition("\n")[0].removesuffix("; the end of its log:")
     told = advice(head.kind, head.error)
     row(tags.p(readable(cut(cause, _LONGEST)), class_="cause"))
-    return row(advised(head, told)) if told else row
+    return row(advised(head, told)(class_="soft")) if told else row
 
 
 def advised(head: BuildHead, told: Advice) -> Tag:
     """Advice, with links to the names that may be meant, or to a search."""
-    text = tags.p(told.text, class_="soft")
+    text = tags.p(told.text)
     for number, name in enumerate(told.instead):
         meant = TypedName.parse(head.name).replaced(told.package, name)
         target = f"/?q={quote(f'{meant}:{head.tag}')}"

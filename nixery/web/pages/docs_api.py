@@ -10,7 +10,7 @@ from nixery.http.answers import NOT_FOUND, RefusedRequest
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.web.pages.documentation import (
-    Document,
+    DocsPage,
     document_page,
     find_documentation,
     index_page,
@@ -33,7 +33,7 @@ class DocsApi:
         self._pages: dict[str, bytes] = {}
 
     @cached_property
-    def _documents(self) -> dict[str, Document]:
+    def _documents(self) -> dict[str, DocsPage]:
         """The documents by name: some files of a few kilobytes, read once."""
         return read_documentation(self._folder)
 

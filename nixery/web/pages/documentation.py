@@ -29,7 +29,7 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 @attrs.frozen
-class Document:
+class DocsPage:
     """A document that is served.
 
     :param name: in its address.
@@ -43,7 +43,7 @@ class Document:
     text: str
 
     @classmethod
-    def parse(cls, name: str, text: str) -> "Document":
+    def parse(cls, name: str, text: str) -> "DocsPage":
         """Read a document, which begins with a heading."""
         tokens = _MARKDOWN.parse(text)
         title = next(_plain(token) for token in tokens if token.type == "inline")
@@ -61,15 +61,15 @@ def find_documentation(package: str) -> str:
     return str(inside if inside.is_dir() else Path(package).parent / "docs")
 
 
-def read_documentation(folder: str) -> dict[str, Document]:
+def read_documentation(folder: str) -> dict[str, DocsPage]:
     """The documents of a folder, by name, in the order in which they are listed."""
     found = {path.stem: path for path in sorted(Path(folder).glob("*.md"))}
     first = [name for group in GROUPS.values() for name in group]
     names = [name for name in (*first, *found) if name in found and name not in _HIDDEN]
-    return {n: Document.parse(n, found[n].read_text("utf-8")) for n in dict.fromkeys(names)}
+    return {n: DocsPage.parse(n, found[n].read_text("utf-8")) for n in dict.fromkeys(names)}
 
 
-def index_page(documents: Mapping[str, Document]) -> Page:
+def index_page(documents: Mapping[str, DocsPage]) -> Page:
     """The list of all documents."""
     sections = []
     for title, group in _grouped(documents):
@@ -84,7 +84,7 @@ def index_page(documents: Mapping[str, Document]) -> Page:
     return Page("Documentation of Nixery", body)
 
 
-def document_page(document: Document, documents: Mapping[str, Document]) -> Page:
+def document_page(document: DocsPage, documents: Mapping[str, DocsPage]) -> Page:
     """A document.
 
     :param documents: all of them, by name: it may link to them.
@@ -92,10 +92,11 @@ def document_page(document: Document, documents: Mapping[str, Document]) -> Page
     parts = _Writer(documents).parts(_MARKDOWN.parse(document.text))
     groups: list[Tag] = []
     for title, group in _grouped(documents):
-        links = [(each, tags.a(each.title, href=f"/docs/{each.name}")) for each in group]
-        here = {"aria-current": "page"}
-        items = [link(**here) if each.name == document.name else link for each, link in links]
-        groups += [tags.h2(title), tags.ul(*map(tags.li, items))]
+        items = []
+        for each in group:
+            here = {"aria-current": "page"} if each.name == document.name else {}
+            items.append(tags.li(tags.a(each.title, href=f"/docs/{each.name}", **here)))
+        groups += [tags.h2(title), tags.ul(*items)]
     body = tags.div(
         tags.nav(*groups, **{"aria-label": "Documents"}),
         tags.p(tags.a("Documentation", href="/docs")),
@@ -105,7 +106,7 @@ def document_page(document: Document, documents: Mapping[str, Document]) -> Page
     return Page(f"{document.title}: documentation of Nixery", [body])
 
 
-def _grouped(documents: Mapping[str, Document]) -> Iterator[tuple[str, list[Document]]]:
+def _grouped(documents: Mapping[str, DocsPage]) -> Iterator[tuple[str, list[DocsPage]]]:
     """The documents of each group."""
     *_, last = GROUPS
     known = {name for group in GROUPS.values() for name in group}
@@ -124,7 +125,7 @@ def _plain(token: Token) -> str:
 class _Writer:
     """Makes elements of Markdown's tokens."""
 
-    def __init__(self, documents: Mapping[str, Document]) -> None:
+    def __init__(self, documents: Mapping[str, DocsPage]) -> None:
         self._documents = documents
         self._headings: Counter[str] = Counter()
         self._tables = 0

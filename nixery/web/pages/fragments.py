@@ -9,6 +9,7 @@ from nixery.history.summary import BuildHead
 from nixery.model.text import readable
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_SHORT = 20  # characters
 _STEPS = (("day", 86400), ("hour", 3600), ("minute", 60))
 
 
@@ -58,12 +59,15 @@ def facts(rows: Iterable[tuple[str, Tag | str]]) -> Tag:
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Tag | str]]) -> Tag:
     """A table; its first column names the row."""
     header = tags.tr(*[tags.th(name, scope="col") for name in columns])
-    body = [
-        tags.tr(tags.th(first, scope="row"), *[tags.td(cell) for cell in rest])
-        for first, *rest in rows
-    ]
+    body = [tags.tr(tags.th(first, scope="row"), *map(_cell, rest)) for first, *rest in rows]
     content = tags.table(tags.caption(caption), tags.thead(header), tags.tbody(*body))
     return tags.div(content, class_="wide", tabindex="0", role="region", **{"aria-label": caption})
+
+
+def _cell(content: Tag | str) -> Tag:
+    """A cell of a table; a short text stays in a line."""
+    is_short = isinstance(content, str) and len(content) < _SHORT
+    return tags.td(content, class_="short") if is_short else tags.td(content)
 
 
 def size(count: int) -> str:

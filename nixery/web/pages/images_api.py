@@ -49,7 +49,7 @@ class ImagePages:
         self._reactor = reactor
         self._images = images
         self._history = history
-        self._turns = FairTurns(reactor)
+        self._turns = FairTurns(reactor, share=0.3)  # most of it is in threads
         self._closures: Recent[Digest, Closure] = Recent(
             time.monotonic, _REMEMBERED, lambda closure: len(closure.largest)
         )

@@ -26,14 +26,12 @@ from nixery.model.suggestions import MOST
 from nixery.model.tags import LATEST
 from nixery.model.typed_name import META_PACKAGES, TypedName
 from nixery.web.auth import OPEN, Auth
+from nixery.web.pages.naming_part import Completion, NamedImage, naming_parts
 from nixery.web.pages.page import prefers_html, send_page, send_parts, send_text
 from nixery.web.pages.start_page import (
     Activity,
-    Completion,
-    NamedImage,
     Start,
     activity_part,
-    naming_parts,
     start_page,
     start_text,
 )
@@ -78,7 +76,7 @@ class StartApi:
         self._catalogue = catalogue
         self._auth = auth
         self._example = example
-        self._turns = FairTurns(clock)
+        self._turns = FairTurns(clock, share=0.25)
 
     @app.route("/", endpoint=Route(errors=Errors.PAGE))
     async def start(self, request: RegistryRequest) -> None:
@@ -121,7 +119,7 @@ class StartApi:
     async def _naming(self, request: RegistryRequest) -> NamedImage:
         host, typed = request.asked_host, request.parameter("q")[:_MOST_TYPED]
         name = TypedName.parse(typed, host)
-        completions = await self._completions(request, name)
+        completions, ready = await self._completions(request, name)
         made = None
         if self._history is not None and name.words and not name.fault:
             made = self._history.latest(parse_image(name.path, name.tag).name, name.tag)
@@ -134,26 +132,30 @@ class StartApi:
             completions,
             list(self._unknown(request, name, completed=bool(completions))),
             made if made is not None and self._sees(request, made) else None,
+            ready,
         )
 
-    async def _completions(self, request: RegistryRequest, name: TypedName) -> list[Completion]:
-        """Packages, meta-packages or tags that the last word may become."""
+    async def _completions(
+        self, request: RegistryRequest, name: TypedName
+    ) -> tuple[list[Completion], bool]:
+        """Packages, meta-packages or tags that the last word may become, and whether these are all
+        that there will be in a moment."""
         if name.names_tag:
-            return await self._tags(request, name)
+            return await self._tags(request, name), True
         meta = [
             Completion(each, name.completed(each), about=about)
             for each, about in META_PACKAGES.items()
             if each.startswith(name.last) and (name.last or not name.words)
         ]
         if not name.last or self._catalogue is None:
-            return meta
+            return meta, True
         result = await self._catalogue.search(name.last, _LOOKED_AT)
         found = [
             Completion(p.image, name.completed(p.image), _note(p, name.last), p.description)
             for p in result.packages
             if p.image and self._auth.may_see(request, p.image)
         ]
-        return [*meta, *found][:_SUGGESTED]
+        return [*meta, *found][:_SUGGESTED], result.ready or result.fault != ""
 
     async def _tags(self, request: RegistryRequest, name: TypedName) -> list[Completion]:
         begun = "" if name.tag == LATEST else name.tag

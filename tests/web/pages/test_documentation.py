@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.web.template import Tag, flattenString
 
 from nixery.web.pages.documentation import (
-    Document,
+    DocsPage,
     document_page,
     find_documentation,
     read_documentation,
@@ -37,13 +37,13 @@ $ x <y>
 ```
 """
 
-IMAGES = Document.parse("images", "# What is in it\n\nMuch. And more.")
+IMAGES = DocsPage.parse("images", "# What is in it\n\nMuch. And more.")
 
 
 def shown(text: str) -> Elements:
     """A document as a browser reads it."""
     parts: list[bytes] = []
-    content = document_page(Document.parse("x", text), {"images": IMAGES}).body[0]
+    content = document_page(DocsPage.parse("x", text), {"images": IMAGES}).body[0]
     assert isinstance(content, Tag)
     flattenString(None, content.children[2]).addCallback(parts.append)
     return Elements(parts[0].decode())
@@ -66,7 +66,7 @@ def test_markdown() -> None:
 
 def test_in_short() -> None:
     """A document is listed by its heading and its first sentence."""
-    document = Document.parse("x", MARKDOWN)
+    document = DocsPage.parse("x", MARKDOWN)
     assert (document.title, document.summary) == ("Title of it", "First words go on.")
 
 
@@ -92,13 +92,15 @@ async def test_every_document() -> None:
     assert {"names", "images", "clients", "settings"} <= set(names)
     async with serving() as server:
         index = await page(server, "/docs")
-        listed = {a["href"] for a in index.of("a") if a["href"].startswith("/docs/")}
-        assert listed == {f"/docs/{name}" for name in names}
+        listed = [a["href"] for a in index.of("a") if a["href"].startswith("/docs/")]
+        assert sorted(listed) == sorted(f"/docs/{name}" for name in names)
         pages = {f"/docs/{name}": await page(server, f"/docs/{name}") for name in names}
         for name in names:
             answer = await server.ask(f"/docs/{name}")
             assert answer.body == (TOP / "docs" / f"{name}.md").read_bytes()
         for each in pages.values():
+            assert len([a for a in each.of("a") if a.get("aria-current")]) == 2
+            assert {"href": "/docs"} in each.of("a")
             for link in (a["href"] for a in each.of("a") if a["href"].startswith("/docs/")):
                 path, _, anchor = link.partition("#")
                 assert not anchor or anchor in {a.get("id") for _, a in pages[path].elements}

@@ -15,7 +15,8 @@ from nixery.model.service_errors import SourceUnavailable
 from nixery.model.suggestions import Suggestion
 from nixery.model.typed_name import TypedName
 from nixery.web.auth import Auth
-from nixery.web.pages.start_page import Activity, NamedImage, Start, start_text
+from nixery.web.pages.naming_part import NamedImage
+from nixery.web.pages.start_page import Activity, Start, start_text
 from tests.history.histories import begin
 from tests.web.fake_catalogue import FakeCatalogue
 from tests.web.pages.browsing import EVIL, Elements, made, page
@@ -106,6 +107,18 @@ async def test_suggestions() -> None:
         assert options(await typing(server, "git:v")) == ["git:v1", "git:v2"]
         server.builder.error = SourceUnavailable("x", "gone")
         assert options(await typing(server, "git:v")) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_index_in_the_making() -> None:
+    """While there is no index, the page says so, and asks again; not if there will be none."""
+    catalogue = FakeCatalogue(found=SearchResult(ready=False))
+    async with serving(catalogue=catalogue) as server:
+        parts = await typing(server, "git")
+        assert "index is being made" in parts.text
+        assert [each for each in parts.of("ul") if "data-again" in each]
+        catalogue.found = SearchResult(ready=False, fault="x")
+        assert "index is being made" not in (await typing(server, "git")).text
 
 
 @pytest_twisted.ensureDeferred

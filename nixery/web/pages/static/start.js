@@ -1,6 +1,6 @@
 // The field that makes a name as one types, and what happens meanwhile. The server understands what
 // is typed: it sends suggestions, faults and commands as they are shown without scripts.
-const WAIT = 120, LOOK_AGAIN = 5000;  // ms
+const WAIT = 120, ASK_AGAIN = 2000, LOOK_AGAIN = 5000;  // ms
 const field = document.getElementById("typed");
 let asked = 0, timer, chosen = -1;
 
@@ -43,6 +43,10 @@ async function ask() {
   if (number !== asked || !made.length) return;
   put(made);
   show(document.activeElement === field);
+  const wrong = document.querySelector("#made .fault, #made .hint");
+  const count = list().children.length;
+  document.getElementById("said").textContent = wrong?.textContent ?? `${count} suggestions`;
+  if ("again" in list().dataset) timer = setTimeout(ask, ASK_AGAIN);
 }
 
 function take(option) {

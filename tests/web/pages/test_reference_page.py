@@ -1,0 +1,110 @@
+"""The page of an OpenAPI document."""
+
+from typing import Any
+
+from twisted.web.template import flattenString, tags
+
+from nixery.web.pages.reference_page import reference_page
+from tests.web.pages.browsing import EVIL, Elements
+
+DOCUMENT: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Nixery", "version": "1", "description": "For `programs`.\n\nMore."},
+    "tags": [{"name": "images", "description": "What is stored."}],
+    "paths": {
+        "/api/images/{name}": {
+            "parameters": [{"$ref": "#/components/parameters/name"}],
+            "delete": {
+                "tags": ["images"],
+                "summary": f"Remove {EVIL}",
+                "responses": {
+                    "204": {"description": "It is gone."},
+                    "409": {
+                        "description": "Not now.",
+                        "content": {
+                            "application/json": {
+                                "schema": {
+                                    "type": "object",
+                                    "properties": {"until": {"type": "number"}},
+                                }
+                            }
+                        },
+                    },
+                },
+            },
+        },
+        "/api/images": {
+            "get": {
+                "tags": ["images"],
+                "summary": "List images.",
+                "parameters": [
+                    {"name": "n", "in": "query", "schema": {"type": "integer", "format": "int32"}},
+                    {"name": "order", "in": "query", "schema": {"enum": ["made", "pulled"]}},
+                ],
+                "responses": {
+                    "200": {
+                        "description": "The `images`.",
+                        "content": {
+                            "application/json": {
+                                "schema": {
+                                    "type": "array",
+                                    "items": {"$ref": "#/components/schemas/Image"},
+                                }
+                            }
+                        },
+                    },
+                    "400": {"$ref": "#/components/responses/Refused"},
+                },
+            },
+        },
+        "/other": {"get": {"summary": "Something else.", "responses": {}}},
+    },
+    "components": {
+        "parameters": {
+            "name": {"name": "name", "in": "path", "required": True, "description": "x"}
+        },
+        "responses": {"Refused": {"description": "It is refused."}},
+        "schemas": {
+            "Image": {
+                "description": "An image.",
+                "properties": {
+                    "digest": {"type": "string", "description": "Of its manifest."},
+                    "made": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+                    "tags": {"type": ["array", "null"]},
+                },
+            }
+        },
+    },
+}
+
+
+def test_a_document() -> None:
+    """All operations, parameters, answers and schemas are there; references are followed, schemas
+    linked; what a document says is text."""
+    page = reference_page(DOCUMENT, "/api/openapi.json")
+    parts: list[bytes] = []
+    flattenString(None, tags.div(*[each for each in page.body if each])).addCallback(parts.append)
+    elements = Elements(parts[0].decode())
+    for text in (
+        *(
+            "API of Nixery",
+            "For programs.",
+            "More.",
+            "What is stored.",
+            "DELETE /api/images/{name}",
+        ),
+        *(
+            "path, needed",
+            "untilnumber",
+            "It is gone.",
+            "GET /api/images",
+            "integer (int32)",
+            "made, pulled",
+        ),
+        *("The images.", "application/json array of Image", "It is refused.", "An image."),
+        *("Of its manifest.", "number or null", "array or null", "Others", "Something else."),
+        "<script>alert(1)</script>",
+    ):
+        assert text in elements.text, text
+    assert [each["href"] for each in elements.of("a")] == ["/api/openapi.json", "#schema-Image"]
+    assert "schema-Image" in [each.get("id") for each in elements.of("section")]

@@ -26,6 +26,7 @@ from nixery.http.listening import listening_fault
 from nixery.http.tls import Pair, split_endpoint, watch_pair
 from nixery.model.errors import NixeryError
 from nixery.model.example import WANTED
+from nixery.model.open_telemetry import collector_of, protocol_fault
 from nixery.model.tags import LATEST
 from nixery.nix.commands import find_store
 from nixery.nix.offered import Offered
@@ -64,10 +65,13 @@ def faults_of(settings: Settings) -> list[str]:
 
 
 def remarks_on(settings: Settings) -> list[str]:
-    """A sentence for each remark on files that can be used all the same."""
+    """A sentence for each remark on files, and on variables of OpenTelemetry, that can be used all
+    the same."""
     watched = make_access(None, settings.access).watched
     remarks = [remark for each in watched for remark in each.remarks()]
-    return [*remarks, *(r for path in settings.signing.keys for r in remarks_on_key(path))]
+    remarks += [remark for path in settings.signing.keys for remark in remarks_on_key(path)]
+    protocol = protocol_fault(os.environ) if collector_of(os.environ) else None
+    return [*remarks, *filter(None, [protocol])]
 
 
 def _endpoints(settings: Settings) -> list[tuple[str, str]]:

@@ -40,6 +40,7 @@ from nixery.http.tls import Certificate, Expiry
 from nixery.lifecycle import Component, InOrder, Timer
 from nixery.model.digest import Digest
 from nixery.model.example import USUAL
+from nixery.model.open_telemetry import collector_of
 from nixery.model.popularity import Popularity
 from nixery.model.reproduction import Reproduction
 from nixery.model.service_errors import ShuttingDown
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from nixery.nix.popularity_table import PopularityTable
     from nixery.serving.responders import Responders
     from nixery.watching.notifications import Notifications
+    from nixery.watching.traces import Traces
 
 T = TypeVar("T")
 
@@ -129,6 +131,7 @@ class Registry:
         # First, since what it sets holds for threads that are started later.
         self._add(Trimmer(reactor, lambda: self.site.bounds.connections.open))
         self._add(Component(lambda: sys.setswitchinterval(_SWITCH)))
+        self._traces = self._make_traces()
         self._add(Component(self._claim_folders, lambda: self.site.leave()))
         self._make_stores()
         self._nix = self._make_nix()
@@ -174,6 +177,15 @@ class Registry:
         if hasattr(part, "readings"):
             self._measured.append(cast(IMeasured, part))
         return part
+
+    def _make_traces(self) -> "Traces | None":
+        """What makes traces, if the environment names a collector for them."""
+        if collector_of(self._environ) is None:
+            return None
+        # The library takes time and memory.
+        from nixery.watching.traces import Traces
+
+        return self._add(Traces(self._reactor, version(), self._environ))
 
     def _make_stores(self) -> None:
         """Make the storage of images, and the history of builds."""
@@ -330,6 +342,7 @@ class Registry:
                 VerificationApi(self._operators, self._reproducer),
             ],
             self._artifacts,
+            self._traces,
         )
 
     def _make_images_api(self, auth: Auth) -> ImagesApi:
@@ -434,6 +447,8 @@ class Registry:
             data = attrs.asdict(head, filter=attrs.filters.include(*_TOLD))
             subject, ended = f"{head.name}:{head.tag}", head.ended or head.started
             self._notifications.tell(kind, head.id, subject, ended, data)
+        if self._traces is not None:
+            self._traces.built(record, self._history)
 
     def _example(self) -> str:
         """The name of an image that can be pulled, as far as that is for everybody to know."""

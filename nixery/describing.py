@@ -4,7 +4,16 @@ import os
 import shutil
 
 from nixery.model.image import platform_of
-from nixery.model.source import Channel, Flake, GitRepository, LocalFolder, Source, hide_credentials
+from nixery.model.open_telemetry import collector_of
+from nixery.model.source import (
+    Channel,
+    Flake,
+    GitRepository,
+    LocalFolder,
+    Source,
+    hide_credentials,
+    without_credentials,
+)
 from nixery.model.tags import LATEST
 from nixery.nix.commands import find_store
 from nixery.nix.evaluation import mode_of
@@ -18,7 +27,7 @@ def describe(settings: Settings) -> str:
     """Describe what would run, one line per topic."""
     images, workers = settings.images, settings.address.workers
     store = find_store(images.nix_store, settings.state, os.environ)
-    links = service_links(os.environ, NAMES)
+    links, collector = service_links(os.environ, NAMES), collector_of(os.environ)
     return "\n".join(
         [
             f"version      {version()}",
@@ -36,6 +45,7 @@ def describe(settings: Settings) -> str:
             f"layers       at most {images.layer_budget}, compressed {images.compression}",
             f"builders     at most {images.nix_timeout} s each",
             f"requests     held for {settings.shown.hold:g} s, then redirected to themselves",
+            *([f"traces       sent to {without_credentials(collector)}"] if collector else []),
             *([f"ignores      {links_words(links)}"] if links else []),
         ]
     )

@@ -42,9 +42,10 @@ PAGES = ("all", "no-logs", "off")
 class Address:
     """Where the registry listens.
 
-    :param port: Port to listen on.
-    :param listen: Any Twisted endpoint string to listen on instead of PORT (the socket that systemd
-        holds, if there is one).
+    :param port: Port to listen on, at all addresses of IPv6 and IPv4.
+    :param listen: Any Twisted endpoint string to listen on instead of PORT, such as
+        tcp:8080:interface=127.0.0.1; one of tcp or ssl without an interface is at all addresses of
+        IPv6, too (the socket that systemd holds, if there is one).
     :param workers: Processes that answer requests: the daemon, and others that answer beside it
         what is known at once. Not with TLS.
     """

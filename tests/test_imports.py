@@ -43,7 +43,9 @@ FLOORS: dict[str, set[str]] = {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
         *("attest", "reactor", "repeats", "search", "slots", "whole_file"),
     },
-    "watching": {"reactor", "model", "interfaces", "lifecycle", "url_credentials"},
+    "watching": {
+        *("reactor", "model", "interfaces", "lifecycle", "repeats", "history", "url_credentials"),
+    },
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         "attest",

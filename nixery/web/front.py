@@ -98,6 +98,7 @@ class Front(AnsweringResource):
         request.route, request.variables = self._routes.find(request)
         if request.route.in_registry:
             request.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
+        self._log.begin(request)
         refused = self._refusal(request)
         ended = request.notifyFinish()
         ended.addBoth(self._ended, request, self._clock.seconds(), refused is None)

@@ -20,7 +20,14 @@ from nixery.http.request import NOBODY, RequestBody, Trusted
 from nixery.interfaces import IBuilder, IStorage
 from nixery.model.limits import HttpLimits
 from nixery.reactor import IReactor
-from nixery.web.access_log import AccessLog, IMeter, NoMeter, OnManifest, ignore_manifest
+from nixery.web.access_log import (
+    AccessLog,
+    IMeter,
+    ITraced,
+    NoMeter,
+    OnManifest,
+    ignore_manifest,
+)
 from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.front import Front
@@ -142,6 +149,7 @@ def make_site(
     more: Iterable[Klein] = (),
     apis: Sequence[IApi] = (),
     artifacts: Artifacts | None = None,
+    traces: ITraced | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
 
@@ -159,6 +167,7 @@ def make_site(
     :param more: what else has routes.
     :param apis: what takes the bodies of requests.
     :param artifacts: what is attached to images; none for images without signatures.
+    :param traces: makes spans of pulls; none for no traces.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
@@ -169,7 +178,8 @@ def make_site(
     served = ServedImages(reactor, storage, cache, artifacts.blobs_of) if selective else None
     permitted = PermittedDigests(auth, served)
     referrers = ReferrersApi(auth, artifacts, permitted)
-    log, links = AccessLog(meter or NoMeter(), on_manifest), builds is not None
+    log = AccessLog(meter or NoMeter(), on_manifest, traces)
+    links = builds is not None
     api = RegistryApi(reactor, builder, storage, holding, links, auth, permitted, referrers, accel)
     apps = [api.app, referrers.app, pages.app, *more]
     apps += [each.app for each in (builds, packages, *apis) if each is not None]

@@ -285,7 +285,7 @@ class Registry:
             stored = StoredImages(self._images, self._cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
             more.append(ImagePages(reactor, stored, history).app)
-            more.append(DocumentsApi(reactor, self._cache, self._images, auth).app)
+            more.append(DocumentsApi(reactor, stored).app)
         start = StartApi(reactor, builder, history, catalogue, auth, self._example)
         return make_site(
             reactor,

@@ -6,7 +6,7 @@ grace of a pull is over, but for those of other images, and those that are being
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
@@ -47,8 +47,10 @@ class Removals:
         images: KnownImages,
         grace: float,
         now: Callable[[], float] = time.time,
+        detach: Callable[[Digest], Awaitable[Sequence[Digest]]] | None = None,
     ) -> None:
         """
+        :param detach: forgets what is attached to an image, and tells which blobs that had.
         :param grace: seconds for which the blobs of an image stay after it was removed.
         :param now: seconds since the epoch.
         """
@@ -58,6 +60,7 @@ class Removals:
         self._images = images
         self._grace = grace
         self._now = now
+        self._detach = detach
         self._removing: Coalescer[Digest, None] = Coalescer()
 
     async def remove(self, digest: Digest) -> None:
@@ -75,11 +78,11 @@ class Removals:
             manifest = await self._cache.manifest_of(digest)
         except ManifestUnknown:
             manifest = None  # what is left of it goes as well
-        if manifest is not None:
-            removed = {
-                "digests": [str(blob.digest) for blob in manifest.blobs],
-                "removed": self._now(),
-            }
+        blobs = [] if manifest is None else [blob.digest for blob in manifest.blobs]
+        if self._detach is not None:
+            blobs += await self._detach(digest)
+        if blobs:
+            removed = {"digests": list(map(str, blobs)), "removed": self._now()}
             await self._cache.write(f"removed/{digest.hex}", removed)
         await self._storage.drop([digest], used=True)
         await self._cache.forget(digest)

@@ -10,6 +10,7 @@ import attrs
 from nixery.model.identity import LABELS
 from nixery.model.image import Image
 from nixery.model.manifest import Manifest
+from nixery.model.pull_counts import PullCount
 from nixery.model.tags import LATEST
 
 PREFIX = 8
@@ -82,6 +83,10 @@ class ImageSummary:
             return self
         others = tuple(each for each in self.tags if each != tag)
         return attrs.evolve(self, tags=(*others, tag)[-_MOST_TAGS:])
+
+    def counted(self, count: PullCount) -> "ImageSummary":
+        """The same image, pulled so often."""
+        return attrs.evolve(self, pulls=count.pulls, pulled=count.pulled).tagged(count.tag)
 
     def document(self) -> dict[str, Any]:
         """As JSON can hold it."""

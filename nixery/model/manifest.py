@@ -92,6 +92,15 @@ class Manifest:
         named = chain.from_iterable(child.parts for child in self.children)
         return (own, *(named if self.children else self.blobs))
 
+    def annotation(self, name: str) -> str:
+        """An annotation that the specification has a name for; empty if there is none.
+
+        :param name: without what all of these begin with.
+        """
+        annotations = json.loads(self.content).get("annotations")
+        text = annotations.get(f"{LABELS}{name}") if isinstance(annotations, dict) else None
+        return text if isinstance(text, str) else ""
+
 
 def config_bytes(
     image: Image, layers: Sequence[Layer], execution: Execution, identity: Identity

@@ -180,6 +180,27 @@ async def test_index(instance: Removing) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_is_attached(instance: Removing) -> None:
+    """What is attached to an image goes with it, after the same grace."""
+    manifest = await instance.make("git")
+    signature = await instance.storage.write_blob(b"signature")
+
+    async def detach(digest: Digest) -> list[Digest]:
+        return [signature] if digest == manifest.digest else []
+
+    instance.removals = Removals(
+        *(reactor, instance.storage, instance.cache, instance.images, GRACE),
+        lambda: instance.now,
+        detach,
+    )
+    await instance.removals.remove(manifest.digest)
+    await instance.later(GRACE - 1)
+    assert signature in instance.storage.blobs
+    await instance.later(1)
+    assert instance.storage.blobs == {}
+
+
+@pytest_twisted.ensureDeferred
 async def test_not_before_all_is_known(instance: Removing) -> None:
     """While not all images are known, no blob of a removed one is dropped: another may have it."""
     manifest = await instance.make("git")

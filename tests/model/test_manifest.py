@@ -3,6 +3,7 @@
 import json
 
 import attrs
+import pytest
 
 from nixery.model.digest import Digest
 from nixery.model.execution import Execution
@@ -181,3 +182,13 @@ def test_what_is_no_manifest() -> None:
     index = json.dumps({"mediaType": INDEX_TYPES[0], "manifests": [{}]}).encode()
     for content in (config, b"", b"{}", b"[]", b"\xff", b"null", broken, index, deep):
         assert parse_manifest(content) is None
+
+
+@pytest.mark.parametrize("annotations", [[], "x", {"org.opencontainers.image.revision": 1}, None])
+def test_annotations_of_others(annotations: object) -> None:
+    """What another registry's manifest has for annotations is read as far as it is text."""
+    made = make_manifest(layer("a").descriptor, [layer("b")])
+    document = {**json.loads(made.content), "annotations": annotations}
+    other = parse_manifest(json.dumps(document).encode())
+    assert other is not None
+    assert other.annotation("revision") == ""

@@ -7,8 +7,8 @@ from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 _BYTES = "application/octet-stream"
 _TEXT = schema_of(str)
 _MANIFEST = (
-    "The manifest; an index, of that media type, where the name is for several platforms and Accept "
-    "names the type."
+    "The manifest; an index, of that media type, where the name is for several platforms and "
+    "Accept names the type."
 )
 
 VERSION = {b"GET": Operation({200: Answers("This is a registry.", {"type": "object"})})}

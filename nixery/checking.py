@@ -19,6 +19,7 @@ from twisted.internet.task import react
 
 from nixery.access.configured import make_access
 from nixery.access.watched import FileInvalid
+from nixery.attest.signing_keys import KeyInvalid, read_signing_key, remarks_on_key
 from nixery.daemon import make_storage
 from nixery.describing import named_by
 from nixery.http.listening import listening_fault
@@ -65,7 +66,8 @@ def faults_of(settings: Settings) -> list[str]:
 def remarks_on(settings: Settings) -> list[str]:
     """A sentence for each remark on files that can be used all the same."""
     watched = make_access(None, settings.access).watched
-    return [remark for each in watched for remark in each.remarks()]
+    remarks = [remark for each in watched for remark in each.remarks()]
+    return [*remarks, *(r for path in settings.signing.keys for r in remarks_on_key(path))]
 
 
 def _endpoints(settings: Settings) -> list[tuple[str, str]]:
@@ -102,6 +104,11 @@ def _file_faults(settings: Settings) -> list[str]:
             watch_pair(Pair(*settings.transport.tls))
         except FileInvalid as fault:
             faults.append(f"{settings.transport.tls[0]}, {settings.transport.tls[1]}: {fault}")
+    for path in settings.signing.keys:
+        try:
+            read_signing_key(path)
+        except (KeyInvalid, OSError) as fault:
+            faults.append(f"{path}: {getattr(fault, 'strerror', None) or fault}")
     return faults
 
 

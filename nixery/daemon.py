@@ -16,6 +16,10 @@ from twisted.web.iweb import IAgent
 from nixery.access.api_token import OperatorAccess
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
+from nixery.attest.image_documents import documents_of
+from nixery.attest.signing_keys import read_signing_key, remarks_on_key
+from nixery.attest.verification_document import verification_document
+from nixery.builds.artifacts import Artifacts
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.failures import Hints
@@ -34,8 +38,10 @@ from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
 from nixery.lifecycle import Component, InOrder, Timer
+from nixery.model.digest import Digest
 from nixery.model.example import USUAL
 from nixery.model.popularity import Popularity
+from nixery.model.reproduction import Reproduction
 from nixery.model.service_errors import ShuttingDown
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
@@ -129,11 +135,15 @@ class Registry:
         self._cache = self._add(Cache(self._storage, reactor=reactor))
         images = KnownImages(reactor, self._storage, self._cache, settings.state)
         self._images = self._add(images)
-        grace = settings.disk.storage_grace
-        self._removals = Removals(reactor, self._storage, self._cache, images, grace)
+        self._artifacts = artifacts = self._add(self._make_artifacts())
+        self._removals = Removals(
+            *(reactor, self._storage, self._cache, images, settings.disk.storage_grace),
+            artifacts.blobs_of,
+        )
         self._add(Timer(reactor, INTERVAL, self._look_at_images))
         self._builder = self._make_builder()
         self._reproducer = self._add(self._make_reproducer())
+        self._reproducer.attest = self._attest
         self._make_watchers()
         access = make_access(reactor, settings.access)
         self._responders = self._make_responders()
@@ -237,6 +247,14 @@ class Registry:
         self._add(builder.queue)
         return self._add(builder)
 
+    def _make_artifacts(self) -> Artifacts:
+        signing = self._settings.signing
+        for remark in [each for path in signing.keys for each in remarks_on_key(path)]:
+            self._log.warn("{remark}", remark=remark)
+        keys = tuple(map(read_signing_key, signing.keys))
+        reactor, storage, cache = self._reactor, self._storage, self._cache
+        return Artifacts(reactor, storage, cache, keys, signing.host, documents_of)
+
     def _make_reproducer(self) -> Reproducer:
         return make_reproducer(
             self._reactor,
@@ -248,6 +266,9 @@ class Registry:
             self._nix_parts.commands,
             lambda: _make_agent(self._reactor),
         )
+
+    async def _attest(self, made: Reproduction) -> None:
+        await self._artifacts.add(Digest.parse(made.digest), verification_document(made))
 
     def _make_watchers(self) -> None:
         """Make the parts that report the daemon's state to operators."""
@@ -277,7 +298,7 @@ class Registry:
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        builds, packages, history, catalogue = None, None, None, None
+        builds, packages, history, catalogue, stored = None, None, None, None, None
         more = list[Klein]()
         if settings.shown.pages != "off":
             history, catalogue = self._history, self._catalogue
@@ -286,7 +307,7 @@ class Registry:
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
             more.append(ImagePages(reactor, stored, history).app)
             more.append(DocumentsApi(reactor, stored).app)
-        start = StartApi(reactor, builder, history, catalogue, auth, self._example)
+        start = StartApi(reactor, builder, history, catalogue, stored, auth, self._example)
         return make_site(
             reactor,
             builder,
@@ -308,6 +329,7 @@ class Registry:
                 HooksApi(self._access.webhook_secret, self._pushed),
                 VerificationApi(self._operators, self._reproducer),
             ],
+            self._artifacts,
         )
 
     def _make_images_api(self, auth: Auth) -> ImagesApi:

@@ -25,6 +25,7 @@ def describe(settings: Settings) -> str:
             f"listens on   {settings.address.endpoint}",
             *([f"processes    {workers}, of which one builds"] if workers > 1 else []),
             f"may pull     {_access(settings)}",
+            *([f"signs with   {_signing(settings)}"] if settings.signing.keys else []),
             f"packages     {_full_name(settings.packages.source)}",
             f"platforms    {', '.join(map(platform_of, settings.systems))}",
             f"tags         {_served_tags(settings)}",
@@ -76,6 +77,11 @@ def _access(settings: Settings) -> str:
     ]
     who = f"users with {', '.join(ways)}" if ways else "everybody"
     return f"{who}, as {access.rules} says" if access.rules else who
+
+
+def _signing(settings: Settings) -> str:
+    host = settings.signing.host
+    return f"{', '.join(settings.signing.keys)}, " + (f"for {host}" if host else "naming no host")
 
 
 def _evaluation(settings: Settings, store: str | None) -> str:

@@ -17,6 +17,7 @@ from nixery.model.identity import Naming
 from nixery.model.image import AMD64, ARM64
 from nixery.model.limits import BuildLimits, DiskLimits, HistoryLimits, HttpLimits
 from nixery.model.setting import Setting, settings_of
+from nixery.model.signing import Signing
 from nixery.setting_groups import (
     Address,
     Ahead,
@@ -69,6 +70,7 @@ class Settings:
     ahead: Ahead
     transport: Transport
     access: AccessFiles
+    signing: Signing
     evaluation: Evaluation
     builds: BuildLimits
     http: HttpLimits
@@ -124,7 +126,7 @@ class Settings:
     @property
     def files(self) -> list[str]:
         """Files with secrets, or with rules."""
-        named = [*(self.transport.tls or ()), *attrs.astuple(self.access)]
+        named = [*(self.transport.tls or ()), *attrs.astuple(self.access), *self.signing.keys]
         if isinstance(self.bucket, BucketChoice):
             named.append(self.bucket.signing_key)
         return [path for path in named if isinstance(path, str) and os.path.isabs(path)]
@@ -163,6 +165,7 @@ _CHAPTERS = {
     "Pages and builds": ("shown", "history"),
     "Builds in advance, notifications": ("ahead",),
     "Who may pull what": ("transport", "access"),
+    "What signs images": ("signing",),
     "What a package set may do": ("evaluation",),
     "Limits": ("builds", "http", "disk", "stopping"),
     "Watch it": ("operations",),
@@ -226,6 +229,8 @@ def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
         )
     if values["NIXERY_ACCEL"] and not values["NIXERY_TRUSTED_PROXIES"]:
         faults.append("NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then")
+    if values["NIXERY_SIGNING_HOST"] and not values["NIXERY_SIGNING_KEY"]:
+        faults.append("NIXERY_SIGNING_HOST is set without NIXERY_SIGNING_KEY; nothing is signed")
     if values["NIXERY_JWT_ISSUER"] and not values["NIXERY_JWT_KEY"]:
         faults.append("NIXERY_JWT_ISSUER is set without NIXERY_JWT_KEY; they go together")
 

@@ -84,3 +84,12 @@ def test_who_may_pull(lines: Lines) -> None:
     """It is said by what users are known."""
     assert lines()["may pull"] == "everybody"
     assert lines(NIXERY_HTPASSWD="/users")["may pull"] == "users with passwords"
+
+
+def test_what_signs_images(lines: Lines) -> None:
+    """It is said by which keys images are signed, and for which host."""
+    assert "signs with" not in lines()
+    keys = {"NIXERY_SIGNING_KEY": "/a.pem /b.pem"}
+    assert lines(**keys)["signs with"] == "/a.pem, /b.pem, naming no host"
+    said = lines(**keys, NIXERY_SIGNING_HOST="example.com:5000")
+    assert said["signs with"] == "/a.pem, /b.pem, for example.com:5000"

@@ -278,10 +278,23 @@ def test_credentials_that_go_together() -> None:
         ({"NIXERY_JWT_KEY": "/k"}, "NIXERY_JWT_REALM and NIXERY_JWT_AUDIENCE"),
         ({"NIXERY_JWT_REALM": "https://x/t", "NIXERY_JWT_AUDIENCE": "x"}, "NIXERY_JWT_KEY"),
         ({"NIXERY_JWT_ISSUER": "x"}, "NIXERY_JWT_KEY"),
+        ({"NIXERY_SIGNING_HOST": "x"}, "NIXERY_SIGNING_KEY"),
         ({"NIXERY_NOTIFY_SECRET_FILE": "/s"}, "NIXERY_NOTIFY_URL"),
     ):
         (fault,) = faults(**environ)
         assert f"without {lacking};" in fault
+
+
+def test_signing() -> None:
+    """Keys are absolute paths, which are kept from evaluation; a host is one as clients name it."""
+    made = read(NIXERY_SIGNING_KEY="/a.pem /b.pem", NIXERY_SIGNING_HOST="example.com:5000/x")
+    assert made.signing.keys == ("/a.pem", "/b.pem")
+    assert {"/a.pem", "/b.pem"} <= set(made.files)
+    (fault,) = faults(NIXERY_SIGNING_KEY="/a.pem b.pem")
+    assert "absolute paths, with spaces between" in fault
+    for wrong in ("https://example.com", "example.com/", "EXAMPLE.com", "a b", "-x", "x:"):
+        (fault,) = faults(NIXERY_SIGNING_KEY="/a.pem", NIXERY_SIGNING_HOST=wrong)
+        assert "a host in lower case" in fault
 
 
 def test_several_processes() -> None:

@@ -213,7 +213,7 @@ class Cache:
         """Forget what is remembered of an image whose manifest is no more."""
         for each in (self._by_digest, self._provenance, self._contents):
             each.forget(digest)
-        for kind in ("provenance", "contents", "verified"):
+        for kind in ("provenance", "contents", "referrers", "verified"):
             await self._storage.delete_record(f"{kind}/{digest.hex}")
 
     async def remember_key(self, image_key: str, digest: Digest) -> None:

@@ -19,6 +19,9 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
+from nixery.attest.signing_keys import SigningKey
+from nixery.builds.artifacts import Artifacts
+from nixery.builds.cache import Cache
 from nixery.history.history import History
 from nixery.http.asked_head import SECRET
 from nixery.http.bounds import Bounds
@@ -51,6 +54,7 @@ from nixery.web.pages.api import PagesApi
 from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.start_api import StartApi
 from nixery.web.site import IApi, QuietSite, make_site
+from nixery.web.stored_images import StoredImages
 from tests.waiting import HUNG, until
 
 reactor: Any = _reactor
@@ -75,6 +79,7 @@ class FakeBuilder:
     :ivar indexes: those of every image whose name says no platform, by media type.
     :ivar kinds: the media types of indexes that were asked for.
     :ivar build: the ID of the build that images come from.
+    :ivar cache: knows other manifests that are stored, if there is one.
     """
 
     asked: list[Image] = attrs.Factory(list)
@@ -89,6 +94,7 @@ class FakeBuilder:
     served: Manifest = MANIFEST
     indexes: dict[str, Manifest] = attrs.Factory(dict)
     kinds: list[str] = attrs.Factory(list)
+    cache: Cache | None = None
 
     async def manifest(
         self,
@@ -116,7 +122,9 @@ class FakeBuilder:
         for each in (MANIFEST, *self.indexes.values()):
             if each.digest == digest:
                 return self._pull(each)
-        raise ManifestUnknown(str(digest))
+        if self.cache is None:
+            raise ManifestUnknown(str(digest))
+        return Pull(await self.cache.stored(digest), None, lambda: True)
 
     def _pull(self, manifest: Manifest) -> Pull:
         told = self.made_from
@@ -288,13 +296,16 @@ async def serving(
     accel: str | None = None,
     wrapped: bool = False,
     catalogue: ICatalogue | None = None,
+    images: StoredImages | None = None,
     on_manifest: OnManifest = ignore_manifest,
+    keys: Sequence[SigningKey] = (),
     more: Iterable[Klein] = (),
     apis: Sequence[IApi] = (),
     packages: PackagesApi | None = None,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
+    :param keys: that images are signed with which are stored.
     :param wrapped: whether connections are such as :class:`WrappingEndpoint` makes.
     """
     builder = FakeBuilder()
@@ -304,8 +315,13 @@ async def serving(
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits, meter),
         accel=accel,
-        more=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *more],
+        more=[
+            StartApi(reactor, builder, history, catalogue, images, auth).app,
+            DocsApi().app,
+            *more,
+        ],
         on_manifest=on_manifest,
+        artifacts=Artifacts(reactor, storage, Cache(storage), keys),
         apis=apis,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")

@@ -7,12 +7,16 @@ from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 PEM_TYPE = "application/x-pem-file"
 _BYTES = "application/octet-stream"
 _TEXT = schema_of(str)
+_MANIFEST = (
+    "The manifest; an index, of that media type, where the name is for several platforms and "
+    "Accept names the type."
+)
 
 VERSION = {b"GET": Operation({200: Answers("This is a registry.", {"type": "object"})})}
 MANIFEST = {
     b"GET": Operation(
         {
-            200: Answers("The manifest.", {"type": "object"}, MANIFEST_TYPE),
+            200: Answers(_MANIFEST, {"type": "object"}, MANIFEST_TYPE),
             307: Answers("It is being made: ask again where Location says.", media_type=""),
         }
     )

@@ -11,6 +11,7 @@ from nixery.access.guard import Guard
 from nixery.history.history import History
 from nixery.interfaces import SearchResult
 from nixery.model.events import Queued, Resolved
+from nixery.model.image import META
 from nixery.model.rules import Patterns, Rules
 from nixery.model.service_errors import SourceUnavailable
 from nixery.model.suggestions import Suggestion
@@ -104,7 +105,7 @@ async def test_suggestions() -> None:
         assert options(await typing(server, "ripgr")) == ["ripgrep/"]
         assert "program" not in (await typing(server, "ripgr")).text
         assert options(await typing(server, "git/sh"))[0] == "shell/git/"
-        assert options(await typing(server, "")) == ["shell/", "ci/", "user/", "arm64/"]
+        assert options(await typing(server, "")) == [f"{each}/" for each in META]
         assert options(await typing(server, "git/")) == []
         server.builder.offered = ["latest", "v1", "v2"]
         assert options(await typing(server, "git:v")) == ["git:v1", "git:v2"]

@@ -14,7 +14,7 @@ from nixery.model.events import Queued, Resolved
 from nixery.model.rules import Patterns, Rules
 from nixery.model.service_errors import SourceUnavailable
 from nixery.model.suggestions import Suggestion
-from nixery.model.typed_name import TypedName
+from nixery.model.typed_name import META_PACKAGES, TypedName
 from nixery.web.auth import Auth
 from nixery.web.pages.naming_part import NamedImage
 from nixery.web.pages.start_page import Activity, Start, start_text
@@ -104,7 +104,7 @@ async def test_suggestions() -> None:
         assert options(await typing(server, "ripgr")) == ["ripgrep/"]
         assert "program" not in (await typing(server, "ripgr")).text
         assert options(await typing(server, "git/sh"))[0] == "shell/git/"
-        assert options(await typing(server, "")) == ["shell/", "ci/", "user/", "arm64/"]
+        assert options(await typing(server, "")) == [f"{word}/" for word in META_PACKAGES]
         assert options(await typing(server, "git/")) == []
         server.builder.offered = ["latest", "v1", "v2"]
         assert options(await typing(server, "git:v")) == ["git:v1", "git:v2"]

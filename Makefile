@@ -6,7 +6,7 @@ UNIT_TEST_PROGRAMS := zstd=zstd promtool=prometheus
 TEST_PROGRAMS := $(UNIT_TEST_PROGRAMS) patchelf=patchelf dockerd=docker.io docker=docker.io \
 	containerd=containerd podman=podman skopeo=skopeo pigz=pigz openssl=openssl curl=curl \
 	ssh=openssh-client chromium=chromium libatomic.so.1=libatomic1 ps=procps nginx=nginx-light \
-	systemd-analyze=systemd
+	haproxy=haproxy systemd-analyze=systemd
 # What the daemon is compared with.
 BENCH_PROGRAMS := docker-registry=docker-registry nginx=nginx-light
 UNIT_TESTS := --ignore=tests/e2e --ignore=tests/chaos
@@ -15,8 +15,8 @@ NOT_REAL := not container and not fresh and not ceph and not real_nix
 # hangs, or dies, ends the run.
 PARALLEL := -n 2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: .FORCE run docs test unit test-oldest test-newest container-test readme-test s3-test chaos \
-	bench dist clean
+.PHONY: .FORCE run docs manifests test unit test-oldest test-newest container-test readme-test s3-test \
+	chaos bench dist clean
 
 run:  ## start the daemon on port 8080
 	@exec scripts/run $(OPTIONS)
@@ -24,6 +24,9 @@ run:  ## start the daemon on port 8080
 docs: $(VENV)/.installed-test  ## write the tables of docs/settings.md and the help in docs/command.md anew
 	@$(VENV)/bin/python -m nixery.help docs/settings.md
 	@$(VENV)/bin/python docs/command.py docs/command.md
+
+manifests: $(VENV)/.installed-test  ## write deploy/kubernetes anew, from the Helm chart
+	@$(VENV)/bin/python -m tests.helm
 
 test:  ## all tests, with real Nix and real clients
 	@scripts/require $(PROGRAMS) $(TEST_PROGRAMS)

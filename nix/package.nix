@@ -27,6 +27,9 @@ let
       klein
       license-expression
       markdown-it-py
+      opentelemetry-api
+      opentelemetry-exporter-otlp-proto-http
+      opentelemetry-sdk
       packageurl-python
       packaging
       prometheus-client

@@ -3,7 +3,17 @@
 import os
 import shutil
 
-from nixery.model.source import Channel, Flake, GitRepository, LocalFolder, Source, hide_credentials
+from nixery.model.image import platform_of
+from nixery.model.open_telemetry import collector_of
+from nixery.model.source import (
+    Channel,
+    Flake,
+    GitRepository,
+    LocalFolder,
+    Source,
+    hide_credentials,
+    without_credentials,
+)
 from nixery.model.tags import LATEST
 from nixery.nix.commands import find_store
 from nixery.nix.evaluation import mode_of
@@ -17,14 +27,16 @@ def describe(settings: Settings) -> str:
     """Describe what would run, one line per topic."""
     images, workers = settings.images, settings.address.workers
     store = find_store(images.nix_store, settings.state, os.environ)
-    links = service_links(os.environ, NAMES)
+    links, collector = service_links(os.environ, NAMES), collector_of(os.environ)
     return "\n".join(
         [
             f"version      {version()}",
             f"listens on   {settings.address.endpoint}",
             *([f"processes    {workers}, of which one builds"] if workers > 1 else []),
             f"may pull     {_access(settings)}",
+            *([f"signs with   {_signing(settings)}"] if settings.signing.keys else []),
             f"packages     {_full_name(settings.packages.source)}",
+            f"platforms    {', '.join(map(platform_of, settings.systems))}",
             f"tags         {_served_tags(settings)}",
             f"evaluation   {_evaluation(settings, store)}",
             f"storage      {_storage(settings)}",
@@ -33,6 +45,7 @@ def describe(settings: Settings) -> str:
             f"layers       at most {images.layer_budget}, compressed {images.compression}",
             f"builders     at most {images.nix_timeout} s each",
             f"requests     held for {settings.shown.hold:g} s, then redirected to themselves",
+            *([f"traces       sent to {without_credentials(collector)}"] if collector else []),
             *([f"ignores      {links_words(links)}"] if links else []),
         ]
     )
@@ -74,6 +87,11 @@ def _access(settings: Settings) -> str:
     ]
     who = f"users with {', '.join(ways)}" if ways else "everybody"
     return f"{who}, as {access.rules} says" if access.rules else who
+
+
+def _signing(settings: Settings) -> str:
+    host = settings.signing.host
+    return f"{', '.join(settings.signing.keys)}, " + (f"for {host}" if host else "naming no host")
 
 
 def _evaluation(settings: Settings, store: str | None) -> str:

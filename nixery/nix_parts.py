@@ -22,14 +22,24 @@ from nixery.setting_groups import S3Choice
 from nixery.settings import Settings
 from nixery.starts import Starts
 
-_PRIVATE = ("NIXERY_", "NIX_POPULARITY_URL", "GCS_", "GOOGLE_", "S3_", "LISTEN_", "NOTIFY_")
+_PRIVATE = (
+    "NIXERY_",
+    "NIX_POPULARITY_URL",
+    "GCS_",
+    "GOOGLE_",
+    "S3_",
+    "LISTEN_",
+    "NOTIFY_",
+    "OTEL_",
+)
 _AMAZON = "AWS_"
 """Private where images are in a bucket of S3; otherwise Nix's, for a binary cache in one."""
 _CREDENTIALS = (
     *("GOOGLE_APPLICATION_CREDENTIALS", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"),
     *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    *("OTEL_EXPORTER_OTLP_CLIENT_KEY", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY"),
 )
-"""Variables that name files with credentials of the bucket."""
+"""Variables that name files with credentials, of the bucket or of the collector of traces."""
 _NAMED_FILE = re.compile(r"(?<==)/[^:\s]+")
 _OF_NIX = re.compile(r"NIX_.*|.*_CERT_FILE|PATH|TMPDIR")
 """Variables that name what Nix and its programs are to read."""

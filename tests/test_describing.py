@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nixery.checking import remarks_on
 from nixery.describing import describe, named_by
 from nixery.nix.evaluation import OPEN
 from nixery.settings import Settings
@@ -84,3 +85,26 @@ def test_who_may_pull(lines: Lines) -> None:
     """It is said by what users are known."""
     assert lines()["may pull"] == "everybody"
     assert lines(NIXERY_HTPASSWD="/users")["may pull"] == "users with passwords"
+
+
+def test_what_signs_images(lines: Lines) -> None:
+    """It is said by which keys images are signed, and for which host."""
+    assert "signs with" not in lines()
+    keys = {"NIXERY_SIGNING_KEY": "/a.pem /b.pem"}
+    assert lines(**keys)["signs with"] == "/a.pem, /b.pem, naming no host"
+    said = lines(**keys, NIXERY_SIGNING_HOST="example.com:5000")
+    assert said["signs with"] == "/a.pem, /b.pem, for example.com:5000"
+
+
+def test_where_traces_are_sent(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said where traces are sent, without credentials, if they are; another protocol than
+    the one that is spoken is remarked on then."""
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    settings = Settings.from_environ({"STATE_DIRECTORY": str(lines.folder)})
+    assert "traces" not in lines()
+    assert remarks_on(settings) == []
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:secret@collector:4318")
+    assert lines()["traces"] == "sent to http://collector:4318"
+    (remark,) = remarks_on(settings)
+    assert "'grpc'" in remark

@@ -35,15 +35,17 @@ FLOORS: dict[str, set[str]] = {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"),
         "inotify",
     },
-    "attest": {"model"},
     "access": {"reactor", "model", "coalesce", "recent", "slots", "lifecycle"},
+    "attest": {"model"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent", "whole_file"},
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
     "builds": {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
-        *("reactor", "repeats", "search", "slots", "whole_file"),
+        *("attest", "reactor", "repeats", "search", "slots", "whole_file"),
     },
-    "watching": {"reactor", "model", "interfaces", "lifecycle", "url_credentials"},
+    "watching": {
+        *("reactor", "model", "interfaces", "lifecycle", "repeats", "history", "url_credentials"),
+    },
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         "attest",
@@ -77,14 +79,14 @@ FLOORS: dict[str, set[str]] = {
     "describing": {"model", "nix", "settings", "nix_parts", "requirements", "unknown"},
     "checking": {
         *("model", "access", "nix", "http", "settings", "nix_parts", "daemon", "describing"),
-        "ownership",
+        *("ownership", "attest"),
     },
     "service": {"model", "lifecycle", "systemd", "http", "terminal"},
     "daemon": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "history"),
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
-        "serving",
+        *("serving", "attest"),
         *("setting_groups", "verifying"),
     },
     "tap": {

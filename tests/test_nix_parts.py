@@ -4,6 +4,7 @@ from nixery.nix_parts import child_environment
 
 SECRETS = {
     "GCS_SIGNING_KEY": "secret",
+    "OTEL_EXPORTER_OTLP_HEADERS": "authorization=secret",
     "GOOGLE_APPLICATION_CREDENTIALS": "secret",
     "AWS_SECRET_ACCESS_KEY": "secret",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://secret",

@@ -24,9 +24,9 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import parse_image
 from nixery.model.image_summary import PREFIX, ImageSummary, summary_of
-from nixery.model.manifest import MAX_MANIFEST_SIZE, parse_manifest
+from nixery.model.manifest import MAX_MANIFEST_SIZE
 from nixery.model.pull_counts import most_pulled
-from nixery.model.request_errors import BlobUnknown, DigestInvalid
+from nixery.model.request_errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from nixery.reactor import IReactor, in_thread
 from nixery.whole_file import whole_file
 
@@ -98,7 +98,8 @@ class KnownImages:
         :raises NameInvalid, ImageInvalid or TagInvalid: if there can be no such image.
         """
         self._settle()
-        return self._known.get(self._by_name.get((parse_image(name, tag).name, tag), ""))
+        digests = (self._by_name.get((each, tag)) for each in parse_image(name, tag).names)
+        return self._known.get(next(filter(None, digests), ""))
 
     async def by_digest(self, digest: Digest) -> ImageSummary | None:
         """The image of a manifest, also if another instance made it a moment ago."""
@@ -179,7 +180,7 @@ class KnownImages:
     def _name(self, summary: ImageSummary) -> None:
         for tag in summary.tags:
             before = self._known.get(self._by_name.get((summary.name, tag), ""))
-            if before is None or before.used <= summary.used:
+            if before is None or summary.supersedes(before):
                 self._by_name[summary.name, tag] = summary.digest
 
     # --- the storage ----------------------------------------------------------------------
@@ -214,12 +215,9 @@ class KnownImages:
         self, digest: Digest, source: str = "", revision: str = ""
     ) -> ImageSummary | None:
         try:
-            content = await self._storage.read_blob(digest, MAX_MANIFEST_SIZE)
-            manifest = parse_manifest(content)
-            if manifest is None:
-                return None
+            manifest = await self._cache.manifest_of(digest)
             config = await self._storage.read_blob(manifest.blobs[0].digest, MAX_MANIFEST_SIZE)
-        except BlobUnknown:
+        except (ManifestUnknown, BlobUnknown):
             return None
         return summary_of(manifest, None, source, revision, config=config)
 

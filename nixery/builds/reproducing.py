@@ -183,6 +183,7 @@ class Reproducer:
             self._log.failure("while verifying {name}", result, name=name)
 
     async def _run(self, request: Request, progress: Progress) -> Reproduction:
+        request = attrs.evolve(request, image=self._builder.usual(request.image))
         with await self._slots.take():
             queue = self._builder.queue
             rebuilt: dict[str, RebuiltDerivation] = {}

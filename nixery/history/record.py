@@ -21,6 +21,7 @@ from nixery.reactor import IReactor
 class Record:
     """Takes one build's events; passes them to listeners, the disk and the daemon's log.
 
+    :ivar request: the ID in the log of the request that the build is made for.
     :ivar waiting: counts the clients that wait for the build.
     :ivar outcome: how the build ended, in a word.
     """
@@ -42,8 +43,8 @@ class Record:
         :param path: the file for the events.
         :param limit: the most bytes of that file.
         :param on_end: called after the last event.
-        :param request: the ID in the log of the request that the build is made for.
         """
+        self.request = request
         self.waiting: Callable[[], int] = lambda: 0
         self.outcome = "done"
         self.timing = PhaseTimes(head.started)

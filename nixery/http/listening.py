@@ -3,14 +3,22 @@
 import errno
 import os
 import re
-from typing import Any
+import socket
+from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorSocket,
+    IStreamServerEndpoint,
+)
 from twisted.internet.protocol import Factory
+from zope.interface import implementer
 
 from nixery.access.watched import Watched
 from nixery.http.door import DoorEndpoint
@@ -19,6 +27,7 @@ from nixery.http.tls import Certificate, Pair, TLSEndpoint, split_endpoint, watc
 BACKLOG = 4096
 """Connections that may wait to be taken; the kernel's own limit may be lower."""
 _EVERYWHERE = re.compile(r"0\.0\.0\.0|127\..*|::|::1|")
+_ANY_INTERFACE = re.compile(r"tcp:([0-9]{1,5}):backlog=([0-9]{1,9})")
 
 
 @attrs.frozen
@@ -39,13 +48,51 @@ def listening_at(reactor: Any, text: str, pair: Pair | None = None) -> Listening
     :raises Exception: if it is none; every kind of endpoint has its own way of refusing.
     """
     rest, own = split_endpoint(text)
-    endpoint: IStreamServerEndpoint = serverFromString(reactor, with_backlog(rest))
+    endpoint = _endpoint(reactor, rest)
     pair = pair or own
     certificate = None if pair is None else watch_pair(pair)
     if certificate is not None:
         endpoint = TLSEndpoint(endpoint, certificate)
     door = DoorEndpoint(reactor, endpoint, is_tls=certificate is not None)
     return Listening(door, certificate)
+
+
+@implementer(IStreamServerEndpoint)
+@attrs.frozen
+class DualStackEndpoint:
+    """A TCP port at all addresses of the machine: one socket for IPv6 and IPv4."""
+
+    reactor: IReactorSocket
+    port: int
+    backlog: int
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        """Listen for connections to a factory."""
+        return maybeDeferred(self._listen, protocolFactory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        family = socket.AF_INET6
+        try:
+            # Whatever net.ipv6.bindv6only says; Twisted's own endpoints heed it.
+            opened = socket.create_server(
+                ("", self.port), family=family, backlog=self.backlog, dualstack_ipv6=True
+            )
+        except OSError as error:
+            raise CannotListenError("", self.port, error) from error
+        with opened:  # the reactor has a descriptor of its own
+            opened.setblocking(False)
+            return self.reactor.adoptStreamPort(opened.fileno(), family, cast(Any, factory))
+
+
+def _endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
+    """The endpoint of a string without TLS: where no interface is named, at all addresses of IPv6
+    too, if this machine has it."""
+    text = with_backlog(text)
+    everywhere = _ANY_INTERFACE.fullmatch(text)
+    if everywhere is not None and socket.has_dualstack_ipv6():
+        return DualStackEndpoint(reactor, int(everywhere[1]), int(everywhere[2]))
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+    return endpoint
 
 
 def with_backlog(endpoint: str) -> str:
@@ -65,7 +112,7 @@ async def listening_fault(reactor: Any, text: str) -> str | None:
         return None
     try:
         rest, _ = split_endpoint(text)
-        port: IListeningPort = await serverFromString(reactor, rest).listen(Factory())
+        port = await _endpoint(reactor, rest).listen(Factory())
         await maybeDeferred(port.stopListening)
     except Exception as error:
         return why_not(error)

@@ -54,7 +54,7 @@ class Trusted:
         :raises ValueError: if one is something else.
         """
         words = text.replace(",", " ").split()
-        networks = tuple(ip_network(word) for word in words if word != "unix")
+        networks = tuple(_read_network(word) for word in words if word != "unix")
         return cls(networks, "unix" in words)
 
     def __contains__(self, address: Address | None) -> bool:
@@ -352,6 +352,15 @@ def _hops(lines: Iterable[bytes]) -> Iterator[Address]:
         except ValueError:
             return
         yield hop
+
+
+def _read_network(text: str) -> IPv4Network | IPv6Network:
+    """A network; one of IPv4 that is written as one of IPv6 is the former."""
+    network = ip_network(text)
+    first = read_address(str(network.network_address))
+    if network.version == first.version or network.prefixlen < 96:
+        return network
+    return ip_network((first, network.prefixlen - 96))
 
 
 @lru_cache(maxsize=4096)  # each request asks several times, and reading one is slow

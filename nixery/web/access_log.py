@@ -1,6 +1,6 @@
 """Every request, once it is answered: counted, and pulls logged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -23,6 +23,8 @@ _LINE = (
     "{request} {method} {image} for {user}{client}: {outcome}, {status} after "
     "{milliseconds:.1f} ms{by}{why}"
 )
+_TRACE_CONTEXT = ("traceparent", "tracestate")
+"""Headers by which clients name the trace that a pull belongs to: https://www.w3.org/TR/trace-context/"""
 _IN_PATHS = "/:@!$&'()*+,;="
 _LEFT = 499
 """The status that is counted if the client left before its answer, as by other servers."""
@@ -59,6 +61,16 @@ class NoMeter:
         """Take no note."""
 
 
+class ITraced(Protocol):
+    """Makes spans of pulls: see :class:`nixery.watching.traces.Traces`."""
+
+    def begin(self, id: str, name: str, reference: str, headers: Mapping[str, str]) -> None:
+        """A pull's request for a manifest begins."""
+
+    def end(self, id: str, status: int, outcome: str, build: str) -> None:
+        """It was answered, or its client has left."""
+
+
 @attrs.frozen
 class AnswerFacts:
     """All there is to note of an answer, but for what differs when it is given again.
@@ -88,11 +100,20 @@ class AccessLog:
     """Takes note of requests: nothing that it logs comes unescaped from a client.
 
     :param on_manifest: is told of each manifest that was sent.
+    :param traces: none if no traces are made.
     """
 
     meter: IMeter
     on_manifest: OnManifest = ignore_manifest
+    traces: ITraced | None = None
     _log = Logger()
+
+    def begin(self, request: RegistryRequest) -> None:
+        """A request begins whose answer is not known as a whole."""
+        if self.traces is not None and request.route.kind == "manifest":
+            told = {name: request.header(name.encode("ascii")) for name in _TRACE_CONTEXT}
+            name, reference = (request.variables[each] for each in ("name", "reference"))
+            self.traces.begin(request.id, name, reference, told)
 
     def facts(self, request: RegistryRequest, left: bool) -> AnswerFacts:
         """The facts of an answer.
@@ -125,6 +146,8 @@ class AccessLog:
         self.meter.answered(facts.kind, facts.status, facts.sent, seconds)
         if (pull := facts.pull) is not None:
             self.meter.pulled(facts.by, pull["outcome"])
+            if self.traces is not None:
+                self.traces.end(id, facts.status, pull["outcome"], pull["build"])
             told = {"request": id, "client": sender, "milliseconds": seconds * 1000}
             self._log.info(_LINE, log_later=True, **(pull | told))
         if facts.manifest is not None:

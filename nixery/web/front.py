@@ -98,6 +98,7 @@ class Front(AnsweringResource):
         request.route, request.variables = self._routes.find(request)
         if request.route.in_registry:
             request.setHeader(b"Docker-Distribution-Api-Version", b"registry/2.0")
+        self._log.begin(request)
         refused = self._refusal(request)
         ended = request.notifyFinish()
         ended.addBoth(self._ended, request, self._clock.seconds(), refused is None)
@@ -144,7 +145,7 @@ class Front(AnsweringResource):
     async def _serve(self, request: RegistryRequest) -> bytes | None:
         request.access = self._auth.files()
         try:
-            own = self._is_probe(request) or request.route.operator
+            own = self._is_probe(request) or request.route.operator or request.route.public
             if not self._auth.is_open and not own:
                 try:
                     await self._auth.identify(request)

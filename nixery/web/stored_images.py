@@ -17,7 +17,7 @@ from nixery.model.contents import Contents
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
 from nixery.model.image_summary import ImageSummary
-from nixery.model.manifest import INDEX_TYPE, MAX_MANIFEST_SIZE, Manifest
+from nixery.model.manifest import MAX_MANIFEST_SIZE, Manifest
 from nixery.model.request_errors import (
     BlobUnknown,
     DigestInvalid,
@@ -138,7 +138,7 @@ class StoredImages:
     ) -> tuple[Manifest, dict[str, Digest]]:
         """The manifest of one platform, and those of all where there are several."""
         manifest = await self._cache.manifest_of(Digest.parse(summary.digest))
-        if manifest.media_type != INDEX_TYPE:
+        if not manifest.is_index:
             return manifest, {}
         platforms = _platforms(manifest)
         first = next(iter(platforms.values()))
@@ -195,9 +195,9 @@ def _spellings(path: str, tag: str) -> Iterator[str]:
     for most sets."""
     image = parse_image(path, tag)
     # A set that has something named ``library`` is asked for two packages.
-    yield attrs.evolve(image, prefixed=False).name
-    if image.official is not None:
-        yield image.official.name
+    for each in (attrs.evolve(image, prefixed=False), image.official):
+        if each is not None:
+            yield from each.names
 
 
 def _platforms(index: Manifest) -> dict[str, Digest]:

@@ -1,9 +1,6 @@
 """nginx in front, as docs/nginx.md has it."""
 
-import getpass
 import http.client
-import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,51 +11,29 @@ import pytest
 from tests.e2e.clients import run
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import Answer, Daemon
+from tests.e2e.nginx import serving
+from tests.examples import blocks, moved, settings
 from tests.ports import free_port
-from tests.readme import TOP
-from tests.waiting import HUNG, wait_until
+from tests.waiting import HUNG
 from tests.web.multipart import read_parts
 
 pytestmark = [pytest.mark.real_nix, pytest.mark.real_client]
 
-PAGE = (TOP / "docs" / "nginx.md").read_text("utf-8")
-SETTINGS = dict(re.findall(r"^(NIXERY_\w+)=(\S+)$", PAGE, re.MULTILINE))
-(SITE,) = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-
-
-def configured(daemon: Daemon, folder: Path, port: int) -> str:
-    """nginx's configuration: the page's, with the places of a test."""
-    site = SITE
-    for here, there in (
-        ("listen 80;", f"listen 127.0.0.1:{port};"),
-        ("127.0.0.1:8080", f"127.0.0.1:{daemon.port}"),
-        ("/var/lib/nixery/storage/layers/", f"{daemon.storage}/layers/"),
-    ):
-        assert site.count(here) == 1
-        site = site.replace(here, there)
-    temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)
-    return (
-        f"daemon off; pid {folder}/pid; user {getpass.getuser()}; worker_processes 1; events {{}}"
-        f"http {{ access_log off; {temporary}\n{site}\n}}"
-    )
+SETTINGS = settings("nginx")
+(SITE,) = blocks("nginx", "nginx")
 
 
 @contextmanager
 def nginx(daemon: Daemon, folder: Path) -> Iterator[int]:
     """nginx in front of a daemon, and its port, for the length of a block."""
     port = free_port()
-    folder.mkdir()
-    configuration = folder / "nginx.conf"
-    configuration.write_text(configured(daemon, folder, port))
-    command = ["/usr/sbin/nginx", "-e", str(folder / "errors"), "-c", str(configuration)]
-    process = subprocess.Popen(command)
-    try:
-        wait_until((folder / "pid").exists)
+    places = {
+        "listen 80;": f"listen 127.0.0.1:{port};",
+        "127.0.0.1:8080": f"127.0.0.1:{daemon.port}",
+        "/var/lib/nixery/storage/layers/": f"{daemon.storage}/layers/",
+    }
+    with serving(moved(SITE, places), folder):
         yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=HUNG)
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> Answer:

@@ -20,7 +20,10 @@ from nixery.model.image_summary import ImageSummary
 from nixery.model.manifest import MAX_MANIFEST_SIZE, Manifest
 from nixery.model.request_errors import (
     BlobUnknown,
+    DigestInvalid,
     ManifestUnknown,
+    NameInvalid,
+    TagInvalid,
 )
 from nixery.model.tags import LATEST
 from nixery.recent import Recent
@@ -80,10 +83,19 @@ class StoredImages:
 
         :param text: ``NAME``, ``NAME:TAG`` or ``NAME@DIGEST``; the packages in any order.
         :return: it, and the tag by which it was named; empty if it was by digest.
-        :raises NameInvalid, ImageInvalid, TagInvalid or DigestInvalid: if that names no image.
-        :raises RefusedRequest: if there is none that the client may see.
+        :raises RefusedRequest: if that is no name, or there is none that the client may see.
         :raises StorageUnavailable: if the storage fails.
         """
+        try:
+            found = await self._find(request, text)
+        except (NameInvalid, TagInvalid, DigestInvalid) as error:
+            page = ("This is no name of an image", f"{error}.")
+            raise RefusedRequest(NOT_FOUND, ". ".join(page), page=page) from None
+        if found is None:
+            raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST)
+        return found
+
+    async def _find(self, request: RegistryRequest, text: str) -> tuple[ImageSummary, str] | None:
         path, at, digest = text.partition("@")
         path, _, tag = path.partition(":")
         for name in _spellings(path, tag or LATEST):
@@ -96,7 +108,7 @@ class StoredImages:
                 seen = found is not None and self._auth.may_see(request, name, tag or LATEST)
             if found is not None and seen:
                 return found, "" if at else tag or LATEST
-        raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST)
+        return None
 
     async def load(self, summary: ImageSummary, tag: str, platform: str = "") -> StoredImage:
         """An image with its documents.

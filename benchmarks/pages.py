@@ -53,7 +53,7 @@ async def measure(reactor: Any, folder: str) -> None:
     builder = FakeBuilder()
     more = [
         ImagePages(reactor, images, history).app,
-        StartApi(reactor, builder, history, catalogue).app,
+        StartApi(reactor, builder, history, catalogue, images).app,
     ]
     site = make_site(
         *(reactor, builder, gallery.storage, 45, PagesApi(), BuildsApi(reactor, history)),

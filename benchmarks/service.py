@@ -13,16 +13,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.packages import PackageSet, make_package_set
 
 NEW_IMAGE = "shell/git/python3/curl/jq"
 HUGE = "hugefile"
 CLIENTS = 8
+INDEX_ROUNDS = 5
 MEMORY_GOAL = 150  # MB, of the daemon and its packers
 EVENT = re.compile(r" \+(\d+\.\d+) s: (built|grouped|packed)")
 
@@ -60,11 +63,36 @@ def new_image(package_set: PackageSet, folder: Path) -> None:
     print(f"  meanwhile, {len(meanwhile)} GET /v2/: p99 {p99:.1f} ms (goal: 50)")
 
 
+def index(package_set: PackageSet, folder: Path) -> None:
+    """An index of two platforms beside an image for one, in turn; the packages are built."""
+    environ = {**package_set.environ, "NIXERY_PLATFORMS": "linux/amd64,linux/arm64"}
+    kinds = {"one": MANIFEST_TYPE, "index": f"{MANIFEST_TYPE}, {INDEX_TYPE}"}
+    spent: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    for number in range(INDEX_ROUNDS + 1):
+        for kind, accept in kinds.items():
+            with running(folder / f"{kind}{number}", environ) as daemon:
+                daemon.pull("hello", accept=accept)  # the packers are running
+                before = _cpu_with_nix(daemon)
+                wall = milliseconds(partial(daemon.pull, NEW_IMAGE, accept=accept))
+                spent[kind].append((wall, 1000 * (_cpu_with_nix(daemon) - before)))
+    print(f"index of two platforms: {NEW_IMAGE}, of built packages, beside an image for one")
+    for place, what in enumerate(("wall", "CPU, Nix's too,")):
+        # The first round has built the packages.
+        one, both = (statistics.median(t[place] for t in spent[k][1:]) for k in kinds)
+        print(f"  {what} {one:.0f} and {both:.0f} ms: {both / one:.2f} times (goal: 2.2)")
+
+
 def _cpu_seconds(daemon: Daemon) -> float:
     """What the daemon and its packers have used so far; Nix's children are gone by then."""
     family = [psutil.Process(daemon.process.pid), *daemon.children()]
     times = [process.cpu_times() for process in family]
     return sum(time.user + time.system for time in times)
+
+
+def _cpu_with_nix(daemon: Daemon) -> float:
+    """The same, with all processes of the daemon that have ended."""
+    ended = psutil.Process(daemon.process.pid).cpu_times()
+    return _cpu_seconds(daemon) + ended.children_user + ended.children_system
 
 
 def _steps(log: str, name: str) -> dict[str, float]:
@@ -131,6 +159,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         new_image(package_set, folder)
+        index(package_set, folder)
         memory(package_set, folder)
 
 

@@ -33,7 +33,9 @@ def record(command: list[str]) -> tuple[list[tuple[float, str]], int]:
             break
         if not data:
             break
-        events.append((time.monotonic() - began, data.decode("utf-8", "replace")))
+        text = data.decode("utf-8", "replace")
+        if text != events[-1][1]:  # a bar is drawn again and again
+            events.append((time.monotonic() - began, text))
     _, status = os.waitpid(child, 0)
     return events, os.waitstatus_to_exitcode(status)
 

@@ -19,8 +19,10 @@ from tests.waiting import wait_until
 
 IMAGES = ("hello", "jq", "shell/git", "shell/git/htop", "python3", "broken", "shell/gti", "jqq")
 TALLEST = 1600
-COLOURS = 48
-"""Of a picture: enough for a page, and a third of the bytes."""
+LARGEST = 60_000
+"""Bytes of a picture."""
+COLOURS = (48, 32, 16, 8)
+"""Of a picture, the first that make it small enough."""
 
 
 def paths_of(daemon: Daemon) -> dict[str, str]:
@@ -63,10 +65,20 @@ def take(daemon: Daemon, browser: Browser, folder: Path) -> None:
                 tall = page.evaluate("Math.max(innerHeight, document.body.scrollHeight)")
                 clip = {"x": 0, "y": 0, "width": width, "height": min(TALLEST, tall)}
                 taken = page.screenshot(full_page=True, clip=clip)  # type: ignore[arg-type]
-                with Image.open(io.BytesIO(taken)) as picture:
-                    few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-                few.save(folder / f"{name}-{width}-{scheme}.png", optimize=True)
+                (folder / f"{name}-{width}-{scheme}.png").write_bytes(small(taken))
             page.close()
+
+
+def small(taken: bytes) -> bytes:
+    """A picture with as many colours as its size allows."""
+    for colours in COLOURS:
+        made = io.BytesIO()
+        with Image.open(io.BytesIO(taken)) as picture:
+            few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        few.save(made, "PNG", optimize=True)
+        if len(made.getvalue()) <= LARGEST:
+            break
+    return made.getvalue()
 
 
 def take_all(state: Path, packages: PackageSet, folder: Path) -> None:

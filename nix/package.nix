@@ -15,6 +15,7 @@ let
       attrs
       bcrypt
       botocore
+      click
       cryptography
       deflate
       google-api-core
@@ -36,6 +37,7 @@ let
       pyjwt
       pyopenssl
       requests
+      rich
       treq
       twisted
       werkzeug

@@ -19,6 +19,7 @@ from twisted.internet.task import react
 
 from nixery.access.configured import make_access
 from nixery.access.watched import FileInvalid
+from nixery.attest.signing_keys import KeyInvalid, read_signing_key, remarks_on_key
 from nixery.daemon import make_storage
 from nixery.describing import named_by
 from nixery.http.listening import listening_fault
@@ -67,8 +68,10 @@ def remarks_on(settings: Settings) -> list[str]:
     """A sentence for each remark on files, and on variables of OpenTelemetry, that can be used all
     the same."""
     watched = make_access(None, settings.access).watched
+    remarks = [remark for each in watched for remark in each.remarks()]
+    remarks += [remark for path in settings.signing.keys for remark in remarks_on_key(path)]
     protocol = protocol_fault(os.environ) if collector_of(os.environ) else None
-    return [*(remark for each in watched for remark in each.remarks()), *filter(None, [protocol])]
+    return [*remarks, *filter(None, [protocol])]
 
 
 def _endpoints(settings: Settings) -> list[tuple[str, str]]:
@@ -105,6 +108,11 @@ def _file_faults(settings: Settings) -> list[str]:
             watch_pair(Pair(*settings.transport.tls))
         except FileInvalid as fault:
             faults.append(f"{settings.transport.tls[0]}, {settings.transport.tls[1]}: {fault}")
+    for path in settings.signing.keys:
+        try:
+            read_signing_key(path)
+        except (KeyInvalid, OSError) as fault:
+            faults.append(f"{path}: {getattr(fault, 'strerror', None) or fault}")
     return faults
 
 
@@ -241,7 +249,8 @@ async def _try_parts(parts: NixParts, settings: Settings, tried: Tried) -> None:
 
     async def look() -> None:
         pinned = await parts.resolver.resolve(LATEST)
-        await Offered(parts.commands, parts.evaluator, parts.sources).among(pinned, WANTED)
+        looker = Offered(parts.commands, parts.evaluator, parts.sources, settings.systems[0])
+        await looker.among(pinned, WANTED)
 
     await parts.evaluator.start()
     await _try(build, "", tried)

@@ -16,6 +16,10 @@ from twisted.web.iweb import IAgent
 from nixery.access.api_token import OperatorAccess
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
+from nixery.attest.image_documents import documents_of
+from nixery.attest.signing_keys import read_signing_key, remarks_on_key
+from nixery.attest.verification_document import verification_document
+from nixery.builds.artifacts import Artifacts
 from nixery.builds.builder import Builder
 from nixery.builds.cache import Cache
 from nixery.builds.failures import Hints
@@ -34,9 +38,11 @@ from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
 from nixery.lifecycle import Component, InOrder, Timer
+from nixery.model.digest import Digest
 from nixery.model.example import USUAL
 from nixery.model.open_telemetry import collector_of
 from nixery.model.popularity import Popularity
+from nixery.model.reproduction import Reproduction
 from nixery.model.service_errors import ShuttingDown
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
@@ -132,11 +138,15 @@ class Registry:
         self._cache = self._add(Cache(self._storage, reactor=reactor))
         images = KnownImages(reactor, self._storage, self._cache, settings.state)
         self._images = self._add(images)
-        grace = settings.disk.storage_grace
-        self._removals = Removals(reactor, self._storage, self._cache, images, grace)
+        self._artifacts = artifacts = self._add(self._make_artifacts())
+        self._removals = Removals(
+            *(reactor, self._storage, self._cache, images, settings.disk.storage_grace),
+            artifacts.blobs_of,
+        )
         self._add(Timer(reactor, INTERVAL, self._look_at_images))
         self._builder = self._make_builder()
         self._reproducer = self._add(self._make_reproducer())
+        self._reproducer.attest = self._attest
         self._make_watchers()
         access = make_access(reactor, settings.access)
         self._responders = self._make_responders()
@@ -201,9 +211,10 @@ class Registry:
         nix = self._add(Nix(reactor, commands, sources, evaluator, state, limit, kept, traces))
         self._add(Collector(reactor, commands, kept, disk.nix_min_free))
         self._popularity = self._make_popularity()
-        indexer = Indexer(reactor, parts.processes, commands, sources, evaluator)
+        system = settings.systems[0]
+        indexer = Indexer(reactor, parts.processes, commands, sources, evaluator, system=system)
         folder = os.path.join(state, "search")
-        self._catalogue = self._add(Catalogue(reactor, parts.resolver, indexer, folder))
+        self._catalogue = self._add(Catalogue(reactor, parts.resolver, indexer, folder, system))
         return nix
 
     def _make_popularity(self) -> "PopularityTable | None":
@@ -242,9 +253,19 @@ class Registry:
         # Where not everybody may pull everything, not all names are for everybody.
         hints = Hints(self._catalogue.suggest, self._tells_names)
         history, limits = self._history, settings.builds
-        builder = Builder(reactor, resolver, storage, cache, maker, history, limits, hints)
+        builder = Builder(
+            *(reactor, resolver, storage, cache, maker, history, limits, hints), settings.systems
+        )
         self._add(builder.queue)
         return self._add(builder)
+
+    def _make_artifacts(self) -> Artifacts:
+        signing = self._settings.signing
+        for remark in [each for path in signing.keys for each in remarks_on_key(path)]:
+            self._log.warn("{remark}", remark=remark)
+        keys = tuple(map(read_signing_key, signing.keys))
+        reactor, storage, cache = self._reactor, self._storage, self._cache
+        return Artifacts(reactor, storage, cache, keys, signing.host, documents_of)
 
     def _make_reproducer(self) -> Reproducer:
         return make_reproducer(
@@ -258,12 +279,17 @@ class Registry:
             lambda: _make_agent(self._reactor),
         )
 
+    async def _attest(self, made: Reproduction) -> None:
+        await self._artifacts.add(Digest.parse(made.digest), verification_document(made))
+
     def _make_watchers(self) -> None:
         """Make the parts that report the daemon's state to operators."""
         reactor, settings, parts = self._reactor, self._settings, self._nix_parts
         commands, latest = parts.commands, self._builder.latest
         self._first_look = first_look = self._add(
-            FirstLook(reactor, commands, parts.evaluator, parts.sources, latest)
+            FirstLook(
+                reactor, commands, parts.evaluator, parts.sources, latest, settings.systems[0]
+            )
         )
         store = commands.store or "/nix/store"
         disks = {"state": settings.state, "nix": store, **settings.folders}
@@ -284,7 +310,7 @@ class Registry:
     def _make_site(self, auth: Auth) -> QuietSite:
         """The HTTP server, with as much of builds as settings allow to be seen."""
         reactor, settings, builder = self._reactor, self._settings, self._builder
-        builds, packages, history, catalogue = None, None, None, None
+        builds, packages, history, catalogue, stored = None, None, None, None, None
         more = list[Klein]()
         if settings.shown.pages != "off":
             history, catalogue = self._history, self._catalogue
@@ -292,8 +318,8 @@ class Registry:
             stored = StoredImages(self._images, self._cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
             more.append(ImagePages(reactor, stored, history).app)
-            more.append(DocumentsApi(reactor, self._cache, self._images, auth).app)
-        start = StartApi(reactor, builder, history, catalogue, auth, self._example)
+            more.append(DocumentsApi(reactor, stored).app)
+        start = StartApi(reactor, builder, history, catalogue, stored, auth, self._example)
         return make_site(
             reactor,
             builder,
@@ -315,6 +341,7 @@ class Registry:
                 HooksApi(self._access.webhook_secret, self._pushed),
                 VerificationApi(self._operators, self._reproducer),
             ],
+            self._artifacts,
             self._traces,
         )
 

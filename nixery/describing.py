@@ -3,6 +3,7 @@
 import os
 import shutil
 
+from nixery.model.image import platform_of
 from nixery.model.open_telemetry import collector_of
 from nixery.model.source import (
     Channel,
@@ -33,7 +34,9 @@ def describe(settings: Settings) -> str:
             f"listens on   {settings.address.endpoint}",
             *([f"processes    {workers}, of which one builds"] if workers > 1 else []),
             f"may pull     {_access(settings)}",
+            *([f"signs with   {_signing(settings)}"] if settings.signing.keys else []),
             f"packages     {_full_name(settings.packages.source)}",
+            f"platforms    {', '.join(map(platform_of, settings.systems))}",
             f"tags         {_served_tags(settings)}",
             f"evaluation   {_evaluation(settings, store)}",
             f"storage      {_storage(settings)}",
@@ -84,6 +87,11 @@ def _access(settings: Settings) -> str:
     ]
     who = f"users with {', '.join(ways)}" if ways else "everybody"
     return f"{who}, as {access.rules} says" if access.rules else who
+
+
+def _signing(settings: Settings) -> str:
+    host = settings.signing.host
+    return f"{', '.join(settings.signing.keys)}, " + (f"for {host}" if host else "naming no host")
 
 
 def _evaluation(settings: Settings, store: str | None) -> str:

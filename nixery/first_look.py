@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from nixery.first_success import FirstSuccess
 from nixery.model.example import USUAL, WANTED, example
+from nixery.model.image import AMD64
 from nixery.model.source import PinnedSource
 from nixery.nix.commands import Commands
 from nixery.nix.evaluation import Evaluator
@@ -36,11 +37,13 @@ class FirstLook:
         evaluator: Evaluator,
         sources: Sources,
         latest: Callable[[], Awaitable[PinnedSource]],
+        system: str = AMD64,
     ) -> None:
         """
         :param latest: gives the package set as it is now.
+        :param system: that packages are for.
         """
-        looker = Offered(commands, evaluator, sources)
+        looker = Offered(commands, evaluator, sources, system)
 
         async def look() -> list[str]:
             return await looker.among(await latest(), WANTED)

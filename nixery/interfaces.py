@@ -11,7 +11,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.image import Image
-from nixery.model.manifest import Descriptor, Manifest
+from nixery.model.manifest import INDEX_TYPE, Descriptor, Manifest
 from nixery.model.package_set import Package
 from nixery.model.registration import ValidPath
 from nixery.model.source import PinnedSource
@@ -346,8 +346,10 @@ class IBuilder(Interface):
         client: str = "",
         request: str = "",
         behind: bool = False,
+        index: str = INDEX_TYPE,
     ) -> Pull:
-        """The manifest of an image whose blobs are all stored.
+        """The manifest of an image whose blobs are all stored: an index if the registry has several
+        platforms, and the image's name none.
 
         One build runs however many ask; cancelling one caller's wait stops nobody else's, and
         not the build, which goes on for as long as nobody else wants its turn.
@@ -357,6 +359,7 @@ class IBuilder(Interface):
             :mod:`nixery.model.networks` tells them apart.
         :param request: what the request is called in the log: so is a build that it begins.
         :param behind: whether nobody waits for the image: builds for others go first then.
+        :param index: the media type that an index has; empty for the image of the first platform.
         :raises NixeryError: what kept the image from being made.
         """
 

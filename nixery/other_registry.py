@@ -8,14 +8,14 @@ import attrs
 from twisted.web.iweb import IAgent
 
 from nixery.model.image import Image
-from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
+from nixery.model.manifest import MANIFEST_TYPE
 from nixery.model.service_errors import SourceUnavailable
 
 _PATIENCE = 120.0
 """Seconds for an answer: more than a registry may hold a request."""
 _TURNS = 1000
 """How often it may send its client to itself again, while it makes the image."""
-_ACCEPT = {"Accept": f"{MANIFEST_TYPE}, {INDEX_TYPE}"}
+_ACCEPT = {"Accept": MANIFEST_TYPE}
 
 
 @attrs.frozen

@@ -25,6 +25,7 @@ from nixery.values import (
     git_url,
     location,
     nixpkgs_config,
+    platforms,
     revision,
     s3_bucket,
     s3_prefix,
@@ -273,6 +274,9 @@ class S3Choice:
 class ImageSettings:
     """How images are made.
 
+    :param platforms: Platforms of images whose names say none: linux/amd64, linux/arm64, with
+        commas between. Of several, a name gives an index; clients that take none get the image of
+        the first (that of the machine).
     :param nix_timeout: Seconds that a Nix builder may run.
     :param nix_store: Folder for a Nix store of Nixery's own (the machine's store if there is one).
     :param layer_budget: Most layers that an image may have.
@@ -285,6 +289,7 @@ class ImageSettings:
         processor).
     """
 
+    platforms: tuple[str, ...] = setting("NIXERY_PLATFORMS", platforms, unset=())
     nix_timeout: int = setting("NIX_TIMEOUT=600", number(1, 604800))
     nix_store: str | None = setting("NIXERY_NIX_STORE", absolute)
     layer_budget: int = setting("NIXERY_LAYER_BUDGET=94", number(1, 120))

@@ -14,8 +14,10 @@ import attrs
 
 from nixery.model.access_files import AccessFiles
 from nixery.model.identity import Naming
+from nixery.model.image import AMD64, ARM64
 from nixery.model.limits import BuildLimits, DiskLimits, HistoryLimits, HttpLimits
 from nixery.model.setting import Setting, settings_of
+from nixery.model.signing import Signing
 from nixery.setting_groups import (
     Address,
     Ahead,
@@ -68,6 +70,7 @@ class Settings:
     ahead: Ahead
     transport: Transport
     access: AccessFiles
+    signing: Signing
     evaluation: Evaluation
     builds: BuildLimits
     http: HttpLimits
@@ -101,6 +104,12 @@ class Settings:
         return self.storage.folder or os.path.join(self.state, "storage")
 
     @property
+    def systems(self) -> tuple[str, ...]:
+        """The Nix systems of images whose names say no platform; the first is the usual one."""
+        own = ARM64 if os.uname().machine in ("aarch64", "arm64") else AMD64
+        return self.images.platforms or (own,)
+
+    @property
     def handover(self) -> bool:
         """Whether another daemon answers in its place when this one stops: systemd, which holds
         the socket, passes it to the next one."""
@@ -117,7 +126,7 @@ class Settings:
     @property
     def files(self) -> list[str]:
         """Files with secrets, or with rules."""
-        named = [*(self.transport.tls or ()), *attrs.astuple(self.access)]
+        named = [*(self.transport.tls or ()), *attrs.astuple(self.access), *self.signing.keys]
         if isinstance(self.bucket, BucketChoice):
             named.append(self.bucket.signing_key)
         return [path for path in named if isinstance(path, str) and os.path.isabs(path)]
@@ -156,6 +165,7 @@ _CHAPTERS = {
     "Pages and builds": ("shown", "history"),
     "Builds in advance, notifications": ("ahead",),
     "Who may pull what": ("transport", "access"),
+    "What signs images": ("signing",),
     "What a package set may do": ("evaluation",),
     "Limits": ("builds", "http", "disk", "stopping"),
     "Watch it": ("operations",),
@@ -219,6 +229,8 @@ def _check_together(values: Mapping[str, Any], faults: list[str]) -> None:
         )
     if values["NIXERY_ACCEL"] and not values["NIXERY_TRUSTED_PROXIES"]:
         faults.append("NIXERY_ACCEL is set; NIXERY_TRUSTED_PROXIES must name the proxy then")
+    if values["NIXERY_SIGNING_HOST"] and not values["NIXERY_SIGNING_KEY"]:
+        faults.append("NIXERY_SIGNING_HOST is set without NIXERY_SIGNING_KEY; nothing is signed")
     if values["NIXERY_JWT_ISSUER"] and not values["NIXERY_JWT_KEY"]:
         faults.append("NIXERY_JWT_ISSUER is set without NIXERY_JWT_KEY; they go together")
 

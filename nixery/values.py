@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
+from nixery.model.image import SYSTEMS
 from nixery.model.setting import matching
 from nixery.model.source import Configuration, canonical_json
 
@@ -74,6 +75,14 @@ def addresses(text: str) -> str:
         except ValueError:
             raise ValueError("IP addresses and networks, or unix, with spaces between") from None
     return text
+
+
+def platforms(text: str) -> tuple[str, ...]:
+    """Platforms, as the Nix systems that they stand for."""
+    words = text.replace(",", " ").split()
+    if not words or not SYSTEMS.keys() >= set(words):
+        raise ValueError(f"one or more of {', '.join(SYSTEMS)}, with commas between")
+    return tuple(dict.fromkeys(SYSTEMS[word] for word in words))
 
 
 def nixpkgs_config(text: str) -> Configuration:

@@ -17,6 +17,7 @@ from nixery.checking import unwritable, with_state
 from nixery.nix_parts import make_confinement
 from nixery.settings import Settings
 from nixery.tap import Options
+from tests.attest.keys import ED25519_KEY, write_key
 from tests.gcs.fake import fake_gcs_server
 from tests.programs import make_programs
 from tests.s3.moto import moto_server
@@ -255,6 +256,7 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         NIXERY_TLS_CERT="/no/such",
         NIXERY_TLS_KEY="/no/such",
         NIXERY_LISTEN="nosuch:1",
+        NIXERY_SIGNING_KEY=f"{tmp_path / 'rules'} /no/such",
     )
     assert ran.returncode == 1
     said = ran.stderr.splitlines()
@@ -263,7 +265,22 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         str(tmp_path / "users"),
         str(tmp_path / "rules"),
         "/no/such",
+        str(tmp_path / "rules"),
+        "/no/such",
     ]
+
+
+def test_check_warns_of_an_open_key(tmp_path: Path) -> None:
+    """``--check`` says if everybody on the machine can read the key that images are signed with,
+    and ends with 0."""
+    key = tmp_path / "key"
+    write_key(key, ED25519_KEY)
+    for mode in (0o600, 0o644):
+        key.chmod(mode)
+        ran = twistd(tmp_path, "--check", NIXERY_SIGNING_KEY=str(key))
+        assert ran.returncode == 0
+        warned = f"nixery: warning: {key}: every user of this machine" in ran.stderr
+        assert warned == (mode == 0o644)
 
 
 def test_check_warns_of_cheap_passwords(tmp_path: Path) -> None:

@@ -99,3 +99,12 @@ def test_where_traces_are_sent(lines: Lines, monkeypatch: pytest.MonkeyPatch) ->
     assert lines()["traces"] == "sent to http://collector:4318"
     (remark,) = remarks_on(settings)
     assert "'grpc'" in remark
+
+
+def test_what_signs_images(lines: Lines) -> None:
+    """It is said by which keys images are signed, and for which host."""
+    assert "signs with" not in lines()
+    keys = {"NIXERY_SIGNING_KEY": "/a.pem /b.pem"}
+    assert lines(**keys)["signs with"] == "/a.pem, /b.pem, naming no host"
+    said = lines(**keys, NIXERY_SIGNING_HOST="example.com:5000")
+    assert said["signs with"] == "/a.pem, /b.pem, for example.com:5000"

@@ -23,10 +23,11 @@ FLOORS: dict[str, set[str]] = {
     "reactor": set(),
     "inotify": set(),
     "ownership": {"whole_file"},
+    "url_credentials": set(),
     "whole_file": set(),
     "nix": {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "slots"),
-        *("inotify", "whole_file"),
+        *("inotify", "url_credentials", "whole_file"),
     },
     "child_python": set(),
     "packing": {"reactor", "model", "interfaces", "child_python"},
@@ -34,15 +35,17 @@ FLOORS: dict[str, set[str]] = {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"),
         "inotify",
     },
-    "attest": {"model"},
     "access": {"reactor", "model", "coalesce", "recent", "slots", "lifecycle"},
+    "attest": {"model"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent", "whole_file"},
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},
     "builds": {
         *("model", "interfaces", "coalesce", "recent", "nix", "packing", "storage", "history"),
-        *("reactor", "repeats", "search", "slots", "whole_file"),
+        *("attest", "reactor", "repeats", "search", "slots", "whole_file"),
     },
-    "watching": {"reactor", "model", "interfaces", "lifecycle", "repeats", "history"},
+    "watching": {
+        *("reactor", "model", "interfaces", "lifecycle", "repeats", "history", "url_credentials"),
+    },
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {
         "attest",
@@ -76,14 +79,14 @@ FLOORS: dict[str, set[str]] = {
     "describing": {"model", "nix", "settings", "nix_parts", "requirements", "unknown"},
     "checking": {
         *("model", "access", "nix", "http", "settings", "nix_parts", "daemon", "describing"),
-        "ownership",
+        *("ownership", "attest"),
     },
     "service": {"model", "lifecycle", "systemd", "http", "terminal"},
     "daemon": {
         *("model", "interfaces", "nix", "packing", "storage", "builds", "access", "history"),
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
-        "serving",
+        *("serving", "attest"),
         *("setting_groups", "verifying"),
     },
     "tap": {

@@ -15,6 +15,7 @@ from nixery.builds.keep_alive import AGAIN
 from nixery.help import with_tables
 from nixery.model.access_files import AccessFiles
 from nixery.model.identity import Naming
+from nixery.model.image import AMD64, ARM64
 from nixery.model.limits import HistoryLimits
 from nixery.model.setting import settings_of
 from nixery.model.source import Channel, GitRepository, LocalFolder
@@ -45,6 +46,15 @@ def test_defaults() -> None:
     assert (settings.images.nix_timeout, settings.images.layer_budget) == (600, 94)
     assert settings.shown.hold == 25
     assert (settings.shown.pages, settings.history) == ("all", HistoryLimits(7 * 86400, 10**9))
+
+
+def test_platforms() -> None:
+    """Names that say no platform are for the machine's own, or for those that are set, in order."""
+    own = {"x86_64": AMD64, "aarch64": ARM64}.get(os.uname().machine)
+    assert own is None or read().systems == (own,)
+    for text in ("linux/arm64,linux/amd64", " linux/arm64, linux/amd64 linux/arm64"):
+        assert read(NIXERY_PLATFORMS=text).systems == (ARM64, AMD64)
+    assert read(NIXERY_PLATFORMS="linux/arm64").systems == (ARM64,)
 
 
 def test_what_is_pulled_stays() -> None:
@@ -125,6 +135,10 @@ def test_more_than_one_source() -> None:
         *(("NIXERY_JWT_REALM", text) for text in ("x", "ftp://x", 'https://x"', "https://a b")),
         *(("STORAGE_PATH", "x"), ("NIXERY_NIX_STORE", "../x"), ("NIXERY_STORAGE_BACKEND", "azure")),
         *(("S3_PREFIX", text) for text in ("/", "/a", "a//b", "../b", "a/./b", "a b", "a/é")),
+        *(
+            ("NIXERY_PLATFORMS", text)
+            for text in (",", "amd64", "linux/arm", "linux/amd64;", "all")
+        ),
         *(("S3_BUCKET", text) for text in ("s3://x", "a/b", "-ab", "ab")),
         ("S3_PUBLIC_ENDPOINT", "s3.example"),
     ],
@@ -264,10 +278,23 @@ def test_credentials_that_go_together() -> None:
         ({"NIXERY_JWT_KEY": "/k"}, "NIXERY_JWT_REALM and NIXERY_JWT_AUDIENCE"),
         ({"NIXERY_JWT_REALM": "https://x/t", "NIXERY_JWT_AUDIENCE": "x"}, "NIXERY_JWT_KEY"),
         ({"NIXERY_JWT_ISSUER": "x"}, "NIXERY_JWT_KEY"),
+        ({"NIXERY_SIGNING_HOST": "x"}, "NIXERY_SIGNING_KEY"),
         ({"NIXERY_NOTIFY_SECRET_FILE": "/s"}, "NIXERY_NOTIFY_URL"),
     ):
         (fault,) = faults(**environ)
         assert f"without {lacking};" in fault
+
+
+def test_signing() -> None:
+    """Keys are absolute paths, which are kept from evaluation; a host is one as clients name it."""
+    made = read(NIXERY_SIGNING_KEY="/a.pem /b.pem", NIXERY_SIGNING_HOST="example.com:5000/x")
+    assert made.signing.keys == ("/a.pem", "/b.pem")
+    assert {"/a.pem", "/b.pem"} <= set(made.files)
+    (fault,) = faults(NIXERY_SIGNING_KEY="/a.pem b.pem")
+    assert "absolute paths, with spaces between" in fault
+    for wrong in ("https://example.com", "example.com/", "EXAMPLE.com", "a b", "-x", "x:"):
+        (fault,) = faults(NIXERY_SIGNING_KEY="/a.pem", NIXERY_SIGNING_HOST=wrong)
+        assert "a host in lower case" in fault
 
 
 def test_several_processes() -> None:

@@ -63,21 +63,26 @@ class PathComponent:
         return PackageURL("nix", None, self.name, self.version, qualifiers).to_string()
 
     @property
+    def _described(self) -> PackageFacts | None:
+        """The package, unless this is another output, which would be the package once more."""
+        return self.package if self.named or not self.output else None
+
+    @property
     def cpe(self) -> str:
         """The CPE 2.3 name of the package; empty if it has none."""
-        cpe = self.package.cpe if self.package and self.named else ""
+        cpe = self._described.cpe if self._described else ""
         return cpe if _CPE.fullmatch(cpe) else ""
 
     @property
     def ingredients(self) -> list[PackageURL]:
         """The package URLs of what the package was made of, such as packages of Debian."""
         found: dict[str, PackageURL] = {}
-        for text in self.package.purls if self.package and self.named else ():
+        for text in self._described.purls if self._described else ():
             try:
                 purl = PackageURL.from_string(text)
-            except ValueError:
+                found[purl.to_string()] = purl
+            except (ValueError, TypeError):  # the latter for a name of nothing but spaces
                 continue
-            found[purl.to_string()] = purl
         return list(found.values())
 
     @property

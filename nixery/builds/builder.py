@@ -1,5 +1,7 @@
 """From an image's name to its manifest."""
 
+from collections.abc import Sequence
+
 import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -7,15 +9,16 @@ from zope.interface import implementer
 from nixery.builds.cache import Cache
 from nixery.builds.coalescing import Asker, SharedBuilds, Wanted, provenance_of
 from nixery.builds.failures import Hints
+from nixery.builds.indexes import Indexes, MadeIndex
 from nixery.builds.making import ImageMaker, set_key
 from nixery.coalesce import Coalescer
 from nixery.history.history import History
 from nixery.interfaces import IBuilder, IResolver, IStorage, OnBuild, Provenance, Pull
 from nixery.model.digest import Digest
-from nixery.model.image import Image
+from nixery.model.image import AMD64, Image
 from nixery.model.image_key import image_key
 from nixery.model.limits import BuildLimits
-from nixery.model.manifest import Manifest
+from nixery.model.manifest import INDEX_TYPE, Manifest
 from nixery.model.request_errors import ImageInvalid
 from nixery.model.source import PinnedSource
 from nixery.model.tags import LATEST
@@ -41,12 +44,19 @@ class Builder:
         history: History,
         limits: BuildLimits,
         hints: Hints = NO_HINTS,
+        systems: Sequence[str] = (AMD64,),
     ) -> None:
+        """
+        :param systems: Nix systems of the platforms that a name without one stands for; the first
+            is for those who take no index.
+        """
         self._resolver = resolver
         self._cache = cache
         self._maker = maker
         self._most_packages = limits.packages
         self._resolving: Coalescer[str, PinnedSource] = Coalescer()
+        self._systems = systems
+        self._indexes = Indexes(reactor.seconds, cache, self._image)
         self._builds = SharedBuilds(reactor, storage, cache, maker, history, limits, hints)
         self.queue = self._builds.queue
         self._given_up: Deferred[None] | None = None
@@ -58,6 +68,7 @@ class Builder:
         client: str = "",
         request: str = "",
         behind: bool = False,
+        index: str = INDEX_TYPE,
     ) -> Pull:
         if len(image.own) > (most := self._most_packages):
             reason = f"it names {len(image.own)} packages; the limit is {most}"
@@ -65,16 +76,12 @@ class Builder:
         changes = self._cache.changes()
         pinned = await self._resolve(image.tag, client)
         asker = Asker(on_build, client, request, behind)
-        wanted = self._wanted(image, pinned)
-        manifest = await self._cache.manifest(wanted.key)
-        if manifest is None and (official := image.official) is not None:
-            manifest = await self._official(wanted.key, self._wanted(official, pinned), asker)
-            if manifest is None:
-                wanted = self._wanted(attrs.evolve(image, prefixed=False), pinned)
-                manifest = await self._cache.manifest(wanted.key)
-        if manifest is None:
-            manifest = await self._builds.wait(wanted, asker)
-        provenance = wanted.provenance
+        wanted = [self._wanted(each, pinned) for each in self._images(image, index)]
+        if len(wanted) == 1:
+            found = MadeIndex(await self._image(wanted[0], asker))
+        else:
+            found = await self._indexes.get(image, wanted, index, asker)
+        manifest, provenance = found.manifest, provenance_of(pinned)
         self._cache.note_provenance(manifest.digest, provenance)
 
         def again() -> bool:
@@ -86,15 +93,19 @@ class Builder:
             self._cache.note_again(manifest.digest, provenance)
             return True
 
-        return Pull(manifest, provenance, again if changes is not None else None)
+        holds = changes is not None and found.lasts
+        return Pull(manifest, provenance, again if holds else None)
 
     async def known(self, image: Image) -> tuple[PinnedSource, Manifest] | None:
-        """The revision that an image's tag stands for, and the image's manifest.
+        """The revision that an image's tag stands for, and the image's manifest, that for the first
+        platform where its name says none.
 
         :return: None if the image of that revision has not been made.
         """
         pinned = await self._resolve(image.tag)
-        manifest = await self._cache.manifest(self._wanted(image, pinned).key, again=True)
+        manifest = await self._cache.manifest(
+            self._wanted(self.usual(image), pinned).key, again=True
+        )
         return None if manifest is None else (pinned, manifest)
 
     async def stored_manifest(self, digest: Digest) -> Pull:
@@ -144,6 +155,30 @@ class Builder:
 
     def _resolve(self, tag: str, client: str = "") -> Deferred[PinnedSource]:
         return self._resolving.join(tag, lambda: self._resolver.resolve(tag, client))
+
+    def usual(self, image: Image) -> Image:
+        """The image for the first platform, where a name says none."""
+        return image if image.has_platform else image.on(self._systems[0])
+
+    def _images(self, image: Image, index: str) -> list[Image]:
+        """The images of the platforms that are asked for.
+
+        :param index: empty for one of them.
+        """
+        if image.has_platform or not index:
+            return [self.usual(image)]
+        return [image.on(system) for system in self._systems]
+
+    async def _image(self, wanted: Wanted, asker: Asker) -> Manifest:
+        """The manifest of an image for one platform, which is made if need be."""
+        image, pinned = wanted.image, wanted.pinned
+        manifest = await self._cache.manifest(wanted.key)
+        if manifest is None and (official := image.official) is not None:
+            manifest = await self._official(wanted.key, self._wanted(official, pinned), asker)
+            if manifest is None:
+                wanted = self._wanted(attrs.evolve(image, prefixed=False), pinned)
+                manifest = await self._cache.manifest(wanted.key)
+        return manifest or await self._builds.wait(wanted, asker)
 
     def _wanted(self, image: Image, pinned: PinnedSource) -> Wanted:
         maker = self._maker

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import attrs
 from twisted.internet.interfaces import IReactorThreads
 
 from nixery.interfaces import IStorage, Provenance
@@ -87,38 +88,35 @@ class Cache:
         digest, level = self._by_key.get(image_key), "memory"
         if digest is None:
             digest, level = await self.read(f"manifests/{image_key}", _digest), "storage"
-        manifest = await self._whole(digest) if digest is not None else None
+        manifest = await self.whole(digest) if digest is not None else None
         if not again:
             self.lookups[level if manifest is not None else "missing"] += 1
         if manifest is not None and digest is not None:
             self._by_key.put(image_key, digest)
         return manifest
 
-    async def _whole(self, digest: Digest) -> Manifest | None:
-        """A manifest, if all that it names is stored."""
+    async def whole(self, digest: Digest) -> Manifest | None:
+        """A manifest, if all that it leads to is stored."""
         try:
             manifest = await self.manifest_of(digest)
         except ManifestUnknown:
             return None
-        own = Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
-        if await self._storage.missing_blobs([own, *manifest.blobs]):
-            return None
-        return manifest
+        return None if await self._storage.missing_blobs(manifest.parts) else manifest
 
     async def stored(self, digest: Digest) -> Manifest:
         """A manifest whose blobs are all stored.
 
         :raises ManifestUnknown: if there is none of that digest.
         """
-        manifest = await self._whole(digest)
+        manifest = await self.whole(digest)
         if manifest is None:
             raise ManifestUnknown(str(digest))
         return manifest
 
     async def manifest_of(self, digest: Digest) -> Manifest:
-        """A stored manifest.
+        """A stored manifest; an index has its manifests with it.
 
-        :raises ManifestUnknown: if there is none of that digest.
+        :raises ManifestUnknown: if there is none of that digest, or one of an index is missing.
         """
         manifest = self._by_digest.get(digest)
         if manifest is not None:
@@ -130,6 +128,9 @@ class Cache:
         manifest = parse_manifest(content)
         if manifest is None:
             raise ManifestUnknown(str(digest))
+        if manifest.is_index:
+            children = [await self.manifest_of(blob.digest) for blob in manifest.blobs]
+            manifest = attrs.evolve(manifest, children=tuple(children))
         self._by_digest.put(digest, manifest)
         return manifest
 
@@ -182,7 +183,7 @@ class Cache:
 
     async def remember_manifest(
         self,
-        image_key: str,
+        image_key: str | None,
         manifest: Manifest,
         provenance: Provenance,
         contents: str = "",
@@ -190,6 +191,7 @@ class Cache:
     ) -> None:
         """Store a manifest whose blobs are stored, and know it by the image key from then on.
 
+        :param image_key: none for a manifest that is known by its digest alone.
         :param contents: of the image, by :func:`nixery.model.contents.pack_contents`. What is known
             already stays: documents that are made of it are the same at any time.
         :param image: what it was made for; without it, its summary has neither name nor tag.
@@ -204,13 +206,14 @@ class Cache:
             await self.write(f"contents/{manifest.digest.hex}", record)
         self.on_made(summary)
         self._by_digest.put(manifest.digest, manifest)
-        await self.remember_key(image_key, manifest.digest)
+        if image_key is not None:
+            await self.remember_key(image_key, manifest.digest)
 
     async def forget(self, digest: Digest) -> None:
         """Forget what is remembered of an image whose manifest is no more."""
         for each in (self._by_digest, self._provenance, self._contents):
             each.forget(digest)
-        for kind in ("provenance", "contents"):
+        for kind in ("provenance", "contents", "referrers", "verified"):
             await self._storage.delete_record(f"{kind}/{digest.hex}")
 
     async def remember_key(self, image_key: str, digest: Digest) -> None:

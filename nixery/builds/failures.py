@@ -7,7 +7,15 @@ import attrs
 
 from nixery.model.build_errors import PackerKilled
 from nixery.model.errors import NixeryError
-from nixery.model.package_errors import NotAPackage, UnknownPackage
+from nixery.model.package_errors import (
+    AmbiguousPackage,
+    EvaluationFailed,
+    InterpretersDiffer,
+    NotAPackage,
+    PackageUnnameable,
+    SystemUnsupported,
+    UnknownPackage,
+)
 from nixery.model.service_errors import (
     NixUnavailable,
     QueueFull,
@@ -22,17 +30,31 @@ from nixery.recent import Recent
 
 _MOST = 1000
 
-PASSING = (
+OF_REGISTRY = (
     QueueFull,
     ShuttingDown,
     SourceUnavailable,
     SourceChanged,
-    NixUnavailable,
-    PackerKilled,
     StorageFull,
     StorageUnavailable,
 )
+"""Errors that all images may have at the moment, whatever their packages and platform."""
+
+PASSING = (*OF_REGISTRY, NixUnavailable, PackerKilled)
 """Errors that may be over in a moment: they say nothing of the image."""
+
+_OF_SET = (
+    *(UnknownPackage, NotAPackage, AmbiguousPackage, PackageUnnameable, InterpretersDiffer),
+    SystemUnsupported,
+)
+_REFUSAL = "refusing to evaluate"
+"""How nixpkgs ends, or begins, why it has no such package: it is for other platforms, or broken."""
+
+
+def is_lasting(error: NixeryError) -> bool:
+    """Whether an error follows from the package set: there is no such image of that revision."""
+    refused = isinstance(error, EvaluationFailed) and _REFUSAL in error.message.lower()
+    return refused or isinstance(error, _OF_SET)
 
 
 @attrs.frozen

@@ -13,26 +13,20 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from nixery.builds.cache import Cache
 from nixery.builds.layers import gather
-from nixery.interfaces import ILease, IStorage
+from nixery.builds.pull_counter import PATIENCE, PullCounter
+from nixery.interfaces import IStorage
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import parse_image
 from nixery.model.image_summary import PREFIX, ImageSummary, summary_of
-from nixery.model.manifest import MAX_MANIFEST_SIZE, parse_manifest
-from nixery.model.pull_counts import (
-    PullCount,
-    added,
-    counts_record,
-    most_pulled,
-    read_counts,
-)
-from nixery.model.request_errors import BlobUnknown, DigestInvalid
-from nixery.model.source import canonical_sha256
+from nixery.model.manifest import MAX_MANIFEST_SIZE
+from nixery.model.pull_counts import most_pulled
+from nixery.model.request_errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from nixery.reactor import IReactor, in_thread
 from nixery.whole_file import whole_file
 
@@ -41,10 +35,6 @@ INTERVAL = 300.0
 MOST = 50_000
 """Images that are known, of about a kilobyte each."""
 _AT_ONCE = 16  # records that are read
-_NEVER = (0, 0.0)
-_COUNTS = "pulls/0"
-_LEASE = canonical_sha256({"lease of": _COUNTS})
-_PATIENCE = 5.0
 
 
 class KnownImages:
@@ -63,7 +53,7 @@ class KnownImages:
         state: str,
         now: Callable[[], float] = time.time,
         most: int = MOST,
-        patience: float = _PATIENCE,
+        patience: float = PATIENCE,
     ) -> None:
         """
         :param cache: tells of the images that are made here.
@@ -84,9 +74,7 @@ class KnownImages:
         self._known: dict[str, ImageSummary] = {}
         self._by_name: dict[tuple[str, str], str] = {}
         self._fresh: set[str] = set()  # made, or found, since the last look began
-        self._counts: dict[str, PullCount] = {}  # as the storage had them last, with ours
-        self._uncounted: dict[str, PullCount] = {}  # those that the storage has yet to be told
-        self._sent: dict[tuple[str, str], tuple[int, float]] = {}  # manifests, by which tags
+        self._pulls = PullCounter(reactor, storage, cache, now, patience)
         self._unsaved = False
         cache.on_made = self._put
 
@@ -110,7 +98,8 @@ class KnownImages:
         :raises NameInvalid, ImageInvalid or TagInvalid: if there can be no such image.
         """
         self._settle()
-        return self._known.get(self._by_name.get((parse_image(name, tag).name, tag), ""))
+        digests = (self._by_name.get((each, tag)) for each in parse_image(name, tag).names)
+        return self._known.get(next(filter(None, digests), ""))
 
     async def by_digest(self, digest: Digest) -> ImageSummary | None:
         """The image of a manifest, also if another instance made it a moment ago."""
@@ -131,29 +120,21 @@ class KnownImages:
         """The names and tags that were pulled most lately, by all instances, the first one most:
         see :data:`nixery.model.pull_counts.HALF_LIFE`."""
         self._settle()
-        return most_pulled(self._counts, number, self._now())
+        return most_pulled(self._pulls.counts, number, self._now())
 
     def pulled(self, digest: str, tag: str, counts: bool = True) -> None:
-        """A manifest was sent to a client. It costs a microsecond: answers that are known take few.
+        """A manifest was sent to a client.
 
         :param tag: by which it was asked for; empty if it was by digest.
         :param counts: whether this is a pull, or only a look at which manifest there is.
         """
-        key = digest, tag
-        self._sent[key] = (self._sent.get(key, _NEVER)[0] + counts, self._now())
+        self._pulls.note(digest, tag, counts)
 
     def _settle(self) -> None:
-        """Count the manifests that were sent lately."""
-        sent, self._sent = sorted(self._sent.items(), key=lambda each: each[1][1]), {}
-        for (digest, tag), (pulls, pulled) in sent:
-            summary = self._known.get(digest, ImageSummary(digest)).tagged(tag)
-            one = PullCount(summary.name, summary.tag, pulls, pulled, float(pulls))
-            for table in (self._counts, self._uncounted):
-                before = table.get(digest)
-                table[digest] = one if before is None else before.plus(one)
-            if digest in self._known:
-                count = self._counts[digest]
-                self._know(attrs.evolve(summary, pulls=count.pulls, pulled=count.pulled))
+        """Take account of the manifests that were sent lately."""
+        for summary in self._pulls.settle(lambda d: self._known.get(d) or ImageSummary(d)):
+            if summary.digest in self._known:
+                self._know(summary)
 
     def needed(self, blobs: Iterable[Digest]) -> set[Digest]:
         """Those of some blobs that are of a known image, and perhaps a few more; it takes a while.
@@ -187,9 +168,8 @@ class KnownImages:
         self._fresh.add(summary.digest)
         if (before := self._known.get(summary.digest)) is not None:
             summary = attrs.evolve(summary, tags=before.tags).tagged(summary.tag)
-        if (count := self._counts.get(summary.digest)) is not None:
-            summary = attrs.evolve(summary, pulls=count.pulls, pulled=count.pulled)
-            summary = summary.tagged(count.tag)
+        if (count := self._pulls.counts.get(summary.digest)) is not None:
+            summary = summary.counted(count)
         self._know(summary)
 
     def _know(self, summary: ImageSummary) -> None:
@@ -200,7 +180,7 @@ class KnownImages:
     def _name(self, summary: ImageSummary) -> None:
         for tag in summary.tags:
             before = self._known.get(self._by_name.get((summary.name, tag), ""))
-            if before is None or before.used <= summary.used:
+            if before is None or summary.supersedes(before):
                 self._by_name[summary.name, tag] = summary.digest
 
     # --- the storage ----------------------------------------------------------------------
@@ -235,12 +215,9 @@ class KnownImages:
         self, digest: Digest, source: str = "", revision: str = ""
     ) -> ImageSummary | None:
         try:
-            content = await self._storage.read_blob(digest, MAX_MANIFEST_SIZE)
-            manifest = parse_manifest(content)
-            if manifest is None:
-                return None
+            manifest = await self._cache.manifest_of(digest)
             config = await self._storage.read_blob(manifest.blobs[0].digest, MAX_MANIFEST_SIZE)
-        except BlobUnknown:
+        except (ManifestUnknown, BlobUnknown):
             return None
         return summary_of(manifest, None, source, revision, config=config)
 
@@ -264,38 +241,10 @@ class KnownImages:
     async def _add_counts(self) -> None:
         """Add what was counted here to the record of all instances, and take over theirs."""
         self._settle()
-        ours, self._uncounted = self._uncounted, {}
-        try:
-            theirs = await self._read_counts()
-            if ours:
-                lease = await self._lease()
-                try:
-                    theirs = added(await self._read_counts(), ours, self._now())
-                    await self._cache.write(_COUNTS, counts_record(theirs), lasting=False)
-                finally:
-                    if lease is not None:
-                        await lease.release()
-        except BaseException:
-            self._uncounted = added(ours, self._uncounted, self._now())
-            raise
-        self._counts = added(theirs, self._uncounted, self._now())
-        for digest, count in self._counts.items():
+        for digest, count in (await self._pulls.share()).items():
             known = self._known.get(digest)
             if known is not None and (count.pulls, count.pulled) != (known.pulls, known.pulled):
-                known = attrs.evolve(known, pulls=count.pulls, pulled=count.pulled)
-                self._know(known.tagged(count.tag))
-
-    async def _lease(self) -> ILease | None:
-        """Try to keep other instances from writing the record meanwhile: without it, one of two
-        simultaneous writes may be lost."""
-        waiting = Deferred.fromCoroutine(self._storage.lease(_LEASE))
-        try:
-            return await waiting.addTimeout(self._patience, self._reactor)
-        except TimeoutError:
-            return None
-
-    async def _read_counts(self) -> dict[str, PullCount]:
-        return await self._cache.read(_COUNTS, read_counts, fresh=True) or {}
+                self._know(known.counted(count))
 
     async def _save(self) -> None:
         if self._unsaved:

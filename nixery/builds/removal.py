@@ -6,19 +6,20 @@ grace of a pull is over, but for those of other images, and those that are being
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
+from nixery.builds.artifacts import nothing_attached
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
 from nixery.coalesce import Coalescer
 from nixery.interfaces import IStorage
+from nixery.model.artifact import EMPTY_DIGEST
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
-from nixery.model.manifest import INDEX_TYPE
 from nixery.model.request_errors import ManifestUnknown
 from nixery.reactor import IReactor, in_thread
 
@@ -47,10 +48,12 @@ class Removals:
         cache: Cache,
         images: KnownImages,
         grace: float,
+        attached: Callable[[Digest], Awaitable[Collection[str]]] = nothing_attached,
         now: Callable[[], float] = time.time,
     ) -> None:
         """
         :param grace: seconds for which the blobs of an image stay after it was removed.
+        :param attached: the hexadecimal digits of the digests of all that is attached to an image.
         :param now: seconds since the epoch.
         """
         self._reactor = reactor
@@ -58,6 +61,7 @@ class Removals:
         self._cache = cache
         self._images = images
         self._grace = grace
+        self._attached = attached
         self._now = now
         self._removing: Coalescer[Digest, None] = Coalescer()
 
@@ -76,17 +80,16 @@ class Removals:
             manifest = await self._cache.manifest_of(digest)
         except ManifestUnknown:
             manifest = None  # what is left of it goes as well
-        if manifest is not None:
-            removed = {
-                "digests": [str(blob.digest) for blob in manifest.blobs],
-                "removed": self._now(),
-            }
+        attached = {*map(Digest, await self._attached(digest))} - {EMPTY_DIGEST}
+        own = [] if manifest is None else [blob.digest for blob in manifest.blobs]
+        if blobs := [*own, *sorted(attached)]:
+            removed = {"digests": list(map(str, blobs)), "removed": self._now()}
             await self._cache.write(f"removed/{digest.hex}", removed)
         await self._storage.drop([digest], used=True)
         await self._cache.forget(digest)
         self._images.forget([str(digest)])
         self._log.info("removed {digest}", digest=str(digest))
-        if manifest is not None and manifest.media_type == INDEX_TYPE:
+        if manifest is not None and manifest.is_index:
             for child in manifest.blobs:
                 if not await self._needed([child.digest]):
                     await self.remove(child.digest)

@@ -4,11 +4,10 @@ Derivations are built again and compared by Nix, layers are packed again and com
 digests; nothing of it is stored but the result.
 """
 
-import json
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from typing import Any, Protocol
 
@@ -28,21 +27,22 @@ from nixery.model.errors import NixeryError
 from nixery.model.image import Image, parse_image
 from nixery.model.manifest import Manifest, parse_manifest
 from nixery.model.reading import Reading
-from nixery.model.reproduction import RebuiltDerivation, RepackedLayer, Reproduction
+from nixery.model.reproduction import RebuiltDerivation, RepackedLayer, Reproduction, compared
 from nixery.model.request_errors import ManifestUnknown
-from nixery.model.service_errors import ShuttingDown, SourceUnavailable
+from nixery.model.service_errors import QueueFull, ShuttingDown, SourceUnavailable
 from nixery.model.source import PinnedSource
+from nixery.model.text import cut
 from nixery.reactor import IReactor
 from nixery.recent import Recent
 from nixery.slots import Slots
 
 CLIENT = "verification"
 """Who verifications share their turns as: see :mod:`nixery.builds.queue`."""
-_REMEMBERED = 100
+_MOST = _REMEMBERED = 100
+"""Verifications that wait, and ended ones that are told of."""
 _MOST_FAULTS = 20  # that the log names
 _AGE = 600.0
 """Seconds for which it is told how a verification ended."""
-_REVISION = "org.opencontainers.image.revision"
 
 Record = Callable[[Reproduction], Awaitable[None]]
 AskOther = Callable[[str, Image], Awaitable[bytes]]
@@ -149,9 +149,12 @@ class Reproducer:
         """Verify an image, unless that is being done.
 
         :return: changes while it is done.
+        :raises QueueFull: if too many wait.
         """
         progress = self._progress.get(request)
         if progress is None:
+            if len(self._progress) >= _MOST:
+                raise QueueFull(len(self._progress))
             progress = self._progress[request] = Progress()
             running = self._running.join(request, lambda: self._run(request, progress))
             running.addBoth(self._end_of, request, progress)
@@ -163,7 +166,7 @@ class Reproducer:
 
     def made(self, name: str, tag: str) -> None:
         """An image was made: verify it, if it is one of the sample."""
-        if random.random() * 100 < self._share:
+        if random.random() * 100 < self._share and len(self._progress) < _MOST:
             self.begin(Request(parse_image(name, tag)))
 
     def _end_of(self, result: Any, request: Request, progress: Progress) -> None:
@@ -173,10 +176,14 @@ class Reproducer:
             return
         error = result.value
         progress.error = error if isinstance(error, NixeryError) else ShuttingDown()
-        if not isinstance(error, NixeryError):
-            self._log.failure("while verifying {name}", result, name=request.image.name)
+        name = f"{request.image.name}:{request.image.tag}"
+        if isinstance(error, NixeryError):
+            self._log.info("{name} can't be verified: {error}", name=name, error=str(error))
+        else:
+            self._log.failure("while verifying {name}", result, name=name)
 
     async def _run(self, request: Request, progress: Progress) -> Reproduction:
+        request = attrs.evolve(request, image=self._builder.usual(request.image))
         with await self._slots.take():
             queue = self._builder.queue
             rebuilt: dict[str, RebuiltDerivation] = {}
@@ -204,8 +211,16 @@ class Reproducer:
         pinned, manifest = known
         if request.against:
             progress.step = f"asking {request.against}"
-            content = await self._ask(request.against, image)
-            again, layers, remark = _compared(manifest, content, pinned)
+            other = parse_manifest(await self._ask(request.against, image))
+            if other is None:
+                raise SourceUnavailable(request.against, "it answers with something else")
+            again, layers = str(other.digest), compared(manifest, other)
+            revision = other.annotation("revision") or pinned.revision
+            remark = (
+                ""
+                if revision == pinned.revision
+                else f"it serves the revision {cut(revision, 100)}"
+            )
         else:
             await self._rebuild(request, pinned, progress, rebuilt)
             progress.step = "packing the layers again"
@@ -283,7 +298,7 @@ class Reproducer:
         if made.outcome == "same":
             self._log.info("verified {words}", words=words)
         else:
-            parts = "; ".join(islice(_faults(made), _MOST_FAULTS))
+            parts = "; ".join(islice(made.faults(), _MOST_FAULTS))
             self._log.warn("verified {words}: {parts}", words=words, parts=parts)
         document = {"digest": made.digest, "result": made.document()}
         try:
@@ -294,18 +309,6 @@ class Reproducer:
             self._log.warn("the result can't be kept: {error}", error=str(error))
 
 
-def _faults(made: Reproduction) -> Iterator[str]:
-    """The parts of an image that are not the same, the first of them."""
-    for derivation in made.derivations:
-        if derivation.outcome in ("differs", "failed"):
-            yield f"{store_name(derivation.derivation)} {derivation.outcome} ({derivation.detail})"
-    for layer in made.layers:
-        if layer.outcome != "same":
-            yield f"layer {layer.digest} {layer.outcome}"
-    if made.remark:
-        yield made.remark
-
-
 def _derivations(realisation: Realisation, deep: bool) -> list[str]:
     """The derivations to build again, each once."""
     graph = realisation.graph
@@ -314,24 +317,3 @@ def _derivations(realisation: Realisation, deep: bool) -> list[str]:
         paths = [*paths, *(path for path in sorted(graph) if graph[path].get("built"))]
     found = (graph[path].get("deriver") for path in paths)
     return list(dict.fromkeys(each for each in found if each))
-
-
-def _compared(
-    manifest: Manifest, content: bytes, pinned: PinnedSource
-) -> tuple[str, tuple[RepackedLayer, ...], str]:
-    """Compare a manifest with another registry's.
-
-    :return: that one's digest, the layers, and a remark.
-    """
-    other = parse_manifest(content)
-    if other is None:
-        raise SourceUnavailable(
-            "the other registry", "it answers with something else than a manifest"
-        )
-    digests = {str(blob.digest) for blob in other.blobs[1:]}
-    own = [str(blob.digest) for blob in manifest.blobs[1:]]
-    layers = tuple(RepackedLayer(d, d if d in digests else "") for d in own)
-    annotations = json.loads(content).get("annotations") or {}
-    revision = annotations.get(_REVISION, pinned.revision)
-    remark = "" if revision == pinned.revision else f"it serves the revision {revision}"
-    return str(other.digest), layers, remark

@@ -7,18 +7,21 @@ instances have it, and it survives restarts. Images pulled before there were suc
 recorded at their next pull by tag.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import attrs
 from attrs.validators import deep_iterable, instance_of
-from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from nixery.builds.artifacts import nothing_attached
 from nixery.builds.cache import Cache
+from nixery.builds.patient_lease import patient_lease
 from nixery.coalesce import Coalescer
-from nixery.interfaces import ILease, ILeases
+from nixery.interfaces import ILeases
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
@@ -35,8 +38,6 @@ MEMORY = 8_000_000
 """Bytes of records in memory."""
 AGE = 3600.0
 """Seconds after which a record is read again: another instance may have changed it."""
-PATIENCE = 5.0
-"""Seconds to wait for another instance that writes the same record."""
 _PREFIX = 8  # hexadecimal digits: enough to rarely read a manifest in vain
 
 
@@ -50,7 +51,8 @@ class ServedManifest:
 
     :param digest: the manifest's.
     :param tags: that it was served for, the latest last.
-    :param blobs: prefixes of its blobs' digests, one after the other.
+    :param blobs: prefixes of the digests of all that it leads to, one after the other, and behind
+        them of those of what is attached to it.
     :raises TypeError: if one of them is of another type.
     """
 
@@ -61,7 +63,7 @@ class ServedManifest:
     @classmethod
     def of(cls, manifest: Manifest, tag: str) -> "ServedManifest":
         """A manifest that is served for a tag."""
-        blobs = "".join(blob.digest.hex[:_PREFIX] for blob in manifest.blobs)
+        blobs = "".join(blob.digest.hex[:_PREFIX] for blob in manifest.parts[1:])
         return cls(str(manifest.digest), (tag,), blobs)
 
     def may_hold(self, digest: Digest) -> bool:
@@ -78,11 +80,15 @@ def merged(images: Images, more: Images) -> Images:
     known = {each.digest: each for each in images}
     for each in more:
         before = known.get(each.digest)
-        if before is not None and set(each.tags) <= set(before.tags):
-            continue
-        tags = [tag for tag in before.tags if tag not in each.tags] if before is not None else []
-        known.pop(each.digest, None)
-        known[each.digest] = attrs.evolve(each, tags=(*tags, *each.tags)[-MOST_TAGS:])
+        if before is not None:
+            if set(each.tags) <= set(before.tags) and before.blobs.startswith(each.blobs):
+                continue
+            tags = [tag for tag in before.tags if tag not in each.tags]
+            # A manifest is noted with what is attached to it, or without, each time it is pulled.
+            blobs = before.blobs if before.blobs.startswith(each.blobs) else each.blobs
+            known.pop(each.digest)
+            each = attrs.evolve(each, tags=(*tags, *each.tags)[-MOST_TAGS:], blobs=blobs)
+        known[each.digest] = each
     return tuple(known.values())[-MOST_MANIFESTS:]
 
 
@@ -91,10 +97,21 @@ class ServedImages:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, leases: ILeases, cache: Cache) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        leases: ILeases,
+        cache: Cache,
+        attached: Callable[[Digest], Awaitable[Collection[str]]] = nothing_attached,
+    ) -> None:
+        """
+        :param attached: the hexadecimal digits of the digests of all that is attached to a
+            manifest.
+        """
         self._clock = clock
         self._leases = leases
         self._cache = cache
+        self._attached = attached
         self._known: Recent[str, Images] = Recent(clock.seconds, MEMORY, _weight)
         self._noting: Coalescer[tuple[str, str, str], None] = Coalescer()
 
@@ -109,8 +126,25 @@ class ServedImages:
         key = (image.name, image.tag, digest)
         await self._noting.join(key, lambda: self._note(image.name, served))
 
+    async def note_attached(self, name: str, subject: Digest) -> None:
+        """Record what is attached to a manifest that :meth:`holds` for a name: whoever may pull the
+        manifest by that name may have it, too."""
+        for each in self._known.get(name) or ():
+            if each.digest != str(subject) and not each.may_hold(subject):
+                continue
+            with suppress(ManifestUnknown):
+                manifest = await self._cache.manifest_of(Digest.parse(each.digest))
+                served = attrs.evolve(ServedManifest.of(manifest, ""), tags=())
+                for own in _with_children(manifest):
+                    prefixes = (hex[:_PREFIX] for hex in sorted(await self._attached(own)))
+                    served = attrs.evolve(served, blobs=served.blobs + "".join(prefixes))
+                if not each.blobs.startswith(served.blobs):
+                    key = (name, served.blobs, each.digest)
+                    await self._noting.join(key, partial(self._note, name, served))
+
     async def holds(self, name: str, digest: Digest, may: Callable[[str], bool]) -> bool:
-        """Whether a digest is that of an image served by a name, or of one of its blobs.
+        """Whether a digest is that of an image served by a name, of one of its blobs, or of what is
+        attached to it.
 
         :param name: as in :attr:`nixery.model.image.Image.name`.
         :param may: whether a tag counts.
@@ -133,8 +167,11 @@ class ServedImages:
                     manifest = await self._cache.manifest_of(Digest.parse(each.digest))
                 except ManifestUnknown:
                     continue
-                if any(blob.digest == digest for blob in manifest.blobs):
+                if any(part.digest == digest for part in manifest.parts):
                     return True
+                for own in _with_children(manifest):
+                    if digest.hex in await self._attached(own):
+                        return True
         return False
 
     async def _note(self, name: str, served: ServedManifest) -> None:
@@ -149,16 +186,15 @@ class ServedImages:
         self._known.put(name, merged(self._with_known(name, stored), (served,)))
 
     async def _add(self, name: str, served: ServedManifest) -> Images:
-        """Add a manifest, and all that is known only in memory, to a name's record."""
-        lease = await self._lease(name)
-        try:
+        """Add a manifest, and all that is known only in memory, to a name's record.
+
+        What is lost without a lease is added when its image is pulled again.
+        """
+        async with patient_lease(self._clock, self._leases, _key(name)):
             stored = await self._stored(name)
             images = merged(self._with_known(name, stored), (served,))
             await self._cache.write(_key(name), _record(images))
             return images
-        finally:
-            if lease is not None:
-                await lease.release()
 
     async def _read(self, name: str) -> Images:
         """The current images of a name, from the storage and from memory."""
@@ -177,17 +213,10 @@ class ServedImages:
         """Add what is known in memory, as older: so it is dropped first."""
         return merged(self._known.get(name) or (), images)
 
-    async def _lease(self, name: str) -> ILease | None:
-        """Try to keep other instances from writing a name's record meanwhile.
 
-        Without it, one of two simultaneous writes may be lost until its image is pulled again.
-        """
-        key = canonical_sha256({"lease of": _key(name)})
-        waiting = Deferred.fromCoroutine(self._leases.lease(key))
-        try:
-            return await waiting.addTimeout(PATIENCE, self._clock)
-        except TimeoutError:
-            return None
+def _with_children(manifest: Manifest) -> list[Digest]:
+    """The digests of a manifest and, if it is an index, of its manifests."""
+    return [each.digest for each in (manifest, *manifest.children)]
 
 
 def _key(name: str) -> str:

@@ -53,7 +53,8 @@ async def _count(reactor: Any, settings: Any) -> dict[str, int]:
     await parts.evaluator.start()
     pinned = await parts.resolver.resolve(LATEST)
     indexer = Indexer(
-        reactor, parts.processes, parts.commands, parts.sources, parts.evaluator, limits
+        *(reactor, parts.processes, parts.commands, parts.sources, parts.evaluator, limits),
+        settings.systems[0],
     )
     found = await indexer.outputs(pinned)
     there = await parts.commands.valid(found.paths)

@@ -53,7 +53,6 @@ class Archive:
     _in_state: dict[str, list[str]] = attrs.field(init=False, factory=dict)  # in order
     # Builds that succeeded, in order, by name and tag.
     _images: dict[tuple[str, str], list[str]] = attrs.field(init=False, factory=dict)
-    _newest: list[str] = attrs.field(init=False, factory=list)  # of each image, in order
     _size: int = attrs.field(init=False, default=0)
     _retry: IDelayedCall | None = attrs.field(init=False, default=None)
     _stopping: bool = attrs.field(init=False, default=False)
@@ -78,10 +77,6 @@ class Archive:
         """
         return _downward(self._ids if state is None else self._in_state.get(state, []), before)
 
-    def newest(self) -> Iterator[str]:
-        """The IDs of the last build that succeeded of each image, like :meth:`ids`."""
-        return _downward(self._newest)
-
     def latest(self, name: str, tag: str) -> BuildHead | None:
         """The last build of an image that succeeded."""
         ids = self._images.get((name, tag))
@@ -95,10 +90,7 @@ class Archive:
         insort(self._ids, head.id)
         insort(self._in_state.setdefault(head.state, []), head.id)
         if head.state == "done":
-            ids = self._images.setdefault((head.name, head.tag), [])
-            before = ids[-1:]
-            insort(ids, head.id)
-            self._renew(before, ids[-1:])
+            insort(self._images.setdefault((head.name, head.tag), []), head.id)
 
     def drop_excess(self) -> list[str]:
         """Drop the oldest builds until the rest is within the limits; their files remain.
@@ -130,19 +122,9 @@ class Archive:
         image = (kept.head.name, kept.head.tag)
         if kept.head.state == "done":
             ids = self._images[image]
-            before = ids[-1:]
             ids.remove(id)
-            self._renew(before, ids[-1:])
             if not ids:
                 del self._images[image]
-
-    def _renew(self, before: list[str], after: list[str]) -> None:
-        """Note which build of an image is the last one, of at most one before and after."""
-        if before != after:
-            for id in before:
-                del self._newest[bisect_left(self._newest, id)]
-            for id in after:
-                insort(self._newest, id)
 
     async def save(self, head: BuildHead, details: dict[str, Any]) -> KeptBuild | None:
         """Write a build to disk.

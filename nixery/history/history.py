@@ -124,17 +124,6 @@ class History:
             if (head := self.head(id)) is not None and state in (None, self.state(head)):
                 yield head
 
-    def images(self) -> Iterator[BuildHead]:
-        """The last build that succeeded of each image, the latest first; each is looked up when it
-        is asked for."""
-        done = [id for id, record in self._records.items() if record.head.state == "done"]
-        known = set()
-        for id in merge(sorted(done, reverse=True), self._archive.newest(), reverse=True):
-            head = self.head(id)
-            if head is not None and (head.name, head.tag) not in known:
-                known.add((head.name, head.tag))
-                yield head
-
     def running(self) -> list[BuildHead]:
         """The builds that run, or wait for their turn, the latest first."""
         records = (record for record in self._records.values() if not record.source.ended)

@@ -37,6 +37,7 @@ class Route:
     :param always: whether a request is taken however many others its client has: it is cheap, and
         asked to find out whether anybody is there.
     :param probe: whether it is answered at once, without credentials.
+    :param public: whether it is for everybody, whatever credentials there are.
     :param token: whether clients get credentials there, so that anonymous ones may ask.
     :param operator: whether it is for operators, who show credentials of their own there, and not
         those of clients.
@@ -48,6 +49,7 @@ class Route:
     errors: Errors = Errors.DOCUMENT
     always: bool = False
     probe: bool = False
+    public: bool = False
     token: bool = False
     operator: bool = False
     methods: Sequence[bytes] = (b"GET", b"HEAD")

@@ -101,7 +101,7 @@ def advice(kind: str, message: str) -> Advice | None:
     if (unknown := _UNKNOWN.search(message)) and kind in ("UnknownPackage", ""):
         meant = _MEANT.search(message)
         names = re.split(r", | or ", _PROGRAM.sub("", meant[1])) if meant else []
-        text = "Did you mean one of these?" if names else BY_KIND["UnknownPackage"]
+        text = "Another name may be meant:" if names else BY_KIND["UnknownPackage"]
         return Advice(text, unknown[1], tuple(names))
     said = next((text for words, text in _SAID if re.search(words, message)), "")
     text = said or BY_KIND.get(kind, "")

@@ -40,7 +40,10 @@ ARM64 = "aarch64-linux"
 LIBRARY = "library"
 """What docker's own registry has before the names of official images, and some clients put before
 every single name."""
-META = ("shell", "ci", "user", "arm64")
+SYSTEMS = {"linux/amd64": AMD64, "linux/arm64": ARM64}
+"""Platforms, as image indexes and clients write them → their Nix systems."""
+_PLATFORMS = {platform.removeprefix("linux/"): system for platform, system in SYSTEMS.items()}
+META = ("shell", "ci", "user", *_PLATFORMS)
 """Names of a first component that stand for no package."""
 
 
@@ -56,6 +59,8 @@ class Image:
     :param prefixed: whether the name is ``library/NAME``, as some clients write ``NAME``.
     :param system: the Nix system that the image is for.
     :param tag: which revision of the package source.
+    :param has_platform: whether the name says what the image is for; all platforms of the registry
+        are asked for if it does not.
     """
 
     packages: tuple[str, ...]
@@ -65,6 +70,11 @@ class Image:
     ci: bool = False
     user: bool = False
     prefixed: bool = False
+    has_platform: bool = False
+
+    def on(self, system: str) -> "Image":
+        """The image for one system."""
+        return attrs.evolve(self, system=system, has_platform=True)
 
     @property
     def own(self) -> list[str]:
@@ -98,7 +108,9 @@ class Image:
 
     @property
     def name(self) -> str:
-        """A repository name that asks for this image: the shortest one, in sorted order."""
+        """The shortest repository name of this image, in sorted order; of one for amd64 it is the
+        name without a platform, which stands for the other platforms as well where there are some.
+        """
         if self.official is not None:
             return f"{LIBRARY}/{self.official.name}"
         others = {"user": self.user, "arm64": self.system == ARM64}
@@ -106,16 +118,28 @@ class Image:
         return "/".join([*meta, *self.own])
 
     @property
+    def names(self) -> list[str]:
+        """The names that this image may be known by, the likeliest first: on a registry for arm64
+        alone, one whose name says no platform is known by that with it."""
+        systems = () if self.has_platform else SYSTEMS.values()
+        return list(dict.fromkeys([self.name, *(self.on(system).name for system in systems)]))
+
+    @property
     def architecture(self) -> str:
         """The architecture as image configs write it (GOARCH)."""
-        return {AMD64: "amd64", ARM64: "arm64"}[self.system]
+        return platform_of(self.system).removeprefix("linux/")
+
+
+def platform_of(system: str) -> str:
+    """The platform of a Nix system."""
+    return next(platform for platform, each in SYSTEMS.items() if each == system)
 
 
 def parse_image(name: str, tag: str) -> Image:
     """Read the name and the tag of a manifest request.
 
     :raises NameInvalid: if the name is outside the grammar or too long; ``ImageInvalid`` if it
-        names no package, or a meta-package behind one.
+        names no package, several platforms, or a meta-package behind a package.
     :raises TagInvalid: if the tag is outside the grammar.
     """
     if not TAG.fullmatch(tag):
@@ -127,6 +151,9 @@ def parse_image(name: str, tag: str) -> Image:
         return parse_image(official, tag)
     if misplaced := sorted(named.intersection(META)):
         raise ImageInvalid(name, f"the meta-package {misplaced[0]!r} must come before packages")
+    systems = {_PLATFORMS[word] for word in meta if word in _PLATFORMS}
+    if len(systems) > 1:
+        raise ImageInvalid(name, "it names two platforms; a name without one stands for all")
     ci = "ci" in meta
     shell = "shell" in meta or ci
     packages = sorted({*named, *(SHELL if shell else ()), *(CI if ci else ())})
@@ -136,10 +163,11 @@ def parse_image(name: str, tag: str) -> Image:
         packages=tuple(packages),
         tag=tag,
         shell=shell,
-        system=ARM64 if "arm64" in meta else AMD64,
+        system=next(iter(systems), AMD64),
         ci=ci,
         user="user" in meta,
         prefixed=official != "",
+        has_platform=bool(systems),
     )
 
 

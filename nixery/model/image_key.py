@@ -1,4 +1,6 @@
-"""The key of an image: what is known before Nix is asked, and stands for the manifest."""
+"""The key of an image, or index: what is known before Nix is asked, and stands for the manifest."""
+
+from collections.abc import Iterable
 
 import attrs
 
@@ -36,3 +38,12 @@ def image_key(image: Image, pinned: PinnedSource, budget: int, packer: str, nami
             "format": FORMAT_VERSION,
         }
     )
+
+
+def index_key(keys: Iterable[str], media_type: str) -> str:
+    """The key under which an index is remembered, as an image's manifest is under its own.
+
+    :param keys: the image keys of all platforms, in any order.
+    :return: 64 hexadecimal digits.
+    """
+    return canonical_sha256({"index": sorted(keys), "type": media_type})

@@ -9,7 +9,8 @@ import attrs
 
 from nixery.model.identity import LABELS
 from nixery.model.image import Image
-from nixery.model.manifest import INDEX_TYPE, Manifest
+from nixery.model.manifest import Manifest
+from nixery.model.pull_counts import PullCount
 from nixery.model.tags import LATEST
 
 PREFIX = 8
@@ -68,12 +69,24 @@ class ImageSummary:
         """When it was made, or pulled last, in seconds since the epoch."""
         return max(self.made, self.pulled)
 
+    def supersedes(self, other: "ImageSummary") -> bool:
+        """Whether this is what a name stands for, rather than another that it stood for: an index
+        and not an image of it, which is pulled when the index is; otherwise what was used last."""
+        if (self.source, self.revision) == (other.source, other.revision):
+            more = len(self.platforms) - len(other.platforms)
+            return more > 0 or (more == 0 and self.used >= other.used)
+        return self.used >= other.used
+
     def tagged(self, tag: str) -> "ImageSummary":
         """The same image, asked for by a tag last."""
         if not tag or self.tags[-1:] == (tag,):
             return self
         others = tuple(each for each in self.tags if each != tag)
         return attrs.evolve(self, tags=(*others, tag)[-_MOST_TAGS:])
+
+    def counted(self, count: PullCount) -> "ImageSummary":
+        """The same image, pulled so often."""
+        return attrs.evolve(self, pulls=count.pulls, pulled=count.pulled).tagged(count.tag)
 
     def document(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -93,8 +106,8 @@ def summary_of(
     :param image: what was asked for; without it, the manifest tells the name if it has one.
     :param config: the image's, which tells the platform if ``image`` does not.
     """
-    document = json.loads(manifest.content)
-    if manifest.media_type == INDEX_TYPE:
+    document, parts = json.loads(manifest.content), manifest.parts
+    if manifest.is_index:
         described = [each.get("platform", {}) for each in document["manifests"]]
     elif image is not None:
         described = [{"os": "linux", "architecture": image.architecture}]
@@ -107,9 +120,9 @@ def summary_of(
         platforms=[f"{each['os']}/{each['architecture']}" for each in described if "os" in each],
         source=source,
         revision=revision,
-        size=len(manifest.content) + sum(blob.size for blob in manifest.blobs),
+        size=sum(part.size for part in parts),
         made=made,
-        blobs="".join(blob.digest.hex[:PREFIX] for blob in manifest.blobs),
+        blobs="".join(part.digest.hex[:PREFIX] for part in parts[1:]),
     )
 
 

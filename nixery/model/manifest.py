@@ -1,10 +1,12 @@
-"""Descriptors, image config and manifest: the documents of the OCI image specification.
+"""Descriptors, image config, manifest and index: the documents of the OCI image specification.
 
-https://github.com/opencontainers/image-spec (v1.1): manifest.md, config.md, descriptor.md.
+https://github.com/opencontainers/image-spec (v1.1): manifest.md, config.md, descriptor.md,
+image-index.md.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -19,6 +21,12 @@ from nixery.model.request_errors import DigestInvalid
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+DOCKER_INDEX_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
+INDEX_TYPES = (INDEX_TYPE, DOCKER_INDEX_TYPE)
+"""Media types of an index, those of the specification first."""
+
+LEFT_OUT = "dev.nixery.left-out"
+"""The annotation of an index that names the platforms it has no image for, and the causes."""
 
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 """Bytes: what the distribution specification obliges registries to take."""
@@ -60,13 +68,38 @@ class Layer:
 class Manifest:
     """A manifest's bytes and what is known of them.
 
-    :param blobs: descriptors of the config and the layers, in that order.
+    :param blobs: descriptors of the config and the layers, in that order; of an index, those of
+        its manifests.
+    :param children: the manifests of an index.
     """
 
     content: bytes
     media_type: str
     digest: Digest
     blobs: tuple[Descriptor, ...]
+    children: "tuple[Manifest, ...]" = ()
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it is an index."""
+        return self.media_type in INDEX_TYPES
+
+    @property
+    def parts(self) -> tuple[Descriptor, ...]:
+        """Descriptors of all that is asked for of it: itself, what it names, and all that the
+        manifests of an index name."""
+        own = Descriptor(self.media_type, self.digest, len(self.content))
+        named = chain.from_iterable(child.parts for child in self.children)
+        return (own, *(named if self.children else self.blobs))
+
+    def annotation(self, name: str) -> str:
+        """An annotation that the specification has a name for; empty if there is none.
+
+        :param name: without what all of these begin with.
+        """
+        annotations = json.loads(self.content).get("annotations")
+        text = annotations.get(f"{LABELS}{name}") if isinstance(annotations, dict) else None
+        return text if isinstance(text, str) else ""
 
 
 def config_bytes(
@@ -117,19 +150,50 @@ def make_manifest(
     return Manifest(content, MANIFEST_TYPE, Digest.of(content), blobs)
 
 
+def make_index(
+    manifests: Mapping[str, Manifest], left_out: Mapping[str, str], media_type: str = INDEX_TYPE
+) -> Manifest:
+    """Put the index of an image together; its annotations are those of the first manifest.
+
+    :param manifests: platform, such as ``linux/amd64`` → the image's manifest for it.
+    :param left_out: platform → why there is none for it.
+    :param media_type: one of :data:`INDEX_TYPES`.
+    """
+    platforms = sorted(manifests)
+    children = tuple(manifests[platform] for platform in platforms)
+    annotations = dict(json.loads(children[0].content).get("annotations", {}))
+    if left_out:
+        causes = (f"{platform}: {cause}" for platform, cause in sorted(left_out.items()))
+        annotations[LEFT_OUT] = "; ".join(causes)
+    listed = []
+    for platform, child in zip(platforms, children, strict=True):
+        os, architecture = platform.split("/")
+        named = {"os": os, "architecture": architecture}
+        listed.append({**child.parts[0].document(), "platform": named})
+    document = {"schemaVersion": 2, "mediaType": media_type, "manifests": listed}
+    content = _json({**document, **({"annotations": annotations} if annotations else {})})
+    blobs = tuple(child.parts[0] for child in children)
+    return Manifest(content, media_type, Digest.of(content), blobs, children)
+
+
 def parse_manifest(content: bytes) -> Manifest | None:
-    """Read stored bytes that may be a manifest of ours.
+    """Read stored bytes that may be a manifest of ours, or an index without its manifests.
 
     :return: nothing if they are something else (a config, say).
     """
     try:
         document = json.loads(content)
-        if document["mediaType"] != MANIFEST_TYPE:
+        media_type = document["mediaType"]
+        if media_type in INDEX_TYPES:
+            named = document["manifests"]
+        elif media_type == MANIFEST_TYPE:
+            named = (document["config"], *document["layers"])
+        else:
             return None
-        blobs = tuple(_descriptor(d) for d in (document["config"], *document["layers"]))
+        blobs = tuple(map(_descriptor, named))
     except (ValueError, KeyError, TypeError, RecursionError, DigestInvalid):
         return None
-    return Manifest(content, MANIFEST_TYPE, Digest.of(content), blobs)
+    return Manifest(content, media_type, Digest.of(content), blobs)
 
 
 def _descriptor(document: Any) -> Descriptor:

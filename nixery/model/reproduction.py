@@ -1,9 +1,12 @@
 """The result of making an image again: whether its derivations and layers came out the same."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import attrs
+
+from nixery.model.closure import store_name
+from nixery.model.manifest import Manifest
 
 Outcome = Literal["same", "differs", "failed", "skipped"]
 """``failed`` could not be made again, ``skipped`` was not tried."""
@@ -80,6 +83,18 @@ class Reproduction:
         worst: tuple[Outcome, ...] = ("differs", "failed")
         return next((each for each in worst if each in outcomes), "same")
 
+    def faults(self) -> Iterator[str]:
+        """The parts that are not the same, and why that may be."""
+        for derivation in self.derivations:
+            if derivation.outcome in ("differs", "failed"):
+                name = store_name(derivation.derivation)
+                yield f"{name} {derivation.outcome} ({derivation.detail})"
+        for layer in self.layers:
+            if layer.outcome != "same":
+                yield f"layer {layer.digest} {layer.outcome}"
+        if self.remark:
+            yield self.remark
+
     def document(self) -> dict[str, Any]:
         """As JSON can hold it."""
         layers = [
@@ -89,6 +104,13 @@ class Reproduction:
         derivations = [attrs.asdict(each) for each in self.derivations]
         parts = {"outcome": self.outcome, "derivations": derivations, "layers": layers}
         return {**attrs.asdict(self, recurse=False), **parts}
+
+
+def compared(manifest: Manifest, other: Manifest) -> tuple[RepackedLayer, ...]:
+    """The layers of an image, compared with those of another registry's."""
+    there = {str(blob.digest) for blob in other.blobs[1:]}
+    own = [str(blob.digest) for blob in manifest.blobs[1:]]
+    return tuple(RepackedLayer(digest, digest if digest in there else "") for digest in own)
 
 
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
@@ -107,7 +129,7 @@ def predicate_of(made: Reproduction) -> dict[str, Any]:
         "result": _RESULTS[made.outcome],
         "configuration": [
             {
-                "name": "nixery verify",
+                "uri": "urn:nixery:verification:v1",
                 "annotations": {
                     "source": made.source,
                     "revision": made.revision,

@@ -13,6 +13,7 @@ import attrs
 from nixery.model.source import without_credentials
 
 _PARAM = re.compile(r":param (\w+): (.*?)(?=:param|\Z)", re.DOTALL)
+_KEY = "PRIVATE KEY-----"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -47,7 +48,9 @@ class Setting:
         try:
             return self.read(text) if text else self.unset
         except ValueError as error:
-            faults.append(f"{name} is {without_credentials(text)!r}; it must be {error}")
+            # Where the path of a key is meant, the key itself may have been put.
+            shown = "a private key" if _KEY in text else repr(without_credentials(text))
+            faults.append(f"{name} is {shown}; it must be {error}")
             return self.unset
 
 

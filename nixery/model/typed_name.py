@@ -13,7 +13,8 @@ META_PACKAGES = {
     "shell": "bash, coreutils, moreutils and nano",
     "ci": "shell, and what CI jobs need: git, curl, tar and others",
     "user": "runs as an ordinary user",
-    "arm64": "for 64-bit ARM",
+    "amd64": "for 64-bit x86 alone",
+    "arm64": "for 64-bit ARM alone",
 }
 """Each meta-package, and what it brings."""
 

@@ -19,13 +19,19 @@ LIMIT = 300.0
 class Offered:
     """Looks at package sets with Nix."""
 
-    def __init__(self, commands: Commands, evaluator: Evaluator, sources: Sources) -> None:
+    def __init__(
+        self, commands: Commands, evaluator: Evaluator, sources: Sources, system: str = AMD64
+    ) -> None:
+        """
+        :param system: that packages are for.
+        """
+        self._system = system
         self._commands = commands
         self._evaluator = evaluator
         self._sources = sources
 
     async def among(self, pinned: PinnedSource, names: Sequence[str]) -> list[str]:
-        """Those of some packages that a set has, for x86-64.
+        """Those of some packages that a set has.
 
         nixpkgs is known to have them: it is not fetched for that.
 
@@ -41,7 +47,7 @@ class Offered:
 
     async def _ask(self, pinned: PinnedSource, names: Sequence[str]) -> list[str]:
         source = await self._sources.request(pinned)
-        request = set_request(AMD64, pinned, source) | {"names": list(names)}
+        request = set_request(self._system, pinned, source) | {"names": list(names)}
         prepared = await self._evaluator.prepare("offered", request)
         ended = await self._commands.run(
             "nix-instantiate",

@@ -17,6 +17,7 @@ from nixery.model.popularity import Popularity, parse_popularity
 from nixery.model.service_errors import SourceUnavailable
 from nixery.model.source import hide_credentials
 from nixery.reactor import IReactor
+from nixery.url_credentials import split_credentials
 from nixery.whole_file import whole_file
 
 LIMIT = 64 * 1024 * 1024
@@ -92,7 +93,8 @@ class PopularityTable:
         if address.scheme == "file":
             pool = self._reactor.getThreadPool()
             return await deferToThreadPool(self._reactor, pool, _read, unquote(address.path))
-        response = await treq.get(self._url, agent=self._agent)
+        url, auth = split_credentials(self._url)
+        response = await treq.get(url, agent=self._agent, auth=auth)
         body = _Body()
         response.deliverBody(body)
         if response.code != 200:

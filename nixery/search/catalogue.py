@@ -10,6 +10,7 @@ from zope.interface import implementer
 from nixery.coalesce import Coalescer
 from nixery.interfaces import ICatalogue, IResolver, SearchResult
 from nixery.model.errors import NixeryError
+from nixery.model.image import AMD64
 from nixery.model.package_set import Package
 from nixery.model.service_errors import ShuttingDown, SourceChanged
 from nixery.model.source import PinnedSource
@@ -55,11 +56,18 @@ class Catalogue:
     _log = Logger()
 
     def __init__(
-        self, reactor: IReactor, resolver: IResolver, lister: Indexer, folder: str
+        self,
+        reactor: IReactor,
+        resolver: IResolver,
+        lister: Indexer,
+        folder: str,
+        system: str = AMD64,
     ) -> None:
         """
         :param folder: for the last index.
+        :param system: that the packages are for which the lister lists.
         """
+        self._system = system
         self._reactor = reactor
         self._resolver = resolver
         self._lister = lister
@@ -141,7 +149,7 @@ class Catalogue:
         if self._made is None and (kept := await in_thread(self._reactor, self._read)) is not None:
             await self._serve(kept, 0.0)
         pinned = await self._resolver.resolve(LATEST)
-        key = index_key(pinned)
+        key = index_key(pinned, self._system)
         if self._made is None or self._made.kept_index.key != key:
             await self._keep(await self._list(key, pinned))
         elif self._made.programs_read + PROGRAMS_AGAIN < self._reactor.seconds():

@@ -41,10 +41,13 @@ class KeptIndex:
     whole: bool = True
 
 
-def index_key(pinned: PinnedSource) -> str:
-    """Identifies the index of one revision with one configuration."""
+def index_key(pinned: PinnedSource, system: str = AMD64) -> str:
+    """Identifies the index of one revision with one configuration.
+
+    :param system: that packages are for.
+    """
     configuration = attrs.asdict(pinned.configuration) if pinned.configuration else None
-    return canonical_sha256([_FORMAT, AMD64, pinned.pin.identity(), configuration])
+    return canonical_sha256([_FORMAT, system, pinned.pin.identity(), configuration])
 
 
 def write_index(folder: str, kept_index: KeptIndex) -> None:

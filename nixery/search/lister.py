@@ -90,7 +90,12 @@ class Indexer:
         sources: Sources,
         evaluator: Evaluator,
         limits: ListingLimits | None = None,
+        system: str = AMD64,
     ) -> None:
+        """
+        :param system: that packages are for.
+        """
+        self._system = system
         self._reactor = reactor
         self._processes = processes
         self._commands = commands
@@ -99,7 +104,7 @@ class Indexer:
         self._limits = limits or ListingLimits()
 
     async def packages(self, pinned: PinnedSource) -> PackageListing:
-        """All packages of a set for x86-64, with the programs of those that are in the store.
+        """All packages of a set, with the programs of those that are in the store.
 
         :raises NixeryError: if the set can't be fetched, or not be evaluated at all.
         """
@@ -108,7 +113,7 @@ class Indexer:
         return PackageListing(index, progress.skipped_names, progress.whole)
 
     async def outputs(self, pinned: PinnedSource) -> OutputListing:
-        """The outputs of all packages of a set for x86-64.
+        """The outputs of all packages of a set.
 
         :raises NixeryError: if the set can't be fetched, or not be evaluated at all.
         """
@@ -152,7 +157,7 @@ class Indexer:
         """
         source = await self._sources.request(pinned)
         progress = _Walk(self._reactor.seconds(), self._limits)
-        request = set_request(AMD64, pinned, source) | dict(more)
+        request = set_request(self._system, pinned, source) | dict(more)
         while progress.goes_on(self._reactor.seconds()):
             progress.ended(await self._run(request, progress))
         return progress

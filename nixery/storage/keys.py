@@ -7,6 +7,7 @@ Of records::
     manifests/<image key>           the digest of the image's manifest
     provenance/<manifest digest>    what the image was made from, and the rest of its summary
     pulls/0                         how often images were pulled
+    referrers/<manifest digest>     the artifacts that are attached to the image
     removed/<manifest digest>       the blobs of an image that was removed, until they are dropped
     served/<sha256 of a name>       the images that were served by that name
     verified/<manifest digest>      whether the image came out the same when it was made again
@@ -16,7 +17,7 @@ import re
 
 RECORDS = (
     *("builds", "contents", "manifests", "provenance", "pulls"),
-    *("removed", "served", "verified"),
+    *("referrers", "removed", "served", "verified"),
 )
 """The kinds of records, each with a folder of its own."""
 _RECORD = re.compile(rf"({'|'.join(RECORDS)})/[0-9a-f]{{1,128}}")

@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import treq
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,6 +21,7 @@ from twisted.web.iweb import IAgent
 
 from nixery.model.reading import Reading
 from nixery.reactor import IReactor
+from nixery.url_credentials import split_credentials
 
 MOST = 1000
 """Notifications that wait to be sent; the oldest go first."""
@@ -51,10 +51,7 @@ class Notifications:
         self.outcomes: Counter[str] = Counter()
         self._reactor = reactor
         self._agent = agent
-        parts = urlsplit(url)
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        self._auth = (user, password) if user or password else None
-        self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        self._url, self._auth = split_credentials(url)
         self._secret = secret
         self._source = f"urn:nixery:{socket.gethostname()}"
         self._waiting: deque[Mapping[str, Any]] = deque()
@@ -146,7 +143,12 @@ class Notifications:
             headers.setRawHeaders("X-Hub-Signature-256", [f"sha256={signature}"])
         try:
             asking = treq.post(
-                self._url, data=body, headers=headers, agent=self._agent, auth=self._auth
+                self._url,
+                data=body,
+                headers=headers,
+                agent=self._agent,
+                auth=self._auth,
+                allow_redirects=False,
             )
             response = await asking.addTimeout(_PATIENCE, self._reactor)
             reading = treq.collect(response, lambda data: None)

@@ -68,9 +68,13 @@ class ImagesInUse:
     def served(self, name: str, image: tuple[Digest, ...]) -> None:
         """A manifest is sent to somebody who will ask for its blobs.
 
-        :param image: its digest, and those of its blobs.
+        One of an index that was served for the name last is a part of that: others may be loading
+        the image of another platform.
+
+        :param image: its digest, and those of all that it leads to.
         """
-        self._served[name] = image
+        if image[0] not in self.image(name):
+            self._served[name] = image
         self._served.move_to_end(name)
         if len(self._served) > self._remembered:
             self._served.popitem(last=False)

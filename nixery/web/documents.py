@@ -4,37 +4,25 @@
 """
 
 import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from klein import Klein
 
 from nixery.attest.cyclonedx import cyclonedx_document
-from nixery.attest.document import Document
+from nixery.attest.document import IN_TOTO, Document
 from nixery.attest.provenance import provenance_document
 from nixery.attest.spdx import spdx_document
-from nixery.builds.cache import Cache
-from nixery.builds.known_images import KnownImages
 from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.contents import Contents
-from nixery.model.digest import Digest
-from nixery.model.image import parse_image
-from nixery.model.image_summary import ImageSummary
-from nixery.model.manifest import INDEX_TYPE, Descriptor, Manifest
-from nixery.model.request_errors import (
-    DigestInvalid,
-    ImageInvalid,
-    ManifestUnknown,
-    NameInvalid,
-    TagInvalid,
-)
-from nixery.model.tags import LATEST
+from nixery.model.manifest import Descriptor
+from nixery.model.request_errors import ManifestUnknown
 from nixery.reactor import IReactor, in_thread
-from nixery.web.auth import OPEN, Auth
+from nixery.web.stored_images import StoredImage, StoredImages
 
 Write = Callable[[Contents, Descriptor], Document]
 
@@ -42,14 +30,25 @@ _FORMATS: dict[str, Write] = {"spdx": spdx_document, "cyclonedx": cyclonedx_docu
 _CYCLONEDX = b"application/vnd.cyclonedx+json"
 _INVALID = ErrorKind(400, "QUERY_INVALID")
 _LOST = (
-    "This image is not known here",
-    "Documents are about images that are stored. Pull it, and they are here.",
+    "This image is not stored any more",
+    "Pull it again, and there are documents about it.",
 )
 _OLDER = (
     "There are no documents about this image",
     "An earlier version made it, and recorded nothing of its contents. Remove it and pull it again,"
     " or pull an image of a newer revision of the package set.",
 )
+_PLATFORM = {"platform": "of several, such as linux/arm64"}
+_FORMAT = {"format": f"{' or '.join(_FORMATS)}; else as the client accepts"}
+
+
+def _route(answers: Answers, query: Mapping[str, str]) -> Route:
+    operations = {b"GET": Operation({200: answers}, query=query)}
+    return Route(errors=Errors.PAGE_IN_BROWSER, operations=operations)
+
+
+_SBOM = _route(Answers("The SBOM."), {**_FORMAT, **_PLATFORM})
+_PROVENANCE = _route(Answers("An in-toto statement.", media_type=IN_TOTO), _PLATFORM)
 
 
 class DocumentsApi:
@@ -59,25 +58,18 @@ class DocumentsApi:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    def __init__(
-        self, reactor: IReactor, cache: Cache, images: KnownImages, auth: Auth = OPEN
-    ) -> None:
+    def __init__(self, reactor: IReactor, images: StoredImages) -> None:
         """
-        :param images: those that are stored.
-        :param auth: says which images a client may see.
+        :param images: finds those that a client may see.
         """
         self._reactor = reactor
-        self._cache = cache
         self._images = images
-        self._auth = auth
         # Documents are written in a thread, which leaves half of the time to the reactor.
         self._turns = FairTurns(reactor, share=0.5)
 
     # With a tag or a digest: without, these are the names of images with such packages.
 
-    @app.route(
-        "/images/<path:name>:<string:tag>/sbom", endpoint=Route(errors=Errors.PAGE_IN_BROWSER)
-    )
+    @app.route("/images/<path:name>:<string:tag>/sbom", endpoint=_SBOM)
     async def sbom(self, request: RegistryRequest, name: str, tag: str) -> None:
         """The SBOM of an image: in the ``format`` spdx or cyclonedx, or in one that is accepted."""
         accepted = request.getHeader(b"accept") or b""
@@ -86,27 +78,33 @@ class DocumentsApi:
         if write is None:
             raise _refused(f"format must be {' or '.join(_FORMATS)}")
         request.setHeader(b"Vary", b"Accept, Authorization")
-        await self._send(request, name, tag, write)
+        await self._send(request, f"{name}:{tag}", write)
 
-    @app.route(
-        "/images/<path:name>:<string:tag>/provenance",
-        endpoint=Route(errors=Errors.PAGE_IN_BROWSER),
-    )
+    @app.route("/images/<path:name>:<string:tag>/provenance", endpoint=_PROVENANCE)
     async def provenance(self, request: RegistryRequest, name: str, tag: str) -> None:
         """The provenance of an image."""
         request.setHeader(b"Vary", b"Authorization")
-        await self._send(request, name, tag, provenance_document)
+        await self._send(request, f"{name}:{tag}", provenance_document)
 
-    async def _send(self, request: RegistryRequest, name: str, tag: str, write: Write) -> None:
-        """Send a document about the image ``name:tag``, which may be ``name@sha256:…`` as well."""
-        try:
-            summary = await self._summary(request, name, tag)
-        except (NameInvalid, ImageInvalid, TagInvalid, DigestInvalid) as error:
-            raise _refused(str(error)) from None
+    async def _send(self, request: RegistryRequest, text: str, write: Write) -> None:
+        """Send a document about an image.
+
+        :param text: see :meth:`StoredImages.find`.
+        """
+        summary, tag = await self._images.find(request, text)
         async with self._turns.turn(request.network):
-            document = await self._document(request, Digest.parse(summary.digest), write)
+            try:
+                image = await self._images.load(summary, tag, request.parameter("platform"))
+            except ManifestUnknown:
+                raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST) from None
+            _check_platform(image, request.parameter("platform"))
+            if image.contents is None:
+                raise RefusedRequest(NOT_FOUND, ". ".join(_OLDER), page=_OLDER)
+            manifest = image.manifest
+            subject = Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
+            document = await in_thread(self._reactor, write, image.contents, subject)
         own = hashlib.sha256(document.content).hexdigest()[:32]
-        file = f"{summary.name.replace('/', '-')}.{document.file_name}"
+        file = f"{image.contents.name.replace('/', '-')}.{document.file_name}"
         request.setHeader(b"Content-Type", document.media_type.encode("ascii"))
         request.setHeader(b"Content-Disposition", f'inline; filename="{file}"'.encode("ascii"))
         request.setHeader(b"Cache-Control", b"no-cache")
@@ -116,51 +114,16 @@ class DocumentsApi:
         else:
             await send_body(request, document.content)
 
-    async def _summary(self, request: RegistryRequest, name: str, tag: str) -> ImageSummary:
-        """An image that is stored, and that whoever asks may see.
 
-        :raises RefusedRequest: if there is none.
-        """
-        before, at, algorithm = name.partition("@")
-        if at:
-            found = await self._images.by_digest(Digest.parse(f"{algorithm}:{tag}"))
-            named = found is not None and found.name == parse_image(before, LATEST).name
-            tags = found.tags if found is not None and named else ()
-        else:
-            image = parse_image(name, tag)
-            spellings = [each for each in (image, image.official) if each is not None]
-            every = (self._images.find(each.name, tag) for each in spellings)
-            found = next((each for each in every if each is not None), None)
-            tags = (tag,)
-        if found is None or not any(self._auth.may_see(request, found.name, t) for t in tags):
-            raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST)
-        return found
+def _check_platform(image: StoredImage, platform: str) -> None:
+    """Refuse a document about another platform than the one that is asked for, if one is.
 
-    async def _document(self, request: RegistryRequest, digest: Digest, write: Write) -> Document:
-        try:
-            manifest = await self._cache.manifest_of(digest)
-        except ManifestUnknown:
-            raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST) from None
-        subject = _of_platform(manifest, request.parameter("platform"))
-        contents = await self._cache.contents(subject.digest)
-        if contents is None:
-            raise RefusedRequest(NOT_FOUND, ". ".join(_OLDER), page=_OLDER)
-        return await in_thread(self._reactor, write, contents, subject)
-
-
-def _of_platform(manifest: Manifest, platform: str) -> Descriptor:
-    """The descriptor of an image's manifest, or of one of those in an index.
-
-    :param platform: as ``linux/arm64``; empty for the first in an index.
-    :raises RefusedRequest: if the index has none for the platform.
+    :raises RefusedRequest: if the image has none for the platform.
     """
-    if manifest.media_type != INDEX_TYPE:
-        return Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
-    listed = [each["platform"] for each in json.loads(manifest.content)["manifests"]]
-    platforms = [f"{each['os']}/{each['architecture']}" for each in listed]
+    own = f"{image.config.get('os')}/{image.config.get('architecture')}"
+    platforms = list(image.platforms) or [own]
     if platform and platform not in platforms:
         raise _refused(f"platform must be {' or '.join(platforms)}")
-    return manifest.blobs[platforms.index(platform) if platform else 0]
 
 
 def _refused(message: str) -> RefusedRequest:

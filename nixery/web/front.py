@@ -145,7 +145,7 @@ class Front(AnsweringResource):
     async def _serve(self, request: RegistryRequest) -> bytes | None:
         request.access = self._auth.files()
         try:
-            own = self._is_probe(request) or request.route.operator
+            own = self._is_probe(request) or request.route.operator or request.route.public
             if not self._auth.is_open and not own:
                 try:
                     await self._auth.identify(request)

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.access.api_token import OperatorAccess
@@ -23,32 +24,24 @@ from nixery.builds.removal import Removals
 from nixery.http.answers import ErrorKind, RefusedRequest, describe
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
-from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest, RequestBody, SmallBody
 from nixery.http.routes import Route
-from nixery.interfaces import IBuilder, IStorage, Pull, Tidied
-from nixery.model.contents import Contents
+from nixery.interfaces import IBuilder, IStorage, Pull
 from nixery.model.digest import Digest
 from nixery.model.image import Image, parse_image
 from nixery.model.image_summary import ImageSummary
-from nixery.model.json_schema import array_of, object_of, schema_of
 from nixery.model.request_errors import Denied, ManifestUnknown, Unauthorized
 from nixery.model.tags import LATEST
 from nixery.reactor import IReactor
 from nixery.web.auth import Auth
+from nixery.web.image_operations import COLLECTION, IMAGE, IMAGES, MOST, PAGE
 
-_PAGE, _MOST = 100, 10_000
+_log = Logger()
+
 _AT_ONCE = 500  # summaries that are looked through in one turn
 _NUMBER = re.compile("[0-9]{1,9}")
 _INVALID = ErrorKind(400, "BODY_INVALID")
 _WANTED = 'the body must be JSON such as {"name": "shell/git", "tag": "latest"}'
-_SUMMARY = schema_of(ImageSummary, leave_out=["blobs"], tag={"type": "string"})
-_LIST = object_of(complete={"type": "boolean"}, images=array_of(_SUMMARY))
-_IMAGE = {"allOf": [_SUMMARY, object_of(contents=schema_of(Contents | None))]}
-_BEGUN = object_of(**{name: {"type": "string"} for name in ("name", "tag", "build")})
-_WANTED_IMAGE = object_of(name={"type": "string"}) | {
-    "properties": {"name": {"type": "string"}, "tag": {"type": "string", "default": LATEST}}
-}
 OPERATOR = "operator"
 """The client that builds are charged to which operators ask for."""
 
@@ -93,25 +86,7 @@ class ImagesApi:
         endpoint=Route(
             operator=True,
             methods=(b"GET", b"HEAD", b"POST"),
-            operations={
-                b"GET": Operation(
-                    {200: Answers("The images.", _LIST)},
-                    "Images that are stored, those that were made or pulled last first",
-                    {
-                        "n": f"how many, {_PAGE} if it is not said, {_MOST} at most",
-                        "after": "a digest: only images behind it; Link has the next page",
-                        "q": "words, all of which the name, a tag or the digest must have",
-                    },
-                ),
-                b"POST": Operation(
-                    {
-                        200: Answers("It is there; Location has its address.", _SUMMARY),
-                        202: Answers("It is being made; Location has the build's.", _BEGUN),
-                    },
-                    "Have an image made, unless it is",
-                    body=_WANTED_IMAGE,
-                ),
-            },
+            operations=IMAGES,
         ),
     )
     async def images(self, request: RegistryRequest) -> bytes | None:
@@ -127,16 +102,7 @@ class ImagesApi:
         endpoint=Route(
             operator=True,
             methods=(b"GET", b"HEAD", b"DELETE"),
-            operations={
-                b"GET": Operation(
-                    {200: Answers("The image.", _IMAGE)},
-                    "An image, named by NAME:TAG, NAME@DIGEST or DIGEST, and what is in it",
-                ),
-                b"DELETE": Operation(
-                    {204: Answers("It is removed.", media_type="")},
-                    "Remove an image; what others share, or somebody is loading, stays",
-                ),
-            },
+            operations=IMAGE,
         ),
     )
     async def image(self, request: RegistryRequest, reference: str) -> bytes | None:
@@ -161,7 +127,7 @@ class ImagesApi:
         endpoint=Route(
             operator=True,
             methods=(b"POST",),
-            operations={b"POST": Operation({200: Answers("It is done.", schema_of(Tidied))})},
+            operations=COLLECTION,
         ),
     )
     async def gc(self, request: RegistryRequest) -> bytes:
@@ -179,7 +145,7 @@ class ImagesApi:
         """The images, those that were made or pulled last first, in pages: ``n`` of them, behind
         the digest ``after``; with ``q``, those whose names and tags have all its words."""
         number, after = request.parameter("n"), request.parameter("after")
-        count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else _PAGE
+        count = min(int(number), MOST) if _NUMBER.fullmatch(number) else PAGE
         words, page = request.parameter("q").lower().split(), list[ImageSummary]()
         every = _behind(iter(self._images.all()), after)
         while len(page) <= count:
@@ -259,6 +225,8 @@ def check_operator(operators: OperatorAccess, request: RegistryRequest) -> None:
         operators.check(headers[0].decode("latin-1") if len(headers) == 1 else "")
     except Unauthorized:
         request.setHeader(b"WWW-Authenticate", b'Bearer realm="Nixery API"')
+        if headers:
+            _log.info("{client}: the API's token was refused", client=request.sender)
         raise
 
 

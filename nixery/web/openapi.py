@@ -6,14 +6,14 @@ https://spec.openapis.org/oas/v3.1.1.html
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from klein import Klein
 
 from nixery.http.answers import describe
 from nixery.http.operation import JSON, Answers, Operation
-from nixery.http.request import RegistryRequest, RequestBody
+from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.json_schema import array_of, object_of
 from nixery.requirements import version
@@ -41,7 +41,6 @@ class OpenApi:
         """
         :param apps: those that are described, besides itself.
         """
-        self.bodies: Mapping[bytes, Callable[[], RequestBody]] = {}
         self._apps = [*apps, self.app]
         self._content = b""
 

@@ -210,8 +210,6 @@ def _shown(package: Package) -> dict[str, Any]:
         "outputs": package.outputs,
         "licences": package.licences,
         "available": package.available,
-        "outputs": package.outputs,
-        "licences": package.licences,
     }
 
 

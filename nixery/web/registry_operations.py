@@ -4,6 +4,7 @@ from nixery.http.operation import Answers, Operation
 from nixery.model.json_schema import array_of, object_of, schema_of
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE
 
+PEM_TYPE = "application/x-pem-file"
 _BYTES = "application/octet-stream"
 _TEXT = schema_of(str)
 
@@ -36,6 +37,8 @@ TAGS = {
 }
 REFERRERS = {
     b"GET": Operation(
-        {200: Answers("An index of them.", object_of(manifests=array_of({})), INDEX_TYPE)}
+        {200: Answers("An index of them.", object_of(manifests=array_of({})), INDEX_TYPE)},
+        query={"artifactType": "only artifacts of this type"},
     )
 }
+KEYS = {b"GET": Operation({200: Answers("The keys, in PEM.", media_type=PEM_TYPE)})}

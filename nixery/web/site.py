@@ -8,6 +8,7 @@ from klein import Klein
 from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.internet.task import deferLater
 
+from nixery.builds.artifacts import Artifacts
 from nixery.builds.cache import Cache
 from nixery.builds.served import ServedImages
 from nixery.http.bounded_site import BoundedSite
@@ -31,10 +32,13 @@ from nixery.web.auth import OPEN, Auth
 from nixery.web.builds import BuildsApi
 from nixery.web.front import Front
 from nixery.web.holding import Holding
-from nixery.web.openapi import OpenApi
+from nixery.web.openapi import OpenApi, openapi_document
 from nixery.web.operations import Operations
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.reference_api import ReferenceApi
+from nixery.web.permitted import PermittedDigests
+from nixery.web.referrers import ReferrersApi
 from nixery.web.v2 import RegistryApi
 
 ANSWER = 4.0
@@ -144,6 +148,7 @@ def make_site(
     on_manifest: OnManifest = ignore_manifest,
     more: Iterable[Klein] = (),
     apis: Sequence[IApi] = (),
+    artifacts: Artifacts | None = None,
     traces: ITraced | None = None,
 ) -> QuietSite:
     """The HTTP server's factory.
@@ -161,18 +166,24 @@ def make_site(
     :param on_manifest: see :class:`nixery.web.access_log.AccessLog`.
     :param more: what else has routes.
     :param apis: what takes the bodies of requests.
+    :param artifacts: what is attached to images; none for images without signatures.
     :param traces: makes spans of pulls; none for no traces.
     """
     bounds = Bounds(limits)
     holding = Holding(reactor, hold_limit)
     # A cache of its own, and a small one: only manifests that are looked into are in it.
     cache = Cache(storage, remembered=64)
-    served = ServedImages(reactor, storage, cache) if auth.is_selective else None
+    artifacts = artifacts or Artifacts(reactor, storage, cache)
+    selective = auth.is_selective
+    served = ServedImages(reactor, storage, cache, artifacts.blobs_of) if selective else None
+    permitted = PermittedDigests(auth, served)
+    referrers = ReferrersApi(auth, artifacts, permitted)
     log = AccessLog(meter or NoMeter(), on_manifest, traces)
     links = builds is not None
-    api = RegistryApi(reactor, builder, storage, holding, links, auth, served, accel)
-    apps = [api.app, pages.app, *more]
+    api = RegistryApi(reactor, builder, storage, holding, links, auth, permitted, referrers, accel)
+    apps = [api.app, referrers.app, pages.app, *more]
     apps += [each.app for each in (builds, packages, *apis) if each is not None]
+    apps.append(ReferenceApi(lambda: openapi_document([Front.app, *apps])).app)
     apps.append(OpenApi([Front.app, *apps]).app)
     bodies = {path: make for each in apis for path, make in each.bodies.items()}
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)

@@ -17,18 +17,16 @@ from nixery.model.contents import Contents
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
 from nixery.model.image_summary import ImageSummary
-from nixery.model.manifest import INDEX_TYPE, MAX_MANIFEST_SIZE, Manifest
+from nixery.model.manifest import MAX_MANIFEST_SIZE, Manifest
 from nixery.model.request_errors import (
     BlobUnknown,
-    DigestInvalid,
     ManifestUnknown,
-    NameInvalid,
-    TagInvalid,
 )
 from nixery.model.tags import LATEST
 from nixery.recent import Recent
 from nixery.web.auth import Auth
 
+_LOST = ("This image is not known here", "No image of that name is stored. Pull it first.")
 _FRESH = 5.0  # seconds for which the order of all images is kept
 _CONFIGS = 256  # that are in memory
 _PLATFORM = "linux/amd64"  # of an index, the one that is shown where it has it
@@ -82,6 +80,7 @@ class StoredImages:
 
         :param text: ``NAME``, ``NAME:TAG`` or ``NAME@DIGEST``; the packages in any order.
         :return: it, and the tag by which it was named; empty if it was by digest.
+        :raises NameInvalid, ImageInvalid, TagInvalid or DigestInvalid: if that names no image.
         :raises RefusedRequest: if there is none that the client may see.
         :raises StorageUnavailable: if the storage fails.
         """
@@ -89,18 +88,15 @@ class StoredImages:
         path, _, tag = path.partition(":")
         for name in _spellings(path, tag or LATEST):
             if at:
-                found = await self._by_digest(digest)
-                seen = (
-                    found is not None and found.name == name and any(self._seen(request, [found]))
-                )
+                found = await self._known.by_digest(Digest.parse(digest))
+                named = [found] if found is not None and found.name == name else []
+                seen = any(self._seen(request, named))
             else:
                 found = self._known.find(name, tag or LATEST)
                 seen = found is not None and self._auth.may_see(request, name, tag or LATEST)
             if found is not None and seen:
                 return found, "" if at else tag or LATEST
-        title = "This image is not known here"
-        text = "No image of that name is stored. Pull it, and its page is here."
-        raise RefusedRequest(NOT_FOUND, title, page=(title, text))
+        raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST)
 
     async def load(self, summary: ImageSummary, tag: str, platform: str = "") -> StoredImage:
         """An image with its documents.
@@ -130,7 +126,7 @@ class StoredImages:
     ) -> tuple[Manifest, dict[str, Digest]]:
         """The manifest of one platform, and those of all where there are several."""
         manifest = await self._cache.manifest_of(Digest.parse(summary.digest))
-        if manifest.media_type != INDEX_TYPE:
+        if not manifest.is_index:
             return manifest, {}
         platforms = _platforms(manifest)
         first = next(iter(platforms.values()))
@@ -164,16 +160,11 @@ class StoredImages:
         """The images that a client may see, with those tags that it may."""
         for image in images:
             tags = [tag for tag in image.tags if self._auth.may_see(request, image.name, tag)]
-            if len(tags) < len(image.tags):
-                image = attrs.evolve(image, tags=tags)
-            if image.name and (tags or self._auth.may_see(request, image.name)):
-                yield image
-
-    async def _by_digest(self, digest: str) -> ImageSummary | None:
-        try:
-            return await self._known.by_digest(Digest.parse(digest))
-        except DigestInvalid:
-            return None
+            # One without tags is of a version that did not record them.
+            if image.name and (
+                tags or (not image.tags and self._auth.may_see(request, image.name))
+            ):
+                yield image if len(tags) == len(image.tags) else attrs.evolve(image, tags=tags)
 
     async def _config(self, digest: Digest) -> Mapping[str, Any]:
         known = self._configs.get(digest)
@@ -190,14 +181,11 @@ class StoredImages:
 def _spellings(path: str, tag: str) -> Iterator[str]:
     """The names that an image may be known by, the likeliest first: ``library/NAME`` is ``NAME``
     for most sets."""
-    try:
-        image = parse_image(path, tag)
-    except (NameInvalid, TagInvalid):
-        return
+    image = parse_image(path, tag)
     # A set that has something named ``library`` is asked for two packages.
-    yield attrs.evolve(image, prefixed=False).name
-    if image.official is not None:
-        yield image.official.name
+    for each in (attrs.evolve(image, prefixed=False), image.official):
+        if each is not None:
+            yield from each.names
 
 
 def _platforms(index: Manifest) -> dict[str, Digest]:

@@ -5,7 +5,6 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 
 import json
 import re
-from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -13,27 +12,26 @@ from urllib.parse import quote
 
 from klein import Klein
 
-from nixery.builds.served import ServedImages
+from nixery.http.accept import named_type
 from nixery.http.answers import describe
 from nixery.http.gate import send_body
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Route
 from nixery.interfaces import IBlobs, IBuilder, Provenance
-from nixery.model.digest import Digest
-from nixery.model.errors import NixeryError
-from nixery.model.image import parse_image, parse_name
-from nixery.model.manifest import INDEX_TYPE, Manifest
+from nixery.model.artifact import is_artifact
+from nixery.model.image import parse_image
+from nixery.model.manifest import INDEX_TYPES
 from nixery.model.request_errors import BlobUnknown, ManifestUnknown
 from nixery.model.source import header_value
-from nixery.model.tags import LATEST
 from nixery.reactor import IReactor
 from nixery.web.auth import Auth
 from nixery.web.blobs import BlobAnswers, ImagesInUse
 from nixery.web.holding import Holding
-from nixery.web.registry_operations import BLOB, MANIFEST, REFERRERS, TAGS, VERSION
+from nixery.web.manifests import answer_manifest
+from nixery.web.permitted import PermittedDigests
+from nixery.web.referrers import ReferrersApi, is_attached
+from nixery.web.registry_operations import BLOB, MANIFEST, TAGS, VERSION
 
-# https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
-_REFERRERS_TAG = re.compile(r"sha(256|512)-[0-9a-f]{32,}")
 _MOST_TAGS = 10_000
 
 
@@ -52,17 +50,20 @@ class RegistryApi:
         holding: Holding,
         links: bool,
         auth: Auth,
-        served: ServedImages | None,
+        permitted: PermittedDigests,
+        referrers: ReferrersApi,
         accel: str | None,
     ) -> None:
         """
         :param holding: holds requests that wait for a build.
         :param auth: lets through what a client may pull.
         :param links: whether answers name the builds that they wait for.
-        :param served: by which names digests are to be had; none if everybody may have all.
+        :param permitted: lets through digests that a client may have.
+        :param referrers: answers for tags of what is attached to images.
         :param accel: see :class:`BlobAnswers`.
         """
-        self._served = served
+        self._permitted = permitted
+        self._referrers = referrers
         self._links = links
         self._auth = auth
         self._builder = builder
@@ -84,35 +85,39 @@ class RegistryApi:
     async def manifest(self, request: RegistryRequest, name: str, reference: str) -> bytes:
         """A manifest by tag, which may have to be built first, or by digest."""
         if ":" in reference:
-            digest = await self._digest(request, name, reference, ManifestUnknown)
+            digest = await self._permitted.digest(request, name, reference, ManifestUnknown)
             pull = await self._builder.stored_manifest(digest)
-        elif _REFERRERS_TAG.fullmatch(reference):
-            self._permit(request, name)
-            raise ManifestUnknown(reference)
+        elif is_attached(reference):
+            return await self._referrers.tagged(request, name, reference)
         else:
             image = parse_image(name, reference)  # what is no name is that for everybody
             permitted = self._auth.permit(request, name, reference)
             if permitted != name:
                 image = parse_image(permitted, reference)
             on_build = partial(self._on_build, request)
-            work = self._builder.manifest(image, on_build, request.holder, request.id)
+            if not image.has_platform:
+                request.setHeader(b"Vary", b"Accept")
+            index = named_type(request, INDEX_TYPES)
+            work = self._builder.manifest(image, on_build, request.holder, request.id, index=index)
             pull = await self._holding.hold(request, work)
-            if self._served is not None:
-                await self._served.note(image, pull.manifest)
+            if self._permitted.served is not None:
+                await self._permitted.served.note(image, pull.manifest)
         if pull.provenance is not None:
             _tell_provenance(request, pull.provenance)
         manifest = pull.manifest
-        parts = (manifest.digest, *(blob.digest for blob in manifest.blobs))
-        self._in_use.served(name, parts)
-        if pull.again is not None and not request.build:
-            again = partial(self._in_use.served_again, name, parts, pull.again)
+        parts = tuple(part.digest for part in manifest.parts)
+        again = pull.again
+        if not is_artifact(manifest):  # whose image is still the one in use
+            self._in_use.served(name, parts)
+            again = again and partial(self._in_use.served_again, name, parts, again)
+        if again is not None and not request.build:
             self._auth.keep(request, again)
-        return _manifest(request, manifest)
+        return answer_manifest(request, manifest)
 
     @app.route("/v2/<path:name>/blobs/<string:digest>", endpoint=Route("blob", operations=BLOB))
     async def blob(self, request: RegistryRequest, name: str, digest: str) -> bytes | None:
         """A blob, or a part of one."""
-        parsed = await self._digest(request, name, digest, BlobUnknown)
+        parsed = await self._permitted.digest(request, name, digest, BlobUnknown)
         image = self._in_use.image(name)
         with self._in_use.loading(name, parsed):
             return await self._blobs.answer(
@@ -122,7 +127,7 @@ class RegistryApi:
     @app.route("/v2/<path:name>/tags/list", endpoint=Route("registry", operations=TAGS))
     async def tags(self, request: RegistryRequest, name: str) -> None:
         """The tags of a name, in pages if asked for: every name has those of the source."""
-        self._permit(request, name)
+        self._permitted.permit(request, name)
         last, number = request.parameter("last"), request.parameter("n")
         following = (tag for tag in await self._builder.tags() if tag > last)
         seen = (tag for tag in following if self._auth.may_see(request, name, tag))
@@ -134,47 +139,11 @@ class RegistryApi:
             request.setHeader(b"Link", link.encode("ascii"))
         await send_body(request, _json(request, {"name": name, "tags": page}))
 
-    @app.route(
-        "/v2/<path:name>/referrers/<string:digest>",
-        endpoint=Route("registry", operations=REFERRERS),
-    )
-    def referrers(self, request: RegistryRequest, name: str, digest: str) -> bytes:
-        """The artifacts that refer to a manifest: there are none."""
-        self._permit(request, name)
-        Digest.parse(digest)
-        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
-        return _json(request, index, INDEX_TYPE)
-
     def _on_build(self, request: RegistryRequest, id: str) -> None:
         """The answer to a request waits for a build, or was found out by one."""
         request.build = id
         if self._links:  # https://www.rfc-editor.org/rfc/rfc5989#section-3
             request.setHeader(b"Link", f'</builds/{id}>; rel="monitor"'.encode("ascii"))
-
-    def _permit(self, request: RegistryRequest, name: str) -> str:
-        """Permit a request about a name.
-
-        :return: the name as which it may be: see :meth:`nixery.access.guard.Guard.permit`.
-        """
-        parse_name(name)
-        return self._auth.permit(request, name)
-
-    async def _digest(
-        self, request: RegistryRequest, name: str, text: str, unknown: Callable[[str], NixeryError]
-    ) -> Digest:
-        """A digest that is asked for by a name of whose images the client may pull one with it.
-
-        :param unknown: makes the error that there is no such thing.
-        """
-        permitted = self._permit(request, name)
-        digest = Digest.parse(text)
-        if self._served is None:
-            return digest
-        # Credentials may be for the name that was asked for, and not for what it stands for.
-        tags = partial(self._auth.may_see, request, name)
-        if not await self._served.holds(parse_image(permitted, LATEST).name, digest, tags):
-            raise unknown(str(digest))
-        return digest
 
 
 def _tell_provenance(request: RegistryRequest, provenance: Provenance) -> None:
@@ -184,15 +153,5 @@ def _tell_provenance(request: RegistryRequest, provenance: Provenance) -> None:
         request.setHeader(b"Nixery-Stale", b"true")
 
 
-def _manifest(request: RegistryRequest, manifest: Manifest) -> bytes:
-    digest = str(manifest.digest)
-    request.setHeader(b"Docker-Content-Digest", digest.encode("ascii"))
-    request.setHeader(b"ETag", f'"{digest}"'.encode("ascii"))
-    if request.has_current(digest):
-        request.setResponseCode(304)
-        return b""
-    return describe(request, manifest.media_type, manifest.content)
-
-
-def _json(request: RegistryRequest, document: Any, media_type: str = "application/json") -> bytes:
-    return describe(request, media_type, json.dumps(document).encode("ascii"))
+def _json(request: RegistryRequest, document: Any) -> bytes:
+    return describe(request, "application/json", json.dumps(document).encode("ascii"))

@@ -14,14 +14,42 @@ from klein import Klein
 from nixery.access.api_token import OperatorAccess
 from nixery.builds.reproducing import Progress, Reproducer, Request
 from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest, describe
+from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest, RequestBody, SmallBody
 from nixery.http.routes import Route
 from nixery.model.image import parse_image
+from nixery.model.json_schema import array_of, object_of, schema_of
+from nixery.model.reproduction import RepackedLayer, Reproduction
 from nixery.model.tags import LATEST
 from nixery.web.images import check_operator
 
 _INVALID = ErrorKind(400, "BODY_INVALID")
 _WANTED = 'the body must be JSON such as {"name": "git", "tag": "latest", "deep": false}'
+
+
+_TEXT, _COUNT = {"type": "string"}, {"type": "integer"}
+_RESULT = schema_of(
+    Reproduction,
+    leave_out=["layers"],
+    outcome=_TEXT,
+    layers=array_of(schema_of(RepackedLayer, outcome=_TEXT)),
+)
+_STATE = object_of(
+    state={"enum": ["running", "done", "failed"]},
+    step=_TEXT,
+    done=_COUNT,
+    total=_COUNT,
+    error={"type": ["string", "null"]},
+    result={"anyOf": [_RESULT, {"type": "null"}]},
+)
+_BODY = object_of(name=_TEXT) | {
+    "properties": {
+        "name": _TEXT,
+        "tag": {**_TEXT, "default": LATEST},
+        "deep": {"type": "boolean", "default": False},
+        "against": {**_TEXT, "description": "the URL of a registry, without credentials"},
+    }
+}
 
 
 class VerificationApi:
@@ -36,7 +64,27 @@ class VerificationApi:
 
     @app.route(
         "/api/verifications",
-        endpoint=Route(operator=True, methods=(b"GET", b"HEAD", b"POST")),
+        endpoint=Route(
+            operator=True,
+            methods=(b"GET", b"HEAD", b"POST"),
+            operations={
+                b"GET": Operation(
+                    {200: Answers("How far it is, or how it ended.", _STATE)},
+                    "How far a verification is, with its result for some minutes after its end",
+                    {
+                        "name": "the image's",
+                        "tag": "the image's",
+                        "deep": "1 for a verification of all that was built here",
+                        "against": "the URL of the other registry that is asked",
+                    },
+                ),
+                b"POST": Operation(
+                    {202: Answers("It has begun.", _STATE)},
+                    "Make an image again, and compare it, unless that is being done",
+                    body=_BODY,
+                ),
+            },
+        ),
     )
     def verifications(self, request: RegistryRequest) -> bytes:
         """Begin a verification, or tell how far it is."""

@@ -71,7 +71,7 @@ _HOMEPAGES = st.sampled_from(["https://example.com/x?y=z#a", "http://x y", "java
 _CPE_PART = st.from_regex(r"[*]|-|[A-Za-z0-9._-]+|([a-z]|\\\\[!-/])+", fullmatch=True)
 _CPES = TEXTS | st.tuples(*[_CPE_PART] * 10).map(lambda parts: ":".join(("cpe:2.3:a", *parts)))
 _PURLS = TEXTS | st.builds(
-    "pkg:{}/{}@{}".format, st.sampled_from(["deb/debian", "a b"]), TEXTS, TEXTS
+    "pkg:{}/{}@{}".format, st.sampled_from(["deb/debian", "a b", "a//%20"]), TEXTS, TEXTS
 )
 
 

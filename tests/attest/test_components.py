@@ -58,6 +58,21 @@ def test_environments() -> None:
     assert found[library].package == packages[1]
 
 
+def test_ingredients() -> None:
+    """A package's CPE and package URLs are told once: of the path that was named, or of the main
+    output; what is neither is left out."""
+    purls = ("pkg:deb/debian/git@1", "pkg:deb/debian/git@1", "x", "pkg:a//%20 @1")
+    package = attrs.evolve(USUAL.packages[0], purls=purls, cpe="git")
+    git, _, man = components_of(attrs.evolve(USUAL, packages=(package,)))
+    assert [purl.to_string() for purl in git.ingredients] == ["pkg:deb/debian/git@1"]
+    assert git.cpe == ""
+    assert man.ingredients == []
+    library = attrs.evolve(package, paths=(MAN,))
+    git, _, man = components_of(attrs.evolve(USUAL, packages=(library,)))
+    assert git.ingredients
+    assert man.ingredients
+
+
 def test_purls() -> None:
     """Package URLs are those that Syft gives to store paths."""
     hashes = [path[11:43] for path in (GIT, LIBC, MAN)]

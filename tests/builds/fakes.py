@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 from binascii import a2b_base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.events import Emit
 from nixery.model.identity import Naming
-from nixery.model.image import Image
+from nixery.model.image import AMD64, Image
 from nixery.model.limits import BuildLimits
 from nixery.model.popularity import Popularity
 from nixery.model.registration import ValidPath
@@ -53,6 +53,7 @@ class FakeNix:
     :ivar folder: where the files of store paths lie.
     :ivar gate: while it is set, realising waits for it.
     :ivar error: what realising fails with.
+    :ivar errors: likewise, for one system.
     :ivar empty: while it is set, store paths have no files.
     :ivar has_library: whether the set has something named ``library``.
     :ivar emit: what was last told to take events.
@@ -63,6 +64,7 @@ class FakeNix:
     released: list[str] = attrs.Factory(list)
     gate: Deferred[None] | None = None
     error: NixeryError | None = None
+    errors: dict[str, NixeryError] = attrs.Factory(dict)
     empty: bool = False
     has_library: bool = False
     emit: Emit | None = None
@@ -73,8 +75,8 @@ class FakeNix:
         self.emit = emit
         if self.gate is not None:
             await self.gate
-        if self.error is not None:
-            raise self.error
+        if (error := self.errors.get(image.system, self.error)) is not None:
+            raise error
         roots = tuple(Root(name, name, store_path(f"{name}-1.0")) for name in image.packages)
         libc = store_path("libc-2.0")
         graph: Graph = {
@@ -231,10 +233,15 @@ class Parts:
     meant: dict[str, list[Suggestion]]
 
     def again(
-        self, budget: int = 94, limits: BuildLimits | None = None, naming: Naming | None = None
+        self,
+        budget: int = 94,
+        limits: BuildLimits | None = None,
+        naming: Naming | None = None,
+        systems: Sequence[str] = (AMD64,),
     ) -> "Parts":
         """A new builder, as after a restart, over the same storage."""
-        return make_parts(self.nix.folder, self.storage, budget, limits, naming=naming)
+        folder, storage = self.nix.folder, self.storage
+        return make_parts(folder, storage, budget, limits, naming=naming, systems=systems)
 
 
 def make_parts(
@@ -246,6 +253,7 @@ def make_parts(
     popularity: Callable[[], Popularity] = dict,
     hints: bool = True,
     naming: Naming | None = None,
+    systems: Sequence[str] = (AMD64,),
 ) -> Parts:
     """Put a builder together.
 
@@ -281,5 +289,6 @@ def make_parts(
         history,
         limits,
         Hints(lambda name: meant.get(name, []), for_all=hints),
+        systems,
     )
     return Parts(nix, resolver, packers, storage, history, cache, builder, meant)

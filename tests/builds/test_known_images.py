@@ -15,7 +15,7 @@ from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
 from nixery.interfaces import Provenance
 from nixery.model.digest import Digest
-from nixery.model.image import parse_image
+from nixery.model.image import AMD64, ARM64, SYSTEMS, parse_image
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
 from nixery.model.service_errors import StorageUnavailable
 from nixery.storage.memory import MemoryStorage
@@ -99,6 +99,29 @@ async def test_made_by_a_build(tmp_path: Path) -> None:
     found = images.find("htop", "latest")
     assert found is not None
     assert found.digest == str(pull.manifest.digest)
+    await parts.builder.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_indexes(tmp_path: Path) -> None:
+    """An index is listed beside its images, by its name, also when it is found in the storage or
+    one of its images was pulled after it."""
+    parts = make_parts(str(tmp_path), systems=(AMD64, ARM64))
+    here = KnownImages(reactor, parts.storage, parts.cache, str(tmp_path))
+    index = (await parts.builder.manifest(parse_image("htop", "latest"))).manifest
+    cache = Cache(parts.storage)
+    elsewhere = KnownImages(reactor, parts.storage, cache, str(tmp_path / "other"))
+    await elsewhere.refresh()
+    for images in (here, elsewhere):
+        for each in (index, *index.children):
+            images.pulled(str(each.digest), "")
+        found = images.find("htop", "latest")
+        assert found is not None
+        assert (found.digest, found.platforms) == (str(index.digest), tuple(SYSTEMS))
+        child = images.find("arm64/htop", "latest")
+        assert child is not None
+        assert child.digest == str(index.children[1].digest)
+        assert len(images.all()) == 3
     await parts.builder.stop()
 
 
@@ -249,6 +272,20 @@ async def test_a_storage_that_hangs_at_the_end(instance: Instance) -> None:
     instance.storage.read_record = hang  # type: ignore[method-assign]
     await instance.images.stop()
     assert json.loads((instance.folder / "images.jsonl").read_text())["name"] == "git"
+
+
+@pytest_twisted.ensureDeferred
+async def test_registries_for_arm64(tmp_path: Path) -> None:
+    """Their images are found by names without a platform, too."""
+    parts = make_parts(str(tmp_path), systems=[ARM64])
+    images = KnownImages(reactor, parts.storage, parts.cache, str(tmp_path))
+    made = (await parts.builder.manifest(parse_image("htop", "latest"))).manifest
+    for name in ("htop", "arm64/htop"):
+        found = images.find(name, "latest")
+        assert found is not None
+        assert found.digest == str(made.digest)
+    assert images.find("amd64/htop", "latest") is None
+    await parts.builder.stop()
 
 
 @pytest_twisted.ensureDeferred

@@ -50,7 +50,7 @@ async def test_an_image_without_nix(tmp_path: Path) -> None:
     assert parts.nix.asked_for_registration == 0
 
 
-PLAIN, BOTH = parse_image("git", "latest"), parse_image("git/library", "latest")
+PLAIN, BOTH = parse_image("amd64/git", "latest"), parse_image("amd64/git/library", "latest")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_same_image(parts: Parts, names: tuple[str, str]) -> None:
     assert first == second
     assert parts.nix.asked == [PLAIN]
     assert await digests(parts, "library/jq", "jq")
-    assert parts.nix.asked == [PLAIN, parse_image("jq", "latest")]
+    assert parts.nix.asked == [PLAIN, parse_image("amd64/jq", "latest")]
 
 
 @pytest_twisted.ensureDeferred
@@ -121,7 +121,7 @@ async def test_after_a_restart(parts: Parts) -> None:
     assert again.nix.asked == []
     assert await digests(again, "library/jq") == known[1:]
     assert await digests(again, "library/jq") == known[1:]
-    assert again.nix.asked == [parse_image("jq", "latest")]
+    assert again.nix.asked == [parse_image("amd64/jq", "latest")]
 
 
 @pytest_twisted.ensureDeferred

@@ -11,6 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
 from nixery.builds.removal import Removals
+from nixery.model.artifact import EMPTY
 from nixery.model.contents import Contents, pack_contents
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
@@ -33,8 +34,13 @@ class Removing(Instance):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.removals = Removals(
-            reactor, self.storage, self.cache, self.images, GRACE, lambda: self.now
+            *(reactor, self.storage, self.cache, self.images, GRACE),
+            *(self.attached, lambda: self.now),
         )
+
+    async def attached(self, digest: Digest) -> list[str]:
+        """What is attached to every image."""
+        return [Digest.of(each).hex for each in (b"attached", EMPTY)]
 
     async def later(self, seconds: float) -> None:
         """Let some time pass, and look as often as the daemon does."""
@@ -82,6 +88,20 @@ async def test_who_is_loading_it(instance: Removing) -> None:
     await instance.later(GRACE)
     assert instance.storage.blobs == {}
     assert [key for key in instance.storage.records if key.startswith("removed/")] == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_attached(instance: Removing) -> None:
+    """What is attached to an image goes with its blobs, but for what all images have in common; the
+    list of it goes at once."""
+    manifest = await instance.make("git")
+    attached, shared = [await instance.storage.write_blob(each) for each in (b"attached", EMPTY)]
+    await instance.storage.write_record(f"referrers/{manifest.digest.hex}", b"")
+    await instance.removals.remove(manifest.digest)
+    assert attached in instance.storage.blobs
+    assert not [key for key in instance.storage.records if key.startswith("referrers/")]
+    await instance.later(GRACE)
+    assert instance.storage.blobs.keys() == {shared}
 
 
 @pytest_twisted.ensureDeferred

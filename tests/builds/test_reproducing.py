@@ -22,7 +22,7 @@ from nixery.model.image import Image, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.reproduction import RebuiltDerivation, Reproduction
 from nixery.model.request_errors import ManifestUnknown
-from nixery.model.service_errors import ShuttingDown, StorageUnavailable
+from nixery.model.service_errors import QueueFull, ShuttingDown, StorageUnavailable
 from nixery.model.source import PinnedSource
 from nixery.packing.job import PackJob
 from tests.builds.fakes import FakeNix, FakePackers, Parts, make_parts, store_path
@@ -247,6 +247,20 @@ async def test_many_ask_once(bench: Bench) -> None:
     bench.rebuilder.gate = None
     gate.callback(None)
     assert (await result(first)).outcome == (await result(other)).outcome == "same"
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for too many verifications is refused; of the sample, some are left out then."""
+    monkeypatch.setattr("nixery.builds.reproducing._MOST", 1)
+    await bench.parts.builder.manifest(GIT)
+    running = bench.reproducer.begin(Request(GIT))
+    with pytest.raises(QueueFull):
+        bench.reproducer.begin(Request(GIT, deep=True))
+    bench.reproducer._share = 100
+    bench.reproducer.made("jq", "latest")
+    assert bench.reproducer.begin(Request(GIT)) is running
+    assert (await result(running)).outcome == "same"
 
 
 @pytest_twisted.ensureDeferred

@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 
 from nixery.builds.cache import Cache
+from nixery.builds.patient_lease import PATIENCE
 from nixery.builds.served import (
     AGE,
     MOST_MANIFESTS,
     MOST_TAGS,
-    PATIENCE,
     ServedImages,
     ServedManifest,
     merged,
@@ -24,7 +24,14 @@ from nixery.builds.served import (
 from nixery.interfaces import ILease
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
-from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
+from nixery.model.manifest import (
+    CONFIG_TYPE,
+    Descriptor,
+    Layer,
+    Manifest,
+    make_index,
+    make_manifest,
+)
 from nixery.model.source import canonical_sha256
 from nixery.storage.memory import MemoryStorage
 
@@ -81,7 +88,8 @@ class World:
     async def serve(
         self, instance: ServedImages, name: str, made: Manifest, tag: str = "latest"
     ) -> None:
-        await self.storage.write_blob(made.content)
+        for each in (made, *made.children):
+            await self.storage.write_blob(each.content)
         await instance.note(parse_image(name, tag), made)
 
 
@@ -107,6 +115,18 @@ async def test_what_an_image_holds(world: World) -> None:
             assert await images.holds(name, digest, anything)
             assert await images.holds(other, digest, anything) == (digest == BASE)
             assert not await images.holds("third", digest, anything)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_an_index_holds(world: World) -> None:
+    """A name that was served an index has all that this leads to, in other instances too."""
+    index = make_index({"linux/amd64": HELLO, "linux/arm64": SECRET}, {})
+    await world.serve(world.instance(), "both", index)
+    for images in (world.instance(), world.instance()):
+        for part in index.parts:
+            assert await images.holds("both", part.digest, anything)
+            assert not await images.holds("other", part.digest, anything)
+        assert not await images.holds("both", Digest.of(b"else"), anything)
 
 
 @pytest_twisted.ensureDeferred
@@ -244,6 +264,53 @@ async def test_records_name_their_blobs(world: World) -> None:
     [record] = world.storage.records.values()
     digests = json.loads(record)["record"]["digests"]
     assert digests == [str(HELLO.digest), str(SECRET.digest)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_attached(world: World) -> None:
+    """A name has what is attached to its images from when that was listed by it, also when they are
+    pulled again, by other tags and from other instances; other names have not."""
+    document = Digest.of(b"a document")
+
+    async def attached(subject: Digest) -> list[str]:
+        return [document.hex] if subject == HELLO.digest else []
+
+    def instance() -> ServedImages:
+        own = Trusting(world.storage)
+        return ServedImages(world.clock, own, Cache(own), attached)
+
+    images = instance()
+    await world.serve(images, "hello", HELLO)
+    await world.serve(images, "secret", SECRET)
+    assert not await images.holds("hello", document, anything)
+    for name in ("hello", "secret"):
+        await images.note_attached(name, HELLO.digest)
+    for each in (images, instance()):
+        assert await each.holds("hello", document, anything)
+        await world.serve(each, "hello", HELLO, "1.0")
+        assert await each.holds("hello", document, lambda tag: tag == "1.0")
+        assert not await each.holds("hello", document, lambda tag: tag == "2.0")
+        assert not await each.holds("secret", document, anything)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_list_of_what_is_attached_is_bounded(world: World) -> None:
+    """What was attached before, and is not now, is no longer in a name's record."""
+    lists = [[Digest.of(b"%d" % number).hex] for number in range(9)]
+
+    async def attached(subject: Digest) -> list[str]:
+        return lists[0]
+
+    images = ServedImages(world.clock, world.storage, Cache(world.storage), attached)
+    await world.serve(images, "hello", HELLO)
+    sizes = set()
+    while lists:
+        await images.note_attached("hello", HELLO.digest)
+        assert await images.holds("hello", Digest(lists[0][0]), anything)
+        [record] = world.storage.records.values()
+        sizes.add(len(record))
+        lists.pop(0)
+    assert len(sizes) == 1
 
 
 SERVED = st.builds(

@@ -11,11 +11,12 @@ from typing import Any
 
 import attrs
 
-from tests.chaos.images import IMAGES, UNKNOWN
+from nixery.model.manifest import INDEX_TYPE, LEFT_OUT, MANIFEST_TYPE
+from tests.chaos.images import IMAGES, OF_ALL, UNKNOWN
 from tests.chaos.numbers import Image, Numbers
 from tests.waiting import HUNG
 
-ACCEPT = "application/vnd.oci.image.manifest.v1+json"
+ACCEPT = MANIFEST_TYPE
 _PIECE = 65536
 _REDIRECTS = 9  # that docker follows, and one
 _MAY_BE_REFUSED = (400, 404, 429, 503)
@@ -89,19 +90,47 @@ class Client:
             self._close()
 
     def _pull(self, image: str, way: str, fraction: float) -> str:
+        if image.startswith(OF_ALL):
+            return self._pull_index(image, way, fraction)
         manifest, digest = self._manifest(image)
+        self._load(image, manifest, way, fraction)
+        return digest
+
+    def _pull_index(self, image: str, way: str, fraction: float) -> str:
+        """Pull an index, and the image of one platform by its digest.
+
+        :raises Refused: at the end, if a platform was left out, which failed just now.
+        """
+        name = image.removeprefix(OF_ALL)
+        index, digest = self._manifest(name, f"{ACCEPT}, {INDEX_TYPE}", of=image)
+        child = index["manifests"][int(fraction * len(index["manifests"]))]
+        is_usual = child["platform"]["architecture"] == "amd64"
+        of = name if is_usual else f"arm64/{name}"
+        manifest, _ = self._manifest(name, ACCEPT, child["digest"], of)
+        self._load(name, manifest, way, fraction)
+        if LEFT_OUT in index["annotations"]:
+            raise Refused("left out")
+        return digest
+
+    def _load(self, image: str, manifest: Any, way: str, fraction: float) -> None:
+        """Load the blobs of a manifest."""
         blobs = [manifest["config"], *manifest["layers"]]
         for number, blob in enumerate(blobs):
             last = way == "leaves" and number == int(fraction * len(blobs))
             path = f"/v2/{image}/blobs/{blob['digest']}"
             pieces = self._blob(path, blob["size"], way, fraction)
             self._verify(path, blob, pieces, fraction if last else None)
-        return digest
 
-    def _manifest(self, image: str) -> tuple[Any, str]:
-        path = f"/v2/{image}/manifests/latest"
+    def _manifest(
+        self, image: str, accept: str = ACCEPT, reference: str = "latest", of: str = ""
+    ) -> tuple[Any, str]:
+        """A manifest, or an index, and its digest.
+
+        :param of: what it is of, if that is not the image.
+        """
+        path = f"/v2/{image}/manifests/{reference}"
         for _ in range(_REDIRECTS + 1):
-            answer = self._ask(path, "manifest")
+            answer = self._ask(path, "manifest", Accept=accept)
             body = answer.response.read()
             if answer.status == 307:
                 path = answer.headers["Location"]
@@ -110,9 +139,10 @@ class Client:
             if digest != f"sha256:{hashlib.sha256(body).hexdigest()}":
                 self.numbers.violated(f"{path}: the manifest is not that of {digest}")
             manifest, revision = json.loads(body), answer.headers["Nixery-Revision"]
-            layers = [layer["digest"] for layer in manifest["layers"][:-1]]
-            contents = self.contents(image, revision)
-            self.numbers.same_image(contents, revision, Image(digest, layers))
+            layers = [layer["digest"] for layer in manifest.get("layers", ())[:-1]]
+            if LEFT_OUT not in manifest["annotations"]:
+                contents = self.contents(of or image, revision)
+                self.numbers.same_image(contents, revision, Image(digest, layers))
             return manifest, digest
         self.numbers.violated(f"{path}: more redirects than clients follow")
         raise Refused("redirected for ever")

@@ -14,12 +14,15 @@ OWN = {"quick": 0, "brief": 1, "moving": 2, "large": 1, "lengthy": 15}
 """Packages of the source's own → seconds that building them takes."""
 LARGE = 30_000_000
 """Bytes of the layer that ``large`` has for its own."""
+OF_ALL = "all platforms:"
+"""What the name of an image begins with whose index is pulled, and the image of one platform."""
 IMAGES = (
     *REAL,
+    *(f"{OF_ALL}{name}" for name in ("jq", "shell/git", "zip/unzip")),
     *OWN,
     *("quick/hello", "brief/jq", "shell/moving", "quick/brief/moving"),
 )
-"""The thirty."""
+"""All that are pulled: thirty, and some as indexes."""
 UNKNOWN = ("nosuchpackage", "hello/helo")
 """Names of no image: refused whatever else happens."""
 

@@ -71,6 +71,7 @@ def _environ(packages: PackageSet, source: MovingSource, mark: str, workers: str
         **packages.environ,
         "NIXERY_PKGS_PATH": "",
         "NIXERY_PKGS_REPO": source.url,
+        "NIXERY_PLATFORMS": "linux/amd64,linux/arm64",
         "NIXERY_REVISION_TTL": "2",
         "NIXERY_HOLD": "5",
         "NIXERY_FAILURE_TTL": "1",

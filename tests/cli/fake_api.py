@@ -26,12 +26,14 @@ class FakeApi:
         the last one again and again.
     :ivar asked: the requests, with their bodies.
     :ivar tokens: the tokens that came with them.
+    :ivar location: where redirects lead.
     """
 
     url: str = ""
     answers: dict[str, Answer | list[Answer]] = attrs.Factory(dict)
     asked: list[tuple[str, Any]] = attrs.Factory(list)
     tokens: list[str | None] = attrs.Factory(list)
+    location: str = ""
 
     def answer(self, what: str) -> Answer:
         found = self.answers.get(what)
@@ -61,6 +63,8 @@ def serving() -> Iterator[FakeApi]:
             content = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            if status == 307:
+                self.send_header("Location", api.location)
             self.end_headers()
             self.wfile.write(content)
 

@@ -1,7 +1,10 @@
 """``nixery list``."""
 
 import json
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.cli.fake_api import TOKEN, FakeApi, Run, image
 
@@ -18,6 +21,15 @@ def test_a_table(run: Run, api: FakeApi) -> None:
     assert git.split()[:6] == ["shell/git", "latest", "34", "MB", "amd64", "3"]
     assert jq.startswith("jq         1.6")
     assert api.tokens == [f"Bearer {TOKEN}"]
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_no_color(run: Run, api: FakeApi, no_color: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal, titles stand out, unless colours are not wanted."""
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    api.answers[FIRST] = 200, {"images": []}
+    assert ("\x1b[" in run("list").out) == (no_color == "")
 
 
 def test_patterns(run: Run, api: FakeApi) -> None:

@@ -120,11 +120,14 @@ class Daemon:
         (value,) = [line.removeprefix(f"{name} ") for line in lines if line.startswith(f"{name} ")]
         return float(value)
 
-    def pull(self, name: str, tag: str = "latest") -> Answer:
-        """Ask for a manifest as clients do, following redirects."""
+    def pull(self, name: str, tag: str = "latest", accept: str = ACCEPT) -> Answer:
+        """Ask for a manifest as clients do, following redirects.
+
+        :param accept: the media types that the client takes.
+        """
         path = f"/v2/{name}/manifests/{tag}"
         for _ in range(10):
-            answer = self.get(path)
+            answer = self.get(path, Accept=accept)
             if answer.status != 307:
                 return answer
             path = answer.headers["Location"]

@@ -33,9 +33,13 @@ DEBIAN_13 = Release(
     ("docker.io", "docker-cli", "docker-buildx", "podman", "skopeo", "buildah", "oras"),
 )
 DEBIAN_TESTING = Release(
-    "forky", ("docker.io", "docker-cli", "docker-buildx", "containerd", "crane")
+    "forky",
+    (
+        *("docker.io", "docker-cli", "docker-buildx", "containerd", "crane", "cosign"),
+        *("docker-registry", "oras", "skopeo"),
+    ),
 )
-"""What Debian 13 has not yet: containerd 2, Docker 28, crane."""
+"""What Debian 13 has not yet: containerd 2, Docker 28, crane, cosign; and what goes with that."""
 
 
 @attrs.frozen

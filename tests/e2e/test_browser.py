@@ -251,7 +251,7 @@ def test_everybody_can_use_them(daemon: Daemon, scheme: Any) -> None:
     builds = builds_of(daemon)
     paths = [
         *("/", "/?q=shell/git", "/?q=x..", "/builds", "/builds?state=failed", "/builds/none"),
-        *("/docs", "/docs/clients", "/nothing"),
+        *("/docs", "/docs/clients", "/api", "/nothing"),
         *("/images/shell/git", f"/builds/{builds['broken']}", f"/builds/{builds['shell/git']}"),
     ]
 

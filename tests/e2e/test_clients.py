@@ -11,6 +11,7 @@ import attrs
 import oras.client  # type: ignore[import-untyped]
 import pytest
 
+from nixery.model.manifest import INDEX_TYPE
 from tests.e2e.clients import (
     Containerd,
     Docker,
@@ -257,6 +258,33 @@ def test_zstd(start_daemon: StartDaemon, programs: Programs) -> None:
     programs.ctr.ok("images", "pull", f"{image}:latest")
     programs.podman.ok("pull", "--tls-verify=false", image)
     programs.buildah("pull", "--tls-verify=false", image)
+
+
+def test_indexes(start_daemon: StartDaemon, programs: Programs, tmp_path: Path) -> None:
+    """Of an index, each client takes the image of the platform that it asks for."""
+    daemon = start_daemon(NIXERY_PLATFORMS="linux/amd64,linux/arm64")
+    image = f"{daemon.host}/hello"
+    podman, buildah = ["pull", "--tls-verify=false"], ["from", "--tls-verify=false"]
+    for architecture in ("amd64", "arm64"):
+        platform = f"--platform=linux/{architecture}"
+        for docker in (programs.docker_26, programs.docker_28):
+            docker.ok("pull", platform, image)
+            found = json.loads(docker.ok("image", "inspect", image))[0]
+            assert docker is programs.docker_28 or found["Architecture"] == architecture
+        programs.ctr.ok("images", "pull", platform, f"{image}:latest")
+        programs.podman.ok(*podman, platform, image)
+        shown = programs.podman.ok("inspect", "--format={{.Architecture}}", image)
+        assert shown.split()[-1] == architecture
+        assert "hello" in programs.buildah(*buildah, platform, image)
+        config = ok(programs.debian_testing, tmp_path, "crane", "config", platform, image)
+        assert json.loads(config)["architecture"] == architecture
+        fetched = ["oras", "manifest", "fetch", platform, f"{image}:latest"]
+        assert "layers" in json.loads(ok(programs.debian_13, tmp_path, *fetched))
+    for docker in (programs.docker_26, programs.docker_28):
+        shown = json.loads(docker.ok("manifest", "inspect", "--insecure", image))
+        assert [m["platform"]["architecture"] for m in shown["manifests"]] == ["amd64", "arm64"]
+    digest = daemon.pull("hello", accept=INDEX_TYPE).headers["Docker-Content-Digest"]
+    assert digest in ok(programs.debian_testing, tmp_path, "crane", "digest", image)
 
 
 def test_architectures(daemon: Daemon, docker_26: Docker, ctr: Containerd) -> None:

@@ -59,12 +59,13 @@ def in_terminal(daemon: Daemon, columns: int, *arguments: str) -> tuple[int, str
 
     :return: its exit code, and all that it wrote to the terminal.
     """
+    environ = {**os.environ, "STATE_DIRECTORY": str(daemon.state), "TERM": "xterm"}
+    environ.pop("COLUMNS", None)
     child, terminal = pty.fork()
     if child == 0:
-        os.environ |= {"STATE_DIRECTORY": str(daemon.state), "TERM": "xterm"}
-        os.environ.pop("COLUMNS", None)
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        os.execv(NIXERY, [NIXERY, *arguments])
+        # With this environment alone: readline has put COLUMNS into that of the process.
+        os.execve(NIXERY, [NIXERY, *arguments], environ)
     written = b""
     while True:
         try:

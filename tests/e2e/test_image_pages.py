@@ -81,7 +81,7 @@ def test_from_picture_to_picture(pictured: Daemon) -> None:
         page.locator(".treemap a", has_text="perl").first.click()
         expect(page.locator("#why .chain")).to_contain_text("perl-")
         expect(page.locator("#why .chain li")).to_have_count(2)
-        page.get_by_label("Store path").fill("python3")
+        page.get_by_role("combobox", name="Store path").fill("python3")
         page.get_by_role("button", name="Explain").click()
         expect(page.locator("#why")).to_contain_text("It is named itself")
         page.get_by_label("Another tag or name").fill("shell/git")

@@ -116,8 +116,9 @@ def test_the_latest_of_an_image() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 99), st.sampled_from("abc"), st.booleans())))
-def test_the_last_of_each_image(builds: list[tuple[int, str, bool]]) -> None:
-    """Whatever comes and goes, in whichever order, the last good build of each image is known."""
+def test_states_and_images(builds: list[tuple[int, str, bool]]) -> None:
+    """Whatever comes and goes, in whichever order, the builds in each state are known, and the
+    last good one of each image."""
     archive, there = make_archive(), dict[str, KeptBuild]()
     for began, name, good in builds:
         one = build(began, began, name=name, state="done" if good else "failed")
@@ -127,7 +128,14 @@ def test_the_last_of_each_image(builds: list[tuple[int, str, bool]]) -> None:
         else:
             archive.add(one)
             there[one.head.id] = one
+        in_state: dict[str, list[str]] = {"done": [], "failed": []}
         newest: dict[str, str] = {}
-        for id in sorted(id for id, each in there.items() if each.head.state == "done"):
-            newest[there[id].head.name] = id
-        assert list(archive.newest()) == sorted(newest.values(), reverse=True)
+        for id in sorted(there):
+            in_state[there[id].head.state].append(id)
+            if there[id].head.state == "done":
+                newest[there[id].head.name] = id
+        for state, ids in in_state.items():
+            assert list(archive.ids(state=state)) == ids[::-1]
+        for each in "abc":
+            latest = archive.latest(each, "latest")
+            assert (latest and latest.id) == newest.get(each)

@@ -19,6 +19,7 @@ from nixery.model.image import (
     official_name,
     parse_image,
     parse_name,
+    platform_of,
     spellings,
 )
 from nixery.model.request_errors import NameInvalid, TagInvalid
@@ -112,10 +113,19 @@ def test_meta_packages_in_any_order(name: str) -> None:
     assert image.packages == tuple(sorted([*SHELL, "git"]))
 
 
-def test_default_architecture() -> None:
-    """Without ``arm64``, an image is for amd64."""
+def test_names_without_platform() -> None:
+    """A name that says no platform is for each; on one of them, it is what that one's own means."""
     image = parse_image("git", "latest")
-    assert (image.system, image.architecture, image.shell) == (AMD64, "amd64", False)
+    assert not image.has_platform
+    for system, platform in ((AMD64, "amd64"), (ARM64, "arm64")):
+        own = parse_image(f"{platform}/git", "latest")
+        assert own.has_platform
+        assert image.on(system) == own
+        assert (own.system, own.architecture, own.shell) == (system, platform, False)
+        assert platform_of(system) == f"linux/{platform}"
+    assert [image.on(system).name for system in (AMD64, ARM64)] == ["git", "arm64/git"]
+    assert image.names == ["git", "arm64/git"]
+    assert image.on(AMD64).names == ["git"]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +135,7 @@ def test_default_architecture() -> None:
         *("a b", "a\n", "a\0", "ä", "a:b", "a@b", "../a", "a/..", "--option", "$(x)", "a;b", "%2e"),
         *("a" * 256,),
         *("arm64", "arm64/arm64", "git/shell", "git/arm64", "shell/git/arm64", "shell/git/shell"),
+        *("amd64", "git/amd64", "amd64/arm64/git", "arm64/shell/amd64/git", "library/amd64"),
     ],
 )
 def test_names_that_are_refused(name: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nixery.model.identity import COMMIT, OFF, Naming
 from nixery.model.image import Image, parse_image
-from nixery.model.image_key import image_key
+from nixery.model.image_key import image_key, index_key
 from nixery.model.source import (
     NIXPKGS_URL,
     Channel,
@@ -48,6 +48,7 @@ def test_keys_differ_with_everything_that_counts() -> None:
         key(parse_image("ab/c", "latest")),
         key(parse_image("abc", "latest")),
         key(parse_image("arm64/a/bc", "latest")),
+        key(parse_image("user/a/bc", "latest")),
         key(parse_image("shell/a/bc", "latest")),
         key(pinned=attrs.evolve(PINNED, pin=Commit(URL, "1" * 40))),
         key(pinned=attrs.evolve(PINNED, pin=Commit("https://example.com/y", "0" * 40))),
@@ -69,10 +70,18 @@ def test_keys_differ_with_everything_that_counts() -> None:
 def test_keys_are_the_same_for_the_same_image() -> None:
     """The tag, how the name was written, the credentials of a URL, and whether the source can be
     asked are not in the key: the revision is."""
-    assert key(parse_image("bc/a/bc", "other")) == key()
+    assert key(parse_image("bc/a/bc", "other")) == key(parse_image("amd64/a/bc", "x")) == key()
     url = "https://user:secret@example.com/x"
     other = PinnedSource(GitRepository(url), Commit(url, "0" * 40), stale=True)
     assert key(pinned=other) == key()
+
+
+def test_keys_of_indexes() -> None:
+    """An index's key is that of its images, in any order, and of its type; it is no image's."""
+    keys = ["a" * 64, "b" * 64]
+    assert index_key(keys, "x") == index_key(reversed(keys), "x")
+    others = [index_key(keys, "y"), index_key(keys[:1], "x"), key()]
+    assert index_key(keys, "x") not in others
 
 
 def test_a_channel_is_a_repository() -> None:

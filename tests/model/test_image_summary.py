@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 import pytest
 
 from nixery.model.digest import Digest
@@ -9,11 +10,10 @@ from nixery.model.image import parse_image
 from nixery.model.image_summary import ImageSummary, summary_of
 from nixery.model.manifest import (
     CONFIG_TYPE,
-    INDEX_TYPE,
-    MANIFEST_TYPE,
+    INDEX_TYPES,
     Descriptor,
     Layer,
-    Manifest,
+    make_index,
     make_manifest,
 )
 
@@ -52,20 +52,27 @@ def test_what_documents_tell(config: bytes, platforms: tuple[str, ...]) -> None:
 
 
 def test_index() -> None:
-    """An index has the platforms of its manifests."""
-    children = [
-        {
-            "mediaType": MANIFEST_TYPE,
-            "digest": str(Digest.of(name.encode())),
-            "size": 9,
-            "platform": {"os": "linux", "architecture": name},
-        }
-        for name in ("amd64", "arm64")
-    ]
-    content = json.dumps({"mediaType": INDEX_TYPE, "manifests": children}).encode()
-    blobs = tuple(Descriptor(MANIFEST_TYPE, Digest.parse(c["digest"]), 9) for c in children)  # type: ignore[arg-type]
-    summary = summary_of(Manifest(content, INDEX_TYPE, Digest.of(content), blobs))
-    assert summary.platforms == ("linux/amd64", "linux/arm64")
+    """An index has the platforms and the blobs of its manifests."""
+    one, other = make_manifest(CONFIG, [LAYER], TITLE), make_manifest(CONFIG, [])
+    for kind in INDEX_TYPES:
+        index = make_index({"linux/amd64": one, "linux/arm64": other}, {}, kind)
+        summary = summary_of(index)
+        assert (summary.name, summary.platforms) == ("shell/git", ("linux/amd64", "linux/arm64"))
+        assert summary.size == sum(map(len, (index.content, one.content, other.content))) + 17
+        assert one.digest.hex[:8] + CONFIG.digest.hex[:8] in summary.blobs
+
+
+def test_what_a_name_stands_for() -> None:
+    """An index, and not an image of it, whichever of them was pulled last; of two revisions, the
+    one that was."""
+    index = ImageSummary("i", platforms=("linux/amd64", "linux/arm64"), revision="1", pulled=1)
+    image = ImageSummary("c", platforms=("linux/amd64",), revision="1", pulled=2)
+    assert index.supersedes(image)
+    assert not image.supersedes(index)
+    assert attrs.evolve(image, revision="2").supersedes(index)
+    assert not index.supersedes(attrs.evolve(image, revision="2"))
+    assert not attrs.evolve(image, pulled=1).supersedes(image)
+    assert image.supersedes(image)
 
 
 def test_tags() -> None:

@@ -2,16 +2,22 @@
 
 import json
 
+import attrs
+import pytest
+
 from nixery.model.digest import Digest
 from nixery.model.execution import Execution
 from nixery.model.identity import Identity
 from nixery.model.image import parse_image
 from nixery.model.manifest import (
     CONFIG_TYPE,
+    INDEX_TYPES,
+    LEFT_OUT,
     MANIFEST_TYPE,
     Descriptor,
     Layer,
     config_bytes,
+    make_index,
     make_manifest,
     parse_manifest,
 )
@@ -130,10 +136,59 @@ def test_manifest() -> None:
     assert json.loads(manifest.content)["mediaType"] == manifest.media_type == MANIFEST_TYPE
 
 
+def test_index() -> None:
+    """An index names its manifests with their platforms, in order; a docker manifest list too."""
+    one, other = (
+        make_manifest(Descriptor(CONFIG_TYPE, Digest.of(c), 1), LAYERS) for c in (b"a", b"b")
+    )
+    for kind in INDEX_TYPES:
+        index = make_index({"linux/arm64": other, "linux/amd64": one}, {}, kind)
+        document = json.loads(index.content)
+        listed = [
+            (each["platform"]["architecture"], each["digest"]) for each in document["manifests"]
+        ]
+        assert listed == [("amd64", str(one.digest)), ("arm64", str(other.digest))]
+        assert "annotations" not in document
+        assert document["mediaType"] == index.media_type == kind
+        assert parse_manifest(index.content) == attrs.evolve(index, children=())
+        assert index.children == (one, other)
+
+
+def test_parts() -> None:
+    """All that a manifest or an index leads to, itself included."""
+    manifest = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1), LAYERS)
+    index = make_index({"linux/arm64": manifest}, {})
+    own = Descriptor(manifest.media_type, manifest.digest, len(manifest.content))
+    assert manifest.parts == (own, *manifest.blobs)
+    own = Descriptor(index.media_type, index.digest, len(index.content))
+    assert index.parts == (own, *manifest.parts)
+    assert [each.is_index for each in (index, manifest)] == [True, False]
+
+
+def test_platforms_that_are_left_out() -> None:
+    """An index says which, and why; otherwise it says of itself what its first image does."""
+    named = {"org.opencontainers.image.title": "git"}
+    manifest = make_manifest(Descriptor(CONFIG_TYPE, Digest.of(b"c"), 1), LAYERS, named)
+    index = make_index({"linux/amd64": manifest}, {"linux/arm64": "there is none"})
+    annotations = json.loads(index.content)["annotations"]
+    assert annotations == {**named, LEFT_OUT: "linux/arm64: there is none"}
+
+
 def test_what_is_no_manifest() -> None:
     """A config, other JSON, and anything else is no manifest."""
     config = config_bytes(parse_image("git", "x"), LAYERS, SHELL, IDENTITY)
     broken = json.dumps({"mediaType": MANIFEST_TYPE, "config": {}, "layers": []}).encode()
     deep = b"[" * 100_000
-    for content in (config, b"", b"{}", b"[]", b"\xff", b"null", broken, deep):
+    index = json.dumps({"mediaType": INDEX_TYPES[0], "manifests": [{}]}).encode()
+    for content in (config, b"", b"{}", b"[]", b"\xff", b"null", broken, index, deep):
         assert parse_manifest(content) is None
+
+
+@pytest.mark.parametrize("annotations", [[], "x", {"org.opencontainers.image.revision": 1}, None])
+def test_annotations_of_others(annotations: object) -> None:
+    """What another registry's manifest has for annotations is read as far as it is text."""
+    made = make_manifest(layer("a").descriptor, [layer("b")])
+    document = {**json.loads(made.content), "annotations": annotations}
+    other = parse_manifest(json.dumps(document).encode())
+    assert other is not None
+    assert other.annotation("revision") == ""

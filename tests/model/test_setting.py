@@ -62,6 +62,12 @@ def test_faults() -> None:
     assert faults == ["NIXERY_SOME_LIMIT is '10'; it must be a whole number from 1 to 9"]
 
 
+def test_keys_are_not_told() -> None:
+    """A private key that stands where something else is meant is in no message."""
+    _, faults = read(NIXERY_SOME_LIMIT="-----BEGIN EC PRIVATE KEY-----\nMHcC")
+    assert faults == ["NIXERY_SOME_LIMIT is a private key; it must be a whole number from 1 to 9"]
+
+
 @given(st.integers(0, 999_999_998))
 def test_numbers(value: int) -> None:
     """Every number in the range is read as it is, and scaled where that is asked for."""

@@ -43,6 +43,7 @@ class Server(Factory):
         self.ends = True
         self.connected: list[Protocol] = []
         self.answered = 0
+        self.asked: list[bytes] = []
 
     def buildProtocol(self, addr: object) -> Any:
         server = self
@@ -52,6 +53,7 @@ class Server(Factory):
                 server.connected.append(self)
 
             def dataReceived(self, data: bytes) -> None:
+                server.asked.append(data)
                 self.transport.write(server.answer)  # type: ignore[union-attr]
                 server.answered += 1
                 if server.ends:
@@ -110,6 +112,16 @@ async def test_loaded_and_kept(world: World) -> None:
     assert world.table.counts == TABLE
     assert json.loads(world.copy.read_text()) == TABLE
     assert not world.clock.getDelayedCalls()
+
+
+@pytest_twisted.ensureDeferred
+async def test_credentials(world: World) -> None:
+    """The user and the password of the URL are shown to the server."""
+    world.serve(TABLE)
+    table = world.make(world.url.replace("://", "://user:secret@"))
+    await table.load()
+    assert table.counts == TABLE
+    assert b"\r\nAuthorization: Basic dXNlcjpzZWNyZXQ=\r\n" in world.server.asked[-1]
 
 
 @pytest_twisted.ensureDeferred

@@ -23,6 +23,7 @@ from nixery.builds.cache import Cache
 from nixery.http.known_answers import AGE
 from nixery.http.lending import LEASE
 from nixery.interfaces import Provenance
+from nixery.model.artifact import EMPTY
 from nixery.model.digest import Digest
 from nixery.model.limits import DiskLimits
 from nixery.model.manifest import CONFIG_TYPE, Descriptor, make_manifest
@@ -344,6 +345,29 @@ def test_records_of_many_blobs(tmp_path: Path) -> None:
     folder.time += 86400
     folder.shrinker.shrink()
     assert set(os.listdir(tmp_path / "manifests")) == {one, own}
+
+
+def test_what_is_attached_goes_with_its_image(tmp_path: Path) -> None:
+    """What is attached to an image is dropped with the list of it when the image is gone, but for
+    what is in use, and for what all images have in common; that of another image stays."""
+    folder = Folder(tmp_path, most=1000)
+    (tmp_path / "referrers").mkdir()
+    image, other, idle, busy, of_other = (folder.blob(text) for text in "abcde")
+    shared = Digest.of(EMPTY).hex
+    (tmp_path / "layers" / shared).write_bytes(EMPTY)
+    for subject, attached in ((image, [idle, busy, shared]), (other, [of_other, shared])):
+        record = {"digest": f"sha256:{subject}", "blobs": dict.fromkeys(attached, 30)}
+        (tmp_path / "referrers" / subject).write_text(json.dumps({"record": record}))
+    folder.time += 86400
+    folder.shrinker.shrink()
+    assert len(folder.blobs()) == 6
+    (tmp_path / "layers" / image).unlink()
+    folder.time += 86400
+    folder.marks.use([busy])
+    shrunk = folder.shrinker.shrink()
+    assert os.listdir(tmp_path / "referrers") == [other]
+    assert folder.blobs() == {other, busy, of_other, shared}
+    assert (shrunk.blobs, shrunk.left, shrunk.size) == (1, 4, 92)
 
 
 def test_files_of_others(tmp_path: Path) -> None:

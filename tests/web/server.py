@@ -19,6 +19,9 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
+from nixery.attest.signing_keys import SigningKey
+from nixery.builds.artifacts import Artifacts
+from nixery.builds.cache import Cache
 from nixery.history.history import History
 from nixery.http.asked_head import SECRET
 from nixery.http.bounds import Bounds
@@ -39,7 +42,7 @@ from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
 from nixery.model.limits import HttpLimits
-from nixery.model.manifest import CONFIG_TYPE, Descriptor, Manifest, make_manifest
+from nixery.model.manifest import CONFIG_TYPE, INDEX_TYPE, Descriptor, Manifest, make_manifest
 from nixery.model.request_errors import ManifestUnknown
 from nixery.serving.responders import Responders
 from nixery.storage.memory import MemoryStorage
@@ -51,6 +54,7 @@ from nixery.web.pages.api import PagesApi
 from nixery.web.pages.docs_api import DocsApi
 from nixery.web.pages.start_api import StartApi
 from nixery.web.site import IApi, QuietSite, make_site
+from nixery.web.stored_images import StoredImages
 from tests.waiting import HUNG, until
 
 reactor: Any = _reactor
@@ -72,7 +76,10 @@ class FakeBuilder:
     :ivar made_from: what images are said to be made from.
     :ivar offered: the tags.
     :ivar served: of every image.
+    :ivar indexes: those of every image whose name says no platform, by media type.
+    :ivar kinds: the media types of indexes that were asked for.
     :ivar build: the ID of the build that images come from.
+    :ivar cache: knows other manifests that are stored, if there is one.
     """
 
     asked: list[Image] = attrs.Factory(list)
@@ -85,6 +92,9 @@ class FakeBuilder:
     made_from: Provenance | None = None
     offered: list[str] = attrs.Factory(lambda: ["latest"])
     served: Manifest = MANIFEST
+    indexes: dict[str, Manifest] = attrs.Factory(dict)
+    kinds: list[str] = attrs.Factory(list)
+    cache: Cache | None = None
 
     async def manifest(
         self,
@@ -93,26 +103,32 @@ class FakeBuilder:
         client: str = "",
         request: str = "",
         behind: bool = False,
+        index: str = INDEX_TYPE,
     ) -> Pull:
         self.clients.append(client)
         self.requests.append(request)
         self.asked.append(image)
+        self.kinds.append(index)
         if on_build is not None and self.build is not None:
             on_build(self.build)
         if self.gate is not None:
             await self._wait(self.gate)
         if self.error is not None:
             raise self.error
-        return self._pull()
+        named = {} if image.has_platform else self.indexes
+        return self._pull(named.get(index, self.served))
 
     async def stored_manifest(self, digest: Digest) -> Pull:
-        if digest != MANIFEST.digest:
+        for each in (MANIFEST, *self.indexes.values()):
+            if each.digest == digest:
+                return self._pull(each)
+        if self.cache is None:
             raise ManifestUnknown(str(digest))
-        return self._pull()
+        return Pull(await self.cache.stored(digest), None, lambda: True)
 
-    def _pull(self) -> Pull:
+    def _pull(self, manifest: Manifest) -> Pull:
         told = self.made_from
-        return Pull(self.served, told, partial(self._is_still, told))
+        return Pull(manifest, told, partial(self._is_still, told))
 
     def _is_still(self, told: Provenance | None) -> bool:
         """Whether it would answer as before: at once, from the same."""
@@ -280,13 +296,16 @@ async def serving(
     accel: str | None = None,
     wrapped: bool = False,
     catalogue: ICatalogue | None = None,
+    images: StoredImages | None = None,
     on_manifest: OnManifest = ignore_manifest,
+    keys: Sequence[SigningKey] = (),
     more: Iterable[Klein] = (),
     apis: Sequence[IApi] = (),
     packages: PackagesApi | None = None,
 ) -> AsyncIterator[Server]:
     """Serve for the length of a block; builds are shown if there is a history.
 
+    :param keys: that images are signed with which are stored.
     :param wrapped: whether connections are such as :class:`WrappingEndpoint` makes.
     """
     builder = FakeBuilder()
@@ -296,8 +315,13 @@ async def serving(
     site = make_site(
         *(reactor, builder, storage, hold, pages, builds, packages, auth, trusted, limits, meter),
         accel=accel,
-        more=[StartApi(reactor, builder, history, catalogue, auth).app, DocsApi().app, *more],
+        more=[
+            StartApi(reactor, builder, history, catalogue, images, auth).app,
+            DocsApi().app,
+            *more,
+        ],
         on_manifest=on_manifest,
+        artifacts=Artifacts(reactor, storage, Cache(storage), keys),
         apis=apis,
     )
     endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")

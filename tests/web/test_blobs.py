@@ -49,6 +49,20 @@ def test_the_image_that_is_loaded() -> None:
             assert set(storage.used) == set(expected)
 
 
+def test_the_platforms_of_an_index() -> None:
+    """Clients that load the images of different platforms by one name keep all of its index, until
+    something else is served for the name."""
+    storage = MemoryStorage()
+    pulls = ImagesInUse(Clock(), storage)
+    one, other = manifest(b"one"), manifest(b"other")
+    index = (Digest.of(b"index"), *digests(one), *digests(other))
+    for served in (index, digests(one), digests(other)):
+        pulls.served("name", served)
+        assert pulls.image("name") == index
+    pulls.served("name", digests(manifest(b"newer")))
+    assert pulls.image("name") == digests(manifest(b"newer"))
+
+
 def test_blobs_of_others() -> None:
     """Whoever asks under an image's name for what is not of that image keeps nothing."""
     storage = MemoryStorage()

@@ -33,7 +33,9 @@ from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
 from nixery.web.documents import DocumentsApi
 from nixery.web.pages.api import PagesApi
+from nixery.web.pages.images_api import ImagePages
 from nixery.web.site import make_site
+from nixery.web.stored_images import StoredImages
 from tests.attest.samples import USUAL, many
 from tests.web.server import FakeBuilder, Server, reactor
 
@@ -54,8 +56,9 @@ class Documents:
         self, name: str, tag: str = "latest", contents: Contents | None = USUAL
     ) -> Manifest:
         """Store an image."""
-        config = await self.cache._storage.write_blob(f"config of {name}".encode())
-        manifest = make_manifest(Descriptor(CONFIG_TYPE, config, 6), [])
+        config = {"os": "linux", "architecture": "amd64", "name": name}
+        digest = await self.cache._storage.write_blob(json.dumps(config).encode())
+        manifest = make_manifest(Descriptor(CONFIG_TYPE, digest, 6), [])
         await self.remember(manifest, name, tag, contents)
         return manifest
 
@@ -75,9 +78,10 @@ async def documents(folder: Path, auth: Auth = OPEN) -> AsyncIterator[Documents]
     builder, storage = FakeBuilder(), MemoryStorage()
     cache = Cache(storage, reactor=reactor)
     images = KnownImages(reactor, storage, cache, str(folder))
-    api = DocumentsApi(reactor, cache, images, auth)
+    stored = StoredImages(images, cache, storage, auth)
+    more = [DocumentsApi(reactor, stored).app, ImagePages(reactor, stored, None).app]
     pages = PagesApi()
-    site = make_site(reactor, builder, storage, 25, pages, auth=auth, more=[api.app])
+    site = make_site(reactor, builder, storage, 25, pages, auth=auth, more=more)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
     try:
         yield Documents(Server(builder, storage, port.getHost().port, site), cache)
@@ -146,14 +150,15 @@ async def test_unchanged(tmp_path: Path) -> None:
         ("git:other/sbom", 404, "not known"),
         ("jq:latest/sbom", 404, "not known"),
         (f"git@sha256:{'0' * 64}/sbom", 404, "not known"),
-        ("git@sha256:0/sbom", 400, "digest"),
-        ("git@md5:0/provenance", 400, "digest"),
+        ("git@sha256:0/sbom", 404, "not known"),
+        ("git@md5:0/provenance", 404, "not known"),
         ("git:latest/sbom?format=xml", 400, "spdx or cyclonedx"),
-        ("GIT!:latest/sbom", 400, "GIT!"),
-        ("git:-x/sbom", 400, "tag"),
+        ("GIT!:latest/sbom", 404, "not known"),
+        ("git:-x/sbom", 404, "not known"),
+        ("git:latest/sbom?platform=linux/arm64", 400, "linux/amd64"),
         ("old:latest/sbom", 404, "earlier version"),
         ("old:latest/provenance", 404, "earlier version"),
-        ("gone:latest/sbom", 404, "not known"),
+        ("gone:latest/sbom", 404, "not stored any more"),
     ],
 )
 async def test_refusals(tmp_path: Path, path: str, status: int, words: str) -> None:
@@ -218,7 +223,7 @@ async def test_names_without_a_tag(tmp_path: Path) -> None:
         await made.make("git")
         answer = await made.server.ask("/images/git/sbom")
     assert answer.status == 404
-    assert b"There is nothing at this address" in answer.body
+    assert b"No image of that name" in answer.body
 
 
 @pytest_twisted.ensureDeferred

@@ -93,8 +93,6 @@ async def test_found() -> None:
                 "outputs": ["out"],
                 "licences": ["MIT"],
                 "available": True,
-                "outputs": [],
-                "licences": [],
             }
         ],
     }

@@ -1,6 +1,5 @@
 """What people see: in browsers as pages, in terminals as text."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from tests.web.server import reactor, serving
 class Unreadable(History):
     """A history that says where it can't be read."""
 
-    def images(self) -> Iterator[BuildHead]:
+    def running(self) -> list[BuildHead]:
         raise StorageUnavailable("Input/output error ('/srv/state/history/x')")
 
 

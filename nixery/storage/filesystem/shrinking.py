@@ -6,10 +6,11 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
+from nixery.model.artifact import EMPTY_DIGEST
 from nixery.storage.filesystem.files import remove
 from nixery.storage.filesystem.last_use import Marks
 from nixery.storage.filesystem.pace import Pace
@@ -108,18 +109,14 @@ class Shrinker:
         most = self._most
         gone = [] if most is None else surplus(blobs, most, self._now(), self._grace)
         del blobs
-        dropped = 0
-        for _, name, _ in gone:
-            self.pace()
-            if self._drop(name):
-                del left[name]
-                dropped += 1
-        if dropped:
+        count = len(left)
+        self._drop_all((name for _, name, _ in gone), left)
+        if dropped := count > len(left):
             sync_folder(os.path.join(self._folder, "layers"))
         if dropped or self._now() >= self._tidy_at:
             self._tidy_at = self._now() + _TIDY
             self._drop_records(left)
-        return Shrunk(dropped, sum(left.values()), len(left))
+        return Shrunk(count - len(left), sum(left.values()), len(left))
 
     def _blobs(self) -> Iterator[Used]:
         marks = self._marks.all(self.pace)
@@ -136,6 +133,13 @@ class Shrinker:
         for name, used in marks.items():
             if used < self._now() - self._grace:
                 self._marks.drop(name)
+
+    def _drop_all(self, names: Iterable[str], left: dict[str, int]) -> None:
+        """Drop blobs, and take out of those that are left what was dropped."""
+        for name in names:
+            self.pace()
+            if self._drop(name):
+                left.pop(name, None)
 
     def drop(self, names: Sequence[str], used: bool) -> list[str]:
         """Drop some blobs, if they are there.
@@ -179,11 +183,15 @@ class Shrinker:
     def _has(self, name: str) -> bool:
         return os.path.lexists(os.path.join(self._folder, "layers", name))
 
-    def _drop_records(self, left: Container[str]) -> None:
+    def _drop_records(self, left: dict[str, int]) -> None:
         """Drop the records of blobs that are no more, and of those that have very many the
         oldest: each revision of a package set leaves one of an image that it does not change.
 
-        :param left: blobs that were there a moment ago; others may have come since.
+        What was attached to a manifest goes with the record that lists it, but for the config that
+        all of it has in common.
+
+        :param left: blobs that were there a moment ago, with their sizes: those that go are taken
+            out. Others may have come since.
         """
         for folder in RECORDS:
             records: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
@@ -193,11 +201,12 @@ class Shrinker:
                     continue
                 self.pace()
                 with contextlib.suppress(OSError):  # it is gone, or no file that can be read
-                    names, of_one = _blobs_of(entry.path)
+                    names, of_one, attached = _blobs_of(entry.path)
                     if not names:
                         continue
                     if not any(name in left or self._has(name) for name in names):
                         os.unlink(entry.path)
+                        self._drop_all(attached, left)
                     elif of_one:
                         mark = (entry.stat().st_mtime, entry.path)
                         records[names[0]].append(mark)
@@ -206,9 +215,9 @@ class Shrinker:
                     remove(path)
 
 
-def _blobs_of(path: str) -> tuple[list[str], bool]:
-    """The names of the blobs that a record is about, and whether it is about one as such, rather
-    than many.
+def _blobs_of(path: str) -> tuple[list[str], bool, list[str]]:
+    """The names of the blobs that a record is about, whether it is about one as such, rather than
+    many, and the names of blobs that go with it.
 
     :return: no blobs if it is of another kind, or of no use to anybody.
     """
@@ -219,6 +228,8 @@ def _blobs_of(path: str) -> tuple[list[str], bool]:
         of_one = "digests" not in record
         named = [record["digest"]] if of_one else record["digests"]
         names = [text.removeprefix("sha256:") for text in named]
-        return (names if all(map(is_blob_name, names)) else []), of_one
+        listed = record.get("blobs", ())
+        attached = [name for name in listed if is_blob_name(name) and name != EMPTY_DIGEST.hex]
+        return (names if all(map(is_blob_name, names)) else []), of_one, attached
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return [], True
+        return [], True, []

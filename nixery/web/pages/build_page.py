@@ -9,7 +9,7 @@ from twisted.web.template import Tag, tags
 from nixery.history.summary import BuildHead
 from nixery.model.advice import advice
 from nixery.model.text import readable
-from nixery.web.pages.builds_page import advised
+from nixery.web.pages.builds_page import advised, meant_instead
 from nixery.web.pages.fragments import (
     age,
     badge,
@@ -84,13 +84,19 @@ def _failure(view: BuildView) -> Tag | None:
     if head.error is None:
         return None
     cause, *rest = (readable(line) for line in head.error.split("\n"))
-    parts: list[Tag | str] = [tags.h2("Why it failed"), tags.p(cause, class_="cause")]
+    parts: list[Tag | str] = [tags.h2("Why it failed"), tags.p(cause)]
     if rest:
         parts.append(tags.pre("\n".join(rest)))
-    if told := advice(head.kind, head.error):
+    told = advice(head.kind, head.error)
+    if told is not None:
         parts += [tags.h3("What to do"), advised(head, told)]
-    again = f"docker pull {view.host}/{head.name}:{head.tag}"
-    parts += [tags.p("To try again:"), command(again, "The command that tries again")]
+    names = [] if told is None else meant_instead(head, told)
+    if not names:
+        names = [f"{head.name}:{head.tag}"]
+        parts.append(tags.p("To try again:"))
+    for name in names:
+        pull = f"docker pull {view.host}/{readable(name)}"
+        parts.append(command(pull, f"The command that pulls {readable(name)}"))
     return tags.section(*parts, class_="failure")
 
 

@@ -83,18 +83,24 @@ def _row(head: BuildHead, state: str, waiting: int) -> Tag:
         return row
     cause = head.error.partition("\n")[0].removesuffix("; the end of its log:")
     told = advice(head.kind, head.error)
-    row(tags.p(readable(cut(cause, _LONGEST)), class_="cause"))
+    row(tags.p(readable(cut(cause, _LONGEST))))
     return row(advised(head, told)(class_="soft")) if told else row
 
 
 def advised(head: BuildHead, told: Advice) -> Tag:
     """Advice, with links to the names that may be meant, or to a search."""
     text = tags.p(told.text)
-    for number, name in enumerate(told.instead):
-        meant = TypedName.parse(head.name).replaced(told.package, name)
-        target = f"/?q={quote(f'{meant}:{head.tag}')}"
-        text(", " if number else " ", tags.a(readable(name), href=target))
+    names = zip(told.instead, meant_instead(head, told), strict=True)
+    for number, (name, meant) in enumerate(names):
+        text(", " if number else " ", tags.a(readable(name), href=f"/?q={quote(meant)}"))
     if told.package and not told.instead:
         search = f"/packages?q={quote(told.package)}"
         text(" ", tags.a(f"Search for {readable(told.package)}", href=search))
     return text
+
+
+def meant_instead(head: BuildHead, told: Advice) -> list[str]:
+    """The images that may be meant instead, with their tags."""
+    named = TypedName.parse(f"{head.name}:{head.tag}")
+    names = (named.replaced(told.package, name) for name in told.instead)
+    return [TypedName.parse(name).name for name in names]

@@ -91,7 +91,7 @@ def compare_page(comparison: Comparison) -> Page:
 def compare_text(comparison: Comparison) -> str:
     """The page for terminals."""
     before, after = (readable(side.label) for side in (comparison.before, comparison.after))
-    lines = [f"{before} -> {after}", "", f"To pull: {_pulled(comparison)}"]
+    lines = [f"{before} -> {after}", "", _pulled(comparison)]
     for difference, title in _TITLES.items():
         found = comparison.of_kind(difference)
         if found:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from twisted.web.template import Tag, tags
 
 from nixery.history.summary import BuildHead
+from nixery.model.image_summary import ImageSummary
 from nixery.model.text import readable
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -103,9 +104,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def image_link(head: BuildHead) -> Tag:
-    """A link to the page of the image that a build was for."""
-    name = f"{head.name}:{head.tag}"
+def made_ago(image: ImageSummary) -> str:
+    """When an image was made, in words."""
+    return age(image.made) if image.made else "some time ago"
+
+
+def image_link(image: BuildHead | ImageSummary) -> Tag:
+    """A link to the page of an image, or of that which a build was for."""
+    name = f"{image.name}:{image.tag}"
     return tags.a(*breakable(readable(name)), href=f"/images/{name}")
 
 

@@ -1,8 +1,9 @@
 """The page of an image: what it is, how to use it, and what is in it."""
 
+import shlex
 from collections.abc import Mapping, Sequence
-from shlex import join, quote
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 from twisted.web.template import Tag, tags
@@ -73,7 +74,7 @@ class ImageView:
         tools = contents.tools if contents is not None else ()
         return Usage(
             self.reference,
-            [""] if has_command else [f" {quote(program)}" for program in programs],
+            [""] if has_command else [f" {shlex.quote(program)}" for program in programs],
             "sleep" in tools,
             next((tool for tool in ("bash", "sh") if tool in tools), ""),
             self.over_http,
@@ -198,7 +199,11 @@ def _tags(view: ImageView) -> Tag | str:
 
 
 def _program(words: Any) -> Tag | str:
-    return tags.code(readable(join(map(str, words)))) if isinstance(words, list) and words else ""
+    return (
+        tags.code(readable(shlex.join(map(str, words))))
+        if isinstance(words, list) and words
+        else ""
+    )
 
 
 def _keys(named: Any) -> list[str]:
@@ -232,14 +237,25 @@ def _packages(view: ImageView) -> Tag:
 
 
 def _documents(view: ImageView) -> Tag:
-    name = view.image.summary.name
-    config = view.image.manifest.blobs[0].digest
+    name, manifest = view.image.summary.name, view.image.manifest
+    own, platforms = f"/images/{view.image.label}", view.image.platforms
+    chosen = [quote(each, "") for each, digest in platforms.items() if digest == manifest.digest]
+    platform = "".join(f"&platform={each}" for each in chosen)
     links = [
-        ("Manifest", f"/v2/{name}/manifests/{view.image.manifest.digest}"),
-        ("Configuration", f"/v2/{name}/blobs/{config}"),
+        ("Manifest", f"/v2/{name}/manifests/{manifest.digest}"),
+        ("Configuration", f"/v2/{name}/blobs/{manifest.blobs[0].digest}"),
     ]
+    if view.image.contents is not None:
+        links += [
+            ("Bill of materials, SPDX", f"{own}/sbom?format=spdx{platform}"),
+            ("Bill of materials, CycloneDX", f"{own}/sbom?format=cyclonedx{platform}"),
+            ("Provenance, SLSA", f"{own}/provenance?{platform[1:]}".rstrip("?")),
+        ]
     items = [tags.li(tags.a(text, href=target)) for text, target in links]
-    return tags.section(tags.h2("Documents"), tags.ul(*items, class_="list"), id="documents")
+    more = tags.a("What they say, and how to verify an image", href="/docs/attestations")
+    return tags.section(
+        tags.h2("Documents"), tags.ul(*items, class_="list"), tags.p(more), id="documents"
+    )
 
 
 def _comparison(view: ImageView) -> Tag:

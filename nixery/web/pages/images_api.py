@@ -6,13 +6,15 @@ from collections.abc import Callable
 from klein import Klein
 
 from nixery.history.history import History
-from nixery.http.answers import RefusedRequest
+from nixery.http.answers import NOT_FOUND, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.contents import LayerFacts
 from nixery.model.digest import Digest
+from nixery.model.request_errors import DigestInvalid, NameInvalid, TagInvalid
+from nixery.model.text import readable
 from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
 from nixery.web.pages.closure_section import Closure, paths_text
@@ -29,6 +31,7 @@ from nixery.web.pages.page import (
 )
 from nixery.web.stored_images import StoredImage, StoredImages
 
+_NO_NAMES = (NameInvalid, TagInvalid, DigestInvalid)
 _COMPARED = 500  # images whose layers are compared
 _REMEMBERED = 40_000  # store paths of closures that are in memory
 
@@ -69,7 +72,11 @@ class ImagePages:
         await send_body(request, body)
 
     async def _image(self, request: RegistryRequest, name: str) -> bytes:
-        summary, tag = await self._images.find(request, name)
+        try:
+            summary, tag = await self._images.find(request, name)
+        except _NO_NAMES as error:
+            page = ("This is no name of an image", f"{error}.")
+            raise RefusedRequest(NOT_FOUND, ". ".join(page), page=page) from None
         image = await self._images.load(summary, tag, request.parameter("platform"))
         closure = await self._closure(image)
         match request.parameter("show"):
@@ -109,12 +116,11 @@ class ImagePages:
         for name in (before, after):
             try:
                 summary, tag = await self._images.find(request, name)
-            except RefusedRequest as error:
+            except (RefusedRequest, *_NO_NAMES):
                 fault = f"No image that is stored here is called {name}."
                 if prefers_html(request):
-                    page = ask_page(before, after, fault)
-                    return await send_page(request, page, error.kind.status)
-                return send_text(request, f"{fault}\n", error.kind.status)
+                    return await send_page(request, ask_page(before, after, fault), 404)
+                return send_text(request, f"{readable(fault)}\n", 404)
             sides.append(_side(await self._images.load(summary, tag)))
         comparison = await in_thread(self._reactor, Comparison.of, *sides)
         if prefers_html(request):

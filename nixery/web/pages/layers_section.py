@@ -1,5 +1,6 @@
 """The layers of an image: what is in them, and which other images have them."""
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
@@ -25,11 +26,11 @@ _SHARING = 2  # images that are named
 class Sharing:
     """Which of some other images have which layers.
 
-    :param others: prefix of a layer's digest → the images that have it.
+    :param others: prefix of a layer's digest, as a number → the images that have it.
     :param compared: how many images were looked at.
     """
 
-    others: Mapping[str, Sequence[ImageSummary]]
+    others: Mapping[int, Sequence[ImageSummary]]
     compared: int
 
     @classmethod
@@ -40,12 +41,10 @@ class Sharing:
 
         :param digest: of the image itself, which does not count.
         """
-        found: dict[str, list[ImageSummary]] = {_prefix(layer): [] for layer in layers}
+        found: dict[int, list[ImageSummary]] = {_prefix(layer): [] for layer in layers}
         others = [image for image in images if image.digest != digest]
         for image in others:
-            blobs = image.blobs
-            own = {blobs[at : at + PREFIX] for at in range(0, len(blobs), PREFIX)}
-            for prefix in own & found.keys():
+            for prefix in found.keys() & _numbers(image.blobs):
                 found[prefix].append(image)
         return cls(found, len(others))
 
@@ -179,5 +178,12 @@ def _also(having: Sequence[ImageSummary]) -> Tag | str:
     return tags.span(*links[1:], f" and {more} more" if more > 0 else "")
 
 
-def _prefix(layer: Descriptor) -> str:
-    return layer.digest.hex[:PREFIX]
+def _prefix(layer: Descriptor) -> int:
+    return _numbers(layer.digest.hex[:PREFIX])[0]
+
+
+def _numbers(prefixes: str) -> "array[int]":
+    """Prefixes of digests, one after the other, as numbers, which are found in a set of numbers in
+    a quarter of the time: each of their eight digits is a byte of one."""
+    whole = len(prefixes) // PREFIX * PREFIX
+    return array("Q", prefixes[:whole].encode("ascii", "replace"))

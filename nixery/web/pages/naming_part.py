@@ -6,10 +6,10 @@ from urllib.parse import quote
 import attrs
 from twisted.web.template import Tag, tags
 
-from nixery.history.summary import BuildHead
+from nixery.model.image_summary import ImageSummary
 from nixery.model.text import readable
 from nixery.model.typed_name import TypedName
-from nixery.web.pages.fragments import age, image_link
+from nixery.web.pages.fragments import image_link, made_ago
 from nixery.web.pages.page import Content
 from nixery.web.pages.usage import Usage, usage_tabs
 
@@ -41,7 +41,7 @@ class NamedImage:
     :param example: the name of an image that can be pulled.
     :param completions: of the last word.
     :param unknown: words that no package seems to have, each with names that may be meant.
-    :param made: the last build of the image, if it was made already.
+    :param made: the image, if it was made already.
     :param ready: whether the package index is there; it is being made if it is not.
     """
 
@@ -52,7 +52,7 @@ class NamedImage:
     example: str
     completions: Sequence[Completion] = ()
     unknown: Sequence[tuple[str, Sequence[Completion]]] = ()
-    made: BuildHead | None = None
+    made: ImageSummary | None = None
     ready: bool = True
 
 
@@ -121,7 +121,7 @@ def made_part(naming: NamedImage) -> Tag:
     """The commands that use the image that is named, or what is wrong with its name."""
     part = tags.div(id="made", class_="stack card")
     if fault := naming.name.fault:
-        return part(tags.p(readable(fault), class_="fault cause"))
+        return part(tags.p(readable(fault), class_="fault"))
     named = bool(naming.name.words)
     name = naming.name.name if named else naming.example
     first = name.partition(":")[0].split("/")
@@ -158,9 +158,7 @@ def _state(naming: NamedImage, named: bool) -> Tag:
     if naming.made is None:
         return tags.p(tags.strong("New."), " It is made when it is pulled first.", class_="soft")
     made = naming.made
-    return tags.p(
-        tags.strong("Ready."), f" Made {age(made.ended or made.started)}: ", image_link(made)
-    )
+    return tags.p(tags.strong("Ready."), f" Made {made_ago(made)}: ", image_link(made))
 
 
 def _typed(text: str) -> str:

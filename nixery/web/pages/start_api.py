@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -11,16 +10,14 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from nixery.history.history import History
-from nixery.history.summary import BuildHead
+from nixery.http.answers import RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.interfaces import IBuilder, ICatalogue
-from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
 from nixery.model.example import USUAL
-from nixery.model.image import parse_image
 from nixery.model.package_set import Package
 from nixery.model.suggestions import MOST
 from nixery.model.tags import LATEST
@@ -35,6 +32,7 @@ from nixery.web.pages.start_page import (
     start_page,
     start_text,
 )
+from nixery.web.stored_images import StoredImages
 
 T = TypeVar("T")
 
@@ -61,12 +59,14 @@ class StartApi:
         builder: IBuilder,
         history: History | None,
         catalogue: ICatalogue | None,
+        images: StoredImages | None,
         auth: Auth = OPEN,
         example: Callable[[], str] = lambda: USUAL,
     ) -> None:
         """
         :param history: the builds that are shown; none to show none.
         :param catalogue: suggests packages; none for no suggestions.
+        :param images: those that are shown; none to show none.
         :param auth: says which images a client may see.
         :param example: names an image that can be pulled.
         """
@@ -74,6 +74,7 @@ class StartApi:
         self._builder = builder
         self._history = history
         self._catalogue = catalogue
+        self._images = images
         self._auth = auth
         self._example = example
         self._turns = FairTurns(clock, share=0.25)
@@ -90,7 +91,7 @@ class StartApi:
         except TimeoutError:
             fault = "it does not respond"
         async with self._turns.turn(request.network):
-            naming, activity = await self._naming(request), await self._activity(request)
+            naming, activity = await self._naming(request), self._activity(request)
             start = Start(naming, activity, provenance, fault, tags[:_MOST_TAGS])
             if prefers_html(request):
                 body = await send_page(request, start_page(start))
@@ -109,7 +110,7 @@ class StartApi:
     async def activity(self, request: RegistryRequest) -> None:
         """The part of the start page that changes by itself."""
         async with self._turns.turn(request.network):
-            body = await send_parts(request, [activity_part(await self._activity(request))])
+            body = await send_parts(request, [activity_part(self._activity(request))])
         await send_body(request, body)
 
     def _patiently(self, asking: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
@@ -121,8 +122,9 @@ class StartApi:
         name = TypedName.parse(typed, host)
         completions, ready = await self._completions(request, name)
         made = None
-        if self._history is not None and name.words and not name.fault:
-            made = self._history.latest(parse_image(name.path, name.tag).name, name.tag)
+        if self._images is not None and name.words:
+            with suppress(RefusedRequest):
+                made, _ = await self._images.find(request, name.name)
         return NamedImage(
             host,
             request.origin.startswith("http:"),
@@ -131,7 +133,7 @@ class StartApi:
             self._example(),
             completions,
             list(self._unknown(request, name, completed=bool(completions))),
-            made if made is not None and self._sees(request, made) else None,
+            made,
             ready,
         )
 
@@ -182,23 +184,18 @@ class StartApi:
                 seen = (each for each in meant if self._auth.may_see(request, each))
                 yield word, [Completion(e, name.replaced(word, e)) for e in islice(seen, MOST)]
 
-    async def _activity(self, request: RegistryRequest) -> Activity:
-        if self._history is None:
-            return Activity()
-        history = self._history
-        running = [
-            (head, history.state(head), history.waiting(head.id))
-            for head in islice(filter(partial(self._sees, request), history.running()), _RECENT)
-        ]
-        images = []
-        for head in islice(filter(partial(self._sees, request), history.images()), _RECENT):
-            with suppress(NixeryError):
-                pull = await self._builder.stored_manifest(Digest.parse(head.digest or ""))
-                images.append((head, sum(blob.size for blob in pull.manifest.blobs)))
-        return Activity(running, images)
-
-    def _sees(self, request: RegistryRequest, head: BuildHead) -> bool:
-        return self._auth.may_see(request, head.name, head.tag)
+    def _activity(self, request: RegistryRequest) -> Activity:
+        history, images = self._history, self._images
+        running = [] if history is None else history.running()
+        seen = (head for head in running if self._auth.may_see(request, head.name, head.tag))
+        return Activity(
+            [
+                (h, history.state(h), history.waiting(h.id))
+                for h in islice(seen, _RECENT)
+                if history
+            ],
+            [] if images is None else images.recent(request, _RECENT),
+        )
 
 
 def _note(package: Package, word: str) -> str:

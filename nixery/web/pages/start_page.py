@@ -7,9 +7,19 @@ from twisted.web.template import Tag, tags
 
 from nixery.history.summary import BuildHead
 from nixery.interfaces import Provenance
+from nixery.model.image_summary import ImageSummary
 from nixery.model.text import readable
 from nixery.model.typed_name import META_PACKAGES
-from nixery.web.pages.fragments import age, badge, build_link, facts, image_link, size, table
+from nixery.web.pages.fragments import (
+    age,
+    badge,
+    build_link,
+    facts,
+    image_link,
+    made_ago,
+    size,
+    table,
+)
 from nixery.web.pages.naming_part import NamedImage, made_part, name_field
 from nixery.web.pages.page import Page
 
@@ -19,11 +29,11 @@ class Activity:
     """What happens, and has happened.
 
     :param running: builds, the latest first, each with its state and the clients that wait for it.
-    :param images: that were made, the latest first, with the bytes of their blobs.
+    :param images: that were made or pulled last.
     """
 
     running: Sequence[tuple[BuildHead, str, int]] = ()
-    images: Sequence[tuple[BuildHead, int]] = ()
+    images: Sequence[ImageSummary] = ()
 
 
 @attrs.frozen
@@ -86,9 +96,9 @@ def start_text(start: Start) -> str:
     if start.activity.images:
         lines += ["Recent images:", ""]
         lines += [
-            f"    {size(count):>8}  {age(head.ended or head.started):>14}  "
-            f"{readable(head.name)}:{readable(head.tag)}"  # whole, to be pulled, however long
-            for head, count in start.activity.images
+            f"    {size(image.size):>8}  {made_ago(image):>14}  "
+            f"{readable(image.name)}:{readable(image.tag)}"  # whole, to be pulled, however long
+            for image in start.activity.images
         ]
         lines += [""]
     return "\n".join(lines)
@@ -104,15 +114,15 @@ def activity_part(activity: Activity) -> Tag:
         for head, state, waiting in activity.running
     ]
     images = [
-        (image_link(head), size(count), age(head.ended or head.started))
-        for head, count in activity.images
+        (image_link(image), size(image.size), str(image.pulls), made_ago(image))
+        for image in activity.images
     ]
     parts = []
     if running:
         title = tags.div(tags.h2("Building now"), tags.a("All builds", href="/builds"))
         parts.append(tags.section(title(class_="row"), tags.ul(*running, class_="list")))
     if images:
-        shown = table("Recent images", ("Image", "Size", "Made"), images)
+        shown = table("Recent images", ("Image", "Size", "Pulls", "Made"), images)
         parts.append(tags.section(tags.h2("Recent images"), shown))
     return tags.div(*parts, id="activity", class_="columns")
 

@@ -29,6 +29,7 @@ from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make
 from nixery.model.rules import Patterns, Rules
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
+from nixery.web.documents import DocumentsApi
 from nixery.web.packages import PackagesApi
 from nixery.web.pages.images_api import ImagePages
 from nixery.web.stored_images import StoredImages
@@ -154,8 +155,16 @@ async def showing(
     """Serve the pages of images and packages for the length of a block."""
     images = StoredImages(gallery.known, gallery.cache, gallery.storage, auth)
     packages = PackagesApi(reactor, catalogue or FakeCatalogue(), images, auth)
-    more = [ImagePages(reactor, images, history).app, packages.app]
-    async with serving(storage=gallery.storage, auth=auth, history=history, more=more) as server:
+    documents = DocumentsApi(reactor, images)
+    more = [ImagePages(reactor, images, history).app, packages.app, documents.app]
+    async with serving(
+        storage=gallery.storage,
+        auth=auth,
+        history=history,
+        catalogue=catalogue,
+        images=images,
+        more=more,
+    ) as server:
         yield server
 
 

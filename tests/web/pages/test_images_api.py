@@ -65,6 +65,7 @@ async def test_other_names_of_an_image(gallery: Gallery) -> None:
             **{f"jq/git@{other}": 404, "jq/git@sha256:1": 404, "jq/git@": 404},
         }.items():
             assert (await server.ask(f"/images/{path}")).status == status, path
+        assert "'HELLO' is not a valid" in (await page(server, "/images/HELLO", 404)).text
         await gallery.add("hello/library")
         title = (await page(server, "/images/library/hello")).text
         assert "hello/library:latest" in title
@@ -257,6 +258,23 @@ async def test_no_path_of_this_machine(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_documents(gallery: Gallery) -> None:
+    """The page leads to the documents about the image, and to what explains them."""
+    manifest = await gallery.add()
+    async with showing(gallery) as server:
+        found = links(await page(server, "/images/git/jq"))
+        documents = [link for link in found if "/sbom" in link or "/provenance" in link]
+        assert len(documents) == 3
+        for link in (*documents, "/docs/attestations"):
+            assert link in found
+            answer = await server.ask(link)
+            assert answer.status == 200
+            assert str(manifest.digest)[7:] in answer.body.decode() or link not in documents
+        await gallery.add("jq", described=False)
+        assert "sbom" not in str(links(await page(server, "/images/jq")))
+
+
+@pytest_twisted.ensureDeferred
 async def test_tags_and_builds(tmp_path: Path, gallery: Gallery) -> None:
     """The page leads to the build that made the image, and to other tags of its name."""
     history = await open_history(tmp_path / "history")
@@ -285,10 +303,11 @@ async def test_images_that_may_not_be_pulled(gallery: Gallery) -> None:
             shown = await page(server, f"/compare?{query}", 404)
             assert "No image that is stored here" in shown.text
     async with showing(gallery, but(tags=["v1"])) as server:
-        await gallery.add("git", "v1", revision="old")
+        old = await gallery.add("git", "v1", revision="old")
         elements = await page(server, "/images/git")
         assert "/images/git:v1" not in links(elements)
-        assert (await server.ask("/images/git:v1")).status == 404
+        for hidden in ("git:v1", f"git@{old.digest}"):
+            assert (await server.ask(f"/images/{hidden}")).status == 404
 
 
 @pytest_twisted.ensureDeferred

@@ -46,7 +46,9 @@ async def test_parts_that_are_not_there() -> None:
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("path", ["/", "/builds", "/docs", "/docs/images", "/docs/settings"])
+@pytest.mark.parametrize(
+    "path", ["/", "/builds", "/docs", "/docs/images", "/docs/settings", "/api"]
+)
 async def test_small(history: History, path: str) -> None:
     """A page and its style are no more than 60 KB, however long names and errors are."""
     for number in range(100):

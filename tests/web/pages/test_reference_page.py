@@ -1,11 +1,14 @@
 """The page of an OpenAPI document."""
 
+import json
 from typing import Any
 
+import pytest_twisted
 from twisted.web.template import flattenString, tags
 
 from nixery.web.pages.reference_page import reference_page
-from tests.web.pages.browsing import EVIL, Elements
+from tests.web.pages.browsing import EVIL, Elements, page
+from tests.web.server import serving
 
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -108,3 +111,15 @@ def test_a_document() -> None:
         assert text in elements.text, text
     assert [each["href"] for each in elements.of("a")] == ["/api/openapi.json", "#schema-Image"]
     assert "schema-Image" in [each.get("id") for each in elements.of("section")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_api_of_this_registry() -> None:
+    """All paths of the OpenAPI document that programs get are on the page."""
+    async with serving() as server:
+        document = json.loads((await server.ask("/api/openapi.json")).body)
+        shown = await page(server, "/api")
+        assert {"/api", "/v2/", "/api/openapi.json"} <= set(document["paths"])
+        for path, item in document["paths"].items():
+            for method in item.keys() - {"parameters"}:
+                assert f"{method.upper()} {path}" in shown.text

@@ -1,6 +1,7 @@
 """The start page, and its parts that are asked for while somebody types."""
 
 from functools import partial
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -19,16 +20,18 @@ from nixery.web.pages.naming_part import NamedImage
 from nixery.web.pages.start_page import Activity, Start, start_text
 from tests.history.histories import begin
 from tests.web.fake_catalogue import FakeCatalogue
-from tests.web.pages.browsing import EVIL, Elements, made, page
+from tests.web.pages.browsing import EVIL, Elements, page
+from tests.web.pages.gallery import Gallery, showing
 from tests.web.server import Server, serving
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_start_page(history: History) -> None:
-    """It says what to type for this host, what is served, what was made, and what is running."""
-    made(history)
+async def test_the_start_page(history: History, tmp_path: Path) -> None:
+    """It says what to type for this host, what is served, what is stored, and what is running."""
+    gallery = Gallery(tmp_path)
+    await gallery.add("git/jq")
     running = begin(history, "slow")
-    async with serving(history=history) as server:
+    async with showing(gallery, history=history) as server:
         elements = await page(server, "/")
         host = f"127.0.0.1:{server.port}"
         assert f"docker pull {host}/shell/git/htop" in elements.text
@@ -136,14 +139,15 @@ async def test_packages_that_are_not_there() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_only_what_the_client_may_pull(history: History) -> None:
+async def test_only_what_the_client_may_pull(history: History, tmp_path: Path) -> None:
     """Neither suggestions nor lists have what the client may not pull."""
-    made(history, "ripgrep")
+    gallery = Gallery(tmp_path)
+    await gallery.add("ripgrep")
     begin(history, "ripgrep/git")
     catalogue = FakeCatalogue(lacking=["rg"], meant=[Suggestion("ripgrep", "rg")])
     for pattern, may in (("ripgrep", False), ("other", True)):
         auth = Auth(Guard(rules=partial(Rules, Patterns(deny=(pattern,)))))
-        async with serving(history=history, catalogue=catalogue, auth=auth) as server:
+        async with showing(gallery, auth, history, catalogue) as server:
             assert ("ripgrep" in (await typing(server, "rg")).text) == may
             assert ("did you mean" in (await typing(server, "rg/")).text) == may
             activity = Elements((await server.ask("/activity")).body.decode())

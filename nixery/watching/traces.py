@@ -186,7 +186,7 @@ class Traces:
         while events is not None and (block := await events.next()) is not None:
             await in_thread(self._reactor, _note_all, timeline, block.data)
         if (tracer := self._tracer) is not None:
-            await in_thread(self._reactor, _SpanQueue(tracer).write, head, asked, timeline)
+            await in_thread(self._reactor, _SpanWriter(tracer).write, head, asked, timeline)
 
 
 def _note_all(timeline: Timeline, lines: bytes) -> None:
@@ -199,7 +199,7 @@ def _note_all(timeline: Timeline, lines: bytes) -> None:
 
 
 @attrs.frozen
-class _SpanQueue:
+class _SpanWriter:
     """Writes the spans of a build. Blocks."""
 
     tracer: Tracer

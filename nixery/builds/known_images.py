@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import attrs
@@ -40,7 +41,7 @@ _AT_ONCE = 16  # records that are read
 class KnownImages:
     """Summaries of all images in the storage.
 
-    :ivar complete: whether all are known that were there at the last look.
+    :ivar complete: whether all are known that were there at the last look, which has succeeded.
     """
 
     _log = Logger()
@@ -72,10 +73,11 @@ class KnownImages:
         self._most = most
         self._patience = patience
         self._known: dict[str, ImageSummary] = {}
-        self._by_name: dict[tuple[str, str], str] = {}
+        self._by_name: dict[tuple[str, str, bool], str] = {}  # and whether one platform is meant
         self._fresh: set[str] = set()  # made, or found, since the last look began
         self._pulls = PullCounter(reactor, storage, cache, now, patience)
         self._unsaved = False
+        self._older = False  # whether images of older versions are known as well
         cache.on_made = self._put
 
     async def start(self) -> None:
@@ -84,6 +86,7 @@ class KnownImages:
             self._put(summary)
         self._fresh.clear()
         self._unsaved = False
+        self._older = bool(self._known)
 
     async def stop(self) -> None:
         """Write down what is known, and add what was counted to the storage if that is quick."""
@@ -98,8 +101,14 @@ class KnownImages:
         :raises NameInvalid, ImageInvalid or TagInvalid: if there can be no such image.
         """
         self._settle()
-        digests = (self._by_name.get((each, tag)) for each in parse_image(name, tag).names)
+        image = parse_image(name, tag)
+        alone = image.has_platform
+        digests = (self._by_name.get((each, tag, alone)) for each in image.names)
         return self._known.get(next(filter(None, digests), ""))
+
+    def __contains__(self, digest: str) -> bool:
+        """Whether the image of a manifest is known."""
+        return digest in self._known
 
     async def by_digest(self, digest: Digest) -> ImageSummary | None:
         """The image of a manifest, also if another instance made it a moment ago."""
@@ -153,11 +162,14 @@ class KnownImages:
 
     async def refresh(self) -> None:
         """Look at what is stored; what fails is tried again next time."""
+        followed = False
         try:
             await self._follow()
+            followed = True
             await self._add_counts()
         except NixeryError as error:
             self._log.warn("the list of images may be out of date: {error}", error=str(error))
+        self.complete = followed and len(self._known) < self._most
         await self._save()
 
     def _put(self, summary: ImageSummary) -> None:
@@ -178,25 +190,26 @@ class KnownImages:
         self._unsaved = True
 
     def _name(self, summary: ImageSummary) -> None:
-        for tag in summary.tags:
-            before = self._known.get(self._by_name.get((summary.name, tag), ""))
+        for tag, alone in product(summary.tags, {False, len(summary.platforms) <= 1}):
+            key = summary.name, tag, alone
+            before = self._known.get(self._by_name.get(key, ""))
             if before is None or summary.supersedes(before):
-                self._by_name[summary.name, tag] = summary.digest
+                self._by_name[key] = summary.digest
 
     # --- the storage ----------------------------------------------------------------------
 
     async def _follow(self) -> None:
         """Learn of the images that others have made, and of those that are no more."""
         self._fresh.clear()
-        anew = not self._known
         stored = {key.partition("/")[2] async for key in self._storage.list_records("provenance/")}
         stored = {f"sha256:{digits}" for digits in stored if len(digits) == 64}
         self.forget(self._known.keys() - stored - self._fresh)
+        self._older &= bool(self._known)  # what was known may be of another storage
         unknown = sorted(stored - self._known.keys())[: self._most - len(self._known)]
         await _work_off(self._learn(digest) for digest in unknown)
-        if anew:
+        if not self._older:
             await self._learn_older()
-        self.complete = len(self._known) < self._most
+            self._older = True
 
     async def _learn(self, digest: str) -> None:
         summary = await self._read_summary(Digest.parse(digest))
@@ -247,7 +260,9 @@ class KnownImages:
                 self._know(known.counted(count))
 
     async def _save(self) -> None:
-        if self._unsaved:
+        """Write down what is known; not before a look that succeeded, so that the next process
+        does not take it for all."""
+        if self._unsaved and self._older:
             self._unsaved = False
             try:
                 known = list(self._known.values())

@@ -1,7 +1,7 @@
 """The images that are stored, as they are listed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,19 @@ async def test_indexes(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_images_of_an_index(tmp_path: Path) -> None:
+    """A name with a platform finds the image of that, and not the index that has it."""
+    parts = make_parts(str(tmp_path), systems=(AMD64, ARM64))
+    instance = Instance(tmp_path, parts.storage)
+    index = (await parts.builder.manifest(parse_image("git", "latest"))).manifest
+    await instance.images.refresh()
+    found = [instance.images.find(name, "latest") for name in ("git", "amd64/git", "arm64/git")]
+    expected = [str(each.digest) for each in (index, *index.children)]
+    assert [each and each.digest for each in found] == expected
+    await parts.builder.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_made_elsewhere(instance: Instance, tmp_path: Path) -> None:
     """What another instance makes is known by digest at once, and is listed after the next look;
     what is no more is not."""
@@ -211,6 +224,33 @@ async def test_older_versions(instance: Instance) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_older_versions_after_a_fault(instance: Instance) -> None:
+    """Images of older versions are not missed because the storage failed at the first look, after
+    a restart neither."""
+    old = await stored(instance.storage, "git")
+    await instance.cache.remember_key(old.digest.hex, old.digest)
+    await instance.make("htop")
+    listed = instance.storage.list_records
+
+    async def list_records(prefix: str) -> AsyncIterator[str]:
+        if prefix == "manifests/":
+            raise StorageUnavailable("too slow")
+        async for key in listed(prefix):
+            yield key
+
+    instance.storage.list_records = list_records  # type: ignore[method-assign]
+    await instance.images.refresh()
+    assert not instance.images.complete
+    await instance.images.stop()
+    instance.storage.list_records = listed  # type: ignore[method-assign]
+    again = Instance(instance.folder, instance.storage)
+    await again.images.start()
+    for each in (instance, again):
+        await each.images.refresh()
+        assert str(old.digest) in each.images
+
+
+@pytest_twisted.ensureDeferred
 async def test_pulls(instance: Instance, tmp_path: Path) -> None:
     """Pulls are counted, looks are not, and the counts of all instances are added up."""
     other = Instance(tmp_path / "other", instance.storage)
@@ -263,6 +303,7 @@ async def test_a_storage_that_hangs_at_the_end(instance: Instance) -> None:
     """A storage that does not answer keeps the daemon from stopping for some seconds at most, and
     what is known is written down all the same."""
     git = await instance.make("git")
+    await instance.images.refresh()
     instance.images.pulled(str(git.digest), "latest")
 
     async def hang(key: str, fresh: bool = False) -> bytes | None:
@@ -271,7 +312,8 @@ async def test_a_storage_that_hangs_at_the_end(instance: Instance) -> None:
 
     instance.storage.read_record = hang  # type: ignore[method-assign]
     await instance.images.stop()
-    assert json.loads((instance.folder / "images.jsonl").read_text())["name"] == "git"
+    kept = json.loads((instance.folder / "images.jsonl").read_text())
+    assert (kept["name"], kept["pulls"]) == ("git", 1)
 
 
 @pytest_twisted.ensureDeferred

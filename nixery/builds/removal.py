@@ -7,6 +7,7 @@ grace of a pull is over, but for those of other images, and those that are being
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -20,7 +21,8 @@ from nixery.interfaces import IStorage
 from nixery.model.artifact import EMPTY_DIGEST
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError
-from nixery.model.request_errors import ManifestUnknown
+from nixery.model.manifest import MAX_MANIFEST_SIZE, Manifest, parse_manifest
+from nixery.model.request_errors import BlobUnknown, ManifestUnknown
 from nixery.reactor import IReactor, in_thread
 
 
@@ -76,15 +78,15 @@ class Removals:
     async def _remove(self, digest: Digest) -> None:
         if await self._images.by_digest(digest) is None:
             raise ManifestUnknown(str(digest))
-        try:
-            manifest = await self._cache.manifest_of(digest)
-        except ManifestUnknown:
-            manifest = None  # what is left of it goes as well
+        manifest, key = await self._manifest(digest), f"removed/{digest.hex}"
         attached = {*map(Digest, await self._attached(digest))} - {EMPTY_DIGEST}
         own = [] if manifest is None else [blob.digest for blob in manifest.blobs]
-        if blobs := [*own, *sorted(attached)]:
+        # Another instance may have removed it a moment ago, and know more of it.
+        before = await self._cache.read(key, _removed, fresh=True)
+        noted = before.blobs if before is not None else ()
+        if blobs := dict.fromkeys([*noted, *own, *sorted(attached)]):
             removed = {"digests": list(map(str, blobs)), "removed": self._now()}
-            await self._cache.write(f"removed/{digest.hex}", removed)
+            await self._cache.write(key, removed)
         await self._storage.drop([digest], used=True)
         await self._cache.forget(digest)
         self._images.forget([str(digest)])
@@ -92,7 +94,18 @@ class Removals:
         if manifest is not None and manifest.is_index:
             for child in manifest.blobs:
                 if not await self._needed([child.digest]):
-                    await self.remove(child.digest)
+                    with suppress(ManifestUnknown):  # it went by itself meanwhile
+                        await self.remove(child.digest)
+
+    async def _manifest(self, digest: Digest) -> Manifest | None:
+        """The manifest of an image, or of an index whose images may be lost; none if it is lost:
+        what is left of the image goes as well."""
+        try:
+            return await self._cache.manifest_of(digest)
+        except ManifestUnknown:
+            with suppress(BlobUnknown):
+                return parse_manifest(await self._storage.read_blob(digest, MAX_MANIFEST_SIZE))
+            return None
 
     async def work_off(self) -> None:
         """Drop the blobs of images that were removed a while ago; what fails is tried again."""
@@ -105,11 +118,16 @@ class Removals:
 
     async def _drop(self, key: str) -> None:
         removed = await self._cache.read(key, _removed, fresh=True)
-        if removed is not None:
+        if removed is not None and f"sha256:{key.partition('/')[2]}" not in self._images:
             if self._now() < removed.since + self._grace or not self._images.complete:
                 return
             needed = await self._needed(removed.blobs)
-            unneeded = [blob for blob in removed.blobs if blob not in needed]
+            # Those of an index are images, which may have been made anew by their own names.
+            unneeded = [
+                blob
+                for blob in removed.blobs
+                if blob not in needed and str(blob) not in self._images
+            ]
             if await self._storage.drop(unneeded):
                 return  # somebody loads them even now
         await self._storage.delete_record(key)

@@ -1,6 +1,6 @@
 """Images that are removed."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from nixery.builds.removal import Removals
 from nixery.model.artifact import EMPTY
 from nixery.model.contents import Contents, pack_contents
 from nixery.model.digest import Digest
-from nixery.model.image import parse_image
+from nixery.model.image import AMD64, ARM64, parse_image
 from nixery.model.manifest import INDEX_TYPE, MANIFEST_TYPE, Descriptor, Manifest
 from nixery.model.request_errors import ManifestUnknown
-from tests.builds.fakes import make_parts
+from nixery.model.service_errors import StorageUnavailable
+from tests.builds.fakes import Parts, make_parts
 from tests.builds.test_known_images import ORIGIN, Instance
 
 reactor: Any = _reactor
@@ -197,6 +198,105 @@ async def test_index(instance: Removing) -> None:
         str(digests[1]),
         str(children[0].digest),
     }
+
+
+@attrs.define
+class Platforms:
+    """A builder for two platforms, and an instance that removes its images."""
+
+    folder: Path
+    parts: Parts = attrs.field(init=False)
+    instance: Removing = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.parts = make_parts(str(self.folder / "builds"), systems=(AMD64, ARM64))
+        self.instance = Removing(self.folder / "one", self.parts.storage)
+
+    async def pull(self, name: str) -> Manifest:
+        """Have an image made, of which the instance knows then."""
+        manifest = (await self.parts.builder.manifest(parse_image(name, "latest"))).manifest
+        await self.instance.images.refresh()
+        self.parts.storage.used.clear()
+        return manifest
+
+
+@pytest.fixture
+def platforms(tmp_path: Path) -> Platforms:
+    return Platforms(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_image_of_a_removed_index(platforms: Platforms) -> None:
+    """An image of an index that was removed stays if it is made anew by its own name."""
+    instance = platforms.instance
+    index = await platforms.pull("git")
+    await instance.removals.remove(index.digest)
+    image = await platforms.pull("arm64/git")
+    assert image in index.children
+    await instance.later(GRACE)
+    assert instance.listed == ["arm64/git:latest"]
+    assert await Instance(platforms.folder, instance.storage).cache.stored(image.digest) == image
+
+
+@pytest_twisted.ensureDeferred
+async def test_index_that_lost_an_image(platforms: Platforms) -> None:
+    """With an index goes what is left of its images, also if one of them was lost."""
+    instance = platforms.instance
+    index = await platforms.pull("git")
+    for lost in index.children[0].digest, index.children[0].blobs[0].digest:
+        del instance.storage.blobs[lost]
+    await instance.removals.remove(index.digest)
+    assert instance.images.all() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_image_and_index_at_once(platforms: Platforms) -> None:
+    """An index is removed though one of its images is removed meanwhile."""
+    instance = platforms.instance
+    index = await platforms.pull("git")
+    drop = instance.storage.drop
+
+    async def drop_late(blobs: Sequence[Digest], used: bool = False) -> list[Digest]:
+        if blobs == [index.digest]:
+            await instance.removals.remove(index.children[0].digest)
+        return await drop(blobs, used)
+
+    instance.storage.drop = drop_late  # type: ignore[method-assign]
+    await instance.removals.remove(index.digest)
+    assert instance.images.all() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_instances(instance: Removing, tmp_path: Path) -> None:
+    """What the first of two instances that remove an image has noted of it is not lost."""
+    manifest = await instance.make("git")
+    other = Removing(tmp_path / "other", instance.storage)
+    await other.images.refresh()
+    await instance.removals.remove(manifest.digest)
+    await other.removals.remove(manifest.digest)
+    await instance.later(GRACE)
+    assert instance.storage.blobs == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_look_that_fails(instance: Removing, tmp_path: Path) -> None:
+    """While the storage can't be listed, no blob is dropped: another instance may have made an
+    image of it."""
+    gone = await instance.make("git", layer=b"shared")
+    await instance.images.refresh()
+    await instance.removals.remove(gone.digest)
+    kept = await Instance(tmp_path / "other", instance.storage).make("vim", layer=b"shared")
+    listed = instance.storage.list_records
+
+    async def list_records(prefix: str) -> AsyncIterator[str]:
+        if prefix == "provenance/":
+            raise StorageUnavailable("too slow")
+        async for key in listed(prefix):
+            yield key
+
+    instance.storage.list_records = list_records  # type: ignore[method-assign]
+    await instance.later(GRACE)
+    assert {blob.digest for blob in kept.blobs} <= instance.storage.blobs.keys()
 
 
 @pytest_twisted.ensureDeferred

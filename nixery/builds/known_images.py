@@ -17,6 +17,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from nixery.builds.artifacts import names_of
 from nixery.builds.cache import Cache
 from nixery.builds.layers import gather
 from nixery.builds.pull_counter import PATIENCE, PullCounter
@@ -26,7 +27,7 @@ from nixery.model.errors import NixeryError
 from nixery.model.image import parse_image
 from nixery.model.image_summary import PREFIX, ImageSummary, summary_of
 from nixery.model.manifest import MAX_MANIFEST_SIZE
-from nixery.model.pull_counts import most_pulled
+from nixery.model.pull_counts import PullCount, most_pulled
 from nixery.model.request_errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from nixery.reactor import IReactor, in_thread
 from nixery.whole_file import whole_file
@@ -129,7 +130,16 @@ class KnownImages:
         """The names and tags that were pulled most lately, by all instances, the first one most:
         see :data:`nixery.model.pull_counts.HALF_LIFE`."""
         self._settle()
-        return most_pulled(self._pulls.counts, number, self._now())
+        counts = {digest: self._of_index(digest, c) for digest, c in self._pulls.counts.items()}
+        return most_pulled(counts, number, self._now())
+
+    def _of_index(self, digest: str, count: PullCount) -> PullCount:
+        """The pulls of an image, by the name of the index that it is part of, if it is of one."""
+        name = names_of(count.name)[-1]
+        index = self._known.get(self._by_name.get((name, count.tag, False), ""))
+        if index is None or digest[len("sha256:") :][:PREFIX] not in index.blobs:
+            return count
+        return attrs.evolve(count, name=name)
 
     def pulled(self, digest: str, tag: str, counts: bool = True) -> None:
         """A manifest was sent to a client.

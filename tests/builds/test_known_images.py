@@ -139,6 +139,24 @@ async def test_images_of_an_index(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_most_pulled_indexes(tmp_path: Path) -> None:
+    """Whoever pulls an index pulls an image of it, by its digest: that is no other name that is
+    wanted. An image that is in no index is."""
+    parts = make_parts(str(tmp_path), systems=(AMD64, ARM64))
+    instance = Instance(tmp_path, parts.storage)
+    indexes = [await parts.builder.manifest(parse_image(name, "latest")) for name in ("git", "vim")]
+    alone = await parts.builder.manifest(parse_image("arm64/htop", "latest"))
+    await instance.images.refresh()
+    for pull in indexes * 2:
+        instance.images.pulled(str(pull.manifest.digest), "latest")
+        instance.images.pulled(str(pull.manifest.children[1].digest), "")
+    instance.images.pulled(str(alone.manifest.digest), "latest")
+    expected = [("git", "latest"), ("vim", "latest"), ("arm64/htop", "latest")]
+    assert instance.images.most_pulled(9) == expected
+    await parts.builder.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_made_elsewhere(instance: Instance, tmp_path: Path) -> None:
     """What another instance makes is known by digest at once, and is listed after the next look;
     what is no more is not."""

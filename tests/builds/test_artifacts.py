@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -16,12 +17,14 @@ from nixery.attest.document import Document
 from nixery.attest.signing_keys import SigningKey
 from nixery.builds.artifacts import NOTHING, Artifacts, AttachedListing, names_of
 from nixery.builds.cache import Cache
+from nixery.builds.served import ServedImages
 from nixery.interfaces import Provenance
 from nixery.model.contents import Contents, pack_contents
 from nixery.model.digest import Digest
-from nixery.model.image import parse_image
+from nixery.model.image import AMD64, ARM64, parse_image
 from nixery.model.manifest import (
     CONFIG_TYPE,
+    INDEX_TYPES,
     Descriptor,
     Manifest,
     make_index,
@@ -32,6 +35,7 @@ from nixery.model.request_errors import ManifestUnknown
 from nixery.model.service_errors import StorageFull, StorageUnavailable
 from nixery.storage.memory import MemoryStorage
 from tests.attest.keys import ECDSA_KEY, ED25519_KEY
+from tests.builds.fakes import make_parts
 
 reactor: Any = _reactor
 
@@ -230,6 +234,32 @@ async def test_an_index(world: World) -> None:
     listing = await world.instance(FIRST, host="example.com").of(index.digest)
     assert references(world, listing) == ["example.com/shell/git"]
     assert len(listed(listing)) == 1
+
+
+@pytest.mark.parametrize("media_type", INDEX_TYPES)
+@pytest_twisted.ensureDeferred
+async def test_an_index_that_was_built(tmp_path: Path, media_type: str) -> None:
+    """An index, and each of its images, is signed by the names that it is pulled by; whoever may
+    have the index may have all of that."""
+    parts = make_parts(str(tmp_path), systems=(AMD64, ARM64))
+    world = World(parts.storage)
+    artifacts = Artifacts(reactor, parts.storage, parts.cache, [FIRST], "", world.documents)
+    served = ServedImages(reactor, parts.storage, parts.cache, artifacts.blobs_of)
+    image = parse_image("git", "latest")
+    index = (await parts.builder.manifest(image, index=media_type)).manifest
+    await served.note(image, index)
+    names = []
+    for each in (index, *index.children):
+        listing = await artifacts.of(each.digest)
+        await served.note_attached("git", each.digest)
+        names.append(references(world, listing))
+        assert SIGNATURE in listing.tags
+        for hex in (each.digest.hex, *listing.blobs):
+            assert await served.holds("git", Digest(hex), lambda tag: tag == "latest")
+            assert not await served.holds("arm64/git", Digest(hex), lambda tag: True)
+    assert names == [["git"], ["git"], ["arm64/git", "git"]]
+    assert world.made == [child.digest for child in index.children]
+    await parts.builder.stop()
 
 
 @pytest_twisted.ensureDeferred

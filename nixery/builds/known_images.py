@@ -8,6 +8,7 @@ counted in memory, and added now and then to a record that all instances share.
 
 import json
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import product
@@ -37,6 +38,7 @@ INTERVAL = 300.0
 MOST = 50_000
 """Images that are known, of about a kilobyte each."""
 _AT_ONCE = 16  # records that are read
+_PREFIXES = re.compile(f".{{{PREFIX}}}")
 
 
 class KnownImages:
@@ -158,17 +160,22 @@ class KnownImages:
     def needed(self, blobs: Iterable[Digest]) -> set[Digest]:
         """Those of some blobs that are of a known image, and perhaps a few more; it takes a while.
         Blocks."""
-        known = [summary.blobs for summary in list(self._known.values())]
-        prefixes = ((blob, blob.hex[:PREFIX]) for blob in blobs)
-        return {blob for blob, prefix in prefixes if any(prefix in each for each in known)}
+        wanted = {blob: blob.hex[:PREFIX] for blob in blobs}
+        looked_for, found = set(wanted.values()), set[str]()
+        for summary in list(self._known.values()):
+            found |= looked_for.intersection(_PREFIXES.findall(summary.blobs))
+        return {blob for blob, prefix in wanted.items() if prefix in found}
 
     def forget(self, digests: Iterable[str]) -> None:
         """Some images are no more."""
-        if [digest for digest in list(digests) if self._known.pop(digest, None) is not None]:
+        gone = filter(None, [self._known.pop(digest, None) for digest in list(digests)])
+        if names := {summary.name for summary in gone}:
             self._unsaved = True
-            self._by_name.clear()
+            kept = (each for each in self._by_name.items() if each[0][0] not in names)
+            self._by_name = dict(kept)
             for summary in self._known.values():
-                self._name(summary)
+                if summary.name in names:
+                    self._name(summary)
 
     async def refresh(self) -> None:
         """Look at what is stored; what fails is tried again next time."""

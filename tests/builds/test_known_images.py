@@ -1,7 +1,8 @@
 """The images that are stored, as they are listed."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,22 @@ async def stored(storage: MemoryStorage, name: str, layer: bytes = b"layer") -> 
     made = make_manifest(config, [Layer(blob, Digest.of(b"tar"))], labels)
     await storage.write_blob(made.content)
     return made
+
+
+@contextmanager
+def unlisted(storage: MemoryStorage, kind: str) -> Iterator[None]:
+    """A context in which a storage can't list one kind of records."""
+    listed = storage.list_records
+
+    async def list_records(prefix: str) -> AsyncIterator[str]:
+        if prefix == kind:
+            raise StorageUnavailable("too slow")
+        async for key in listed(prefix):
+            yield key
+
+    storage.list_records = list_records  # type: ignore[method-assign]
+    yield
+    storage.list_records = listed  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -248,19 +265,10 @@ async def test_older_versions_after_a_fault(instance: Instance) -> None:
     old = await stored(instance.storage, "git")
     await instance.cache.remember_key(old.digest.hex, old.digest)
     await instance.make("htop")
-    listed = instance.storage.list_records
-
-    async def list_records(prefix: str) -> AsyncIterator[str]:
-        if prefix == "manifests/":
-            raise StorageUnavailable("too slow")
-        async for key in listed(prefix):
-            yield key
-
-    instance.storage.list_records = list_records  # type: ignore[method-assign]
-    await instance.images.refresh()
+    with unlisted(instance.storage, "manifests/"):
+        await instance.images.refresh()
     assert not instance.images.complete
     await instance.images.stop()
-    instance.storage.list_records = listed  # type: ignore[method-assign]
     again = Instance(instance.folder, instance.storage)
     await again.images.start()
     for each in (instance, again):

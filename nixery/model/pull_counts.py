@@ -11,7 +11,8 @@ HALF_LIFE = 7 * 86400.0
 _FORGOTTEN = 90 * 86400.0
 """Seconds after its last pull from which on an image's pulls are forgotten."""
 _MOST = 2000
-"""Images whose pulls are counted; those that are pulled least, and longest ago, go first."""
+"""Images whose pulls are counted; those that have no name go first, then those that are pulled
+least, and longest ago."""
 
 
 @attrs.frozen
@@ -56,7 +57,8 @@ def added(counts: PullCounts, more: PullCounts, now: float) -> dict[str, PullCou
     for digest, count in more.items():
         merged[digest] = merged[digest].plus(count) if digest in merged else count
     kept = [pair for pair in merged.items() if now - pair[1].pulled < _FORGOTTEN]
-    kept.sort(key=lambda pair: pair[1].score_at(now), reverse=True)
+    # What is attached to an image is pulled, too; it has no name, and nobody asks for its count.
+    kept.sort(key=lambda pair: (pair[1].name != "", pair[1].score_at(now)), reverse=True)
     return dict(kept[:_MOST])
 
 

@@ -71,6 +71,13 @@ def test_few_are_kept() -> None:
     assert set(kept) == {f"sha256:{number}" for number in range(1000, 3000)}
 
 
+def test_what_has_no_name_goes_first() -> None:
+    """However often signatures are fetched, the images that they are of keep their counts."""
+    images = {f"sha256:{number}": pulls("a", 1) for number in range(1500)}
+    attached = {f"sha256:{number}": pulls("", 5) for number in range(1500, 3000)}
+    assert set(images) <= set(added(images, attached, NOW))
+
+
 def test_a_name_that_was_not_known() -> None:
     """A pull of an image whose name is not known yet does not take the name away."""
     assert pulls("a", 1, DAY).plus(pulls("", 1)).name == "a"

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -176,6 +176,10 @@ class Cache:
         except ValueError:
             return None
 
+    async def removed(self, digest: Digest) -> Sequence[Digest]:
+        """All that a manifest led to whose image was removed a moment ago; nothing for others."""
+        return await self.read(f"removed/{digest.hex}", _digests, fresh=True) or ()
+
     async def verified(self, digest: Digest) -> dict[str, Any] | None:
         """What came of the last verification of a manifest's image, as
         :meth:`nixery.model.reproduction.Reproduction.document` has it."""
@@ -265,6 +269,10 @@ class Cache:
 
 def _digest(record: dict[str, Any]) -> Digest:
     return Digest.parse(record["digest"])
+
+
+def _digests(record: dict[str, Any]) -> Sequence[Digest]:
+    return tuple(map(Digest.parse, record["digests"]))
 
 
 def _older_key(digest: Digest) -> str:

@@ -30,7 +30,7 @@ from nixery.reactor import IReactor, in_thread
 class _Removed:
     """An image that was removed.
 
-    :param blobs: that it had, its manifest not among them.
+    :param blobs: that it had, its manifest not among them; of an index, its manifests and theirs.
     :param since: when, in seconds since the epoch.
     """
 
@@ -80,10 +80,9 @@ class Removals:
             raise ManifestUnknown(str(digest))
         manifest, key = await self._manifest(digest), f"removed/{digest.hex}"
         attached = {*map(Digest, await self._attached(digest))} - {EMPTY_DIGEST}
-        own = [] if manifest is None else [blob.digest for blob in manifest.blobs]
+        own = [] if manifest is None else [part.digest for part in manifest.parts[1:]]
         # Another instance may have removed it a moment ago, and know more of it.
-        before = await self._cache.read(key, _removed, fresh=True)
-        noted = before.blobs if before is not None else ()
+        noted = await self._cache.removed(digest)
         if blobs := dict.fromkeys([*noted, *own, *sorted(attached)]):
             removed = {"digests": list(map(str, blobs)), "removed": self._now()}
             await self._cache.write(key, removed)

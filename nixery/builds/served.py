@@ -166,6 +166,9 @@ class ServedImages:
                 try:
                     manifest = await self._cache.manifest_of(Digest.parse(each.digest))
                 except ManifestUnknown:
+                    # Who has it already may be loading what it names.
+                    if digest in await self._cache.removed(Digest.parse(each.digest)):
+                        return True
                     continue
                 if any(part.digest == digest for part in manifest.parts):
                     return True

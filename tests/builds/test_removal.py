@@ -10,7 +10,9 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
+from nixery.builds.cache import Cache
 from nixery.builds.removal import Removals
+from nixery.builds.served import ServedImages
 from nixery.model.artifact import EMPTY
 from nixery.model.contents import Contents, pack_contents
 from nixery.model.digest import Digest
@@ -235,6 +237,27 @@ async def test_image_of_a_removed_index(platforms: Platforms) -> None:
     await instance.later(GRACE)
     assert instance.listed == ["arm64/git:latest"]
     assert await Instance(platforms.folder, instance.storage).cache.stored(image.digest) == image
+
+
+@pytest.mark.parametrize("name", ["git", "arm64/git"])
+@pytest_twisted.ensureDeferred
+async def test_who_is_loading_it_by_right(platforms: Platforms, name: str) -> None:
+    """Where not everybody may have all blobs, those of a removed image, or index, are still for
+    who may pull it, as long as they stay; for nobody else."""
+    instance, image = platforms.instance, parse_image(name, "latest")
+    manifest = await platforms.pull(name)
+    served = [ServedImages(reactor, instance.storage, Cache(instance.storage)) for _ in range(2)]
+    await served[0].note(image, manifest)
+    blobs = {blob.digest for each in manifest.children or [manifest] for blob in each.blobs}
+    await instance.removals.remove(manifest.digest)
+    for each in served:
+        for blob in blobs:
+            assert await each.holds(name, blob, lambda tag: tag == "latest")
+            assert not await each.holds(name, blob, lambda tag: False)
+            assert not await each.holds("htop", blob, lambda tag: True)
+    await instance.later(GRACE)
+    assert instance.storage.blobs == {}
+    assert not await served[1].holds(name, next(iter(blobs)), lambda tag: True)
 
 
 @pytest_twisted.ensureDeferred

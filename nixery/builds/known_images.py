@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from nixery.builds.artifacts import names_of
@@ -80,6 +80,7 @@ class KnownImages:
         self._by_name: dict[tuple[str, str, bool], str] = {}  # and whether one platform is meant
         self._fresh: set[str] = set()  # made, or found, since the last look began
         self._pulls = PullCounter(reactor, storage, cache, now, patience)
+        self._looking = DeferredLock()
         self._unsaved = False
         self._older = False  # whether images of older versions are known as well
         cache.on_made = self._put
@@ -180,15 +181,16 @@ class KnownImages:
 
     async def refresh(self) -> None:
         """Look at what is stored; what fails is tried again next time."""
-        followed = False
-        try:
-            await self._follow()
-            followed = True
-            await self._add_counts()
-        except NixeryError as error:
-            self._log.warn("the list of images may be out of date: {error}", error=str(error))
-        self.complete = followed and len(self._known) < self._most
-        await self._save()
+        async with self._looking:
+            followed = False
+            try:
+                await self._follow()
+                followed = True
+                await self._add_counts()
+            except NixeryError as error:
+                self._log.warn("the list of images may be out of date: {error}", error=str(error))
+            self.complete = followed and len(self._known) < self._most
+            await self._save()
 
     def _put(self, summary: ImageSummary) -> None:
         """Take note of an image that is stored."""

@@ -190,6 +190,29 @@ async def test_made_elsewhere(instance: Instance, tmp_path: Path) -> None:
     assert instance.images.find("htop", "latest") is None
 
 
+@pytest_twisted.ensureDeferred
+async def test_looks_at_once(instance: Instance) -> None:
+    """An image that is made during a look stays known, also if another look is wanted meanwhile."""
+    await instance.make("git")
+    await instance.images.refresh()
+    gate, listed = Deferred[None](), instance.storage.list_records
+
+    async def list_late(prefix: str) -> AsyncIterator[str]:
+        instance.storage.list_records = listed  # type: ignore[method-assign]
+        for key in [key async for key in listed(prefix)]:
+            yield key
+        await gate
+
+    instance.storage.list_records = list_late  # type: ignore[method-assign]
+    first = Deferred.fromCoroutine(instance.images.refresh())
+    await instance.make("htop")
+    second = Deferred.fromCoroutine(instance.images.refresh())
+    gate.callback(None)
+    for each in (first, second):
+        await each
+    assert sorted(instance.listed) == ["git:latest", "htop:latest"]
+
+
 class CountedStorage(MemoryStorage):
     """Counts how often a summary is read."""
 

@@ -8,6 +8,7 @@ token, as a bearer token: browsers send none by themselves, so that no other sit
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -114,13 +115,22 @@ class ImagesApi:
             await self._removals.remove(digest)
             request.setResponseCode(204)
             return b""
-        contents = await self._cache.contents(digest)
+        own = await self._usual(digest)
+        contents = await self._cache.contents(own)
         inside = None if contents is None else attrs.asdict(contents)
-        verified = await self._cache.verified(digest)
+        verified = await self._cache.verified(own)
         document = {**shown(summary), "contents": inside, "verified": verified}
         _describe_json(request)
         await send_body(request, json.dumps(document).encode("ascii"))
         return None
+
+    async def _usual(self, digest: Digest) -> Digest:
+        """The image itself, or that of an index whose contents are told: that for amd64, where it
+        has one."""
+        with suppress(ManifestUnknown):
+            for child in (await self._cache.manifest_of(digest)).children:
+                return child.digest
+        return digest
 
     @app.route(
         "/api/gc",

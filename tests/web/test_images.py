@@ -17,8 +17,9 @@ from nixery.access.guard import Guard
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
 from nixery.builds.removal import Removals
+from nixery.model.contents import Contents, pack_contents
 from nixery.model.image import parse_image
-from nixery.model.manifest import Manifest
+from nixery.model.manifest import Manifest, make_index
 from nixery.model.request_errors import UnknownTag
 from nixery.model.rules import Patterns, Rules
 from nixery.storage.memory import MemoryStorage
@@ -209,6 +210,24 @@ async def test_what_nobody_may_pull(tmp_path: Path) -> None:
         answer = await registry.warm(name="shell/htop")
         assert (answer.status, answer.error()["code"]) == (403, "DENIED")
         assert (await registry.warm(name="git")).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_index(tmp_path: Path) -> None:
+    """An index has the contents of its image for amd64, and what came of the verification."""
+    async with operated(tmp_path) as registry:
+        children = {}
+        for platform, name in (("linux/arm64", "arm64/git"), ("linux/amd64", "git")):
+            child = children[platform] = await registry.make(name)
+            packed = pack_contents(Contents(name, "latest", "a-system", "s", "r", 1.0, (), (), ()))
+            await registry.cache.remember_manifest(None, child, ORIGIN, packed)
+            record = {"digest": str(child.digest), "result": {"of": name}}
+            await registry.cache.write(f"verified/{child.digest.hex}", record)
+        index, image = make_index(children, {}), parse_image("git", "latest")
+        await registry.cache.remember_manifest(None, index, ORIGIN, image=image)
+        shown = await registry.get(f"/api/images/{index.digest}")
+        assert (shown["contents"]["name"], shown["verified"]) == ("git", {"of": "git"})
+        assert shown["platforms"] == ["linux/amd64", "linux/arm64"]
 
 
 @pytest_twisted.ensureDeferred

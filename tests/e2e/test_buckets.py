@@ -122,8 +122,8 @@ def test_another_daemon_serves_the_image(
     other's end."""
     first = start("one")
     expected = good(first.pull("hello"))
-    written = fake.names()
     first.stop()
+    written = fake.names()
     second = start("two")
     assert expected in docker.ok("pull", f"{second.host}/hello")
     assert "Hello" in docker.run(f"{second.host}/hello", "hello")

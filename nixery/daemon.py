@@ -320,7 +320,8 @@ class Registry:
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
             stored = StoredImages(self._images, self._cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
-            more.append(ImagePages(reactor, stored, history).app)
+            signed = bool(settings.signing.keys)
+            more.append(ImagePages(reactor, stored, history, signed).app)
             more.append(DocumentsApi(reactor, stored, builder_at(settings.signing.host)).app)
         start = StartApi(reactor, builder, history, catalogue, stored, auth, self._example)
         return make_site(

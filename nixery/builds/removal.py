@@ -108,8 +108,12 @@ class Removals:
         if removed is not None:
             if self._now() < removed.since + self._grace or not self._images.complete:
                 return
-            needed = await self._needed(removed.blobs)
-            unneeded = [blob for blob in removed.blobs if blob not in needed]
+            origin = f"provenance/{key.partition('/')[2]}"
+            if await self._cache.read(origin, bool, fresh=True):  # made anew, it has all of it
+                unneeded = []
+            else:
+                needed = await self._needed(removed.blobs)
+                unneeded = [blob for blob in removed.blobs if blob not in needed]
             if await self._storage.drop(unneeded):
                 return  # somebody loads them even now
         await self._storage.delete_record(key)

@@ -150,7 +150,10 @@ class Reproducer:
 
         :return: changes while it is done.
         :raises QueueFull: if too many wait.
+        :raises ShuttingDown: when the daemon stops.
         """
+        if self._stopping:
+            raise ShuttingDown()
         progress = self._progress.get(request)
         if progress is None:
             if len(self._progress) >= _MOST:
@@ -166,7 +169,8 @@ class Reproducer:
 
     def made(self, name: str, tag: str) -> None:
         """An image was made: verify it, if it is one of the sample."""
-        if random.random() * 100 < self._share and len(self._progress) < _MOST:
+        is_wanted = random.random() * 100 < self._share
+        if is_wanted and len(self._progress) < _MOST and not self._stopping:
             self.begin(Request(parse_image(name, tag)))
 
     def _end_of(self, result: Any, request: Request, progress: Progress) -> None:

@@ -316,3 +316,16 @@ async def test_stopped(bench: Bench) -> None:
     await until(lambda: bool(bench.rebuilder.built))
     await bench.reproducer.stop()
     assert isinstance(progress.error, ShuttingDown)
+    with pytest.raises(ShuttingDown):
+        bench.reproducer.begin(Request(GIT))
+    assert bench.reproducer._progress == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_made_while_it_stops(tmp_path: Path) -> None:
+    """An image that is made while the daemon stops is not verified, and that hurts nobody."""
+    bench = make_bench(str(tmp_path), 100.0)
+    await bench.parts.builder.manifest(GIT)
+    await bench.reproducer.stop()
+    bench.reproducer.made("git", "latest")
+    assert bench.reproducer._progress == {}

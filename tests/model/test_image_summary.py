@@ -48,7 +48,7 @@ def test_what_documents_tell(config: bytes, platforms: tuple[str, ...]) -> None:
     do."""
     summary = summary_of(make_manifest(CONFIG, [LAYER], TITLE), config=config)
     assert (summary.name, summary.tags, summary.platforms) == ("shell/git", (), platforms)
-    for labels in ({}, dict.fromkeys(TITLE, "My service"), dict.fromkeys(TITLE, "shell")):
+    for labels in ({}, dict.fromkeys(TITLE, "My service"), dict.fromkeys(TITLE, "arm64")):
         assert summary_of(make_manifest(CONFIG, [LAYER], labels)).name == ""
 
 

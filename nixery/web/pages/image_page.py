@@ -261,7 +261,7 @@ def _documents(view: ImageView) -> Tag:
         links.append(("Public key", PUBLIC_KEYS))
     items = [tags.li(tags.a(text, href=target)) for text, target in links]
     said = "This registry signs its images, and these documents" if view.signed else "Not signed"
-    more = [
+    more: list[Tag | str] = [
         *(tags.a("What they say", href="/docs/attestations"), f". {said}: "),
         tags.a("how to verify an image" if view.signed else "how to sign", href="/docs/signatures"),
     ]

@@ -244,6 +244,7 @@ class Reproducer:
             derivations=tuple(rebuilt.values()),
             layers=layers,
             remark=remark,
+            address=self._maker.naming.address(pinned),
         )
 
     async def _rebuild(

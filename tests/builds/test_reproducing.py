@@ -18,6 +18,7 @@ from nixery.model.build_errors import PackingFailed
 from nixery.model.closure import Realisation
 from nixery.model.digest import Digest
 from nixery.model.events import Emit
+from nixery.model.identity import Naming
 from nixery.model.image import Image, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.reproduction import RebuiltDerivation, Reproduction
@@ -30,6 +31,7 @@ from tests.waiting import until
 
 reactor: Any = _reactor
 GIT = parse_image("git", "latest")
+ADDRESS = "https://example.com/set"
 
 
 class DerivingNix(FakeNix):
@@ -103,7 +105,7 @@ async def result(progress: Progress) -> Reproduction:
 
 
 def make_bench(folder: str, share: float = 0.0, limits: BuildLimits | None = None) -> Bench:
-    parts = make_parts(folder, limits=limits)
+    parts = make_parts(folder, limits=limits, naming=Naming(ADDRESS))
     nix, rebuilder, packers, storage = (
         DerivingNix(folder),
         FakeRebuilder(),
@@ -144,6 +146,7 @@ async def test_the_same(bench: Bench) -> None:
     made = await bench.verify()
     assert (made.outcome, made.digest) == ("same", str(pull.manifest.digest))
     assert made.again == made.digest
+    assert made.address == ADDRESS
     assert len(made.layers) == len(pull.manifest.blobs) - 1
     assert bench.rebuilder.built == [f"{store_path('git-1.0')}.drv"]
     assert bench.parts.storage.blobs == blobs

@@ -29,7 +29,7 @@ from nixery.model.manifest import Manifest, parse_manifest
 from nixery.model.reading import Reading
 from nixery.model.reproduction import RebuiltDerivation, RepackedLayer, Reproduction, compared
 from nixery.model.request_errors import ManifestUnknown
-from nixery.model.service_errors import QueueFull, ShuttingDown, SourceUnavailable
+from nixery.model.service_errors import OtherRegistryUnavailable, QueueFull, ShuttingDown
 from nixery.model.source import PinnedSource
 from nixery.model.text import cut
 from nixery.reactor import IReactor
@@ -217,7 +217,7 @@ class Reproducer:
             progress.step = f"asking {request.against}"
             other = parse_manifest(await self._ask(request.against, image))
             if other is None:
-                raise SourceUnavailable(request.against, "it answers with something else")
+                raise OtherRegistryUnavailable(request.against, "it answers with something else")
             again, layers = str(other.digest), compared(manifest, other)
             revision = other.annotation("revision") or pinned.revision
             remark = (

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
@@ -17,6 +18,7 @@ from nixery.access.api_token import OperatorAccess
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
 from nixery.attest.image_documents import documents_of
+from nixery.attest.provenance import builder_at
 from nixery.attest.signing_keys import read_signing_key, remarks_on_key
 from nixery.attest.verification_document import verification_document
 from nixery.builds.artifacts import Artifacts
@@ -265,7 +267,8 @@ class Registry:
             self._log.warn("{remark}", remark=remark)
         keys = tuple(map(read_signing_key, signing.keys))
         reactor, storage, cache = self._reactor, self._storage, self._cache
-        return Artifacts(reactor, storage, cache, keys, signing.host, documents_of)
+        documents = partial(documents_of, builder=builder_at(signing.host))
+        return Artifacts(reactor, storage, cache, keys, signing.host, documents)
 
     def _make_reproducer(self) -> Reproducer:
         return make_reproducer(
@@ -317,8 +320,9 @@ class Registry:
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
             stored = StoredImages(self._images, self._cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
-            more.append(ImagePages(reactor, stored, history).app)
-            more.append(DocumentsApi(reactor, stored).app)
+            signed = bool(settings.signing.keys)
+            more.append(ImagePages(reactor, stored, history, signed).app)
+            more.append(DocumentsApi(reactor, stored, builder_at(settings.signing.host)).app)
         start = StartApi(reactor, builder, history, catalogue, stored, auth, self._example)
         return make_site(
             reactor,

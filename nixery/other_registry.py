@@ -9,7 +9,7 @@ from twisted.web.iweb import IAgent
 
 from nixery.model.image import Image
 from nixery.model.manifest import MANIFEST_TYPE
-from nixery.model.service_errors import SourceUnavailable
+from nixery.model.service_errors import OtherRegistryUnavailable
 
 _PATIENCE = 120.0
 """Seconds for an answer: more than a registry may hold a request."""
@@ -32,7 +32,7 @@ class OtherRegistry:
         """The manifest of an image in another registry.
 
         :param url: the registry's, as ``https://HOST:PORT``.
-        :raises SourceUnavailable: if it has none, or can't be asked.
+        :raises OtherRegistryUnavailable: if it has none, or can't be asked.
         """
         # A client for HTTP takes time and memory.
         from nixery.storage.objects.http_client import StoreClient
@@ -44,11 +44,11 @@ class OtherRegistry:
             try:
                 answer = await client.ask("GET", where, _ACCEPT, b"", _PATIENCE)
             except PassingFault as fault:
-                raise SourceUnavailable(url, str(fault)) from fault
+                raise OtherRegistryUnavailable(url, str(fault)) from fault
             if answer.status == 200:
                 return answer.content
             where = urljoin(where, answer.header("Location"))
             again = answer.status == 307 and urlsplit(where)[:2] == urlsplit(url)[:2]
             if not again:
-                raise SourceUnavailable(url, answer.reason())
-        raise SourceUnavailable(url, "it was not done with the image in time")
+                raise OtherRegistryUnavailable(url, answer.reason())
+        raise OtherRegistryUnavailable(url, "it was not done with the image in time")

@@ -12,7 +12,7 @@ from twisted.internet import reactor as _reactor
 from twisted.web.client import Agent
 
 from nixery.model.image import parse_image
-from nixery.model.service_errors import SourceUnavailable
+from nixery.model.service_errors import OtherRegistryUnavailable
 from nixery.other_registry import OtherRegistry
 
 reactor: Any = _reactor
@@ -79,7 +79,7 @@ async def test_a_manifest_in_the_making(registry: FakeRegistry) -> None:
 async def test_refusals(registry: FakeRegistry, answer: tuple[int, str, bytes], said: str) -> None:
     """What a registry refuses is told; nobody is sent to another host by it."""
     registry.answers.append(answer)
-    with pytest.raises(SourceUnavailable, match=r"can't be read") as refused:
+    with pytest.raises(OtherRegistryUnavailable, match=r"did not give") as refused:
         await other.manifest(registry.url, GIT)
     assert said in str(refused.value)
     assert len(registry.asked) == 1
@@ -88,5 +88,5 @@ async def test_refusals(registry: FakeRegistry, answer: tuple[int, str, bytes], 
 @pytest_twisted.ensureDeferred
 async def test_nobody_answers() -> None:
     """A registry that can't be reached is told as such."""
-    with pytest.raises(SourceUnavailable, match="refused"):
+    with pytest.raises(OtherRegistryUnavailable, match="refused"):
         await other.manifest("http://127.0.0.1:1", GIT)

@@ -16,7 +16,15 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:nixery:image:v1"
 """The way of building that ``docs/attestations.md`` describes."""
 BUILDER = "urn:nixery:builder"
-"""The builder where no operator names another."""
+"""The builder where it is not known by which host it is reached."""
+
+
+def builder_at(host: str) -> str:
+    """The URI of the builder whose images are pulled from a host.
+
+    :param host: with its port, if clients name it; empty if it is not known.
+    """
+    return f"https://{host}" if host else BUILDER
 
 
 def provenance_document(

@@ -283,8 +283,9 @@ def names_of(name: str) -> list[str]:
 
 
 def _name(record: Mapping[str, Any]) -> str:
-    """The name in the record of an image: not what a package may have its manifest say."""
-    return str(record.get("name", ""))
+    """The name in the record of an image: not what a package may have its manifest say, from which
+    the records of older images are, without tags."""
+    return str(record["name"]) if record.get("tags") else ""
 
 
 async def nothing_attached(subject: Digest) -> Collection[str]:

@@ -117,7 +117,7 @@ class Removals:
 
     async def _drop(self, key: str) -> None:
         removed = await self._cache.read(key, _removed, fresh=True)
-        if removed is not None and f"sha256:{key.partition('/')[2]}" not in self._images:
+        if removed is not None and not await self._is_made_anew(key.partition("/")[2]):
             if self._now() < removed.since + self._grace or not self._images.complete:
                 return
             needed = await self._needed(removed.blobs)
@@ -130,6 +130,13 @@ class Removals:
             if await self._storage.drop(unneeded):
                 return  # somebody loads them even now
         await self._storage.delete_record(key)
+
+    async def _is_made_anew(self, digits: str) -> bool:
+        """Whether an image that was removed is there again, made here or by another instance: then
+        it has all of its blobs."""
+        if f"sha256:{digits}" in self._images:
+            return True
+        return await self._cache.read(f"provenance/{digits}", bool, fresh=True) is not None
 
     async def _needed(self, blobs: Sequence[Digest]) -> set[Digest]:
         """Those of some blobs that images have which are stored."""

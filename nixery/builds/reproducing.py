@@ -29,7 +29,7 @@ from nixery.model.manifest import Manifest, parse_manifest
 from nixery.model.reading import Reading
 from nixery.model.reproduction import RebuiltDerivation, RepackedLayer, Reproduction, compared
 from nixery.model.request_errors import ManifestUnknown
-from nixery.model.service_errors import QueueFull, ShuttingDown, SourceUnavailable
+from nixery.model.service_errors import OtherRegistryUnavailable, QueueFull, ShuttingDown
 from nixery.model.source import PinnedSource
 from nixery.model.text import cut
 from nixery.reactor import IReactor
@@ -150,7 +150,10 @@ class Reproducer:
 
         :return: changes while it is done.
         :raises QueueFull: if too many wait.
+        :raises ShuttingDown: when the daemon stops.
         """
+        if self._stopping:
+            raise ShuttingDown()
         progress = self._progress.get(request)
         if progress is None:
             if len(self._progress) >= _MOST:
@@ -166,7 +169,8 @@ class Reproducer:
 
     def made(self, name: str, tag: str) -> None:
         """An image was made: verify it, if it is one of the sample."""
-        if random.random() * 100 < self._share and len(self._progress) < _MOST:
+        is_wanted = random.random() * 100 < self._share
+        if is_wanted and len(self._progress) < _MOST and not self._stopping:
             self.begin(Request(parse_image(name, tag)))
 
     def _end_of(self, result: Any, request: Request, progress: Progress) -> None:
@@ -213,7 +217,7 @@ class Reproducer:
             progress.step = f"asking {request.against}"
             other = parse_manifest(await self._ask(request.against, image))
             if other is None:
-                raise SourceUnavailable(request.against, "it answers with something else")
+                raise OtherRegistryUnavailable(request.against, "it answers with something else")
             again, layers = str(other.digest), compared(manifest, other)
             revision = other.annotation("revision") or pinned.revision
             remark = (
@@ -240,6 +244,7 @@ class Reproducer:
             derivations=tuple(rebuilt.values()),
             layers=layers,
             remark=remark,
+            address=self._maker.naming.address(pinned),
         )
 
     async def _rebuild(

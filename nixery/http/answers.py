@@ -58,6 +58,7 @@ from nixery.model.request_errors import (
 from nixery.model.service_errors import (
     NixUnavailable,
     NoRoomToWait,
+    OtherRegistryUnavailable,
     QueueFull,
     ShuttingDown,
     SourceChanged,
@@ -134,6 +135,7 @@ TABLE: dict[type[NixeryError], ErrorKind] = {
     PackerKilled: ErrorKind(503, "UNAVAILABLE"),
     SourceUnavailable: ErrorKind(503, "UNAVAILABLE"),
     SourceChanged: ErrorKind(503, "UNAVAILABLE"),
+    OtherRegistryUnavailable: ErrorKind(503, "UNAVAILABLE"),
     NixUnavailable: ErrorKind(503, "UNAVAILABLE"),
     StorageFull: ErrorKind(503, "UNAVAILABLE"),
     StorageUnavailable: ErrorKind(503, "UNAVAILABLE"),

@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 
 from nixery.model.identity import LABELS
-from nixery.model.image import Image
+from nixery.model.image import Image, parse_image
 from nixery.model.manifest import Manifest
 from nixery.model.pull_counts import PullCount
+from nixery.model.request_errors import ImageInvalid, NameInvalid
 from nixery.model.tags import LATEST
 
 PREFIX = 8
@@ -115,7 +116,7 @@ def summary_of(
         described = [_document(config)]
     return ImageSummary(
         digest=str(manifest.digest),
-        name=image.name if image is not None else document.get("annotations", {}).get(_TITLE, ""),
+        name=image.name if image is not None else _titled(document),
         tags=(image.tag,) if image is not None else (),
         platforms=[f"{each['os']}/{each['architecture']}" for each in described if "os" in each],
         source=source,
@@ -124,6 +125,14 @@ def summary_of(
         made=made,
         blobs="".join(part.digest.hex[:PREFIX] for part in parts[1:]),
     )
+
+
+def _titled(manifest: dict[str, Any]) -> str:
+    """The name that a manifest has as its title; empty for what a package has put there instead."""
+    try:
+        return parse_image(manifest.get("annotations", {}).get(_TITLE, ""), LATEST).name
+    except (NameInvalid, ImageInvalid):
+        return ""
 
 
 def _document(config: bytes) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Reproduction:
     :param began: seconds since the epoch.
     :param ended: seconds since the epoch.
     :param remark: what explains a difference, if anything does.
+    :param address: the URL that the image names as its source; empty if it names none.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Reproduction:
     derivations: tuple[RebuiltDerivation, ...]
     layers: tuple[RepackedLayer, ...]
     remark: str = ""
+    address: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -131,7 +133,7 @@ def predicate_of(made: Reproduction) -> dict[str, Any]:
             {
                 "uri": "urn:nixery:verification:v1",
                 "annotations": {
-                    "source": made.source,
+                    **({"source": made.address} if made.address else {}),
                     "revision": made.revision,
                     "deep": made.deep,
                     **({"against": made.against} if made.against else {}),

@@ -25,6 +25,16 @@ class SourceChanged(NixeryError):
 
 
 @attrs.define
+class OtherRegistryUnavailable(NixeryError):
+    """Another registry, whose image was to be compared, did not give it."""
+
+    _message = "the registry {0.registry} did not give its image: {0.reason}"
+
+    registry: str
+    reason: str
+
+
+@attrs.define
 class NixUnavailable(NixeryError):
     """Nix itself could not do its work: not installed, killed, its store unusable."""
 

@@ -25,8 +25,8 @@ class Signing:
     :param keys: Private keys that images and what is attached to them are signed with: PEM files,
         ECDSA P-256 or Ed25519, with spaces between. Each signs; while keys are changed there are
         two.
-    :param host: Host by which clients pull, with its port if they name it: signatures name it with
-        the image (the image's name alone).
+    :param host: Host by which clients pull, with its port if they name it: provenance names it as
+        the builder, and signatures name it with the image (the image's name alone).
     """
 
     keys: tuple[str, ...] = setting("NIXERY_SIGNING_KEY", _paths, unset=())

@@ -236,7 +236,9 @@ def without_credentials(url: str) -> str:
         # That is no host, but the begin of a password with a slash in it, which is no URL: it is
         # shown to say so.
         host, slash, path = rest.rpartition("@")[2].partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{_without_secrets(path)}"
+    # A query may follow the host, with slashes of its own in it.
+    place = _without_secrets(host.rpartition("@")[2] + slash + path)
+    return f"{scheme}://{place}"
 
 
 def _without_secrets(path: str) -> str:

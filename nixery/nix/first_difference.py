@@ -2,13 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator
 
 from nixery.model.text import readable
 
 _CHUNK = 1024 * 1024
 _SHOWN = 60
 """Characters of a line that are shown."""
+_FOLDER, _LINK = "a folder", "a link"
 
 
 def first_difference(expected: str, found: str) -> str:
@@ -16,38 +16,44 @@ def first_difference(expected: str, found: str) -> str:
 
     :return: empty if there is none that counts for Nix: it knows no owners and times.
     """
-    return next(_differences(expected, found, ""), "")
+    left = [""]
+    while left:  # no recursion: folders may lie in each other thousands of times
+        name = left.pop()
+        one, other = (os.path.join(path, name) if name else path for path in (expected, found))
+        if said := _difference(one, other, readable(name) or "the output"):
+            return said
+        if _kind(one) == _FOLDER:
+            names = {*os.listdir(one), *os.listdir(other)}
+            left += [os.path.join(name, each) for each in sorted(names, reverse=True)]
+    return ""
 
 
-def _differences(expected: str, found: str, name: str) -> Iterator[str]:
-    one, other = os.lstat(expected), os.lstat(found)
-    shown = readable(name) or "the output"
-    if (kinds := (_kind(one.st_mode), _kind(other.st_mode)))[0] != kinds[1]:
-        yield f"{shown} was {kinds[0]}, and is now {kinds[1]}"
-    elif stat.S_ISDIR(one.st_mode):
-        names = set(os.listdir(expected)), set(os.listdir(found))
-        for each in sorted(names[0] | names[1]):
-            inner = os.path.join(name, each)
-            if each not in names[1]:
-                yield f"{readable(inner)} is missing now"
-            elif each not in names[0]:
-                yield f"{readable(inner)} is new"
-            else:
-                paths = os.path.join(expected, each), os.path.join(found, each)
-                yield from _differences(*paths, inner)
-    elif stat.S_ISLNK(one.st_mode):
+def _difference(expected: str, found: str, shown: str) -> str:
+    """The difference of two paths, apart from what is in them if they are folders."""
+    kinds = _kind(expected), _kind(found)
+    if not all(kinds):
+        return f"{shown} is {'missing now' if kinds[0] else 'new'}"
+    if kinds[0] != kinds[1]:
+        return f"{shown} was {kinds[0]}, and is now {kinds[1]}"
+    if kinds[0] == _LINK:
         targets = os.readlink(expected), os.readlink(found)
         if targets[0] != targets[1]:
-            yield f"{shown} led to {_quoted(targets[0])}, and leads now to {_quoted(targets[1])}"
-    elif (at := _unequal(expected, found)) is not None:
+            return f"{shown} led to {_quoted(targets[0])}, and leads now to {_quoted(targets[1])}"
+    elif kinds[0] != _FOLDER and (at := _unequal(expected, found)) is not None:
         lines = _line(expected, at), _line(found, at)
-        yield f"{shown} differs from byte {at} on: {lines[0]}, and now {lines[1]}"
+        return f"{shown} differs from byte {at} on: {lines[0]}, and now {lines[1]}"
+    return ""
 
 
-def _kind(mode: int) -> str:
+def _kind(path: str) -> str:
+    """The kind of what is at a path; empty if there is nothing."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return ""
     if stat.S_ISREG(mode):
         return "a program" if mode & 0o100 else "a file"
-    return "a folder" if stat.S_ISDIR(mode) else "a link"
+    return _FOLDER if stat.S_ISDIR(mode) else _LINK
 
 
 def _unequal(expected: str, found: str) -> int | None:

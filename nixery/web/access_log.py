@@ -43,8 +43,9 @@ class IMeter(Protocol):
 
 
 OnManifest = Callable[[str, str, bool], object]
-"""Takes the digest of a manifest that was sent, the tag by which it was asked for if it was, and
-whether it was sent, not only its head: clients look by ``HEAD`` whether they have it already."""
+"""Takes the digest of an image's manifest that was sent, the tag by which it was asked for if it
+was, and whether it was sent, not only its head: clients look by ``HEAD`` whether they have it
+already."""
 
 
 def ignore_manifest(digest: str, tag: str, whole: bool) -> None:
@@ -79,7 +80,7 @@ class AnswerFacts:
     :param sent: bytes of the body.
     :param by: ``tag`` or ``digest``, if it is the answer to a pull.
     :param pull: the fields of its line, then.
-    :param manifest: what there is to tell an :data:`OnManifest` of the one that was sent, if so.
+    :param manifest: what there is to tell an :data:`OnManifest` of an image's that was sent, if so.
     """
 
     kind: str
@@ -99,7 +100,7 @@ class AnswerFacts:
 class AccessLog:
     """Takes note of requests: nothing that it logs comes unescaped from a client.
 
-    :param on_manifest: is told of each manifest that was sent.
+    :param on_manifest: is told of each manifest of an image that was sent.
     :param traces: none if no traces are made.
     """
 
@@ -127,7 +128,9 @@ class AccessLog:
             reference = request.variables["reference"]
             by = "digest" if ":" in reference else "tag"
             digest = request.responseHeaders.getRawHeaders(b"docker-content-digest")
-            if status == 200 and digest and not left:
+            # What is attached to an image is a manifest as well, but has no revision.
+            of_image = request.responseHeaders.hasHeader(b"nixery-revision")
+            if status == 200 and digest and of_image and not left:
                 tag = reference if by == "tag" else ""
                 manifest = digest[0].decode("ascii"), tag, request.method == b"GET"
         return AnswerFacts(kind, status, request.sentLength, by, pull, manifest)

@@ -5,12 +5,13 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from klein import Klein
 
 from nixery.attest.cyclonedx import cyclonedx_document
 from nixery.attest.document import IN_TOTO, Document
-from nixery.attest.provenance import provenance_document
+from nixery.attest.provenance import BUILDER, provenance_document
 from nixery.attest.spdx import spdx_document
 from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
 from nixery.http.fair import FairTurns
@@ -58,12 +59,14 @@ class DocumentsApi:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    def __init__(self, reactor: IReactor, images: StoredImages) -> None:
+    def __init__(self, reactor: IReactor, images: StoredImages, builder: str = BUILDER) -> None:
         """
         :param images: finds those that a client may see.
+        :param builder: the URI of who makes images, for their provenance.
         """
         self._reactor = reactor
         self._images = images
+        self._provenance = partial(provenance_document, builder=builder)
         # Documents are written in a thread, which leaves half of the time to the reactor.
         self._turns = FairTurns(reactor, share=0.5)
 
@@ -84,7 +87,7 @@ class DocumentsApi:
     async def provenance(self, request: RegistryRequest, name: str, tag: str) -> None:
         """The provenance of an image."""
         request.setHeader(b"Vary", b"Authorization")
-        await self._send(request, f"{name}:{tag}", provenance_document)
+        await self._send(request, f"{name}:{tag}", self._provenance)
 
     async def _send(self, request: RegistryRequest, text: str, write: Write) -> None:
         """Send a document about an image.

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.access.api_token import OperatorAccess
+from nixery.attest.document import encode
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
 from nixery.builds.removal import Removals
@@ -28,12 +29,13 @@ from nixery.http.gate import send_body, send_pieces
 from nixery.http.request import RegistryRequest, RequestBody, SmallBody
 from nixery.http.routes import Route
 from nixery.interfaces import IBuilder, IStorage, Pull
+from nixery.model.contents import Contents
 from nixery.model.digest import Digest
 from nixery.model.image import Image, parse_image
 from nixery.model.image_summary import ImageSummary
 from nixery.model.request_errors import Denied, ManifestUnknown, Unauthorized
 from nixery.model.tags import LATEST
-from nixery.reactor import IReactor
+from nixery.reactor import IReactor, in_thread
 from nixery.web.auth import Auth
 from nixery.web.image_operations import COLLECTION, IMAGE, IMAGES, MOST, PAGE
 
@@ -117,11 +119,15 @@ class ImagesApi:
             return b""
         own = await self._usual(digest)
         contents = await self._cache.contents(own)
-        inside = None if contents is None else attrs.asdict(contents)
         verified = await self._cache.verified(own)
-        document = {**shown(summary), "contents": inside, "verified": verified}
+
+        def written() -> bytes:
+            inside = None if contents is None else _inside(contents)
+            return encode({**shown(summary), "contents": inside, "verified": verified})
+
+        body = await in_thread(self._reactor, written)
         _describe_json(request)
-        await send_body(request, json.dumps(document).encode("ascii"))
+        await send_body(request, body)
         return None
 
     async def _usual(self, digest: Digest) -> Digest:
@@ -245,6 +251,13 @@ def shown(summary: ImageSummary) -> dict[str, Any]:
     document = summary.document()
     del document["blobs"]
     return {**document, "tag": summary.tag}
+
+
+def _inside(contents: Contents) -> dict[str, Any]:
+    """The contents of an image, as :func:`encode` takes them: there may be thousands of paths."""
+    lists = {name: getattr(contents, name) for name in ("packages", "paths", "layers")}
+    converted = {name: map(attrs.asdict, each) for name, each in lists.items()}
+    return {**attrs.asdict(contents, recurse=False), **converted}
 
 
 def _wanted(request: RegistryRequest) -> Image:

@@ -7,7 +7,7 @@ import attrs
 import pytest
 from hypothesis import given
 
-from nixery.attest.provenance import provenance_document
+from nixery.attest.provenance import builder_at, provenance_document
 from nixery.model.contents import Contents
 from tests.attest.samples import GIT, LIBC, MAN, SUBJECT, USUAL, any_contents
 
@@ -42,6 +42,12 @@ def test_statement() -> None:
     }
     assert [each["name"] for each in run["byproducts"]] == [GIT, MAN]
     assert len(run["byproducts"][0]["digest"]["sha256"]) == 64
+
+
+def test_builder() -> None:
+    """The builder is the registry, where it is known by which host that is reached."""
+    assert builder_at("example.com:5000/x") == "https://example.com:5000/x"
+    assert builder_at("") == "urn:nixery:builder"
 
 
 @pytest.mark.parametrize("revision", ["a" * 64, "sha256-abc="])

@@ -21,4 +21,5 @@ def test_a_statement() -> None:
     assert (document.media_type, document.predicate_type) == (IN_TOTO, PREDICATE_TYPE)
     assert statement["predicateType"] == PREDICATE_TYPE
     assert statement["predicate"] == predicate_of(made)
+    assert SAME.source.encode() not in document.content
     assert statement["subject"] == [{"name": SAME.name, "digest": {"sha256": digest.hex}}]

@@ -17,6 +17,7 @@ from nixery.attest.document import Document
 from nixery.attest.signing_keys import SigningKey
 from nixery.builds.artifacts import NOTHING, Artifacts, AttachedListing, names_of
 from nixery.builds.cache import Cache
+from nixery.builds.known_images import KnownImages
 from nixery.builds.served import ServedImages
 from nixery.interfaces import Provenance
 from nixery.model.contents import Contents, pack_contents
@@ -196,6 +197,20 @@ async def test_images_of_older_versions(world: World) -> None:
     assert await world.instance().of(image.digest) is NOTHING
     assert await world.image() == image
     assert "of/sbom" in listed(await world.instance(FIRST).of(image.digest))
+
+
+@pytest.mark.parametrize("title", ["jq", "My service"])
+@pytest_twisted.ensureDeferred
+async def test_titles_of_older_versions(world: World, title: str, tmp_path: Path) -> None:
+    """What a package has an image say is no name that it is signed by."""
+    config = Descriptor(CONFIG_TYPE, await world.storage.write_blob(b"config"), 6)
+    image = make_manifest(config, [], {"org.opencontainers.image.title": title})
+    await world.storage.write_blob(image.content)
+    cache = Cache(world.storage)
+    await cache.remember_key("0" * 64, image.digest)
+    await KnownImages(reactor, world.storage, cache, str(tmp_path)).refresh()
+    listing = await world.instance(FIRST, host="example.com").of(image.digest)
+    assert references(world, listing) == ["example.com"]
 
 
 def references(world: World, listing: AttachedListing) -> list[str]:

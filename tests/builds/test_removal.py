@@ -122,12 +122,15 @@ async def test_what_others_share(instance: Removing, tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_made_anew(instance: Removing) -> None:
-    """An image that is made anew within the grace, which is the same one, stays."""
+    """An image that is made anew within the grace, which is the same one, stays, with what is
+    attached to it."""
     for _ in range(2):
         manifest = await instance.make("git")
+        attached = await instance.storage.write_blob(b"attached")
         await instance.removals.remove(manifest.digest)
     await instance.make("git")
     await instance.later(GRACE)
+    assert attached in instance.storage.blobs
     assert await instance.cache.stored(manifest.digest) == manifest
     assert instance.listed == ["git:latest"]
     assert [key for key in instance.storage.records if key.startswith("removed/")] == []

@@ -18,6 +18,7 @@ from nixery.model.build_errors import PackingFailed
 from nixery.model.closure import Realisation
 from nixery.model.digest import Digest
 from nixery.model.events import Emit
+from nixery.model.identity import Naming
 from nixery.model.image import Image, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.reproduction import RebuiltDerivation, Reproduction
@@ -30,6 +31,7 @@ from tests.waiting import until
 
 reactor: Any = _reactor
 GIT = parse_image("git", "latest")
+ADDRESS = "https://example.com/set"
 
 
 class DerivingNix(FakeNix):
@@ -103,7 +105,7 @@ async def result(progress: Progress) -> Reproduction:
 
 
 def make_bench(folder: str, share: float = 0.0, limits: BuildLimits | None = None) -> Bench:
-    parts = make_parts(folder, limits=limits)
+    parts = make_parts(folder, limits=limits, naming=Naming(ADDRESS))
     nix, rebuilder, packers, storage = (
         DerivingNix(folder),
         FakeRebuilder(),
@@ -144,6 +146,7 @@ async def test_the_same(bench: Bench) -> None:
     made = await bench.verify()
     assert (made.outcome, made.digest) == ("same", str(pull.manifest.digest))
     assert made.again == made.digest
+    assert made.address == ADDRESS
     assert len(made.layers) == len(pull.manifest.blobs) - 1
     assert bench.rebuilder.built == [f"{store_path('git-1.0')}.drv"]
     assert bench.parts.storage.blobs == blobs
@@ -316,3 +319,16 @@ async def test_stopped(bench: Bench) -> None:
     await until(lambda: bool(bench.rebuilder.built))
     await bench.reproducer.stop()
     assert isinstance(progress.error, ShuttingDown)
+    with pytest.raises(ShuttingDown):
+        bench.reproducer.begin(Request(GIT))
+    assert bench.reproducer._progress == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_made_while_it_stops(tmp_path: Path) -> None:
+    """An image that is made while the daemon stops is not verified, and that hurts nobody."""
+    bench = make_bench(str(tmp_path), 100.0)
+    await bench.parts.builder.manifest(GIT)
+    await bench.reproducer.stop()
+    bench.reproducer.made("git", "latest")
+    assert bench.reproducer._progress == {}

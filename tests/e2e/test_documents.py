@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from tests.e2e.daemon import Daemon
 
@@ -50,6 +54,14 @@ def test_a_scanner_lists_the_packages(
     versions = dict(found)
     for package in ("bash", "coreutils", "git", "python3"):
         assert versions[package][0].isdigit()
+
+
+def test_both_formats_are_valid(daemon: Daemon, digest: str) -> None:
+    """The libraries of both formats' projects find nothing wrong."""
+    spdx = JsonLikeDictParser().parse(document(daemon, "sbom?format=spdx"))
+    assert validate_full_spdx_document(spdx) == []
+    cyclonedx = json.dumps(document(daemon, "sbom?format=cyclonedx"))
+    assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(cyclonedx) is None
 
 
 def test_packages_of_debian(daemon: Daemon, digest: str) -> None:

@@ -1,5 +1,6 @@
 """Signatures and attestations, as other programs find, verify and copy them."""
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -162,6 +163,23 @@ def test_discovery(verifiers: Verifiers) -> None:
     verifiers.ok("oras", "pull", "--plain-http", f"--output={folder}", sbom["reference"])
     [path] = Path(folder).iterdir()
     assert json.loads(path.read_text())["spdxVersion"] == "SPDX-2.3"
+
+
+def test_the_builder(verifiers: Verifiers) -> None:
+    """The provenance names the registry as the builder, at the image's page as in the artifact."""
+    host, image = verifiers.daemon.host, f"{verifiers.image()}:latest"
+    page = run(["curl", "-sf", f"http://{host}/images/{image.partition('/')[2]}/provenance"])
+    predicate = json.loads(page.output)["predicate"]
+    assert predicate["runDetails"]["builder"] == {"id": f"https://{host}"}
+    discover = ("oras", "discover", "--plain-http", "--format=json")
+    of_type = ("--artifact-type=application/vnd.in-toto+json",)
+    found = json.loads(verifiers.ok(*discover, *of_type, image))["referrers"]
+    manifests = [
+        json.loads(verifiers.ok("oras", "manifest", "fetch", "--plain-http", each["reference"]))
+        for each in found
+    ]
+    digest = f"sha256:{hashlib.sha256(page.output.encode()).hexdigest()}"
+    assert digest in [manifest["layers"][0]["digest"] for manifest in manifests]
 
 
 def test_copies(verifiers: Verifiers) -> None:

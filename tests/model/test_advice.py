@@ -9,11 +9,12 @@ from nixery.model.advice import BY_KIND, Advice, advice
 from nixery.model.package_errors import UnknownPackage
 from nixery.model.suggestions import Suggestion
 
-# Errors that no build ends with: requests are refused for them.
+# Errors that no build ends with: requests are refused for them, or verifications end so.
 OF_REQUESTS = {
     *("NameInvalid", "TagInvalid", "DigestInvalid", "RangeInvalid", "Unauthorized", "Denied"),
     *("TooManyAttempts", "CommitNotServed", "TooManyTags", "TagNotServed", "ManifestUnknown"),
     *("BlobUnknown", "ImageInvalid", "NoRoomToWait", "TooMuchUnread"),
+    "OtherRegistryUnavailable",
 }
 
 

@@ -48,7 +48,8 @@ def test_what_documents_tell(config: bytes, platforms: tuple[str, ...]) -> None:
     do."""
     summary = summary_of(make_manifest(CONFIG, [LAYER], TITLE), config=config)
     assert (summary.name, summary.tags, summary.platforms) == ("shell/git", (), platforms)
-    assert summary_of(make_manifest(CONFIG, [LAYER])).name == ""
+    for labels in ({}, dict.fromkeys(TITLE, "My service"), dict.fromkeys(TITLE, "arm64")):
+        assert summary_of(make_manifest(CONFIG, [LAYER], labels)).name == ""
 
 
 def test_index() -> None:

@@ -52,6 +52,14 @@ def test_a_predicate() -> None:
     assert predicate_of(SAME)["result"] == "PASSED"
 
 
+def test_the_source() -> None:
+    """An attestation goes wherever the image goes: it names the source as the image does, if it
+    does, and not as operators know it."""
+    for address in ("", "https://example.com/set"):
+        (configuration,) = predicate_of(attrs.evolve(SAME, address=address))["configuration"]
+        assert configuration["annotations"].get("source", "") == address
+
+
 def test_a_document() -> None:
     """A document says the outcome of the whole, and of each layer."""
     document = json.loads(json.dumps(SAME.document()))

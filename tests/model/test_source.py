@@ -51,6 +51,10 @@ def test_texts_without_urls(text: str) -> None:
         ("https://example.com/x?token=secret&dir=a", "https://example.com/x?dir=a"),
         ("gitlab:o/r?host=example.com&token=secret", "gitlab:o/r?host=example.com"),
         ("git+https://secret@example.com/x?token=secret", "git+https://example.com/x"),
+        ("https://example.com?token=secret", "https://example.com"),
+        ("https://example.com?token=secret/x&dir=a", "https://example.com?dir=a"),
+        ("https://user:secret@example.com?token=secret", "https://example.com"),
+        ("s3://example?profile=x&secret-key=/etc/secret", "s3://example"),
     ],
 )
 def test_credentials_are_not_shown(url: str, shown: str) -> None:

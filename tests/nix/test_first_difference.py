@@ -57,6 +57,18 @@ def test_the_first_difference(change: Change, said: str, tmp_path: Path) -> None
     assert found == said
 
 
+def test_deep_folders(tmp_path: Path) -> None:
+    """Folders may lie in each other as deep as paths are long."""
+    folders = [f"{tmp_path}{'/d' * depth}" for depth in range(1, 1001)]
+    for folder in folders:
+        os.mkdir(folder)
+    try:
+        assert first_difference(folders[0], folders[0]) == ""
+    finally:  # pytest's own way to remove them has no room for as many
+        for folder in reversed(folders):
+            os.rmdir(folder)
+
+
 def test_long_files(tmp_path: Path) -> None:
     """A difference behind the first megabytes is found at its place."""
     one, other = tmp_path / "one", tmp_path / "other"

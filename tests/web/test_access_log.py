@@ -5,6 +5,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
+from nixery.interfaces import Provenance
 from nixery.model.build_errors import (
     BuildFailed,
     BuildTimedOut,
@@ -138,6 +139,7 @@ async def test_manifests_that_were_sent() -> None:
     sent = []
     digest = str(MANIFEST.digest)
     async with serving(on_manifest=lambda *facts: sent.append(facts)) as server:
+        server.builder.made_from = Provenance("git:https://example.com/x", "1")
         for method in ("HEAD", "GET", "GET", "GET"):
             await server.ask("/v2/hello/manifests/v1", method)
             await server.ask(f"/v2/hello/manifests/{digest}", method)

@@ -14,6 +14,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 
 from nixery.access.guard import Guard
 from nixery.attest.image_documents import documents_of
+from nixery.attest.provenance import builder_at
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
 from nixery.interfaces import Provenance
@@ -40,6 +41,7 @@ from tests.attest.samples import USUAL, many
 from tests.web.server import FakeBuilder, Server, reactor
 
 ORIGIN = Provenance("git:https://example.com/x", "1" * 40)
+BUILDER = builder_at("registry.example.com:5000")
 SPDX, CYCLONEDX, PROVENANCE = (
     f"application/{kind}+json" for kind in ("spdx", "vnd.cyclonedx", "vnd.in-toto")
 )
@@ -79,7 +81,7 @@ async def documents(folder: Path, auth: Auth = OPEN) -> AsyncIterator[Documents]
     cache = Cache(storage, reactor=reactor)
     images = KnownImages(reactor, storage, cache, str(folder))
     stored = StoredImages(images, cache, storage, auth)
-    more = [DocumentsApi(reactor, stored).app, ImagePages(reactor, stored, None).app]
+    more = [DocumentsApi(reactor, stored, BUILDER).app, ImagePages(reactor, stored, None).app]
     pages = PagesApi()
     site = make_site(reactor, builder, storage, 25, pages, auth=auth, more=more)
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
@@ -96,7 +98,7 @@ async def test_documents(tmp_path: Path) -> None:
     async with documents(tmp_path) as made:
         manifest = await made.make("git/jq", "v1")
         subject = Descriptor(MANIFEST_TYPE, manifest.digest, len(manifest.content))
-        expected = documents_of(attrs.evolve(USUAL, name="git/jq"), subject)
+        expected = documents_of(attrs.evolve(USUAL, name="git/jq"), subject, BUILDER)
         for reference in ("jq/git:v1", f"git/jq@{manifest.digest}"):
             for path, document in zip(
                 ("sbom?format=spdx", "sbom?format=cyclonedx", "provenance"), expected, strict=True

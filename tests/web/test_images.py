@@ -1,6 +1,7 @@
 """Images for operators."""
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from nixery.model.rules import Patterns, Rules
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
 from nixery.web.images import ImagesApi
+from tests.attest.samples import USUAL
 from tests.builds.test_known_images import ORIGIN, stored
 from tests.web.server import Answer, FakeBuilder, Server, serving
 
@@ -44,10 +46,10 @@ class Operated:
     cache: Cache
     images: KnownImages
 
-    async def make(self, name: str, tag: str = "latest") -> Manifest:
+    async def make(self, name: str, tag: str = "latest", contents: str = "") -> Manifest:
         manifest = await stored(self.storage, name, name.encode())
         image = parse_image(name, tag)
-        await self.cache.remember_manifest(manifest.digest.hex, manifest, ORIGIN, "", image)
+        await self.cache.remember_manifest(manifest.digest.hex, manifest, ORIGIN, contents, image)
         return manifest
 
     async def get(self, path: str = "/api/images") -> Any:
@@ -116,6 +118,29 @@ async def test_lists(tmp_path: Path) -> None:
             one = await registry.get(f"/api/images/{reference}")
             assert (one["name"], one["tag"], one["platforms"]) == ("p3", "v1", ["linux/amd64"])
             assert (one["source"], one["contents"]) == (ORIGIN.source, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_contents(tmp_path: Path) -> None:
+    """The contents of an image are told whole; they are written beside the reactor's thread, since
+    there may be thousands of store paths."""
+    threads = set()
+
+    class Noting(dict[str, str]):
+        """Notes which threads look at it."""
+
+        def items(self) -> Any:
+            threads.add(threading.get_ident())
+            return super().items()
+
+    async with operated(tmp_path) as registry:
+        manifest = await registry.make("git", contents=pack_contents(USUAL))
+        noting = attrs.evolve(USUAL, substituted=Noting(USUAL.substituted))
+        registry.cache._contents.put(manifest.digest, noting)
+        one = await registry.get("/api/images/git:latest")
+        assert one["contents"] == json.loads(json.dumps(attrs.asdict(USUAL)))
+        assert threads
+        assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize(

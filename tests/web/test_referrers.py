@@ -93,6 +93,25 @@ async def test_all_is_found(both_ways: None) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_artifacts_are_no_pulls() -> None:
+    """Who verifies an image, by tags or by digests, pulls nothing that is counted."""
+    storage, image = await stored()
+    sent: list[object] = []
+    async with serving(
+        storage=storage, keys=KEYS, on_manifest=lambda *facts: sent.append(facts)
+    ) as server:
+        server.builder.cache = Cache(storage)
+        await walk(server, "hello", image.digest)
+        for suffix in ("", ".sig"):
+            path = f"/v2/hello/manifests/sha256-{image.digest.hex}{suffix}"
+            found = await server.ask(path)
+            assert found.status == 200
+            digest = found.headers["docker-content-digest"]
+            await server.ask(f"/v2/hello/manifests/{digest}")
+    assert sent == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_one_type() -> None:
     """Of a type that is asked for there are those alone, and it is said that others may be left
     out; whatever the type is."""

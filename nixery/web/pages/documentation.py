@@ -14,7 +14,9 @@ from twisted.web.template import Tag, tags
 from nixery.web.pages.page import Page
 
 GROUPS = {
-    "Pull images": ("names", "images", "clients", "verifying", "builds", "errors"),
+    "Pull images": (
+        *("names", "images", "clients", "attestations", "signatures", "builds", "errors"),
+    ),
     "Run a registry": (
         *("sources", "settings", "access", "operations", "evaluation", "kubernetes", "nginx"),
         *("metrics", "runbook"),

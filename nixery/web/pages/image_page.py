@@ -16,6 +16,7 @@ from nixery.web.pages.fragments import age, facts, size, table
 from nixery.web.pages.layers_section import Sharing, layers_section
 from nixery.web.pages.page import Content, Page
 from nixery.web.pages.usage import Usage, usage_tabs
+from nixery.web.referrers import PUBLIC_KEYS
 from nixery.web.stored_images import StoredImage
 
 _TAGS = 12  # that are named
@@ -34,6 +35,7 @@ class ImageView:
     :param tags: the tags of images of this name, with their images.
     :param build: the ID of the build that made it; empty if it is remembered no more.
     :param why: the store path that is to be explained; empty for one that tells much.
+    :param signed: whether the registry signs its images.
     """
 
     host: str
@@ -44,6 +46,7 @@ class ImageView:
     tags: Mapping[str, ImageSummary]
     build: str = ""
     why: str = ""
+    signed: bool = False
 
     @property
     def layers(self) -> Sequence[Descriptor]:
@@ -132,6 +135,9 @@ def image_text(view: ImageView) -> str:
     if view.closure is not None:
         count = len(view.closure.contents.paths)
         lines += [f"Closure: {count} store paths, {size(view.closure.size)}"]
+    if view.signed:
+        scheme = "http" if view.over_http else "https"
+        lines += [f"Signed:  the public key is at {scheme}://{view.host}{PUBLIC_KEYS}"]
     if view.packages:
         lines += ["", "Packages:", ""]
         lines += [
@@ -251,10 +257,16 @@ def _documents(view: ImageView) -> Tag:
             ("Bill of materials, CycloneDX", f"{own}/sbom?format=cyclonedx{platform}"),
             ("Provenance, SLSA", f"{own}/provenance?{platform[1:]}".rstrip("?")),
         ]
+    if view.signed:
+        links.append(("Public key", PUBLIC_KEYS))
     items = [tags.li(tags.a(text, href=target)) for text, target in links]
-    more = tags.a("What they say, and how to verify an image", href="/docs/attestations")
+    said = "This registry signs its images, and these documents" if view.signed else "Not signed"
+    more: list[Tag | str] = [
+        *(tags.a("What they say", href="/docs/attestations"), f". {said}: "),
+        tags.a("how to verify an image" if view.signed else "how to sign", href="/docs/signatures"),
+    ]
     return tags.section(
-        tags.h2("Documents"), tags.ul(*items, class_="list"), tags.p(more), id="documents"
+        tags.h2("Documents"), tags.ul(*items, class_="list"), tags.p(*more, "."), id="documents"
     )
 
 

@@ -42,14 +42,20 @@ class ImagePages:
     app.url_map.merge_slashes = False
 
     def __init__(
-        self, reactor: IReactor, images: StoredImages, history: History | None = None
+        self,
+        reactor: IReactor,
+        images: StoredImages,
+        history: History | None = None,
+        signed: bool = False,
     ) -> None:
         """
         :param history: of builds, which pages lead to; none to show none.
+        :param signed: whether images are signed.
         """
         self._reactor = reactor
         self._images = images
         self._history = history
+        self._signed = signed
         self._turns = FairTurns(reactor, share=0.3)  # most of it is in threads
         self._closures: Recent[Digest, Closure] = Recent(
             time.monotonic, _REMEMBERED, lambda closure: len(closure.largest)
@@ -96,6 +102,7 @@ class ImagePages:
                 tags,
                 build.id if build and build.digest == summary.digest else "",
                 why,
+                self._signed,
             )
 
         if prefers_html(request):

@@ -11,6 +11,7 @@ import attrs
 from twisted.internet import reactor as _reactor
 
 from nixery.access.guard import Guard
+from nixery.attest.signing_keys import SigningKey
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
 from nixery.history.history import History
@@ -151,18 +152,20 @@ async def showing(
     auth: Auth = OPEN,
     history: History | None = None,
     catalogue: FakeCatalogue | None = None,
+    keys: Sequence[SigningKey] = (),
 ) -> AsyncIterator[Server]:
     """Serve the pages of images and packages for the length of a block."""
     images = StoredImages(gallery.known, gallery.cache, gallery.storage, auth)
     packages = PackagesApi(reactor, catalogue or FakeCatalogue(), images, auth)
     documents = DocumentsApi(reactor, images)
-    more = [ImagePages(reactor, images, history).app, packages.app, documents.app]
+    more = [ImagePages(reactor, images, history, bool(keys)).app, packages.app, documents.app]
     async with serving(
         storage=gallery.storage,
         auth=auth,
         history=history,
         catalogue=catalogue,
         images=images,
+        keys=keys,
         more=more,
     ) as server:
         yield server

@@ -8,6 +8,7 @@ import attrs
 import pytest
 import pytest_twisted
 
+from nixery.attest.signing_keys import SigningKey
 from nixery.builds.cache import Cache
 from nixery.model.digest import Digest
 from nixery.model.service_errors import StorageUnavailable
@@ -15,7 +16,9 @@ from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN
 from nixery.web.pages.images_api import ImagePages
 from nixery.web.pages.page import STATIC
+from nixery.web.referrers import PUBLIC_KEYS
 from nixery.web.stored_images import StoredImages
+from tests.attest.keys import ECDSA_KEY
 from tests.history.histories import begin, open_history
 from tests.web.pages.browsing import EVIL, Elements, page
 from tests.web.pages.gallery import GIT, MEGA, Gallery, but, facts, showing, store_path
@@ -270,8 +273,24 @@ async def test_documents(gallery: Gallery) -> None:
             answer = await server.ask(link)
             assert answer.status == 200
             assert str(manifest.digest)[7:] in answer.body.decode() or link not in documents
+        assert "Not signed" in (await page(server, "/images/git/jq")).text
         await gallery.add("jq", described=False)
         assert "sbom" not in str(links(await page(server, "/images/jq")))
+
+
+@pytest_twisted.ensureDeferred
+async def test_signed_images(gallery: Gallery) -> None:
+    """The page says that the image is signed, and leads to the key and to how to verify it; in a
+    terminal, too."""
+    await gallery.add()
+    async with showing(gallery, keys=[SigningKey.of(ECDSA_KEY)]) as server:
+        elements = await page(server, "/images/git/jq")
+        assert "signs its images" in elements.text
+        for link in (PUBLIC_KEYS, "/docs/signatures"):
+            assert link in links(elements)
+            assert (await server.ask(link)).status == 200
+        text = (await server.ask("/images/git/jq", headers={"Accept": "*/*"})).body.decode()
+        assert f"http://127.0.0.1:{server.port}{PUBLIC_KEYS}" in text
 
 
 @pytest_twisted.ensureDeferred

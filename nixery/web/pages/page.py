@@ -57,7 +57,8 @@ class Page:
     """A page in the making.
 
     :param script: the name of the static file that makes it live, if one does.
-    :param refresh: seconds after which a browser without scripts asks again.
+    :param refresh: seconds after which a browser asks again; where the page has a script, only a
+        browser without scripts does.
     :param query: the words in the field that searches for packages.
     """
 
@@ -167,7 +168,8 @@ def _head(page: Page) -> Tag:
             head.append(tags.script(type="module", src=address(name)))
     if page.refresh:
         refresh = {"http-equiv": "refresh", "content": str(page.refresh)}
-        head.append(tags.noscript(tags.meta(**refresh)))
+        again = tags.meta(**refresh)
+        head.append(tags.noscript(again) if page.script else again)
     return tags.head(*head)
 
 

@@ -64,6 +64,7 @@ async def test_an_index_that_is_being_made(gallery: Gallery) -> None:
         for path, status in (("/packages?q=x", 200), ("/packages/x", 202)):
             elements = await page(server, path, status)
             assert [a for a in elements.of("meta") if a.get("http-equiv") == "refresh"]
+            assert not elements.of("noscript")  # which nobody with scripts would see
             assert "no room" in elements.text
 
 

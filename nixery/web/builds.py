@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nixery.history.history import History
 from nixery.history.summary import BuildHead, brief
-from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
+from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
@@ -40,7 +40,6 @@ _LINE = schema_of(BuildHead, waiting={"type": "integer"})
 _NUMBER = re.compile("[0-9]{1,15}")
 
 
-_INVALID = ErrorKind(400, "QUERY_INVALID")
 _LOST = (
     "This build is not known here",
     "It never existed, or is no longer remembered. The start page lists recent builds.",
@@ -93,7 +92,9 @@ class BuildsApi:
         """
         number, state = request.parameter("n"), request.parameter("state")
         if state not in ("", *STATES):
-            raise RefusedRequest(_INVALID, f"state must be one of {', '.join(STATES)}")
+            message = f"state must be one of {', '.join(STATES)}"
+            told = ("There is no such state", f"{message}.")
+            raise RefusedRequest(QUERY_INVALID, message, page=told)
         is_page = prefers_html(request)
         usual = _SHOWN if is_page else _PAGE
         count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else usual

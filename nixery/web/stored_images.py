@@ -10,7 +10,7 @@ import attrs
 
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
-from nixery.http.answers import NOT_FOUND, RefusedRequest
+from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.request import RegistryRequest
 from nixery.interfaces import IBlobs
 from nixery.model.contents import Contents
@@ -30,6 +30,7 @@ from nixery.recent import Recent
 from nixery.web.auth import Auth
 
 _LOST = ("This image is not known here", "No image of that name is stored. Pull it first.")
+_GONE = ("This image is not stored any more", "Pull it again: it is made anew.")
 _FRESH = 5.0  # seconds for which the order of all images is kept
 _CONFIGS = 256  # that are in memory
 _PLATFORM = "linux/amd64"  # of an index, the one that is shown where it has it
@@ -58,6 +59,17 @@ class StoredImage:
     def label(self) -> str:
         """The name by which its page is found, with the tag or digest."""
         return f"{self.summary.name}{f':{self.tag}' if self.tag else f'@{self.summary.digest}'}"
+
+    @property
+    def platform(self) -> str:
+        """Which of several platforms it is for; empty if there is one alone."""
+        own = self.manifest.digest
+        return next((each for each, digest in self.platforms.items() if digest == own), "")
+
+    @property
+    def digests(self) -> set[str]:
+        """Of what was asked for, and of its images of all platforms."""
+        return {self.summary.digest, *map(str, self.platforms.values())}
 
     @property
     def run(self) -> Mapping[str, Any]:
@@ -114,11 +126,19 @@ class StoredImages:
         """An image with its documents.
 
         :param platform: of an index, such as ``linux/arm64``.
-        :raises ManifestUnknown: if the manifest is stored no more.
+        :raises RefusedRequest: if it is not stored any more, or has no such platform.
         :raises StorageUnavailable: if the storage fails.
         """
-        manifest, platforms = await self._manifest(summary, platform)
+        try:
+            manifest, platforms = await self._manifest(summary, platform)
+        except ManifestUnknown:
+            raise RefusedRequest(NOT_FOUND, ". ".join(_GONE), page=_GONE) from None
         config = await self._config(manifest.blobs[0].digest)
+        there = list(platforms) or [f"{config.get('os')}/{config.get('architecture')}"]
+        if platform and platform not in there:
+            message = f"platform must be {' or '.join(there)}"
+            page = ("This image has no such platform", f"{message}.")
+            raise RefusedRequest(QUERY_INVALID, message, page=page)
         contents = await self._cache.contents(manifest.digest)
         return StoredImage(summary, tag, manifest, config, contents, platforms)
 

@@ -92,7 +92,7 @@ class ImagePages:
                 request.origin.startswith("http:"),
                 image,
                 closure,
-                Sharing.of(image.manifest.blobs[1:], summary.digest, recent),
+                Sharing.of(image.manifest.blobs[1:], image.digests, recent),
                 tags,
                 build.id if build and build.digest == summary.digest else "",
                 why,

@@ -40,6 +40,7 @@ async def test_builds_of_each_state(history: History) -> None:
                 await history.stop()
         refused = await server.ask("/builds?state=other")
         assert (refused.status, refused.error()["code"]) == (400, "QUERY_INVALID")
+        assert "must be one of" in (await page(server, "/builds?state=other", 400)).text
 
 
 @pytest_twisted.ensureDeferred

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 import pytest
@@ -272,6 +273,57 @@ async def test_documents(gallery: Gallery) -> None:
             assert str(manifest.digest)[7:] in answer.body.decode() or link not in documents
         await gallery.add("jq", described=False)
         assert "sbom" not in str(links(await page(server, "/images/jq")))
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_image_of_several_platforms(gallery: Gallery) -> None:
+    """The page of an index is about one platform, the usual one unless another is asked for; all
+    its links and forms stay with that. Its own images are not others that have its layers."""
+    arm = (facts("git-2.39.5", 30 * MEGA, "zlib-1.3"), facts("zlib-1.3", MEGA))
+    children = {
+        "linux/amd64": await gallery.add("amd64/git"),
+        "linux/arm64": await gallery.add("arm64/git", paths=arm),
+    }
+    index = await gallery.add_index(children, "git")
+    async with showing(gallery) as server:
+        for query, platform, size in (
+            ("", "linux/amd64", "5 store paths"),
+            ("?platform=linux/amd64", "linux/amd64", "5 store paths"),
+            ("?platform=linux/arm64", "linux/arm64", "2 store paths"),
+        ):
+            elements = await page(server, f"/images/git{query}")
+            assert size in elements.text
+            assert str(index.digest) in elements.text
+            assert {a.get("href") for a in elements.of("a") if a.get("aria-current")} == {
+                f"?platform={quote(platform, '')}"
+            }
+            own = [link for link in links(elements) if "why=" in link or "/sbom" in link]
+            assert len(own) >= 4
+            assert all(f"platform={quote(platform, '')}" in link for link in own)
+            kept = {a["value"] for a in elements.of("input") if a.get("name") == "platform"}
+            assert kept == {platform}
+            assert f"/v2/git/manifests/{children[platform].digest}" in links(elements)
+            assert "0 B also in other images" in elements.text
+        why = await page(server, "/images/git?platform=linux/arm64&why=zlib")
+        assert "zlib-1.3, 1 MB" in why.text
+        for accept in ("text/html", "*/*"):
+            path = "/images/git?platform=linux/s390x"
+            answer = await server.ask(path, headers={"Accept": accept})
+            assert answer.status == 400
+            assert b"platform must be linux/amd64 or linux/arm64" in answer.body
+        assert (await server.ask("/images/amd64/git?platform=linux/amd64")).status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_image_that_was_removed(gallery: Gallery) -> None:
+    """An image whose manifest is no longer stored is told to be gone, and not to come back by
+    itself."""
+    manifest = await gallery.add("jq")
+    gallery.storage.blobs.pop(manifest.digest)
+    gallery.cache._by_digest.forget(manifest.digest)
+    async with showing(gallery) as server:
+        for path in ("/images/jq", "/compare?from=jq&to=jq"):
+            assert "not stored any more" in (await page(server, path, 404)).text
 
 
 @pytest_twisted.ensureDeferred

@@ -21,7 +21,7 @@ from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
-from nixery.http.operation import Answers, Operation
+from nixery.http.operation import HTML, Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.json_schema import array_of, schema_of
@@ -73,10 +73,10 @@ class BuildsApi:
             errors=Errors.PAGE_IN_BROWSER,
             operations={
                 b"GET": Operation(
-                    {200: Answers("The builds.", array_of(_LINE))},
+                    {200: Answers("The builds.", array_of(_LINE), others=(HTML,))},
                     "Builds, the latest first",
                     {
-                        "n": f"how many, {_PAGE} if it is not said, {_MOST} at most",
+                        "n": f"how many; {_PAGE} by default, {_MOST} at most",
                         "before": "an ID: only older builds; the Link header has the next page",
                         "state": f"one of {', '.join(STATES)}: only builds in this state",
                     },
@@ -132,7 +132,11 @@ class BuildsApi:
         "/builds/<string:id>",
         endpoint=Route(
             errors=Errors.PAGE_IN_BROWSER,
-            operations={b"GET": Operation({200: Answers("The build, with its summary.", _LINE)})},
+            operations={
+                b"GET": Operation(
+                    {200: Answers("The build, with its summary.", _LINE, others=(HTML,))}
+                )
+            },
         ),
     )
     async def build(self, request: RegistryRequest, id: str) -> None:

@@ -11,7 +11,7 @@ from klein import Klein
 from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
-from nixery.http.operation import Answers, Operation
+from nixery.http.operation import HTML, Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.interfaces import ICatalogue, SearchResult
@@ -75,7 +75,7 @@ class PackagesApi:
             operations={
                 b"GET": Operation(
                     {
-                        200: Answers("The packages.", _FOUND),
+                        200: Answers("The packages.", _FOUND, others=(HTML,)),
                         202: Answers("There is no index yet: ask again.", _FOUND),
                     },
                     query={

@@ -21,7 +21,7 @@ def reference_page(document: Mapping[str, Any], address: str) -> Page:
     info = document["info"]
     link = tags.p(tags.a("OpenAPI document", href=address))
     lead = [*_paragraphs(info.get("description", "")), link]
-    body: list[Content] = [tags.h1(f"API of {info['title']}"), *lead]
+    body: list[Content] = [tags.h1(f"{info['title']} API"), *lead]
     for title, about, operations in _groups(document):
         body.append(tags.h2(title[0].upper() + title[1:]))
         body += _paragraphs(about)
@@ -31,7 +31,7 @@ def reference_page(document: Mapping[str, Any], address: str) -> Page:
     if schemas:
         body.append(tags.h2("Schemas"))
         body += [_schema(document, name, schema) for name, schema in schemas.items()]
-    return Page(f"API of {info['title']}", body)
+    return Page(f"{info['title']} API", body)
 
 
 def _paragraphs(text: str) -> list[Tag]:
@@ -95,7 +95,7 @@ def _operation(
 def _parameter(given: Mapping[str, Any]) -> tuple[Tag, str, Tag, Tag]:
     return (
         tags.code(given["name"]),
-        f"{given['in']}{', needed' if given.get('required') else ''}",
+        f"{given['in']}{', required' if given.get('required') else ''}",
         tags.span(*_type(given.get("schema", {}))),
         tags.span(*_marked(given.get("description", ""))),
     )

@@ -90,14 +90,14 @@ def test_a_document() -> None:
     elements = Elements(parts[0].decode())
     for text in (
         *(
-            "API of Nixery",
+            "Nixery API",
             "For programs.",
             "More.",
             "What is stored.",
             "DELETE /api/images/{name}",
         ),
         *(
-            "path, needed",
+            "path, required",
             "untilnumber",
             "It is gone.",
             "GET /api/images",

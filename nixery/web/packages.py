@@ -18,6 +18,7 @@ from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.image import name_parts
 from nixery.model.json_schema import array_of, schema_of
 from nixery.model.package_set import Package
+from nixery.model.typed_name import TypedName
 from nixery.reactor import IReactor, in_thread
 from nixery.search.ranking import MAX_WORDS
 from nixery.web.auth import OPEN, Auth
@@ -38,6 +39,7 @@ LONGEST_QUERY = 200
 MOST_RESULTS = 100
 _USUAL_RESULTS = 20
 _LOOKED_THROUGH = 1000  # results, where some are of packages that the client may not pull
+_IMAGES = 5  # that have all words of a query in their names
 _LOOKED_INTO = 16  # images that hold a package
 _COME_AGAIN = 2  # seconds after which the index may be there
 _FRESH = 60  # seconds that an answer may be kept
@@ -96,7 +98,9 @@ class PackagesApi:
                 found = await self._catalogue.search(query, _LOOKED_THROUGH)
                 seen = self._seen(request, found)[:limit]
             if prefers_html(request):
-                page = SearchView(query, found, seen, limit, MOST_RESULTS)
+                name = TypedName.parse(query, request.asked_host)
+                images = self._images.called(request, name, _IMAGES)
+                page = SearchView(query, found, seen, limit, MOST_RESULTS, name, images)
                 body = await self._page(request, lambda: packages_page(page))
             else:
                 body = _body(found, seen)

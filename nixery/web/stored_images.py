@@ -26,6 +26,7 @@ from nixery.model.request_errors import (
     TagInvalid,
 )
 from nixery.model.tags import LATEST
+from nixery.model.typed_name import TypedName
 from nixery.recent import Recent
 from nixery.web.auth import Auth
 
@@ -174,6 +175,20 @@ class StoredImages:
         that were made or pulled last are first."""
         named = (e for e in self.every() if any(part in parts for part in e.name.split("/")))
         return list(self._seen(request, named))
+
+    def called(self, request: RegistryRequest, name: TypedName, most: int) -> list[ImageSummary]:
+        """The images that have all words of a typed name in theirs, as far as a client may see
+        them: those with the fewest others first, and of these the ones used last."""
+        words = set(name.words)
+        found = [
+            each
+            for each in self.every()
+            if words
+            and words <= set(each.name.split("/"))
+            and (not name.names_tag or name.tag in each.tags)
+        ]
+        found.sort(key=lambda each: each.name.count("/"))
+        return list(islice(self._seen(request, found), most))
 
     def every(self) -> Sequence[ImageSummary]:
         """All images, those that were made or pulled last first, as of some seconds ago."""

@@ -23,6 +23,7 @@ _HTML = "text/html; charset=utf-8"
 _LOGO = {"low": "16 17 30 24 16 31 2 24", "middle": "16 9 30 16 16 23 2 16"}
 _LOGO["top"] = "16 1 30 8 16 15 2 8"
 _BUILDS, _DOCS, _API = ("Builds", "/builds"), ("Docs", "/docs"), ("API", "/api")
+_SEARCH = "Search packages and images"
 # No script and no style but our own files; nothing from elsewhere, and no frame around us.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -59,7 +60,7 @@ class Page:
     :param script: the name of the static file that makes it live, if one does.
     :param refresh: seconds after which a browser asks again; where the page has a script, only a
         browser without scripts does.
-    :param query: the words in the field that searches for packages.
+    :param query: the words in the field that searches.
     """
 
     title: str
@@ -177,8 +178,8 @@ def _banner(request: RegistryRequest, query: str) -> Tag:
     """The name of the project, the search, and links to the parts of the site."""
     layers = [Tag("polygon", {"points": points, "class": name}) for name, points in _LOGO.items()]
     logo = Tag("svg", {"viewBox": "0 0 32 32", "aria-hidden": "true"}, [*layers])
-    field = tags.input(type="search", name="q", value=query, placeholder="Search packages")
-    field(**{"aria-label": "Search packages"}, autocomplete="off", spellcheck="false")
+    field = tags.input(type="search", name="q", value=query, placeholder=_SEARCH)
+    field(**{"aria-label": _SEARCH}, autocomplete="off", spellcheck="false")
     search = tags.form(
         field, tags.button("Search"), action="/packages", role="search", class_="search"
     )

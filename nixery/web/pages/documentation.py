@@ -14,10 +14,12 @@ from twisted.web.template import Tag, tags
 from nixery.web.pages.page import Page
 
 GROUPS = {
-    "Pull images": ("names", "images", "clients", "verifying", "builds", "errors"),
+    "Pull images": (
+        *("names", "images", "clients", "attestations", "signatures", "builds", "errors"),
+    ),
     "Run a registry": (
-        *("sources", "settings", "access", "operations", "evaluation", "kubernetes", "nginx"),
-        *("metrics", "runbook"),
+        *("sources", "settings", "access", "command", "api", "operations", "evaluation"),
+        *("kubernetes", "nginx", "haproxy", "metrics", "runbook", "backup", "upgrade"),
     ),
 }
 """The documents that come first, by whom they are for; all others follow in the last group."""

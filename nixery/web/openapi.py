@@ -73,7 +73,8 @@ def openapi_document(apps: Iterable[Klein]) -> dict[str, Any]:
             "title": "Nixery",
             "version": version(),
             "description": "A container registry whose images are made on demand. HEAD is answered "
-            "like GET, without a body. Variables in paths may contain slashes.",
+            "like GET, without a body. Variables in paths may contain slashes.\n\n"
+            "Errors have the form of the schema `Error`; those of pages are pages.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],

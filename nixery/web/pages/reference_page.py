@@ -15,7 +15,8 @@ _SCHEMAS = "#/components/schemas/"
 def reference_page(document: Mapping[str, Any], address: str) -> Page:
     """The page for browsers.
 
-    :param document: OpenAPI 3, https://spec.openapis.org/oas/v3.1.0.
+    :param document: OpenAPI 3, https://spec.openapis.org/oas/v3.1.0. Its operations have one
+        default answer, if any, of which its description tells.
     :param address: the path of the document.
     """
     info = document["info"]
@@ -78,7 +79,9 @@ def _operation(
     if body := _seen(document, operation.get("requestBody", {})):
         parts.append(tags.p("Body: ", *_contents(body), class_="small"))
     answers = [
-        (status, _seen(document, each)) for status, each in operation.get("responses", {}).items()
+        (status, _seen(document, each))
+        for status, each in operation.get("responses", {}).items()
+        if status != "default"
     ]
     answered = [
         (

@@ -154,7 +154,7 @@ class PackagesApi:
         result = await self._catalogue.search("", 0)
         if result.ready or not prefers_html(request):
             title = "This package is not known here"
-            text = "The index has none of this name, and no image that is stored here holds it."
+            text = "The package index has no package of this name, and no stored image contains it."
             raise RefusedRequest(NOT_FOUND, title, page=(title, text))
         return await send_page(request, waiting_page(name, "", result.fault), 202)
 

@@ -102,7 +102,7 @@ class StoredImages:
         try:
             found = await self._find(request, text)
         except (NameInvalid, TagInvalid, DigestInvalid) as error:
-            page = ("This is no name of an image", f"{error}.")
+            page = ("This is not an image name", f"{error}.")
             raise RefusedRequest(NOT_FOUND, ". ".join(page), page=page) from None
         if found is None:
             raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST)

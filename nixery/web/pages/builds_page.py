@@ -42,8 +42,8 @@ def builds_page(view: BuildsView) -> Page:
         rows = [_row(head, state, waiting) for head, state, waiting in view.builds]
         body.append(tags.ul(*rows, class_="list"))
     else:
-        told = f"No build is {view.state}." if view.state else "Nothing was built yet."
-        hint = "" if view.state else " The first pull of an image begins a build."
+        told = "No builds are in this state." if view.state else "No builds yet."
+        hint = "" if view.state else " The first pull of an image starts one."
         body.append(tags.p(told, hint, class_="empty"))
     newest = tags.a("Newest", href=_address(view.state), class_="button")
     older = tags.a("Older", href=view.older, class_="button", rel="next")
@@ -70,7 +70,7 @@ def _filters(view: BuildsView) -> Tag | None:
 
 def _row(head: BuildHead, state: str, waiting: int) -> Tag:
     """A build in a line, and why it failed in others."""
-    times = [f"begun {age(head.started)}"]
+    times = [f"started {age(head.started)}"]
     if head.ended is not None:
         times.append(f"took {duration(head.ended - head.started)}")
     if waiting:

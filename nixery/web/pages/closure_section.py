@@ -89,10 +89,10 @@ def closure_section(closure: Closure, asked: str, platform: str) -> list[Content
     text = f"{count} store paths, {size(closure.size)} unpacked. "
     return [
         tags.section(
-            tags.h2("What takes the room"),
+            tags.h2("What takes up space"),
             tags.p(
                 text,
-                "What one package alone needs has its colour; what several need is grey.",
+                "Colours mark what only one package needs; what several need is grey.",
                 class_="soft",
             ),
             tags.figure(_picture(closure, platform), class_="map"),
@@ -237,7 +237,9 @@ def _why(closure: Closure, asked: str, platform: str) -> Tag:
             tags.p(
                 tags.code(readable(store_name(facts.path))),
                 f", {size(facts.size)}, is {whom}. ",
-                "It is named itself." if len(way) == 1 else "The shortest way that leads to it:",
+                "It is one of the packages named."
+                if len(way) == 1
+                else "The shortest chain of references to it:",
             ),
             tags.ol(*steps, class_="chain") if len(way) > 1 else None,
         ]

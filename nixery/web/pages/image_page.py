@@ -102,7 +102,7 @@ def image_page(view: ImageView) -> Page:
         ),
         tags.div(
             tags.section(tags.h2("Use it"), usage_tabs(view.usage), class_="card"),
-            tags.section(tags.h2("About it"), _facts(view)),
+            tags.section(tags.h2("Details"), _facts(view)),
             class_="columns",
         ),
     ]
@@ -114,7 +114,7 @@ def image_page(view: ImageView) -> Page:
         body.append(tags.p(text, class_="note"))
     body.append(layers_section(view.layers, contents, view.sharing, image.platform))
     body.append(tags.div(_documents(view), _comparison(view), class_="columns"))
-    return Page(f"{image.label}: an image of Nixery", body)
+    return Page(f"{image.label}: a Nixery image", body)
 
 
 def image_text(view: ImageView) -> str:
@@ -168,7 +168,7 @@ def _facts(view: ImageView) -> Tag:
             ("Entry point", _program(run.get("Entrypoint"))),
             ("Command", _program(run.get("Cmd"))),
             ("User", readable(str(run.get("User") or "root"))),
-            ("Folder", readable(str(run.get("WorkingDir") or ""))),
+            ("Directory", readable(str(run.get("WorkingDir") or ""))),
             ("Ports", readable(", ".join(_keys(run.get("ExposedPorts"))))),
             ("Volumes", readable(", ".join(_keys(run.get("Volumes"))))),
             ("Environment", _environment(run.get("Env"))),
@@ -232,7 +232,10 @@ def _packages(view: ImageView) -> Tag:
         for name, version, about in view.packages[:_PACKAGES]
     ]
     rest = len(view.packages) - _PACKAGES
-    more = tags.p(f"{rest} more; in a terminal, this page has them all.", class_="small soft")
+    more = tags.p(
+        f"{rest} more are not shown; opened from a terminal, this page lists them all.",
+        class_="small soft",
+    )
     return tags.div(table("Packages", ("Package", "Version"), rows), more if rest > 0 else "")
 
 
@@ -277,5 +280,5 @@ def _comparison(view: ImageView) -> Tag:
         tags.datalist(*[tags.option(value=f"{name}:{tag}") for tag in others], id="tags"),
         action="/compare",
     )
-    text = "Which packages are new, gone or of another version, and how much there is to pull."
+    text = "Packages added, removed or upgraded, and how much there is to pull."
     return tags.section(tags.h2("Compare"), tags.p(text, class_="soft"), form)

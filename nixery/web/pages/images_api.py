@@ -111,7 +111,7 @@ class ImagePages:
             try:
                 summary, tag = await self._images.find(request, name)
             except RefusedRequest:
-                fault = f"No image that is stored here is called {name}."
+                fault = f"No stored image is called {name}."
                 if prefers_html(request):
                     return await send_page(request, ask_page(before, after, fault), 404)
                 return send_text(request, f"{readable(fault)}\n", 404)

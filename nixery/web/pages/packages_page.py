@@ -49,16 +49,16 @@ def packages_page(found: SearchView) -> Page:
     heading = ("Packages for ", tags.q(found.query)) if found.query else ("Packages",)
     body: list[Content] = [
         tags.h1(*heading),
-        tags.p(f"{result.count:,} packages of {result.source} are searched", class_="soft")(
-            "." if result.whole else ", which are not all: its end could not be evaluated.",
-            f" There is no newer index: {result.fault}." if result.fault else "",
+        tags.p(f"Searched {result.count:,} packages of {result.source}", class_="soft")(
+            "." if result.whole else ". The rest of it could not be evaluated.",
+            f" The index could not be updated: {result.fault}." if result.fault else "",
         ),
         _images(found),
     ]
     if found.packages:
         body.append(tags.ul(*map(_entry, found.packages), class_="list"))
     else:
-        body.append(tags.p("No package fits all of these words.", class_="empty"))
+        body.append(tags.p("No package matches all of these words.", class_="empty"))
     if found.most <= len(found.packages) and found.most < found.limit:
         more = urlencode({"q": found.query, "n": found.limit})
         body.append(tags.p(tags.a("Show more", href=f"/packages?{more}", class_="button")))
@@ -79,10 +79,10 @@ def _images(found: SearchView) -> Content:
 
 def waiting_page(title: str, query: str, fault: str) -> Page:
     """The page while there is no index."""
-    text = f"There is none yet: {fault}." if fault else "It is being made, from the package source."
+    text = f"It could not be built: {fault}." if fault else "It is being built."
     body: list[Content] = [
-        tags.h1("The index of packages"),
-        tags.p(text, " This page looks again by itself."),
+        tags.h1("The package index"),
+        tags.p(text, " This page reloads by itself."),
     ]
     return Page(title, body, query=query, refresh=_AGAIN)
 

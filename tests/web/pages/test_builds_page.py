@@ -85,5 +85,5 @@ async def test_why_builds_failed(history: History) -> None:
 async def test_nothing_to_list(history: History) -> None:
     """A list without builds says so, and what begins one."""
     async with serving(history=history) as server:
-        assert "Nothing was built yet" in (await page(server, "/builds")).text
-        assert "No build is failed" in (await page(server, "/builds?state=failed")).text
+        assert "No builds yet" in (await page(server, "/builds")).text
+        assert "No builds are in this state" in (await page(server, "/builds?state=failed")).text

@@ -103,7 +103,7 @@ async def test_an_index_that_is_being_made(gallery: Gallery) -> None:
 async def test_nothing_is_found(gallery: Gallery) -> None:
     """Words that fit nothing are told; a name that no package has is an error."""
     async with showing(gallery, catalogue=having()) as server:
-        assert "No package fits" in (await page(server, "/packages?q=x")).text
+        assert "No package matches" in (await page(server, "/packages?q=x")).text
         for path in ("x", "x/y", "%3Cscript%3E", "a" * 400):
             assert "not known" in (await page(server, f"/packages/{path}", 404)).text
             assert (await server.ask(f"/packages/{path}")).status == 404

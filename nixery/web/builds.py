@@ -93,7 +93,7 @@ class BuildsApi:
         number, state = request.parameter("n"), request.parameter("state")
         if state not in ("", *STATES):
             message = f"state must be one of {', '.join(STATES)}"
-            told = ("There is no such state", f"{message}.")
+            told = ("There is no such state", f"The {message}.")
             raise RefusedRequest(QUERY_INVALID, message, page=told)
         is_page = prefers_html(request)
         usual = _SHOWN if is_page else _PAGE

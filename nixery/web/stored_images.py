@@ -138,7 +138,7 @@ class StoredImages:
         there = list(platforms) or [f"{config.get('os')}/{config.get('architecture')}"]
         if platform and platform not in there:
             message = f"platform must be {' or '.join(there)}"
-            page = ("This image has no such platform", f"{message}.")
+            page = ("This image has no such platform", f"The {message}.")
             raise RefusedRequest(QUERY_INVALID, message, page=page)
         contents = await self._cache.contents(manifest.digest)
         return StoredImage(summary, tag, manifest, config, contents, platforms)

@@ -178,8 +178,13 @@ def _banner(request: RegistryRequest, query: str) -> Tag:
     """The name of the project, the search, and links to the parts of the site."""
     layers = [Tag("polygon", {"points": points, "class": name}) for name, points in _LOGO.items()]
     logo = Tag("svg", {"viewBox": "0 0 32 32", "aria-hidden": "true"}, [*layers])
-    field = tags.input(type="search", name="q", value=query, placeholder=_SEARCH)
-    field(**{"aria-label": _SEARCH}, autocomplete="off", spellcheck="false")
+    field = tags.input(type="search", name="q", value=query)
+    field(
+        placeholder="Packages and images",
+        **{"aria-label": _SEARCH},
+        autocomplete="off",
+        spellcheck="false",
+    )
     search = tags.form(
         field, tags.button("Search"), action="/packages", role="search", class_="search"
     )

@@ -90,7 +90,7 @@ def _failure(view: BuildView) -> Tag | None:
     told = advice(head.kind, head.error)
     if told is not None:
         parts += [tags.h3("What to do"), advised(head, told)]
-    names = [] if told is None else meant_instead(head, told)
+    names = [] if told is None else list(meant_instead(head, told).values())
     if not names:
         names = [f"{head.name}:{head.tag}"]
         parts.append(tags.p("To try again:"))

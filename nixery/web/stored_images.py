@@ -191,9 +191,16 @@ class StoredImages:
         return list(islice(self._seen(request, found), most))
 
     def every(self) -> Sequence[ImageSummary]:
-        """All images, those that were made or pulled last first, as of some seconds ago."""
+        """All images, those that were made or pulled last first, as of some seconds ago. Of those
+        that a name and tag stood for at one revision, there is the one that it stands for now: an
+        index, and not the images of it that have its name."""
         if not self._all or time.monotonic() - self._since > _FRESH:
-            self._all, self._since = self._known.all(), time.monotonic()
+            found: dict[tuple[str, ...], ImageSummary] = {}
+            for each in self._known.all():
+                key = (each.name or each.digest, each.tag, each.source, each.revision)
+                if key not in found or each.supersedes(found[key]):
+                    found[key] = each
+            self._all, self._since = list(found.values()), time.monotonic()
         return self._all
 
     def tags(self, request: RegistryRequest, name: str) -> dict[str, ImageSummary]:

@@ -81,7 +81,7 @@ class ImagePages:
                 return send_text(
                     request, await in_thread(self._reactor, layers_text, layers, image.contents)
                 )
-        recent = self._images.recent(request, _COMPARED)
+        recent, own = self._images.recent(request, _COMPARED), str(image.manifest.digest)
         build = self._history and self._history.latest(summary.name, image.tag or summary.tag)
         tags = self._images.tags(request, summary.name)
         why = request.parameter("why")[:300]
@@ -94,7 +94,7 @@ class ImagePages:
                 closure,
                 Sharing.of(image.manifest.blobs[1:], image.digests, recent),
                 tags,
-                build.id if build and build.digest == summary.digest else "",
+                build.id if build and build.digest in (summary.digest, own) else "",
                 why,
             )
 

@@ -316,6 +316,36 @@ async def test_an_image_of_several_platforms(gallery: Gallery) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_index_that_has_the_name_of_its_image(tmp_path: Path, gallery: Gallery) -> None:
+    """An index is listed once, and not its image that has its name too, which is pulled after it;
+    its page leads to the build of the platform that is shown."""
+    history = await open_history(tmp_path / "history")
+    amd64, arm64 = await gallery.add("git"), await gallery.add("arm64/git")
+    index = await gallery.add_index({"linux/amd64": amd64, "linux/arm64": arm64}, "git")
+    await gallery.add("jq")
+    record = begin(history, "git")
+    record.done(str(amd64.digest))
+    used = {str(amd64.digest): 3.0, str(index.digest): 2.0}
+    every = [attrs.evolve(e, pulled=used.get(e.digest, 1.0)) for e in gallery.known.all()]
+    every = [attrs.evolve(each, made=0.0) for each in every]
+    gallery.known.all = lambda: sorted(every, key=lambda e: -e.used)  # type: ignore[method-assign]
+    async with showing(gallery, history=history) as server:
+        listed = [a["href"] for a in (await page(server, "/")).of("a") if "/images/" in a["href"]]
+        assert sorted(listed) == [
+            "/images/arm64/git:latest",
+            "/images/git:latest",
+            "/images/jq:latest",
+        ]
+        assert listed[0] == "/images/git:latest"
+        elements = await page(server, "/images/git")
+        assert "another image" not in elements.text
+        assert f"/builds/{record.id}" in links(elements)
+        elements = await page(server, "/images/git?platform=linux/arm64")
+        assert f"/builds/{record.id}" not in links(elements)
+    await history.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_image_that_was_removed(gallery: Gallery) -> None:
     """An image whose manifest is no longer stored is told to be gone, and not to come back by
     itself."""

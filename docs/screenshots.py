@@ -59,7 +59,8 @@ def take(daemon: Daemon, browser: Browser, folder: Path) -> None:
                 page.wait_for_load_state("load")
                 if name == "start":
                     page.get_by_role("combobox").fill("shell/py")
-                    page.get_by_role("option").first.wait_for()
+                    # Not those of the empty field, which are there already.
+                    page.get_by_role("option", name="python3").first.wait_for()
                 elif name == "running":
                     page.get_by_text("step 2").first.wait_for()
                 tall = page.evaluate("Math.max(innerHeight, document.body.scrollHeight)")

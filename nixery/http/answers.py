@@ -165,6 +165,7 @@ class RefusedRequest(Exception):
 
 
 NOT_FOUND = ErrorKind(404, "NOT_FOUND")
+QUERY_INVALID = ErrorKind(400, "QUERY_INVALID")
 UNKNOWN = ErrorKind(500, "UNKNOWN")
 UNSUPPORTED = ErrorKind(400, "UNSUPPORTED")
 TOO_MANY = ErrorKind(429, "TOOMANYREQUESTS")

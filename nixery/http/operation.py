@@ -3,12 +3,14 @@
 https://spec.openapis.org/oas/v3.1.1.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 JSON = "application/json"
+HTML = "text/html"
+_TEXT = {"type": "string"}
 
 
 @attrs.frozen
@@ -18,11 +20,13 @@ class Answers:
     :param text: what it means.
     :param schema: of its body, if that is JSON; an empty one for any.
     :param media_type: of its body; empty for none.
+    :param others: media types of other forms of it, for clients that prefer them.
     """
 
     text: str
     schema: Mapping[str, Any] = attrs.Factory(dict)
     media_type: str = JSON
+    others: Sequence[str] = ()
 
 
 @attrs.frozen
@@ -39,3 +43,11 @@ class Operation:
     text: str = ""
     query: Mapping[str, str] = attrs.Factory(dict)
     body: Mapping[str, Any] | None = None
+
+
+def text_answers(media_type: str, *others: str) -> Mapping[bytes, Operation]:
+    """A route of which all is said by its handler, and by the forms of its answer.
+
+    :param others: see :attr:`Answers.others`.
+    """
+    return {b"GET": Operation({200: Answers("Success.", _TEXT, media_type, others)})}

@@ -73,7 +73,7 @@ BY_KIND = {
     "tell the set's maintainers.",
     "SystemUnsupported": "Leave out arm64/.",
     "UnknownTag": "Name another tag: the start page lists them.",
-    "BuildFailed": "The end of the log has the reason. The package may build at another tag.",
+    "BuildFailed": "The end of the log has the reason. The package may build with another tag.",
     "BuildTimedOut": "The operator can give builders more time: NIX_TIMEOUT.",
     "ImageTimedOut": "Pull again: what is built is kept. The operator can give images more time: "
     "NIXERY_BUILD_TIMEOUT.",
@@ -101,7 +101,7 @@ def advice(kind: str, message: str) -> Advice | None:
     if (unknown := _UNKNOWN.search(message)) and kind in ("UnknownPackage", ""):
         meant = _MEANT.search(message)
         names = re.split(r", | or ", _PROGRAM.sub("", meant[1])) if meant else []
-        text = "Another name may be meant:" if names else BY_KIND["UnknownPackage"]
+        text = "Similar names:" if names else BY_KIND["UnknownPackage"]
         return Advice(text, unknown[1], tuple(names))
     said = next((text for words, text in _SAID if re.search(words, message)), "")
     text = said or BY_KIND.get(kind, "")

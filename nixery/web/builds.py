@@ -17,11 +17,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from nixery.history.history import History
 from nixery.history.summary import BuildHead, brief
-from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
+from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
-from nixery.http.operation import Answers, Operation
+from nixery.http.operation import HTML, Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.json_schema import array_of, schema_of
@@ -40,7 +40,6 @@ _LINE = schema_of(BuildHead, waiting={"type": "integer"})
 _NUMBER = re.compile("[0-9]{1,15}")
 
 
-_INVALID = ErrorKind(400, "QUERY_INVALID")
 _LOST = (
     "This build is not known here",
     "It never existed, or is no longer remembered. The start page lists recent builds.",
@@ -74,10 +73,10 @@ class BuildsApi:
             errors=Errors.PAGE_IN_BROWSER,
             operations={
                 b"GET": Operation(
-                    {200: Answers("The builds.", array_of(_LINE))},
+                    {200: Answers("The builds.", array_of(_LINE), others=(HTML,))},
                     "Builds, the latest first",
                     {
-                        "n": f"how many, {_PAGE} if it is not said, {_MOST} at most",
+                        "n": f"how many; {_PAGE} by default, {_MOST} at most",
                         "before": "an ID: only older builds; the Link header has the next page",
                         "state": f"one of {', '.join(STATES)}: only builds in this state",
                     },
@@ -93,7 +92,9 @@ class BuildsApi:
         """
         number, state = request.parameter("n"), request.parameter("state")
         if state not in ("", *STATES):
-            raise RefusedRequest(_INVALID, f"state must be one of {', '.join(STATES)}")
+            message = f"state must be one of {', '.join(STATES)}"
+            told = ("There is no such state", f"The {message}.")
+            raise RefusedRequest(QUERY_INVALID, message, page=told)
         is_page = prefers_html(request)
         usual = _SHOWN if is_page else _PAGE
         count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else usual
@@ -131,7 +132,11 @@ class BuildsApi:
         "/builds/<string:id>",
         endpoint=Route(
             errors=Errors.PAGE_IN_BROWSER,
-            operations={b"GET": Operation({200: Answers("The build, with its summary.", _LINE)})},
+            operations={
+                b"GET": Operation(
+                    {200: Answers("The build, with its summary.", _LINE, others=(HTML,))}
+                )
+            },
         ),
     )
     async def build(self, request: RegistryRequest, id: str) -> None:

@@ -13,7 +13,7 @@ from nixery.attest.cyclonedx import cyclonedx_document
 from nixery.attest.document import IN_TOTO, Document
 from nixery.attest.provenance import BUILDER, provenance_document
 from nixery.attest.spdx import spdx_document
-from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
+from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
 from nixery.http.operation import Answers, Operation
@@ -21,19 +21,13 @@ from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.contents import Contents
 from nixery.model.manifest import Descriptor
-from nixery.model.request_errors import ManifestUnknown
 from nixery.reactor import IReactor, in_thread
-from nixery.web.stored_images import StoredImage, StoredImages
+from nixery.web.stored_images import StoredImages
 
 Write = Callable[[Contents, Descriptor], Document]
 
 _FORMATS: dict[str, Write] = {"spdx": spdx_document, "cyclonedx": cyclonedx_document}
 _CYCLONEDX = b"application/vnd.cyclonedx+json"
-_INVALID = ErrorKind(400, "QUERY_INVALID")
-_LOST = (
-    "This image is not stored any more",
-    "Pull it again, and there are documents about it.",
-)
 _OLDER = (
     "There are no documents about this image",
     "An earlier version made it, and recorded nothing of its contents. Remove it and pull it again,"
@@ -96,11 +90,7 @@ class DocumentsApi:
         """
         summary, tag = await self._images.find(request, text)
         async with self._turns.turn(request.network):
-            try:
-                image = await self._images.load(summary, tag, request.parameter("platform"))
-            except ManifestUnknown:
-                raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST) from None
-            _check_platform(image, request.parameter("platform"))
+            image = await self._images.load(summary, tag, request.parameter("platform"))
             if image.contents is None:
                 raise RefusedRequest(NOT_FOUND, ". ".join(_OLDER), page=_OLDER)
             manifest = image.manifest
@@ -118,16 +108,5 @@ class DocumentsApi:
             await send_body(request, document.content)
 
 
-def _check_platform(image: StoredImage, platform: str) -> None:
-    """Refuse a document about another platform than the one that is asked for, if one is.
-
-    :raises RefusedRequest: if the image has none for the platform.
-    """
-    own = f"{image.config.get('os')}/{image.config.get('architecture')}"
-    platforms = list(image.platforms) or [own]
-    if platform and platform not in platforms:
-        raise _refused(f"platform must be {' or '.join(platforms)}")
-
-
 def _refused(message: str) -> RefusedRequest:
-    return RefusedRequest(_INVALID, message, page=("There is no such document", f"{message}."))
+    return RefusedRequest(QUERY_INVALID, message, page=("There is no such document", f"{message}."))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import attrs
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -26,6 +27,7 @@ from nixery.http.answers import (
 )
 from nixery.http.bounded_site import AnsweringResource, finish
 from nixery.http.known_answers import KnownAnswers
+from nixery.http.operation import Answers, Operation, text_answers
 from nixery.http.request import RegistryRequest, has_host
 from nixery.http.routes import Errors, Route, Routes
 from nixery.model.errors import NixeryError
@@ -37,6 +39,13 @@ from nixery.web.pages.api import PagesApi
 from nixery.web.pages.page import prefers_html
 
 _LONGEST_PATH = 2048
+_HEALTH = text_answers("text/plain")
+_CHECKS = Answers("All is well.", {"type": "object"}, others=("text/plain",))
+_READY = {
+    b"GET": Operation({200: _CHECKS, 503: attrs.evolve(_CHECKS, text="Some check fails.")}),
+}
+_METRICS = text_answers("text/plain", "application/openmetrics-text")
+_TOKEN = {b"GET": Operation({200: Answers("The token.", {"type": "object"})})}
 _UNKNOWN_PATHS = {
     b"v2": Route("registry"),
     b"images": Route(errors=Errors.PAGE),
@@ -76,16 +85,18 @@ class Front(AnsweringResource):
         self._log = log
         self._operations = operations
 
-    @app.route("/healthz", endpoint=Route("operations", always=True, probe=True))
-    @app.route("/readyz", endpoint=Route("operations", always=True, probe=True))
-    @app.route("/metrics", endpoint=Route("operations", always=True))
+    @app.route(
+        "/healthz", endpoint=Route("operations", always=True, probe=True, operations=_HEALTH)
+    )
+    @app.route("/readyz", endpoint=Route("operations", always=True, probe=True, operations=_READY))
+    @app.route("/metrics", endpoint=Route("operations", always=True, operations=_METRICS))
     async def operations(self, request: RegistryRequest) -> bytes:
         """Health, readiness, metrics."""
         if self._operations is None:
             raise _nothing_at(request)
         return await self._operations.answer(request)
 
-    @app.route("/token", endpoint=Route(token=True))
+    @app.route("/token", endpoint=Route(token=True, operations=_TOKEN))
     def token(self, request: RegistryRequest) -> bytes:
         """A token for a client."""
         token = self._auth.token(request)

@@ -26,9 +26,9 @@ IMAGES = {
         {200: Answers("The images.", _LIST)},
         "Images that are stored, those that were made or pulled last first",
         {
-            "n": f"how many, {PAGE} if it is not said, {MOST} at most",
-            "after": "a digest: only images behind it; Link has the next page",
-            "q": "words, all of which the name, a tag or the digest must have",
+            "n": f"how many; {PAGE} by default, {MOST} at most",
+            "after": "a digest: only images after it; the Link header has the next page",
+            "q": "words that the name, a tag or the digest must contain, all of them",
         },
     ),
     b"POST": Operation(
@@ -36,7 +36,7 @@ IMAGES = {
             200: Answers("It is there; Location has its address.", _SUMMARY),
             202: Answers("It is being made; Location has the build's.", _BEGUN),
         },
-        "Have an image made, unless it is",
+        "Have an image made, unless it is there",
         body=_WANTED_IMAGE,
     ),
 }

@@ -12,7 +12,7 @@ from typing import Any
 from klein import Klein
 
 from nixery.http.answers import describe
-from nixery.http.operation import JSON, Answers, Operation
+from nixery.http.operation import HTML, JSON, Answers, Operation, text_answers
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.json_schema import array_of, object_of
@@ -26,10 +26,19 @@ _TAGS = {
     "manifest": "registry",
     "blob": "registry",
     "registry": "registry",
-    "operations": "operations",
+    "operations": "health and metrics",
     "page": "pages and builds",
 }
-_UNSAID = Operation({200: Answers("", media_type="*/*")})
+_ABOUT = {
+    "registry": "The OCI distribution API, by which clients pull images.",
+    "operators": "For operators, who send a bearer token of their own.",
+    "pages and builds": "For people in a browser or a terminal, and for programs that follow "
+    "builds or search for packages.",
+    "health and metrics": "For what watches the registry.",
+}
+"""The groups of operations, in their order."""
+_PAGE = text_answers(HTML, "text/plain")
+_DOCUMENT = {b"GET": Operation({200: Answers("The document.", {"type": "object"})})}
 
 
 class OpenApi:
@@ -44,9 +53,9 @@ class OpenApi:
         self._apps = [*apps, self.app]
         self._content = b""
 
-    @app.route("/api/openapi.json", endpoint=Route())
+    @app.route("/api/openapi.json", endpoint=Route(operations=_DOCUMENT))
     def openapi(self, request: RegistryRequest) -> bytes:
-        """All that programs can ask for, as OpenAPI describes it."""
+        """The OpenAPI document of this API."""
         self._content = self._content or json.dumps(openapi_document(self._apps)).encode("ascii")
         request.setHeader(b"Cache-Control", b"max-age=60")
         return describe(request, JSON, self._content)
@@ -64,10 +73,12 @@ def openapi_document(apps: Iterable[Klein]) -> dict[str, Any]:
             "title": "Nixery",
             "version": version(),
             "description": "A container registry whose images are made on demand. HEAD is answered "
-            "like GET, without a body. Variables of paths may have slashes in them.",
+            "like GET, without a body. Variables in paths may contain slashes.\n\n"
+            "Errors have the form of the schema `Error`; those of pages are pages.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": about} for name, about in _ABOUT.items()],
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": {"Error": _ERROR},
@@ -101,7 +112,7 @@ def _path_item(path: str, route: Route, handler: Callable[..., Any]) -> dict[str
 
 
 def _operation(path: str, method: bytes, route: Route, handler: Callable[..., Any]) -> Any:
-    said = route.operations.get(method, _UNSAID)
+    said = (route.operations or _PAGE)[method]
     text = said.text or _plain(inspect.getdoc(handler) or "")
     words = re.findall(r"\w+", f"{method.decode('ascii').lower()} {path}")
     operation: dict[str, Any] = {
@@ -126,9 +137,10 @@ def _operation(path: str, method: bytes, route: Route, handler: Callable[..., An
 
 
 def _answer(answers: Answers) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answers.text or "What was asked for."}
+    described: dict[str, Any] = {"description": answers.text}
     if answers.media_type:
-        described["content"] = {answers.media_type: {"schema": answers.schema}}
+        others = {each: {"schema": _TEXT} for each in answers.others}
+        described["content"] = {answers.media_type: {"schema": answers.schema}, **others}
     return described
 
 

@@ -8,16 +8,17 @@ from urllib.parse import parse_qs, urlsplit
 
 from klein import Klein
 
-from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
+from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
-from nixery.http.operation import Answers, Operation
+from nixery.http.operation import HTML, Answers, Operation
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.interfaces import ICatalogue, SearchResult
 from nixery.model.image import name_parts
 from nixery.model.json_schema import array_of, schema_of
 from nixery.model.package_set import Package
+from nixery.model.typed_name import TypedName
 from nixery.reactor import IReactor, in_thread
 from nixery.search.ranking import MAX_WORDS
 from nixery.web.auth import OPEN, Auth
@@ -38,6 +39,7 @@ LONGEST_QUERY = 200
 MOST_RESULTS = 100
 _USUAL_RESULTS = 20
 _LOOKED_THROUGH = 1000  # results, where some are of packages that the client may not pull
+_IMAGES = 5  # that have all words of a query in their names
 _LOOKED_INTO = 16  # images that hold a package
 _COME_AGAIN = 2  # seconds after which the index may be there
 _FRESH = 60  # seconds that an answer may be kept
@@ -48,7 +50,6 @@ _SHOWN = schema_of(
     attribute=schema_of(str),
 )
 _FOUND = schema_of(SearchResult, leave_out=["fault"], packages=array_of(_SHOWN))
-_INVALID = ErrorKind(400, "QUERY_INVALID")
 
 
 class PackagesApi:
@@ -76,7 +77,7 @@ class PackagesApi:
             operations={
                 b"GET": Operation(
                     {
-                        200: Answers("The packages.", _FOUND),
+                        200: Answers("The packages.", _FOUND, others=(HTML,)),
                         202: Answers("There is no index yet: ask again.", _FOUND),
                     },
                     query={
@@ -97,7 +98,9 @@ class PackagesApi:
                 found = await self._catalogue.search(query, _LOOKED_THROUGH)
                 seen = self._seen(request, found)[:limit]
             if prefers_html(request):
-                page = SearchView(query, found, seen, limit, MOST_RESULTS)
+                name = TypedName.parse(query, request.asked_host)
+                images = self._images.called(request, name, _IMAGES)
+                page = SearchView(query, found, seen, limit, MOST_RESULTS, name, images)
                 body = await self._page(request, lambda: packages_page(page))
             else:
                 body = _body(found, seen)
@@ -151,7 +154,7 @@ class PackagesApi:
         result = await self._catalogue.search("", 0)
         if result.ready or not prefers_html(request):
             title = "This package is not known here"
-            text = "The index has none of this name, and no image that is stored here holds it."
+            text = "The package index has no package of this name, and no stored image contains it."
             raise RefusedRequest(NOT_FOUND, title, page=(title, text))
         return await send_page(request, waiting_page(name, "", result.fault), 202)
 
@@ -180,7 +183,9 @@ def parse_query(uri: bytes) -> tuple[str, int]:
 
 
 def _invalid(message: str) -> RefusedRequest:
-    return RefusedRequest(_INVALID, message, page=("This can't be searched for", f"{message}."))
+    return RefusedRequest(
+        QUERY_INVALID, message, page=("This can't be searched for", f"{message}.")
+    )
 
 
 def _body(found: SearchResult, seen: list[Package]) -> bytes:

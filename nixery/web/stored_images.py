@@ -10,7 +10,7 @@ import attrs
 
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
-from nixery.http.answers import NOT_FOUND, RefusedRequest
+from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.request import RegistryRequest
 from nixery.interfaces import IBlobs
 from nixery.model.contents import Contents
@@ -26,10 +26,12 @@ from nixery.model.request_errors import (
     TagInvalid,
 )
 from nixery.model.tags import LATEST
+from nixery.model.typed_name import TypedName
 from nixery.recent import Recent
 from nixery.web.auth import Auth
 
 _LOST = ("This image is not known here", "No image of that name is stored. Pull it first.")
+_GONE = ("This image is not stored any more", "Pull it again: it is made anew.")
 _FRESH = 5.0  # seconds for which the order of all images is kept
 _CONFIGS = 256  # that are in memory
 _PLATFORM = "linux/amd64"  # of an index, the one that is shown where it has it
@@ -58,6 +60,17 @@ class StoredImage:
     def label(self) -> str:
         """The name by which its page is found, with the tag or digest."""
         return f"{self.summary.name}{f':{self.tag}' if self.tag else f'@{self.summary.digest}'}"
+
+    @property
+    def platform(self) -> str:
+        """Which of several platforms it is for; empty if there is one alone."""
+        own = self.manifest.digest
+        return next((each for each, digest in self.platforms.items() if digest == own), "")
+
+    @property
+    def digests(self) -> set[str]:
+        """Of what was asked for, and of its images of all platforms."""
+        return {self.summary.digest, *map(str, self.platforms.values())}
 
     @property
     def run(self) -> Mapping[str, Any]:
@@ -89,7 +102,7 @@ class StoredImages:
         try:
             found = await self._find(request, text)
         except (NameInvalid, TagInvalid, DigestInvalid) as error:
-            page = ("This is no name of an image", f"{error}.")
+            page = ("This is not an image name", f"{error}.")
             raise RefusedRequest(NOT_FOUND, ". ".join(page), page=page) from None
         if found is None:
             raise RefusedRequest(NOT_FOUND, ". ".join(_LOST), page=_LOST)
@@ -114,11 +127,19 @@ class StoredImages:
         """An image with its documents.
 
         :param platform: of an index, such as ``linux/arm64``.
-        :raises ManifestUnknown: if the manifest is stored no more.
+        :raises RefusedRequest: if it is not stored any more, or has no such platform.
         :raises StorageUnavailable: if the storage fails.
         """
-        manifest, platforms = await self._manifest(summary, platform)
+        try:
+            manifest, platforms = await self._manifest(summary, platform)
+        except ManifestUnknown:
+            raise RefusedRequest(NOT_FOUND, ". ".join(_GONE), page=_GONE) from None
         config = await self._config(manifest.blobs[0].digest)
+        there = list(platforms) or [f"{config.get('os')}/{config.get('architecture')}"]
+        if platform and platform not in there:
+            message = f"platform must be {' or '.join(there)}"
+            page = ("This image has no such platform", f"The {message}.")
+            raise RefusedRequest(QUERY_INVALID, message, page=page)
         contents = await self._cache.contents(manifest.digest)
         return StoredImage(summary, tag, manifest, config, contents, platforms)
 
@@ -155,10 +176,31 @@ class StoredImages:
         named = (e for e in self.every() if any(part in parts for part in e.name.split("/")))
         return list(self._seen(request, named))
 
+    def called(self, request: RegistryRequest, name: TypedName, most: int) -> list[ImageSummary]:
+        """The images that have all words of a typed name in theirs, as far as a client may see
+        them: those with the fewest others first, and of these the ones used last."""
+        words = set(name.words)
+        found = [
+            each
+            for each in self.every()
+            if words
+            and words <= set(each.name.split("/"))
+            and (not name.names_tag or name.tag in each.tags)
+        ]
+        found.sort(key=lambda each: each.name.count("/"))
+        return list(islice(self._seen(request, found), most))
+
     def every(self) -> Sequence[ImageSummary]:
-        """All images, those that were made or pulled last first, as of some seconds ago."""
+        """All images, those that were made or pulled last first, as of some seconds ago. Of those
+        that a name and tag stood for at one revision, there is the one that it stands for now: an
+        index, and not the images of it that have its name."""
         if not self._all or time.monotonic() - self._since > _FRESH:
-            self._all, self._since = self._known.all(), time.monotonic()
+            found: dict[tuple[str, ...], ImageSummary] = {}
+            for each in self._known.all():
+                key = (each.name or each.digest, each.tag, each.source, each.revision)
+                if key not in found or each.supersedes(found[key]):
+                    found[key] = each
+            self._all, self._since = list(found.values()), time.monotonic()
         return self._all
 
     def tags(self, request: RegistryRequest, name: str) -> dict[str, ImageSummary]:

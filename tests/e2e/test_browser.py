@@ -175,10 +175,10 @@ def test_a_build_is_watched(
         address = f"http://{daemon.host}/builds/{builds_of(daemon)['slow']}"
         page.goto(address)
         expect(page.get_by_role("log")).to_contain_text("> step 2")
-        expect(page.get_by_role("status")).to_contain_text("It is running")
+        expect(page.get_by_role("status")).to_contain_text("Running")
         expect(page.locator("#built-text")).to_have_text("0 of 1")
         packages.go_on()
-        expect(page.get_by_role("status")).to_contain_text("It is done")
+        expect(page.get_by_role("status")).to_contain_text("Done")
         expect(page.locator("#built-text")).to_have_text("1 of 1")
         late.goto(address)
         for each in (page, late):

@@ -14,8 +14,10 @@ from openapi_spec_validator import validate
 from twisted.internet import reactor as _reactor
 
 import nixery.web
+from nixery.history.history import History
 from nixery.web.hooks import HooksApi
 from nixery.web.openapi import OpenApi, openapi_document
+from nixery.web.pages.page import STATIC
 from tests.history.histories import begin, open_history
 from tests.web.fake_catalogue import packages_api
 from tests.web.server import Answer, serving
@@ -152,6 +154,32 @@ async def test_answers_to_anybody(tmp_path: Path) -> None:
             check(await server.ask(path), route)
     record.done("sha256:1")
     await history.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_forms_of_answers(history: History) -> None:
+    """Whatever is asked for comes in a form that the document names, in a browser and elsewhere;
+    for pages that is HTML, and text where terminals have any use for it."""
+    record = begin(history, "git")
+    record.done("sha256:1")
+    file = STATIC["page.js"]
+    paths = {path: path for path in ("/", "/name", "/activity", "/api", "/docs", "/builds")}
+    paths |= {path: path for path in ("/api/openapi.json", "/packages")}
+    paths |= {"/docs/names": "/docs/{name}", f"/builds/{record.id}": "/builds/{id}"}
+    paths |= {f"/static/{file.digest}/page.js": "/static/{digest}/{name}"}
+    async with serving(history=history, packages=packages_api()) as server:
+        for path, route in paths.items():
+            forms = DOCUMENT["paths"][route]["get"]["responses"]["200"]["content"]
+            assert "*/*" not in forms
+            for accept in ("*/*", "text/html"):
+                answer = await server.ask(path, headers={"Accept": accept})
+                assert answer.status == 200
+                assert answer.headers["content-type"].partition(";")[0] in forms, path
+    whole = json.dumps(DOCUMENT)
+    assert "*/*" not in whole
+    named = {each["name"] for each in DOCUMENT["tags"]}
+    operations = [o for item in DOCUMENT["paths"].values() for m, o in item.items() if len(m) < 7]
+    assert {tag for operation in operations for tag in operation["tags"]} == named
 
 
 @pytest_twisted.ensureDeferred

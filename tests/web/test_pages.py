@@ -109,7 +109,7 @@ async def test_nothing_of_builds(history: History) -> None:
     async with serving() as server:
         server.builder.made_from = Provenance("git:y", "2", stale=True)
         elements = await page(server, "/")
-        assert "the last that is known" in elements.text
+        assert "the last one known" in elements.text
         assert "/images/" not in str(elements.elements)
         assert (await server.ask(f"/builds/{id}", headers=HTML)).status == 404
         assert (await server.ask("/images/git/jq", headers=HTML)).status == 404

@@ -6,10 +6,13 @@ from klein import Klein
 from twisted.web.template import tags
 
 from nixery.http.answers import NOT_FOUND, RETRY_AFTER, RefusedRequest
+from nixery.http.operation import text_answers
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.errors import NixeryError
 from nixery.web.pages.page import Page, prefers_html, send_page, send_static, send_text
+
+_FILE = Route(errors=Errors.PAGE, operations=text_answers("text/css", "text/javascript"))
 
 
 class PagesApi:
@@ -19,7 +22,7 @@ class PagesApi:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
-    @app.route("/static/<string:digest>/<string:name>", endpoint=Route(errors=Errors.PAGE))
+    @app.route("/static/<string:digest>/<string:name>", endpoint=_FILE)
     def static(self, request: RegistryRequest, digest: str, name: str) -> bytes:
         """Style and scripts."""
         content = send_static(request, name)

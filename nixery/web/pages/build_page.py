@@ -23,10 +23,10 @@ from nixery.web.pages.fragments import (
 from nixery.web.pages.page import Content, Page
 
 _STATES = {
-    "running": "It is running",
-    "queued": "It is waiting for its turn",
-    "done": "It is done",
-    "failed": "It failed",
+    "running": "Running",
+    "queued": "Waiting for its turn",
+    "done": "Done",
+    "failed": "Failed",
 }
 
 
@@ -67,7 +67,7 @@ def build_page(view: BuildView) -> Page:
 
 def _state(head: BuildHead, state: str) -> Tag:
     spent = "" if head.ended is None else f" after {duration(head.ended - head.started)}"
-    text = f"{_STATES[state]}{spent}; begun {age(head.started)}. "
+    text = f"{_STATES[state]}{spent}; started {age(head.started)}. "
     shown = tags.p(
         tags.span(text, id="state"),
         id="build",
@@ -90,7 +90,7 @@ def _failure(view: BuildView) -> Tag | None:
     told = advice(head.kind, head.error)
     if told is not None:
         parts += [tags.h3("What to do"), advised(head, told)]
-    names = [] if told is None else meant_instead(head, told)
+    names = [] if told is None else list(meant_instead(head, told).values())
     if not names:
         names = [f"{head.name}:{head.tag}"]
         parts.append(tags.p("To try again:"))
@@ -136,7 +136,7 @@ def _derivations(details: Mapping[str, Any], live: bool) -> Tag | None:
         phase = each["phases"][-1][0] if each["phases"] else ""
         name = tags.code(readable(each["name"]))
         rows.append((name, each["state"], readable(phase), spent))
-    content = table("Derivations that are built", ("Name", "State", "Phase", "Time"), rows)
+    content = table("Derivations", ("Name", "State", "Phase", "Time"), rows)
     section = tags.section(tags.h2("Derivations"), content, id="derivations")
     return section if rows else section(hidden="")
 
@@ -156,7 +156,7 @@ def _collisions(collided: Mapping[str, Any]) -> list[Tag]:
         tags.p("Several packages have a file of the same name; the image has one of them."),
         table("Collisions", ("File", "Kept from", "Left out from"), rows),
     ]
-    return [*content, tags.p(f"There are {more} more; the log has all.")] if more else content
+    return [*content, tags.p(f"There are {more} more; the log lists all.")] if more else content
 
 
 def _log(view: BuildView) -> Tag:
@@ -164,7 +164,7 @@ def _log(view: BuildView) -> Tag:
     title = tags.div(tags.h2("Log"), tags.a("As text", href=address), class_="row")
     whole = command(f"curl -N {view.host}{address}", "The command that shows the log in a terminal")
     if not view.logs:
-        return tags.section(title, tags.p("The output of builds is not shown here."), whole)
+        return tags.section(title, tags.p("Build output is not shown here."), whole)
     tools = tags.div(
         tags.label("Find ", tags.input(type="search", id="find")),
         tags.label(tags.input(type="checkbox", id="wrap"), " wrap lines"),

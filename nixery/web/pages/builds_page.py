@@ -42,8 +42,8 @@ def builds_page(view: BuildsView) -> Page:
         rows = [_row(head, state, waiting) for head, state, waiting in view.builds]
         body.append(tags.ul(*rows, class_="list"))
     else:
-        told = f"No build is {view.state}." if view.state else "Nothing was built yet."
-        hint = "" if view.state else " The first pull of an image begins a build."
+        told = "No builds are in this state." if view.state else "No builds yet."
+        hint = "" if view.state else " The first pull of an image starts one."
         body.append(tags.p(told, hint, class_="empty"))
     newest = tags.a("Newest", href=_address(view.state), class_="button")
     older = tags.a("Older", href=view.older, class_="button", rel="next")
@@ -70,7 +70,7 @@ def _filters(view: BuildsView) -> Tag | None:
 
 def _row(head: BuildHead, state: str, waiting: int) -> Tag:
     """A build in a line, and why it failed in others."""
-    times = [f"begun {age(head.started)}"]
+    times = [f"started {age(head.started)}"]
     if head.ended is not None:
         times.append(f"took {duration(head.ended - head.started)}")
     if waiting:
@@ -90,8 +90,7 @@ def _row(head: BuildHead, state: str, waiting: int) -> Tag:
 def advised(head: BuildHead, told: Advice) -> Tag:
     """Advice, with links to the names that may be meant, or to a search."""
     text = tags.p(told.text)
-    names = zip(told.instead, meant_instead(head, told), strict=True)
-    for number, (name, meant) in enumerate(names):
+    for number, (name, meant) in enumerate(meant_instead(head, told).items()):
         text(", " if number else " ", tags.a(readable(name), href=f"/?q={quote(meant)}"))
     if told.package and not told.instead:
         search = f"/packages?q={quote(told.package)}"
@@ -99,8 +98,11 @@ def advised(head: BuildHead, told: Advice) -> Tag:
     return text
 
 
-def meant_instead(head: BuildHead, told: Advice) -> list[str]:
-    """The images that may be meant instead, with their tags."""
+def meant_instead(head: BuildHead, told: Advice) -> dict[str, str]:
+    """The packages that may be meant instead → the images with them, and their tags.
+
+    What no image can be called is left out: it would be in a command that people copy.
+    """
     named = TypedName.parse(f"{head.name}:{head.tag}")
-    names = (named.replaced(told.package, name) for name in told.instead)
-    return [TypedName.parse(name).name for name in names]
+    found = {name: TypedName.parse(named.replaced(told.package, name)) for name in told.instead}
+    return {name: meant.name for name, meant in found.items() if not meant.fault}

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote
 
 import attrs
 from twisted.web.template import Tag, tags
@@ -13,7 +12,7 @@ from nixery.model.contents import Contents, PathFacts, split_name
 from nixery.model.dependencies import shortest_path
 from nixery.model.text import cut, readable
 from nixery.model.treemap import Rectangle
-from nixery.web.pages.fragments import measure, size, table
+from nixery.web.pages.fragments import measure, query_of, size, table
 from nixery.web.pages.page import Content
 from nixery.web.pages.svg import picture, shape
 
@@ -80,25 +79,26 @@ class Closure:
         return shortest_path(references, starts, path)
 
 
-def closure_section(closure: Closure, asked: str) -> list[Content]:
+def closure_section(closure: Closure, asked: str, platform: str) -> list[Content]:
     """The parts of an image's page that are about its closure.
 
     :param asked: the store path that somebody wants explained; empty for the largest dependency.
+    :param platform: of an index, the one that is shown: links stay with it.
     """
     count = len(closure.contents.paths)
     text = f"{count} store paths, {size(closure.size)} unpacked. "
     return [
         tags.section(
-            tags.h2("What takes the room"),
+            tags.h2("What takes up space"),
             tags.p(
                 text,
-                "What one package alone needs has its colour; what several need is grey.",
+                "Colours mark what only one package needs; what several need is grey.",
                 class_="soft",
             ),
-            tags.figure(_picture(closure), class_="map"),
-            tags.div(_parts(closure), _largest(closure), class_="columns"),
+            tags.figure(_picture(closure, platform), class_="map"),
+            tags.div(_parts(closure), _largest(closure, platform), class_="columns"),
         ),
-        _why(closure, asked),
+        _why(closure, asked, platform),
     ]
 
 
@@ -110,11 +110,11 @@ def paths_text(closure: Closure) -> str:
 # --- the map ------------------------------------------------------------------------------
 
 
-def _picture(closure: Closure) -> Tag:
+def _picture(closure: Closure, platform: str) -> Tag:
     """The map as SVG. Its places are parts of the whole in per cent, so that it takes any shape,
     while letters keep their size; screen readers have the tables instead."""
     cells = [
-        _cell(tile, region, colour, closure)
+        _cell(tile, region, colour, closure, platform)
         for region, colour in zip(closure.regions, _colours(closure.regions), strict=True)
         for tile in region.tiles
     ]
@@ -130,7 +130,7 @@ def _colours(regions: Sequence[Region]) -> list[str]:
     ]
 
 
-def _cell(tile: Tile, region: Region, colour: str, closure: Closure) -> Tag:
+def _cell(tile: Tile, region: Region, colour: str, closure: Closure, platform: str) -> Tag:
     whole = store_name(tile.path) if tile.path else f"{tile.count} more"
     name = readable(split_name(whole)[0] if tile.path else whole)
     for_whom = _for_whom(closure.needed[tile.path]) if tile.path else _of_region(region)
@@ -153,7 +153,7 @@ def _cell(tile: Tile, region: Region, colour: str, closure: Closure) -> Tag:
     )
     if not tile.path:
         return cell
-    return shape("a", cell, href=_address(tile.path, closure), tabindex="-1")
+    return shape("a", cell, href=_address(tile.path, closure, platform), tabindex="-1")
 
 
 def _fitting(tile: Tile, letters: int, lines: int) -> str:
@@ -178,10 +178,10 @@ def _parts(closure: Closure) -> Tag:
     return table("Parts of the image", ("Needed by", "Store paths", "Size"), rows)
 
 
-def _largest(closure: Closure) -> Tag:
+def _largest(closure: Closure, platform: str) -> Tag:
     rows = [
         (
-            _why_link(facts.path, closure),
+            _why_link(facts.path, closure, platform),
             _for_whom(closure.needed[facts.path]),
             measure(facts.size),
         )
@@ -189,7 +189,10 @@ def _largest(closure: Closure) -> Tag:
     ]
     shown = table("Largest store paths", ("Store path", "Needed by", "Size"), rows)
     rest = len(closure.contents.paths) - _LARGEST
-    every = tags.p(tags.a("All store paths as text", href="?show=paths"), class_="small")
+    every = tags.p(
+        tags.a("All store paths as text", href=query_of(show="paths", platform=platform)),
+        class_="small",
+    )
     return tags.div(shown, every if rest > 0 else "", class_="stack")
 
 
@@ -215,12 +218,12 @@ def _for_whom(names: Sequence[str]) -> str:
 # --- why something is there ---------------------------------------------------------------
 
 
-def _why(closure: Closure, asked: str) -> Tag:
+def _why(closure: Closure, asked: str, platform: str) -> Tag:
     facts = closure.find(asked) if asked else _most_telling(closure)
     unknown = asked and facts is None
     parts: list[Content] = [
         tags.h2("Why is it there?"),
-        _form(closure, asked or (store_name(facts.path) if facts else "")),
+        _form(closure, asked or (store_name(facts.path) if facts else ""), platform),
         tags.p(f"No store path of this image is called {readable(asked)}.", class_="fault")
         if unknown
         else None,
@@ -234,7 +237,9 @@ def _why(closure: Closure, asked: str) -> Tag:
             tags.p(
                 tags.code(readable(store_name(facts.path))),
                 f", {size(facts.size)}, is {whom}. ",
-                "It is named itself." if len(way) == 1 else "The shortest way that leads to it:",
+                "It is one of the packages named."
+                if len(way) == 1
+                else "The shortest chain of references to it:",
             ),
             tags.ol(*steps, class_="chain") if len(way) > 1 else None,
         ]
@@ -248,10 +253,12 @@ def _most_telling(closure: Closure) -> PathFacts | None:
     return next((facts for facts in every if facts.path not in own), every[0] if every else None)
 
 
-def _form(closure: Closure, name: str) -> Tag:
+def _form(closure: Closure, name: str, platform: str) -> Tag:
     names = dict.fromkeys(store_name(facts.path) for facts in closure.largest[:_OFFERED])
     field = tags.input(type="text", name="why", id="why-name", value=readable(name), list="paths")
+    kept = tags.input(type="hidden", name="platform", value=platform) if platform else ""
     return tags.form(
+        kept,
         tags.label("Store path", for_="why-name", class_="label"),
         tags.div(
             field(autocomplete="off", spellcheck="false"),
@@ -271,13 +278,13 @@ def _step(closure: Closure, path: str, count: int, is_first: bool) -> Tag:
     return tags.li(*before, name, " ", tags.small(size(count)))
 
 
-def _address(path: str, closure: Closure) -> str:
+def _address(path: str, closure: Closure, platform: str) -> str:
     """Where it is explained why a store path is there."""
-    return f"?why={quote(closure.names[path])}#why"
+    return f"{query_of(why=closure.names[path], platform=platform)}#why"
 
 
-def _why_link(path: str, closure: Closure) -> Tag:
-    return tags.a(readable(cut(store_name(path), 60)), href=_address(path, closure))
+def _why_link(path: str, closure: Closure, platform: str) -> Tag:
+    return tags.a(readable(cut(store_name(path), 60)), href=_address(path, closure, platform))
 
 
 def _base_name(path: str) -> str:

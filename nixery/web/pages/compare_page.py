@@ -18,7 +18,7 @@ _TITLES = {
     Difference.DOWNGRADED: "Downgraded",
     Difference.ADDED: "Added",
     Difference.REMOVED: "Removed",
-    Difference.REBUILT: "Built anew, of the same version",
+    Difference.REBUILT: "Rebuilt, same version",
 }
 
 
@@ -111,7 +111,7 @@ def ask_page(before: str, after: str, fault: str = "") -> Page:
     body: list[Content] = [
         tags.h1("Compare images"),
         tags.p(
-            "Which packages are new, gone or of another version, and how much there is to pull.",
+            "Packages added, removed or upgraded, and how much there is to pull.",
             class_="lead",
         ),
         tags.p(readable(fault), class_="fault") if fault else None,
@@ -144,7 +144,7 @@ def _in_short(comparison: Comparison) -> Tag:
     growth = sum(change.growth for change in comparison.changes)
     sizes = f" Unpacked, the difference is {_signed(growth)}." if growth else ""
     return tags.div(
-        tags.p("A client of the first has ", tags.strong(_pulled(comparison)), ".", sizes),
+        tags.p("A client with the first image has ", tags.strong(_pulled(comparison)), ".", sizes),
         tags.ul(*counts, class_="counts") if counts else "",
         class_="card",
     )
@@ -167,7 +167,7 @@ def _list(comparison: Comparison, difference: Difference) -> Content:
         for c in found[:_SHOWN]
     ]
     rest = len(found) - _SHOWN
-    text = f"{rest} more, of less bytes; in a terminal, this page has them all."
+    text = f"{rest} smaller ones are not shown; opened from a terminal, this page lists them all."
     more = tags.p(text, class_="small soft") if rest > 0 else ""
     shown = table(title, ("Name", "Version", "Size"), rows)
     return tags.section(tags.h2(title), shown, more)

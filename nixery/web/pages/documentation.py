@@ -18,8 +18,8 @@ GROUPS = {
         *("names", "images", "clients", "attestations", "signatures", "builds", "errors"),
     ),
     "Run a registry": (
-        *("sources", "settings", "access", "operations", "evaluation", "kubernetes", "nginx"),
-        *("metrics", "runbook"),
+        *("sources", "settings", "access", "command", "api", "operations", "evaluation"),
+        *("kubernetes", "nginx", "haproxy", "metrics", "runbook", "backup", "upgrade"),
     ),
 }
 """The documents that come first, by whom they are for; all others follow in the last group."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlencode
 
 from twisted.web.template import Tag, tags
 
@@ -107,6 +108,11 @@ def duration(seconds: float) -> str:
 def made_ago(image: ImageSummary) -> str:
     """When an image was made, in words."""
     return age(image.made) if image.made else "some time ago"
+
+
+def query_of(**fields: str) -> str:
+    """The query of a link within a page, without the fields that are empty."""
+    return f"?{urlencode({name: text for name, text in fields.items() if text})}"
 
 
 def image_link(image: BuildHead | ImageSummary) -> Tag:

@@ -12,7 +12,7 @@ from nixery.model.image_summary import ImageSummary
 from nixery.model.manifest import Descriptor
 from nixery.model.text import cut, readable
 from nixery.web.pages.closure_section import Closure, closure_section
-from nixery.web.pages.fragments import age, facts, size, table
+from nixery.web.pages.fragments import age, facts, query_of, size, table
 from nixery.web.pages.layers_section import Sharing, layers_section
 from nixery.web.pages.page import Content, Page
 from nixery.web.pages.usage import Usage, usage_tabs
@@ -105,19 +105,19 @@ def image_page(view: ImageView) -> Page:
         ),
         tags.div(
             tags.section(tags.h2("Use it"), usage_tabs(view.usage), class_="card"),
-            tags.section(tags.h2("About it"), _facts(view)),
+            tags.section(tags.h2("Details"), _facts(view)),
             class_="columns",
         ),
     ]
     if view.closure is not None:
-        body += closure_section(view.closure, view.why)
+        body += closure_section(view.closure, view.why, image.platform)
         body.append(tags.section(tags.h2("Packages"), _packages(view)))
     else:
         text = "An older version of Nixery made this image, and kept no record of what is in it."
         body.append(tags.p(text, class_="note"))
-    body.append(layers_section(view.layers, contents, view.sharing))
+    body.append(layers_section(view.layers, contents, view.sharing, image.platform))
     body.append(tags.div(_documents(view), _comparison(view), class_="columns"))
-    return Page(f"{image.label}: an image of Nixery", body)
+    return Page(f"{image.label}: a Nixery image", body)
 
 
 def image_text(view: ImageView) -> str:
@@ -174,7 +174,7 @@ def _facts(view: ImageView) -> Tag:
             ("Entry point", _program(run.get("Entrypoint"))),
             ("Command", _program(run.get("Cmd"))),
             ("User", readable(str(run.get("User") or "root"))),
-            ("Folder", readable(str(run.get("WorkingDir") or ""))),
+            ("Directory", readable(str(run.get("WorkingDir") or ""))),
             ("Ports", readable(", ".join(_keys(run.get("ExposedPorts"))))),
             ("Volumes", readable(", ".join(_keys(run.get("Volumes"))))),
             ("Environment", _environment(run.get("Env"))),
@@ -186,9 +186,9 @@ def _platforms(image: StoredImage) -> Tag | str:
     if not image.platforms:
         return readable(", ".join(image.summary.platforms))
     links: list[Tag | str] = []
-    for platform, digest in image.platforms.items():
-        link = tags.a(readable(platform), href=f"?platform={quote(platform)}")
-        shown = link(**{"aria-current": "true"}) if digest == image.manifest.digest else link
+    for platform in image.platforms:
+        link = tags.a(readable(platform), href=query_of(platform=platform))
+        shown = link(**{"aria-current": "true"}) if platform == image.platform else link
         links += [", ", shown]
     return tags.span(*links[1:])
 
@@ -238,24 +238,29 @@ def _packages(view: ImageView) -> Tag:
         for name, version, about in view.packages[:_PACKAGES]
     ]
     rest = len(view.packages) - _PACKAGES
-    more = tags.p(f"{rest} more; in a terminal, this page has them all.", class_="small soft")
+    more = tags.p(
+        f"{rest} more are not shown; opened from a terminal, this page lists them all.",
+        class_="small soft",
+    )
     return tags.div(table("Packages", ("Package", "Version"), rows), more if rest > 0 else "")
 
 
 def _documents(view: ImageView) -> Tag:
     name, manifest = view.image.summary.name, view.image.manifest
-    own, platforms = f"/images/{view.image.label}", view.image.platforms
-    chosen = [quote(each, "") for each, digest in platforms.items() if digest == manifest.digest]
-    platform = "".join(f"&platform={each}" for each in chosen)
+    own, platform = f"/images/{view.image.label}", view.image.platform
+
+    def document(name: str, form: str = "") -> str:
+        return f"{own}/{name}{query_of(format=form, platform=platform)}".rstrip("?")
+
     links = [
         ("Manifest", f"/v2/{name}/manifests/{manifest.digest}"),
         ("Configuration", f"/v2/{name}/blobs/{manifest.blobs[0].digest}"),
     ]
     if view.image.contents is not None:
         links += [
-            ("Bill of materials, SPDX", f"{own}/sbom?format=spdx{platform}"),
-            ("Bill of materials, CycloneDX", f"{own}/sbom?format=cyclonedx{platform}"),
-            ("Provenance, SLSA", f"{own}/provenance?{platform[1:]}".rstrip("?")),
+            ("Bill of materials, SPDX", document("sbom", "spdx")),
+            ("Bill of materials, CycloneDX", document("sbom", "cyclonedx")),
+            ("Provenance, SLSA", document("provenance")),
         ]
     if view.signed:
         links.append(("Public key", PUBLIC_KEYS))
@@ -287,5 +292,5 @@ def _comparison(view: ImageView) -> Tag:
         tags.datalist(*[tags.option(value=f"{name}:{tag}") for tag in others], id="tags"),
         action="/compare",
     )
-    text = "Which packages are new, gone or of another version, and how much there is to pull."
+    text = "Packages added, removed or upgraded, and how much there is to pull."
     return tags.section(tags.h2("Compare"), tags.p(text, class_="soft"), form)

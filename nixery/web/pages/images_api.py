@@ -87,7 +87,7 @@ class ImagePages:
                 return send_text(
                     request, await in_thread(self._reactor, layers_text, layers, image.contents)
                 )
-        recent = self._images.recent(request, _COMPARED)
+        recent, own = self._images.recent(request, _COMPARED), str(image.manifest.digest)
         build = self._history and self._history.latest(summary.name, image.tag or summary.tag)
         tags = self._images.tags(request, summary.name)
         why = request.parameter("why")[:300]
@@ -98,9 +98,9 @@ class ImagePages:
                 request.origin.startswith("http:"),
                 image,
                 closure,
-                Sharing.of(image.manifest.blobs[1:], summary.digest, recent),
+                Sharing.of(image.manifest.blobs[1:], image.digests, recent),
                 tags,
-                build.id if build and build.digest == summary.digest else "",
+                build.id if build and build.digest in (summary.digest, own) else "",
                 why,
                 self._signed,
             )
@@ -118,7 +118,7 @@ class ImagePages:
             try:
                 summary, tag = await self._images.find(request, name)
             except RefusedRequest:
-                fault = f"No image that is stored here is called {name}."
+                fault = f"No stored image is called {name}."
                 if prefers_html(request):
                     return await send_page(request, ask_page(before, after, fault), 404)
                 return send_text(request, f"{readable(fault)}\n", 404)

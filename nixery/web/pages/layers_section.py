@@ -1,7 +1,7 @@
 """The layers of an image: what is in them, and which other images have them."""
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import groupby
 
 import attrs
@@ -12,7 +12,7 @@ from nixery.model.contents import Contents, split_name
 from nixery.model.image_summary import PREFIX, ImageSummary
 from nixery.model.manifest import Descriptor
 from nixery.model.text import cut, readable
-from nixery.web.pages.fragments import measure, size, table
+from nixery.web.pages.fragments import measure, query_of, size, table
 from nixery.web.pages.page import Content
 from nixery.web.pages.svg import picture, shape
 
@@ -35,14 +35,14 @@ class Sharing:
 
     @classmethod
     def of(
-        cls, layers: Iterable[Descriptor], digest: str, images: Sequence[ImageSummary]
+        cls, layers: Iterable[Descriptor], own: Container[str], images: Sequence[ImageSummary]
     ) -> "Sharing":
         """Look for the layers of one image in others. It takes some milliseconds for 500.
 
-        :param digest: of the image itself, which does not count.
+        :param own: digests of the image itself, and of its index, which do not count.
         """
         found: dict[int, list[ImageSummary]] = {_prefix(layer): [] for layer in layers}
-        others = [image for image in images if image.digest != digest]
+        others = [image for image in images if image.digest not in own]
         for image in others:
             for prefix in found.keys() & _numbers(image.blobs):
                 found[prefix].append(image)
@@ -54,11 +54,12 @@ class Sharing:
 
 
 def layers_section(
-    layers: Sequence[Descriptor], contents: Contents | None, sharing: Sharing
+    layers: Sequence[Descriptor], contents: Contents | None, sharing: Sharing, platform: str
 ) -> Tag:
     """The part of an image's page that is about its layers.
 
     :param layers: the lowest first.
+    :param platform: of an index, the one that is shown: links stay with it.
     """
     shared = sum(layer.size for layer in layers if sharing.having(layer))
     total = sum(layer.size for layer in layers)
@@ -73,7 +74,7 @@ def layers_section(
         rest = sum(layer.size for _, layer in ranked[_SHOWN:])
         more = tags.p(
             f"{len(layers) - _SHOWN} smaller layers, {size(rest)} together. ",
-            tags.a("All layers as text", href="?show=layers"),
+            tags.a("All layers as text", href=query_of(show="layers", platform=platform)),
             class_="small soft",
         )
     return tags.section(

@@ -85,7 +85,7 @@ def name_field(naming: NamedImage) -> Tag:
     prompt = tags.div(
         tags.span(f"{naming.host}/", **{"aria-hidden": "true"}),
         field,
-        tags.noscript(tags.button("Name it", type="submit")),
+        tags.noscript(tags.button("Show commands", type="submit")),
         class_="prompt",
     )
     help_ = tags.p(
@@ -94,7 +94,7 @@ def name_field(naming: NamedImage) -> Tag:
         class_="soft small",
     )
     return tags.form(
-        tags.label("Packages, or programs that you need", for_="typed", class_="label"),
+        tags.label("Packages or programs that you need", for_="typed", class_="label"),
         tags.div(prompt, _suggestions(naming), class_="field"),
         help_,
         action="/",
@@ -152,11 +152,11 @@ def _unknown(naming: NamedImage) -> list[Tag]:
 
 def _state(naming: NamedImage, named: bool) -> Tag:
     if not naming.ready:
-        return tags.p("The package index is being made: suggestions come in a moment.")
+        return tags.p("The package index is being built; suggestions appear in a moment.")
     if not named:
         return tags.p("For example:", class_="soft")
     if naming.made is None:
-        return tags.p(tags.strong("New."), " It is made when it is pulled first.", class_="soft")
+        return tags.p(tags.strong("New."), " It is made on its first pull.", class_="soft")
     made = naming.made
     return tags.p(tags.strong("Ready."), f" Made {made_ago(made)}: ", image_link(made))
 

@@ -10,7 +10,7 @@ from nixery.model.contents import Contents, PackageFacts
 from nixery.model.image_summary import ImageSummary
 from nixery.model.package_set import Package
 from nixery.model.text import cut, readable
-from nixery.web.pages.fragments import age, facts, measure, table
+from nixery.web.pages.fragments import age, facts, image_link, measure, table
 from nixery.web.pages.page import Content, Page
 from nixery.web.pages.usage import Usage, usage_tabs
 
@@ -55,7 +55,7 @@ class PackageView:
     :param name: its attribute path.
     :param package: as the index has it; none if it is in images alone.
     :param held: the images that were looked into, those used last first.
-    :param others: how many more images hold it.
+    :param others: how many more images contain it.
     """
 
     host: str
@@ -86,7 +86,7 @@ def package_page(view: PackageView) -> Page:
         usage = Usage(f"{view.host}/{view.image}", over_http=view.over_http)
         used = tags.section(tags.h2("Use it"), usage_tabs(usage), class_="card")
     else:
-        used = tags.p("No name of an image can ask for it: see ", class_="note")(
+        used = tags.p("It can't be part of an image's name: see ", class_="note")(
             tags.a("names", href="/docs/names"), "."
         )
     body: list[Content] = [
@@ -95,7 +95,7 @@ def package_page(view: PackageView) -> Page:
             tags.p(readable(cut(about, _LONGEST)), class_="lead") if about else "",
             class_="stack",
         ),
-        tags.div(used, tags.section(tags.h2("About it"), _facts(view)), class_="columns"),
+        tags.div(used, tags.section(tags.h2("Details"), _facts(view)), class_="columns"),
         _versions(view),
         _images(view),
     ]
@@ -127,8 +127,8 @@ def _facts(view: PackageView) -> Tag:
             ("Licence", readable(", ".join(package.licences or latest.licences))),
             ("Outputs", ", ".join(package.outputs)),
             ("Programs", tags.code(named) if programs else ""),
-            ("With all it needs", measure(view.held[0].size) if view.held else ""),
-            ("Available", "" if package.available else "no: the set says that it can't be built"),
+            ("Closure size", measure(view.held[0].size) if view.held else ""),
+            ("Available", "" if package.available else "no: the set marks it as unavailable"),
         ]
     )
 
@@ -158,14 +158,14 @@ def _versions(view: PackageView) -> Content:
                 measure(held[0].size),
             )
         )
-    columns = ("Version", "Tags", "Revisions", "With all it needs")
+    columns = ("Version", "Tags", "Revisions", "Size")
     return tags.section(tags.h2("Versions"), table("Versions", columns, rows))
 
 
 def _images(view: PackageView) -> Content:
     rows = [
         (
-            tags.a(readable(_label(each.image)), href=f"/images/{_label(each.image)}"),
+            image_link(each.image),
             readable(each.facts.version),
             measure(each.image.size),
             age(each.image.used) if each.image.used else "",
@@ -173,12 +173,12 @@ def _images(view: PackageView) -> Content:
         for each in view.held[:_IMAGES]
     ]
     if not rows:
-        return tags.p("No image that is stored here holds it.", class_="empty")
+        return tags.p("No stored image contains it.", class_="empty")
     rest = view.others + len(view.held) - len(rows)
-    more = tags.p(f"{rest} more images hold it.", class_="small soft") if rest else ""
+    more = tags.p(f"{rest} more images contain it.", class_="small soft") if rest else ""
     columns = ("Image", "Version", "To pull", "Used")
-    shown = table("Images that hold it", columns, rows)
-    return tags.section(tags.h2("Images that hold it"), shown, more)
+    shown = table("Images that contain it", columns, rows)
+    return tags.section(tags.h2("Images that contain it"), shown, more)
 
 
 def _label(image: ImageSummary) -> str:

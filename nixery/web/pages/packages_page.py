@@ -7,8 +7,12 @@ import attrs
 from twisted.web.template import Tag, tags
 
 from nixery.interfaces import SearchResult
+from nixery.model.image_summary import ImageSummary
 from nixery.model.package_set import Package
+from nixery.model.tags import LATEST
 from nixery.model.text import cut
+from nixery.model.typed_name import TypedName
+from nixery.web.pages.fragments import image_link
 from nixery.web.pages.page import Content, Page
 
 _LONGEST = 200  # characters of a description
@@ -23,6 +27,8 @@ class SearchView:
     :param packages: those that the client may see.
     :param most: how many were asked for.
     :param limit: the most that can be asked for.
+    :param name: the query as the name of an image.
+    :param images: that have all words of it in their names.
     """
 
     query: str
@@ -30,6 +36,8 @@ class SearchView:
     packages: Sequence[Package]
     most: int
     limit: int
+    name: TypedName
+    images: Sequence[ImageSummary]
 
 
 def packages_page(found: SearchView) -> Page:
@@ -41,27 +49,40 @@ def packages_page(found: SearchView) -> Page:
     heading = ("Packages for ", tags.q(found.query)) if found.query else ("Packages",)
     body: list[Content] = [
         tags.h1(*heading),
-        tags.p(f"{result.count:,} packages of {result.source} are searched", class_="soft")(
-            "." if result.whole else ", which are not all: its end could not be evaluated.",
-            f" There is no newer index: {result.fault}." if result.fault else "",
+        tags.p(f"Searched {result.count:,} packages of {result.source}", class_="soft")(
+            "." if result.whole else ". The rest of it could not be evaluated.",
+            f" The index could not be updated: {result.fault}." if result.fault else "",
         ),
+        _images(found),
     ]
     if found.packages:
         body.append(tags.ul(*map(_entry, found.packages), class_="list"))
     else:
-        body.append(tags.p("No package fits all of these words.", class_="empty"))
+        body.append(tags.p("No package matches all of these words.", class_="empty"))
     if found.most <= len(found.packages) and found.most < found.limit:
         more = urlencode({"q": found.query, "n": found.limit})
         body.append(tags.p(tags.a("Show more", href=f"/packages?{more}", class_="button")))
     return Page(title, body, query=found.query)
 
 
+def _images(found: SearchView) -> Content:
+    """Images that were searched for, or what to do for one that is not there."""
+    name = found.name
+    if found.images:
+        links = [part for each in found.images for part in (", ", image_link(each))]
+        return tags.p("Images: ", *links[1:], class_="note")
+    if name.fault or not (name.names_tag or len(name.words) > 1):
+        return None
+    named = f"/?{urlencode({'q': name.name.removesuffix(f':{LATEST}')})}"
+    return tags.p("No such image is stored. ", class_="note")(tags.a("How to pull it", href=named))
+
+
 def waiting_page(title: str, query: str, fault: str) -> Page:
     """The page while there is no index."""
-    text = f"There is none yet: {fault}." if fault else "It is being made, from the package source."
+    text = f"It could not be built: {fault}." if fault else "It is being built."
     body: list[Content] = [
-        tags.h1("The index of packages"),
-        tags.p(text, " This page looks again by itself."),
+        tags.h1("The package index"),
+        tags.p(text, " This page reloads by itself."),
     ]
     return Page(title, body, query=query, refresh=_AGAIN)
 

@@ -23,6 +23,7 @@ _HTML = "text/html; charset=utf-8"
 _LOGO = {"low": "16 17 30 24 16 31 2 24", "middle": "16 9 30 16 16 23 2 16"}
 _LOGO["top"] = "16 1 30 8 16 15 2 8"
 _BUILDS, _DOCS, _API = ("Builds", "/builds"), ("Docs", "/docs"), ("API", "/api")
+_SEARCH = "Search packages and images"
 # No script and no style but our own files; nothing from elsewhere, and no frame around us.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -57,8 +58,9 @@ class Page:
     """A page in the making.
 
     :param script: the name of the static file that makes it live, if one does.
-    :param refresh: seconds after which a browser without scripts asks again.
-    :param query: the words in the field that searches for packages.
+    :param refresh: seconds after which a browser asks again; where the page has a script, only a
+        browser without scripts does.
+    :param query: the words in the field that searches.
     """
 
     title: str
@@ -167,7 +169,8 @@ def _head(page: Page) -> Tag:
             head.append(tags.script(type="module", src=address(name)))
     if page.refresh:
         refresh = {"http-equiv": "refresh", "content": str(page.refresh)}
-        head.append(tags.noscript(tags.meta(**refresh)))
+        again = tags.meta(**refresh)
+        head.append(tags.noscript(again) if page.script else again)
     return tags.head(*head)
 
 
@@ -175,8 +178,13 @@ def _banner(request: RegistryRequest, query: str) -> Tag:
     """The name of the project, the search, and links to the parts of the site."""
     layers = [Tag("polygon", {"points": points, "class": name}) for name, points in _LOGO.items()]
     logo = Tag("svg", {"viewBox": "0 0 32 32", "aria-hidden": "true"}, [*layers])
-    field = tags.input(type="search", name="q", value=query, placeholder="Search packages")
-    field(**{"aria-label": "Search packages"}, autocomplete="off", spellcheck="false")
+    field = tags.input(type="search", name="q", value=query)
+    field(
+        placeholder="Packages and images",
+        **{"aria-label": _SEARCH},
+        autocomplete="off",
+        spellcheck="false",
+    )
     search = tags.form(
         field, tags.button("Search"), action="/packages", role="search", class_="search"
     )

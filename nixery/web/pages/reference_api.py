@@ -5,6 +5,7 @@ from typing import Any
 
 from klein import Klein
 
+from nixery.http.operation import HTML, text_answers
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.web.pages.page import describe_page, written
@@ -25,8 +26,8 @@ class ReferenceApi:
         self._document = document
         self._page = b""
 
-    @app.route("/api", endpoint=Route(errors=Errors.PAGE))
+    @app.route("/api", endpoint=Route(errors=Errors.PAGE, operations=text_answers(HTML)))
     def reference(self, request: RegistryRequest) -> bytes:
-        """All that programs can ask for, as a page."""
+        """The API reference, as a page."""
         self._page = self._page or written(request, reference_page(self._document(), _DOCUMENT))
         return describe_page(request, self._page)

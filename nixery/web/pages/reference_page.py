@@ -15,13 +15,14 @@ _SCHEMAS = "#/components/schemas/"
 def reference_page(document: Mapping[str, Any], address: str) -> Page:
     """The page for browsers.
 
-    :param document: OpenAPI 3, https://spec.openapis.org/oas/v3.1.0.
+    :param document: OpenAPI 3, https://spec.openapis.org/oas/v3.1.0. Its operations have one
+        default answer, if any, of which its description tells.
     :param address: the path of the document.
     """
     info = document["info"]
     link = tags.p(tags.a("OpenAPI document", href=address))
     lead = [*_paragraphs(info.get("description", "")), link]
-    body: list[Content] = [tags.h1(f"API of {info['title']}"), *lead]
+    body: list[Content] = [tags.h1(f"{info['title']} API"), *lead]
     for title, about, operations in _groups(document):
         body.append(tags.h2(title[0].upper() + title[1:]))
         body += _paragraphs(about)
@@ -31,7 +32,7 @@ def reference_page(document: Mapping[str, Any], address: str) -> Page:
     if schemas:
         body.append(tags.h2("Schemas"))
         body += [_schema(document, name, schema) for name, schema in schemas.items()]
-    return Page(f"API of {info['title']}", body)
+    return Page(f"{info['title']} API", body)
 
 
 def _paragraphs(text: str) -> list[Tag]:
@@ -78,7 +79,9 @@ def _operation(
     if body := _seen(document, operation.get("requestBody", {})):
         parts.append(tags.p("Body: ", *_contents(body), class_="small"))
     answers = [
-        (status, _seen(document, each)) for status, each in operation.get("responses", {}).items()
+        (status, _seen(document, each))
+        for status, each in operation.get("responses", {}).items()
+        if status != "default"
     ]
     answered = [
         (
@@ -95,7 +98,7 @@ def _operation(
 def _parameter(given: Mapping[str, Any]) -> tuple[Tag, str, Tag, Tag]:
     return (
         tags.code(given["name"]),
-        f"{given['in']}{', needed' if given.get('required') else ''}",
+        f"{given['in']}{', required' if given.get('required') else ''}",
         tags.span(*_type(given.get("schema", {}))),
         tags.span(*_marked(given.get("description", ""))),
     )

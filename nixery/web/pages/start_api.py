@@ -13,6 +13,7 @@ from nixery.history.history import History
 from nixery.http.answers import RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
+from nixery.http.operation import HTML, text_answers
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.interfaces import IBuilder, ICatalogue
@@ -81,7 +82,7 @@ class StartApi:
 
     @app.route("/", endpoint=Route(errors=Errors.PAGE))
     async def start(self, request: RegistryRequest) -> None:
-        """A name to pull by, and what is served."""
+        """The start page: a field to name an image, and what is served."""
         fault, provenance, tags = "", None, list[str]()
         try:
             provenance = await self._patiently(self._builder.provenance())
@@ -99,14 +100,14 @@ class StartApi:
                 body = send_text(request, start_text(start))
         await send_body(request, body)
 
-    @app.route("/name", endpoint=Route(errors=Errors.PAGE))
+    @app.route("/name", endpoint=Route(errors=Errors.PAGE, operations=text_answers(HTML)))
     async def name(self, request: RegistryRequest) -> None:
         """The parts of the start page that follow what is typed."""
         async with self._turns.turn(request.network):
             body = await send_parts(request, naming_parts(await self._naming(request)))
         await send_body(request, body)
 
-    @app.route("/activity", endpoint=Route(errors=Errors.PAGE))
+    @app.route("/activity", endpoint=Route(errors=Errors.PAGE, operations=text_answers(HTML)))
     async def activity(self, request: RegistryRequest) -> None:
         """The part of the start page that changes by itself."""
         async with self._turns.turn(request.network):

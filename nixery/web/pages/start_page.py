@@ -57,7 +57,7 @@ def start_page(start: Start) -> Page:
     hero = tags.section(
         tags.h1("Container images made on demand"),
         tags.p(
-            "Name the packages in the image’s name, and pull. What is missing is built first; "
+            "Put the packages into the image’s name, and pull. What is missing is built first; "
             "layers are shared between images.",
             class_="lead",
         ),
@@ -129,7 +129,7 @@ def activity_part(activity: Activity) -> Tag:
 
 def _waiting(head: BuildHead, waiting: int) -> str:
     clients = f", {waiting} client{'s' if waiting > 1 else ''} waiting" if waiting else ""
-    return f"Begun {age(head.started)}{clients}"
+    return f"Started {age(head.started)}{clients}"
 
 
 def _names(example: str) -> Tag:
@@ -151,7 +151,7 @@ def _served(start: Start) -> Tag:
         return section(
             tags.p("The package source can't be read at the moment: ", readable(start.fault))
         )
-    stale = " (the last that is known: it can't be reached at the moment)"
+    stale = " (the last one known: the source can't be reached at the moment)"
     shown = [tags.li(tags.code(readable(tag))) for tag in start.tags]
     return section(
         facts(

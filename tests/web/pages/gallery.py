@@ -26,7 +26,14 @@ from nixery.model.contents import (
 )
 from nixery.model.digest import Digest
 from nixery.model.image import parse_image
-from nixery.model.manifest import CONFIG_TYPE, Descriptor, Layer, Manifest, make_manifest
+from nixery.model.manifest import (
+    CONFIG_TYPE,
+    Descriptor,
+    Layer,
+    Manifest,
+    make_index,
+    make_manifest,
+)
 from nixery.model.rules import Patterns, Rules
 from nixery.storage.memory import MemoryStorage
 from nixery.web.auth import OPEN, Auth
@@ -132,6 +139,16 @@ class Gallery:
         key = Digest.of(f"{name}:{tag}:{revision}".encode()).hex
         await self.cache.remember_manifest(key, manifest, origin, packed, image)
         return manifest
+
+    async def add_index(self, children: Mapping[str, Manifest], name: str = "git/jq") -> Manifest:
+        """Store the index of some images.
+
+        :param children: platform → image.
+        """
+        index, image = make_index(children, {}), parse_image(name, "latest")
+        key = Digest.of(f"index of {name}".encode()).hex
+        await self.cache.remember_manifest(key, index, Provenance(SOURCE, "1"), image=image)
+        return index
 
     async def blob(self, content: bytes, media_type: str = "application/x") -> Descriptor:
         return Descriptor(media_type, await self.storage.write_blob(content), len(content))

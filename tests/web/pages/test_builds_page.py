@@ -1,13 +1,14 @@
 """The list of builds, in browsers and by state."""
 
 import json
+import re
 
 import pytest_twisted
 
 from nixery.history.history import History
 from nixery.model.events import Queued, Resolved
 from tests.history.histories import begin
-from tests.web.pages.browsing import EVIL, made, page
+from tests.web.pages.browsing import EVIL, HTML, made, page
 from tests.web.server import serving
 
 
@@ -40,6 +41,7 @@ async def test_builds_of_each_state(history: History) -> None:
                 await history.stop()
         refused = await server.ask("/builds?state=other")
         assert (refused.status, refused.error()["code"]) == (400, "QUERY_INVALID")
+        assert "must be one of" in (await page(server, "/builds?state=other", 400)).text
 
 
 @pytest_twisted.ensureDeferred
@@ -84,5 +86,19 @@ async def test_why_builds_failed(history: History) -> None:
 async def test_nothing_to_list(history: History) -> None:
     """A list without builds says so, and what begins one."""
     async with serving(history=history) as server:
-        assert "Nothing was built yet" in (await page(server, "/builds")).text
-        assert "No build is failed" in (await page(server, "/builds?state=failed")).text
+        assert "No builds yet" in (await page(server, "/builds")).text
+        assert "No builds are in this state" in (await page(server, "/builds?state=failed")).text
+
+
+@pytest_twisted.ensureDeferred
+async def test_commands_that_logs_would_name(history: History) -> None:
+    """What a package prints gets into no command that is copied, even if it looks like a hint and
+    the kind of the failure is not known, as of builds of older versions."""
+    record = begin(history, "gti")
+    hint = "there is no package 'gti' in this package set; did you mean $(reboot) or git;x?"
+    record.failed(f"gti-1.0 failed; the end of its log:\n{hint}", outcome="")
+    async with serving(history=history) as server:
+        body = (await server.ask(f"/builds/{record.id}", headers=HTML)).body.decode()
+        host = f"127.0.0.1:{server.port}"
+    commands = re.findall(r"docker pull (.*?)</code>", re.sub("</?wbr>", "", body))
+    assert commands == [f"{host}/gti:latest"]

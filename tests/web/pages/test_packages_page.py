@@ -57,6 +57,37 @@ async def test_what_is_found(gallery: Gallery, history: History) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_images_are_found(gallery: Gallery) -> None:
+    """A search finds the images that have all its words in their names, in any order and with the
+    tag if one is named, the most fitting first, as far as the client may see them; of a name that
+    is not stored it leads to how it is pulled."""
+    for name in ("git/hello/jq", "git/jq", "jq"):
+        await gallery.add(name)
+    await gallery.add("git/secret")
+    await gallery.add("git/jq", "v1", revision="0")
+    async with showing(gallery, but("secret")) as server:
+        host = f"127.0.0.1:{server.port}"
+        for query, found in {
+            "jq": ["jq:latest", "git/jq:v1", "git/jq:latest", "git/hello/jq:latest"],
+            "jq/git": ["git/jq:v1", "git/jq:latest", "git/hello/jq:latest"],
+            "GIT%20jq:v1": ["git/jq:v1"],
+            f"docker%20pull%20{host}/jq:v3": [],
+            "git/secret": [],
+            "jq:v2": [],
+            "": [],
+        }.items():
+            elements = await page(server, f"/packages?q={query}")
+            links_ = [a["href"] for a in elements.of("a") if a["href"].startswith("/images/")]
+            assert sorted(links_) == sorted(f"/images/{each}" for each in found), query
+            counts = [link.count("/") for link in links_]
+            assert counts == sorted(counts)
+            named = [link for link in links(elements) if link.startswith("/?q=")]
+            assert bool(named) == (not found and query != ""), query
+        assert "/?q=git%2Fsecret" in links(await page(server, "/packages?q=git/secret"))
+        assert "How to pull" not in (await page(server, "/packages?q=_/x")).text
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_index_that_is_being_made(gallery: Gallery) -> None:
     """A browser looks again while there is no index, and is told why there is none."""
     catalogue = FakeCatalogue(found=attrs.evolve(FOUND, ready=False, packages=(), fault="no room"))
@@ -64,6 +95,7 @@ async def test_an_index_that_is_being_made(gallery: Gallery) -> None:
         for path, status in (("/packages?q=x", 200), ("/packages/x", 202)):
             elements = await page(server, path, status)
             assert [a for a in elements.of("meta") if a.get("http-equiv") == "refresh"]
+            assert not elements.of("noscript")  # which nobody with scripts would see
             assert "no room" in elements.text
 
 
@@ -71,7 +103,7 @@ async def test_an_index_that_is_being_made(gallery: Gallery) -> None:
 async def test_nothing_is_found(gallery: Gallery) -> None:
     """Words that fit nothing are told; a name that no package has is an error."""
     async with showing(gallery, catalogue=having()) as server:
-        assert "No package fits" in (await page(server, "/packages?q=x")).text
+        assert "No package matches" in (await page(server, "/packages?q=x")).text
         for path in ("x", "x/y", "%3Cscript%3E", "a" * 400):
             assert "not known" in (await page(server, f"/packages/{path}", 404)).text
             assert (await server.ask(f"/packages/{path}")).status == 404

@@ -1,14 +1,17 @@
 """The page of an OpenAPI document."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest_twisted
 from twisted.web.template import flattenString, tags
 
+from nixery.web.pages.page import STATIC, written
 from nixery.web.pages.reference_page import reference_page
 from tests.web.pages.browsing import EVIL, Elements, page
 from tests.web.server import serving
+from tests.web.test_openapi import DOCUMENT as WHOLE
 
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -21,6 +24,7 @@ DOCUMENT: dict[str, Any] = {
                 "tags": ["images"],
                 "summary": f"Remove {EVIL}",
                 "responses": {
+                    "default": {"description": "An error, as everywhere."},
                     "204": {"description": "It is gone."},
                     "409": {
                         "description": "Not now.",
@@ -90,14 +94,14 @@ def test_a_document() -> None:
     elements = Elements(parts[0].decode())
     for text in (
         *(
-            "API of Nixery",
+            "Nixery API",
             "For programs.",
             "More.",
             "What is stored.",
             "DELETE /api/images/{name}",
         ),
         *(
-            "path, needed",
+            "path, required",
             "untilnumber",
             "It is gone.",
             "GET /api/images",
@@ -109,8 +113,16 @@ def test_a_document() -> None:
         "<script>alert(1)</script>",
     ):
         assert text in elements.text, text
+    assert "as everywhere" not in elements.text
     assert [each["href"] for each in elements.of("a")] == ["/api/openapi.json", "#schema-Image"]
     assert "schema-Image" in [each.get("id") for each in elements.of("section")]
+
+
+def test_it_is_small() -> None:
+    """The page of all that a registry can have is less than 60 KB with its style."""
+    request: Any = SimpleNamespace(path=b"/api", shows_builds=True)
+    content = written(request, reference_page(WHOLE, "/api/openapi.json"))
+    assert len(content) + len(STATIC["style.css"].content) < 60_000
 
 
 @pytest_twisted.ensureDeferred

@@ -119,10 +119,10 @@ async def test_an_index_in_the_making() -> None:
     catalogue = FakeCatalogue(found=SearchResult(ready=False))
     async with serving(catalogue=catalogue) as server:
         parts = await typing(server, "git")
-        assert "index is being made" in parts.text
+        assert "index is being built" in parts.text
         assert [each for each in parts.of("ul") if "data-again" in each]
         catalogue.found = SearchResult(ready=False, fault="x")
-        assert "index is being made" not in (await typing(server, "git")).text
+        assert "index is being built" not in (await typing(server, "git")).text
 
 
 @pytest_twisted.ensureDeferred

@@ -91,12 +91,12 @@ function state(word, words) {
 
 const progressed = {
   "queued": () => {
-    state("queued", "It is waiting for its turn");
+    state("queued", "Waiting for its turn");
     document.querySelector("#derivations tbody").replaceChildren();
     derivations.clear();
     count.built = 0;
   },
-  "resolved": () => state("running", "It is running"),
+  "resolved": () => state("running", "Running"),
   "builds-planned": (event) => { count.planned = event.derivations; },
   "build-started": (event) => {
     derivations.set(event.derivation, { line: row(event.derivation), began: event.time });

@@ -10,30 +10,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from nixery.builds.builder import Builder
+from nixery.builds.failures import PASSING
 from nixery.builds.known_images import KnownImages
 from nixery.coalesce import Coalescer
-from nixery.model.build_errors import PackerKilled
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image, parse_image
-from nixery.model.service_errors import (
-    NixUnavailable,
-    QueueFull,
-    ShuttingDown,
-    SourceChanged,
-    SourceUnavailable,
-    StorageFull,
-    StorageUnavailable,
-)
+from nixery.model.service_errors import ShuttingDown
 from nixery.model.source import Pin
 from nixery.model.wanted_ahead import WantedAhead
 from nixery.reactor import IReactor
 from nixery.repeats import Repeats
 
-_PASSING = (
-    *(NixUnavailable, PackerKilled, QueueFull, ShuttingDown, SourceChanged, SourceUnavailable),
-    *(StorageFull, StorageUnavailable),
-)
-"""Errors after which the same image of the same revision is tried again."""
 _CLIENT = "prebuild"
 
 
@@ -112,6 +99,6 @@ class Prebuild:
             text = "{image} was not made in advance: {error}"
             name, cause = f"{image.name}:{image.tag}", " ".join(error.cause.split())
             self._repeats.warn(self._log, f"{name} {cause}", text, image=name, error=cause)
-            if isinstance(error, _PASSING):
+            if isinstance(error, PASSING):
                 return
         self._done[image] = pin

@@ -18,7 +18,8 @@ from twisted.logger import Logger
 
 from nixery.builds.cache import Cache
 from nixery.builds.layers import gather
-from nixery.builds.pull_counter import PATIENCE, PullCounter
+from nixery.builds.patient_lease import PATIENCE
+from nixery.builds.pull_counter import PullCounter
 from nixery.interfaces import IStorage
 from nixery.model.digest import Digest
 from nixery.model.errors import NixeryError

@@ -14,16 +14,19 @@ PATIENCE = 5.0
 
 
 @asynccontextmanager
-async def patient_lease(clock: IReactorTime, leases: ILeases, key: str) -> AsyncIterator[None]:
+async def patient_lease(
+    clock: IReactorTime, leases: ILeases, key: str, patience: float = PATIENCE
+) -> AsyncIterator[None]:
     """A context in which other instances are kept from writing a record, if they let go of it soon.
 
     Without that, one of two simultaneous writes may be lost.
 
     :param key: the record's.
+    :param patience: seconds to wait for it.
     """
     waiting = Deferred.fromCoroutine(leases.lease(canonical_sha256({"lease of": key})))
     try:
-        lease = await waiting.addTimeout(PATIENCE, clock)
+        lease = await waiting.addTimeout(patience, clock)
     except TimeoutError:
         lease = None
     try:

@@ -2,19 +2,16 @@
 
 from collections.abc import Callable, Iterator
 
-from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from nixery.builds.cache import Cache
-from nixery.interfaces import ILease, ILeases
+from nixery.builds.patient_lease import patient_lease
+from nixery.interfaces import ILeases
 from nixery.model.image_summary import ImageSummary
 from nixery.model.pull_counts import PullCount, PullCounts, added, counts_record, read_counts
-from nixery.model.source import canonical_sha256
 
-PATIENCE = 5.0
 _NEVER = (0, 0.0)
 _RECORD = "pulls/0"
-_LEASE = canonical_sha256({"lease of": _RECORD})
 
 
 class PullCounter:
@@ -75,27 +72,14 @@ class PullCounter:
         try:
             theirs = await self._read()
             if ours:
-                lease = await self._lease()
-                try:
+                async with patient_lease(self._clock, self._leases, _RECORD, self._patience):
                     theirs = added(await self._read(), ours, self._now())
                     await self._cache.write(_RECORD, counts_record(theirs), lasting=False)
-                finally:
-                    if lease is not None:
-                        await lease.release()
         except BaseException:
             self._untold = added(ours, self._untold, self._now())
             raise
         self.counts = added(theirs, self._untold, self._now())
         return self.counts
-
-    async def _lease(self) -> ILease | None:
-        """Try to keep other instances from writing the record meanwhile: without it, one of two
-        simultaneous writes may be lost."""
-        waiting = Deferred.fromCoroutine(self._leases.lease(_LEASE))
-        try:
-            return await waiting.addTimeout(self._patience, self._clock)
-        except TimeoutError:
-            return None
 
     async def _read(self) -> dict[str, PullCount]:
         return await self._cache.read(_RECORD, read_counts, fresh=True) or {}

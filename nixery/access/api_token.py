@@ -17,10 +17,8 @@ from twisted.logger import Logger
 from nixery.access.watched import FileInvalid, read_text
 from nixery.model.request_errors import Unauthorized
 from nixery.reactor import IReactor, in_thread
+from nixery.state_folder import ADDRESS_FILE, TOKEN_FILE
 
-TOKEN_FILE = "api-token"
-ADDRESS_FILE = "api-address"
-"""Names of files in the state folder."""
 _TOKEN = re.compile(r"[!-~]{16,4096}")
 _BEARER = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE)
 

@@ -12,7 +12,7 @@ from nixery.attest.cyclonedx import cyclonedx_document
 from nixery.attest.document import IN_TOTO, Document
 from nixery.attest.provenance import provenance_document
 from nixery.attest.spdx import spdx_document
-from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
+from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
 from nixery.http.operation import Answers, Operation
@@ -28,7 +28,6 @@ Write = Callable[[Contents, Descriptor], Document]
 
 _FORMATS: dict[str, Write] = {"spdx": spdx_document, "cyclonedx": cyclonedx_document}
 _CYCLONEDX = b"application/vnd.cyclonedx+json"
-_INVALID = ErrorKind(400, "QUERY_INVALID")
 _LOST = (
     "This image is not stored any more",
     "Pull it again, and there are documents about it.",
@@ -127,4 +126,4 @@ def _check_platform(image: StoredImage, platform: str) -> None:
 
 
 def _refused(message: str) -> RefusedRequest:
-    return RefusedRequest(_INVALID, message, page=("There is no such document", f"{message}."))
+    return RefusedRequest(QUERY_INVALID, message, page=("There is no such document", f"{message}."))

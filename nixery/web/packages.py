@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from klein import Klein
 
-from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest
+from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body
 from nixery.http.operation import Answers, Operation
@@ -48,7 +48,6 @@ _SHOWN = schema_of(
     attribute=schema_of(str),
 )
 _FOUND = schema_of(SearchResult, leave_out=["fault"], packages=array_of(_SHOWN))
-_INVALID = ErrorKind(400, "QUERY_INVALID")
 
 
 class PackagesApi:
@@ -180,7 +179,8 @@ def parse_query(uri: bytes) -> tuple[str, int]:
 
 
 def _invalid(message: str) -> RefusedRequest:
-    return RefusedRequest(_INVALID, message, page=("This can't be searched for", f"{message}."))
+    page = ("This can't be searched for", f"{message}.")
+    return RefusedRequest(QUERY_INVALID, message, page=page)
 
 
 def _body(found: SearchResult, seen: list[Package]) -> bytes:

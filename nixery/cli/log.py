@@ -19,7 +19,7 @@ _PAGE = 1000
 
 @click.command
 @click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the build ends.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the build ends.")
 @with_place
 @click.pass_context
 def command(context: click.Context, place: Place, name: str, follow: bool) -> None:

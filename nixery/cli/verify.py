@@ -17,7 +17,9 @@ _PERIOD = 0.5  # seconds between two looks
 
 @click.command
 @click.argument("name", type=ImageName())
-@click.option("--deep", is_flag=True, help="Build all of its closure again that was built there.")
+@click.option(
+    "--deep", is_flag=True, help="Rebuild everything in its closure that was built there."
+)
 @click.option(
     "--against", metavar="URL", help="Compare it with the same image of another registry."
 )

@@ -76,7 +76,7 @@ class HooksApi:
         if not self._is_signed(request, self._secret()):
             request.setHeader(b"WWW-Authenticate", b'Bearer realm="Nixery webhook"')
             self._log.info("{client}: a webhook was refused", client=request.sender)
-            raise Unauthorized("the signature, or the token, is not that of the secret")
+            raise Unauthorized("the signature or token does not match the webhook secret")
         if not any(request.header(name) in _PING for name in _EVENTS):
             self._pushed()
         request.setResponseCode(202)

@@ -25,7 +25,7 @@ def check_operator(operators: OperatorAccess, request: RegistryRequest) -> None:
     except Unauthorized:
         request.setHeader(b"WWW-Authenticate", b'Bearer realm="Nixery API"')
         if headers:
-            _log.info("{client}: the API's token was refused", client=request.sender)
+            _log.info("{client}: the API token was refused", client=request.sender)
         raise
 
 

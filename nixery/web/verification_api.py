@@ -67,8 +67,8 @@ class VerificationApi:
             methods=(b"GET", b"HEAD", b"POST"),
             operations={
                 b"GET": Operation(
-                    {200: Answers("How far it is, or how it ended.", _STATE)},
-                    "How far a verification is, with its result for some minutes after its end",
+                    {200: Answers("Its progress, or its result.", _STATE)},
+                    "The progress of a verification, and its result for some minutes after its end",
                     {
                         "name": "the image's",
                         "tag": "the image's",
@@ -78,7 +78,7 @@ class VerificationApi:
                 ),
                 b"POST": Operation(
                     {202: Answers("It has begun.", _STATE)},
-                    "Make an image again, and compare it, unless that is being done",
+                    "Rebuild an image and compare it, unless that is already in progress",
                     body=_BODY,
                 ),
             },
@@ -97,7 +97,9 @@ class VerificationApi:
             asked["deep"] = request.parameter("deep") == "1"
             progress = self._reproducer.state(_wanted(asked))
         if progress is None:
-            raise RefusedRequest(NOT_FOUND, "no such verification runs, or has ended just now")
+            raise RefusedRequest(
+                NOT_FOUND, "there is no such verification, running or recently ended"
+            )
         return answer_operator(request, _shown(progress))
 
 

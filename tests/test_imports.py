@@ -77,8 +77,9 @@ FLOORS: dict[str, set[str]] = {
     "settings": {"model", "setting_groups", "state_folder", "unknown"},
     "nix_parts": {"model", "interfaces", "nix", "settings", "setting_groups", "starts"},
     "describing": {"model", "nix", "settings", "nix_parts", "requirements", "unknown"},
+    "stores": {"storage", "settings", "setting_groups"},
     "checking": {
-        *("model", "access", "nix", "http", "settings", "nix_parts", "daemon", "describing"),
+        *("model", "access", "nix", "http", "settings", "nix_parts", "stores", "describing"),
         *("ownership", "attest"),
     },
     "service": {"model", "lifecycle", "systemd", "http", "terminal"},
@@ -87,7 +88,7 @@ FLOORS: dict[str, set[str]] = {
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
         *("serving", "attest"),
-        *("setting_groups", "verifying"),
+        *("stores", "verifying"),
     },
     "tap": {
         *("http", "web", "settings", "daemon", "watching", "systemd", "descriptors"),

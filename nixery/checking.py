@@ -20,7 +20,6 @@ from twisted.internet.task import react
 from nixery.access.configured import make_access
 from nixery.access.watched import FileInvalid
 from nixery.attest.signing_keys import KeyInvalid, read_signing_key, remarks_on_key
-from nixery.daemon import make_storage
 from nixery.describing import named_by
 from nixery.http.listening import listening_fault
 from nixery.http.tls import Pair, split_endpoint, watch_pair
@@ -35,6 +34,7 @@ from nixery.nix_parts import NixParts
 from nixery.ownership import NotOurs
 from nixery.ownership import check as check_folder
 from nixery.settings import Settings
+from nixery.stores import make_storage
 
 PROGRAMS = {
     "nix-build": "Nix",

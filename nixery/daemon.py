@@ -12,7 +12,6 @@ from klein import Klein
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.web.iweb import IAgent
 
 from nixery.access.api_token import OperatorAccess
 from nixery.access.configured import make_access
@@ -57,11 +56,11 @@ from nixery.requirements import version
 from nixery.search.catalogue import Catalogue
 from nixery.search.lister import Indexer
 from nixery.service import RegistryService, SiteAt
-from nixery.setting_groups import S3Choice
 from nixery.settings import Settings
 from nixery.starts import Starts
 from nixery.storage.filesystem.filesystem_storage import FilesystemStorage
 from nixery.storage.filesystem.staging import Staging
+from nixery.stores import make_agent, make_storage
 from nixery.terminal import Terminal
 from nixery.trimmer import Trimmer
 from nixery.verifying import make_reproducer
@@ -100,7 +99,6 @@ _SOONEST = 10.0
 """Seconds between two looks for a new revision of which images are made in advance, at least."""
 _TOLD = ("id", "name", "tag", "started", "ended", "state", "digest", "error")
 """Facts of a build that notifications have."""
-_CONNECTIONS = 16  # that are kept to one host
 
 
 class Registry:
@@ -227,7 +225,7 @@ class Registry:
         from nixery.nix.popularity_table import PopularityTable
 
         copy = os.path.join(self._settings.state, "popularity.json")
-        table = PopularityTable(self._reactor, _make_agent(self._reactor), url, copy)
+        table = PopularityTable(self._reactor, make_agent(self._reactor), url, copy)
         self._add(Component(table.load))
         return table
 
@@ -279,7 +277,7 @@ class Registry:
             self._maker,
             self._nix,
             self._nix_parts.commands,
-            lambda: _make_agent(self._reactor),
+            lambda: make_agent(self._reactor),
         )
 
     async def _attest(self, made: Reproduction) -> None:
@@ -375,7 +373,7 @@ class Registry:
             # A client for HTTP takes time and memory.
             from nixery.watching.notifications import Notifications
 
-            agent, secret = _make_agent(reactor), self._access.notify_secret
+            agent, secret = make_agent(reactor), self._access.notify_secret
             self._notifications = self._add(Notifications(reactor, agent, ahead.notify_url, secret))
 
     def _pushed(self) -> None:
@@ -488,43 +486,6 @@ def make_service(
     if operations is not None:
         sites.append(SiteAt(operations.endpoint, registry.operations))
     return RegistryService(reactor, sites, registry, settings.stopping.drain, environ, terminal)
-
-
-def _make_agent(reactor: Any) -> IAgent:
-    """An agent for HTTP requests, which keeps connections for a minute."""
-    from twisted.web.client import Agent, HTTPConnectionPool
-
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = _CONNECTIONS
-    pool.cachedConnectionTimeout = 60
-    return Agent(reactor, connectTimeout=10, pool=pool)
-
-
-def make_storage(reactor: Any, settings: Settings, environ: Mapping[str, str]) -> Any:
-    """The storage of images, not started yet."""
-    chosen = settings.bucket
-    if chosen is None or chosen.name is None:
-        marks = os.path.join(settings.state, "verified.json")
-        return FilesystemStorage(reactor, settings.storage_path, settings.disk, marks=marks)
-    # Google's and Amazon's libraries take time and memory.
-    from nixery.storage.objects.object_storage import ObjectOptions, ObjectStorage
-
-    store: Any
-    agent = _make_agent(reactor)
-    if isinstance(chosen, S3Choice):
-        from nixery.storage.objects.aws_access import AwsProfile
-        from nixery.storage.objects.s3 import S3Store
-        from nixery.storage.objects.s3_requests import S3Bucket, S3Requests
-
-        place = S3Bucket(chosen.name, chosen.prefix, chosen.public_endpoint)
-        store = S3Store(reactor, S3Requests(reactor, agent, place, AwsProfile(environ)))
-    else:
-        from nixery.storage.objects.gcs import GcsBucket, GcsStore
-
-        bucket = GcsBucket(chosen.name, chosen.signing_key, chosen.signing_account)
-        store = GcsStore(reactor, agent, bucket, environ)
-    options = ObjectOptions(redirect=settings.storage.redirect, url_lifetime=chosen.url_lifetime)
-    return ObjectStorage(reactor, store, options)
 
 
 def _token_server(settings: Settings) -> TokenServer | None:

@@ -51,4 +51,4 @@ class OtherRegistry:
             again = answer.status == 307 and urlsplit(where)[:2] == urlsplit(url)[:2]
             if not again:
                 raise OtherRegistryUnavailable(url, answer.reason())
-        raise OtherRegistryUnavailable(url, "it was not done with the image in time")
+        raise OtherRegistryUnavailable(url, "it did not finish the image in time")

@@ -165,7 +165,7 @@ _CHAPTERS = {
     "Pages and builds": ("shown", "history"),
     "Builds in advance, notifications": ("ahead",),
     "Who may pull what": ("transport", "access"),
-    "What signs images": ("signing",),
+    "Signing images": ("signing",),
     "What a package set may do": ("evaluation",),
     "Limits": ("builds", "http", "disk", "stopping"),
     "Watch it": ("operations",),

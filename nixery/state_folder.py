@@ -3,6 +3,10 @@
 import os
 from collections.abc import Mapping
 
+TOKEN_FILE = "api-token"
+ADDRESS_FILE = "api-address"
+"""Names of files in it, by which commands find the daemon and are let in."""
+
 
 def state_folder(environ: Mapping[str, str]) -> str:
     """systemd's state folder, else the user's by the XDG base directory specification."""

@@ -424,6 +424,7 @@ def test_the_page_is_what_is_written() -> None:
     """The tables of docs/settings.md are those that ``make docs`` writes."""
     page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text("utf-8")
     assert with_tables(page) == page
+    assert page.count("| variable | meaning (default) |") == len(CHAPTERS)
 
 
 def test_a_page_without_a_chapter() -> None:

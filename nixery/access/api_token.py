@@ -17,10 +17,8 @@ from twisted.logger import Logger
 from nixery.access.watched import FileInvalid, read_text
 from nixery.model.request_errors import Unauthorized
 from nixery.reactor import IReactor, in_thread
+from nixery.state_folder import ADDRESS_FILE, TOKEN_FILE
 
-TOKEN_FILE = "api-token"
-ADDRESS_FILE = "api-address"
-"""Names of files in the state folder."""
 _TOKEN = re.compile(r"[!-~]{16,4096}")
 _BEARER = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE)
 
@@ -70,7 +68,7 @@ class OperatorAccess:
             try:
                 own = await in_thread(self._reactor, _own_token, self._path(TOKEN_FILE))
             except (OSError, FileInvalid) as error:
-                self._log.warn("nobody may use the API: no token: {error}", error=str(error))
+                self._log.warn("the API can't be used without a token: {error}", error=str(error))
                 return
             self._token = lambda: own
 
@@ -95,9 +93,9 @@ class OperatorAccess:
         """
         shown = bearer_token(header)
         if not shown:
-            raise Unauthorized("the API wants the operator's token, as a bearer token")
+            raise Unauthorized("send the API token as a bearer token")
         if self._token is None or not is_same(shown, self._token()):
-            raise Unauthorized("that is not the API's token")
+            raise Unauthorized("the API token is not valid")
 
     def _path(self, name: str) -> str:
         return os.path.join(self._state, name)

@@ -77,7 +77,7 @@ def read_signing_key(path: str) -> SigningKey:
         raise KeyInvalid(f"has no private key in PEM form; expected {KINDS}")
     if block[1] in _OF_COSIGN:
         raise KeyInvalid(
-            "is encrypted in cosign's own form, which only cosign reads; expected a PEM file as "
+            "is encrypted in cosign's own format, which only cosign reads; expected a PEM file as "
             "'openssl genpkey' writes it"
         )
     try:
@@ -90,7 +90,7 @@ def read_signing_key(path: str) -> SigningKey:
         raise KeyInvalid(f"has a key of the curve {key.curve.name}; expected {KINDS}")
     if not isinstance(key, EllipticCurvePrivateKey | Ed25519PrivateKey):
         kind = type(key).__name__.removesuffix("PrivateKey").lstrip("_")
-        raise KeyInvalid(f"has a key of the kind {kind}; expected {KINDS}")
+        raise KeyInvalid(f"has a key of type {kind}; expected {KINDS}")
     return SigningKey.of(key)
 
 

@@ -62,7 +62,7 @@ class Prebuild:
         try:
             await self._builder.refresh()
         except NixeryError as error:
-            self._log.warn("the source was pushed to, and {error}", error=str(error))
+            self._log.warn("after a push to the source: {error}", error=str(error))
         if self._wanted:
             self._again = True  # a look that has begun may have missed it
             await self.look()

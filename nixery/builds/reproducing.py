@@ -131,7 +131,7 @@ class Reproducer:
         return [
             Reading(
                 "nixery_verifications",
-                "Images that were made again to be compared, by what came of it.",
+                "Images that were rebuilt for verification, by outcome.",
                 lambda: self.outcomes,
                 "outcome",
                 total=True,
@@ -217,7 +217,8 @@ class Reproducer:
             progress.step = f"asking {request.against}"
             other = parse_manifest(await self._ask(request.against, image))
             if other is None:
-                raise OtherRegistryUnavailable(request.against, "it answers with something else")
+                reason = "its answer is not an image manifest"
+                raise OtherRegistryUnavailable(request.against, reason)
             again, layers = str(other.digest), compared(manifest, other)
             revision = other.annotation("revision") or pinned.revision
             remark = (
@@ -311,7 +312,7 @@ class Reproducer:
             if self.attest is not None:
                 await self.attest(made)
         except NixeryError as error:
-            self._log.warn("the result can't be kept: {error}", error=str(error))
+            self._log.warn("the result can't be stored: {error}", error=str(error))
 
 
 def _derivations(realisation: Realisation, deep: bool) -> list[str]:

@@ -79,7 +79,7 @@ class Client:
             return json.loads(content) if content else None
         except ValueError:
             raise CommandFailed(
-                f"{self.address} answers something else than JSON; is it a Nixery?", NO_DAEMON
+                f"{self.address} does not answer with JSON; is it a Nixery daemon?", NO_DAEMON
             ) from None
 
     def open(

@@ -35,7 +35,7 @@ def command(context: click.Context, place: Place, before: str, after: str, in_js
             print_table([Column(title, cut=title != "CHANGE") for title in columns], rows)
         same = "the same image" if found["same"] else f"{len(rows)} store paths changed"
         pull = size_text(found["pull"])
-        click.echo(f"{same}; who has {before} pulls {pull} for {after}")
+        click.echo(f"{same}; a client that has {before} pulls {pull} for {after}")
     context.exit(0 if found["same"] else DIFFERS)
 
 

@@ -10,7 +10,7 @@ import click
 
 from nixery.cli.client import Client
 from nixery.cli.exits import FAILED, NOT_FOUND, CommandFailed
-from nixery.cli.names import ImageName, split
+from nixery.cli.names import ImageName, with_tag
 from nixery.cli.places import Place, with_place
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -19,7 +19,7 @@ _PAGE = 1000
 
 @click.command
 @click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the build ends.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the build ends.")
 @with_place
 @click.pass_context
 def command(context: click.Context, place: Place, name: str, follow: bool) -> None:
@@ -51,7 +51,7 @@ def _history(place: Place) -> str:
 
 def _latest(client: Client, name: str) -> str:
     """The ID of the last build of an image."""
-    wanted, tag, _ = split(name)
+    wanted, tag = with_tag(name)
     before: dict[str, str] = {}
     while builds := client.get("/builds", n=_PAGE, **before):
         for build in builds:
@@ -90,7 +90,7 @@ def _print_stored(place: Place, name: str, is_id: bool) -> str:
     from nixery.history.folder import HistoryFolder, ids_of
 
     path = _history(place)
-    folder, (wanted, tag, _) = HistoryFolder(path), split(name)
+    folder, (wanted, tag) = HistoryFolder(path), with_tag(name)
     for id in [name] if is_id else ids_of(os.listdir(path)):
         with suppress(OSError, ValueError, KeyError, TypeError):  # none that can be read
             head = folder.head(id)

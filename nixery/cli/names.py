@@ -6,6 +6,9 @@ from urllib.parse import quote
 
 import click
 
+from nixery.cli.exits import USAGE, CommandFailed
+
+_HOST = re.compile(r"^(docker://)?([^/]*:[0-9]+/|localhost/)?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -28,21 +31,32 @@ class ImageName(click.ParamType[str]):
             parse_image(name, tag)
         except (NameInvalid, TagInvalid) as error:
             self.fail(str(error), parameter, context)
-        if digest and not _DIGEST.fullmatch(digest):
+        if digest is None:
+            return f"{name}:{tag}"
+        if not _DIGEST.fullmatch(digest):
             self.fail(f"{digest[:90]!r} is not a digest", parameter, context)
-        return f"{name}@{digest}" if digest else f"{name}:{tag}"
+        return f"{name}@{digest}"
 
 
-def split(text: str) -> tuple[str, str, str]:
-    """A name, its tag (``latest`` if it has none), and its digest or nothing.
+def split(text: str) -> tuple[str, str, str | None]:
+    """A name, its tag (``latest`` if it has none), and its digest if it has one.
 
-    What is before the first slash is a host, as for docker, if it has a dot with a port behind it,
-    or is ``localhost``.
+    What is before the first slash is a host if it ends with a port, or is ``localhost``.
     """
-    text = re.sub(r"^(docker://)?((localhost|[^/]*\.[^/]*|[^/]*)(:[0-9]+)/|localhost/)?", "", text)
-    name, _, digest = text.partition("@")
-    name, _, tag = name.partition(":")
-    return name, tag or "latest", digest
+    from nixery.model.image import split_reference
+
+    return split_reference(_HOST.sub("", text))
+
+
+def with_tag(text: str) -> tuple[str, str]:
+    """A name and its tag, where builds are meant: a digest has none.
+
+    :raises CommandFailed: if it has a digest.
+    """
+    name, tag, digest = split(text)
+    if digest is not None:
+        raise CommandFailed("an image is made by its tag, not by its digest", USAGE)
+    return name, tag
 
 
 def image_path(name: str) -> str:

@@ -102,7 +102,7 @@ def print_json(document: Any) -> None:
 def size_text(size: float) -> str:
     """A number of bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
+        if size < 999.5:  # else it is rounded to 1000
             return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"

@@ -7,15 +7,13 @@ from typing import Any, TypeVar
 import click
 
 from nixery.cli.exits import NO_DAEMON, USAGE, CommandFailed
-from nixery.state_folder import state_folder
+from nixery.state_folder import ADDRESS_FILE, TOKEN_FILE, state_folder
 from nixery.unknown import TOKEN, URL
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-TOKEN_FILE = "NIXERY_API_TOKEN_FILE"
+TOKEN_SETTING = "NIXERY_API_TOKEN_FILE"
 """A setting of the daemon, which means the same here."""
-ADDRESS_FILE = "api-address"
-API_TOKEN_FILE = "api-token"
 _SERVICE = "/var/lib/nixery"
 """The state folder of the service of systemd/."""
 
@@ -58,7 +56,7 @@ class Place:
                 ) from None
         if told := os.environ.get(TOKEN):
             return told.strip()
-        return None if self._url else _read(os.path.join(self.state or "", API_TOKEN_FILE))
+        return None if self._url else _read(os.path.join(self.state or "", TOKEN_FILE))
 
     def absent(self) -> CommandFailed:
         """The end of a command that needs a daemon where none is found."""
@@ -89,8 +87,8 @@ _OPTIONS = (
     click.option(
         "--token-file",
         metavar="FILE",
-        envvar=TOKEN_FILE,
-        help=f"File with the daemon's API token. [env: {TOKEN_FILE}, or {TOKEN} for itself]",
+        envvar=TOKEN_SETTING,
+        help=f"File with the daemon's API token. [env: {TOKEN_SETTING}, or {TOKEN} for itself]",
     ),
     click.option(
         "--state",

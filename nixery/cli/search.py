@@ -20,7 +20,9 @@ _PATIENCE = 600.0
 
 @click.command
 @click.argument("words", nargs=-1, required=True)
-@click.option("-n", "count", type=click.IntRange(1, 100), default=20, help="Most results.")
+@click.option(
+    "-n", "count", type=click.IntRange(1, 100), default=20, help="Maximum number of results."
+)
 @as_json
 @with_place
 def command(place: Place, words: tuple[str, ...], count: int, in_json: bool) -> None:
@@ -36,7 +38,7 @@ def command(place: Place, words: tuple[str, ...], count: int, in_json: bool) -> 
     if in_json:
         print_json(found)
     elif not found["packages"]:
-        raise CommandFailed(f"no package of {found['source']} fits {query!r}", NOT_FOUND)
+        raise CommandFailed(f"no package of {found['source']} matches {query!r}", NOT_FOUND)
     else:
         print_table(
             _COLUMNS,

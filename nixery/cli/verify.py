@@ -7,7 +7,7 @@ import click
 
 from nixery.cli.client import Client
 from nixery.cli.exits import DIFFERS, FAILED, CommandFailed
-from nixery.cli.names import ImageName, split
+from nixery.cli.names import ImageName, with_tag
 from nixery.cli.output import Column, print_json, print_table
 from nixery.cli.places import Place, as_json, with_place
 from nixery.model.text import readable
@@ -17,7 +17,9 @@ _PERIOD = 0.5  # seconds between two looks
 
 @click.command
 @click.argument("name", type=ImageName())
-@click.option("--deep", is_flag=True, help="Build all of its closure again that was built there.")
+@click.option(
+    "--deep", is_flag=True, help="Rebuild everything in its closure that was built there."
+)
 @click.option(
     "--against", metavar="URL", help="Compare it with the same image of another registry."
 )
@@ -39,7 +41,7 @@ def command(
     The daemon does it when nothing else is to be built, and keeps the result with the image. The
     exit code is 5 if anything differs.
     """
-    client, (wanted, tag, _) = Client(place), split(name)
+    client, (wanted, tag) = Client(place), with_tag(name)
     asked = {"name": wanted, "tag": tag, "against": against or ""}
     state = client.ask("POST", "/api/verifications", {**asked, "deep": deep})
     told = ""

@@ -168,6 +168,8 @@ NOT_FOUND = ErrorKind(404, "NOT_FOUND")
 QUERY_INVALID = ErrorKind(400, "QUERY_INVALID")
 UNKNOWN = ErrorKind(500, "UNKNOWN")
 UNSUPPORTED = ErrorKind(400, "UNSUPPORTED")
+QUERY_INVALID = ErrorKind(400, "QUERY_INVALID")
+BODY_INVALID = ErrorKind(400, "BODY_INVALID")
 TOO_MANY = ErrorKind(429, "TOOMANYREQUESTS")
 LOGGED = "internal error; the registry's log has the details"
 
@@ -249,6 +251,14 @@ def describe(request: RegistryRequest, media_type: str, body: bytes) -> bytes:
     request.setHeader(b"Content-Type", media_type.encode("ascii"))
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body
+
+
+def describe_json(request: RegistryRequest, document: Any) -> bytes:
+    """Write a document as JSON, and set the headers that say what it is.
+
+    :return: the body.
+    """
+    return describe(request, "application/json", json.dumps(document).encode("ascii"))
 
 
 def error_document(code: str, message: str, detail: Any = None) -> bytes:

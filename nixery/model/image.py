@@ -171,6 +171,17 @@ def parse_image(name: str, tag: str) -> Image:
     )
 
 
+def split_reference(text: str) -> tuple[str, str, str | None]:
+    """The parts of ``NAME``, ``NAME:TAG`` or ``NAME@DIGEST``, none of them checked.
+
+    :return: the name; the tag, which is ``latest`` if none is given; the digest, which is empty
+        behind an ``@`` that nothing follows, and none without one.
+    """
+    name, at, digest = text.partition("@")
+    name, _, tag = name.partition(":")
+    return name, tag or LATEST, digest if at else None
+
+
 def parse_name(name: str) -> list[str]:
     """Split a repository name into its path components.
 

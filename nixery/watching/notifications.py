@@ -61,7 +61,7 @@ class Notifications:
 
     def readings(self) -> list[Reading]:
         """The metrics of notifications."""
-        text = "Notifications, and what became of them."
+        text = "Notifications, by outcome."
         return [Reading("nixery_notifications", text, lambda: self.outcomes, "outcome", total=True)]
 
     def tell(self, kind: str, id: str, subject: str, time: float, data: Mapping[str, Any]) -> None:

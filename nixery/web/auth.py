@@ -7,7 +7,6 @@ is ``Bearer``, with a token for either to be had here, at ``/token``.
 https://distribution.github.io/distribution/spec/auth/token/
 """
 
-import json
 import re
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ from twisted.logger import Logger
 
 from nixery.access.credentials import ANONYMOUS_TOKEN, is_empty, wrapped
 from nixery.access.guard import Guard
-from nixery.http.answers import describe
+from nixery.http.answers import describe_json
 from nixery.http.request import RegistryRequest
 from nixery.model.errors import NixeryError
 from nixery.model.image import Image
@@ -163,7 +162,7 @@ class Auth:
         token = wrapped(sent[0]) if sent else ANONYMOUS_TOKEN
         document = {"token": token, "access_token": token, "expires_in": _LIFETIME}
         request.setHeader(b"Cache-Control", b"no-store")
-        return describe(request, "application/json", json.dumps(document).encode("ascii"))
+        return describe_json(request, document)
 
     async def _who(self, request: RegistryRequest) -> Who:
         credentials = self._guard.credentials

@@ -6,7 +6,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +22,7 @@ from nixery.http.bounded_site import never_ends
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
 from nixery.http.operation import HTML, Answers, Operation
+from nixery.http.paging import json_array, length_of, page_of, tell_next
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
 from nixery.model.json_schema import array_of, schema_of
@@ -90,17 +91,16 @@ class BuildsApi:
 
         Long errors are cut: they are whole in the answer about one build.
         """
-        number, state = request.parameter("n"), request.parameter("state")
+        state = request.parameter("state")
         if state not in ("", *STATES):
             message = f"state must be one of {', '.join(STATES)}"
             told = ("There is no such state", f"The {message}.")
             raise RefusedRequest(QUERY_INVALID, message, page=told)
         is_page = prefers_html(request)
-        usual = _SHOWN if is_page else _PAGE
-        count = min(int(number), _MOST) if _NUMBER.fullmatch(number) else usual
+        count = length_of(request, _SHOWN if is_page else _PAGE, _MOST)
         before = request.parameter("before")
         every = self._history.heads(before or None, state or None)
-        fields = {"n": number and str(count), "state": state}
+        fields = {"n": request.parameter("n") and str(count), "state": state}
         if is_page:
             async with self._turns.turn(request.network):
                 heads, older = self._some(request, every, count)
@@ -114,19 +114,19 @@ class BuildsApi:
                 body = await send_page(request, builds_page(view))
             await send_body(request, body)
             return
-        seen = list[BuildHead]()
-        while len(seen) <= count:
-            async with self._turns.turn(request.network):
-                looked_at = list(islice(every, _AT_ONCE))
-                seen += [h for h in looked_at if self._auth.may_see(request, h.name, h.tag)]
-            if len(looked_at) < _AT_ONCE:
-                break
-        page = seen[:count]
-        if page and len(page) < len(seen):
-            link = f'<{_more(fields, page[-1].id)}>; rel="next"'
-            request.setHeader(b"Link", link.encode("ascii"))
+        page, following = await page_of(
+            request,
+            self._turns,
+            every,
+            lambda head: self._auth.may_see(request, head.name, head.tag),
+            count,
+            _AT_ONCE,
+        )
+        if page and following:
+            tell_next(request, _more(fields, page[-1].id))
         _describe_json(request)
-        await send_pieces(request, self._list(page), self._turns)
+        lines = json_array(self._line(brief(head)) for head in page)
+        await send_pieces(request, lines, self._turns)
 
     @app.route(
         "/builds/<string:id>",
@@ -258,14 +258,6 @@ class BuildsApi:
             shown = form if self._logs else form.without_logs()
             await send_events(self._clock, request, subscription, shown)
         return b""
-
-    def _list(self, page: Sequence[BuildHead]) -> Iterator[bytes]:
-        """The list's document; its lines are made when they are sent."""
-        yield b"["
-        for number, head in enumerate(page):
-            line = json.dumps(self._line(brief(head))).encode("ascii")
-            yield b", " + line if number else line
-        yield b"]"
 
     def _line(self, head: BuildHead) -> dict[str, Any]:
         """A build as an object of the list, fit for anybody to see."""

@@ -12,7 +12,7 @@ from klein import Klein
 from twisted.logger import Logger
 
 from nixery.access.api_token import bearer_token, is_same
-from nixery.http.answers import NOT_FOUND, RefusedRequest, describe
+from nixery.http.answers import NOT_FOUND, RefusedRequest, describe_json
 from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest, RequestBody
 from nixery.http.routes import Route
@@ -76,11 +76,11 @@ class HooksApi:
         if not self._is_signed(request, self._secret()):
             request.setHeader(b"WWW-Authenticate", b'Bearer realm="Nixery webhook"')
             self._log.info("{client}: a webhook was refused", client=request.sender)
-            raise Unauthorized("the signature, or the token, is not that of the secret")
+            raise Unauthorized("the signature or token does not match the webhook secret")
         if not any(request.header(name) in _PING for name in _EVENTS):
             self._pushed()
         request.setResponseCode(202)
-        return describe(request, "application/json", b"{}")
+        return describe_json(request, {})
 
     def _body(self) -> RequestBody:
         return RequestBody() if self._secret is None else SignedBody(self._secret())

@@ -24,7 +24,7 @@ _WANTED_IMAGE = object_of(name={"type": "string"}) | {
 IMAGES = {
     b"GET": Operation(
         {200: Answers("The images.", _LIST)},
-        "Images that are stored, those that were made or pulled last first",
+        "Stored images, most recently built or pulled first",
         {
             "n": f"how many; {PAGE} by default, {MOST} at most",
             "after": "a digest: only images after it; the Link header has the next page",
@@ -36,7 +36,7 @@ IMAGES = {
             200: Answers("It is there; Location has its address.", _SUMMARY),
             202: Answers("It is being made; Location has the build's.", _BEGUN),
         },
-        "Have an image made, unless it is there",
+        "Build an image, unless it is stored already",
         body=_WANTED_IMAGE,
     ),
 }
@@ -47,7 +47,7 @@ IMAGE = {
     ),
     b"DELETE": Operation(
         {204: Answers("It is removed.", media_type="")},
-        "Remove an image; what others share, or somebody is loading, stays",
+        "Remove an image; blobs that others share, or that are being pulled, stay",
     ),
 }
 COLLECTION = {b"POST": Operation({200: Answers("It is done.", schema_of(Tidied))})}

@@ -5,17 +5,14 @@ which ``DELETE`` removes; ``POST /api/gc`` tidies the storage up. All of it take
 token, as a bearer token: browsers send none by themselves, so that no other site can use it.
 """
 
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain
 from typing import Any
 
 import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nixery.access.api_token import OperatorAccess
@@ -23,27 +20,25 @@ from nixery.attest.document import encode
 from nixery.builds.cache import Cache
 from nixery.builds.known_images import KnownImages
 from nixery.builds.removal import Removals
-from nixery.http.answers import ErrorKind, RefusedRequest, describe
+from nixery.http.answers import BODY_INVALID, RefusedRequest, describe
 from nixery.http.fair import FairTurns
 from nixery.http.gate import send_body, send_pieces
+from nixery.http.paging import json_array, length_of, page_of, tell_next
 from nixery.http.request import RegistryRequest, RequestBody, SmallBody
 from nixery.http.routes import Route
 from nixery.interfaces import IBuilder, IStorage, Pull
 from nixery.model.contents import Contents
 from nixery.model.digest import Digest
-from nixery.model.image import Image, parse_image
+from nixery.model.image import Image, parse_image, split_reference
 from nixery.model.image_summary import ImageSummary
-from nixery.model.request_errors import Denied, ManifestUnknown, Unauthorized
+from nixery.model.request_errors import Denied, ManifestUnknown
 from nixery.model.tags import LATEST
 from nixery.reactor import IReactor, in_thread
 from nixery.web.auth import Auth
 from nixery.web.image_operations import COLLECTION, IMAGE, IMAGES, MOST, PAGE
-
-_log = Logger()
+from nixery.web.operators import answer_operator, check_operator, object_in
 
 _AT_ONCE = 500  # summaries that are looked through in one turn
-_NUMBER = re.compile("[0-9]{1,9}")
-_INVALID = ErrorKind(400, "BODY_INVALID")
 _WANTED = 'the body must be JSON such as {"name": "shell/git", "tag": "latest"}'
 OPERATOR = "operator"
 """The client that builds are charged to which operators ask for."""
@@ -94,7 +89,7 @@ class ImagesApi:
     )
     async def images(self, request: RegistryRequest) -> bytes | None:
         """The images that are stored, or one more."""
-        self._check(request)
+        check_operator(self._operators, request)
         if request.method == b"POST":
             return await self._warm(request, _wanted(request))
         await self._list(request)
@@ -110,7 +105,7 @@ class ImagesApi:
     )
     async def image(self, request: RegistryRequest, reference: str) -> bytes | None:
         """An image: what is in it, or that it is to go."""
-        self._check(request)
+        check_operator(self._operators, request)
         summary = await self._find(reference)
         digest = Digest.parse(summary.digest)
         if request.method == b"DELETE":
@@ -126,8 +121,8 @@ class ImagesApi:
             return encode({**shown(summary), "contents": inside, "verified": verified})
 
         body = await in_thread(self._reactor, written)
-        _describe_json(request)
-        await send_body(request, body)
+        request.setHeader(b"Cache-Control", b"no-store")
+        await send_body(request, describe(request, "application/json", body))
         return None
 
     async def _usual(self, digest: Digest) -> Digest:
@@ -148,34 +143,24 @@ class ImagesApi:
     )
     async def gc(self, request: RegistryRequest) -> bytes:
         """Drop now what is too much, or of images that were removed a while ago."""
-        self._check(request)
+        check_operator(self._operators, request)
         await self._images.refresh()
         await self._removals.work_off()
         tidied = await self._storage.tidy()
-        return _json(request, attrs.asdict(tidied))
-
-    def _check(self, request: RegistryRequest) -> None:
-        check_operator(self._operators, request)
+        return answer_operator(request, attrs.asdict(tidied))
 
     async def _list(self, request: RegistryRequest) -> None:
         """The images, those that were made or pulled last first, in pages: ``n`` of them, behind
         the digest ``after``; with ``q``, those whose names and tags have all its words."""
-        number, after = request.parameter("n"), request.parameter("after")
-        count = min(int(number), MOST) if _NUMBER.fullmatch(number) else PAGE
-        words, page = request.parameter("q").lower().split(), list[ImageSummary]()
-        every = _behind(iter(self._images.all()), after)
-        while len(page) <= count:
-            async with self._turns.turn(request.network):
-                looked_at = list(islice(every, _AT_ONCE))
-                page += [summary for summary in looked_at if _fits(summary, words)]
-            if len(looked_at) < _AT_ONCE:
-                break
-        following = len(page) > count
-        page = page[:count]
-        if following and page:
-            link = f'</api/images?n={count}&after={page[-1].digest}>; rel="next"'
-            request.setHeader(b"Link", link.encode("ascii"))
-        _describe_json(request)
+        count, words = length_of(request, PAGE, MOST), request.parameter("q").lower().split()
+        every = _behind(iter(self._images.all()), request.parameter("after"))
+        page, following = await page_of(
+            request, self._turns, every, lambda each: _fits(each, words), count, _AT_ONCE
+        )
+        if page and following:
+            tell_next(request, f"/api/images?n={count}&after={page[-1].digest}")
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Cache-Control", b"no-store")
         await send_pieces(request, _listed(page, self._images.complete), self._turns)
 
     async def _find(self, reference: str) -> ImageSummary:
@@ -183,14 +168,14 @@ class ImagesApi:
 
         :raises ManifestUnknown: if there is none.
         """
-        name, at, digest = reference.rpartition("@")
-        if at or reference.startswith("sha256:"):
+        is_digest = reference.startswith("sha256:")
+        name, tag, digest = split_reference("@" * is_digest + reference)
+        if digest is not None:
             found = await self._images.by_digest(Digest.parse(digest))
-            if found is not None and name and parse_image(name, LATEST).name != found.name:
+            if found is not None and name and found.name not in parse_image(name, tag).names:
                 found = None
         else:
-            name, _, tag = reference.partition(":")
-            found = self._images.find(name, tag or LATEST)
+            found = self._images.find(name, tag)
         if found is None:
             raise ManifestUnknown(reference)
         return found
@@ -228,22 +213,7 @@ class ImagesApi:
             request.setResponseCode(202)
             request.build = outcome
         request.setHeader(b"Location", location.encode("ascii"))
-        return _json(request, document)
-
-
-def check_operator(operators: OperatorAccess, request: RegistryRequest) -> None:
-    """Check that a request is an operator's.
-
-    :raises Unauthorized: if it is not.
-    """
-    headers = request.requestHeaders.getRawHeaders(b"authorization", [])
-    try:
-        operators.check(headers[0].decode("latin-1") if len(headers) == 1 else "")
-    except Unauthorized:
-        request.setHeader(b"WWW-Authenticate", b'Bearer realm="Nixery API"')
-        if headers:
-            _log.info("{client}: the API's token was refused", client=request.sender)
-        raise
+        return answer_operator(request, document)
 
 
 def shown(summary: ImageSummary) -> dict[str, Any]:
@@ -266,14 +236,10 @@ def _wanted(request: RegistryRequest) -> Image:
     :raises RefusedRequest: if it names none.
     :raises NixeryError: if that is no name, or no tag.
     """
-    body = request.body.content if isinstance(request.body, SmallBody) else b""
-    try:
-        document = json.loads(body)
-        name, tag = document["name"], document.get("tag") or LATEST
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RefusedRequest(_INVALID, _WANTED) from None
+    document = object_in(request, _WANTED)
+    name, tag = document.get("name"), document.get("tag") or LATEST
     if not isinstance(name, str) or not isinstance(tag, str):
-        raise RefusedRequest(_INVALID, _WANTED)
+        raise RefusedRequest(BODY_INVALID, _WANTED)
     return parse_image(name, tag)
 
 
@@ -291,19 +257,6 @@ def _fits(summary: ImageSummary, words: Sequence[str]) -> bool:
 
 
 def _listed(page: Sequence[ImageSummary], complete: bool) -> Iterator[bytes]:
-    """The list's document; its lines are made when they are sent."""
-    yield b'{"complete": %b, "images": [' % json.dumps(complete).encode("ascii")
-    for number, summary in enumerate(page):
-        line = json.dumps(shown(summary)).encode("ascii")
-        yield b", " + line if number else line
-    yield b"]}"
-
-
-def _json(request: RegistryRequest, document: Any) -> bytes:
-    request.setHeader(b"Cache-Control", b"no-store")
-    return describe(request, "application/json", json.dumps(document).encode("ascii"))
-
-
-def _describe_json(request: RegistryRequest) -> None:
-    request.setHeader(b"Content-Type", b"application/json")
-    request.setHeader(b"Cache-Control", b"no-store")
+    """The list's document, in pieces."""
+    begin = b'{"complete": %b, "images": ' % (b"true" if complete else b"false")
+    return chain([begin], json_array(map(shown, page)), [b"}"])

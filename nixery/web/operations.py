@@ -1,6 +1,5 @@
 """Health, readiness and metrics, for machines that watch the daemon."""
 
-import json
 from collections.abc import Sequence
 
 import attrs
@@ -8,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from twisted.internet.interfaces import IReactorTime
 
-from nixery.http.answers import describe
+from nixery.http.answers import describe, describe_json
 from nixery.http.bounded_site import AnsweringResource, BoundedSite
 from nixery.http.bounds import Bounds
 from nixery.http.request import RegistryRequest
@@ -81,9 +80,8 @@ def _readiness(
             each.name: {"ok": each.ok, "remark": remark}
             for each, remark in zip(conditions, remarks, strict=True)
         }
-        body = json.dumps({"ready": status == 200, "checks": checks}).encode("ascii")
         request.setResponseCode(status)
-        return describe(request, "application/json", body)
+        return describe_json(request, {"ready": status == 200, "checks": checks})
     lines = [
         f"{each.name}: {'ok' if each.ok else 'not ok'}{', ' * bool(remark)}{remark}\n"
         for each, remark in zip(conditions, remarks, strict=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,14 +23,7 @@ from nixery.search.ranking import MAX_WORDS
 from nixery.web.auth import OPEN, Auth
 from nixery.web.pages.package_page import Held, PackageView, package_page, package_text
 from nixery.web.pages.packages_page import SearchView, packages_page, waiting_page
-from nixery.web.pages.page import (
-    Page,
-    describe_page,
-    prefers_html,
-    send_page,
-    send_text,
-    written,
-)
+from nixery.web.pages.page import prefers_html, send_large_page, send_page, send_text
 from nixery.web.stored_images import StoredImages
 
 LONGEST_QUERY = 200
@@ -101,7 +93,7 @@ class PackagesApi:
                 name = TypedName.parse(query, request.asked_host)
                 images = self._images.called(request, name, _IMAGES)
                 page = SearchView(query, found, seen, limit, MOST_RESULTS, name, images)
-                body = await self._page(request, lambda: packages_page(page))
+                body = await send_large_page(request, self._reactor, lambda: packages_page(page))
             else:
                 body = _body(found, seen)
         if prefers_html(request):
@@ -146,7 +138,7 @@ class PackagesApi:
         if not may or (package is None and not view.held):
             return await self._unknown(request, name)
         if prefers_html(request):
-            return await self._page(request, lambda: package_page(view))
+            return await send_large_page(request, self._reactor, lambda: package_page(view))
         return send_text(request, package_text(view))
 
     async def _unknown(self, request: RegistryRequest, name: str) -> bytes:
@@ -157,10 +149,6 @@ class PackagesApi:
             text = "The package index has no package of this name, and no stored image contains it."
             raise RefusedRequest(NOT_FOUND, title, page=(title, text))
         return await send_page(request, waiting_page(name, "", result.fault), 202)
-
-    async def _page(self, request: RegistryRequest, make: Callable[[], Page]) -> bytes:
-        content = await in_thread(self._reactor, lambda: written(request, make()))
-        return describe_page(request, content)
 
     def _seen(self, request: RegistryRequest, found: SearchResult) -> list[Package]:
         return [each for each in found.packages if self._auth.may_see(request, each.image)]
@@ -183,9 +171,8 @@ def parse_query(uri: bytes) -> tuple[str, int]:
 
 
 def _invalid(message: str) -> RefusedRequest:
-    return RefusedRequest(
-        QUERY_INVALID, message, page=("This can't be searched for", f"{message}.")
-    )
+    page = ("This can't be searched for", f"{message}.")
+    return RefusedRequest(QUERY_INVALID, message, page=page)
 
 
 def _body(found: SearchResult, seen: list[Package]) -> bytes:

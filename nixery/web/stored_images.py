@@ -15,7 +15,7 @@ from nixery.http.request import RegistryRequest
 from nixery.interfaces import IBlobs
 from nixery.model.contents import Contents
 from nixery.model.digest import Digest
-from nixery.model.image import parse_image
+from nixery.model.image import parse_image, split_reference
 from nixery.model.image_summary import ImageSummary
 from nixery.model.manifest import MAX_MANIFEST_SIZE, Manifest
 from nixery.model.request_errors import (
@@ -25,7 +25,6 @@ from nixery.model.request_errors import (
     NameInvalid,
     TagInvalid,
 )
-from nixery.model.tags import LATEST
 from nixery.model.typed_name import TypedName
 from nixery.recent import Recent
 from nixery.web.auth import Auth
@@ -109,18 +108,17 @@ class StoredImages:
         return found
 
     async def _find(self, request: RegistryRequest, text: str) -> tuple[ImageSummary, str] | None:
-        path, at, digest = text.partition("@")
-        path, _, tag = path.partition(":")
-        for name in _spellings(path, tag or LATEST):
-            if at:
+        path, tag, digest = split_reference(text)
+        for name in _spellings(path, tag):
+            if digest is not None:
                 found = await self._known.by_digest(Digest.parse(digest))
                 named = [found] if found is not None and found.name == name else []
                 seen = any(self._seen(request, named))
             else:
-                found = self._known.find(name, tag or LATEST)
-                seen = found is not None and self._auth.may_see(request, name, tag or LATEST)
+                found = self._known.find(name, tag)
+                seen = found is not None and self._auth.may_see(request, name, tag)
             if found is not None and seen:
-                return found, "" if at else tag or LATEST
+                return found, tag if digest is None else ""
         return None
 
     async def load(self, summary: ImageSummary, tag: str, platform: str = "") -> StoredImage:

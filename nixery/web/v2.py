@@ -3,18 +3,16 @@
 https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 """
 
-import json
-import re
 from functools import partial
 from itertools import islice
-from typing import Any
 from urllib.parse import quote
 
 from klein import Klein
 
 from nixery.http.accept import named_type
-from nixery.http.answers import describe
+from nixery.http.answers import describe_json
 from nixery.http.gate import send_body
+from nixery.http.paging import length_of, tell_next
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Route
 from nixery.interfaces import IBlobs, IBuilder, Provenance
@@ -76,7 +74,7 @@ class RegistryApi:
         """Confirm that this is a registry."""
         self._auth.greet(request)
         self._auth.keep(request, lambda: True)
-        return _json(request, {})
+        return describe_json(request, {})
 
     @app.route(
         "/v2/<path:name>/manifests/<string:reference>",
@@ -128,16 +126,15 @@ class RegistryApi:
     async def tags(self, request: RegistryRequest, name: str) -> None:
         """The tags of a name, in pages if asked for: every name has those of the source."""
         self._permitted.permit(request, name)
-        last, number = request.parameter("last"), request.parameter("n")
+        last = request.parameter("last")
         following = (tag for tag in await self._builder.tags() if tag > last)
         seen = (tag for tag in following if self._auth.may_see(request, name, tag))
-        count = min(int(number), _MOST_TAGS) if re.fullmatch("[0-9]{1,9}", number) else _MOST_TAGS
+        count = length_of(request, _MOST_TAGS, _MOST_TAGS)
         tags = list(islice(seen, count + 1))
         page = tags[:count]
         if page and len(page) < len(tags):
-            link = f'</v2/{name}/tags/list?n={count}&last={quote(page[-1])}>; rel="next"'
-            request.setHeader(b"Link", link.encode("ascii"))
-        await send_body(request, _json(request, {"name": name, "tags": page}))
+            tell_next(request, f"/v2/{name}/tags/list?n={count}&last={quote(page[-1])}")
+        await send_body(request, describe_json(request, {"name": name, "tags": page}))
 
     def _on_build(self, request: RegistryRequest, id: str) -> None:
         """The answer to a request waits for a build, or was found out by one."""
@@ -151,7 +148,3 @@ def _tell_provenance(request: RegistryRequest, provenance: Provenance) -> None:
     request.setHeader(b"Nixery-Revision", header_value(provenance.revision).encode("ascii"))
     if provenance.stale:
         request.setHeader(b"Nixery-Stale", b"true")
-
-
-def _json(request: RegistryRequest, document: Any) -> bytes:
-    return describe(request, "application/json", json.dumps(document).encode("ascii"))

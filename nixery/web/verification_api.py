@@ -4,7 +4,6 @@
 result at its end, for some minutes. What came of the last one is kept with the image.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +12,7 @@ from klein import Klein
 
 from nixery.access.api_token import OperatorAccess
 from nixery.builds.reproducing import Progress, Reproducer, Request
-from nixery.http.answers import NOT_FOUND, ErrorKind, RefusedRequest, describe
+from nixery.http.answers import BODY_INVALID, NOT_FOUND, RefusedRequest
 from nixery.http.operation import Answers, Operation
 from nixery.http.request import RegistryRequest, RequestBody, SmallBody
 from nixery.http.routes import Route
@@ -21,9 +20,8 @@ from nixery.model.image import parse_image
 from nixery.model.json_schema import array_of, object_of, schema_of
 from nixery.model.reproduction import RepackedLayer, Reproduction
 from nixery.model.tags import LATEST
-from nixery.web.images import check_operator
+from nixery.web.operators import answer_operator, check_operator, object_in
 
-_INVALID = ErrorKind(400, "BODY_INVALID")
 _WANTED = 'the body must be JSON such as {"name": "git", "tag": "latest", "deep": false}'
 
 
@@ -69,8 +67,8 @@ class VerificationApi:
             methods=(b"GET", b"HEAD", b"POST"),
             operations={
                 b"GET": Operation(
-                    {200: Answers("How far it is, or how it ended.", _STATE)},
-                    "How far a verification is, with its result for some minutes after its end",
+                    {200: Answers("Its progress, or its result.", _STATE)},
+                    "The progress of a verification, and its result for some minutes after its end",
                     {
                         "name": "the image's",
                         "tag": "the image's",
@@ -80,7 +78,7 @@ class VerificationApi:
                 ),
                 b"POST": Operation(
                     {202: Answers("It has begun.", _STATE)},
-                    "Make an image again, and compare it, unless that is being done",
+                    "Rebuild an image and compare it, unless that is already in progress",
                     body=_BODY,
                 ),
             },
@@ -90,8 +88,8 @@ class VerificationApi:
         """Begin a verification, or tell how far it is."""
         check_operator(self._operators, request)
         if request.method == b"POST":
-            body = request.body.content if isinstance(request.body, SmallBody) else b""
-            progress: Progress | None = self._reproducer.begin(_wanted(_read(body)))
+            wanted = _wanted(object_in(request, _WANTED))
+            progress: Progress | None = self._reproducer.begin(wanted)
             request.setResponseCode(202)
         else:
             names = ("name", "tag", "against")
@@ -99,19 +97,10 @@ class VerificationApi:
             asked["deep"] = request.parameter("deep") == "1"
             progress = self._reproducer.state(_wanted(asked))
         if progress is None:
-            raise RefusedRequest(NOT_FOUND, "no such verification runs, or has ended just now")
-        request.setHeader(b"Cache-Control", b"no-store")
-        return describe(request, "application/json", _shown(progress))
-
-
-def _read(body: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise RefusedRequest(_INVALID, _WANTED)
-    return document
+            raise RefusedRequest(
+                NOT_FOUND, "there is no such verification, running or recently ended"
+            )
+        return answer_operator(request, _shown(progress))
 
 
 def _wanted(asked: Mapping[str, Any]) -> Request:
@@ -123,10 +112,10 @@ def _wanted(asked: Mapping[str, Any]) -> Request:
     name, tag = asked.get("name"), asked.get("tag") or LATEST
     deep, against = asked.get("deep", False), asked.get("against") or ""
     if not (isinstance(name, str) and isinstance(tag, str) and isinstance(deep, bool)):
-        raise RefusedRequest(_INVALID, _WANTED)
+        raise RefusedRequest(BODY_INVALID, _WANTED)
     if not isinstance(against, str) or (against and not _is_url(against)):
         text = "'against' must be the URL of a registry, such as https://HOST, without credentials"
-        raise RefusedRequest(_INVALID, text)
+        raise RefusedRequest(BODY_INVALID, text)
     return Request(parse_image(name, tag), deep, against)
 
 
@@ -146,15 +135,13 @@ def _is_url(text: str) -> bool:
         return False
 
 
-def _shown(progress: Progress) -> bytes:
+def _shown(progress: Progress) -> dict[str, Any]:
     ended = progress.result is not None or progress.error is not None
-    return json.dumps(
-        {
-            "state": "running" if not ended else "failed" if progress.error else "done",
-            "step": progress.step,
-            "done": progress.done,
-            "total": progress.total,
-            "error": None if progress.error is None else str(progress.error.public()),
-            "result": None if progress.result is None else progress.result.document(),
-        }
-    ).encode("ascii")
+    return {
+        "state": "running" if not ended else "failed" if progress.error else "done",
+        "step": progress.step,
+        "done": progress.done,
+        "total": progress.total,
+        "error": None if progress.error is None else str(progress.error.public()),
+        "result": None if progress.result is None else progress.result.document(),
+    }

@@ -34,7 +34,7 @@ def test_the_same(run: Run, api: FakeApi) -> None:
     api.answers[GIT] = 200, image("git", contents=INSIDE)
     ran = run("compare", "git", "git")
     assert (ran.code, ran.out.splitlines()[-1]) == (
-        *(0, "the same image; who has git:latest pulls 0 B for git:latest"),
+        *(0, "the same image; a client that has git:latest pulls 0 B for git:latest"),
     )
 
 

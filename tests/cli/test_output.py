@@ -77,7 +77,10 @@ def test_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (34_500_000, "34 MB"), (2e13, "20.0 TB")],
+    [
+        *((0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (34_500_000, "34 MB"), (2e13, "20.0 TB")),
+        *((999_499, "999 kB"), (999_600, "1.0 MB")),
+    ],
 )
 def test_sizes(size: float, text: str) -> None:
     """Sizes have two digits or three, and the unit that fits."""

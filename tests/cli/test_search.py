@@ -31,7 +31,7 @@ def test_nothing(run: Run, api: FakeApi) -> None:
     api.answers[ASKED] = 200, found()
     ran = run("search", "json", "tool")
     assert ran.code == 3
-    assert "no package of nixpkgs fits 'json tool'" in ran.err
+    assert "no package of nixpkgs matches 'json tool'" in ran.err
 
 
 def test_an_index_in_the_making(run: Run, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,7 @@ async def test_contents(tmp_path: Path) -> None:
     [
         *(("p3", 404), ("other:v1", 404), ("p3:v2", 404), (f"p3@sha256:{'0' * 64}", 404)),
         *((f"sha256:{'0' * 64}", 404), ("p3@sha256:1", 400), ("P!:v1", 400), ("p3:a!", 400)),
+        ("p3:v1@", 400),
     ],
 )
 @pytest_twisted.ensureDeferred

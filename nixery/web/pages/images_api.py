@@ -1,7 +1,6 @@
 """Pages of images: ``/images/NAME``, and ``/compare`` for two of them."""
 
 import time
-from collections.abc import Callable
 
 from klein import Klein
 
@@ -20,14 +19,7 @@ from nixery.web.pages.closure_section import Closure, paths_text
 from nixery.web.pages.compare_page import Comparison, Side, ask_page, compare_page, compare_text
 from nixery.web.pages.image_page import ImageView, image_page, image_text
 from nixery.web.pages.layers_section import Sharing, layers_text
-from nixery.web.pages.page import (
-    Page,
-    describe_page,
-    prefers_html,
-    send_page,
-    send_text,
-    written,
-)
+from nixery.web.pages.page import prefers_html, send_large_page, send_page, send_text
 from nixery.web.stored_images import StoredImage, StoredImages
 
 _COMPARED = 500  # images whose layers are compared
@@ -106,7 +98,7 @@ class ImagePages:
             )
 
         if prefers_html(request):
-            return await self._page(request, lambda: image_page(view()))
+            return await send_large_page(request, self._reactor, lambda: image_page(view()))
         return send_text(request, await in_thread(self._reactor, lambda: image_text(view())))
 
     async def _compare(self, request: RegistryRequest) -> bytes:
@@ -125,7 +117,7 @@ class ImagePages:
             sides.append(_side(await self._images.load(summary, tag)))
         comparison = await in_thread(self._reactor, Comparison.of, *sides)
         if prefers_html(request):
-            return await self._page(request, lambda: compare_page(comparison))
+            return await send_large_page(request, self._reactor, lambda: compare_page(comparison))
         return send_text(request, await in_thread(self._reactor, compare_text, comparison))
 
     async def _closure(self, image: StoredImage) -> Closure | None:
@@ -136,11 +128,6 @@ class ImagePages:
             known = await in_thread(self._reactor, Closure.of, image.contents)
             self._closures.put(digest, known)
         return known
-
-    async def _page(self, request: RegistryRequest, make: Callable[[], Page]) -> bytes:
-        """Make and write a page in a thread: the reactor has others to serve."""
-        content = await in_thread(self._reactor, lambda: written(request, make()))
-        return describe_page(request, content)
 
 
 def _side(image: StoredImage) -> Side:

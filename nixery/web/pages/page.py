@@ -1,7 +1,7 @@
 """The frame of all pages, and the headers that keep foreign text harmless."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 
 import attrs
@@ -10,6 +10,7 @@ from twisted.web.template import Tag, flattenString, tags
 
 from nixery.http.answers import describe
 from nixery.http.request import RegistryRequest
+from nixery.reactor import IReactor, in_thread
 from nixery.requirements import version
 
 _STATIC = {
@@ -81,6 +82,17 @@ async def send_page(request: RegistryRequest, page: Page, status: int = 200) -> 
     :return: its content.
     """
     return describe_page(request, written(request, page), status)
+
+
+async def send_large_page(
+    request: RegistryRequest, reactor: IReactor, make: Callable[[], Page]
+) -> bytes:
+    """Make and write a page in a thread, since the reactor has others to serve; set its headers.
+
+    :return: its content.
+    """
+    content = await in_thread(reactor, lambda: written(request, make()))
+    return describe_page(request, content)
 
 
 def written(request: RegistryRequest, page: Page) -> bytes:

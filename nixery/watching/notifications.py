@@ -21,6 +21,7 @@ from twisted.web.iweb import IAgent
 
 from nixery.model.reading import Reading
 from nixery.reactor import IReactor
+from nixery.storage.objects.http_bodies import abandon
 from nixery.url_credentials import split_credentials
 
 MOST = 1000
@@ -149,14 +150,14 @@ class Notifications:
                 agent=self._agent,
                 auth=self._auth,
                 allow_redirects=False,
+                unbuffered=True,  # otherwise treq keeps a body whole, however large it is
             )
             response = await asking.addTimeout(_PATIENCE, self._reactor)
-            reading = treq.collect(response, lambda data: None)
-            await reading.addTimeout(_PATIENCE, self._reactor)
         except CancelledError:
             raise
         except Exception as error:  # whatever the network may be at fault
             if self._stopped:
                 raise CancelledError from error
             return 0, str(error) or type(error).__name__
+        abandon(response)
         return response.code, f"it answers {response.code}"

@@ -10,7 +10,7 @@ import click
 
 from nixery.cli.client import Client
 from nixery.cli.exits import FAILED, NOT_FOUND, CommandFailed
-from nixery.cli.names import ImageName, split
+from nixery.cli.names import ImageName, split, split_tagged
 from nixery.cli.places import Place, with_place
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -30,7 +30,7 @@ def command(context: click.Context, place: Place, name: str, follow: bool) -> No
     The exit code is 1 if the build failed.
     """
     is_id = _ID.fullmatch(name) is not None
-    wanted = name if is_id else ImageName().convert(name, None, context)
+    wanted = name if is_id else ":".join(split_tagged(ImageName().convert(name, None, context)))
     try:
         client = Client(place)
         build = client.get(f"/builds/{wanted if is_id else _latest(client, wanted)}")

@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 import click
 
+from nixery.cli.exits import USAGE, CommandFailed
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -43,6 +45,17 @@ def split(text: str) -> tuple[str, str, str]:
     name, _, digest = text.partition("@")
     name, _, tag = name.partition(":")
     return name, tag or "latest", digest
+
+
+def split_tagged(text: str) -> tuple[str, str]:
+    """A name and its tag, for what is done by these alone.
+
+    :raises CommandFailed: for a digest, which may be that of another image than the tag's.
+    """
+    name, tag, digest = split(text)
+    if digest:
+        raise CommandFailed("an image is named by its tag here, not by its digest", USAGE)
+    return name, tag
 
 
 def image_path(name: str) -> str:

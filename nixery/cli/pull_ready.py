@@ -13,8 +13,8 @@ import click
 
 from nixery.cli.build_steps import Steps
 from nixery.cli.client import Client
-from nixery.cli.exits import FAILED, USAGE, CommandFailed
-from nixery.cli.names import ImageName, split
+from nixery.cli.exits import FAILED, CommandFailed
+from nixery.cli.names import ImageName, split_tagged
 from nixery.cli.output import print_json
 from nixery.cli.places import Place, as_json, with_place
 
@@ -99,9 +99,7 @@ def _make(client: Client, name: str, tell: Tell) -> Steps:
 
 
 def _ask(client: Client, name: str) -> dict[str, Any]:
-    wanted, tag, digest = split(name)
-    if digest:
-        raise CommandFailed("an image is made by its tag, not by its digest", USAGE)
+    wanted, tag = split_tagged(name)
     asked: dict[str, Any] = client.ask("POST", "/api/images", {"name": wanted, "tag": tag})
     return asked
 

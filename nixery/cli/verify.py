@@ -7,7 +7,7 @@ import click
 
 from nixery.cli.client import Client
 from nixery.cli.exits import DIFFERS, FAILED, CommandFailed
-from nixery.cli.names import ImageName, split
+from nixery.cli.names import ImageName, split_tagged
 from nixery.cli.output import Column, print_json, print_table
 from nixery.cli.places import Place, as_json, with_place
 from nixery.model.text import readable
@@ -39,7 +39,7 @@ def command(
     The daemon does it when nothing else is to be built, and keeps the result with the image. The
     exit code is 5 if anything differs.
     """
-    client, (wanted, tag, _) = Client(place), split(name)
+    client, (wanted, tag) = Client(place), split_tagged(name)
     asked = {"name": wanted, "tag": tag, "against": against or ""}
     state = client.ask("POST", "/api/verifications", {**asked, "deep": deep})
     told = ""

@@ -3,6 +3,10 @@
 import os
 from collections.abc import Mapping
 
+API_TOKEN = "api-token"
+API_ADDRESS = "api-address"
+"""Names of files in it: the token that the daemon makes for operators, and where it listens."""
+
 
 def state_folder(environ: Mapping[str, str]) -> str:
     """systemd's state folder, else the user's by the XDG base directory specification."""

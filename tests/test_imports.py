@@ -35,7 +35,9 @@ FLOORS: dict[str, set[str]] = {
         *("reactor", "model", "interfaces", "coalesce", "recent", "repeats", "whole_file"),
         "inotify",
     },
-    "access": {"reactor", "model", "coalesce", "recent", "slots", "lifecycle"},
+    "access": {
+        *("reactor", "model", "coalesce", "recent", "slots", "lifecycle", "state_folder"),
+    },
     "attest": {"model"},
     "history": {"reactor", "model", "interfaces", "coalesce", "recent", "whole_file"},
     "search": {"reactor", "model", "interfaces", "coalesce", "recent", "nix", "whole_file"},

@@ -17,10 +17,8 @@ from twisted.logger import Logger
 from nixery.access.watched import FileInvalid, read_text
 from nixery.model.request_errors import Unauthorized
 from nixery.reactor import IReactor, in_thread
+from nixery.state_folder import API_ADDRESS, API_TOKEN
 
-TOKEN_FILE = "api-token"
-ADDRESS_FILE = "api-address"
-"""Names of files in the state folder."""
 _TOKEN = re.compile(r"[!-~]{16,4096}")
 _BEARER = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE)
 
@@ -68,7 +66,7 @@ class OperatorAccess:
         """Have a token. Where there can be none, nobody is an operator."""
         if self._token is None:
             try:
-                own = await in_thread(self._reactor, _own_token, self._path(TOKEN_FILE))
+                own = await in_thread(self._reactor, _own_token, self._path(API_TOKEN))
             except (OSError, FileInvalid) as error:
                 self._log.warn("nobody may use the API: no token: {error}", error=str(error))
                 return
@@ -76,7 +74,7 @@ class OperatorAccess:
 
     async def listens(self, url: str) -> None:
         """Tell programs of this machine where the daemon is to be reached."""
-        path = self._path(ADDRESS_FILE)
+        path = self._path(API_ADDRESS)
         try:
             self._written = await in_thread(self._reactor, _write, path, url)
         except OSError as error:
@@ -85,7 +83,7 @@ class OperatorAccess:
     async def stop(self) -> None:
         """Take the address away, unless another daemon is there already."""
         if self._written is not None:
-            await in_thread(self._reactor, _remove, self._path(ADDRESS_FILE), self._written)
+            await in_thread(self._reactor, _remove, self._path(API_ADDRESS), self._written)
 
     def check(self, header: str) -> None:
         """Check that a request is an operator's.

@@ -7,15 +7,13 @@ from typing import Any, TypeVar
 import click
 
 from nixery.cli.exits import NO_DAEMON, USAGE, CommandFailed
-from nixery.state_folder import state_folder
+from nixery.state_folder import API_ADDRESS, API_TOKEN, state_folder
 from nixery.unknown import TOKEN, URL
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 TOKEN_FILE = "NIXERY_API_TOKEN_FILE"
 """A setting of the daemon, which means the same here."""
-ADDRESS_FILE = "api-address"
-API_TOKEN_FILE = "api-token"
 _SERVICE = "/var/lib/nixery"
 """The state folder of the service of systemd/."""
 
@@ -39,7 +37,7 @@ class Place:
         """The daemon's URL, without a slash at its end; none if none runs on this machine."""
         if self._url:
             return self._url.rstrip("/")
-        text = _read(os.path.join(self.state or "", ADDRESS_FILE))
+        text = _read(os.path.join(self.state or "", API_ADDRESS))
         return text.rstrip("/") if text else None
 
     def token(self) -> str | None:
@@ -58,7 +56,7 @@ class Place:
                 ) from None
         if told := os.environ.get(TOKEN):
             return told.strip()
-        return None if self._url else _read(os.path.join(self.state or "", API_TOKEN_FILE))
+        return None if self._url else _read(os.path.join(self.state or "", API_TOKEN))
 
     def absent(self) -> CommandFailed:
         """The end of a command that needs a daemon where none is found."""

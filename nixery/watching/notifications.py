@@ -86,8 +86,8 @@ class Notifications:
             "data": data,
         }
         self._waiting.append(event)
-        while len(self._waiting) > MOST:
-            self._waiting.popleft()
+        if len(self._waiting) > MOST:
+            del self._waiting[1]  # the first one is being sent
             self.outcomes["dropped"] += 1
         if self._sending is None:
             self._sending = Deferred.fromCoroutine(self._send_all())
@@ -106,8 +106,7 @@ class Notifications:
                 event = self._waiting[0]
                 outcome = await self._send(json.dumps(event).encode("ascii"))
                 self.outcomes[outcome] += 1
-                if self._waiting and self._waiting[0] is event:
-                    self._waiting.popleft()
+                self._waiting.popleft()
         except CancelledError:
             pass
         finally:

@@ -185,6 +185,21 @@ async def test_bounded() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_each_is_counted_once() -> None:
+    """The one that is being sent is none of those that are dropped for newer ones."""
+    async with sending() as sent:
+        sent.receiver.statuses = [503]
+        sent.tell(0)
+        await sent.paused(PAUSES[0])
+        for number in range(1, MOST + 3):
+            sent.tell(number)
+        sent.clock.advance(PAUSES[0])
+        await sent.outcomes(dropped=3, sent=MOST)
+        ids = [json.loads(body)["id"] for _, body in sent.receiver.received]
+        assert ids[:3] == ["0000", "0000", "0004"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_receiver_that_hangs() -> None:
     """A receiver that does not answer is given up for now, and tried again."""
     async with sending() as sent:

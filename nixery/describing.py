@@ -15,6 +15,7 @@ from nixery.model.source import (
     without_credentials,
 )
 from nixery.model.tags import LATEST
+from nixery.model.wanted_ahead import WantedAhead
 from nixery.nix.commands import find_store
 from nixery.nix.evaluation import mode_of
 from nixery.nix_parts import make_confinement
@@ -27,6 +28,7 @@ def describe(settings: Settings) -> str:
     """Describe what would run, one line per topic."""
     images, workers = settings.images, settings.address.workers
     store = find_store(images.nix_store, settings.state, os.environ)
+    ahead, told = settings.ahead, settings.ahead.notify_url
     links, collector = service_links(os.environ, NAMES), collector_of(os.environ)
     return "\n".join(
         [
@@ -45,10 +47,19 @@ def describe(settings: Settings) -> str:
             f"layers       at most {images.layer_budget}, compressed {images.compression}",
             f"builders     at most {images.nix_timeout} s each",
             f"requests     held for {settings.shown.hold:g} s, then redirected to themselves",
+            *([f"in advance   {_ahead(ahead.wanted)}"] if ahead.wanted else []),
+            *([f"tells        {without_credentials(told)} of builds"] if told else []),
             *([f"traces       sent to {without_credentials(collector)}"] if collector else []),
             *([f"ignores      {links_words(links)}"] if links else []),
         ]
     )
+
+
+def _ahead(wanted: WantedAhead) -> str:
+    """Which images are made in advance."""
+    names = [f"{image.name}:{image.tag}" for image in wanted.images]
+    most = [f"the {wanted.most_pulled} that are pulled most"] if wanted.most_pulled else []
+    return ", ".join([*names, *most])
 
 
 _NAMED_BY = {

@@ -105,7 +105,27 @@ def test_secrets_are_named_only(example: str) -> None:
     assert {mount["name"] for mount in mounts} == volumes.keys() | claimed
     places = tuple(f"{mount['mountPath']}/" for mount in mounts)
     for name, value in environ(example).items():
-        assert not value.startswith("/") or value.startswith(places), name
+        named = value.split() if value.startswith("/") else []
+        assert all(path.startswith(places) for path in named), name
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_files_of_secrets(example: str) -> None:
+    """A secret's files are there by the names that variables have for them, and the daemon alone
+    can read them: it warns of a signing key that everybody can."""
+    mounts = {each["name"]: each["mountPath"] for each in container(example)["volumeMounts"]}
+    there = set()
+    for volume in pod(example)["spec"]["volumes"]:
+        for item in volume.get("secret", {}).get("items", []):
+            there.add(f"{mounts[volume['name']]}/{item['path']}")
+            assert item["path"] == item["key"]
+            assert volume["secret"]["defaultMode"] == 0o440
+    values = yaml.safe_load((CHART / "examples" / f"{example}.yaml").read_text("utf-8"))
+    named = [environ(example)[name].split() for name in values.get("secretFiles", {})]
+    assert {path for paths in named for path in paths} == there
+    if example == "everything":
+        keys = Settings.from_environ(environ(example)).signing.keys
+        assert [path.rpartition("/")[2] for path in keys] == ["new.pem", "old.pem"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -108,3 +108,14 @@ def test_where_traces_are_sent(lines: Lines, monkeypatch: pytest.MonkeyPatch) ->
     assert lines()["traces"] == "sent to http://collector:4318"
     (remark,) = remarks_on(settings)
     assert "'grpc'" in remark
+
+
+def test_what_is_made_in_advance(lines: Lines) -> None:
+    """It is said which images are made in advance, and who is told of builds, without credentials,
+    if any are."""
+    assert lines().keys() & {"in advance", "tells"} == set()
+    said = lines(
+        NIXERY_PREBUILD="shell/git most-pulled:20", NIXERY_NOTIFY_URL="https://me:secret@events/x"
+    )
+    assert said["in advance"] == "shell/git:latest, the 20 that are pulled most"
+    assert said["tells"] == "https://events/x of builds"

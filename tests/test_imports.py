@@ -46,6 +46,7 @@ FLOORS: dict[str, set[str]] = {
     },
     "watching": {
         *("reactor", "model", "interfaces", "lifecycle", "repeats", "history", "url_credentials"),
+        "storage",
     },
     "http": {"reactor", "model", "interfaces", "repeats", "recent", "access", "serving"},
     "web": {

@@ -421,7 +421,7 @@ def test_make_run_takes_every_source() -> None:
 
 
 def test_the_page_is_what_is_written() -> None:
-    """The tables of docs/settings.md are those that ``make docs`` writes."""
+    """The tables of docs/settings.md are those that ``make docs`` writes, and no others."""
     page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text("utf-8")
     assert with_tables(page) == page
     assert page.count("| variable | meaning (default) |") == len(CHAPTERS)

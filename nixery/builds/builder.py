@@ -160,6 +160,10 @@ class Builder:
         """The image for the first platform, where a name says none."""
         return image if image.has_platform else image.on(self._systems[0])
 
+    def of_platforms(self, image: Image) -> list[Image]:
+        """The images, each for one platform, that are made where this one is asked for."""
+        return self._images(image, INDEX_TYPE)
+
     def _images(self, image: Image, index: str) -> list[Image]:
         """The images of the platforms that are asked for.
 

@@ -73,8 +73,12 @@ class Prebuild:
 
     def _all(self) -> Iterator[Image]:
         yield from self._wanted.images
-        for name, tag in self._images.most_pulled(self._wanted.most_pulled):
-            yield parse_image(name, tag)
+        most, builder = self._wanted.most_pulled, self._builder
+        # Who pulls an index pulls the image of a platform behind it, which is made with the index.
+        ranking = [parse_image(*each) for each in self._images.most_pulled(2 * most)]
+        indexes = [image for image in ranking if not image.has_platform]
+        made = {each for image in indexes for each in builder.of_platforms(image)}
+        yield from [image for image in ranking if image not in made][:most]
 
     async def _look(self) -> None:
         self._again = True

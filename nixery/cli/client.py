@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from ssl import SSLCertVerificationError
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 from urllib.error import HTTPError, URLError
@@ -159,6 +160,8 @@ def _reading(address: str, read: Callable[[], T]) -> T:
     except (OSError, HTTPException) as error:
         reason: Any = error.reason if isinstance(error, URLError) else error
         words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        if isinstance(reason, SSLCertVerificationError):
+            words += "; --url can name a host of its certificate, and SSL_CERT_FILE its authority"
         raise CommandFailed(f"{address} can't be reached: {words}", NO_DAEMON) from None
 
 

@@ -30,7 +30,7 @@ def command(context: click.Context, place: Place, name: str, follow: bool) -> No
     The exit code is 1 if the build failed.
     """
     is_id = _ID.fullmatch(name) is not None
-    wanted = name if is_id else ImageName().convert(name, None, context)
+    wanted = name if is_id else ":".join(with_tag(ImageName().convert(name, None, context)))
     try:
         client = Client(place)
         build = client.get(f"/builds/{wanted if is_id else _latest(client, wanted)}")

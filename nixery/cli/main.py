@@ -6,6 +6,7 @@ A subcommand's module is imported when it is called, and imports what takes time
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -91,6 +92,9 @@ def nixery(context: click.Context) -> None:
 
 def main() -> None:
     """Run a subcommand, and end with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not all encodings have all letters
     try:
         code = nixery.main(prog_name="nixery", standalone_mode=False)
     except click.Abort:

@@ -55,7 +55,7 @@ def with_tag(text: str) -> tuple[str, str]:
     """
     name, tag, digest = split(text)
     if digest is not None:
-        raise CommandFailed("an image is made by its tag, not by its digest", USAGE)
+        raise CommandFailed("an image is named by its tag here, not by its digest", USAGE)
     return name, tag
 
 

@@ -27,7 +27,7 @@ from nixery.http.tls import Certificate, Pair, TLSEndpoint, split_endpoint, watc
 BACKLOG = 4096
 """Connections that may wait to be taken; the kernel's own limit may be lower."""
 _EVERYWHERE = re.compile(r"0\.0\.0\.0|127\..*|::|::1|")
-_ANY_INTERFACE = re.compile(r"tcp:([0-9]{1,5}):backlog=([0-9]{1,9})")
+_ANY_INTERFACE = re.compile(r"tcp:(?:port=)?([0-9]{1,5}):backlog=([0-9]{1,9})")
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ from twisted.web.iweb import IAgent
 
 from nixery.model.reading import Reading
 from nixery.reactor import IReactor
+from nixery.storage.objects.http_bodies import abandon
 from nixery.url_credentials import split_credentials
 
 MOST = 1000
@@ -85,8 +86,8 @@ class Notifications:
             "data": data,
         }
         self._waiting.append(event)
-        while len(self._waiting) > MOST:
-            self._waiting.popleft()
+        if len(self._waiting) > MOST:
+            del self._waiting[1]  # the first one is being sent
             self.outcomes["dropped"] += 1
         if self._sending is None:
             self._sending = Deferred.fromCoroutine(self._send_all())
@@ -105,8 +106,7 @@ class Notifications:
                 event = self._waiting[0]
                 outcome = await self._send(json.dumps(event).encode("ascii"))
                 self.outcomes[outcome] += 1
-                if self._waiting and self._waiting[0] is event:
-                    self._waiting.popleft()
+                self._waiting.popleft()
         except CancelledError:
             pass
         finally:
@@ -149,14 +149,14 @@ class Notifications:
                 agent=self._agent,
                 auth=self._auth,
                 allow_redirects=False,
+                unbuffered=True,  # otherwise treq keeps a body whole, however large it is
             )
             response = await asking.addTimeout(_PATIENCE, self._reactor)
-            reading = treq.collect(response, lambda data: None)
-            await reading.addTimeout(_PATIENCE, self._reactor)
         except CancelledError:
             raise
         except Exception as error:  # whatever the network may be at fault
             if self._stopped:
                 raise CancelledError from error
             return 0, str(error) or type(error).__name__
+        abandon(response)
         return response.code, f"it answers {response.code}"

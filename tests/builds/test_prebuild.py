@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 from nixery.builds.known_images import KnownImages
 from nixery.builds.prebuild import Prebuild
 from nixery.model.build_errors import BuildFailed
-from nixery.model.image import parse_image
+from nixery.model.image import AMD64, ARM64, parse_image
 from nixery.model.limits import BuildLimits
 from nixery.model.service_errors import NixUnavailable, SourceUnavailable
 from nixery.model.wanted_ahead import WantedAhead, read_wanted
@@ -25,9 +25,9 @@ reactor: Any = _reactor
 class Ahead:
     """A builder, and what makes images in advance."""
 
-    def __init__(self, folder: Path, wanted: str, denied: str = "", at_once: int = 4) -> None:
-        limits = BuildLimits(at_once=at_once, failure_ttl=0)
-        self.parts: Parts = make_parts(str(folder), limits=limits)
+    def __init__(self, folder: Path, wanted: str, denied: str = "", **more: Any) -> None:
+        limits = BuildLimits(at_once=more.pop("at_once", 4), failure_ttl=0)
+        self.parts: Parts = make_parts(str(folder), limits=limits, **more)
         parts = self.parts
         self.images = KnownImages(reactor, parts.storage, parts.cache, str(folder))
         self.prebuild = Prebuild(
@@ -79,6 +79,25 @@ async def test_most_pulled(tmp_path: Path) -> None:
     await ahead.prebuild.pushed()
     assert ahead.parts.resolver.refreshed == 1
     assert ahead.made == ["a", "b"]
+    await ahead.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_most_pulled_indexes(tmp_path: Path) -> None:
+    """An index counts as one image, though clients pull that of their platform behind it; an image
+    that was asked for by its platform alone counts as another."""
+    ahead = Ahead(tmp_path, "most-pulled:3", systems=(AMD64, ARM64))
+    for name, times in (("git", 4), ("htop", 2)):
+        pull = await ahead.parts.builder.manifest(parse_image(name, "latest"))
+        for _ in range(times):
+            ahead.images.pulled(str(pull.manifest.digest), "latest")
+            for child in pull.manifest.children:
+                ahead.images.pulled(str(child.digest), "")
+    await ahead.pull("arm64/jq")
+    ahead.parts.nix.asked.clear()
+    ahead.parts.resolver.revision = "2"
+    await ahead.prebuild.pushed()
+    assert sorted(ahead.made) == ["arm64/git", "arm64/htop", "arm64/jq", "git", "htop"]
     await ahead.stop()
 
 

@@ -1,14 +1,19 @@
 """Requests to a daemon."""
 
+import socket
 import socketserver
+import ssl
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.cli.fake_api import FakeApi, Run, serving
+from tests.web.certificates import make_pair
 
 FIRST = "GET /api/images?n=10000&after="
 
@@ -28,9 +33,9 @@ def test_a_unix_socket(run: Run, state: Path) -> None:
         def address_string(self) -> str:
             return "unix"
 
-    socket = state / "socket"
-    with socketserver.UnixStreamServer(str(socket), Handler) as server:
-        (state / "api-address").write_text(f"unix:{socket}\n")
+    path = state / "socket"
+    with socketserver.UnixStreamServer(str(path), Handler) as server:
+        (state / "api-address").write_text(f"unix:{path}\n")
         thread = Thread(target=server.handle_request)
         thread.start()
         ran = run("list", "--json")
@@ -61,3 +66,25 @@ def test_an_answer_that_ends_early(run: Run, api: FakeApi) -> None:
     api.answers[FIRST] = 200, b'{"images": ['
     ran = run("list")
     assert ran.code == 4
+
+
+def test_a_certificate_that_is_not_trusted(run: Run, state: Path) -> None:
+    """A daemon whose certificate is not trusted is not asked; what helps is told."""
+    certificate, key = attrs.astuple(make_pair(state))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            with suppress(OSError), context.wrap_socket(connection, server_side=True) as spoken:
+                spoken.recv(1)
+            connection.close()
+
+        thread = Thread(target=refuse)
+        thread.start()
+        (state / "api-address").write_text(f"https://localhost:{listening.getsockname()[1]}\n")
+        ran = run("list")
+        thread.join()
+    assert ran.code == 4
+    assert "--url can name a host of its certificate, and SSL_CERT_FILE its authority" in ran.err

@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import click
 import pytest
 from click.shell_completion import BashComplete
 
-from nixery.cli.main import NAMES, nixery
+from nixery.cli.main import NAMES, main, nixery
 from nixery.requirements import version
-from tests.cli.fake_api import FakeApi, Run, refusal
+from tests.cli.fake_api import FakeApi, Run, image, refusal
 from tests.waiting import HUNG
 
 NIXERY = str(Path(sys.executable).with_name("nixery"))
@@ -103,7 +104,7 @@ def test_something_else(run: Run, api: FakeApi) -> None:
     api.answers["GET /api/images?n=10000&after="] = 200, b"<html>"
     ran = run("list")
     assert ran.code == 4
-    assert "something else than JSON" in ran.err
+    assert "does not answer with JSON" in ran.err
 
 
 def test_an_interrupt_is_quiet(run: Run, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,3 +163,15 @@ def test_every_command_has_help(run: Run) -> None:
         command = nixery.get_command(click.Context(nixery), name)
         assert command is not None
         assert (command.help or "").strip()
+
+
+def test_letters_that_a_terminal_has_not(monkeypatch: pytest.MonkeyPatch, api: FakeApi) -> None:
+    """In an encoding that lacks some letters, these are replaced, and the rest is printed."""
+    api.answers["GET /api/images?n=10000&after="] = 200, {"images": [image("git", "été-漢")]}
+    printed = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(printed, "latin-1"))
+    monkeypatch.setattr(sys, "argv", ["nixery", "list"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "été-?" in printed.getvalue().decode("latin-1")

@@ -39,7 +39,7 @@ def test_builds_are_named_by_tags(run: Run, api: FakeApi, command: str) -> None:
     """Where a build is meant, a digest is refused, and not taken for the tag latest."""
     ran = run(command, f"git@{DIGEST}")
     assert (ran.code, api.asked) == (2, [])
-    assert "by its tag, not by its digest" in ran.err
+    assert "by its tag here, not by its digest" in ran.err
 
 
 def test_paths() -> None:

@@ -83,4 +83,4 @@ def test_a_digest(run: Run, api: FakeApi) -> None:
     """What is named by a digest can't be made."""
     ran = run("pull-ready", f"git@sha256:{'0' * 64}")
     assert ran.code == 2
-    assert "by its tag, not by its digest" in ran.err
+    assert "by its tag here, not by its digest" in ran.err

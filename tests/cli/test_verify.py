@@ -58,6 +58,15 @@ def test_json(run: Run, api: FakeApi) -> None:
     assert (ran.code, json.loads(ran.out)) == (5, result("differs"))
 
 
+@pytest.mark.parametrize("command", ["verify", "log", "pull-ready"])
+def test_by_a_digest(run: Run, api: FakeApi, command: str) -> None:
+    """What is done by a tag is not done to the tag's image if another one may be meant."""
+    ran = run(command, f"git@sha256:{'0' * 64}")
+    assert ran.code == 2
+    assert "an image is named by its tag here, not by its digest" in ran.err
+    assert api.asked == []
+
+
 def test_a_failure(run: Run, api: FakeApi) -> None:
     """What kept it from being tried is told."""
     api.answers[BEGIN] = state("failed", error="this registry has no manifest git:latest")

@@ -115,11 +115,12 @@ def ask(family: socket.AddressFamily, host: str, port: int) -> bytes:
 
 
 @pytest_twisted.ensureDeferred
-async def test_both_families() -> None:
+@pytest.mark.parametrize("endpoint", ["tcp:0", "tcp:port=0", "tcp:0:backlog=9"])
+async def test_both_families(endpoint: str) -> None:
     """A port without an interface is reached by IPv4 and IPv6, and clients of IPv4 are known by
     their addresses, not by those that IPv6 has for them; the port is told as localhost's."""
     site: Any = BoundedSite(Whoami(), reactor, Bounds(HttpLimits()))
-    listening = await listening_at(reactor, "tcp:0").endpoint.listen(site)
+    listening = await listening_at(reactor, endpoint).endpoint.listen(site)
     host: Any = listening.getHost()
     assert address_of(host) == f"localhost:{host.port}"
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):

@@ -29,6 +29,8 @@ class Receiver(Resource):
     """Answers with some statuses, one after the other, and then with 204.
 
     :ivar silent: whether it answers nothing.
+    :ivar endless: whether its answer has a body without an end.
+    :ivar left: how many clients have closed the connection before that end.
     """
 
     isLeaf = True
@@ -37,7 +39,8 @@ class Receiver(Resource):
         super().__init__()
         self.statuses: list[int] = []
         self.received: list[tuple[dict[str, str], bytes]] = []
-        self.silent = False
+        self.silent = self.endless = False
+        self.left = 0
 
     def render_POST(self, request: Request) -> Any:
         """Take a notification."""
@@ -48,7 +51,15 @@ class Receiver(Resource):
         if self.silent:
             return NOT_DONE_YET
         request.setResponseCode(self.statuses.pop(0) if self.statuses else 204)
+        if self.endless:
+            request.setResponseCode(200)
+            request.notifyFinish().addErrback(self._leaves)
+            request.write(b"some of it")
+            return NOT_DONE_YET
         return b""
+
+    def _leaves(self, _: object) -> None:
+        self.left += 1
 
 
 @attrs.define
@@ -174,6 +185,21 @@ async def test_bounded() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_each_is_counted_once() -> None:
+    """The one that is being sent is none of those that are dropped for newer ones."""
+    async with sending() as sent:
+        sent.receiver.statuses = [503]
+        sent.tell(0)
+        await sent.paused(PAUSES[0])
+        for number in range(1, MOST + 3):
+            sent.tell(number)
+        sent.clock.advance(PAUSES[0])
+        await sent.outcomes(dropped=3, sent=MOST)
+        ids = [json.loads(body)["id"] for _, body in sent.receiver.received]
+        assert ids[:3] == ["0000", "0000", "0004"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_receiver_that_hangs() -> None:
     """A receiver that does not answer is given up for now, and tried again."""
     async with sending() as sent:
@@ -185,3 +211,14 @@ async def test_a_receiver_that_hangs() -> None:
         sent.receiver.silent = False
         sent.clock.advance(PAUSES[0])
         await sent.outcomes(sent=1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_without_an_end() -> None:
+    """The status tells what became of a notification: its answer's body is not waited for, nor is
+    the connection kept on which it would come."""
+    async with sending() as sent:
+        sent.receiver.endless = True
+        sent.tell()
+        await sent.outcomes(sent=1)
+        await until(lambda: sent.receiver.left == 1)

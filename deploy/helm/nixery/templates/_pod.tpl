@@ -18,7 +18,8 @@
 - {name: NIXERY_RULES, value: /run/nixery/rules/rules.toml}
 {{- end }}
 {{- range $name, $file := .Values.secretFiles }}
-- {name: {{ $name }}, value: {{ printf "/run/secrets/nixery/%s/%s" (include "nixery.volume" (dict "variable" $name)) $file.key }}}
+{{- $folder := printf "/run/secrets/nixery/%s/" (include "nixery.volume" (dict "variable" $name)) }}
+- {name: {{ $name }}, value: {{ printf "%s%s" $folder (replace " " (printf " %s" $folder) $file.key) | quote }}}
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
@@ -54,7 +55,7 @@
   emptyDir: {}
 {{- if .Values.tls.secret }}
 - name: tls
-  secret: {secretName: {{ .Values.tls.secret }}}
+  secret: {secretName: {{ .Values.tls.secret }}, defaultMode: 0440}
 {{- end }}
 {{- if .Values.rules }}
 - name: rules
@@ -64,7 +65,12 @@
 - name: {{ include "nixery.volume" (dict "variable" $name) }}
   secret:
     secretName: {{ $file.secret }}
-    items: [{key: {{ $file.key }}, path: {{ $file.key }}}]
+    # For the pod's group (fsGroup), and nobody else.
+    defaultMode: 0440
+    items:
+      {{- range splitList " " $file.key }}
+      - {key: {{ . }}, path: {{ . }}}
+      {{- end }}
 {{- end }}
 {{- if .Values.storage.existingClaim }}
 - name: state

@@ -185,7 +185,9 @@ def test_history_is_bounded(hostile: tuple[PackageSet, str], place: Place, tmp_p
         place = Place(daemon, mark)
         assert place.pull("endlessoutput").status == 400
         assert place.pull("endlesstrace").status == 400
-        assert daemon.log_file.stat().st_size < 1_000_000
+        # The place asks for a known image all the time, as fast as it gets it.
+        lines = [line for line in daemon.log.splitlines() if "AccessLog" not in line]
+        assert sum(map(len, lines)) < 1_000_000
         logs = (STORE / "nix" / "var" / "log").rglob(f"*-endless-output-{mark}*")
         assert not list(logs)
         history = (tmp_path / "state" / "history").rglob("*")

@@ -192,8 +192,11 @@ async def test_a_collector_that_is_gone(monkeypatch: pytest.MonkeyPatch, listens
 
             await until(told_while_more_come)
             await tracing.stop()
-        told = [formatEvent(each) for each in captured]
-        assert all(line is not None and line.startswith("traces: ") for line in told)
+        # Other parts of the process may say something meanwhile.
+        lines = [formatEvent(each) or "" for each in captured]
+        told = [line for line in lines if "traces: " in line]
+        assert told
+        assert all(line.startswith("traces: ") for line in told)
         assert len(told) == len(set(told))
 
 

@@ -104,7 +104,8 @@ def text_line(event: LogEvent) -> str | None:
         return formatEventAsClassicLogText(event)
     system = f"{event['log_namespace']}#{event['log_level'].name}"
     text = _message(event).replace("\n", "\n\t")
-    return f"{_time(int(event['log_time']))} [{system}] {text}\n"
+    seconds = int(round(event["log_time"], 6))  # as datetime does, before it drops the fraction
+    return f"{_time(seconds)} [{system}] {text}\n"
 
 
 @lru_cache(2)

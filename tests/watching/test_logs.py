@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEventAsClassicLogText
@@ -167,6 +167,7 @@ def test_an_event_that_cannot_be_written(tmp_path: Path) -> None:
     number=st.floats(0, 1e9),
     when=st.floats(0, 4e9),
 )
+@example(line=text_line, text="", number=0.0, when=1.9999995231628418)
 def test_the_same_text(
     line: Callable[[LogEvent], str | None], text: str, number: float, when: float
 ) -> None:

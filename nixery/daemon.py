@@ -4,10 +4,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import attrs
 from klein import Klein
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -16,19 +14,13 @@ from twisted.logger import Logger
 from nixery.access.api_token import OperatorAccess
 from nixery.access.configured import make_access
 from nixery.access.watched import Watch, Watched
-from nixery.attest.image_documents import documents_of
 from nixery.attest.provenance import builder_at
-from nixery.attest.signing_keys import read_signing_key, remarks_on_key
-from nixery.attest.verification_document import verification_document
-from nixery.builds.artifacts import Artifacts
 from nixery.builds.builder import Builder
-from nixery.builds.cache import Cache
 from nixery.builds.failures import Hints
-from nixery.builds.known_images import INTERVAL, KnownImages
+from nixery.builds.known_images import INTERVAL
 from nixery.builds.layers import LayerMaker
 from nixery.builds.making import ImageMaker
 from nixery.builds.prebuild import Prebuild
-from nixery.builds.removal import Removals
 from nixery.builds.reproducing import Reproducer
 from nixery.first_look import FirstLook
 from nixery.history.history import History
@@ -38,18 +30,17 @@ from nixery.http.known_answers import AGE
 from nixery.http.listening import Listening
 from nixery.http.request import Trusted
 from nixery.http.tls import Certificate, Expiry
+from nixery.image_parts import ImageParts
 from nixery.lifecycle import Component, InOrder, Timer
-from nixery.model.digest import Digest
 from nixery.model.example import USUAL
 from nixery.model.open_telemetry import collector_of
 from nixery.model.popularity import Popularity
-from nixery.model.reproduction import Reproduction
 from nixery.model.service_errors import ShuttingDown
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
 from nixery.nix.realise import Nix
 from nixery.nix_parts import NixParts
-from nixery.ownership import claim
+from nixery.ownership import claim_all
 from nixery.packing.workers import Packers
 from nixery.reactor import in_thread
 from nixery.requirements import version
@@ -97,8 +88,6 @@ _SWITCH = 0.0005
 turn several times. Python's own setting is ten times as much."""
 _SOONEST = 10.0
 """Seconds between two looks for a new revision of which images are made in advance, at least."""
-_TOLD = ("id", "name", "tag", "started", "ended", "state", "digest", "error")
-"""Facts of a build that notifications have."""
 
 
 class Registry:
@@ -132,21 +121,20 @@ class Registry:
         self._add(Trimmer(reactor, lambda: self.site.bounds.connections.open))
         self._add(Component(lambda: sys.setswitchinterval(_SWITCH)))
         self._traces = self._make_traces()
-        self._add(Component(self._claim_folders, lambda: self.site.leave()))
+        folders = settings.folders.values()
+        claimed = Component(
+            lambda: claim_all(reactor, folders, settings.paths), lambda: self.site.leave()
+        )
+        self._add(claimed)
         self._make_stores()
         self._nix = self._make_nix()
-        self._cache = self._add(Cache(self._storage, reactor=reactor))
-        images = KnownImages(reactor, self._storage, self._cache, settings.state)
-        self._images = self._add(images)
-        self._artifacts = artifacts = self._add(self._make_artifacts())
-        self._removals = Removals(
-            *(reactor, self._storage, self._cache, images, settings.disk.storage_grace),
-            artifacts.blobs_of,
-        )
-        self._add(Timer(reactor, INTERVAL, self._look_at_images))
+        self._stored = stored = ImageParts(reactor, settings, self._storage)
+        for each in (stored.cache, stored.images, stored.artifacts):
+            self._add(each)
+        self._add(Timer(reactor, INTERVAL, stored.look))
         self._builder = self._make_builder()
         self._reproducer = self._add(self._make_reproducer())
-        self._reproducer.attest = self._attest
+        self._reproducer.attest = stored.attest
         self._make_watchers()
         access = make_access(reactor, settings.access)
         self._responders = self._make_responders()
@@ -231,7 +219,7 @@ class Registry:
 
     def _make_builder(self) -> Builder:
         reactor, settings, storage = self._reactor, self._settings, self._storage
-        resolver, images, cache = self._nix_parts.resolver, settings.images, self._cache
+        resolver, images, cache = self._nix_parts.resolver, settings.images, self._stored.cache
         reports = os.path.join(settings.state, "reports")
         staging = Staging(os.path.join(settings.state, "staging"))
         self._add(Component(lambda: in_thread(reactor, staging.clear), staging.leave))
@@ -259,29 +247,17 @@ class Registry:
         self._add(builder.queue)
         return self._add(builder)
 
-    def _make_artifacts(self) -> Artifacts:
-        signing = self._settings.signing
-        for remark in [each for path in signing.keys for each in remarks_on_key(path)]:
-            self._log.warn("{remark}", remark=remark)
-        keys = tuple(map(read_signing_key, signing.keys))
-        reactor, storage, cache = self._reactor, self._storage, self._cache
-        documents = partial(documents_of, builder=builder_at(signing.host))
-        return Artifacts(reactor, storage, cache, keys, signing.host, documents)
-
     def _make_reproducer(self) -> Reproducer:
         return make_reproducer(
             self._reactor,
             self._settings.images,
             self._builder,
-            self._cache,
+            self._stored.cache,
             self._maker,
             self._nix,
             self._nix_parts.commands,
             lambda: make_agent(self._reactor),
         )
-
-    async def _attest(self, made: Reproduction) -> None:
-        await self._artifacts.add(Digest.parse(made.digest), verification_document(made))
 
     def _make_watchers(self) -> None:
         """Make the parts that report the daemon's state to operators."""
@@ -316,7 +292,7 @@ class Registry:
         if settings.shown.pages != "off":
             history, catalogue = self._history, self._catalogue
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
-            stored = StoredImages(self._images, self._cache, self._storage, auth)
+            stored = StoredImages(self._stored.images, self._stored.cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
             signed = bool(settings.signing.keys)
             more.append(ImagePages(reactor, stored, history, signed).app)
@@ -336,14 +312,14 @@ class Registry:
             self.metrics,
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
-            self._images.pulled,
+            self._stored.images.pulled,
             [start.app, DocsApi().app, *more],
             [
                 self._make_images_api(auth),
                 HooksApi(self._access.webhook_secret, self._pushed),
                 VerificationApi(self._operators, self._reproducer),
             ],
-            self._artifacts,
+            self._stored.artifacts,
             self._traces,
         )
 
@@ -353,9 +329,9 @@ class Registry:
             self._operators,
             self._builder,
             self._storage,
-            self._cache,
-            self._images,
-            self._removals,
+            self._stored.cache,
+            self._stored.images,
+            self._stored.removals,
             auth,
             self._settings.shown.pages != "off",
         )
@@ -364,7 +340,7 @@ class Registry:
         """Make what works before anybody asks, and tells of builds."""
         reactor, ahead = self._reactor, self._settings.ahead
         self._prebuild = self._add(
-            Prebuild(reactor, self._builder, self._images, ahead.wanted, auth.somebody_may)
+            Prebuild(reactor, self._builder, self._stored.images, ahead.wanted, auth.somebody_may)
         )
         if ahead.wanted:
             often = max(_SOONEST, self._settings.revisions.ttl)
@@ -389,22 +365,6 @@ class Registry:
 
         reactor, count = self._reactor, self._settings.address.workers - 1
         return self._add(Responders(reactor, Starts(reactor), count, SECRET))
-
-    async def _claim_folders(self) -> None:
-        """Mark the folders that this daemon writes to as its own.
-
-        :raises NotOurs: if one of them is somebody else's.
-        """
-        for path in self._settings.folders.values():
-            fault = await in_thread(self._reactor, claim, path, self._settings.paths)
-            if fault is not None:
-                self._log.warn(
-                    "{path} can't be marked as Nixery's: {error}", path=path, error=fault
-                )
-
-    async def _look_at_images(self) -> None:
-        await self._images.refresh()
-        await self._removals.work_off()
 
     async def listens(self, url: str) -> None:
         """Tell programs of this machine where the daemon is to be reached."""
@@ -445,10 +405,7 @@ class Registry:
         if record.head.state == "done":
             self._reproducer.made(record.head.name, record.head.tag)
         if self._notifications is not None:
-            head, kind = record.head, "built" if record.outcome == "done" else "failed"
-            data = attrs.asdict(head, filter=attrs.filters.include(*_TOLD))
-            subject, ended = f"{head.name}:{head.tag}", head.ended or head.started
-            self._notifications.tell(kind, head.id, subject, ended, data)
+            self._notifications.built(record.head)
         if self._traces is not None:
             self._traces.built(record, self._history)
 

@@ -8,7 +8,12 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 
+from twisted.logger import Logger
+
+from nixery.reactor import IReactor, in_thread
 from nixery.whole_file import whole_file
+
+_log = Logger()
 
 MARKER = "nixery-folder"
 """The name of the file."""
@@ -35,6 +40,7 @@ _LAYOUT: dict[str, str] = {
     "manifests": _KEY,
     "provenance": _KEY,
     "pulls": _KEY,
+    "referrers": _KEY,
     "removed": _KEY,
     "served": _KEY,
     "verified": _KEY,
@@ -93,6 +99,17 @@ def check(folder: str, known: Iterable[str] = ()) -> None:
     foreign = sorted(name for name in names if name not in _LAYOUT and not _FILES.fullmatch(name))
     if foreign and not proven:
         raise NotOurs(_words(foreign[0]))
+
+
+async def claim_all(reactor: IReactor, folders: Iterable[str], known: Iterable[str]) -> None:
+    """Mark folders as Nixery's, and log which could not be.
+
+    :raises NotOurs: if one of them is not Nixery's.
+    """
+    for path in folders:
+        fault = await in_thread(reactor, claim, path, known)
+        if fault is not None:
+            _log.warn("{path} can't be marked as Nixery's: {error}", path=path, error=fault)
 
 
 def claim(folder: str, known: Iterable[str] = ()) -> OSError | None:

@@ -23,7 +23,7 @@ FLOORS: dict[str, set[str]] = {
     "state_folder": set(),
     "reactor": set(),
     "inotify": set(),
-    "ownership": {"whole_file"},
+    "ownership": {"reactor", "whole_file"},
     "url_credentials": set(),
     "whole_file": set(),
     "nix": {
@@ -78,6 +78,7 @@ FLOORS: dict[str, set[str]] = {
     "settings": {"model", "setting_groups", "state_folder", "unknown"},
     "nix_parts": {"model", "interfaces", "nix", "settings", "setting_groups", "starts"},
     "describing": {"model", "nix", "settings", "nix_parts", "requirements", "unknown"},
+    "image_parts": {"attest", "builds", "interfaces", "model", "settings"},
     "stores": {"storage", "settings", "setting_groups"},
     "checking": {
         *("model", "access", "nix", "http", "settings", "nix_parts", "stores", "describing"),
@@ -89,7 +90,7 @@ FLOORS: dict[str, set[str]] = {
         *("search", "http", "web", "watching", "settings", "nix_parts", "service", "lifecycle"),
         *("ownership", "trimmer", "starts", "first_look", "terminal", "reactor", "requirements"),
         *("serving", "attest"),
-        *("stores", "verifying"),
+        *("stores", "verifying", "image_parts"),
     },
     "tap": {
         *("http", "web", "settings", "daemon", "watching", "systemd", "descriptors"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nixery.ownership import FORMAT, MARKER, NotOurs, check, claim
+from nixery.storage.keys import RECORDS
 
 DIGEST, UUID = "0" * 64, uuid.UUID(int=0).hex
 OLD_STORAGE = [
@@ -127,3 +128,10 @@ def test_what_can_not_be_marked(tmp_path: Path) -> None:
     """That a folder can't be marked is said, and raises nothing."""
     (tmp_path / "file").touch()
     assert isinstance(claim(str(tmp_path / "file" / "x")), OSError)
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_every_kind_of_record(tmp_path: Path, kind: str) -> None:
+    """A storage is recognized by whatever records it has, where it could not be marked."""
+    fill(tmp_path, [f"layers/{DIGEST}", f"{kind}/{DIGEST}"])
+    check(str(tmp_path))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import treq
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -19,11 +20,14 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
+from nixery.history.summary import BuildHead
 from nixery.model.reading import Reading
 from nixery.reactor import IReactor
 from nixery.storage.objects.http_bodies import abandon
 from nixery.url_credentials import split_credentials
 
+_TOLD = ("id", "name", "tag", "started", "ended", "state", "digest", "error")
+"""Facts of a build that are told."""
 MOST = 1000
 """Notifications that wait to be sent; the oldest go first."""
 PAUSES = (1.0, 5.0, 30.0, 120.0, 600.0)
@@ -65,25 +69,19 @@ class Notifications:
         text = "Notifications, by outcome."
         return [Reading("nixery_notifications", text, lambda: self.outcomes, "outcome", total=True)]
 
-    def tell(self, kind: str, id: str, subject: str, time: float, data: Mapping[str, Any]) -> None:
-        """Send a notification when those before it are sent.
-
-        :param kind: ``built`` or ``failed``.
-        :param id: no two of one kind have the same.
-        :param subject: the image, as ``NAME:TAG``.
-        :param time: when it happened, in seconds since the epoch.
-        """
+    def built(self, head: BuildHead) -> None:
+        """Tell of a build that has ended, when those before it are told of."""
         if self._stopped:
             return
         event = {
             "specversion": "1.0",
-            "id": id,
+            "id": head.id,
             "source": self._source,
-            "type": f"nixery.image.{kind}",
-            "subject": subject,
-            "time": datetime.fromtimestamp(time, UTC).isoformat(),
+            "type": f"nixery.image.{'built' if head.state == 'done' else 'failed'}",
+            "subject": f"{head.name}:{head.tag}",
+            "time": datetime.fromtimestamp(head.ended or head.started, UTC).isoformat(),
             "datacontenttype": "application/json",
-            "data": data,
+            "data": attrs.asdict(head, filter=attrs.filters.include(*_TOLD)),
         }
         self._waiting.append(event)
         if len(self._waiting) > MOST:

@@ -17,6 +17,7 @@ from twisted.web.client import Agent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from nixery.history.summary import BuildHead
 from nixery.watching.notifications import MOST, PAUSES, Notifications
 from tests.waiting import until
 
@@ -74,8 +75,8 @@ class Sent:
     clock: Clock
 
     def tell(self, number: int = 1) -> None:
-        data = {"name": "git", "tag": "latest"}
-        self.notifications.tell("built", f"{number:04}", "git:latest", 1e9, data)
+        head = BuildHead(f"{number:04}", "0" * 64, "git", "latest", 1e9)
+        self.notifications.built(attrs.evolve(head, state="done", ended=1e9, digest="sha256:1"))
 
     async def paused(self, seconds: float) -> None:
         """Wait until an attempt has failed, and the next is to follow after a while."""
@@ -115,7 +116,10 @@ async def test_what_is_sent() -> None:
         assert (event["specversion"], event["type"]) == ("1.0", "nixery.image.built")
         assert (event["subject"], event["time"]) == ("git:latest", "2001-09-09T01:46:40+00:00")
         assert event["source"]
-        assert event["data"] == {"name": "git", "tag": "latest"}
+        assert event["data"] == {
+            **{"id": "0000", "name": "git", "tag": "latest", "started": 1e9, "ended": 1e9},
+            **{"state": "done", "digest": "sha256:1", "error": None},
+        }
         credentials = b64encode(b"user:hidden").decode()
         assert headers["authorization"] == f"Basic {credentials}"
         assert headers["content-type"] == "application/cloudevents+json"
@@ -222,3 +226,15 @@ async def test_an_answer_without_an_end() -> None:
         sent.tell()
         await sent.outcomes(sent=1)
         await until(lambda: sent.receiver.left == 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_failed() -> None:
+    """Of a build that failed, the cause is told, and nothing that only the log has."""
+    async with sending() as sent:
+        head = BuildHead("1", "0" * 64, "git", "latest", 1e9, "failed", error="no such package")
+        sent.notifications.built(head)
+        await sent.outcomes(sent=1)
+    event = json.loads(sent.receiver.received[0][1])
+    assert (event["type"], event["data"]["error"]) == ("nixery.image.failed", "no such package")
+    assert "key" not in event["data"]

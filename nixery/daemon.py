@@ -35,7 +35,6 @@ from nixery.lifecycle import Component, InOrder, Timer
 from nixery.model.example import USUAL
 from nixery.model.open_telemetry import collector_of
 from nixery.model.popularity import Popularity
-from nixery.model.service_errors import ShuttingDown
 from nixery.nix.collecting import Collector
 from nixery.nix.gc_roots import KeptRoots
 from nixery.nix.realise import Nix
@@ -316,7 +315,7 @@ class Registry:
             [start.app, DocsApi().app, *more],
             [
                 self._make_images_api(auth),
-                HooksApi(self._access.webhook_secret, self._pushed),
+                HooksApi(self._access.webhook_secret, self._prebuild.note_push),
                 VerificationApi(self._operators, self._reproducer),
             ],
             self._stored.artifacts,
@@ -351,11 +350,6 @@ class Registry:
 
             agent, secret = make_agent(reactor), self._access.notify_secret
             self._notifications = self._add(Notifications(reactor, agent, ahead.notify_url, secret))
-
-    def _pushed(self) -> None:
-        """The forge says that the source has changed."""
-        looking = Deferred.fromCoroutine(self._prebuild.pushed())
-        looking.addErrback(lambda failure: failure.trap(ShuttingDown))
 
     def _make_responders(self) -> "Responders | None":
         """The other processes that answer requests, if there are any."""

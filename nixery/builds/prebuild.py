@@ -57,6 +57,11 @@ class Prebuild:
         """
         return self._looking.join(None, self._look)
 
+    def note_push(self) -> None:
+        """The forge says that the source has changed; it waits for nothing."""
+        looking = Deferred.fromCoroutine(self.pushed())
+        looking.addErrback(lambda failure: failure.trap(ShuttingDown))
+
     async def pushed(self) -> None:
         """The source has changed: ask it anew, and look."""
         try:

@@ -76,9 +76,10 @@ class Daemon:
         """How often Nix was started to make something, the trial at the start aside."""
         return self._started("nix-build")
 
-    @property
     def git_runs(self) -> int:
-        """How often git was started."""
+        """How often git was started, once the daemon has looked at its source for the first time:
+        it does so by itself, and whenever it gets to it."""
+        wait_until(lambda: self.get("/readyz").status == 200)
         return self._started("git")
 
     def _started(self, program: str) -> int:

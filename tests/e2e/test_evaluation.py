@@ -113,7 +113,7 @@ def test_a_folder(start_daemon: StartDaemon, place: Path) -> None:
         assert f"'{place}" not in log
     for name in RUN:
         assert str(place) not in refusal(daemon.pull(name))
-    assert daemon.git_runs == 0
+    assert daemon.git_runs() == 0
     assert "may not fetch 'http://127.0.0.1:1/x'" in refusal(daemon.pull("fetched"))
 
 
@@ -123,11 +123,11 @@ def test_a_git_repository(start_daemon: StartDaemon, place: Path) -> None:
     source = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": repository.url}
     daemon = start_daemon(**source, NIX_PATH="", NIXERY_REVISION_TTL="3600")
     assert daemon.pull("plain").status == 200
-    before = daemon.git_runs
+    before = daemon.git_runs()
     # In the store, the link leads nowhere.
     for name in {*READ, *RUN, "fetched"} - {"linked"}:
         refusal(daemon.pull(name))
-    assert daemon.git_runs == before
+    assert daemon.git_runs() == before
 
 
 def test_a_flake(start_daemon: StartDaemon, place: Path) -> None:
@@ -137,12 +137,12 @@ def test_a_flake(start_daemon: StartDaemon, place: Path) -> None:
     source = {"NIXERY_PKGS_PATH": "", "NIXERY_FLAKE": reference}
     daemon = start_daemon(**source, NIXERY_REVISION_TTL="3600")
     assert daemon.pull("plain").status == 200
-    before = daemon.git_runs
+    before = daemon.git_runs()
     for name in ("beside", "absolute", "copied", "gathered"):
         refusal(daemon.pull(name))
     for name in RUN:
         assert daemon.pull(name).status == 400
-    assert daemon.git_runs == before
+    assert daemon.git_runs() == before
 
 
 @pytest.mark.parametrize("kind", ["path:", "git+file://"])
@@ -243,4 +243,4 @@ def test_open(start_daemon: StartDaemon, place: Path) -> None:
     assert OPEN in daemon.log
     assert b"seen" in layers(daemon, "beside")
     assert daemon.pull("repository").status == 200
-    assert daemon.git_runs > 0
+    assert daemon.git_runs() > 0

@@ -91,10 +91,10 @@ def test_every_kind_of_tag(start_daemon: StartDaemon, remote: Remote) -> None:
         assert "Nixery-Stale" not in answer.headers
     assert len(digests) == 2
     assert daemon.nix_builds == 2
-    runs = daemon.git_runs
+    runs = daemon.git_runs()
     for tag in revisions:
         assert daemon.pull("greeting", tag).status == 200
-    assert (daemon.nix_builds, daemon.git_runs) == (2, runs)
+    assert (daemon.nix_builds, daemon.git_runs()) == (2, runs)
     for unknown in ("nosuchbranch", "0" * 40):
         answer = daemon.pull("greeting", unknown)
         assert (answer.status, answer.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
@@ -207,11 +207,11 @@ def test_bad_tags(start_daemon: StartDaemon, tmp_path: Path, stack: ExitStack) -
     daemon = start_on(start_daemon, remote)
     mark = tmp_path / "mark"
     for tag, status in {**BAD_TAGS, f"--upload-pack=touch%20{mark}": 404}.items():
-        before = daemon.git_runs
+        before = daemon.git_runs()
         answer = daemon.get(f"/v2/greeting/manifests/{tag}")
         assert answer.status == status, (tag, answer.body)
         if status == 400:
-            assert daemon.git_runs == before, tag
+            assert daemon.git_runs() == before, tag
     assert not mark.exists()
     assert daemon.nix_builds == 0
 

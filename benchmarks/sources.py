@@ -25,10 +25,10 @@ FILES, PER_FOLDER = 50_000, 100
 def pulls(what: str, daemon: Daemon, tag: str) -> None:
     """Pull a known image, one after another."""
     assert daemon.pull("greeting", tag).status == 200
-    before = daemon.git_runs + daemon.nix_builds
+    before = daemon.git_runs() + daemon.nix_builds
     pull = rate(lambda: daemon.pull("greeting", tag))
     base = rate(lambda: daemon.get("/v2/"))
-    started = daemon.git_runs + daemon.nix_builds - before
+    started = daemon.git_runs() + daemon.nix_builds - before
     print(f"  {what:18} {pull:5.0f} pulls/s, one for {base / pull:5.2f} GET /v2/;", end=" ")
     print(f"processes started: {started}")
 

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable, Iterable
 from math import inf
 
+from inotify_simple import Event
 from twisted.logger import Logger
 
 from nixery.inotify import (
@@ -111,16 +112,19 @@ class WatchedTree:
         if self._watches is None or self._now() >= self._until:
             return False
         try:
-            found = os.stat(self._top)
-            if (found.st_dev, found.st_ino) == self._inode and not any(
-                event.name in self._partly.get(event.wd, (event.name,))
-                for event in self._watches.events()
+            found, events = os.stat(self._top), self._watches.events()
+            if (found.st_dev, found.st_ino) == self._inode and not (
+                events and any(map(self._matters, events))
             ):
                 return True
         except (Blind, OSError):
             pass
         self._until = -inf
         return False
+
+    def _matters(self, event: Event) -> bool:
+        """Whether an event is of something that the walk sees."""
+        return event.name in self._partly.get(event.wd, (event.name,))
 
     def _watch(self, path: str) -> int | None:
         if self._watches is None:

@@ -133,6 +133,17 @@ async def test_names_that_forge_a_line() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_braces_in_a_cause() -> None:
+    """Nix's language is full of braces; the line of a pull shows them as they are."""
+    async with serving() as server:
+        server.builder.error = EvaluationFailed("attribute '{x}' in { a = 1; } missing")
+        with capturedLogs() as captured:
+            await server.ask("/v2/hello/manifests/latest")
+    (line,) = (formatEvent(event) for event in captured if "status" in event)
+    assert line.endswith("attribute '{x}' in { a = 1; } missing")
+
+
+@pytest_twisted.ensureDeferred
 async def test_manifests_that_were_sent() -> None:
     """Each manifest that is sent is told, by which tag, and whether it was sent whole, also when
     the answer is known; what is current, refused or not there is not."""

@@ -6,6 +6,7 @@ is measured; CPU is that of the client, too. Sizes are those of HTML and style t
 
 import random
 import statistics
+import sys
 import tempfile
 import time
 from http.client import HTTPConnection
@@ -182,7 +183,7 @@ def main() -> None:
 
     def start() -> None:
         measuring = Deferred.fromCoroutine(work())
-        measuring.addErrback(lambda failure: failure.printTraceback())
+        measuring.addErrback(lambda failure: failure.printTraceback(sys.stderr))
         measuring.addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(start)

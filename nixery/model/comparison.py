@@ -2,13 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from enum import Enum
 
 import attrs
 
 from nixery.model.closure import store_name
-from nixery.model.contents import Contents, LayerFacts, PathFacts, split_name
+from nixery.model.contents import LayerFacts, PathFacts, split_name
 
 # What nixpkgs calls the outputs of packages, as it stands at the end of store paths.
 _OUTPUT = re.compile(r"(.+)-(bin|data|debug|dev|devdoc|doc|info|lib|man|out|py|static|terminfo)")
@@ -57,8 +57,10 @@ class Change:
             return Difference.ADDED
         if not self.after.paths:
             return Difference.REMOVED
+        if self.before.numbers == self.after.numbers:
+            return Difference.REBUILT
         ranks = [max(map(_rank, each.numbers)) for each in (self.before, self.after)]
-        if ranks[0] == ranks[1] or self.before.numbers == self.after.numbers:
+        if ranks[0] == ranks[1]:
             return Difference.REBUILT
         return Difference.UPGRADED if ranks[0] < ranks[1] else Difference.DOWNGRADED
 
@@ -68,11 +70,14 @@ class Change:
         return self.after.size - self.before.size
 
 
-def changes(before: Contents, after: Contents) -> list[Change]:
+def changes(before: Iterable[PathFacts], after: Iterable[PathFacts]) -> list[Change]:
     """The names of which two images have other store paths, in order."""
-    old, new = _by_name(before.paths), _by_name(after.paths)
-    every = [Change(n, old.get(n, _NONE), new.get(n, _NONE)) for n in sorted({*old, *new})]
-    return [each for each in every if each.before.paths != each.after.paths]
+    old, new = ({facts.path: facts for facts in paths} for paths in (before, after))
+    named = {path: _name_of(path) for path in {**old, **new}}
+    # Most of two images is often the same: no more is looked at than what isn't.
+    differing = {named[path][0] for path in old.keys() ^ new.keys()}
+    both = [_by_name(each.values(), named, differing) for each in (old, new)]
+    return [Change(n, *(each.get(n, _NONE) for each in both)) for n in sorted(differing)]
 
 
 def to_pull(before: Iterable[LayerFacts], after: Iterable[LayerFacts]) -> list[LayerFacts]:
@@ -81,19 +86,31 @@ def to_pull(before: Iterable[LayerFacts], after: Iterable[LayerFacts]) -> list[L
     return list({layer.digest: layer for layer in after if layer.digest not in known}.values())
 
 
-def _by_name(paths: Iterable[PathFacts]) -> Mapping[str, Versions]:
-    every: defaultdict[str, list[tuple[str, PathFacts]]] = defaultdict(list)
+def _by_name(
+    paths: Iterable[PathFacts], named: Mapping[str, tuple[str, str]], wanted: Container[str]
+) -> Mapping[str, Versions]:
+    """What an image has of some names.
+
+    :param named: store path → name and version.
+    """
+    every: defaultdict[str, list[PathFacts]] = defaultdict(list)
     for facts in paths:
-        name, version = _name_of(facts.path)
-        every[name].append((version, facts))
+        if (name := named[facts.path][0]) in wanted:
+            every[name].append(facts)
     return {
         name: Versions(
-            tuple(sorted({version for version, _ in held}, key=lambda each: (_rank(each), each))),
-            frozenset(facts.path for _, facts in held),
-            sum(facts.size for _, facts in held),
+            _in_order({named[facts.path][1] for facts in held}),
+            frozenset(facts.path for facts in held),
+            sum(facts.size for facts in held),
         )
         for name, held in every.items()
     }
+
+
+def _in_order(versions: Collection[str]) -> tuple[str, ...]:
+    if len(versions) == 1:  # as of almost all names; the ranks take a while
+        return tuple(versions)
+    return tuple(sorted(versions, key=lambda each: (_rank(each), each)))
 
 
 def _name_of(path: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The contents of an image: its packages, store paths and layers, and where they come from."""
 
 import json
+import re
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from nixery.model.source import PinnedSource, without_credentials
 _MOST_PURLS = 50
 _MOST = 128 * 1024 * 1024
 """Bytes of packed contents that are unpacked."""
+
+_VERSION = re.compile("-(?=[^A-Za-z])")
 
 LOCAL = "local"
 """The origin of what was copied from a place on this machine."""
@@ -185,10 +188,8 @@ def _package(root: Root) -> PackageFacts:
 def split_name(name: str) -> tuple[str, str]:
     """A derivation's name without its version, and that, as ``builtins.parseDrvName`` has them:
     the version begins after the first dash that no letter follows."""
-    for at, letter in enumerate(name[:-1]):
-        if letter == "-" and not (name[at + 1].isascii() and name[at + 1].isalpha()):
-            return name[:at], name[at + 1 :]
-    return name, ""
+    own, *rest = _VERSION.split(name, 1)
+    return own, rest[0] if rest else ""
 
 
 def pack_contents(contents: Contents) -> str:

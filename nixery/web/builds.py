@@ -111,7 +111,7 @@ class BuildsApi:
                     _more(fields, older),
                     not before,
                 )
-                body = await send_page(request, builds_page(view))
+                body = send_page(request, builds_page(view))
             await send_body(request, body)
             return
         page, following = await page_of(
@@ -153,7 +153,7 @@ class BuildsApi:
                     details,
                     self._logs,
                 )
-                body = await send_page(request, build_page(view))
+                body = send_page(request, build_page(view))
             else:
                 body = json.dumps({**self._line(head), **details}).encode("ascii")
                 _describe_json(request)

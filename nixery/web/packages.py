@@ -148,7 +148,7 @@ class PackagesApi:
             title = "This package is not known here"
             text = "The package index has no package of this name, and no stored image contains it."
             raise RefusedRequest(NOT_FOUND, title, page=(title, text))
-        return await send_page(request, waiting_page(name, "", result.fault), 202)
+        return send_page(request, waiting_page(name, "", result.fault), 202)
 
     def _seen(self, request: RegistryRequest, found: SearchResult) -> list[Package]:
         return [each for each in found.packages if self._auth.may_see(request, each.image)]

@@ -44,7 +44,7 @@ class PagesApi:
         if not prefers_html(request):
             return send_text(request, fill(f"{title}. {text}", 80) + "\n", status)
         link = tags.p(tags.a("To the start page", href="/"))
-        return await send_page(request, Page(title, [tags.h1(title), tags.p(text), link]), status)
+        return send_page(request, Page(title, [tags.h1(title), tags.p(text), link]), status)
 
 
 def _lost(title: str, text: str) -> RefusedRequest:

@@ -1,6 +1,6 @@
 """The page that has two images beside each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import attrs
@@ -40,31 +40,32 @@ class Side:
 class Comparison:
     """The differences of two images.
 
-    :param changes: of store paths; none if the contents of one are not known.
+    :param changes: of store paths, by their kinds in the order of the page, and each kind with
+        those of most bytes first; none if the contents of one image are not known.
     :param pulled: the layers that a client of the first pulls for the second.
     """
 
     before: Side
     after: Side
-    changes: Sequence[Change]
+    changes: Mapping[Difference, Sequence[Change]]
     pulled: Sequence[LayerFacts]
 
     @classmethod
     def of(cls, before: Side, after: Side) -> "Comparison":
         """Compare two images. It takes a while for large ones."""
-        known = before.contents is not None and after.contents is not None
-        found = changes(before.contents, after.contents) if known else []  # type: ignore[arg-type]
-        return cls(before, after, found, to_pull(before.layers, after.layers))
+        found: dict[Difference, list[Change]] = {difference: [] for difference in _TITLES}
+        if before.contents is not None and after.contents is not None:
+            for change in changes(before.contents.paths, after.contents.paths):
+                found[change.difference].append(change)
+        for each in found.values():
+            each.sort(key=lambda change: -abs(change.growth))
+        by_kind = {difference: each for difference, each in found.items() if each}
+        return cls(before, after, by_kind, to_pull(before.layers, after.layers))
 
     @property
     def bytes(self) -> int:
         """The compressed bytes that are pulled."""
         return sum(layer.size for layer in self.pulled)
-
-    def of_kind(self, difference: Difference) -> list[Change]:
-        """The changes of one kind, those of most bytes first."""
-        found = [change for change in self.changes if change.difference is difference]
-        return sorted(found, key=lambda change: -abs(change.growth))
 
 
 def compare_page(comparison: Comparison) -> Page:
@@ -78,7 +79,7 @@ def compare_page(comparison: Comparison) -> Page:
             class_="stack",
         ),
         _in_short(comparison),
-        *(_list(comparison, difference) for difference in _TITLES),
+        *(_list(*each) for each in comparison.changes.items()),
     ]
     if before.contents is None or after.contents is None:
         text = "An older version of Nixery made one of them, and kept no record of what is in it."
@@ -92,14 +93,12 @@ def compare_text(comparison: Comparison) -> str:
     """The page for terminals."""
     before, after = (readable(side.label) for side in (comparison.before, comparison.after))
     lines = [f"{before} -> {after}", "", _pulled(comparison)]
-    for difference, title in _TITLES.items():
-        found = comparison.of_kind(difference)
-        if found:
-            lines += ["", f"{title}: {len(found)}", ""]
-            lines += [
-                f"    {cut(readable(c.name), 30):30} {cut(_versions(c), 30):30} {_growth(c)}"
-                for c in found
-            ]
+    for difference, found in comparison.changes.items():
+        lines += ["", f"{_TITLES[difference]}: {len(found)}", ""]
+        lines += [
+            f"    {cut(readable(c.name), 30):30} {cut(_versions(c), 30):30} {_growth(c)}"
+            for c in found
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -138,10 +137,9 @@ def _link(side: Side) -> Tag:
 def _in_short(comparison: Comparison) -> Tag:
     counts = [
         tags.li(tags.strong(str(len(found))), f" {difference.value}")
-        for difference in _TITLES
-        if (found := comparison.of_kind(difference))
+        for difference, found in comparison.changes.items()
     ]
-    growth = sum(change.growth for change in comparison.changes)
+    growth = sum(change.growth for found in comparison.changes.values() for change in found)
     sizes = f" Unpacked, the difference is {_signed(growth)}." if growth else ""
     return tags.div(
         tags.p("A client with the first image has ", tags.strong(_pulled(comparison)), ".", sizes),
@@ -157,10 +155,7 @@ def _pulled(comparison: Comparison) -> str:
     return f"{size(comparison.bytes)} to pull, in {number} layer{'s' if number > 1 else ''}"
 
 
-def _list(comparison: Comparison, difference: Difference) -> Content:
-    found = comparison.of_kind(difference)
-    if not found:
-        return None
+def _list(difference: Difference, found: Sequence[Change]) -> Content:
     title = _TITLES[difference]
     rows = [
         (tags.code(readable(c.name)), _versions(c), tags.span(_growth(c), class_="measure"))

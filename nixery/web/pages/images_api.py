@@ -104,7 +104,7 @@ class ImagePages:
     async def _compare(self, request: RegistryRequest) -> bytes:
         before, after = (request.parameter(name).strip()[:600] for name in ("from", "to"))
         if not before or not after:
-            return await send_page(request, ask_page(before, after))
+            return send_page(request, ask_page(before, after))
         sides = []
         for name in (before, after):
             try:
@@ -112,7 +112,7 @@ class ImagePages:
             except RefusedRequest:
                 fault = f"No stored image is called {name}."
                 if prefers_html(request):
-                    return await send_page(request, ask_page(before, after, fault), 404)
+                    return send_page(request, ask_page(before, after, fault), 404)
                 return send_text(request, f"{readable(fault)}\n", 404)
             sides.append(_side(await self._images.load(summary, tag)))
         comparison = await in_thread(self._reactor, Comparison.of, *sides)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 
 import attrs
-from twisted.python.failure import Failure
-from twisted.web.template import Tag, flattenString, tags
+from twisted.web.template import Tag, tags
 
 from nixery.http.answers import describe
 from nixery.http.request import RegistryRequest
 from nixery.reactor import IReactor, in_thread
 from nixery.requirements import version
+from nixery.web.pages.markup import markup
 
 _STATIC = {
     "style.css": "text/css; charset=utf-8",
@@ -76,7 +76,7 @@ def prefers_html(request: RegistryRequest) -> bool:
     return b"text/html" in (request.getHeader(b"accept") or b"")
 
 
-async def send_page(request: RegistryRequest, page: Page, status: int = 200) -> bytes:
+def send_page(request: RegistryRequest, page: Page, status: int = 200) -> bytes:
     """Set the headers of a page.
 
     :return: its content.
@@ -96,13 +96,8 @@ async def send_large_page(
 
 
 def written(request: RegistryRequest, page: Page) -> bytes:
-    """A page as HTML. It takes about ten milliseconds for 40 KB, and may be in a thread."""
-    parts: list[bytes | Failure] = []
-    flattenString(None, _frame(request, page)).addBoth(parts.append)
-    (content,) = parts  # at once, since nothing in pages is asynchronous
-    if isinstance(content, Failure):
-        content.raiseException()
-    return b"<!DOCTYPE html>\n" + content
+    """A page as HTML. It takes some milliseconds for 40 KB, and may be in a thread."""
+    return b"<!DOCTYPE html>\n" + markup(_frame(request, page))
 
 
 def describe_page(request: RegistryRequest, content: bytes, status: int = 200) -> bytes:
@@ -115,12 +110,12 @@ def describe_page(request: RegistryRequest, content: bytes, status: int = 200) -
     return describe_safely(request, _HTML, content)
 
 
-async def send_parts(request: RegistryRequest, parts: Sequence[Content]) -> bytes:
+def send_parts(request: RegistryRequest, parts: Sequence[Content]) -> bytes:
     """Set the headers of parts that a script puts into a page.
 
     :return: their content.
     """
-    content = await flattenString(None, tags.transparent(*[each for each in parts if each]))
+    content = markup(tags.transparent(*[each for each in parts if each]))
     request.setHeader(b"Cache-Control", b"no-cache")
     return describe_safely(request, _HTML, content)
 

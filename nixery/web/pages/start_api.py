@@ -95,7 +95,7 @@ class StartApi:
             naming, activity = await self._naming(request), self._activity(request)
             start = Start(naming, activity, provenance, fault, tags[:_MOST_TAGS])
             if prefers_html(request):
-                body = await send_page(request, start_page(start))
+                body = send_page(request, start_page(start))
             else:
                 body = send_text(request, start_text(start))
         await send_body(request, body)
@@ -104,14 +104,14 @@ class StartApi:
     async def name(self, request: RegistryRequest) -> None:
         """The parts of the start page that follow what is typed."""
         async with self._turns.turn(request.network):
-            body = await send_parts(request, naming_parts(await self._naming(request)))
+            body = send_parts(request, naming_parts(await self._naming(request)))
         await send_body(request, body)
 
     @app.route("/activity", endpoint=Route(errors=Errors.PAGE, operations=text_answers(HTML)))
     async def activity(self, request: RegistryRequest) -> None:
         """The part of the start page that changes by itself."""
         async with self._turns.turn(request.network):
-            body = await send_parts(request, [activity_part(self._activity(request))])
+            body = send_parts(request, [activity_part(self._activity(request))])
         await send_body(request, body)
 
     def _patiently(self, asking: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:

@@ -100,5 +100,5 @@ async def test_commands_that_logs_would_name(history: History) -> None:
     async with serving(history=history) as server:
         body = (await server.ask(f"/builds/{record.id}", headers=HTML)).body.decode()
         host = f"127.0.0.1:{server.port}"
-    commands = re.findall(r"docker pull (.*?)</code>", re.sub("</?wbr>", "", body))
+    commands = re.findall(r"docker pull (.*?)</code>", re.sub("<wbr />", "", body))
     assert commands == [f"{host}/gti:latest"]

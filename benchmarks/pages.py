@@ -50,7 +50,7 @@ async def measure(reactor: Any, folder: str) -> None:
     gallery = Gallery(Path(folder))
     name = await fill(gallery)
     catalogue: Any = catalogue_of(reactor, PACKAGES)
-    images = StoredImages(gallery.known, gallery.cache, gallery.storage, OPEN)
+    images = StoredImages(reactor, gallery.known, gallery.cache, gallery.storage, OPEN)
     builder = FakeBuilder()
     more = [
         ImagePages(reactor, images, history).app,

@@ -291,7 +291,8 @@ class Registry:
         if settings.shown.pages != "off":
             history, catalogue = self._history, self._catalogue
             builds = BuildsApi(reactor, self._history, settings.shown.pages == "all", auth)
-            stored = StoredImages(self._stored.images, self._stored.cache, self._storage, auth)
+            known, cache = self._stored.images, self._stored.cache
+            stored = StoredImages(reactor, known, cache, self._storage, auth)
             packages = PackagesApi(reactor, self._catalogue, stored, auth)
             signed = bool(settings.signing.keys)
             more.append(ImagePages(reactor, stored, history, signed).app)
@@ -312,7 +313,7 @@ class Registry:
             self._operations if settings.operations.endpoint is None else None,
             settings.transport.accel,
             self._stored.images.pulled,
-            [start.app, DocsApi().app, *more],
+            [start.app, DocsApi(reactor).app, *more],
             [
                 self._make_images_api(auth),
                 HooksApi(self._access.webhook_secret, self._prebuild.note_push),

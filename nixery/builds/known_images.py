@@ -127,8 +127,12 @@ class KnownImages:
 
     def all(self) -> list[ImageSummary]:
         """All images, those that were made or pulled last first."""
+        return in_order(self.unordered())
+
+    def unordered(self) -> list[ImageSummary]:
+        """All images, in any order."""
         self._settle()
-        return sorted(self._known.values(), key=lambda summary: summary.used, reverse=True)
+        return list(self._known.values())
 
     def most_pulled(self, number: int) -> list[tuple[str, str]]:
         """The names and tags that were pulled most lately, by all instances, the first one most:
@@ -290,6 +294,11 @@ class KnownImages:
             except OSError as error:
                 text = "{path} can't be written, and is made anew after a restart: {error}"
                 self._log.warn(text, path=self._path, error=error.strerror)
+
+
+def in_order(images: Iterable[ImageSummary]) -> list[ImageSummary]:
+    """Some images, those that were made or pulled last first."""
+    return sorted(images, key=lambda image: image.used, reverse=True)
 
 
 def _summary(record: dict[str, Any]) -> ImageSummary:

@@ -91,7 +91,7 @@ class PackagesApi:
                 seen = self._seen(request, found)[:limit]
             if prefers_html(request):
                 name = TypedName.parse(query, request.asked_host)
-                images = self._images.called(request, name, _IMAGES)
+                images = await self._images.called(request, name, _IMAGES)
                 page = SearchView(query, found, seen, limit, MOST_RESULTS, name, images)
                 body = await send_large_page(request, self._reactor, lambda: packages_page(page))
             else:
@@ -121,7 +121,7 @@ class PackagesApi:
         asked = package.attribute if package is not None else name
         may = self._auth.may_see(request, asked if package is None else package.image)
         parts = name_parts(asked) | ({package.image} if package is not None else set())
-        holding = self._images.holding(request, parts) if may else []
+        holding = await self._images.holding(request, parts) if may else []
         held = []
         for image in holding[:_LOOKED_INTO]:
             contents = await self._images.contents(image)

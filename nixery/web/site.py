@@ -183,7 +183,7 @@ def make_site(
     api = RegistryApi(reactor, builder, storage, holding, links, auth, permitted, referrers, accel)
     apps = [api.app, referrers.app, pages.app, *more]
     apps += [each.app for each in (builds, packages, *apis) if each is not None]
-    apps.append(ReferenceApi(lambda: openapi_document([Front.app, *apps])).app)
+    apps.append(ReferenceApi(reactor, lambda: openapi_document([Front.app, *apps])).app)
     apps.append(OpenApi([Front.app, *apps]).app)
     bodies = {path: make for each in apis for path, make in each.bodies.items()}
     known = KnownAnswers(reactor, bounds.requests, FairStarts(reactor), log)

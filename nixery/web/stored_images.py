@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from nixery.builds.cache import Cache
-from nixery.builds.known_images import KnownImages
+from nixery.builds.known_images import KnownImages, in_order
 from nixery.http.answers import NOT_FOUND, QUERY_INVALID, RefusedRequest
 from nixery.http.request import RegistryRequest
 from nixery.interfaces import IBlobs
@@ -26,6 +26,7 @@ from nixery.model.request_errors import (
     TagInvalid,
 )
 from nixery.model.typed_name import TypedName
+from nixery.reactor import IReactor, in_thread
 from nixery.recent import Recent
 from nixery.web.auth import Auth
 
@@ -81,7 +82,15 @@ class StoredImage:
 class StoredImages:
     """Finds images, and tells of those that a client may see."""
 
-    def __init__(self, known: KnownImages, cache: Cache, blobs: IBlobs, auth: Auth) -> None:
+    def __init__(
+        self,
+        reactor: IReactor,
+        known: KnownImages,
+        cache: Cache,
+        blobs: IBlobs,
+        auth: Auth,
+    ) -> None:
+        self._reactor = reactor
         self._known = known
         self._cache = cache
         self._blobs = blobs
@@ -164,23 +173,26 @@ class StoredImages:
         chosen = platforms.get(platform) or platforms.get(_PLATFORM) or first
         return await self._cache.manifest_of(chosen), platforms
 
-    def recent(self, request: RegistryRequest, most: int) -> list[ImageSummary]:
+    async def recent(self, request: RegistryRequest, most: int) -> list[ImageSummary]:
         """The images that were made or pulled last, as far as a client may see them."""
-        return list(islice(self._seen(request, self.every()), most))
+        return list(islice(self._seen(request, await self._every()), most))
 
-    def holding(self, request: RegistryRequest, parts: Container[str]) -> list[ImageSummary]:
+    async def holding(self, request: RegistryRequest, parts: Container[str]) -> list[ImageSummary]:
         """The images with one of some parts in their names, as far as a client may see them; those
         that were made or pulled last are first."""
-        named = (e for e in self.every() if any(part in parts for part in e.name.split("/")))
+        every = await self._every()
+        named = (e for e in every if any(part in parts for part in e.name.split("/")))
         return list(self._seen(request, named))
 
-    def called(self, request: RegistryRequest, name: TypedName, most: int) -> list[ImageSummary]:
+    async def called(
+        self, request: RegistryRequest, name: TypedName, most: int
+    ) -> list[ImageSummary]:
         """The images that have all words of a typed name in theirs, as far as a client may see
         them: those with the fewest others first, and of these the ones used last."""
         words = set(name.words)
         found = [
             each
-            for each in self.every()
+            for each in await self._every()
             if words
             and words <= set(each.name.split("/"))
             and (not name.names_tag or name.tag in each.tags)
@@ -188,23 +200,21 @@ class StoredImages:
         found.sort(key=lambda each: each.name.count("/"))
         return list(islice(self._seen(request, found), most))
 
-    def every(self) -> Sequence[ImageSummary]:
+    async def tags(self, request: RegistryRequest, name: str) -> dict[str, ImageSummary]:
+        """The tags by which images of a name were asked for, and a client may see."""
+        named = [each for each in await self._every() if each.name == name]
+        seen = list(self._seen(request, named))
+        return {tag: each for each in reversed(seen) for tag in each.tags}
+
+    async def _every(self) -> Sequence[ImageSummary]:
         """All images, those that were made or pulled last first, as of some seconds ago. Of those
         that a name and tag stood for at one revision, there is the one that it stands for now: an
         index, and not the images of it that have its name."""
         if not self._all or time.monotonic() - self._since > _FRESH:
-            found: dict[tuple[str, ...], ImageSummary] = {}
-            for each in self._known.all():
-                key = (each.name or each.digest, each.tag, each.source, each.revision)
-                if key not in found or each.supersedes(found[key]):
-                    found[key] = each
-            self._all, self._since = list(found.values()), time.monotonic()
+            # It takes a thousandth of a second for each thousand.
+            self._all = await in_thread(self._reactor, _standing, self._known.unordered())
+            self._since = time.monotonic()
         return self._all
-
-    def tags(self, request: RegistryRequest, name: str) -> dict[str, ImageSummary]:
-        """The tags by which images of a name were asked for, and a client may see."""
-        every = list(self._seen(request, (e for e in self.every() if e.name == name)))
-        return {tag: each for each in reversed(every) for tag in each.tags}
 
     def _seen(
         self, request: RegistryRequest, images: Iterable[ImageSummary]
@@ -238,6 +248,16 @@ def _spellings(path: str, tag: str) -> Iterator[str]:
     for each in (attrs.evolve(image, prefixed=False), image.official):
         if each is not None:
             yield from each.names
+
+
+def _standing(images: Iterable[ImageSummary]) -> list[ImageSummary]:
+    """Images in order, without those that another one has taken the place of."""
+    found: dict[tuple[str, ...], ImageSummary] = {}
+    for each in in_order(images):
+        key = (each.name or each.digest, each.tag, each.source, each.revision)
+        if key not in found or each.supersedes(found[key]):
+            found[key] = each
+    return list(found.values())
 
 
 def _platforms(index: Manifest) -> dict[str, Digest]:

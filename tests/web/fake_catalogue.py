@@ -77,5 +77,5 @@ def packages_api(catalogue: ICatalogue | None = None, auth: Auth = OPEN) -> Pack
     storage = MemoryStorage()
     cache = Cache(storage)
     known = KnownImages(reactor, storage, cache, "/nowhere")
-    images = StoredImages(known, cache, storage, auth)
+    images = StoredImages(reactor, known, cache, storage, auth)
     return PackagesApi(reactor, catalogue or FakeCatalogue(), images, auth)

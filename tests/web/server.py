@@ -317,7 +317,7 @@ async def serving(
         accel=accel,
         more=[
             StartApi(reactor, builder, history, catalogue, images, auth).app,
-            DocsApi().app,
+            DocsApi(reactor).app,
             *more,
         ],
         on_manifest=on_manifest,

@@ -80,7 +80,7 @@ async def documents(folder: Path, auth: Auth = OPEN) -> AsyncIterator[Documents]
     builder, storage = FakeBuilder(), MemoryStorage()
     cache = Cache(storage, reactor=reactor)
     images = KnownImages(reactor, storage, cache, str(folder))
-    stored = StoredImages(images, cache, storage, auth)
+    stored = StoredImages(reactor, images, cache, storage, auth)
     more = [DocumentsApi(reactor, stored, BUILDER).app, ImagePages(reactor, stored, None).app]
     pages = PagesApi()
     site = make_site(reactor, builder, storage, 25, pages, auth=auth, more=more)

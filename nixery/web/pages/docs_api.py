@@ -1,7 +1,6 @@
 """The documentation: ``/docs``, ``/docs/NAME``."""
 
 from collections.abc import Callable
-from functools import cached_property
 from importlib.resources import files
 
 from klein import Klein
@@ -9,6 +8,7 @@ from klein import Klein
 from nixery.http.answers import NOT_FOUND, RefusedRequest
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
+from nixery.reactor import IReactor, in_thread
 from nixery.web.pages.documentation import (
     DocsPage,
     document_page,
@@ -25,39 +25,45 @@ class DocsApi:
     app = Klein()
     app.url_map.strict_slashes = False
 
-    def __init__(self, folder: str | None = None) -> None:
+    def __init__(self, reactor: IReactor, folder: str | None = None) -> None:
         """
         :param folder: of the documents; those of this Nixery if none is given.
         """
+        self._reactor = reactor
         self._folder = folder or find_documentation(str(files("nixery")))
+        self._documents: dict[str, DocsPage] = {}
         self._pages: dict[str, bytes] = {}
 
-    @cached_property
-    def _documents(self) -> dict[str, DocsPage]:
-        """The documents by name: some files of a few kilobytes, read once."""
-        return read_documentation(self._folder)
+    async def _all(self) -> dict[str, DocsPage]:
+        """The documents by name, read once."""
+        if not self._documents:
+            self._documents = await in_thread(self._reactor, read_documentation, self._folder)
+        return self._documents
 
     @app.route("/docs", endpoint=Route(errors=Errors.PAGE))
-    def index(self, request: RegistryRequest) -> bytes:
+    async def index(self, request: RegistryRequest) -> bytes:
         """The list of documents."""
+        documents = await self._all()
         if prefers_html(request):
-            return self._page(request, "", lambda: index_page(self._documents))
-        lines = [f"/docs/{each.name:12} {each.title}\n" for each in self._documents.values()]
+            return await self._page(request, "", lambda: index_page(documents))
+        lines = [f"/docs/{each.name:12} {each.title}\n" for each in documents.values()]
         return send_text(request, "".join(lines))
 
     @app.route("/docs/<string:name>", endpoint=Route(errors=Errors.PAGE))
-    def document(self, request: RegistryRequest, name: str) -> bytes:
+    async def document(self, request: RegistryRequest, name: str) -> bytes:
         """A document."""
-        document = self._documents.get(name)
+        documents = await self._all()
+        document = documents.get(name)
         if document is None:
             title, text = "There is no such document here", "The documentation lists all of them."
             raise RefusedRequest(NOT_FOUND, title, page=(title, text))
         if not prefers_html(request):
             return send_text(request, document.text)
-        return self._page(request, name, lambda: document_page(document, self._documents))
+        return await self._page(request, name, lambda: document_page(document, documents))
 
-    def _page(self, request: RegistryRequest, name: str, make: Callable[[], Page]) -> bytes:
+    async def _page(self, request: RegistryRequest, name: str, make: Callable[[], Page]) -> bytes:
         """A page, which is the same for everybody, and written once."""
         if name not in self._pages:
-            self._pages[name] = written(request, make())
+            page = in_thread(self._reactor, lambda: written(request, make()))
+            self._pages[name] = await page
         return describe_page(request, self._pages[name])

@@ -79,9 +79,9 @@ class ImagePages:
                 return send_text(
                     request, await in_thread(self._reactor, layers_text, layers, image.contents)
                 )
-        recent, own = self._images.recent(request, _COMPARED), str(image.manifest.digest)
+        recent, own = await self._images.recent(request, _COMPARED), str(image.manifest.digest)
         build = self._history and self._history.latest(summary.name, image.tag or summary.tag)
-        tags = self._images.tags(request, summary.name)
+        tags = await self._images.tags(request, summary.name)
         why = request.parameter("why")[:300]
 
         def view() -> ImageView:

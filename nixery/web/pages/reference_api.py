@@ -8,6 +8,7 @@ from klein import Klein
 from nixery.http.operation import HTML, text_answers
 from nixery.http.request import RegistryRequest
 from nixery.http.routes import Errors, Route
+from nixery.reactor import IReactor, in_thread
 from nixery.web.pages.page import describe_page, written
 from nixery.web.pages.reference_page import reference_page
 
@@ -19,15 +20,20 @@ class ReferenceApi:
 
     app = Klein()
 
-    def __init__(self, document: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, reactor: IReactor, document: Callable[[], Mapping[str, Any]]) -> None:
         """
         :param document: makes the OpenAPI document.
         """
+        self._reactor = reactor
         self._document = document
         self._page = b""
 
     @app.route("/api", endpoint=Route(errors=Errors.PAGE, operations=text_answers(HTML)))
-    def reference(self, request: RegistryRequest) -> bytes:
+    async def reference(self, request: RegistryRequest) -> bytes:
         """The API reference, as a page."""
-        self._page = self._page or written(request, reference_page(self._document(), _DOCUMENT))
+        if not self._page:
+            self._page = await in_thread(self._reactor, self._written, request)
         return describe_page(request, self._page)
+
+    def _written(self, request: RegistryRequest) -> bytes:
+        return written(request, reference_page(self._document(), _DOCUMENT))

@@ -92,7 +92,7 @@ class StartApi:
         except TimeoutError:
             fault = "it does not respond"
         async with self._turns.turn(request.network):
-            naming, activity = await self._naming(request), self._activity(request)
+            naming, activity = await self._naming(request), await self._activity(request)
             start = Start(naming, activity, provenance, fault, tags[:_MOST_TAGS])
             if prefers_html(request):
                 body = send_page(request, start_page(start))
@@ -111,7 +111,7 @@ class StartApi:
     async def activity(self, request: RegistryRequest) -> None:
         """The part of the start page that changes by itself."""
         async with self._turns.turn(request.network):
-            body = send_parts(request, [activity_part(self._activity(request))])
+            body = send_parts(request, [activity_part(await self._activity(request))])
         await send_body(request, body)
 
     def _patiently(self, asking: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
@@ -185,7 +185,7 @@ class StartApi:
                 seen = (each for each in meant if self._auth.may_see(request, each))
                 yield word, [Completion(e, name.replaced(word, e)) for e in islice(seen, MOST)]
 
-    def _activity(self, request: RegistryRequest) -> Activity:
+    async def _activity(self, request: RegistryRequest) -> Activity:
         history, images = self._history, self._images
         running = [] if history is None else history.running()
         seen = (head for head in running if self._auth.may_see(request, head.name, head.tag))
@@ -195,7 +195,7 @@ class StartApi:
                 for h in islice(seen, _RECENT)
                 if history
             ],
-            [] if images is None else images.recent(request, _RECENT),
+            [] if images is None else await images.recent(request, _RECENT),
         )
 
 

@@ -172,7 +172,7 @@ async def showing(
     keys: Sequence[SigningKey] = (),
 ) -> AsyncIterator[Server]:
     """Serve the pages of images and packages for the length of a block."""
-    images = StoredImages(gallery.known, gallery.cache, gallery.storage, auth)
+    images = StoredImages(reactor, gallery.known, gallery.cache, gallery.storage, auth)
     packages = PackagesApi(reactor, catalogue or FakeCatalogue(), images, auth)
     documents = DocumentsApi(reactor, images)
     more = [ImagePages(reactor, images, history, bool(keys)).app, packages.app, documents.app]

@@ -33,7 +33,7 @@ def command(context: click.Context, place: Place, before: str, after: str, in_js
         if rows:
             columns = ("CHANGE", "NAME", "BEFORE", "AFTER")
             print_table([Column(title, cut=title != "CHANGE") for title in columns], rows)
-        same = "the same image" if found["same"] else f"{len(rows)} store paths changed"
+        same = "the same image" if found["same"] else f"{len(rows)} names with other store paths"
         pull = size_text(found["pull"])
         click.echo(f"{same}; a client that has {before} pulls {pull} for {after}")
     context.exit(0 if found["same"] else DIFFERS)
@@ -44,6 +44,9 @@ def compared(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
     :raises CommandFailed: if it is not known what is in one of them.
     """
+    from nixery.model.comparison import changes, to_pull
+    from nixery.model.contents import LayerFacts, PathFacts
+
     for image in (before, after):
         if not image.get("contents"):
             raise CommandFailed(
@@ -51,33 +54,19 @@ def compared(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
                 "daemon runs to tell",
                 FAILED,
             )
-    names = [_names(image) for image in (before, after)]
-    changes = []
-    for name in sorted(names[0].keys() | names[1].keys()):
-        versions = [", ".join(sorted(each.get(name, ()))) for each in names]
-        if names[0].get(name) != names[1].get(name):
-            kind = "added" if not versions[0] else "removed" if not versions[1] else "changed"
-            changes.append(
-                {"change": kind, "name": name, "before": versions[0], "after": versions[1]}
-            )
-    there = {layer["digest"] for layer in before["contents"]["layers"]}
-    pull = sum(
-        layer["size"] for layer in after["contents"]["layers"] if layer["digest"] not in there
-    )
-    return {"same": before["digest"] == after["digest"], "changes": changes, "pull": pull}
-
-
-def _names(image: dict[str, Any]) -> dict[str, set[str]]:
-    """The store paths of an image: name without version → versions."""
-    found: dict[str, set[str]] = {}
-    for each in image["contents"]["paths"]:
-        path = each["path"] if isinstance(each, dict) else each
-        name, version = _split(path.rpartition("/")[2][33:])
-        found.setdefault(name, set()).add(version or path.rpartition("/")[2][:8])
-    return found
-
-
-def _split(name: str) -> tuple[str, str]:
-    from nixery.model.contents import split_name
-
-    return split_name(name)
+    inside = [image["contents"] for image in (before, after)]
+    found = changes(*([PathFacts(p["path"], p["size"]) for p in c["paths"]] for c in inside))
+    layers = ([LayerFacts(each["digest"], each["size"]) for each in c["layers"]] for c in inside)
+    return {
+        "same": before["digest"] == after["digest"],
+        "changes": [
+            {
+                "change": each.difference.value,
+                "name": each.name,
+                "before": ", ".join(filter(None, each.before.numbers)),
+                "after": ", ".join(filter(None, each.after.numbers)),
+            }
+            for each in found
+        ],
+        "pull": sum(layer.size for layer in to_pull(*layers)),
+    }

@@ -68,6 +68,17 @@ class StoredImage:
         return next((each for each, digest in self.platforms.items() if digest == own), "")
 
     @property
+    def every_platform(self) -> list[str]:
+        """All platforms that it is there for."""
+        own = f"{self.config.get('os')}/{self.config.get('architecture')}"
+        return list(self.platforms) or [own]
+
+    @property
+    def system(self) -> str:
+        """The platform that it is for."""
+        return self.platform or self.every_platform[0]
+
+    @property
     def digests(self) -> set[str]:
         """Of what was asked for, and of its images of all platforms."""
         return {self.summary.digest, *map(str, self.platforms.values())}
@@ -142,13 +153,13 @@ class StoredImages:
         except ManifestUnknown:
             raise RefusedRequest(NOT_FOUND, ". ".join(_GONE), page=_GONE) from None
         config = await self._config(manifest.blobs[0].digest)
-        there = list(platforms) or [f"{config.get('os')}/{config.get('architecture')}"]
-        if platform and platform not in there:
-            message = f"platform must be {' or '.join(there)}"
-            page = ("This image has no such platform", f"The {message}.")
-            raise RefusedRequest(QUERY_INVALID, message, page=page)
         contents = await self._cache.contents(manifest.digest)
-        return StoredImage(summary, tag, manifest, config, contents, platforms)
+        image = StoredImage(summary, tag, manifest, config, contents, platforms)
+        if platform and platform not in image.every_platform:
+            message = f"platform must be {' or '.join(image.every_platform)}"
+            page = ("This image has no such platform", f"{image.label}: the {message}.")
+            raise RefusedRequest(QUERY_INVALID, message, page=page)
+        return image
 
     async def contents(self, summary: ImageSummary) -> Contents | None:
         """The contents of an image; of several platforms, those of the usual one.

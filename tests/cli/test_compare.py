@@ -12,7 +12,10 @@ def test_what_differs(run: Run, api: FakeApi) -> None:
     """Store paths that came, went and changed are told, and the bytes of layers to pull."""
     other = {
         **INSIDE,
-        "paths": [{"path": f"{STORE}-jq-1.6"}, {"path": f"{STORE}-glibc-2.37"}],
+        "paths": [
+            {"path": f"{STORE}-jq-1.6", "size": 1},
+            {"path": f"{STORE}-glibc-2.37", "size": 2},
+        ],
         "layers": [INSIDE["layers"][0], {"digest": "sha256:cc", "size": 5_000, "paths": []}],
     }
     api.answers[GIT] = 200, image("git", contents=INSIDE)
@@ -21,7 +24,7 @@ def test_what_differs(run: Run, api: FakeApi) -> None:
     assert ran.code == 5
     assert [line.split() for line in ran.out.splitlines()[1:4]] == [
         ["removed", "git", "2.39.5"],
-        ["changed", "glibc", "2.36", "2.37"],
+        ["upgraded", "glibc", "2.36", "2.37"],
         ["added", "jq", "1.6"],
     ]
     assert "pulls 5.0 kB for jq:latest" in ran.out

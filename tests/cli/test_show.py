@@ -16,7 +16,10 @@ INSIDE: dict[str, Any] = {
             "paths": [f"{STORE}-git-2.39.5"],
         }
     ],
-    "paths": [{"path": f"{STORE}-git-2.39.5"}, {"path": f"{STORE}-glibc-2.36"}],
+    "paths": [
+        {"path": f"{STORE}-git-2.39.5", "size": 2},
+        {"path": f"{STORE}-glibc-2.36", "size": 1},
+    ],
     "layers": [
         {"digest": "sha256:" + "a" * 64, "size": 1_000_000, "paths": [f"{STORE}-glibc-2.36"]},
         {"digest": "sha256:" + "b" * 64, "size": 2_000, "paths": []},

@@ -92,6 +92,31 @@ def test_a_name_that_pulls(daemon: Daemon, docker: Docker) -> None:
     assert docker.ok(*command.split()[1:])
 
 
+def test_a_list_that_was_dismissed(daemon: Daemon) -> None:
+    """While the package index is being built, the start page asks again and again; a list of
+    suggestions that was dismissed stays closed until something is typed."""
+    option = '<li id="option-0" role="option" aria-selected="false" data-typed="git/">git</li>'
+    parts = f'<ul id="suggestions" role="listbox" hidden data-again="">{option}</ul>'
+
+    def use(browser: Browser) -> None:
+        page = browser.new_page()
+        page.route("**/name?*", lambda route: route.fulfill(content_type="text/html", body=parts))
+        page.goto(f"http://{daemon.host}/")
+        field = page.get_by_role("combobox")
+        field.press("g")
+        expect(field).to_have_attribute("aria-expanded", "true")
+        expect(page.get_by_role("option")).to_have_text(["git"])
+        field.press("Escape")
+        for _ in range(2):  # the second has been asked for when the first has been shown
+            with page.expect_response("**/name?*"):
+                pass
+        expect(field).to_have_attribute("aria-expanded", "false")
+        field.press("i")
+        expect(field).to_have_attribute("aria-expanded", "true")
+
+    in_browser(use)
+
+
 def test_copying_over_plain_http(start_daemon: StartDaemon, package_set: PackageSet) -> None:
     """Where a page has no clipboard, as over plain HTTP from another machine, commands are copied
     all the same; the tab that was chosen is open on the next page too."""

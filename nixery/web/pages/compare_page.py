@@ -9,7 +9,7 @@ from twisted.web.template import Tag, tags
 from nixery.model.comparison import Change, Difference, Versions, changes, to_pull
 from nixery.model.contents import Contents, LayerFacts
 from nixery.model.text import cut, readable
-from nixery.web.pages.fragments import size, table
+from nixery.web.pages.fragments import platform_links, query_of, size, table
 from nixery.web.pages.page import Content, Page
 
 _SHOWN = 150  # names in a list
@@ -29,11 +29,15 @@ class Side:
     :param label: its name with tag or digest.
     :param contents: nothing if an older version made it.
     :param layers: that it has.
+    :param system: its platform.
+    :param platform: of an index, the one that is compared; empty for an image of one.
     """
 
     label: str
     contents: Contents | None
     layers: Sequence[LayerFacts]
+    system: str
+    platform: str
 
 
 @attrs.frozen(eq=False)
@@ -43,15 +47,17 @@ class Comparison:
     :param changes: of store paths, by their kinds in the order of the page, and each kind with
         those of most bytes first; none if the contents of one image are not known.
     :param pulled: the layers that a client of the first pulls for the second.
+    :param platforms: for which there are both images.
     """
 
     before: Side
     after: Side
     changes: Mapping[Difference, Sequence[Change]]
     pulled: Sequence[LayerFacts]
+    platforms: Sequence[str]
 
     @classmethod
-    def of(cls, before: Side, after: Side) -> "Comparison":
+    def of(cls, before: Side, after: Side, platforms: Sequence[str]) -> "Comparison":
         """Compare two images. It takes a while for large ones."""
         found: dict[Difference, list[Change]] = {difference: [] for difference in _TITLES}
         if before.contents is not None and after.contents is not None:
@@ -60,7 +66,7 @@ class Comparison:
         for each in found.values():
             each.sort(key=lambda change: -abs(change.growth))
         by_kind = {difference: each for difference, each in found.items() if each}
-        return cls(before, after, by_kind, to_pull(before.layers, after.layers))
+        return cls(before, after, by_kind, to_pull(before.layers, after.layers), platforms)
 
     @property
     def bytes(self) -> int:
@@ -75,6 +81,7 @@ def compare_page(comparison: Comparison) -> Page:
         tags.section(
             tags.h1("Compare images"),
             tags.p(_link(before), " → ", _link(after), class_="lead"),
+            _platforms(comparison),
             compare_form(before.label, after.label),
             class_="stack",
         ),
@@ -131,7 +138,21 @@ def compare_form(before: str, after: str) -> Tag:
 
 
 def _link(side: Side) -> Tag:
-    return tags.a(tags.code(readable(side.label)), href=f"/images/{quote(side.label, safe='/:@')}")
+    query = query_of(platform=side.platform).rstrip("?")
+    address = f"/images/{quote(side.label, safe='/:@')}{query}"
+    return tags.a(tags.code(readable(side.label)), href=address)
+
+
+def _platforms(comparison: Comparison) -> Tag | str:
+    """The platforms to choose from, or those of two images for different ones."""
+    before, after = comparison.before, comparison.after
+    if before.system != after.system:
+        text = f"They are for different platforms: {before.system} and {after.system}."
+        return tags.p(readable(text), class_="note")
+    if len(comparison.platforms) < 2:
+        return ""
+    names = {"from": before.label, "to": after.label}
+    return tags.p("Platform: ", platform_links(comparison.platforms, before.system, **names))
 
 
 def _in_short(comparison: Comparison) -> Tag:

@@ -128,3 +128,18 @@ def build_link(head: BuildHead, text: str = "") -> Tag:
     """
     name = breakable(readable(f"{head.name}:{head.tag}"))
     return tags.a(*([text] if text else name), href=f"/builds/{head.id}")
+
+
+def platform_links(platforms: Sequence[str], shown: str, **fields: str) -> Tag | str:
+    """The platforms of what a page shows, with links to itself where there are several.
+
+    :param shown: which one the page is about.
+    :param fields: of the query, to keep.
+    """
+    if len(platforms) < 2:
+        return readable(", ".join(platforms))
+    links: list[Tag | str] = []
+    for platform in platforms:
+        link = tags.a(readable(platform), href=query_of(**fields, platform=platform))
+        links += [", ", link(**{"aria-current": "true"}) if platform == shown else link]
+    return tags.span(*links[1:])

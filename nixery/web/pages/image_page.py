@@ -12,7 +12,7 @@ from nixery.model.image_summary import ImageSummary
 from nixery.model.manifest import Descriptor
 from nixery.model.text import cut, readable
 from nixery.web.pages.closure_section import Closure, closure_section
-from nixery.web.pages.fragments import age, facts, query_of, size, table
+from nixery.web.pages.fragments import age, facts, platform_links, query_of, size, table
 from nixery.web.pages.layers_section import Sharing, layers_section
 from nixery.web.pages.page import Content, Page
 from nixery.web.pages.usage import Usage, usage_tabs
@@ -167,7 +167,7 @@ def _facts(view: ImageView) -> Tag:
     return facts(
         [
             ("Digest", tags.code(summary.digest)),
-            ("Platforms", _platforms(image)),
+            ("Platforms", platform_links(image.every_platform, image.platform)),
             ("Source", readable(summary.source)),
             ("Revision", tags.code(readable(summary.revision)) if summary.revision else ""),
             ("Tags", _tags(view)),
@@ -180,17 +180,6 @@ def _facts(view: ImageView) -> Tag:
             ("Environment", _environment(run.get("Env"))),
         ]
     )
-
-
-def _platforms(image: StoredImage) -> Tag | str:
-    if not image.platforms:
-        return readable(", ".join(image.summary.platforms))
-    links: list[Tag | str] = []
-    for platform in image.platforms:
-        link = tags.a(readable(platform), href=query_of(platform=platform))
-        shown = link(**{"aria-current": "true"}) if platform == image.platform else link
-        links += [", ", shown]
-    return tags.span(*links[1:])
 
 
 def _tags(view: ImageView) -> Tag | str:
@@ -276,13 +265,14 @@ def _documents(view: ImageView) -> Tag:
 
 
 def _comparison(view: ImageView) -> Tag:
-    label = view.image.label
+    label, platform = view.image.label, view.image.platform
     own = view.image.summary.digest
     others = [tag for tag, image in view.tags.items() if image.digest != own][:_TAGS]
     name = view.image.summary.name
     field = tags.input(type="text", name="to", id="compare-to", list="tags", placeholder=label)
     form = tags.form(
         tags.input(type="hidden", name="from", value=label),
+        tags.input(type="hidden", name="platform", value=platform) if platform else "",
         tags.label("Another tag or name", for_="compare-to", class_="label"),
         tags.div(
             field(autocomplete="off", spellcheck="false", required=""),

@@ -105,17 +105,21 @@ class ImagePages:
         before, after = (request.parameter(name).strip()[:600] for name in ("from", "to"))
         if not before or not after:
             return send_page(request, ask_page(before, after))
-        sides = []
+        platform, found = request.parameter("platform"), []
         for name in (before, after):
             try:
-                summary, tag = await self._images.find(request, name)
+                found.append(await self._images.find(request, name))
             except RefusedRequest:
                 fault = f"No stored image is called {name}."
                 if prefers_html(request):
                     return send_page(request, ask_page(before, after, fault), 404)
                 return send_text(request, f"{readable(fault)}\n", 404)
-            sides.append(_side(await self._images.load(summary, tag)))
-        comparison = await in_thread(self._reactor, Comparison.of, *sides)
+        images = [await self._images.load(*each, platform) for each in found]
+        common = [each for each in images[0].every_platform if each in images[1].every_platform]
+        if common and not platform and images[0].system != images[1].system:
+            images = [await self._images.load(*each, common[0]) for each in found]
+        one, other = map(_side, images)
+        comparison = await in_thread(self._reactor, Comparison.of, one, other, common)
         if prefers_html(request):
             return await send_large_page(request, self._reactor, lambda: compare_page(comparison))
         return send_text(request, await in_thread(self._reactor, compare_text, comparison))
@@ -132,4 +136,4 @@ class ImagePages:
 
 def _side(image: StoredImage) -> Side:
     layers = [LayerFacts(str(blob.digest), blob.size) for blob in image.manifest.blobs[1:]]
-    return Side(image.label, image.contents, layers)
+    return Side(image.label, image.contents, layers, image.system, image.platform)

@@ -1,6 +1,6 @@
 """The start page and its live parts: ``/``, ``/name`` for what is typed, ``/activity``."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
@@ -133,7 +133,7 @@ class StartApi:
             name,
             self._example(),
             completions,
-            list(self._unknown(request, name, completed=bool(completions))),
+            list(self._unknown(request, name, _is_completed(name, completions))),
             made,
             ready,
         )
@@ -171,16 +171,16 @@ class StartApi:
         return [Completion(tag, name.completed(tag)) for tag in islice(seen, _SUGGESTED)]
 
     def _unknown(
-        self, request: RegistryRequest, name: TypedName, completed: bool
+        self, request: RegistryRequest, name: TypedName, is_completed: bool
     ) -> Iterator[tuple[str, list[Completion]]]:
         """Words that no package has for a name.
 
-        :param completed: whether the last word may be the beginning of another.
+        :param is_completed: whether the last word may be the beginning of another.
         """
         if self._catalogue is None or name.fault:
             return
         for word in name.packages[:_CHECKED]:
-            if self._catalogue.lacks(word) and not (completed and word == name.last):
+            if self._catalogue.lacks(word) and not (is_completed and word == name.last):
                 meant = (each.name for each in self._catalogue.suggest(word))
                 seen = (each for each in meant if self._auth.may_see(request, each))
                 yield word, [Completion(e, name.replaced(word, e)) for e in islice(seen, MOST)]
@@ -197,6 +197,12 @@ class StartApi:
             ],
             [] if images is None else await images.recent(request, _RECENT),
         )
+
+
+def _is_completed(name: TypedName, completions: Sequence[Completion]) -> bool:
+    """Whether the last word may be the beginning of another, or is a program; a search also finds
+    packages that have it in their descriptions alone."""
+    return any(name.last in f"{each.text} {each.note}".lower() for each in completions)
 
 
 def _note(package: Package, word: str) -> str:

@@ -114,7 +114,8 @@ class Gallery:
         held = [*(tuple(own[at : at + each]) for at in range(0, len(own), each)), ()]
         texts = ["".join(each) or f"root of {image.name} {revision}" for each in held]
         blobs = [await self.blob(text.encode()) for text in texts]
-        config = {"architecture": "amd64", "os": "linux", "config": run or {}}
+        architecture = "arm64" if image.system.startswith("aarch64") else "amd64"
+        config = {"architecture": architecture, "os": "linux", "config": run or {}}
         descriptor = await self.blob(json.dumps(config).encode(), CONFIG_TYPE)
         labels = {"org.opencontainers.image.title": image.name}
         layers = [Layer(blob, blob.digest, p) for blob, p in zip(blobs, held, strict=True)]

@@ -335,6 +335,42 @@ async def test_an_image_of_several_platforms(gallery: Gallery) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_comparing_images_of_several_platforms(gallery: Gallery) -> None:
+    """Of indexes, the images for one platform are compared, the usual one unless another is asked
+    for; an image for another platform is compared with that for its own. Links stay with it."""
+    arm = (facts("git-2.39.5", 30 * MEGA), facts("zlib-1.3", MEGA))
+    children = {
+        "linux/amd64": await gallery.add("amd64/git"),
+        "linux/arm64": await gallery.add("arm64/git", paths=arm),
+    }
+    await gallery.add_index(children, "git")
+    newer = {
+        "linux/amd64": await gallery.add("amd64/jq"),
+        "linux/arm64": await gallery.add("arm64/jq", paths=(*arm, facts("jq-1.6", MEGA))),
+    }
+    await gallery.add_index(newer, "jq")
+    await gallery.add("perl")
+    async with showing(gallery) as server:
+        for query, platform, told in (
+            ("", "linux/amd64", "Both have the same store paths"),
+            ("&platform=linux/arm64", "linux/arm64", "1 added"),
+        ):
+            elements = await page(server, f"/compare?from=git&to=jq{query}")
+            assert told in elements.text
+            (shown,) = [a for a in elements.of("a") if a.get("aria-current")]
+            asked = f"platform={quote(platform, '')}"
+            assert shown["href"] == f"?from=git%3Alatest&to=jq%3Alatest&{asked}"
+            assert f"/images/jq:latest?{asked}" in links(elements)
+        answer = await server.ask("/compare?from=git&to=jq&platform=linux/s390x")
+        assert answer.status == 400
+        told = " ".join(answer.body.decode().split())
+        assert "git:latest: the platform must be linux/amd64 or linux/arm64" in told
+        assert "1 added" in (await page(server, "/compare?from=arm64/git&to=jq")).text
+        different = await page(server, "/compare?from=arm64/git&to=perl")
+        assert "different platforms: linux/arm64 and linux/amd64" in different.text
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_index_that_has_the_name_of_its_image(tmp_path: Path, gallery: Gallery) -> None:
     """An index is listed once, and not its image that has its name too, which is pulled after it;
     its page leads to the build of the platform that is shown."""

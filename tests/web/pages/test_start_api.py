@@ -12,6 +12,7 @@ from nixery.history.history import History
 from nixery.interfaces import SearchResult
 from nixery.model.events import Queued, Resolved
 from nixery.model.image import META
+from nixery.model.package_set import Package
 from nixery.model.rules import Patterns, Rules
 from nixery.model.service_errors import SourceUnavailable
 from nixery.model.suggestions import Suggestion
@@ -135,8 +136,10 @@ async def test_packages_that_are_not_there() -> None:
         assert "No package is called rg; did you mean ripgrep?" in parts.text
         assert {"href": "/?q=git/ripgrep"} in parts.of("a")
         assert "No package" not in (await typing(server, "git/rg")).text
-        catalogue.found = SearchResult(ready=True)
-        assert "No package is called rg" in (await typing(server, "git/rg")).text
+        described = Package(("jq",), "jq", "jq-1", "jq", "1", "unlike rg, it reads JSON")
+        for found in ([], [described]):
+            catalogue.found = SearchResult(ready=True, packages=found)
+            assert "did you mean ripgrep?" in (await typing(server, "git/rg")).text
 
 
 @pytest_twisted.ensureDeferred

@@ -2,7 +2,7 @@
 // is typed: it sends suggestions, faults and commands as they are shown without scripts.
 const WAIT = 120, ASK_AGAIN = 2000, LOOK_AGAIN = 5000;  // ms
 const field = document.getElementById("typed");
-let asked = 0, timer, chosen = -1;
+let asked = 0, timer, chosen = -1, dismissed = false;
 
 async function parts(address) {
   const answer = await fetch(address);
@@ -37,12 +37,22 @@ function show(open) {
   field.removeAttribute("aria-activedescendant");
 }
 
+function dismiss() {
+  dismissed = true;
+  show(false);
+}
+
+function askNow() {
+  dismissed = false;
+  return ask();
+}
+
 async function ask() {
   const number = ++asked;
   const made = await parts(`/name?q=${encodeURIComponent(field.value)}`);
   if (number !== asked || !made.length) return;
   put(made);
-  show(document.activeElement === field);
+  show(document.activeElement === field && !dismissed);
   const wrong = document.querySelector("#made .fault, #made .hint");
   const count = list().children.length;
   document.getElementById("said").textContent = wrong?.textContent ?? `${count} suggestions`;
@@ -52,21 +62,21 @@ async function ask() {
 function take(option) {
   field.value = option.dataset.typed;
   field.focus();
-  ask();
+  askNow();
 }
 
 const keys = {
-  ArrowDown: () => (list().hidden ? ask() : choose(chosen + 1)),
-  ArrowUp: () => (list().hidden ? ask() : choose(chosen < 0 ? -1 : chosen - 1)),
+  ArrowDown: () => (list().hidden ? askNow() : choose(chosen + 1)),
+  ArrowUp: () => (list().hidden ? askNow() : choose(chosen < 0 ? -1 : chosen - 1)),
   Enter: () => {
     if (!list().hidden && chosen >= 0) take(list().children[chosen]);
-    else show(false);
+    else dismiss();
   },
   Escape: () => {
     if (list().hidden) {
       field.value = "";
-      ask();
-    } else show(false);
+      askNow();
+    } else dismiss();
   },
 };
 
@@ -77,7 +87,7 @@ field.addEventListener("keydown", (event) => {
 });
 field.addEventListener("input", () => {
   clearTimeout(timer);
-  timer = setTimeout(ask, WAIT);
+  timer = setTimeout(askNow, WAIT);
 });
 field.addEventListener("focus", () => show(true));
 field.addEventListener("blur", () => show(false));

@@ -179,7 +179,7 @@ class BoundedChannel(OpenChannel):
 
     def resumeProducing(self) -> None:
         """Go on, now that what was written has left."""
-        super().resumeProducing()  # type: ignore[no-untyped-call]
+        super().resumeProducing()
         if self.paused and not self._closing:
             self._after_answer()
 
@@ -268,6 +268,8 @@ class BoundedChannel(OpenChannel):
                 self._turn = self.callLater(0, self._go_on)  # type: ignore[no-untyped-call]
             return
         self.paused = False
+        if self.reading_paused:
+            self.resume_reading()
         self.site.bounds.connections.rests(self)
         self._allow(self._idle_seconds)
 

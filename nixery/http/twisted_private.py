@@ -22,6 +22,8 @@ class OpenChannel(HTTPChannel):
     """An HTTP/1.1 connection whose subclass decides on its own when to read, and when to stop."""
 
     transport: Any
+    reading_paused = False
+    """Whether nothing more is taken from the network, because :meth:`pause_reading` said so."""
     _networkProducer: Any
 
     def limit_head(self, size: int) -> None:
@@ -42,11 +44,23 @@ class OpenChannel(HTTPChannel):
 
     def pause_reading(self) -> None:
         """Take nothing more from the network for now."""
+        self.reading_paused = True
         self._networkProducer.pauseProducing()
 
     def resume_reading(self) -> None:
         """Take more from the network."""
+        self.reading_paused = False
         self._networkProducer.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on, now that what was written has left.
+
+        Twisted has a request's producer go on, then reads on if no request is being answered; but
+        the producer may just have ended its request, behind which the reading was paused.
+        """
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+        if self.reading_paused:
+            self._networkProducer.pauseProducing()
 
     def stop_reading_requests(self) -> None:
         """Drop what has come, and stop reading requests."""

@@ -22,6 +22,7 @@ from tests.waiting import HUNG, wait_until
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 LISTENING = re.compile(r"listening on localhost:(\d+)")
+READY = re.compile(r"\] ready(?:; try: docker pull localhost:\d+/(\S+))?\n")
 
 ACCEPT = "application/vnd.oci.image.manifest.v1+json"
 
@@ -77,9 +78,8 @@ class Daemon:
         return self._started("nix-build")
 
     def git_runs(self) -> int:
-        """How often git was started, once the daemon has looked at its source for the first time:
-        it does so by itself, and whenever it gets to it."""
-        wait_until(lambda: self.get("/readyz").status == 200)
+        """How often git was started, once that of the start itself is over."""
+        self.until_ready()
         return self._started("git")
 
     def _started(self, program: str) -> int:
@@ -99,6 +99,14 @@ class Daemon:
             return Answer(answer.status, answer.reason, dict(answer.headers), answer.read())
         finally:
             connection.close()
+
+    def until_ready(self) -> str | None:
+        """Wait until it has found all to be ready, for which it builds and evaluates.
+
+        :return: the name of the image that it says can be pulled, if it does.
+        """
+        wait_until(lambda: READY.search(self.log))
+        return READY.findall(self.log)[0] or None
 
     def leave(self, path: str, begun: Callable[[], object] | None = None) -> None:
         """Ask while nobody else does, leave without the answer when the daemon has begun with it,

@@ -37,6 +37,7 @@ def test_a_known_image_starts_nothing(start_daemon: StartDaemon) -> None:
     """The second pull of an image starts no process."""
     daemon = start_daemon()
     digest(daemon, "hello")
+    daemon.until_ready()
     before = {child.pid for child in daemon.children()}
     digest(daemon, "hello")
     assert daemon.nix_builds == 1

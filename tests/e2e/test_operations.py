@@ -99,7 +99,7 @@ def test_an_endpoint_of_its_own(start_daemon: StartDaemon) -> None:
     port = free_port()
     daemon = start_daemon(NIXERY_OPERATIONS_LISTEN=f"tcp:{port}:interface=127.0.0.1")
     # What a start finds out takes a moment.
-    wait_until(lambda: "ready; try: docker pull" in daemon.log)
+    daemon.until_ready()
     for path in ("/healthz", "/readyz", "/metrics"):
         assert daemon.get(path).status == 404
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:

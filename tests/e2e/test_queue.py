@@ -112,7 +112,7 @@ def test_a_hundred_new_images(start_daemon: StartDaemon, tmp_path: Path) -> None
         **write_set(tmp_path / "set"), NIXERY_MAX_BUILDS="2", NIXERY_MAX_QUEUE="20"
     )
     # The start tries a build of its own, which is none of an image.
-    wait_until(lambda: re.search(r"\bready\b", daemon.log))
+    daemon.until_ready()
     with Watcher(daemon) as watcher, ThreadPoolExecutor(COUNT + 2) as clients:
         asked = [clients.submit(pull, daemon, name) for name in ("long", "longer")]
         wait_until(lambda: all(f"building {name}-" in daemon.log for name in ("long", "longer")))

@@ -1,7 +1,6 @@
 """Ready means ready: what a start finds out, with the real Nix."""
 
 import os
-import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,11 +66,10 @@ def test_what_is_said_can_be_pulled(start_daemon: StartDaemon, package_set: Pack
     store = Path(package_set.environ["NIXERY_NIX_STORE"]) / "nix/store"
     before = trials_in(store)
     daemon = start_daemon()
-    wait_until(lambda: "ready; try: docker pull" in daemon.log)
+    image = daemon.until_ready()
     wait_until(lambda: not_ready(daemon) == {})
-    found = re.search(r"ready; try: docker pull localhost:\d+/(\S+)\n", daemon.log)
-    assert found is not None
-    assert daemon.pull(found[1]).status == 200
+    assert image is not None
+    assert daemon.pull(image).status == 200
     assert trials_in(store) <= before
 
 
@@ -121,8 +119,7 @@ def test_no_package_set(start_daemon: StartDaemon, tmp_path: Path) -> None:
     wait_until(lambda: set(not_ready(daemon)) == {"source"})
     assert "not ready: source: " in daemon.log
     (packages / "default.nix").write_text(SET)
-    wait_until(lambda: "ready; try: docker pull" in daemon.log)
-    assert re.search(r"ready; try: docker pull \S+/hello$", daemon.log, re.MULTILINE)
+    assert daemon.until_ready() == "hello"
 
 
 def test_no_repository(start_daemon: StartDaemon, tmp_path: Path) -> None:

@@ -13,14 +13,15 @@ import attrs
 import psutil
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
 
 from nixery.http.asked_head import HeadReader
 from nixery.http.lending import LendableChannel, lend
 from nixery.http.request import NOBODY
 from nixery.serving.responders import Known, Responders
 from tests.waiting import lives, until
-from tests.web.connected import LIMITS, VERSION
-from tests.web.server import Collector, Server, serving
+from tests.web.connected import HELD, LIMITS, VERSION
+from tests.web.server import Collector, Server, reactor, serving
 from tests.web.server import lending as lending_of
 
 ONCE = VERSION.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -212,6 +213,52 @@ async def test_clients_that_take_the_rest_slowly(closes: bool) -> None:
             await until(lambda: connections.idle == 1)
             assert channel.timeOut is not None
         await until(lambda: untaken.total == 0)
+
+
+class LastPiece:
+    """A producer whose request is answered as soon as it may go on.
+
+    :ivar answered: fires then.
+    """
+
+    def __init__(self, channel: LendableChannel) -> None:
+        self.answered: Deferred[None] = Deferred()
+        self._request: Any = channel.requests[0]
+        self._request.registerProducer(self, True)
+
+    def resumeProducing(self) -> None:
+        self._request.unregisterProducer()
+        self.answered.callback(None)
+
+    def pauseProducing(self) -> None:
+        pass
+
+    def stopProducing(self) -> None:
+        pass
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_answers() -> None:
+    """A connection is not read while it is lent, also if it was lent as the last piece of an answer
+    left."""
+    lender = FakeLender()
+    async with serving() as server:
+        lend(server.site, lender)
+        client = await server.connect(Client())
+        await until(lambda: lender.has)
+        (channel,) = lender.has
+        channel.returned()
+        server.builder.gate = Deferred()
+        client.transport.write(HELD)
+        await until(lambda: channel.requests)
+        LastPiece(channel).answered.chainDeferred(server.builder.gate)
+        channel.pauseProducing()
+        channel.resumeProducing()
+        assert lender.has == [channel] * 2
+        assert channel._lent
+        assert channel.transport not in reactor.getReaders()
+        channel.returned()
+        assert channel.transport in reactor.getReaders()
 
 
 @pytest_twisted.ensureDeferred

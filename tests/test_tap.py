@@ -24,11 +24,12 @@ def test_make_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_google_is_not_imported_in_vain() -> None:
-    """Google's and Amazon's libraries, which take time and memory, are imported for a bucket
-    alone."""
+def test_a_start_imports_no_library_in_vain() -> None:
+    """Libraries that take time and memory are imported where they are first used: those of Google
+    and Amazon for a bucket, those for Markdown and licences for a page or a document."""
     program = "import sys, nixery.tap; print([m for m in sys.modules"
-    program += " if m.startswith(('google', 'botocore'))])"
+    program += " if m.startswith(('google', 'botocore',"
+    program += " 'markdown_it', 'license_expression', 'boolean'))])"
     command = [sys.executable, "-c", program]
     environ = {**os.environ, "PYTHONPATH": str(TOP)}
     output = subprocess.check_output(command, text=True, env=environ)

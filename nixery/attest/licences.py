@@ -3,11 +3,14 @@
 import functools
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import attrs
-from license_expression import ExpressionError, Licensing, get_spdx_licensing
 
 from nixery.model.digest import Digest
+
+if TYPE_CHECKING:
+    from license_expression import Licensing
 
 _LONGEST = 500
 """Characters of what may be an expression; a longer one is taken for a text of its own."""
@@ -49,6 +52,9 @@ def licensed(licences: Iterable[str]) -> Licensed:
 @functools.lru_cache(1024)
 def spdx_expression(text: str) -> str | None:
     """A text as an SPDX license expression, if it is one of licences that SPDX knows."""
+    # The daemon's start need not wait for the library.
+    from license_expression import ExpressionError
+
     if len(text) > _LONGEST:
         return None
     try:
@@ -70,5 +76,7 @@ def _own_id(name: str) -> str:
 
 
 @functools.cache
-def _licensing() -> Licensing:
+def _licensing() -> "Licensing":
+    from license_expression import get_spdx_licensing
+
     return get_spdx_licensing()

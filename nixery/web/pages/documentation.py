@@ -1,17 +1,21 @@
 """The documentation as pages: Markdown, of which nothing is taken for HTML."""
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from posixpath import basename
+from typing import TYPE_CHECKING
 
 import attrs
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from twisted.web.template import Tag, tags
 
 from nixery.web.pages.page import Page
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 GROUPS = {
     "Pull images": (
@@ -26,8 +30,14 @@ GROUPS = {
 _HIDDEN = {"architecture", "pages"}  # for those who change Nixery
 _NO_WORD = re.compile(r"[^\w\- ]")
 
-# Of the syntax, what the documentation uses; HTML is text.
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+@functools.cache
+def _markdown() -> "MarkdownIt":
+    """Of the syntax, what the documentation uses; HTML is text."""
+    # The library has sixty modules, which the daemon's start need not wait for.
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 @attrs.frozen
@@ -47,7 +57,7 @@ class DocsPage:
     @classmethod
     def parse(cls, name: str, text: str) -> "DocsPage":
         """Read a document, which begins with a heading."""
-        tokens = _MARKDOWN.parse(text)
+        tokens = _markdown().parse(text)
         title = next(_plain(token) for token in tokens if token.type == "inline")
         first = next(i for i, token in enumerate(tokens) if token.type == "paragraph_open")
         sentence = _plain(tokens[first + 1]).partition(". ")[0].rstrip(".:")
@@ -91,7 +101,7 @@ def document_page(document: DocsPage, documents: Mapping[str, DocsPage]) -> Page
 
     :param documents: all of them, by name: it may link to them.
     """
-    parts = _Writer(documents).parts(_MARKDOWN.parse(document.text))
+    parts = _Writer(documents).parts(_markdown().parse(document.text))
     groups: list[Tag] = []
     for title, group in _grouped(documents):
         items = []
@@ -118,7 +128,7 @@ def _grouped(documents: Mapping[str, DocsPage]) -> Iterator[tuple[str, list[Docs
         yield title, [documents[name] for name in listed if name in documents]
 
 
-def _plain(token: Token) -> str:
+def _plain(token: "Token") -> str:
     """The text of a paragraph or heading, without markup."""
     children = token.children or []
     return "".join(" " if each.type == "softbreak" else each.content for each in children)
@@ -132,7 +142,7 @@ class _Writer:
         self._headings: Counter[str] = Counter()
         self._tables = 0
 
-    def parts(self, tokens: Sequence[Token]) -> list[Tag | str]:
+    def parts(self, tokens: "Sequence[Token]") -> list[Tag | str]:
         """The elements of a document, or of a paragraph."""
         root = tags.transparent()
         open_ = [root]
@@ -147,7 +157,7 @@ class _Writer:
                 open_[-1](*self._leaf(token))
         return root.children  # type: ignore[return-value]
 
-    def _tag(self, token: Token, inside: Token) -> Tag:
+    def _tag(self, token: "Token", inside: "Token") -> Tag:
         if token.hidden:  # the paragraph of an item in a tight list
             return tags.transparent()
         tag = Tag(token.tag)
@@ -158,7 +168,7 @@ class _Writer:
             return tag(href=target) if target else tags.span()
         return tag
 
-    def _leaf(self, token: Token) -> list[Tag | str]:
+    def _leaf(self, token: "Token") -> list[Tag | str]:
         match token.type:
             case "inline":
                 return self.parts(token.children or [])

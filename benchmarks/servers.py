@@ -213,7 +213,8 @@ class Kind:
     @contextmanager
     def running(self, log: Path) -> Iterator[Server]:
         """Have it run for the length of a block."""
-        environ = {**os.environ, **self.environ}
+        # A daemon starts from bytecode, wherever it is installed.
+        environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **self.environ}
         began = time.perf_counter()
         with log.open("ab") as file:
             process = subprocess.Popen(self.command, cwd="/", env=environ, stdout=file, stderr=file)

@@ -26,6 +26,7 @@ if FAULTS:
 
 from nixery.tap import Options, makeService
 
+gc.freeze()  # what was imported stays
 gc.enable()
 
 __all__ = ["Options", "makeService"]

@@ -39,6 +39,8 @@ from nixery.repeats import Repeats
 
 _SLICE = 0.02
 """Seconds of a round of the reactor in which connections are taken, or refused."""
+_TOLD = 16
+"""Refused connections that are told so before it is looked again whether anybody waits."""
 _NO_ROOM = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 _PAUSE = 0.5
 """Seconds in which none is taken after the kernel had no room for another."""
@@ -124,8 +126,8 @@ class Door:
             try:
                 connection, address = self._socket.accept()
             except BlockingIOError:
-                while self._reactor.seconds() < end and self._turned_away():
-                    pass
+                if sum(self._turned_away() for _ in range(_TOLD)):
+                    continue
                 break
             except OSError as error:
                 if error.errno in _NO_ROOM and not self._turned_away():
@@ -171,9 +173,9 @@ class Door:
 
     def _adopt(self, connection: socket.socket) -> None:
         """Hand a connection to Twisted, which needs room for one more descriptor."""
-        adopt = self._reactor.adoptStreamConnection
+        adopt: Any = self._reactor.adoptStreamConnection
         try:
-            adopt(connection.fileno(), connection.family, self._port.factory)
+            self._read(adopt(connection.fileno(), connection.family, self._port.factory))
         except OSError as error:
             if error.errno in _NO_ROOM and self._turned_away():
                 return self._adopt(connection)
@@ -184,6 +186,19 @@ class Door:
         except Exception:  # as Twisted does: the others are to be served
             self._log.failure("while taking a connection")
         connection.close()
+
+    def _read(self, transport: Any) -> None:
+        """Read what a newcomer has sent: where many wait to be accepted it is mostly here, and would
+        wait for another round of the reactor. That finds what is wrong with the connection."""
+        if transport is None or transport.disconnecting or self._is_tls:
+            return
+        if getattr(transport.protocol, "reading_paused", False):
+            return  # it was lent at once
+        try:
+            transport.doRead()
+        except Exception:  # as Twisted does
+            self._log.failure("while reading from a new connection")
+            transport.abortConnection()
 
     def _wait(self, number: int) -> None:
         """Stop accepting for a while: the reactor would report newcomers again and again."""

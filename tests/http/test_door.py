@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -41,11 +41,19 @@ KINDS = ("tcp", "unix", "inherited", "tls")
 
 
 class Whoami(Resource):
-    """Says who asks."""
+    """Says who asks.
+
+    :ivar asked: who has.
+    """
 
     isLeaf = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
     def render(self, request: RegistryRequest) -> bytes:
+        self.asked.append(request.sender)
         return request.sender.encode("ascii")
 
 
@@ -279,6 +287,21 @@ async def test_closed(tmp_path: Path, kind: str) -> None:
         await maybeDeferred(door.door.stopListening)
         with pytest.raises(OSError, match=r"refused|No such"):
             door.connect()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_came_with_a_connection(tmp_path: Path) -> None:
+    """A request that is here when its connection is accepted is read then, not in a later round."""
+    resource, slow = Whoami(), cast(Any, Slow())
+    endpoint = DoorEndpoint(slow, serverFromString(reactor, "tcp:0:interface=127.0.0.1"), False)
+    door: Any = await endpoint.listen(BoundedSite(resource, reactor, Bounds(HttpLimits())))
+    with ExitStack() as stack:
+        for data in (VERSION, VERSION[:10], b""):
+            where = ("127.0.0.1", door.getHost().port)
+            stack.enter_context(socket.create_connection(where, HUNG)).sendall(data)
+        door.doRead()
+        assert resource.asked == ["127.0.0.1"]
+        await maybeDeferred(door.stopListening)
 
 
 @pytest_twisted.ensureDeferred

@@ -188,8 +188,9 @@ class Door:
         connection.close()
 
     def _read(self, transport: Any) -> None:
-        """Read what a newcomer has sent: where many wait to be accepted it is mostly here, and would
-        wait for another round of the reactor. That finds what is wrong with the connection."""
+        """Read what a newcomer has sent: where many wait to be accepted, it is mostly here, and
+        would wait for another round of the reactor. What is wrong with the connection, that finds.
+        """
         if transport is None or transport.disconnecting or self._is_tls:
             return
         if getattr(transport.protocol, "reading_paused", False):

@@ -167,16 +167,19 @@ class AccessLog:
 
 
 def _pull(request: RegistryRequest, outcome: str, status: int) -> dict[str, Any]:
-    """The event of the line of a pull, but for what differs each time."""
+    """The event of the line of a pull; what differs each time is yet to be filled in."""
     # As in an address: with spaces, a name could pass for the rest of the line.
     names = (request.variables[each] for each in ("name", "reference"))
     name, reference = (quote(each, safe=_IN_PATHS) for each in names)
     fields = {
+        "request": "",
         "method": request.method.decode("ascii", "replace"),
         "image": f"{name}{'@' if ':' in request.variables['reference'] else ':'}{reference}",
+        "client": "",
         "user": f"{readable(request.who.name)} at " if request.who.name else "",
         "outcome": outcome,
         "status": status,
+        "milliseconds": 0.0,
         "build": request.build,
         "by": f", build {request.build}" if request.build else "",
         "why": f": {readable(request.told)}" if request.told else "",

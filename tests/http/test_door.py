@@ -25,6 +25,7 @@ from zope.interface.verify import verifyObject
 
 from nixery.http.bounded_site import BoundedSite
 from nixery.http.bounds import Bounds
+from nixery.http.channel import BoundedChannel
 from nixery.http.door import Door, DoorEndpoint
 from nixery.http.request import NOBODY, RegistryRequest
 from nixery.http.tls import TLSEndpoint, watch_pair
@@ -235,6 +236,28 @@ async def test_a_mistake_of_ours(tmp_path: Path) -> None:
             assert await deferToThread(door.ask) == b""
         assert "while taking a connection" in [formatEvent(each) for each in captured]
         assert (await deferToThread(door.ask)).startswith(b"HTTP/1.1 200 ")
+
+
+class BrokenChannel(BoundedChannel):
+    """Can't read what comes."""
+
+    def dataReceived(self, data: bytes) -> None:
+        raise RuntimeError("a mistake of ours")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mistake_while_reading(tmp_path: Path) -> None:
+    """What goes wrong with what came with a connection ends that one, and is logged."""
+    async with opened("tcp", tmp_path) as (door, bounds):
+        door.door._port.factory.protocol = BrokenChannel
+        with door.connect() as client:
+            client.sendall(VERSION)
+            with capturedLogs() as captured:
+                door.door.doRead()
+            with pytest.raises(ConnectionResetError):
+                await deferToThread(client.recv, 1)
+        assert "while reading from a new connection" in map(formatEvent, captured)
+        await until(lambda: bounds.connections.open == 0)
 
 
 class Slow:
